@@ -1,0 +1,3 @@
+module sessionserver
+
+go 1.26

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"context"
+	"errors"
+)
+
+// A driver may have more powers than Store asks for; each is a small interface. A wrapper has all of them and answers
+// errors.ErrUnsupported for those that the wrapped store lacks, so callers use the functions below and never assert by themselves.
+
+// Entry is a record and its key.
+type Entry struct {
+	Key    Key
+	Record Record
+}
+
+// Batcher writes several records as one: after a crash either all of them are there or none is, and no Get sees a
+// later entry's new record while an earlier entry's is still the old one.
+type Batcher interface {
+	PutAll(ctx context.Context, entries []Entry) error
+}
+
+// Swept is what one round of sweeping did.
+type Swept struct {
+	Removed []Key // records that had expired, Markers left out
+	More    bool  // whether the round stopped at its limit, so that another should follow
+}
+
+// Sweeper removes what has expired. One call is bounded work: it examines on the order of limit records, wherever it
+// left off the time before, and removes the expired ones among them. It never removes a live record, whatever is written meanwhile.
+type Sweeper interface {
+	Sweep(ctx context.Context, limit int) (Swept, error)
+}
+
+// Usage is what a tenant keeps: Markers do not count, records that have expired do until they are swept.
+type Usage struct {
+	Records int64
+	Bytes   int64 // the lengths of the records' data, summed
+}
+
+// Meter tells what a tenant keeps in constant time.
+type Meter interface {
+	Usage(ctx context.Context, tenant string) (Usage, error)
+}
+
+// PutAll writes the entries as one where the store is a Batcher, and otherwise one after the other in the order given,
+// stopping at the first that fails.
+func PutAll(ctx context.Context, s Store, entries []Entry) error {
+	if b, ok := s.(Batcher); ok {
+		if err := b.PutAll(ctx, entries); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	for _, e := range entries {
+		if err := s.Put(ctx, e.Key, e.Record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sweep makes one round of sweeping, or answers errors.ErrUnsupported.
+func Sweep(ctx context.Context, s Store, limit int) (Swept, error) {
+	if sw, ok := s.(Sweeper); ok {
+		return sw.Sweep(ctx, limit)
+	}
+	return Swept{}, errors.ErrUnsupported
+}
+
+// UsageOf tells what tenant keeps in s, or answers errors.ErrUnsupported.
+func UsageOf(ctx context.Context, s Store, tenant string) (Usage, error) {
+	if m, ok := s.(Meter); ok {
+		return m.Usage(ctx, tenant)
+	}
+	return Usage{}, errors.ErrUnsupported
+}
