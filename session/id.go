@@ -1,0 +1,46 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"sessionserver/storage"
+)
+
+// mintID makes an id of 128 random bits as 32 hex digits (the OWASP Session Management Cheat Sheet asks for 64 bits of entropy at least).
+func mintID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails since Go 1.24
+	return hex.EncodeToString(b[:])
+}
+
+// CheckID answers ErrBadID unless id is 16 to 256 bytes of visible ASCII.
+func CheckID(id []byte) error {
+	if len(id) < 16 || len(id) > 256 {
+		return fmt.Errorf("%w: it has %d bytes (allowed: 16 to 256)", ErrBadID, len(id))
+	}
+	for i, c := range id {
+		if c < 0x21 || c > 0x7E {
+			return fmt.Errorf("%w: byte %d is not visible ASCII", ErrBadID, i+1)
+		}
+	}
+	return nil
+}
+
+// Hash is what stands for id wherever it is stored or logged.
+func Hash(id []byte) storage.ID { return sha256.Sum256(id) }
+
+// CheckKey answers ErrBadKey unless key is 1 to 256 bytes without NUL.
+func CheckKey(key []byte) error {
+	if len(key) < 1 || len(key) > KeyMax {
+		return fmt.Errorf("%w: it has %d bytes (allowed: 1 to %d)", ErrBadKey, len(key), KeyMax)
+	}
+	for i, c := range key {
+		if c == 0 {
+			return fmt.Errorf("%w: byte %d is NUL", ErrBadKey, i+1)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// What the store keeps for an id, first byte version, second byte kind:
+//
+//	session  created, saved, lifetime, version, number of values, then for each: key, value, expiry
+//	marker   the id its session moved to and until when that may be followed, or nothing: the id is burnt
+//
+// Numbers are unsigned varints; times are Unix milliseconds, lifetimes seconds, 0 is none; keys and values have their length before
+// them. When a record as a whole expires is the store's to know.
+const recordVersion = 1
+
+const (
+	kindSession byte = 1
+	kindMarker  byte = 2
+)
+
+var errRecord = errors.New("session: undecodable record")
+
+// record is a session as it is kept.
+type record struct {
+	created  time.Time
+	saved    time.Time
+	lifetime time.Duration // of its own, or 0
+	version  uint64        // counts the saves
+	values   values
+}
+
+// marker stands where a session was: its id is burnt, but leads to target until followUntil.
+type marker struct {
+	target      storage.ID
+	followUntil time.Time // zero: never
+}
+
+func appendRecord(dst []byte, r record) []byte {
+	dst = append(dst, recordVersion, kindSession)
+	dst = appendTime(dst, r.created)
+	dst = appendTime(dst, r.saved)
+	dst = binary.AppendUvarint(dst, uint64(r.lifetime/time.Second))
+	dst = binary.AppendUvarint(dst, r.version)
+	dst = binary.AppendUvarint(dst, uint64(len(r.values.list)))
+	for _, v := range r.values.list {
+		dst = appendBytes(dst, v.key)
+		dst = appendBytes(dst, v.value)
+		dst = appendTime(dst, v.expires)
+	}
+	return dst
+}
+
+func appendMarker(dst []byte, m marker) []byte {
+	dst = append(dst, recordVersion, kindMarker)
+	dst = appendTime(dst, m.followUntil)
+	if !m.followUntil.IsZero() {
+		dst = append(dst, m.target[:]...)
+	}
+	return dst
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, 0)
+	}
+	return binary.AppendUvarint(dst, uint64(t.UnixMilli()))
+}
+
+func appendBytes(dst, b []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+// decode reads what was kept under an id: exactly one of the two. Keys and values are views of data.
+func decode(data []byte) (*record, *marker, error) {
+	if len(data) < 2 {
+		return nil, nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))
+	}
+	if data[0] != recordVersion {
+		return nil, nil, fmt.Errorf("%w: version %d (known: %d)", errRecord, data[0], recordVersion)
+	}
+	d := decoder{b: data[2:]}
+	switch data[1] {
+	case kindSession:
+		r := d.record()
+		return &r, nil, d.finish()
+	case kindMarker:
+		m := marker{followUntil: d.time()}
+		if !m.followUntil.IsZero() {
+			copy(m.target[:], d.take(len(m.target)))
+		}
+		return nil, &m, d.finish()
+	}
+	return nil, nil, fmt.Errorf("%w: kind %d", errRecord, data[1])
+}
+
+// decoder reads from b until something is not there; after that everything is zero.
+type decoder struct {
+	b      []byte
+	failed bool
+}
+
+func (d *decoder) record() record {
+	r := record{
+		created:  d.time(),
+		saved:    d.time(),
+		lifetime: time.Duration(d.number(uint64(LifetimeMax/time.Second))) * time.Second,
+		version:  d.number(1<<64 - 1),
+	}
+	n := d.number(uint64(len(d.b)) / 3) // a value takes three bytes at least, so a lie cannot cost memory
+	r.values.list = make([]value, 0, n)
+	for range n {
+		v := value{key: d.bytes(), value: d.bytes(), expires: d.time()}
+		r.values.list = append(r.values.list, v)
+		r.values.bytes += v.size()
+	}
+	return r
+}
+
+func (d *decoder) number(most uint64) uint64 {
+	n, size := binary.Uvarint(d.b)
+	if size <= 0 || n > most {
+		d.failed, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[size:]
+	return n
+}
+
+func (d *decoder) time() time.Time {
+	ms := d.number(1 << 52)
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
+
+func (d *decoder) bytes() []byte { return d.take(int(d.number(uint64(len(d.b))))) }
+
+func (d *decoder) take(n int) []byte {
+	if n > len(d.b) {
+		d.failed, d.b = true, nil
+		return nil
+	}
+	b := d.b[:n:n]
+	d.b = d.b[n:]
+	return b
+}
+
+func (d *decoder) finish() error {
+	if d.failed || len(d.b) > 0 {
+		return fmt.Errorf("%w: it is cut off or too long", errRecord)
+	}
+	return nil
+}

@@ -1,0 +1,356 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// Session is one open session. Changes live in memory until Commit or Close. It is not for concurrent use, and must be ended by Close,
+// Abort or Destroy.
+//
+// Once the lock has been lost every method answers ErrLockLost, once, and ErrClosed from then on; nothing that was not saved is left.
+type Session struct {
+	m      *Manager
+	tenant *Tenant
+	key    storage.Key
+	hold   *hold // nil: without a lock, by Snapshot or after Commit
+
+	rec       record
+	committed []byte    // the record as it is stored; nil while it never was
+	expires   time.Time // as it is stored
+	dirty     bool
+	ended     bool
+}
+
+// Ended reports whether the session is over: closed, aborted or destroyed, or ended because its lock or its lifetime was.
+func (s *Session) Ended() bool { return s.ended }
+
+// ready answers why the session cannot be used: it has ended, or its lock is lost, which ends it.
+func (s *Session) ready() error {
+	if s.ended {
+		return ErrClosed
+	}
+	if s.hold != nil && s.hold.isLost() {
+		return s.lockLost()
+	}
+	return nil
+}
+
+func (s *Session) lockLost() error {
+	s.end()
+	return fmt.Errorf("%w: it was held for more than %v while others waited; nothing was saved, open the session again",
+		ErrLockLost, s.tenant.Settings.LockLease)
+}
+
+// writable answers why the session cannot be changed.
+func (s *Session) writable() error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if s.hold == nil || !s.hold.exclusive {
+		return fmt.Errorf("%w; open it in mode rw", ErrReadOnly)
+	}
+	return nil
+}
+
+// end lets go of the lock and of all that was not saved.
+func (s *Session) end() {
+	s.ended = true
+	if s.hold != nil {
+		s.hold.release()
+	}
+}
+
+// Get returns the value of key, which is valid until the next change, or ErrNoKey.
+func (s *Session) Get(key []byte) ([]byte, error) {
+	i, err := s.lookup(key)
+	if err != nil {
+		return nil, err
+	}
+	return s.rec.values.list[i].value, nil
+}
+
+// lookup finds the value of key, or answers ErrNoKey.
+func (s *Session) lookup(key []byte) (int, error) {
+	if err := s.ready(); err != nil {
+		return 0, err
+	}
+	if err := CheckKey(key); err != nil {
+		return 0, err
+	}
+	i := s.rec.values.find(key)
+	if i < 0 || s.rec.values.list[i].expired(time.Now()) {
+		return 0, ErrNoKey
+	}
+	return i, nil
+}
+
+// Len is the number of keys, and Pair the key and value at a place from 0 on, in the order in which the keys came. Both slices are
+// valid until the next change.
+func (s *Session) Len() (int, error) {
+	if err := s.ready(); err != nil {
+		return 0, err
+	}
+	s.rec.values.dropExpired(time.Now())
+	return len(s.rec.values.list), nil
+}
+
+// Pair is the key and value at place i, less than Len.
+func (s *Session) Pair(i int) (key, value []byte) {
+	v := s.rec.values.list[i]
+	return v.key, v.value
+}
+
+// Put sets the value of key, without a lifetime of its own. Both slices are copied. It answers ErrTooLarge if the session would pass one of the
+// tenant's limits and grow by it.
+func (s *Session) Put(key, value []byte) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	limits := s.tenant.Settings
+	if len(value) > limits.MaxValue {
+		return fmt.Errorf("%w: a value of %d bytes (allowed: %d)", ErrTooLarge, len(value), limits.MaxValue)
+	}
+	vs := &s.rec.values
+	grows := len(key) + len(value)
+	if i := vs.find(key); i >= 0 {
+		grows -= vs.list[i].size()
+	} else if len(vs.list) >= limits.MaxKeys {
+		return fmt.Errorf("%w: a session has at most %d keys; remove some first", ErrTooLarge, limits.MaxKeys)
+	}
+	if grows > 0 && vs.bytes+grows > limits.MaxBytes {
+		return fmt.Errorf("%w: the session would have %d bytes (allowed: %d)", ErrTooLarge, vs.bytes+grows, limits.MaxBytes)
+	}
+	vs.put(key, value)
+	s.dirty = true
+	return nil
+}
+
+// Replace sets all values at once: put is called to hand them over, and what it is given is copied. If any is refused, nothing changes.
+func (s *Session) Replace(fill func(put func(key, value []byte) error) error) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	before, wasDirty := s.rec.values, s.dirty
+	s.rec.values = values{}
+	if err := fill(s.Put); err != nil {
+		if !s.ended {
+			s.rec.values, s.dirty = before, wasDirty
+		}
+		return err
+	}
+	s.dirty = true
+	return nil
+}
+
+// Remove removes key and reports whether it was there.
+func (s *Session) Remove(key []byte) (bool, error) {
+	if err := s.writable(); err != nil {
+		return false, err
+	}
+	i, err := s.lookup(key)
+	if errors.Is(err, ErrNoKey) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s.rec.values.remove(i)
+	s.dirty = true
+	return true, nil
+}
+
+// Expire gives the value of key a lifetime of its own from now on, or takes it away again if d is 0.
+func (s *Session) Expire(key []byte, d time.Duration) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if d < 0 || d > LifetimeMax {
+		return fmt.Errorf("%w: %v (allowed: 0 to %v)", ErrBadDuration, d, LifetimeMax)
+	}
+	i, err := s.lookup(key)
+	if err != nil {
+		return err
+	}
+	s.rec.values.list[i].expires = time.Time{}
+	if d > 0 {
+		s.rec.values.list[i].expires = time.Now().Add(d)
+	}
+	s.dirty = true
+	return nil
+}
+
+// Lifetime is how long the session lives unused.
+func (s *Session) Lifetime() (time.Duration, error) {
+	if err := s.ready(); err != nil {
+		return 0, err
+	}
+	if s.rec.lifetime > 0 {
+		return s.rec.lifetime, nil
+	}
+	return s.tenant.Settings.Lifetime, nil
+}
+
+// SetLifetime gives the session an idle lifetime of its own, in whole seconds; the absolute lifetime stays what it is.
+func (s *Session) SetLifetime(d time.Duration) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := checkLifetime(s.tenant, d); err != nil {
+		return err
+	}
+	s.rec.lifetime = d
+	s.dirty = true
+	return nil
+}
+
+func checkLifetime(t *Tenant, d time.Duration) error {
+	most := LifetimeMax
+	if t.Settings.AbsoluteLifetime > 0 {
+		most = t.Settings.AbsoluteLifetime
+	}
+	if d < time.Second || d > most {
+		return fmt.Errorf("%w: a lifetime of %v (allowed: 1s to %v)", ErrBadDuration, d, most)
+	}
+	return nil
+}
+
+// Stat describes a session.
+type Stat struct {
+	Created  time.Time
+	LastUsed time.Time // to the precision of touching: a tenth of the lifetime
+	Expires  time.Time // if it is not used again
+	Version  uint64    // counts the saves
+	Keys     int
+	Bytes    int // of all keys and values
+}
+
+// Stat describes the session as its connection sees it: with what is not saved yet.
+func (s *Session) Stat() (Stat, error) {
+	n, err := s.Len()
+	if err != nil {
+		return Stat{}, err
+	}
+	st := Stat{Created: s.rec.created, LastUsed: s.rec.saved, Expires: s.expires, Version: s.rec.version, Keys: n, Bytes: s.rec.values.bytes}
+	if s.committed == nil {
+		st.LastUsed, st.Expires = st.Created, s.rec.end(s.tenant.Settings, time.Now())
+	} else if used := s.expires.Add(-s.rec.idle(s.tenant.Settings)); used.After(st.LastUsed) {
+		st.LastUsed = used
+	}
+	return st, nil
+}
+
+// Commit saves, lets go of the lock, and leaves the session open for reading. On an error nothing has changed: the session is still open,
+// locked, and has all its changes, unless it is ErrLockLost.
+func (s *Session) Commit(ctx context.Context) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.save(ctx); err != nil {
+		return err
+	}
+	s.hold.release()
+	s.hold = nil
+	return nil
+}
+
+// Close saves if the session was open for writing, and ends it. On an error nothing has changed, as with Commit.
+func (s *Session) Close(ctx context.Context) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if s.hold != nil && s.hold.exclusive {
+		if err := s.save(ctx); err != nil {
+			return err
+		}
+	}
+	s.end()
+	return nil
+}
+
+// Abort drops what was not saved and ends the session.
+func (s *Session) Abort() error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	s.end()
+	return nil
+}
+
+// Destroy removes the session and burns its id. On an error the session is still open.
+func (s *Session) Destroy(ctx context.Context) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if !s.hold.beginSave() {
+		return s.lockLost()
+	}
+	err := s.m.store.Put(ctx, s.key, burnt(s.tenant, marker{}))
+	s.hold.endSave()
+	if err != nil {
+		return fmt.Errorf("session: destroy: %w", err)
+	}
+	s.end()
+	s.m.observe(Event{Kind: Destroyed, Tenant: s.key.Tenant, ID: s.key.ID})
+	return nil
+}
+
+func burnt(t *Tenant, mk marker) storage.Record {
+	return storage.Record{Data: appendMarker(nil, mk), Expires: time.Now().Add(t.Settings.burn()), Marker: true}
+}
+
+// save writes the session down if there is anything to write, under the fence.
+func (s *Session) save(ctx context.Context) error {
+	if !s.dirty && s.committed != nil {
+		if err := s.touch(ctx); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		// It has expired while it was open, and nobody else can have written: it is in use, so it lives on.
+	}
+	now := time.Now()
+	s.rec.values.dropExpired(now)
+	rec := s.rec
+	rec.saved = now
+	rec.version++
+	if end := rec.absoluteEnd(s.tenant.Settings); !end.IsZero() && !now.Before(end) {
+		s.end()
+		return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
+	}
+	data, expires := appendRecord(make([]byte, 0, rec.values.bytes+16*len(rec.values.list)+32), rec), rec.end(s.tenant.Settings, now)
+	if !s.hold.beginSave() {
+		return s.lockLost()
+	}
+	err := s.m.store.Put(ctx, s.key, storage.Record{Data: data, Expires: expires})
+	s.hold.endSave()
+	if err != nil {
+		return fmt.Errorf("session: save: %w", err)
+	}
+	kind := Saved
+	if s.committed == nil {
+		kind = Created
+	}
+	s.rec, s.committed, s.expires, s.dirty = rec, data, expires, false
+	s.m.observe(Event{Kind: kind, Tenant: s.key.Tenant, ID: s.key.ID})
+	return nil
+}
+
+// touch writes down that the session is used, if that is due.
+func (s *Session) touch(ctx context.Context) error {
+	now := time.Now()
+	if !s.rec.touchDue(s.tenant.Settings, s.expires, now) {
+		return nil
+	}
+	end := s.rec.end(s.tenant.Settings, now)
+	if err := s.m.store.Touch(ctx, s.key, end); err != nil {
+		return fmt.Errorf("session: touch: %w", notFound(err))
+	}
+	s.expires = end
+	return nil
+}

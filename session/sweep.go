@@ -1,0 +1,41 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// SweepOptions say how fast what has expired is removed. One round examines at most Batch records and is followed by the next after
+// Interval, or at once while there is more to do: bounded work at a time, but never falling behind.
+type SweepOptions struct {
+	Interval time.Duration
+	Batch    int
+	Failed   func(error) // told of each round that failed; the next one comes all the same
+}
+
+// Sweep removes expired sessions from the store until ctx ends. A store that removes them by itself makes it return at once.
+func (m *Manager) Sweep(ctx context.Context, opts SweepOptions) {
+	for ctx.Err() == nil {
+		swept, err := storage.Sweep(ctx, m.store, opts.Batch)
+		for _, key := range swept.Removed {
+			m.observe(Event{Kind: Expired, Tenant: key.Tenant, ID: key.ID})
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			return
+		}
+		if err != nil && ctx.Err() == nil && opts.Failed != nil {
+			opts.Failed(fmt.Errorf("session: sweep: %w", err))
+		}
+		if swept.More && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(opts.Interval):
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package wire
+
+import (
+	"strconv"
+)
+
+// Encoder turns answers into bytes in the framing of the request that they answer, and collects them until they are taken. An answer
+// is exactly one call of one method.
+type Encoder struct {
+	buf     []byte
+	framing Framing
+	proto   int // RESP version: 2, or 3 after HELLO 3
+}
+
+// Begin sets the framing of the answers that follow.
+func (e *Encoder) Begin(f Framing) { e.framing = f }
+
+// Framing is the framing of the answer under way.
+func (e *Encoder) Framing() Framing { return e.framing }
+
+// SetProto chooses the RESP version, 2 or 3, for the rest of the connection.
+func (e *Encoder) SetProto(version int) { e.proto = version }
+
+// Proto is the RESP version of the connection.
+func (e *Encoder) Proto() int { return max(e.proto, 2) }
+
+// Bytes are the answers collected since Reset; they are valid until the next call of any method.
+func (e *Encoder) Bytes() []byte { return e.buf }
+
+// Len is how many bytes wait to be taken.
+func (e *Encoder) Len() int { return len(e.buf) }
+
+// Reset forgets what was taken. A buffer that one large answer has grown is let go.
+func (e *Encoder) Reset() {
+	if cap(e.buf) > keepMax {
+		e.buf = nil
+	}
+	e.buf = e.buf[:0]
+}
+
+// Release gives up the buffer of a connection that goes idle.
+func (e *Encoder) Release() {
+	if len(e.buf) == 0 {
+		e.buf = nil
+	}
+}
+
+// Truncate takes back all but the first n bytes: an answer that turned out to be an error.
+func (e *Encoder) Truncate(n int) { e.buf = e.buf[:n] }
+
+func (e *Encoder) line(parts ...string) {
+	for _, p := range parts {
+		e.buf = append(e.buf, p...)
+	}
+	e.crlf()
+}
+
+func (e *Encoder) crlf() { e.buf = append(e.buf, '\r', '\n') }
+
+func (e *Encoder) bulk(b []byte) {
+	e.buf = appendHeader(e.buf, '$', len(b))
+	e.buf = append(e.buf, b...)
+	e.crlf()
+}
+
+func (e *Encoder) bulkString(s string) {
+	e.buf = appendHeader(e.buf, '$', len(s))
+	e.buf = append(e.buf, s...)
+	e.crlf()
+}
+
+// header opens an aggregate of n elements; kind % and ~ exist in RESP3 only.
+func (e *Encoder) header(kind byte, n int) {
+	if kind == '%' && e.Proto() < 3 {
+		kind, n = '*', 2*n
+	}
+	e.buf = appendHeader(e.buf, kind, n)
+}
+
+func (e *Encoder) null() {
+	if e.Proto() >= 3 {
+		e.line("_")
+	} else {
+		e.line("$-1")
+	}
+}
+
+// OK answers that it is done.
+func (e *Encoder) OK() {
+	if e.framing == RESP {
+		e.line("+OK")
+	} else {
+		e.line("ok")
+	}
+}
+
+// Status answers with a short text of the server's own: a simple string in RESP.
+func (e *Encoder) Status(text string) {
+	if e.framing == RESP {
+		e.line("+", text)
+	} else {
+		e.line("ok ", text)
+	}
+}
+
+// Text answers with a text of the server's own: a bulk string in RESP. In line framing it must be one line.
+func (e *Encoder) Text(text string) {
+	if e.framing == RESP {
+		e.bulkString(text)
+	} else {
+		e.line("ok ", text)
+	}
+}
+
+// Value answers with bytes that belong to a user, or with BINARY where a line cannot carry them.
+func (e *Encoder) Value(value []byte) {
+	switch {
+	case e.framing == RESP:
+		e.bulk(value)
+	case LineSafe(value):
+		e.buf = append(e.buf, "ok "...)
+		e.buf = append(e.buf, value...)
+		e.crlf()
+	default:
+		e.Error(Binary, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
+	}
+}
+
+// NoKey answers that there is no such key: null in RESP.
+func (e *Encoder) NoKey() {
+	if e.framing == RESP {
+		e.null()
+	} else {
+		e.Error(NoKey, "no such key")
+	}
+}
+
+// Values answers a RESP request with one value for each key it named, null where value is nil.
+func (e *Encoder) Values(values [][]byte) {
+	e.header('*', len(values))
+	for _, v := range values {
+		if v == nil {
+			e.null()
+		} else {
+			e.bulk(v)
+		}
+	}
+}
+
+// Int answers with a number.
+func (e *Encoder) Int(n int64) {
+	if e.framing == RESP {
+		e.buf = append(e.buf, ':')
+	} else {
+		e.buf = append(e.buf, "ok "...)
+	}
+	e.buf = strconv.AppendInt(e.buf, n, 10)
+	e.crlf()
+}
+
+// Count answers how many of the keys that a request named were there: a number in RESP; a line names one key, and learns ok or NOKEY.
+func (e *Encoder) Count(n int) {
+	switch {
+	case e.framing == RESP:
+		e.Int(int64(n))
+	case n == 0:
+		e.NoKey()
+	default:
+		e.OK()
+	}
+}
+
+// Keys answers with a list of keys: ok a|b|c in a line, or BINARY if a key holds what a line cannot carry.
+func (e *Encoder) Keys(n int, key func(i int) []byte) {
+	if e.framing == RESP {
+		e.header('*', n)
+		for i := range n {
+			e.bulk(key(i))
+		}
+		return
+	}
+	mark := len(e.buf)
+	e.buf = append(e.buf, "ok "...)
+	for i := range n {
+		k := key(i)
+		if !LineSafeKey(k) {
+			e.Truncate(mark)
+			e.Error(Binary, "a key holds space, |, CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+			return
+		}
+		if i > 0 {
+			e.buf = append(e.buf, '|')
+		}
+		e.buf = append(e.buf, k...)
+	}
+	e.crlf()
+}
+
+// Map answers with keys and values: a map in RESP, PHP's serialize() format in a line, or BINARY if that holds CR, LF or NUL.
+func (e *Encoder) Map(n int, pair func(i int) (key, value []byte)) {
+	if e.framing == RESP {
+		e.header('%', n)
+		for i := range n {
+			k, v := pair(i)
+			e.bulk(k)
+			e.bulk(v)
+		}
+		return
+	}
+	mark := len(e.buf)
+	e.buf = append(e.buf, "ok "...)
+	e.buf = AppendPHPArray(e.buf, n, pair)
+	if !LineSafe(e.buf[mark:]) {
+		e.Truncate(mark)
+		e.Error(Binary, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+		return
+	}
+	e.crlf()
+}
+
+// Field is one named number of a Record.
+type Field struct {
+	Name  string
+	Value int64
+}
+
+// Record answers with named numbers: a map in RESP, name=value pairs in a line.
+func (e *Encoder) Record(fields []Field) {
+	if e.framing == RESP {
+		e.header('%', len(fields))
+		for _, f := range fields {
+			e.bulkString(f.Name)
+			e.Int(f.Value)
+		}
+		return
+	}
+	e.buf = append(e.buf, "ok"...)
+	for _, f := range fields {
+		e.buf = append(e.buf, ' ')
+		e.buf = append(e.buf, f.Name...)
+		e.buf = append(e.buf, '=')
+		e.buf = strconv.AppendInt(e.buf, f.Value, 10)
+	}
+	e.crlf()
+}
+
+// Error answers with a refusal. A message must say what to do; CR and LF in it are replaced, since they would end the answer.
+func (e *Encoder) Error(code Code, message string) {
+	if e.framing == RESP {
+		e.buf = append(e.buf, '-')
+	} else {
+		e.buf = append(e.buf, "err "...)
+	}
+	e.buf = append(e.buf, code...)
+	e.buf = append(e.buf, ' ')
+	for i := range len(message) {
+		c := message[i]
+		if c == '\r' || c == '\n' {
+			c = ' '
+		}
+		e.buf = append(e.buf, c)
+	}
+	e.crlf()
+}
+
+// Array opens a RESP array of n elements, each of which the caller adds with one more call. It is for the handshake commands of Redis
+// libraries, whose answers nest; a line has no such answers.
+func (e *Encoder) Array(n int) { e.header('*', n) }
+
+// OpenMap opens a RESP map of n pairs like Array.
+func (e *Encoder) OpenMap(n int) { e.header('%', n) }

@@ -1,0 +1,217 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+)
+
+// PHP's serialize() format, as far as HTTP_SessionServer's get_all and put_all need it: one array of scalars. Objects, references and nested
+// arrays are refused before anything is made of them.
+
+// AppendPHPArray appends an array of n strings.
+func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []byte {
+	dst = append(dst, "a:"...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	dst = append(dst, ":{"...)
+	for i := range n {
+		key, value := pair(i)
+		dst = appendPHPString(dst, key)
+		dst = appendPHPString(dst, value)
+	}
+	return append(dst, '}')
+}
+
+func appendPHPString(dst, s []byte) []byte {
+	dst = append(dst, "s:"...)
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	dst = append(dst, ":\""...)
+	dst = append(dst, s...)
+	return append(dst, "\";"...)
+}
+
+// ParsePHPArray calls put for each element of the serialized array in b, in order; both slices are views of b or of constants. Numbers, booleans and
+// null come as the text that PHP makes of them.
+//
+// HTTP_SessionServer's client sends its arrays through utf8_encode(), after which the lengths count Latin-1 bytes and no longer those on the
+// wire. An array that does not parse with its lengths taken for bytes is read that way too; its strings come as they stand on the wire,
+// which is what put stores for the same text.
+//
+// Nothing is put before the whole array has been understood. The error is one line that names the place.
+func ParsePHPArray(b []byte, put func(key, value []byte) error) error {
+	length := byteLength
+	err := (&phpParser{b: b, length: length}).array(nil)
+	if err != nil {
+		length = latin1Length
+		if (&phpParser{b: b, length: length}).array(nil) != nil {
+			return err
+		}
+	}
+	return (&phpParser{b: b, length: length}).array(put)
+}
+
+// byteLength finds how many bytes of b the next n units are: they are bytes.
+func byteLength(b []byte, n int) (int, bool) { return n, n <= len(b) }
+
+// latin1Length finds how many bytes of b the next n units are: they are characters up to U+00FF in UTF-8.
+func latin1Length(b []byte, n int) (int, bool) {
+	i := 0
+	for range n {
+		switch {
+		case i < len(b) && b[i] < 0x80:
+			i++
+		case i+1 < len(b) && (b[i] == 0xC2 || b[i] == 0xC3) && b[i+1]&0xC0 == 0x80:
+			i += 2
+		default:
+			return 0, false
+		}
+	}
+	return i, true
+}
+
+type phpParser struct {
+	b      []byte
+	at     int
+	length func(b []byte, n int) (int, bool)
+}
+
+func (p *phpParser) errorf(format string, args ...any) error {
+	return fmt.Errorf("not a serialized PHP array of scalars at byte %d: %s", p.at+1, fmt.Sprintf(format, args...))
+}
+
+func (p *phpParser) array(put func(key, value []byte) error) error {
+	if err := p.expect("a:"); err != nil {
+		return err
+	}
+	digits := p.until(':')
+	n, ok := parsePHPLength(digits)
+	if !ok {
+		return p.errorf("expected the number of elements")
+	}
+	if err := p.expect("{"); err != nil {
+		return err
+	}
+	for range n {
+		key, err := p.scalar("is")
+		if err != nil {
+			return err
+		}
+		value, err := p.scalar("sidbN")
+		if err != nil {
+			return err
+		}
+		if put == nil {
+			continue
+		}
+		if err := put(key, value); err != nil {
+			return err
+		}
+	}
+	if err := p.expect("}"); err != nil {
+		return err
+	}
+	if p.at != len(p.b) {
+		return p.errorf("expected the end")
+	}
+	return nil
+}
+
+// scalar reads one key or value whose type is among kinds.
+func (p *phpParser) scalar(kinds string) ([]byte, error) {
+	if p.at >= len(p.b) {
+		return nil, p.errorf("expected a value")
+	}
+	kind := p.b[p.at]
+	if bytes.IndexByte([]byte(kinds), kind) < 0 {
+		return nil, p.errorf("type %q is not taken here (allowed: %s)", kind, kinds)
+	}
+	if kind == 'N' {
+		return nil, p.expect("N;")
+	}
+	p.at++
+	if err := p.expect(":"); err != nil {
+		return nil, err
+	}
+	if kind == 's' {
+		return p.str()
+	}
+	text := p.until(';')
+	switch {
+	case kind == 'i' && isInteger(text), kind == 'd' && isFloat(text):
+		return text, nil
+	case kind == 'b' && string(text) == "1":
+		return text, nil
+	case kind == 'b' && string(text) == "0":
+		return nil, nil // PHP's (string)false
+	}
+	return nil, p.errorf("malformed value of type %q", kind)
+}
+
+func (p *phpParser) str() ([]byte, error) {
+	n, ok := parsePHPLength(p.until(':'))
+	if !ok {
+		return nil, p.errorf("expected the length of a string")
+	}
+	if err := p.expect(`"`); err != nil {
+		return nil, err
+	}
+	size, ok := p.length(p.b[p.at:], n)
+	if !ok {
+		return nil, p.errorf("a string of %d bytes does not end here", n)
+	}
+	s := p.b[p.at : p.at+size : p.at+size]
+	p.at += size
+	return s, p.expect(`";`)
+}
+
+// until returns what stands before the next end and moves behind it, or nothing.
+func (p *phpParser) until(end byte) []byte {
+	i := bytes.IndexByte(p.b[p.at:], end)
+	if i < 0 {
+		return nil
+	}
+	text := p.b[p.at : p.at+i]
+	p.at += i + 1
+	return text
+}
+
+func (p *phpParser) expect(text string) error {
+	if !bytes.HasPrefix(p.b[p.at:], []byte(text)) {
+		return p.errorf("expected %q", text)
+	}
+	p.at += len(text)
+	return nil
+}
+
+func parsePHPLength(digits []byte) (int, bool) {
+	if len(digits) == 0 || len(digits) > 9 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
+}
+
+func isInteger(text []byte) bool {
+	_, err := strconv.ParseInt(string(text), 10, 64)
+	return err == nil && text[0] != '+'
+}
+
+func isFloat(text []byte) bool {
+	switch string(text) {
+	case "INF", "-INF", "NAN":
+		return true
+	}
+	for _, c := range text {
+		if (c < '0' || c > '9') && bytes.IndexByte([]byte("+-.eE"), c) < 0 {
+			return false
+		}
+	}
+	_, err := strconv.ParseFloat(string(text), 64)
+	return err == nil
+}

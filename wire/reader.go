@@ -1,0 +1,212 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+)
+
+// ErrReadAheadFull says that ReadAhead has taken in as much as it may.
+var ErrReadAheadFull = errors.New("wire: read-ahead is full")
+
+// Reader reads requests of both framings from one connection. It owns the only buffer, which is taken from a pool while there is something
+// in it and grows with what arrives, up to its limits. It is not for concurrent use.
+type Reader struct {
+	src     io.Reader
+	limits  Limits
+	payload func(name []byte) int
+
+	buf   []byte // nil while the reader holds nothing
+	start int    // first byte of the request that is being read, or was handed out last
+	next  int    // first byte after the request that was handed out last
+	end   int    // first free byte
+
+	spans []span // arguments found so far, relative to start: the buffer may move while a request arrives
+	req   Request
+	one   [1]byte
+}
+
+type span struct{ from, to int }
+
+// NewReader reads from src. payload tells how long the last argument of a line with the given command name may be beyond
+// limits.Line; nil means that no command has such an argument.
+func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Reader {
+	if payload == nil {
+		payload = func([]byte) int { return 0 }
+	}
+	return &Reader{src: src, limits: limits, payload: payload}
+}
+
+// Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
+// the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
+// io.ErrUnexpectedEOF; other errors are those of src, and after a time-out Next may be called again if Buffered is 0.
+func (r *Reader) Next() (*Request, error) {
+	r.settle()
+	if err := r.need(1); err != nil {
+		return nil, err
+	}
+	if r.buf[r.start] == '*' {
+		return r.readRESP()
+	}
+	return r.readLine()
+}
+
+// Peek returns the first byte of the next request and leaves it there.
+func (r *Reader) Peek() (byte, error) {
+	r.settle()
+	if err := r.need(1); err != nil {
+		return 0, err
+	}
+	return r.buf[r.start], nil
+}
+
+// Buffered is the number of bytes that have come after the request handed out last.
+func (r *Reader) Buffered() int { return r.end - r.next }
+
+// Release gives the buffer back until bytes arrive, if nothing is in it. An idle connection then holds one byte.
+func (r *Reader) Release() {
+	if r.Buffered() > 0 {
+		return
+	}
+	if len(r.buf) == bufferSize {
+		pool.Put((*[bufferSize]byte)(r.buf))
+	}
+	r.buf, r.start, r.next, r.end = nil, 0, 0, 0
+}
+
+// ReadAhead reads once from src behind a request that is still being worked on, whose views stay valid. It is how a command that waits
+// notices that its peer has gone. It holds at most limit bytes and answers ErrReadAheadFull beyond. Nothing else may use the reader
+// meanwhile.
+func (r *Reader) ReadAhead(limit int) error {
+	if r.Buffered() >= limit {
+		return ErrReadAheadFull
+	}
+	if r.end == len(r.buf) {
+		// The views point into the old buffer: leave it to them and go on in a new one.
+		unread := r.buf[r.next:r.end]
+		buf := make([]byte, max(bufferSize, 2*len(unread)))
+		r.start, r.next, r.end = 0, 0, copy(buf, unread)
+		r.buf = buf
+	}
+	n, err := r.src.Read(r.buf[r.end:min(len(r.buf), r.next+limit)])
+	r.end += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// settle moves on behind the request handed out last, and lets go of a buffer that one large request has grown.
+func (r *Reader) settle() {
+	r.start = r.next
+	if r.start < r.end {
+		return
+	}
+	r.start, r.next, r.end = 0, 0, 0
+	if len(r.buf) > keepMax {
+		r.buf = nil
+	}
+}
+
+// need waits until n bytes of the request are there.
+func (r *Reader) need(n int) error {
+	for r.end-r.start < n {
+		if err := r.more(); err != nil {
+			if err == io.EOF && r.end > r.start {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// more reads once.
+func (r *Reader) more() error {
+	if r.buf == nil {
+		n, err := r.src.Read(r.one[:])
+		if n == 0 {
+			return orNoProgress(err)
+		}
+		r.buf = pool.Get().(*[bufferSize]byte)[:]
+		r.buf[0], r.end = r.one[0], 1
+		return nil
+	}
+	if r.end == len(r.buf) {
+		r.makeRoom()
+	}
+	n, err := r.src.Read(r.buf[r.end:])
+	r.end += n
+	if n > 0 {
+		return nil
+	}
+	return orNoProgress(err)
+}
+
+func orNoProgress(err error) error {
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// makeRoom slides the request to the front, or doubles a buffer that it fills.
+func (r *Reader) makeRoom() {
+	held := r.buf[r.start:r.end]
+	into := r.buf
+	if len(held) > len(r.buf)/2 {
+		into = make([]byte, max(len(held)+bufferSize, min(2*len(r.buf), r.limits.memory())))
+	}
+	r.end = copy(into, held)
+	r.buf, r.start, r.next = into, 0, 0
+}
+
+// done hands out the request that ends at p, relative to start.
+func (r *Reader) done(p int) (*Request, error) {
+	r.next = r.start + p
+	return &r.req, nil
+}
+
+// skip throws away n bytes from p on, relative to start, and whatever came before.
+func (r *Reader) skip(p, n int) error {
+	for p+n > r.end-r.start {
+		n -= r.end - r.start - p
+		r.start, r.end, p = 0, 0, 0
+		if err := r.more(); err != nil {
+			return unexpected(err)
+		}
+	}
+	r.start += p + n
+	r.next = r.start
+	return nil
+}
+
+// skipLine throws away the rest of a line of which held bytes are known to have no LF, and answers with refusal.
+func (r *Reader) skipLine(held int, refusal *Error) error {
+	skipped := held
+	for {
+		if i := bytes.IndexByte(r.buf[r.start+held:r.end], '\n'); i >= 0 {
+			r.next = r.start + held + i + 1
+			return refusal
+		}
+		skipped += r.end - r.start - held
+		if skipped > skipMax {
+			refusal.Fatal = true
+			return refusal
+		}
+		r.start, r.next, r.end, held = 0, 0, 0, 0
+		if err := r.more(); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

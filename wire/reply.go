@@ -1,0 +1,125 @@
+package wire
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// Reply is one answer in RESP framing, as a client reads it.
+type Reply struct {
+	Kind  byte    // the first byte on the wire; a null is '_' in both versions
+	Int   int64   // ':'
+	Bytes []byte  // '+', '$'
+	Items []Reply // '*', '~', '>'; '%' has keys and values in turn
+	Err   *Error  // '-'
+}
+
+// IsNull reports whether the answer is that there is nothing.
+func (r Reply) IsNull() bool { return r.Kind == '_' }
+
+// ReplyReader reads the answers of a server that speaks RESP2 or RESP3.
+type ReplyReader struct {
+	src *bufio.Reader
+}
+
+// The most that a reply may hold: a server is trusted more than a client, and still not with all of the memory.
+const (
+	replyBulkMax  = 64 << 20
+	replyItemsMax = 1 << 20
+	replyDepthMax = 8
+)
+
+// NewReplyReader reads from src.
+func NewReplyReader(src io.Reader) *ReplyReader {
+	return &ReplyReader{src: bufio.NewReader(src)}
+}
+
+// Next reads one answer. An error reply is a Reply with Err set, not an error of Next.
+func (r *ReplyReader) Next() (Reply, error) { return r.next(0) }
+
+// Buffered is the number of bytes that have come and belong to no answer yet.
+func (r *ReplyReader) Buffered() int { return r.src.Buffered() }
+
+func (r *ReplyReader) next(depth int) (Reply, error) {
+	line, err := r.src.ReadSlice('\n')
+	if err != nil {
+		if err == io.EOF && (len(line) > 0 || depth > 0) {
+			err = io.ErrUnexpectedEOF
+		}
+		return Reply{}, err
+	}
+	if len(line) < 3 || line[len(line)-2] != '\r' {
+		return Reply{}, fmt.Errorf("wire: malformed reply header %.40q", line)
+	}
+	kind, text := line[0], line[1:len(line)-2]
+	switch kind {
+	case '+':
+		return Reply{Kind: kind, Bytes: append([]byte(nil), text...)}, nil
+	case '-':
+		return Reply{Kind: kind, Err: parseError(text)}, nil
+	case '_':
+		return Reply{Kind: kind}, nil
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return Reply{}, fmt.Errorf("wire: malformed number in reply header %.40q", line)
+	}
+	switch kind {
+	case ':':
+		return Reply{Kind: kind, Int: n}, nil
+	case '$':
+		return r.bulk(n)
+	case '%':
+		return r.items(kind, 2*n, depth)
+	case '*', '~', '>':
+		return r.items(kind, n, depth)
+	}
+	return Reply{}, fmt.Errorf("wire: unknown kind of reply %q", kind)
+}
+
+func (r *ReplyReader) bulk(n int64) (Reply, error) {
+	if n == -1 {
+		return Reply{Kind: '_'}, nil
+	}
+	if n < 0 || n > replyBulkMax {
+		return Reply{}, fmt.Errorf("wire: a reply of %d bytes", n)
+	}
+	b := make([]byte, n+2)
+	if _, err := io.ReadFull(r.src, b); err != nil {
+		return Reply{}, unexpected(err)
+	}
+	if b[n] != '\r' || b[n+1] != '\n' {
+		return Reply{}, fmt.Errorf("wire: a reply of %d bytes is not followed by CRLF", n)
+	}
+	return Reply{Kind: '$', Bytes: b[:n:n]}, nil
+}
+
+func (r *ReplyReader) items(kind byte, n int64, depth int) (Reply, error) {
+	if n == -1 {
+		return Reply{Kind: '_'}, nil
+	}
+	if n < 0 || n > replyItemsMax || depth == replyDepthMax {
+		return Reply{}, fmt.Errorf("wire: a reply of %d elements at depth %d", n, depth)
+	}
+	items := make([]Reply, 0, min(n, 64)) // grows with what arrives
+	for range n {
+		item, err := r.next(depth + 1)
+		if err != nil {
+			return Reply{}, unexpected(err)
+		}
+		items = append(items, item)
+	}
+	return Reply{Kind: kind, Items: items}, nil
+}
+
+// parseError splits "CODE message"; a text without a code of ours keeps its first word as the code.
+func parseError(text []byte) *Error {
+	for i, c := range text {
+		if c == ' ' {
+			return &Error{Code: Code(text[:i]), Message: string(text[i+1:])}
+		}
+	}
+	return &Error{Code: Code(text)}
+}

@@ -1,0 +1,161 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+)
+
+// readRESP reads a request in RESP framing: *<count>, then count times $<length> and as many bytes, each part ended by CRLF. What does not
+// parse is fatal, since no later byte can be trusted to begin a request; what is merely too large is skipped.
+func (r *Reader) readRESP() (*Request, error) {
+	count, p, err := r.header(0, '*')
+	if err != nil {
+		return nil, err
+	}
+	if count < 1 {
+		if count == 0 {
+			r.next = r.start + p
+			return nil, Errorf(Protocol, "an empty array is no command; send at least its name")
+		}
+		return nil, fatalf(Protocol, "an array cannot have %d elements", count)
+	}
+	if count > r.limits.Args {
+		return nil, r.skipArgs(p, count, Errorf(TooLarge, "a request has at most %d arguments", r.limits.Args))
+	}
+	r.spans = r.spans[:0]
+	total := 0
+	for i := range count {
+		length, after, err := r.header(p, '$')
+		if err != nil {
+			return nil, err
+		}
+		if length < 0 {
+			return nil, fatalf(Protocol, "a bulk string cannot have %d bytes", length)
+		}
+		if length > r.limits.Value {
+			return nil, r.skipArgs(p, count-i, Errorf(TooLarge, "a value has at most %d bytes", r.limits.Value))
+		}
+		if total += length; total > r.limits.Request {
+			return nil, r.skipArgs(p, count-i, Errorf(TooLarge, "a request has at most %d bytes", r.limits.Request))
+		}
+		p = after + length + 2
+		if err := r.need(p); err != nil {
+			return nil, err
+		}
+		if !r.crlf(p - 2) {
+			return nil, fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
+		}
+		r.spans = append(r.spans, span{after, after + length})
+	}
+	req := &r.req
+	req.Framing, req.args, req.rest = RESP, req.args[:0], nil
+	for i, s := range r.spans {
+		view := r.buf[r.start+s.from : r.start+s.to : r.start+s.to]
+		if i == 0 {
+			req.Name = view
+		} else {
+			req.args = append(req.args, view)
+		}
+	}
+	return r.done(p)
+}
+
+func (r *Reader) crlf(p int) bool {
+	return r.buf[r.start+p] == '\r' && r.buf[r.start+p+1] == '\n'
+}
+
+// header reads "<kind><number>CRLF" at p, relative to start, and returns the number and the position behind it.
+func (r *Reader) header(p int, kind byte) (n, after int, err error) {
+	if err := r.need(p + 1); err != nil {
+		return 0, 0, err
+	}
+	if got := r.buf[r.start+p]; got != kind {
+		return 0, 0, fatalf(Protocol, "expected %q and a number, got %q", kind, got)
+	}
+	for end := p + 1; ; {
+		held := r.buf[r.start:r.end]
+		if i := bytes.IndexByte(held[end:], '\n'); i >= 0 {
+			end += i
+			number, ok := parseNumber(held[p+1 : end])
+			if !ok {
+				return 0, 0, fatalf(Protocol, "expected a number and CRLF after %q", kind)
+			}
+			return number, end + 1, nil
+		}
+		end = len(held)
+		if end-p > headerMax {
+			return 0, 0, fatalf(Protocol, "expected a number and CRLF after %q", kind)
+		}
+		if err := r.need(end + 1); err != nil {
+			return 0, 0, err
+		}
+	}
+}
+
+// parseNumber reads the decimal number in b, which must end in CR. Numbers too large for any limit come back as math.MaxInt32.
+func parseNumber(b []byte) (int, bool) {
+	if len(b) < 2 || len(b) > headerMax || b[len(b)-1] != '\r' {
+		return 0, false
+	}
+	b = b[:len(b)-1]
+	negative := b[0] == '-'
+	if negative {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = min(n*10+int(c-'0'), math.MaxInt32)
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}
+
+// skipArgs throws away the count arguments that begin at p and answers with refusal, or makes it fatal if that is too much to read.
+func (r *Reader) skipArgs(p, count int, refusal *Error) error {
+	skipped := count * len("$0\r\n\r\n")
+	if skipped > skipMax {
+		refusal.Fatal = true
+		return refusal
+	}
+	for range count {
+		// Each skip moves the front of the buffer along, so a refused request is never held as a whole.
+		length, after, err := r.header(p, '$')
+		if err != nil {
+			return err
+		}
+		if length < 0 {
+			return fatalf(Protocol, "a bulk string cannot have %d bytes", length)
+		}
+		if skipped += length; skipped > skipMax {
+			refusal.Fatal = true
+			return refusal
+		}
+		if err := r.skip(after, length); err != nil {
+			return err
+		}
+		if err := r.need(2); err != nil {
+			return unexpected(err)
+		}
+		if !r.crlf(0) {
+			return fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
+		}
+		p = 2
+	}
+	r.next = r.start + p
+	return refusal
+}
+
+func appendHeader(dst []byte, kind byte, n int) []byte {
+	dst = append(dst, kind)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, '\r', '\n')
+}
