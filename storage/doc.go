@@ -10,7 +10,7 @@
 // records. A tenant's name is any non-empty string of at most 64 bytes; whatever bytes it holds, a driver keeps its records apart
 // from every other tenant's and inside the place it was given. Ids arrive hashed, so a driver never sees a session id.
 //
-// Records. A [Record] is bytes and an expiry with a resolution of one millisecond. From that instant on the record is gone: Get and Touch
+// Records. A [Record] is bytes and an expiry, which is cut to the millisecond. From that instant on the record is gone: Get and Touch
 // answer [ErrNotFound] for a record that has expired exactly as for one that never was, whether or not it has been swept.
 // A record marked as a Marker is kept and found like any other and counts in no [Usage].
 //

@@ -28,6 +28,7 @@ type Swept struct {
 
 // Sweeper removes what has expired. One call is bounded work: it examines on the order of limit records, wherever it
 // left off the time before, and removes the expired ones among them. It never removes a live record, whatever is written meanwhile.
+// Between one answer without More and the next, every record that was there all the time has been examined.
 type Sweeper interface {
 	Sweep(ctx context.Context, limit int) (Swept, error)
 }

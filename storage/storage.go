@@ -32,7 +32,7 @@ type Key struct {
 // Record is what a driver keeps under a key.
 type Record struct {
 	Data    []byte
-	Expires time.Time // kept to the millisecond; the record is gone from this instant on
+	Expires time.Time // cut to the millisecond; the record is gone from this instant on
 	Marker  bool      // found like any other record, counted in no Usage
 }
 

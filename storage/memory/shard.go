@@ -1,0 +1,84 @@
+package memory
+
+import (
+	"sync"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// item is a record in memory.
+type item struct {
+	key     storage.Key
+	data    []byte // never written to; a Put replaces the slice
+	expires int64  // Unix time in milliseconds
+	marker  bool
+	pos     int // where the shard's queue has it
+}
+
+// shard is a part of the records. Its methods want mu to be held, except sweep and close, which take it.
+type shard struct {
+	mu    sync.Mutex
+	items map[storage.Key]*item // nil once the store has been closed
+	queue queue                 // exactly the items of the map, by expiry
+}
+
+// live answers the item under key unless it has expired.
+func (sh *shard) live(key storage.Key, now time.Time) (*item, error) {
+	if sh.items == nil {
+		return nil, storage.ErrClosed
+	}
+	it, ok := sh.items[key]
+	if !ok || it.expires <= now.UnixMilli() {
+		return nil, storage.ErrNotFound
+	}
+	return it, nil
+}
+
+// put keeps rec, whose data the shard owns from here on.
+func (sh *shard) put(key storage.Key, rec storage.Record, l *ledger) {
+	expires := rec.Expires.UnixMilli()
+	it, ok := sh.items[key]
+	if ok {
+		l.subtract(it)
+		it.data, it.marker = rec.Data, rec.Marker
+		sh.queue.move(it, expires)
+	} else {
+		it = &item{key: key, data: rec.Data, expires: expires, marker: rec.Marker}
+		sh.items[key] = it
+		sh.queue.add(it)
+	}
+	l.add(it)
+}
+
+func (sh *shard) remove(it *item, l *ledger) {
+	delete(sh.items, it.key)
+	sh.queue.remove(it)
+	l.subtract(it)
+}
+
+// sweep removes what has expired, as long as there is some of *left.
+func (sh *shard) sweep(now time.Time, left *int, swept *storage.Swept, l *ledger) error {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.items == nil {
+		return storage.ErrClosed
+	}
+	for ms := now.UnixMilli(); *left > 0; *left-- {
+		it := sh.queue.first()
+		if it == nil || it.expires > ms {
+			break
+		}
+		sh.remove(it, l)
+		if !it.marker {
+			swept.Removed = append(swept.Removed, it.key)
+		}
+	}
+	return nil
+}
+
+func (sh *shard) close() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.items, sh.queue = nil, queue{}
+}

@@ -1,0 +1,175 @@
+package memory
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// shardCount is how many locks the records are spread over. It is 64 so that a set of shards fits a uint64 (see PutAll).
+const shardCount = 64
+
+// Options are what New can be told. The zero value is useful.
+type Options struct {
+	Now func() time.Time // the clock; time.Now if nil
+}
+
+// Store keeps records in memory. Its methods never wait for anything but each other, so they ignore their contexts.
+//
+// Locks are taken in this order: shards by ascending index, then the ledger's.
+type Store struct {
+	now    func() time.Time
+	shards [shardCount]shard
+	turn   atomic.Uint32 // where the next round of sweeping begins, so that no shard is always the last
+	ledger ledger
+}
+
+var (
+	_ storage.Store   = (*Store)(nil)
+	_ storage.Batcher = (*Store)(nil)
+	_ storage.Sweeper = (*Store)(nil)
+	_ storage.Meter   = (*Store)(nil)
+)
+
+// New returns an empty store.
+func New(opts Options) *Store {
+	s := &Store{now: opts.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.ledger.tenants = make(map[string]storage.Usage)
+	for i := range s.shards {
+		s.shards[i].items = make(map[storage.Key]*item)
+	}
+	return s
+}
+
+// Get implements storage.Store.
+func (s *Store) Get(_ context.Context, key storage.Key) (storage.Record, error) {
+	now := s.now()
+	sh := s.shard(key)
+	sh.mu.Lock()
+	it, err := sh.live(key, now)
+	if err != nil {
+		sh.mu.Unlock()
+		return storage.Record{}, err
+	}
+	rec := storage.Record{Data: it.data, Expires: time.UnixMilli(it.expires), Marker: it.marker}
+	sh.mu.Unlock()
+	rec.Data = bytes.Clone(rec.Data) // outside the lock: what an item's data points to is never written again
+	return rec, nil
+}
+
+// Put implements storage.Store.
+func (s *Store) Put(_ context.Context, key storage.Key, rec storage.Record) error {
+	rec.Data = bytes.Clone(rec.Data)
+	sh := s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.items == nil {
+		return storage.ErrClosed
+	}
+	sh.put(key, rec, &s.ledger)
+	return nil
+}
+
+// PutAll implements storage.Batcher. It holds the locks of all shards concerned, so nobody sees a part of it.
+func (s *Store) PutAll(_ context.Context, entries []storage.Entry) error {
+	if len(entries) == 0 {
+		return s.ledger.check()
+	}
+	var concerned uint64
+	for _, e := range entries {
+		concerned |= 1 << shardIndex(e.Key)
+	}
+	for i := range s.shards {
+		if concerned&(1<<i) != 0 {
+			s.shards[i].mu.Lock()
+			defer s.shards[i].mu.Unlock()
+		}
+	}
+	for _, e := range entries { // all are asked before one is written
+		if s.shard(e.Key).items == nil {
+			return storage.ErrClosed
+		}
+	}
+	for _, e := range entries {
+		e.Record.Data = bytes.Clone(e.Record.Data)
+		s.shard(e.Key).put(e.Key, e.Record, &s.ledger)
+	}
+	return nil
+}
+
+// Touch implements storage.Store.
+func (s *Store) Touch(_ context.Context, key storage.Key, expires time.Time) error {
+	now := s.now()
+	sh := s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	it, err := sh.live(key, now)
+	if err != nil {
+		return err
+	}
+	if it.marker {
+		return storage.ErrNotFound
+	}
+	if ms := expires.UnixMilli(); ms > it.expires {
+		sh.queue.move(it, ms)
+	}
+	return nil
+}
+
+// Delete implements storage.Store.
+func (s *Store) Delete(_ context.Context, key storage.Key) error {
+	sh := s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.items == nil {
+		return storage.ErrClosed
+	}
+	if it, ok := sh.items[key]; ok {
+		sh.remove(it, &s.ledger)
+	}
+	return nil
+}
+
+// Sweep implements storage.Sweeper. It removes up to limit records, at least one, and looks at no live ones but the first of each shard.
+func (s *Store) Sweep(_ context.Context, limit int) (storage.Swept, error) {
+	var swept storage.Swept
+	now := s.now()
+	left := max(limit, 1)
+	first := s.turn.Add(1)
+	for i := range uint32(shardCount) {
+		sh := &s.shards[(first+i)%shardCount]
+		if err := sh.sweep(now, &left, &swept, &s.ledger); err != nil {
+			return storage.Swept{}, err
+		}
+		if left == 0 {
+			swept.More = true
+			break
+		}
+	}
+	return swept, nil
+}
+
+// Usage implements storage.Meter.
+func (s *Store) Usage(_ context.Context, tenant string) (storage.Usage, error) {
+	return s.ledger.usage(tenant)
+}
+
+// Close implements storage.Store. It forgets all records.
+func (s *Store) Close() error {
+	for i := range s.shards {
+		s.shards[i].close()
+	}
+	s.ledger.close()
+	return nil
+}
+
+func (s *Store) shard(key storage.Key) *shard { return &s.shards[shardIndex(key)] }
+
+// shardIndex takes the index from the id alone: ids are hashes, so they spread evenly.
+func shardIndex(key storage.Key) int { return int(key.ID[0]) % shardCount }

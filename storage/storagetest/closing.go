@@ -1,0 +1,195 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// testPowers: the store has the powers that its harness says, and answers errors.ErrUnsupported for the others.
+func testPowers(f *fixture) {
+	for _, p := range []struct {
+		name string
+		none bool
+		call func() error
+	}{
+		{"Batcher", f.h.NoBatch, func() error {
+			if b, ok := f.store.(storage.Batcher); ok {
+				return b.PutAll(f.ctx, []storage.Entry{{Key: key("acme", "one"), Record: f.rec("x", time.Minute)}})
+			}
+			return errors.ErrUnsupported
+		}},
+		{"Sweeper", f.h.NoSweep, func() error { _, err := storage.Sweep(f.ctx, f.store, 1); return err }},
+		{"Meter", f.h.NoUsage, func() error { _, err := storage.UsageOf(f.ctx, f.store, "acme"); return err }},
+	} {
+		if err := p.call(); p.none && !errors.Is(err, errors.ErrUnsupported) {
+			f.Errorf("%s: %v, want errors.ErrUnsupported as the harness says", p.name, err)
+		} else if !p.none && err != nil {
+			f.Errorf("%s: %v", p.name, err)
+		}
+	}
+}
+
+// operations are all that can be asked of the store, powers included where it has them.
+func (f *fixture) operations(ctx context.Context) map[string]func() error {
+	k := key("acme", "one")
+	ops := map[string]func() error{
+		"Get": func() error {
+			_, err := f.store.Get(ctx, k)
+			if errors.Is(err, storage.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
+		"Put": func() error { return f.store.Put(ctx, k, f.rec("x", time.Hour)) },
+		"Touch": func() error {
+			err := f.store.Touch(ctx, k, f.in(2*time.Hour))
+			if errors.Is(err, storage.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
+		"Delete": func() error { return f.store.Delete(ctx, k) },
+		"PutAll": func() error {
+			return storage.PutAll(ctx, f.store, []storage.Entry{{Key: k, Record: f.rec("x", time.Hour)}})
+		},
+	}
+	if !f.h.NoSweep {
+		ops["Sweep"] = func() error { _, err := storage.Sweep(ctx, f.store, 10); return err }
+	}
+	if !f.h.NoUsage {
+		ops["Usage"] = func() error { _, err := storage.UsageOf(ctx, f.store, "acme"); return err }
+	}
+	return ops
+}
+
+// testClose: after Close every method answers ErrClosed, and closing twice is harmless.
+func testClose(f *fixture) {
+	f.put(key("acme", "one"), f.rec("kept", time.Hour))
+	f.want(key("acme", "one"), f.rec("kept", time.Hour)) // so that a cache has it
+	for range 2 {
+		if err := f.store.Close(); err != nil {
+			f.Errorf("Close: %v", err)
+		}
+		for name, op := range f.operations(f.ctx) {
+			if err := op(); !errors.Is(err, storage.ErrClosed) {
+				f.Errorf("%s after Close: %v, want storage.ErrClosed", name, err)
+			}
+		}
+		if !f.h.NoBatch {
+			if err := storage.PutAll(f.ctx, f.store, nil); !errors.Is(err, storage.ErrClosed) {
+				f.Errorf("PutAll of nothing after Close: %v, want storage.ErrClosed", err)
+			}
+		}
+	}
+	if f.h.Durable {
+		f.open()
+		f.want(key("acme", "one"), f.rec("kept", time.Hour))
+	}
+}
+
+// testCloseConcurrent: operations under way end as if Close had come after them or before.
+func testCloseConcurrent(f *fixture) {
+	var closed atomic.Bool
+	var acknowledged atomic.Int64
+	var wg sync.WaitGroup
+	k := key("acme", "versions")
+	f.put(k, f.version(0))
+	wg.Go(func() {
+		for v := int64(1); ; v++ {
+			if err := f.store.Put(f.ctx, k, f.version(v)); err != nil {
+				if !errors.Is(err, storage.ErrClosed) {
+					f.Errorf("Put while closing: %v", err)
+				}
+				return
+			}
+			acknowledged.Store(v)
+		}
+	})
+	for name, op := range f.operations(f.ctx) {
+		wg.Go(func() {
+			for {
+				late := closed.Load()
+				err := op()
+				switch {
+				case errors.Is(err, storage.ErrClosed):
+					return
+				case err != nil:
+					f.Errorf("%s while closing: %v", name, err)
+					return
+				case late:
+					f.Errorf("%s, begun after Close had returned, answers nil", name)
+					return
+				}
+			}
+		})
+	}
+	for acknowledged.Load() < 20 && !f.Failed() { // until all are well under way
+		if _, err := f.store.Get(f.ctx, k); err != nil {
+			f.Errorf("Get: %v", err)
+		}
+	}
+	for range 2 { // two at once
+		wg.Go(func() {
+			if err := f.store.Close(); err != nil {
+				f.Errorf("Close: %v", err)
+			}
+			closed.Store(true)
+		})
+	}
+	wg.Wait()
+	if f.h.Durable {
+		f.open()
+		if v := f.readVersion(k); v != acknowledged.Load() {
+			f.Errorf("after reopening there is version %d, %d was acknowledged", v, acknowledged.Load())
+		}
+	}
+}
+
+// testReopen: closing and opening again changes nothing.
+func testReopen(f *fixture) {
+	if !f.h.Durable {
+		return
+	}
+	want := map[storage.Key]storage.Record{
+		key("acme", "empty"):  f.rec("", time.Hour),
+		key("acme", "small"):  f.rec("small", time.Hour),
+		key("acme", "large"):  f.rec(string(make([]byte, 300_000)), time.Hour),
+		key("acme", "marker"): {Data: []byte("m"), Expires: f.in(time.Hour), Marker: true},
+		key("other", "small"): f.rec("other", time.Hour),
+	}
+	for k, r := range want {
+		f.put(k, r)
+	}
+	f.put(key("acme", "deleted"), f.rec("deleted", time.Hour))
+	f.delete(key("acme", "deleted"))
+	for range 3 {
+		f.reopen()
+		for k, r := range want {
+			f.want(k, r)
+		}
+		f.wantNone(key("acme", "deleted"))
+		f.wantUsage("acme", 3, 5+300_000)
+		f.wantUsage("other", 1, 5)
+	}
+}
+
+// testExclusive: a folder has one user at a time.
+func testExclusive(f *fixture) {
+	if !f.h.Exclusive {
+		return
+	}
+	if s, err := f.h.Open(f, f.dir, f.now); err == nil {
+		s.Close()
+		f.Fatal("a folder that is in use was opened again")
+	} else if !errors.Is(err, storage.ErrLocked) {
+		f.Fatalf("opening a folder that is in use: %v, want storage.ErrLocked", err)
+	}
+	f.put(key("acme", "one"), f.rec("x", time.Hour)) // the user of the folder has not noticed
+	f.reopen()                                       // and once it is closed the folder is free
+	f.want(key("acme", "one"), f.rec("x", time.Hour))
+}

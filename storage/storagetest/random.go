@@ -1,0 +1,217 @@
+package storagetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sessionserver/storage"
+	"sessionserver/storage/memory"
+)
+
+// seedVariable is the environment variable that repeats a random run.
+const seedVariable = "STORAGETEST_SEED"
+
+// testRandom does the same random things to the store and to the memory driver and compares what they answer.
+func testRandom(f *fixture) {
+	seed := rand.Uint64()
+	if s := os.Getenv(seedVariable); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			f.Fatalf("%s: %v", seedVariable, err)
+		}
+	}
+	run := &randomRun{
+		fixture: f,
+		rng:     rand.New(rand.NewPCG(seed, 0)),
+		model:   memory.New(memory.Options{Now: f.now}),
+		tenants: []string{"a", "ab", "A", "a/b"},
+	}
+	for i := range 6 {
+		run.ids = append(run.ids, id("%d", i))
+	}
+	f.Cleanup(func() {
+		if f.Failed() {
+			f.Logf("%s=%d repeats this run; its last operations were:\n%s", seedVariable, seed, strings.Join(run.log, "\n"))
+		}
+	})
+	for range 24 {
+		run.sweeping = run.rng.IntN(2) == 0
+		for range 50 {
+			run.step()
+			if f.Failed() {
+				return
+			}
+		}
+		run.checkpoint()
+		if f.Failed() {
+			return
+		}
+	}
+}
+
+type randomRun struct {
+	*fixture
+	rng      *rand.Rand
+	model    *memory.Store
+	tenants  []string
+	ids      []storage.ID
+	sweeping bool     // whether there are sweeps until the next checkpoint; else usage is comparable all the time
+	log      []string // the last operations
+}
+
+func (r *randomRun) note(format string, args ...any) {
+	r.log = append(r.log, fmt.Sprintf("%s: %s", r.now().UTC().Format("15:04:05.000000"), fmt.Sprintf(format, args...)))
+	if len(r.log) > 40 {
+		r.log = slices.Delete(r.log, 0, 1)
+	}
+}
+
+func (r *randomRun) key() storage.Key {
+	return storage.Key{Tenant: r.tenants[r.rng.IntN(len(r.tenants))], ID: r.ids[r.rng.IntN(len(r.ids))]}
+}
+
+// expiry is one of a few steps from now, so that many fall together.
+func (r *randomRun) expiry() time.Time {
+	steps := []time.Duration{time.Millisecond, 2 * time.Millisecond, 1500 * time.Microsecond, 10 * time.Millisecond, time.Second, time.Minute}
+	if r.sweeping { // whether a record that is dead on arrival counts until a sweep is up to the driver
+		steps = append(steps, 0, -time.Second)
+	}
+	return r.in(steps[r.rng.IntN(len(steps))])
+}
+
+func (r *randomRun) record() storage.Record {
+	size := r.rng.IntN(100)
+	if r.rng.IntN(20) == 0 {
+		size = r.rng.IntN(20_000)
+	}
+	return storage.Record{
+		Data:    bytes.Repeat([]byte{byte(r.rng.Uint32())}, size),
+		Expires: r.expiry(),
+		Marker:  r.rng.IntN(8) == 0,
+	}
+}
+
+// step does one random thing to both.
+func (r *randomRun) step() {
+	k := r.key()
+	switch n := r.rng.IntN(100); {
+	case n < 30:
+		rec := r.record()
+		r.note("Put(%s, %d bytes, expires %v, marker %t)", show(k), len(rec.Data), rec.Expires.UTC(), rec.Marker)
+		r.same(r.store.Put(r.ctx, k, rec), r.model.Put(r.ctx, k, rec))
+	case n < 40:
+		var entries []storage.Entry
+		for range r.rng.IntN(4) {
+			entries = append(entries, storage.Entry{Key: r.key(), Record: r.record()})
+			r.note("  entry %s, expires %v", show(entries[len(entries)-1].Key), entries[len(entries)-1].Record.Expires.UTC())
+		}
+		r.note("PutAll(%d)", len(entries))
+		r.same(storage.PutAll(r.ctx, r.store, entries), r.model.PutAll(r.ctx, entries))
+	case n < 55:
+		expires := r.expiry()
+		r.note("Touch(%s, %v)", show(k), expires.UTC())
+		r.same(r.store.Touch(r.ctx, k, expires), r.model.Touch(r.ctx, k, expires))
+	case n < 65:
+		r.note("Delete(%s)", show(k))
+		r.same(r.store.Delete(r.ctx, k), r.model.Delete(r.ctx, k))
+	case n < 80:
+		r.note("Get(%s)", show(k))
+		r.compare(k)
+	case n < 92:
+		d := []time.Duration{time.Microsecond, 500 * time.Microsecond, time.Millisecond, 9 * time.Millisecond, time.Second}[r.rng.IntN(5)]
+		r.note("advance %v", d)
+		r.advance(d)
+	case n < 94:
+		r.note("advance to a minute")
+		r.advance(time.Minute)
+	case n < 99:
+		r.sweepSome()
+	default:
+		if r.h.Durable {
+			r.note("reopen")
+			r.reopen()
+		}
+	}
+	if !r.sweeping && !r.h.NoUsage {
+		r.compareUsage()
+	}
+}
+
+// sweepSome makes one round of sweeping, which may remove whatever the model does not answer any more.
+func (r *randomRun) sweepSome() {
+	if !r.sweeping || r.h.NoSweep {
+		return
+	}
+	limit := 1 + r.rng.IntN(20)
+	r.note("Sweep(%d)", limit)
+	swept, err := storage.Sweep(r.ctx, r.store, limit)
+	if err != nil {
+		r.Errorf("Sweep: %v", err)
+	}
+	for _, k := range swept.Removed {
+		if _, err := r.model.Get(r.ctx, k); !errors.Is(err, storage.ErrNotFound) {
+			r.Errorf("Sweep removed %s, which is live", show(k))
+		}
+	}
+}
+
+// checkpoint sweeps both and compares everything.
+func (r *randomRun) checkpoint() {
+	r.note("checkpoint")
+	if r.h.Durable && r.rng.IntN(2) == 0 {
+		r.note("reopen")
+		r.reopen()
+	}
+	for k := range r.sweep(1 + r.rng.IntN(50)) {
+		if _, err := r.model.Get(r.ctx, k); !errors.Is(err, storage.ErrNotFound) {
+			r.Errorf("Sweep removed %s, which is live", show(k))
+		}
+	}
+	if _, err := r.model.Sweep(r.ctx, 1_000_000); err != nil {
+		r.Fatal(err)
+	}
+	for _, tenant := range r.tenants {
+		for _, id := range r.ids {
+			r.compare(storage.Key{Tenant: tenant, ID: id})
+		}
+	}
+	if !r.h.NoUsage && !r.h.NoSweep {
+		r.compareUsage()
+	}
+}
+
+// same compares two answers. The model answers nothing but nil and ErrNotFound.
+func (r *randomRun) same(got, want error) {
+	r.Helper()
+	if want == nil && got != nil || !errors.Is(got, want) {
+		r.Errorf("answer is %v, the memory driver's %v", got, want)
+	}
+}
+
+func (r *randomRun) compare(k storage.Key) {
+	r.Helper()
+	got, err := r.store.Get(r.ctx, k)
+	want, wantErr := r.model.Get(r.ctx, k)
+	r.same(err, wantErr)
+	if diff := difference(got, want); err == nil && diff != "" {
+		r.Errorf("Get(%s): %s, as the memory driver has it", show(k), diff)
+	}
+}
+
+func (r *randomRun) compareUsage() {
+	r.Helper()
+	for _, tenant := range r.tenants {
+		want, err := r.model.Usage(r.ctx, tenant)
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.wantUsage(tenant, want.Records, want.Bytes)
+	}
+}

@@ -1,0 +1,227 @@
+package storagetest
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"sessionserver/storage"
+)
+
+// testSweep: what has expired is removed and reported once, what has not stays.
+func testSweep(f *fixture) {
+	if f.h.NoSweep {
+		return
+	}
+	if removed := f.sweep(10); len(removed) > 0 {
+		f.Errorf("Sweep of an empty store removed %v", removed)
+	}
+	expired := make(map[storage.Key]bool)
+	live := make(map[storage.Key]storage.Record)
+	for i := range 200 {
+		k := storage.Key{Tenant: []string{"a", "ab", "b"}[i%3], ID: id("%d", i)}
+		r := f.rec("data", time.Minute)
+		switch i % 4 {
+		case 0:
+			expired[k] = true
+		case 1:
+			r.Marker = true // goes unreported
+		case 2:
+			r.Expires = f.in(time.Minute + time.Millisecond)
+			live[k] = r
+		case 3:
+			r.Marker, r.Expires = true, f.in(time.Hour)
+			live[k] = r
+		}
+		f.put(k, r)
+	}
+	if removed := f.sweep(10); len(removed) > 0 {
+		f.Errorf("Sweep removed %d live records", len(removed))
+	}
+	if f.h.Durable {
+		f.reopen() // a sweep after reopening finds them, too
+	}
+	f.advance(time.Minute)
+	before := make(map[string]storage.Usage)
+	if !f.h.NoUsage {
+		for _, tenant := range []string{"a", "ab", "b"} {
+			before[tenant] = f.usage(tenant) // records that have expired count until they are swept
+		}
+	}
+	for k := range expired {
+		f.wantNone(k) // and looking for them changes nothing about that
+	}
+	for tenant, u := range before {
+		f.wantUsage(tenant, u.Records, u.Bytes)
+	}
+	removed := f.sweep(10)
+	for k, times := range removed {
+		if !expired[k] || times != 1 {
+			f.Errorf("Sweep reported %s %d times, want expired records once", show(k), times)
+		}
+	}
+	if len(removed) != len(expired) {
+		f.Errorf("Sweep reported %d records of %d that had expired", len(removed), len(expired))
+	}
+	check := func() {
+		f.Helper()
+		for k := range expired {
+			f.wantNone(k)
+		}
+		for k, r := range live {
+			f.want(k, r)
+		}
+		if f.h.NoUsage {
+			return
+		}
+		for _, tenant := range []string{"a", "ab", "b"} {
+			want := storage.Usage{}
+			for k, r := range live {
+				if k.Tenant == tenant && !r.Marker {
+					want.Records++
+					want.Bytes += int64(len(r.Data))
+				}
+			}
+			f.wantUsage(tenant, want.Records, want.Bytes)
+		}
+	}
+	check()
+	if removed := f.sweep(1000); len(removed) > 0 {
+		f.Errorf("Sweep reported %d records again", len(removed))
+	}
+	check()
+	if f.h.Durable {
+		f.reopen()
+		check()
+	}
+}
+
+// testSweepMoved: the sweep goes by the last expiry that a record was given.
+func testSweepMoved(f *fixture) {
+	if f.h.NoSweep {
+		return
+	}
+	sooner, later, touched, deleted, reborn := key("acme", "sooner"), key("acme", "later"), key("acme", "touched"), key("acme", "deleted"), key("acme", "reborn")
+	f.put(sooner, f.rec("x", time.Hour))
+	f.put(sooner, f.rec("x", time.Minute))
+	f.put(later, f.rec("x", time.Minute))
+	f.put(later, f.rec("x", time.Hour))
+	f.put(touched, f.rec("x", time.Minute))
+	f.touch(touched, f.in(30*time.Minute))
+	f.put(deleted, f.rec("x", time.Minute))
+	f.delete(deleted)
+	f.put(reborn, f.rec("x", time.Minute))
+	f.delete(reborn)
+	f.put(reborn, f.rec("x", 30*time.Minute))
+	if f.h.Durable {
+		f.reopen()
+	}
+	round := func(advance time.Duration, want ...storage.Key) {
+		f.Helper()
+		f.advance(advance)
+		removed := f.sweep(3)
+		for _, k := range want {
+			if removed[k] != 1 {
+				f.Errorf("Sweep reported %s %d times, want once", show(k), removed[k])
+			}
+		}
+		if len(removed) != len(want) {
+			f.Errorf("Sweep reported %d records, want %d", len(removed), len(want))
+		}
+	}
+	round(time.Minute, sooner)
+	f.wantUsage("acme", 3, 3)
+	f.touch(touched, f.in(35*time.Minute)) // once more, after a sweep has seen it
+	round(29*time.Minute, reborn)
+	round(6*time.Minute, touched)
+	round(24*time.Minute, later)
+	f.wantUsage("acme", 0, 0)
+
+	// A record that a Put took the place of after it had expired is live again.
+	f.put(later, f.rec("x", time.Minute))
+	f.advance(time.Minute)
+	f.put(later, f.rec("y", time.Minute))
+	round(0)
+	f.want(later, f.rec("y", time.Minute))
+	round(time.Minute, later)
+}
+
+// testSweepBounded: one call is bounded work, and calling again gets on.
+func testSweepBounded(f *fixture) {
+	if f.h.NoSweep {
+		return
+	}
+	const records, limit = 300, 10
+	for i := range records {
+		f.put(storage.Key{Tenant: "acme", ID: id("%d", i)}, f.rec("x", time.Minute))
+	}
+	f.advance(time.Hour)
+	most, total := 0, 0
+	for rounds, passes := 0, 0; passes < 2; rounds++ {
+		swept, err := storage.Sweep(f.ctx, f.store, limit)
+		if err != nil {
+			f.Fatalf("Sweep: %v", err)
+		}
+		most = max(most, len(swept.Removed))
+		total += len(swept.Removed)
+		if rounds == 0 && !swept.More {
+			f.Errorf("Sweep(%d) of %d expired records answers that there is no more to do", limit, records)
+		}
+		if !swept.More {
+			passes++
+		}
+		if rounds > 100*records {
+			f.Fatalf("Sweep does not come to an end")
+		}
+	}
+	if most > 2*limit {
+		f.Errorf("Sweep(%d) removed %d records in one call", limit, most)
+	}
+	if total != records {
+		f.Errorf("Sweep removed %d records of %d", total, records)
+	}
+}
+
+// testSweepVersusWrites: a sweep never removes a live record, whatever is written meanwhile.
+func testSweepVersusWrites(f *fixture) {
+	if f.h.NoSweep {
+		return
+	}
+	for i := range 60 {
+		put, touched := storage.Key{Tenant: "acme", ID: id("put %d", i)}, storage.Key{Tenant: "acme", ID: id("touched %d", i)}
+		f.put(put, f.rec("old", time.Second))
+		f.advance(time.Second)
+		f.put(touched, f.rec("touched", time.Second))
+		fresh := f.rec("fresh", time.Hour)
+		var touchErr error
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := f.store.Put(f.ctx, put, fresh); err != nil {
+				f.Errorf("Put: %v", err)
+			}
+		})
+		wg.Go(func() { touchErr = f.store.Touch(f.ctx, touched, fresh.Expires) })
+		wg.Go(func() {
+			for range 4 {
+				if _, err := storage.Sweep(f.ctx, f.store, 100); err != nil {
+					f.Errorf("Sweep: %v", err)
+				}
+				f.advance(time.Second)
+			}
+		})
+		wg.Wait()
+		f.want(put, fresh)
+		switch {
+		case touchErr == nil:
+			f.want(touched, storage.Record{Data: []byte("touched"), Expires: fresh.Expires})
+		case errors.Is(touchErr, storage.ErrNotFound):
+			f.wantNone(touched)
+		default:
+			f.Errorf("Touch: %v", touchErr)
+		}
+		f.delete(put)
+		f.delete(touched)
+	}
+	f.sweep(100)
+	f.wantUsage("acme", 0, 0)
+}
