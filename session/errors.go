@@ -17,3 +17,6 @@ var (
 	ErrBadDuration = errors.New("time out of range")
 	ErrTooLarge    = errors.New("too large")
 )
+
+// ErrStore says that the store failed; what it wraps besides is for the log only.
+var ErrStore = errors.New("session: the store failed")

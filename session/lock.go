@@ -2,6 +2,7 @@ package session
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,31 +74,47 @@ func (t *lockTable) enter(s *lockShard, key storage.Key) *lock {
 	return l
 }
 
-// try takes the lock of key if it can be had at once, without overtaking anybody; otherwise it returns nil.
+// try takes the lock of key if it can be had at once without overtaking anybody; otherwise it returns nil and leaves no
+// trace, so that it delays nobody.
 func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := t.enter(s, key)
-	if len(l.queue) > 0 || !l.admits(exclusive) {
+	h := &hold{exclusive: exclusive, lease: lease}
+	if l := t.enter(s, key); !l.take(h) {
 		return nil
 	}
-	h := &hold{exclusive: exclusive, lease: lease}
-	l.grant(h)
 	return h
 }
 
-// queue takes the lock of key, or a place at the end of its queue.
+// queue takes the lock of key, or a place at the end of its queue: then granted is not nil.
 func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := t.enter(s, key)
-	h := &hold{exclusive: exclusive, lease: lease, granted: make(chan struct{})}
-	h.lock.Store(l)
-	l.queue = append(l.queue, h)
-	l.advance()
+	h := &hold{exclusive: exclusive, lease: lease}
+	if l := t.enter(s, key); !l.take(h) {
+		h.granted = make(chan struct{})
+		h.lock.Store(l)
+		l.queue = append(l.queue, h)
+		l.advance()
+	}
 	return h
+}
+
+// take grants the lock to h if nobody stands before it and what holders there are make room or have had their time.
+func (l *lock) take(h *hold) bool {
+	if len(l.queue) > 0 {
+		return false
+	}
+	if !l.admits(h.exclusive) {
+		l.expire()
+		if !l.admits(h.exclusive) {
+			return false
+		}
+	}
+	l.grant(h)
+	return true
 }
 
 // admits reports whether the holders leave room for one more.
@@ -131,7 +148,6 @@ func (l *lock) advance() {
 		l.awaitExpiry()
 	case l.expiry != nil:
 		l.expiry.Stop()
-		l.expiry = nil
 	}
 	if len(l.holders) == 0 && len(l.queue) == 0 {
 		delete(l.shard.locks, l.key)
@@ -153,6 +169,7 @@ func (l *lock) expire() {
 			l.table.lost(l.key)
 		}
 	}
+	clear(l.holders)
 	l.holders = l.holders[:0]
 }
 
@@ -176,7 +193,7 @@ func (l *lock) awaitExpiry() {
 func (l *lock) onExpiry() {
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
-	if l.expiry != nil {
+	if len(l.queue) > 0 { // otherwise it fired before it could be stopped, and the lock may be out of the table
 		l.advance()
 	}
 }
@@ -215,11 +232,22 @@ func (h *hold) release() {
 	l.advance()
 }
 
+// leave gives up the place in the queue, or reports that the lock was granted in the meantime.
+func (h *hold) leave() (granted bool) {
+	l := h.own()
+	defer l.shard.mu.Unlock()
+	if h.state.Load() != waiting {
+		return true
+	}
+	l.queue = without(l.queue, h)
+	h.state.Store(released)
+	l.advance()
+	return false
+}
+
 func without(holds []*hold, h *hold) []*hold {
-	for i := range holds {
-		if holds[i] == h {
-			return append(holds[:i], holds[i+1:]...)
-		}
+	if i := slices.Index(holds, h); i >= 0 {
+		return slices.Delete(holds, i, i+1)
 	}
 	return holds
 }

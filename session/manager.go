@@ -136,7 +136,7 @@ func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (stora
 		return key, nil // somebody is about to save it for the first time, or not
 	}
 	if err != nil {
-		return key, notFound(err)
+		return key, storeError("load", err)
 	}
 	if !rec.Marker {
 		return key, nil
@@ -193,7 +193,7 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 		return m.create(t, h), key, nil
 	}
 	if err != nil {
-		return nil, key, notFound(err)
+		return nil, key, storeError("load", err)
 	}
 	rec, mk, err := decode(stored.Data)
 	if err != nil {
@@ -230,9 +230,10 @@ func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Se
 	}
 }
 
-func notFound(err error) error {
+// storeError tells what an operation on the store failed with in this package's words.
+func storeError(operation string, err error) error {
 	if errors.Is(err, storage.ErrNotFound) {
 		return ErrNotFound
 	}
-	return err
+	return fmt.Errorf("%w: %s: %w", ErrStore, operation, err)
 }

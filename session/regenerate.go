@@ -40,7 +40,7 @@ func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (string, 
 		moved.endSave()
 		moved.release()
 		s.hold.endSave()
-		return "", fmt.Errorf("session: regenerate: %w", err)
+		return "", storeError("regenerate", err)
 	}
 	if grace > 0 {
 		s.m.locks.move(s.hold, moved)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sessionserver/storage"
@@ -133,17 +134,28 @@ func (s *Session) Put(key, value []byte) error {
 	return nil
 }
 
-// Replace sets all values at once: put is called to hand them over, and what it is given is copied. If any is refused, nothing changes.
+// PutMany sets several values: fill is called to hand them to put, which copies them. If any is refused, nothing changes.
+func (s *Session) PutMany(fill func(put func(key, value []byte) error) error) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	return s.change(values{list: slices.Clone(s.rec.values.list), bytes: s.rec.values.bytes}, fill)
+}
+
+// Replace is PutMany after removing all values: what is handed over is all there is then.
 func (s *Session) Replace(fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	return s.change(values{}, fill)
+}
+
+// change lets fill put into into, which takes the place of the values if all goes well.
+func (s *Session) change(into values, fill func(put func(key, value []byte) error) error) error {
 	before, wasDirty := s.rec.values, s.dirty
-	s.rec.values = values{}
+	s.rec.values = into
 	if err := fill(s.Put); err != nil {
-		if !s.ended {
-			s.rec.values, s.dirty = before, wasDirty
-		}
+		s.rec.values, s.dirty = before, wasDirty
 		return err
 	}
 	s.dirty = true
@@ -295,7 +307,7 @@ func (s *Session) Destroy(ctx context.Context) error {
 	err := s.m.store.Put(ctx, s.key, burnt(s.tenant, marker{}))
 	s.hold.endSave()
 	if err != nil {
-		return fmt.Errorf("session: destroy: %w", err)
+		return storeError("destroy", err)
 	}
 	s.end()
 	s.m.observe(Event{Kind: Destroyed, Tenant: s.key.Tenant, ID: s.key.ID})
@@ -330,7 +342,7 @@ func (s *Session) save(ctx context.Context) error {
 	err := s.m.store.Put(ctx, s.key, storage.Record{Data: data, Expires: expires})
 	s.hold.endSave()
 	if err != nil {
-		return fmt.Errorf("session: save: %w", err)
+		return storeError("save", err)
 	}
 	kind := Saved
 	if s.committed == nil {
@@ -349,7 +361,7 @@ func (s *Session) touch(ctx context.Context) error {
 	}
 	end := s.rec.end(s.tenant.Settings, now)
 	if err := s.m.store.Touch(ctx, s.key, end); err != nil {
-		return fmt.Errorf("session: touch: %w", notFound(err))
+		return storeError("touch", err)
 	}
 	s.expires = end
 	return nil

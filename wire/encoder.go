@@ -9,11 +9,15 @@ import (
 type Encoder struct {
 	buf     []byte
 	framing Framing
-	proto   int // RESP version: 2, or 3 after HELLO 3
+	proto   int  // RESP version: 2, or 3 after HELLO 3
+	outcome Code // of the answer under way
 }
 
-// Begin sets the framing of the answers that follow.
-func (e *Encoder) Begin(f Framing) { e.framing = f }
+// Begin starts an answer in this framing.
+func (e *Encoder) Begin(f Framing) { e.framing, e.outcome = f, "" }
+
+// Outcome is the code of the error that has been answered since Begin, or "".
+func (e *Encoder) Outcome() Code { return e.outcome }
 
 // Framing is the framing of the answer under way.
 func (e *Encoder) Framing() Framing { return e.framing }
@@ -246,6 +250,7 @@ func (e *Encoder) Record(fields []Field) {
 
 // Error answers with a refusal. A message must say what to do; CR and LF in it are replaced, since they would end the answer.
 func (e *Encoder) Error(code Code, message string) {
+	e.outcome = code
 	if e.framing == RESP {
 		e.buf = append(e.buf, '-')
 	} else {

@@ -49,7 +49,6 @@ func (r *Reader) parseLine(line []byte, length int) (*Request, error) {
 		return nil, Errorf(Binary, "a line cannot carry CR or NUL (byte %d); send the value in RESP framing",
 			bytes.IndexAny(line, "\x00\r")+1)
 	}
-	r.req.Framing = Line
 	r.req.Name, r.req.rest, r.req.hasRest = bytes.Cut(line, space)
 	return r.done(length)
 }

@@ -9,6 +9,16 @@ import (
 // PHP's serialize() format, as far as HTTP_SessionServer's get_all and put_all need it: one array of scalars. Objects, references and nested
 // arrays are refused before anything is made of them.
 
+// PHPError says where a text is not what ParsePHPArray takes. Its text is one line and fit for a client.
+type PHPError struct {
+	Offset  int // of the first byte that does not fit
+	Problem string
+}
+
+func (e *PHPError) Error() string {
+	return fmt.Sprintf("not a serialized PHP array of scalars: byte %d: %s", e.Offset+1, e.Problem)
+}
+
 // AppendPHPArray appends an array of n strings.
 func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []byte {
 	dst = append(dst, "a:"...)
@@ -37,7 +47,7 @@ func appendPHPString(dst, s []byte) []byte {
 // wire. An array that does not parse with its lengths taken for bytes is read that way too; its strings come as they stand on the wire,
 // which is what put stores for the same text.
 //
-// Nothing is put before the whole array has been understood. The error is one line that names the place.
+// Nothing is put before the whole array has been understood. The error is a *PHPError, or the first that put answers.
 func ParsePHPArray(b []byte, put func(key, value []byte) error) error {
 	length := byteLength
 	err := (&phpParser{b: b, length: length}).array(nil)
@@ -76,7 +86,7 @@ type phpParser struct {
 }
 
 func (p *phpParser) errorf(format string, args ...any) error {
-	return fmt.Errorf("not a serialized PHP array of scalars at byte %d: %s", p.at+1, fmt.Sprintf(format, args...))
+	return &PHPError{Offset: p.at, Problem: fmt.Sprintf(format, args...)}
 }
 
 func (p *phpParser) array(put func(key, value []byte) error) error {

@@ -2,13 +2,9 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"sync"
 )
-
-// ErrReadAheadFull says that ReadAhead has taken in as much as it may.
-var ErrReadAheadFull = errors.New("wire: read-ahead is full")
 
 // Reader reads requests of both framings from one connection. It owns the only buffer, which is taken from a pool while there is something
 // in it and grows with what arrives, up to its limits. It is not for concurrent use.
@@ -22,9 +18,10 @@ type Reader struct {
 	next  int    // first byte after the request that was handed out last
 	end   int    // first free byte
 
-	spans []span // arguments found so far, relative to start: the buffer may move while a request arrives
-	req   Request
-	one   [1]byte
+	midway bool   // a request has begun and is not complete
+	spans  []span // arguments found so far, relative to start: the buffer may move while a request arrives
+	req    Request
+	one    [1]byte
 }
 
 type span struct{ from, to int }
@@ -40,20 +37,34 @@ func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Rea
 
 // Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
 // the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
-// io.ErrUnexpectedEOF; other errors are those of src, and after a time-out Next may be called again if Buffered is 0.
+// io.ErrUnexpectedEOF; other errors are those of src, after which Next may be called again unless Midway.
 func (r *Reader) Next() (*Request, error) {
-	r.settle()
-	if err := r.need(1); err != nil {
+	if _, err := r.Peek(); err != nil {
 		return nil, err
 	}
+	r.midway = true
+	req, err := r.read()
+	if _, refused := err.(*Error); refused || err == nil {
+		r.midway = false
+	}
+	return req, err
+}
+
+func (r *Reader) read() (*Request, error) {
 	if r.buf[r.start] == '*' {
+		r.req.Framing = RESP
 		return r.readRESP()
 	}
+	r.req.Framing = Line
 	return r.readLine()
 }
 
+// Framing is that of the request which Next has returned or refused.
+func (r *Reader) Framing() Framing { return r.req.Framing }
+
 // Peek returns the first byte of the next request and leaves it there.
 func (r *Reader) Peek() (byte, error) {
+	r.midway = false
 	r.settle()
 	if err := r.need(1); err != nil {
 		return 0, err
@@ -61,40 +72,20 @@ func (r *Reader) Peek() (byte, error) {
 	return r.buf[r.start], nil
 }
 
-// Buffered is the number of bytes that have come after the request handed out last.
-func (r *Reader) Buffered() int { return r.end - r.next }
+// Midway reports whether a request has begun and is not complete.
+func (r *Reader) Midway() bool { return r.midway }
 
-// Release gives the buffer back until bytes arrive, if nothing is in it. An idle connection then holds one byte.
-func (r *Reader) Release() {
-	if r.Buffered() > 0 {
-		return
+// Release gives the buffer back until bytes arrive, if nothing is in it, and reports whether there was one to give. An idle connection then
+// holds one byte.
+func (r *Reader) Release() bool {
+	if r.buf == nil || r.end > r.next {
+		return false
 	}
 	if len(r.buf) == bufferSize {
 		pool.Put((*[bufferSize]byte)(r.buf))
 	}
 	r.buf, r.start, r.next, r.end = nil, 0, 0, 0
-}
-
-// ReadAhead reads once from src behind a request that is still being worked on, whose views stay valid. It is how a command that waits
-// notices that its peer has gone. It holds at most limit bytes and answers ErrReadAheadFull beyond. Nothing else may use the reader
-// meanwhile.
-func (r *Reader) ReadAhead(limit int) error {
-	if r.Buffered() >= limit {
-		return ErrReadAheadFull
-	}
-	if r.end == len(r.buf) {
-		// The views point into the old buffer: leave it to them and go on in a new one.
-		unread := r.buf[r.next:r.end]
-		buf := make([]byte, max(bufferSize, 2*len(unread)))
-		r.start, r.next, r.end = 0, 0, copy(buf, unread)
-		r.buf = buf
-	}
-	n, err := r.src.Read(r.buf[r.end:min(len(r.buf), r.next+limit)])
-	r.end += n
-	if n > 0 {
-		return nil
-	}
-	return err
+	return true
 }
 
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}

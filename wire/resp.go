@@ -49,7 +49,7 @@ func (r *Reader) readRESP() (*Request, error) {
 		r.spans = append(r.spans, span{after, after + length})
 	}
 	req := &r.req
-	req.Framing, req.args, req.rest = RESP, req.args[:0], nil
+	req.args, req.rest = req.args[:0], nil
 	for i, s := range r.spans {
 		view := r.buf[r.start+s.from : r.start+s.to : r.start+s.to]
 		if i == 0 {

@@ -1,0 +1,50 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrBadCredentials is the one answer to an unknown tenant, an unknown app and a wrong secret.
+var ErrBadCredentials = errors.New("auth: bad credentials")
+
+// Identity is who a connection acts as. The zero Identity is nobody.
+type Identity struct {
+	Tenant string // the namespace of its sessions
+	App    string // the credential inside it
+}
+
+// IsZero reports whether the identity is nobody.
+func (id Identity) IsZero() bool { return id == Identity{} }
+
+func (id Identity) String() string { return id.Tenant + "/" + id.App }
+
+// ParseIdentity reads tenant/app. Both are 1 to 64 of the characters a-z, 0-9, - and _, beginning with a letter or digit.
+func ParseIdentity(name string) (Identity, error) {
+	tenant, app, found := strings.Cut(name, "/")
+	if !found || !validName(tenant) || !validName(app) {
+		return Identity{}, fmt.Errorf("auth: %.80q is not tenant/app (each 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", name)
+	}
+	return Identity{Tenant: tenant, App: app}, nil
+}
+
+func validName(name string) bool {
+	if len(name) < 1 || len(name) > 64 {
+		return false
+	}
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || c != '-' && c != '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// Authenticator turns credentials into an identity.
+type Authenticator interface {
+	// Authenticate answers ErrBadCredentials for all that it does not know, whatever of it is wrong.
+	Authenticate(ctx context.Context, name, secret string) (Identity, error)
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"strings"
+
+	"sessionserver/auth"
+	"sessionserver/wire"
+)
+
+// connectionCommands are about the connection itself.
+var connectionCommands = []Command{
+	{
+		Name: "auth", Usage: "tenant/app secret", Help: "authenticates the connection",
+		Line: Exactly(2), RESP: Exactly(2), Needs: Nothing, Access: None, Cost: 1, Run: runAuth,
+	},
+	{
+		Name: "hello", Usage: "[2|3 [AUTH tenant/app secret] [SETNAME name]]",
+		Help: "tells what the server is; in RESP chooses the protocol version",
+		Line: Exactly(0), RESP: Arity{0, 6}, Needs: Nothing, Access: None, Cost: 1, Run: runHello,
+	},
+	{
+		Name: "ping", Usage: "[text]", Help: "answers PONG, or the text",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: Nothing, Access: None, Cost: 1, Run: runPing,
+	},
+	{
+		Name: "help", Usage: "[command]", Help: "lists the commands, or tells about one",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: Nothing, Access: None, Cost: 1, Run: runHelp,
+	},
+	{
+		Name: "quit", Help: "drops what was not saved and closes the connection",
+		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Run: runQuit,
+	},
+}
+
+func runAuth(c *Call) error {
+	if err := c.authenticate(string(c.Args[0]), string(c.Args[1])); err != nil {
+		return err
+	}
+	c.Reply.OK()
+	return nil
+}
+
+// authenticate makes the connection act as the app with these credentials; when they are not good it stays who it was.
+func (c *Call) authenticate(name, secret string) error {
+	if c.conn.session != nil {
+		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
+	}
+	decide := c.conn.server.opts.Authenticator
+	if decide == nil {
+		return auth.ErrBadCredentials
+	}
+	id, err := decide.Authenticate(c.Context(), name, secret)
+	if err != nil {
+		return err
+	}
+	c.conn.info.Identity = id
+	return nil
+}
+
+func runPing(c *Call) error {
+	if len(c.Args) == 1 {
+		c.Reply.Value(c.Args[0])
+	} else {
+		c.Reply.Status("PONG")
+	}
+	return nil
+}
+
+func runHelp(c *Call) error {
+	t := c.conn.server.table
+	if len(c.Args) == 0 {
+		names := make([]string, len(t.rows))
+		for i, row := range t.rows {
+			names[i] = row.Name
+		}
+		c.Reply.Text(strings.Join(names, " "))
+		return nil
+	}
+	cmd := t.lookup(c.Args[0])
+	if cmd == nil {
+		return wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, c.Args[0])
+	}
+	c.Reply.Text(cmd.usage() + ": " + cmd.Help)
+	return nil
+}
+
+func runQuit(c *Call) error {
+	c.conn.reason, c.conn.quit = Quit, true
+	c.Reply.OK()
+	return nil
+}
+
+func runHello(c *Call) error {
+	version := c.conn.server.opts.Version
+	if c.Reply.Framing() == wire.Line {
+		c.Reply.Text("sessionserver " + version)
+		return nil
+	}
+	proto, name, err := c.hello()
+	if err != nil {
+		return err
+	}
+	if name != nil {
+		c.conn.name = string(name)
+	}
+	c.Reply.SetProto(proto)
+	c.Reply.OpenMap(7)
+	for _, field := range [][2]string{{"server", "sessionserver"}, {"version", version}, {"mode", "standalone"}, {"role", "master"}} {
+		c.Reply.Text(field[0])
+		c.Reply.Text(field[1])
+	}
+	c.Reply.Text("proto")
+	c.Reply.Int(int64(proto))
+	c.Reply.Text("id")
+	c.Reply.Int(int64(c.conn.info.ID))
+	c.Reply.Text("modules")
+	c.Reply.Array(0)
+	return nil
+}
+
+// hello reads the arguments of HELLO and authenticates if they ask for it.
+func (c *Call) hello() (proto int, name []byte, err error) {
+	proto, args := c.Reply.Proto(), c.Args
+	if len(args) > 0 {
+		if v := string(args[0]); v != "2" && v != "3" {
+			return 0, nil, wire.Errorf(wire.BadArg, "protocol version %.*q (allowed: 2, 3)", 20, v)
+		}
+		proto, args = int(args[0][0]-'0'), args[1:]
+	}
+	for len(args) > 0 {
+		switch option := strings.ToLower(string(args[0])); {
+		case option == "auth" && len(args) >= 3:
+			if err := c.authenticate(string(args[1]), string(args[2])); err != nil {
+				return 0, nil, err
+			}
+			args = args[3:]
+		case option == "setname" && len(args) >= 2:
+			name, args = args[1], args[2:]
+		default:
+			return 0, nil, wire.Errorf(wire.BadArg, "usage: %s", c.Command.usage())
+		}
+	}
+	return proto, name, nil
+}

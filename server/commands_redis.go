@@ -1,0 +1,163 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"sessionserver/auth"
+	"sessionserver/wire"
+)
+
+// redisCommands are what Redis client libraries send to find out whom they talk to. They work in both framings where a line can carry
+// the answer.
+var redisCommands = []Command{
+	{
+		Name: "echo", Usage: "text", Help: "answers the text",
+		Line: Exactly(1), RESP: Exactly(1), Needs: Nothing, Access: None, Cost: 1, Run: runEcho,
+	},
+	{
+		Name: "select", Usage: "0", Help: "does nothing: a tenant has one database, 0",
+		Line: Exactly(1), RESP: Exactly(1), Needs: Nothing, Access: None, Cost: 1, Run: runSelect,
+	},
+	{
+		Name: "client", Usage: "setinfo|setname|getname|id|no-evict|no-touch [value ...]", Help: "tells or asks about the connection",
+		Line: Arity{1, 3}, RESP: Arity{1, 8}, Needs: Nothing, Access: None, Cost: 1, Run: runClient,
+	},
+	{
+		Name: "command", Usage: "[count|docs|info|list [name ...]]", Help: "describes the commands to Redis libraries; people use help",
+		Line: Arity{0, 1}, RESP: Arity{0, Many}, Needs: Nothing, Access: None, Cost: 1, Run: runCommand,
+	},
+	{
+		Name: "info", Usage: "[section ...]", Help: "describes the server to Redis libraries",
+		Line: Arity{0, 1}, RESP: Arity{0, Many}, Needs: Nothing, Access: None, Cost: 1, Run: runInfo,
+	},
+	{
+		Name: "reset", Help: "drops what was not saved and makes the connection as it was when it was new",
+		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Run: runReset,
+	},
+}
+
+func runEcho(c *Call) error {
+	c.Reply.Value(c.Args[0])
+	return nil
+}
+
+func runSelect(c *Call) error {
+	if string(c.Args[0]) != "0" {
+		return wire.Errorf(wire.BadArg, "a tenant has one database: select 0")
+	}
+	c.Reply.OK()
+	return nil
+}
+
+func runClient(c *Call) error {
+	switch sub := strings.ToLower(string(c.Args[0])); {
+	case sub == "id" && len(c.Args) == 1:
+		c.Reply.Int(int64(c.conn.info.ID))
+	case sub == "getname" && len(c.Args) == 1:
+		c.Reply.Value([]byte(c.conn.name))
+	case sub == "setname" && len(c.Args) == 2:
+		if len(c.Args[1]) > 64 {
+			return wire.Errorf(wire.BadArg, "a connection's name has at most 64 bytes")
+		}
+		c.conn.name = string(c.Args[1])
+		c.Reply.OK()
+	case sub == "setinfo" && len(c.Args) == 3, (sub == "no-evict" || sub == "no-touch") && len(c.Args) == 2:
+		c.Reply.OK()
+	default:
+		return wire.Errorf(wire.BadArg, "usage: %s", c.Command.usage())
+	}
+	return nil
+}
+
+func runCommand(c *Call) error {
+	rows := c.conn.server.table.rows
+	sub := ""
+	if len(c.Args) > 0 {
+		sub = strings.ToLower(string(c.Args[0]))
+	}
+	if sub == "count" {
+		c.Reply.Int(int64(len(rows)))
+		return nil
+	}
+	if c.Reply.Framing() == wire.Line {
+		return wire.Errorf(wire.BadArg, "a line cannot carry the answer; try: help")
+	}
+	if sub != "" && len(c.Args) > 1 {
+		rows = nil
+		for _, name := range c.Args[1:] {
+			if row := c.conn.server.table.lookup(name); row != nil {
+				rows = append(rows, row)
+			}
+		}
+	}
+	switch sub {
+	case "", "info":
+		c.Reply.Array(len(rows))
+		for _, row := range rows {
+			row.describe(c.Reply)
+		}
+	case "list":
+		c.Reply.Array(len(rows))
+		for _, row := range rows {
+			c.Reply.Text(row.Name)
+		}
+	case "docs":
+		c.Reply.OpenMap(len(rows))
+		for _, row := range rows {
+			c.Reply.Text(row.Name)
+			c.Reply.OpenMap(2)
+			for _, text := range []string{"summary", row.usage() + ": " + row.Help, "group", "sessionserver"} {
+				c.Reply.Text(text)
+			}
+		}
+	default:
+		return wire.Errorf(wire.BadArg, "usage: %s", c.Command.usage())
+	}
+	return nil
+}
+
+// describe answers with what COMMAND tells of a command: name, arity (the name counted, negative for at least), flags, and no
+// positions of keys, which are of interest to proxies of a Redis Cluster only.
+func (cmd *Command) describe(reply *wire.Encoder) {
+	arity := int64(cmd.RESP.Min + 1)
+	if cmd.RESP.Max != cmd.RESP.Min {
+		arity = -arity
+	}
+	flag := "write"
+	if cmd.Access != Write {
+		flag = "readonly"
+	}
+	reply.Array(6)
+	reply.Text(cmd.Name)
+	reply.Int(arity)
+	reply.Array(1)
+	reply.Status(flag)
+	for range 3 {
+		reply.Int(0)
+	}
+}
+
+func runInfo(c *Call) error {
+	if c.Reply.Framing() == wire.Line {
+		return wire.Errorf(wire.BadArg, "a line cannot carry the answer; try: hello")
+	}
+	c.Reply.Text(fmt.Sprintf("# Server\r\nsessionserver_version:%s\r\nredis_mode:standalone\r\nprocess_id:%d\r\n# Persistence\r\nloading:0\r\n",
+		c.conn.server.opts.Version, os.Getpid()))
+	return nil
+}
+
+func runReset(c *Call) error {
+	if s := c.conn.session; s != nil {
+		c.conn.session = nil
+		_ = s.Abort() // it is dropped, whatever it has to say
+	}
+	c.conn.name, c.conn.info.Identity = "", auth.Identity{}
+	if c.conn.local() {
+		c.conn.info.Identity = c.conn.how.Anonymous
+	}
+	c.Reply.SetProto(2)
+	c.Reply.Status("RESET")
+	return nil
+}

@@ -1,0 +1,212 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+// sessionCommands begin and end sessions, and are about a session as a whole.
+var sessionCommands = []Command{
+	{
+		Name: "new", Usage: "[lifetime_s]", Help: "makes a session and opens it for writing; answers its id",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: NoSession, Access: Write, Cost: 2, Run: runNew,
+	},
+	{
+		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Read, Cost: 2, Run: runOpen,
+	},
+	{
+		Name: "close", Help: "saves the session and lets go of it",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runClose,
+	},
+	{
+		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runCommit,
+	},
+	{
+		Name: "abort", Help: "lets go of the session without saving",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runAbort,
+	},
+	{
+		Name: "destroy", Help: "removes the session; its id cannot be used again",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runDestroy,
+	},
+	{
+		Name: "regenerate_id", Usage: "[grace_s]", Help: "moves the session to a new id and answers it; for the grace period the old one leads there",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, Cost: 4, Run: runRegenerate,
+	},
+	{
+		Name: "lifetime", Usage: "[seconds]", Help: "tells or sets how long the session lives unused",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Read, Cost: 1, Run: runLifetime,
+	},
+	{
+		Name: "stat", Help: "describes the session: created, last_used, expires (Unix seconds), version, keys, bytes",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runStat,
+	},
+}
+
+// tenant is the caller's namespace with its rules as they are now.
+func (c *Call) tenant() (*session.Tenant, error) {
+	t := c.conn.server.opts.Tenant(c.Identity().Tenant)
+	if t == nil {
+		return nil, wire.Errorf(wire.NoAuth, "the tenant is not served any more; authenticate again")
+	}
+	return t, nil
+}
+
+func runNew(c *Call) error {
+	t, err := c.tenant()
+	if err != nil {
+		return err
+	}
+	lifetime := time.Duration(0)
+	if len(c.Args) == 1 {
+		if lifetime, err = seconds(c.Args[0]); err != nil {
+			return err
+		}
+		if lifetime == 0 {
+			return wire.Errorf(wire.BadArg, "a lifetime is 1 second or more")
+		}
+	}
+	id, s, err := c.conn.server.opts.Sessions.New(c.Context(), t, lifetime)
+	if err != nil {
+		return err
+	}
+	c.conn.session = s
+	c.Reply.Text(id)
+	return nil
+}
+
+func runOpen(c *Call) error {
+	t, err := c.tenant()
+	if err != nil {
+		return err
+	}
+	opts := session.OpenOptions{Wait: t.Settings.LockWait, OnWait: c.conn.onWait}
+	if len(c.Args) >= 2 {
+		if opts.Mode, err = session.ParseMode(c.Args[1]); err != nil {
+			return err
+		}
+	}
+	if len(c.Args) == 3 {
+		ms, err := number(c.Args[2], int64(session.WaitMax/time.Millisecond))
+		if err != nil {
+			return err
+		}
+		opts.Wait = time.Duration(ms) * time.Millisecond
+	}
+	s, err := c.conn.server.opts.Sessions.Open(c.Context(), t, c.Args[0], opts)
+	if err != nil {
+		return err
+	}
+	c.conn.session = s
+	c.Reply.OK()
+	return nil
+}
+
+// onWait is called before an open waits for a lock: what was answered so far is sent, and the wait ends early if the peer leaves
+// or the server drains.
+func (c *conn) onWait(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if c.flush() != nil {
+		cancel(errPeerLeft)
+	}
+	ctx, stopWatching := watchPeer(ctx, c.nc)
+	stopDraining := context.AfterFunc(c.server.draining, func() { cancel(errShutdown) })
+	return ctx, func() {
+		stopDraining()
+		stopWatching()
+		cancel(nil)
+	}
+}
+
+func runClose(c *Call) error {
+	return c.done(c.Session().Close(c.Context()))
+}
+
+func runCommit(c *Call) error {
+	return c.done(c.Session().Commit(c.Context()))
+}
+
+func runAbort(c *Call) error {
+	return c.done(c.Session().Abort())
+}
+
+func runDestroy(c *Call) error {
+	return c.done(c.Session().Destroy(c.Context()))
+}
+
+// done answers ok unless there was an error.
+func (c *Call) done(err error) error {
+	if err == nil {
+		c.Reply.OK()
+	}
+	return err
+}
+
+func runRegenerate(c *Call) error {
+	grace := time.Duration(0)
+	if len(c.Args) == 1 {
+		var err error
+		if grace, err = seconds(c.Args[0]); err != nil {
+			return err
+		}
+	}
+	id, err := c.Session().Regenerate(c.Context(), grace)
+	if err != nil {
+		return err
+	}
+	c.Reply.Text(id)
+	return nil
+}
+
+func runLifetime(c *Call) error {
+	if len(c.Args) == 1 {
+		d, err := seconds(c.Args[0])
+		if err != nil {
+			return err
+		}
+		return c.done(c.Session().SetLifetime(d))
+	}
+	d, err := c.Session().Lifetime()
+	if err != nil {
+		return err
+	}
+	c.Reply.Int(int64(d / time.Second))
+	return nil
+}
+
+func runStat(c *Call) error {
+	st, err := c.Session().Stat()
+	if err != nil {
+		return err
+	}
+	c.Reply.Record([]wire.Field{
+		{Name: "created", Value: st.Created.Unix()},
+		{Name: "last_used", Value: st.LastUsed.Unix()},
+		{Name: "expires", Value: st.Expires.Unix()},
+		{Name: "version", Value: int64(st.Version)},
+		{Name: "keys", Value: int64(st.Keys)},
+		{Name: "bytes", Value: int64(st.Bytes)},
+	})
+	return nil
+}
+
+// seconds reads a whole number of seconds.
+func seconds(arg []byte) (time.Duration, error) {
+	n, err := number(arg, int64(session.LifetimeMax/time.Second))
+	return time.Duration(n) * time.Second, err
+}
+
+// number reads a whole number from 0 to most.
+func number(arg []byte, most int64) (int64, error) {
+	n, err := strconv.ParseInt(string(arg), 10, 64)
+	if err != nil || n < 0 || n > most {
+		return 0, wire.Errorf(wire.BadArg, "%.*q is not a whole number from 0 to %d", 20, arg, most)
+	}
+	return n, nil
+}

@@ -1,0 +1,169 @@
+package server
+
+import (
+	"errors"
+
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+// valueCommands are about the values of the open session.
+var valueCommands = []Command{
+	{
+		Name: "put", Usage: "key [value] (RESP: key value ...)", Help: "sets a value; a missing one is empty",
+		Line: Arity{1, 2}, RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Cost: 1, Payload: ValuePayload, Run: runPut,
+	},
+	{
+		Name: "get", Usage: "key (RESP: key ...)", Help: "answers a value",
+		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Read, Cost: 1, Run: runGet,
+	},
+	{
+		Name: "remove", Usage: "key (RESP: key ...)", Help: "removes a value",
+		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Cost: 1, Run: runRemove,
+	},
+	{
+		Name: "exists", Usage: "key", Help: "tells whether there is such a key",
+		Line: Exactly(1), RESP: Exactly(1), Needs: OpenSession, Access: Read, Cost: 1, Run: runExists,
+	},
+	{
+		Name: "keys", Help: "lists the keys: a|b|c in a line",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runKeys,
+	},
+	{
+		Name: "get_all", Help: "answers all keys and values: PHP's serialize() format in a line, a map in RESP",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 2, Run: runGetAll,
+	},
+	{
+		Name: "put_all", Usage: "array (RESP: key value ...)", Help: "replaces all keys and values; a line carries PHP's serialize() format",
+		Line: Exactly(1), RESP: Arity{0, Many}, Needs: OpenSession, Access: Write, Cost: 2, Payload: SessionPayload, Run: runPutAll,
+	},
+	{
+		Name: "expire", Usage: "key seconds", Help: "gives a value a lifetime of its own; 0 takes it away",
+		Line: Exactly(2), RESP: Exactly(2), Needs: OpenSession, Access: Write, Cost: 1, Run: runExpire,
+	},
+}
+
+func runPut(c *Call) error {
+	if len(c.Args) == 1 {
+		return c.done(c.Session().Put(c.Args[0], nil))
+	}
+	if len(c.Args) == 2 {
+		return c.done(c.Session().Put(c.Args[0], c.Args[1]))
+	}
+	return c.done(c.Session().PutMany(c.pairs))
+}
+
+// pairs hands over the arguments of a RESP request as keys and values.
+func (c *Call) pairs(put func(key, value []byte) error) error {
+	if len(c.Args)%2 != 0 {
+		return wire.Errorf(wire.BadArg, "the last key has no value; usage: %s", c.Command.usage())
+	}
+	for i := 0; i < len(c.Args); i += 2 {
+		if err := put(c.Args[i], c.Args[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runGet(c *Call) error {
+	if len(c.Args) == 1 {
+		value, err := c.Session().Get(c.Args[0])
+		switch {
+		case errors.Is(err, session.ErrNoKey):
+			c.Reply.NoKey()
+		case err != nil:
+			return err
+		default:
+			c.Reply.Value(value)
+		}
+		return nil
+	}
+	values := make([][]byte, len(c.Args))
+	for i, key := range c.Args {
+		value, err := c.Session().Get(key)
+		if err != nil && !errors.Is(err, session.ErrNoKey) {
+			return err
+		}
+		if err == nil {
+			values[i] = value[:len(value):len(value)]
+		}
+	}
+	c.Reply.Values(values)
+	return nil
+}
+
+func runRemove(c *Call) error {
+	for _, key := range c.Args {
+		if err := session.CheckKey(key); err != nil {
+			return err // before any is removed
+		}
+	}
+	n := 0
+	for _, key := range c.Args {
+		removed, err := c.Session().Remove(key)
+		if err != nil {
+			return err
+		}
+		if removed {
+			n++
+		}
+	}
+	c.Reply.Count(n)
+	return nil
+}
+
+func runExists(c *Call) error {
+	n := 1
+	_, err := c.Session().Get(c.Args[0])
+	if errors.Is(err, session.ErrNoKey) {
+		n, err = 0, nil
+	}
+	if err == nil {
+		c.Reply.Count(n)
+	}
+	return err
+}
+
+func runKeys(c *Call) error {
+	n, err := c.Session().Len()
+	if err != nil {
+		return err
+	}
+	c.Reply.Keys(n, func(i int) []byte {
+		key, _ := c.Session().Pair(i)
+		return key
+	})
+	return nil
+}
+
+func runGetAll(c *Call) error {
+	n, err := c.Session().Len()
+	if err != nil {
+		return err
+	}
+	c.Reply.Map(n, c.Session().Pair)
+	return nil
+}
+
+func runPutAll(c *Call) error {
+	if c.Reply.Framing() == wire.RESP {
+		return c.done(c.Session().Replace(c.pairs))
+	}
+	return c.done(c.Session().Replace(func(put func(key, value []byte) error) error {
+		err := wire.ParsePHPArray(c.Args[0], put)
+		var malformed *wire.PHPError
+		if errors.As(err, &malformed) {
+			return wire.Errorf(wire.BadArg, "%v", malformed)
+		}
+		return err
+	}))
+}
+
+func runExpire(c *Call) error {
+	d, err := seconds(c.Args[1])
+	if err != nil {
+		return err
+	}
+	return c.done(c.Session().Expire(c.Args[0], d))
+}

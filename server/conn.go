@@ -1,0 +1,339 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+const (
+	// flushAt is how many bytes of replies are collected before they are sent although more requests wait.
+	flushAt = 64 << 10
+
+	// lingerTime is how long an idle connection keeps its buffers.
+	lingerTime = time.Second
+
+	// recordHandshake is the first byte of a TLS connection (RFC 8446, section 5.1).
+	recordHandshake = 0x16
+)
+
+// handshakeFailure is the TLS alert (RFC 8446, section 6) that a client of a listener without TLS gets: what its library understands.
+var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
+
+// conn is one connection. All but what the mutex guards belongs to the goroutine in serve.
+type conn struct {
+	server *Server
+	nc     net.Conn
+	how    *Listen
+	info   ConnInfo
+	log    *slog.Logger
+
+	reader  *wire.Reader
+	reply   wire.Encoder
+	call    Call
+	session *session.Session // open on this connection, or nil
+	budget  int
+	begun   time.Time // when the request that is being read was begun; zero between requests
+	name    string    // as CLIENT SETNAME gave it
+	quit    bool
+	reason  CloseReason
+
+	mu      sync.Mutex
+	resting bool // blocked in a read, with neither a session nor half a request
+}
+
+func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
+	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget}
+	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: how.Name}
+	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		c.info.Remote = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	c.log = s.opts.Logger.With("conn", c.info.ID)
+	c.reader = wire.NewReader(c, s.opts.Limits, s.table.payload(s.opts.Limits))
+	return c
+}
+
+// remote is where the connection comes from, for the log.
+func (c *conn) remote() string {
+	if c.info.Remote.IsValid() {
+		return c.info.Remote.String()
+	}
+	return "unix"
+}
+
+// ipKey is what connections are counted under. IPv6 hosts have a whole /64 to choose from.
+func (c *conn) ipKey() string {
+	ip := c.info.Remote.Addr()
+	if ip.Is6() {
+		p, _ := ip.Prefix(64)
+		return p.String()
+	}
+	return ip.String()
+}
+
+// local reports whether the peer is on this machine.
+func (c *conn) local() bool {
+	return !c.info.Remote.IsValid() || c.info.Remote.Addr().IsLoopback()
+}
+
+// serve is the life of a connection: read a request, handle it, and flush when nothing more waits to be read.
+func (c *conn) serve() {
+	c.server.opts.Observer.ConnOpened(c.info)
+	c.log.Debug("connection opened", "listener", c.how.Name, "remote", c.remote())
+	defer c.close()
+	defer func() {
+		if p := recover(); p != nil {
+			c.reason = Failed
+			c.log.Error("command panicked", "panic", p, "stack", string(debug.Stack()))
+			c.reply.Error(wire.Internal, "something went wrong here; the connection is closed")
+		}
+	}()
+	if !c.begin() {
+		return
+	}
+	for !c.quit {
+		req, err := c.reader.Next()
+		if err != nil {
+			if !c.misread(err) {
+				return
+			}
+			continue
+		}
+		c.begun = time.Time{}
+		c.handle(req)
+		if c.session == nil && c.server.isDraining() {
+			c.reason, c.quit = Drained, true
+		}
+		if c.reply.Len() >= flushAt && c.flush() != nil {
+			return
+		}
+	}
+}
+
+// begin looks at the first byte, which decides between TLS and plaintext, and at who may speak the latter.
+func (c *conn) begin() bool {
+	first, err := c.reader.Peek()
+	switch {
+	case err != nil:
+		return c.misread(err)
+	case first == recordHandshake:
+		c.reason = TLSUnsupported
+		c.log.Info("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
+		_, _ = c.nc.Write(handshakeFailure)
+		return false
+	case c.how.Plaintext == PlaintextNever, c.how.Plaintext == PlaintextLoopback && !c.local():
+		c.reason = PlaintextRefused
+		c.frame(first)
+		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
+		return false
+	}
+	if c.local() {
+		c.info.Identity = c.how.Anonymous
+	}
+	return true
+}
+
+// frame answers a request of which only the first byte is known.
+func (c *conn) frame(first byte) {
+	if first == '*' {
+		c.reply.Begin(wire.RESP)
+	} else {
+		c.reply.Begin(wire.Line)
+	}
+}
+
+// Read is where the reader gets its bytes from. Before it may block, everything that was answered is sent; a connection that stays
+// idle gives its buffers back first.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	if c.reader.Midway() {
+		if c.begun.IsZero() {
+			c.begun = time.Now()
+		}
+		_ = c.nc.SetReadDeadline(c.begun.Add(c.server.opts.RequestTimeout))
+		return c.nc.Read(p)
+	}
+	if !c.rest(len(p)) {
+		return 0, errShutdown
+	}
+	n, err := c.nc.Read(p)
+	c.mu.Lock()
+	c.resting = false
+	c.mu.Unlock()
+	return n, err
+}
+
+// rest sets the deadline of a read between two requests, and lets Shutdown end it if no session is open. It reports whether there is to be one.
+func (c *conn) rest(room int) bool {
+	wait := c.server.opts.IdleTimeout
+	if room > 1 {
+		wait = min(wait, lingerTime) // with a buffer in hand only shortly; see misread
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		if c.server.isDraining() {
+			return false
+		}
+		c.resting = true
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
+	return true
+}
+
+// wakeIdle ends a read between two requests if no session is open. The server is draining.
+func (c *conn) wakeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.resting {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// cut ends the connection whatever it is doing.
+func (c *conn) cut() { _ = c.nc.Close() }
+
+// flush sends what was answered.
+func (c *conn) flush() error {
+	if c.reply.Len() == 0 {
+		return nil
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
+	_, err := c.nc.Write(c.reply.Bytes())
+	c.reply.Reset()
+	if err != nil {
+		c.reason, c.quit = PeerLeft, true
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.reason = WriteTimeout
+		}
+	}
+	return err
+}
+
+// misread deals with a request that could not be read, and reports whether another can be.
+func (c *conn) misread(err error) bool {
+	var refused *wire.Error
+	idle := !c.reader.Midway()
+	switch {
+	case c.quit: // a reply could not be sent
+		return false
+	case c.server.isDraining() && idle && c.session == nil:
+		c.reason = Drained
+		return false
+	case errors.As(err, &refused):
+		c.begun = time.Time{}
+		c.reply.Begin(c.reader.Framing())
+		c.answer(nil, time.Now(), refused)
+		if refused.Fatal {
+			c.reason = BrokenFraming
+		}
+		return !refused.Fatal && !c.quit
+	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.reader.Release():
+		c.reply.Release()
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded) && idle:
+		c.reason = IdleTimeout
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.reason = RequestTimeout
+		c.reply.Begin(c.reader.Framing())
+		c.reply.Error(wire.Protocol, "the request was not complete in time; the connection is closed")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.reason = PeerLeft
+	default:
+		c.reason = PeerLeft
+		c.log.Debug("connection broken", "err", err)
+	}
+	return false
+}
+
+// handle runs one request.
+func (c *conn) handle(req *wire.Request) {
+	began := time.Now()
+	c.reply.Begin(req.Framing)
+	cmd := c.server.table.lookup(req.Name)
+	if cmd == nil {
+		c.answer(nil, began, wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, req.Name))
+		return
+	}
+	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
+	mark := c.reply.Len()
+	err := c.run(req.Framing)
+	if c.session != nil && c.session.Ended() {
+		c.session = nil
+	}
+	if errors.Is(err, errPeerLeft) {
+		c.reason, c.quit = PeerLeft, true
+		return
+	}
+	if err == nil && c.reply.Len() == mark {
+		err = errors.New("server: the handler gave no answer")
+	}
+	if err != nil {
+		c.reply.Truncate(mark)
+	}
+	c.answer(cmd, began, err)
+}
+
+// run asks the gates and then runs the command.
+func (c *conn) run(f wire.Framing) error {
+	cmd := c.call.Command
+	if a, n := cmd.arity(f), len(c.call.Args); n < a.Min || n > a.Max {
+		return wire.Errorf(wire.BadArg, "usage: %s", cmd.usage())
+	}
+	for i := range gates {
+		if err := gates[i].admit(&c.call); err != nil {
+			return err
+		}
+	}
+	return cmd.Run(&c.call)
+}
+
+// answer writes the refusal if there is one, keeps the error budget, and tells the observer.
+func (c *conn) answer(cmd *Command, began time.Time, err error) {
+	name := ""
+	if cmd != nil {
+		name = cmd.Name
+	}
+	if err != nil {
+		refused := c.refusal(name, err)
+		message := refused.Message
+		if counted(refused.Code) {
+			if c.budget--; c.budget < 0 {
+				c.reason, c.quit = ErrorBudget, true
+				message += " (too many errors: the connection is closed)"
+			}
+		}
+		c.reply.Error(refused.Code, message)
+	} else if c.budget < c.server.opts.ErrorBudget {
+		c.budget++
+	}
+	c.server.opts.Observer.CommandRan(CommandInfo{
+		Conn: c.info, Command: name, Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Duration: time.Since(began),
+	})
+}
+
+// close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
+func (c *conn) close() {
+	if c.session != nil {
+		_ = c.session.Abort() // what it could say, LOCKLOST, nobody hears any more
+		c.session = nil
+	}
+	_ = c.flush()
+	_ = c.nc.Close()
+	c.reader.Release()
+	c.server.opts.Observer.ConnClosed(c.info, c.reason)
+	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())
+}

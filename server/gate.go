@@ -1,0 +1,44 @@
+package server
+
+import "sessionserver/wire"
+
+// gate may refuse a command before its handler sees it.
+type gate struct {
+	name  string
+	admit func(*Call) error
+}
+
+// gates are all that may refuse a well-formed command, asked from top to bottom. Deny is what happens when nobody said yes: a gate that
+// cannot decide refuses.
+var gates = []gate{
+	{"authenticated", admitAuthenticated},
+	{"serving", admitServing},
+	{"session state", admitState},
+}
+
+// admitAuthenticated lets only somebody through to what is not for everybody.
+func admitAuthenticated(c *Call) error {
+	if c.Command.Needs == Nothing || !c.Identity().IsZero() {
+		return nil
+	}
+	return wire.Errorf(wire.NoAuth, "authenticate first: auth tenant/app secret")
+}
+
+// admitServing lets no new session begin when the server is about to leave. Those that are open go on.
+func admitServing(c *Call) error {
+	if c.Command.Needs == NoSession && c.conn.server.isDraining() {
+		return errShutdown
+	}
+	return nil
+}
+
+// admitState holds a command to what it needs of the session on its connection.
+func admitState(c *Call) error {
+	switch open := c.conn.session != nil; {
+	case c.Command.Needs == OpenSession && !open:
+		return wire.Errorf(wire.NoSession, "no session is open on this connection: new, or open ID")
+	case c.Command.Needs == NoSession && open:
+		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it first")
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"sessionserver/wire"
+)
+
+// Serve accepts connections from l until Shutdown, and then returns ErrServerClosed. It closes l. What is asked here is
+// asked before one byte is read.
+func (s *Server) Serve(l net.Listener, how Listen) error {
+	defer l.Close()
+	switch how.Plaintext {
+	case "":
+		how.Plaintext = PlaintextLoopback
+	case PlaintextLoopback, PlaintextNever, PlaintextAlways:
+	default:
+		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", how.Name, how.Plaintext)
+	}
+	if !how.Anonymous.IsZero() {
+		if err := checkAnonymous(how.Allow); err != nil {
+			return fmt.Errorf("server: listener %s: %w", how.Name, err)
+		}
+	}
+	s.mu.Lock()
+	if s.isDraining() {
+		s.mu.Unlock()
+		return ErrServerClosed
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.accept(nc, &how)
+			continue
+		}
+		if s.isDraining() || errors.Is(err, net.ErrClosed) {
+			return ErrServerClosed
+		}
+		// Out of file descriptors or the like: what is open goes on, and new ones come as soon as there is room.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.opts.Logger.Error("cannot accept a connection", "listener", how.Name, "err", err, "retry_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-s.draining.Done():
+		}
+	}
+}
+
+// checkAnonymous answers an error if everybody could be anonymous: serving without credentials needs a list of who that is for.
+func checkAnonymous(allow []netip.Prefix) error {
+	for _, p := range allow {
+		if p.Bits() == 0 {
+			return errors.New("anonymous access needs an allowlist narrower than everybody")
+		}
+	}
+	return nil
+}
+
+// accept starts a connection, or refuses it and tells why.
+func (s *Server) accept(nc net.Conn, how *Listen) {
+	c := s.newConn(nc, how)
+	if refusal := s.admit(c); refusal != nil {
+		s.opts.Logger.Info("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
+		s.opts.Observer.ConnClosed(c.info, Refused)
+		// The framing is not known before a byte is read: a line is readable in either. Nobody waits for a peer that does not read it.
+		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
+		_ = nc.Close()
+		return
+	}
+	go func() {
+		defer s.conns.Done()
+		c.serve()
+		s.forget(c)
+	}()
+}
+
+// admit counts a connection in, or answers why it may not come.
+func (s *Server) admit(c *conn) *wire.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ip := c.info.Remote.Addr()
+	switch {
+	case s.isDraining():
+		return errShutdown
+	case ip.IsValid() && !allowed(c.how.Allow, ip):
+		return wire.Errorf(wire.IPDenied, "this address may not connect here")
+	case len(s.open) >= s.opts.MaxConns:
+		return wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later")
+	case ip.IsValid() && s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
+		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
+	}
+	s.open[c] = struct{}{}
+	s.perIP[c.ipKey()]++
+	s.conns.Add(1)
+	return nil
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	if s.perIP[c.ipKey()]--; s.perIP[c.ipKey()] == 0 {
+		delete(s.perIP, c.ipKey())
+	}
+}
+
+func allowed(allow []netip.Prefix, ip netip.Addr) bool {
+	for _, p := range allow {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

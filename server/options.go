@@ -1,0 +1,109 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+// Options configure a Server. A zero field that has a default takes it.
+type Options struct {
+	Sessions *session.Manager // required
+
+	// Tenant returns the rules of the tenant with this name, as they are now, or nil if there is none. Required.
+	Tenant func(name string) *session.Tenant
+
+	// Authenticator decides about credentials; without one no credentials are good.
+	Authenticator auth.Authenticator
+
+	// Commands are served beside the built-in ones; see Command.
+	Commands []Command
+
+	Limits         wire.Limits   // what one request may hold; default wire.DefaultLimits
+	IdleTimeout    time.Duration // until a connection without a request is closed; default 10 min
+	RequestTimeout time.Duration // until a request that was begun must be complete; default 30 s
+	WriteTimeout   time.Duration // until a client must have read its replies; default 30 s
+	MaxConns       int           // connections of all listeners; default 16,384
+	MaxConnsPerIP  int           // connections of one address; default 4,096
+	ErrorBudget    int           // errors that a connection may make more than successes; default 64
+
+	Version  string       // told to clients; default "dev"
+	Logger   *slog.Logger // default: nothing is logged
+	Observer Observer     // default: nobody
+}
+
+// Listen says how the connections of one listener are treated.
+type Listen struct {
+	Name      string         // for logs and metrics
+	Plaintext Plaintext      // who may speak without TLS
+	Allow     []netip.Prefix // who may connect; empty is nobody. Unix sockets are guarded by the file system instead
+	Anonymous auth.Identity  // who a plaintext loopback connection is without credentials; zero is nobody
+}
+
+// Plaintext says which peers are served without TLS.
+type Plaintext string
+
+const (
+	PlaintextLoopback Plaintext = "loopback" // those on this machine; the default
+	PlaintextNever    Plaintext = "never"
+	PlaintextAlways   Plaintext = "always"
+)
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	number := func(n *int, v int) {
+		if *n == 0 {
+			*n = v
+		}
+	}
+	if o.Limits == (wire.Limits{}) {
+		o.Limits = wire.DefaultLimits()
+	}
+	set(&o.IdleTimeout, 10*time.Minute)
+	set(&o.RequestTimeout, 30*time.Second)
+	set(&o.WriteTimeout, 30*time.Second)
+	number(&o.MaxConns, 16<<10)
+	number(&o.MaxConnsPerIP, 4<<10)
+	number(&o.ErrorBudget, 64)
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.Sessions == nil {
+		errs = append(errs, errors.New("server: Options.Sessions is required"))
+	}
+	if o.Tenant == nil {
+		errs = append(errs, errors.New("server: Options.Tenant is required"))
+	}
+	for name, d := range map[string]time.Duration{"IdleTimeout": o.IdleTimeout, "RequestTimeout": o.RequestTimeout, "WriteTimeout": o.WriteTimeout} {
+		if d < 0 {
+			errs = append(errs, fmt.Errorf("server: Options.%s is negative", name))
+		}
+	}
+	for name, n := range map[string]int{"MaxConns": o.MaxConns, "MaxConnsPerIP": o.MaxConnsPerIP, "ErrorBudget": o.ErrorBudget} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("server: Options.%s is negative", name))
+		}
+	}
+	return errors.Join(errs...)
+}

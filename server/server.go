@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("server: closed")
+
+// Server serves sessions on any number of listeners.
+type Server struct {
+	opts  Options
+	table *table
+
+	// ctx lives until the last connection may no longer go on; draining until new sessions may no longer begin.
+	ctx      context.Context
+	kill     context.CancelCauseFunc
+	draining context.Context
+	drain    context.CancelCauseFunc
+
+	nextID atomic.Uint64
+	conns  sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows; a conn's mutex comes after it
+	listeners map[net.Listener]struct{}
+	open      map[*conn]struct{}
+	perIP     map[string]int
+}
+
+// New makes a server. It panics on a row of opts.Commands that is half filled or doubles a name.
+func New(opts Options) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	s := &Server{
+		opts:      opts,
+		table:     newTable(connectionCommands, sessionCommands, valueCommands, redisCommands, opts.Commands),
+		listeners: make(map[net.Listener]struct{}),
+		open:      make(map[*conn]struct{}),
+		perIP:     make(map[string]int),
+	}
+	s.ctx, s.kill = context.WithCancelCause(context.Background())
+	s.draining, s.drain = context.WithCancelCause(s.ctx)
+	return s, nil
+}
+
+func (s *Server) isDraining() bool { return s.draining.Err() != nil }
+
+// Shutdown stops accepting and wakes idle connections. Commands in progress are finished; connections with an open session may go on until it
+// is closed, or until ctx ends: then their locks are released and what was not saved is dropped. Waiters for locks are told at
+// once. It returns when every connection has ended; calling it again is harmless.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.drain(errShutdown)
+	for l := range s.listeners {
+		_ = l.Close() // Serve reports what Accept makes of it
+	}
+	for c := range s.open {
+		c.wakeIdle()
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.conns.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		s.kill(errShutdown)
+		return nil
+	case <-ctx.Done():
+	}
+	s.kill(errShutdown)
+	s.mu.Lock()
+	for c := range s.open {
+		c.cut()
+	}
+	s.mu.Unlock()
+	<-done
+	return context.Cause(ctx)
+}
