@@ -19,7 +19,10 @@ const (
 	// flushAt is how many bytes of replies are collected before they are sent although more requests wait.
 	flushAt = 64 << 10
 
-	// lingerTime is how long an idle connection keeps its buffers.
+	// restTime is how long an idle connection keeps its buffers.
+	restTime = time.Second
+
+	// lingerTime is how long a connection that the server ends is kept for its peer to read why.
 	lingerTime = time.Second
 
 	// recordHandshake is the first byte of a TLS connection (RFC 8446, section 5.1).
@@ -180,7 +183,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) rest(room int) bool {
 	wait := c.server.opts.IdleTimeout
 	if room > 1 {
-		wait = min(wait, lingerTime) // with a buffer in hand only shortly; see misread
+		wait = min(wait, restTime) // with a buffer in hand only shortly; see misread
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -331,8 +334,12 @@ func (c *conn) close() {
 		_ = c.session.Abort() // what it could say, LOCKLOST, nobody hears any more
 		c.session = nil
 	}
-	_ = c.flush()
-	_ = c.nc.Close()
+	switch _ = c.flush(); c.reason {
+	case PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed:
+		hangUp(c.nc)
+	default:
+		_ = c.nc.Close()
+	}
 	c.reader.Release()
 	c.server.opts.Observer.ConnClosed(c.info, c.reason)
 	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())

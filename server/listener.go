@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -71,10 +72,7 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 	if refusal := s.admit(c); refusal != nil {
 		s.opts.Logger.Info("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
 		s.opts.Observer.ConnClosed(c.info, Refused)
-		// The framing is not known before a byte is read: a line is readable in either. Nobody waits for a peer that does not read it.
-		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
-		_ = nc.Close()
+		s.turnAway(nc, refusal)
 		return
 	}
 	go func() {
@@ -82,6 +80,33 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 		c.serve()
 		s.forget(c)
 	}()
+}
+
+// turnAway tells a peer why it may not come. The framing is not known before a byte is read: a line is readable in either. While many are
+// turned away at once, further ones are not told.
+func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
+	select {
+	case s.turning <- struct{}{}:
+	default:
+		_ = nc.Close()
+		return
+	}
+	go func() {
+		defer func() { <-s.turning }()
+		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
+		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
+		hangUp(nc)
+	}()
+}
+
+// hangUp closes a connection whose peer may still be sending. Closing at once would make its system throw away the last reply unread (RFC
+// 1122, section 4.2.2.13), so a little is read first.
+func hangUp(nc net.Conn) {
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, nc, 256<<10)
+	}
+	_ = nc.Close()
 }
 
 // admit counts a connection in, or answers why it may not come.

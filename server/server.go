@@ -22,8 +22,9 @@ type Server struct {
 	draining context.Context
 	drain    context.CancelCauseFunc
 
-	nextID atomic.Uint64
-	conns  sync.WaitGroup
+	nextID  atomic.Uint64
+	conns   sync.WaitGroup
+	turning chan struct{} // holds one for each peer that is being told why it may not come
 
 	mu        sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners map[net.Listener]struct{}
@@ -39,6 +40,7 @@ func New(opts Options) (*Server, error) {
 	opts = opts.withDefaults()
 	s := &Server{
 		opts:      opts,
+		turning:   make(chan struct{}, 64),
 		table:     newTable(connectionCommands, sessionCommands, valueCommands, redisCommands, opts.Commands),
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*conn]struct{}),

@@ -1,0 +1,81 @@
+package servertest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/session"
+	"sessionserver/storage"
+	"sessionserver/storage/memory"
+)
+
+// Config says what is to be different from an ordinary server in memory; the zero value is that.
+type Config struct {
+	Store    storage.Store    // default: in memory, closed with the test
+	Settings session.Settings // default: session.DefaultSettings
+	Observe  func(session.Event)
+	Options  server.Options // Sessions and Tenant are filled in
+	Listen   server.Listen  // default: loopback only, everybody there acts as test/app
+}
+
+// Server is a running server.
+type Server struct {
+	*server.Server
+	Addr     string // host:port
+	Sessions *session.Manager
+}
+
+// Start runs a server until the test ends.
+func Start(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	if cfg.Store == nil {
+		store := memory.New(memory.Options{})
+		t.Cleanup(func() { _ = store.Close() })
+		cfg.Store = store
+	}
+	if cfg.Settings == (session.Settings{}) {
+		cfg.Settings = session.DefaultSettings()
+	}
+	if cfg.Listen.Name == "" {
+		cfg.Listen = server.Listen{Name: "test", Allow: Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"}}
+	}
+	sessions := session.NewManager(cfg.Store, session.Options{Observe: cfg.Observe})
+	cfg.Options.Sessions = sessions
+	cfg.Options.Tenant = func(name string) *session.Tenant {
+		return &session.Tenant{Name: name, Settings: cfg.Settings}
+	}
+	srv, err := server.New(cfg.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l, cfg.Listen) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx) // connections that a test left open are cut
+		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return &Server{Server: srv, Addr: l.Addr().String(), Sessions: sessions}
+}
+
+// Loopback are the addresses of this machine.
+var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// Dial opens a connection to the server.
+func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.Addr)
+}
