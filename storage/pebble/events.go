@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -32,7 +31,7 @@ func (l logger) printf(level slog.Level, format string, args []any) {
 // Fatalf is called where Pebble cannot go on, and expects the process to end. A write that failed does not lead here (disk.go); what
 // remains are its own broken invariants. The folder is frozen, so that going on can do no harm to it, and the store answers errors.
 func (l logger) Fatalf(format string, args ...any) {
-	l.disk.fail("pebble", "", errors.New(fmt.Sprintf(format, args...)))
+	l.disk.fail("pebble", "", fmt.Errorf(format, args...))
 }
 
 // events passes on what an operator wants to know. Pebble calls with its locks held.

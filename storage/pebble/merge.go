@@ -45,7 +45,7 @@ func (m *recordMerger) MergeOlder(v []byte) error {
 		m.expires = max(m.expires, int64(binary.BigEndian.Uint64(v[1:])))
 		m.indexed = max(m.indexed, int64(binary.BigEndian.Uint64(v[9:])))
 	} else {
-		m.base = append([]byte(nil), v...)
+		m.base = append([]byte{}, v...) // not nil, even if v is empty
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 package pebble
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -55,8 +57,9 @@ type Options struct {
 	// Observer may be nil.
 	Observer Observer
 
-	// fs is the file system to stand on; tests make it fail.
-	fs vfs.FS
+	// fs is the file system to stand on, and tune may change how Pebble works; both are for tests.
+	fs   vfs.FS
+	tune func(*pebbledb.Options)
 }
 
 const (
@@ -68,7 +71,7 @@ const (
 // withDefaults answers a copy of o with every field set, or says which field is wrong.
 func (o Options) withDefaults() (Options, error) {
 	if o.Path == "" {
-		return o, fmt.Errorf("Path is empty")
+		return o, errors.New("no Path")
 	}
 	mode, err := ParseSyncMode(string(o.Sync))
 	if err != nil {
@@ -76,7 +79,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Sync = mode
 	if o.SyncInterval < 0 || o.CacheBytes < 0 || o.Headers < 0 {
-		return o, fmt.Errorf("SyncInterval, CacheBytes and Headers must not be negative")
+		return o, errors.New("a negative SyncInterval, CacheBytes or Headers")
 	}
 	if o.SyncInterval == 0 {
 		o.SyncInterval = defaultSyncInterval

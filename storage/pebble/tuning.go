@@ -23,6 +23,9 @@ func libraryOptions(o Options, d *disk, lock *pebbledb.Lock) *pebbledb.Options {
 	for i := range lo.Levels {
 		lo.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	if o.tune != nil {
+		o.tune(lo)
+	}
 	lo.WithFSDefaults()
 	return lo
 }
