@@ -2,8 +2,8 @@ package session
 
 import "errors"
 
-// What a caller may have to be told. The text of every error that is one of these, with all that is wrapped around it, is fit for the eyes of
-// a client: it names no file, no secret, no id and no other tenant.
+// What a caller may have to be told. The text of every error that is one of these, with all that is wrapped around
+// it, is fit for the eyes of a client: it names no file, no secret, no id and no other tenant.
 var (
 	ErrNotFound    = errors.New("no such session")
 	ErrNoKey       = errors.New("no such key")

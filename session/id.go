@@ -9,7 +9,8 @@ import (
 	"sessionserver/storage"
 )
 
-// mintID makes an id of 128 random bits as 32 hex digits (the OWASP Session Management Cheat Sheet asks for 64 bits of entropy at least).
+// mintID makes an id of 128 random bits as 32 hex digits (the OWASP Session Management Cheat Sheet asks for 64 bits
+// of entropy at least).
 func mintID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails since Go 1.24

@@ -23,7 +23,8 @@ type lockShard struct {
 	locks map[storage.Key]*lock
 }
 
-// lock is one session's lock: either one exclusive holder, or any number of shared ones, and those who wait in order of arrival.
+// lock is one session's lock: either one exclusive holder, or any number of shared ones, and those who wait in order
+// of arrival.
 type lock struct {
 	table   *lockTable
 	shard   *lockShard
@@ -64,7 +65,8 @@ func (t *lockTable) shard(key storage.Key) *lockShard {
 	return &t.shards[maphash.Comparable(t.seed, key)%uint64(len(t.shards))]
 }
 
-// enter returns the lock of key, made if there is none: then somebody must be put in it before the shard's mutex, which must be held, is let go.
+// enter returns the lock of key, made if there is none: then somebody must be put in it before the shard's mutex,
+// which must be held, is let go.
 func (t *lockTable) enter(s *lockShard, key storage.Key) *lock {
 	l := s.locks[key]
 	if l == nil {
@@ -132,8 +134,8 @@ func (l *lock) grant(h *hold) {
 	}
 }
 
-// advance grants the lock to as many at the head of the queue as it admits, taking it from holders whose lease is over, and sees to it that
-// somebody comes back when there is more to do. It is called after every change.
+// advance grants the lock to as many at the head of the queue as it admits, taking it from holders whose lease is
+// over, and sees to it that somebody comes back when there is more to do. It is called after every change.
 func (l *lock) advance() {
 	if len(l.queue) > 0 {
 		l.expire()
@@ -154,8 +156,8 @@ func (l *lock) advance() {
 	}
 }
 
-// expire takes the lock from its holders if every one of their leases is over. As long as one is not, taking it from the others
-// would help nobody.
+// expire takes the lock from its holders if every one of their leases is over. As long as one is not, taking it from
+// the others would help nobody.
 func (l *lock) expire() {
 	now := time.Now()
 	for _, h := range l.holders {
@@ -198,7 +200,8 @@ func (l *lock) onExpiry() {
 	}
 }
 
-// own locks the shard that guards h, and returns the lock that h is in. Regenerate may move h to another lock until the mutex is held.
+// own locks the shard that guards h, and returns the lock that h is in. Regenerate may move h to another lock until
+// the mutex is held.
 func (h *hold) own() *lock {
 	for {
 		l := h.lock.Load()
@@ -216,7 +219,8 @@ func (h *hold) key() storage.Key { return h.lock.Load().key }
 // isLost reports whether the lock was taken away.
 func (h *hold) isLost() bool { return h.state.Load() == lost }
 
-// release gives up the lock, or the place in the queue, and lets the next ones in. Releasing what is not held any more is harmless.
+// release gives up the lock, or the place in the queue, and lets the next ones in. Releasing what is not held any
+// more is harmless.
 func (h *hold) release() {
 	l := h.own()
 	defer l.shard.mu.Unlock()
@@ -252,8 +256,8 @@ func without(holds []*hold, h *hold) []*hold {
 	return holds
 }
 
-// beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: what has begun under the lock ends
-// before anybody else gets it.
+// beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: what
+// has begun under the lock ends before anybody else gets it.
 func (h *hold) beginSave() bool {
 	l := h.own()
 	defer l.shard.mu.Unlock()
@@ -271,7 +275,8 @@ func (h *hold) endSave() {
 	l.advance()
 }
 
-// follow takes the lock of a key that nobody knows yet for the holder of h, with what is left of the lease, and pins it like beginSave.
+// follow takes the lock of a key that nobody knows yet for the holder of h, with what is left of the lease, and pins
+// it like beginSave.
 func (t *lockTable) follow(h *hold, key storage.Key) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -282,8 +287,8 @@ func (t *lockTable) follow(h *hold, key storage.Key) *hold {
 	return n
 }
 
-// move ends h, whose session now lives under the key that n holds. Those who wait for h's lock go on waiting for n's, ahead of
-// whoever has come to that one by itself: they were there first.
+// move ends h, whose session now lives under the key that n holds. Those who wait for h's lock go on waiting for n's,
+// ahead of whoever has come to that one by itself: they were there first.
 func (t *lockTable) move(h, n *hold) {
 	from, to := h.lock.Load(), n.lock.Load() // both pinned, so neither moves or goes away
 	first, second := from.shard, to.shard

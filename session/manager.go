@@ -11,8 +11,8 @@ import (
 
 // Options configure a Manager.
 type Options struct {
-	// Observe is told of every Event, by the goroutine to which it happens and sometimes under a lock: it must be quick, must not
-	// call the Manager, and may be called by many at once. Nil is fine.
+	// Observe is told of every Event, by the goroutine to which it happens and sometimes under a lock: it must be
+	// quick, must not call the Manager, and may be called by many at once. Nil is fine.
 	Observe func(Event)
 }
 
@@ -69,12 +69,13 @@ type OpenOptions struct {
 	Mode Mode
 	Wait time.Duration // how long to wait for the lock; 0 is not at all
 
-	// OnWait, if not nil, is called before Open begins to wait for a lock. Open then honours the context that it returns, and calls stop when it
-	// has waited enough.
+	// OnWait, if not nil, is called before Open begins to wait for a lock. Open then honours the context that it
+	// returns, and calls stop when it has waited enough.
 	OnWait func(context.Context) (waiting context.Context, stop func())
 }
 
-// New opens a session under a new id, locked from birth. Nothing is stored before it is saved. A lifetime of 0 is the tenant's.
+// New opens a session under a new id, locked from birth. Nothing is stored before it is saved. A lifetime of 0 is the
+// tenant's.
 func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (string, *Session, error) {
 	if err := checkLifetime(t, lifetime); lifetime != 0 && err != nil {
 		return "", nil, err
@@ -82,40 +83,44 @@ func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (s
 	id := mintID()
 	key := storage.Key{Tenant: t.Name, ID: Hash([]byte(id))}
 	s := m.create(t, m.locks.try(key, true, t.Settings.LockLease))
-	s.rec.lifetime = lifetime
+	s.rec.lifetime = lifetime.Truncate(time.Second)
 	m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID})
 	return id, s, nil
 }
 
-// Open opens the session that id names or, during a grace period, leads to. It answers ErrNotFound, ErrLockTimeout, ErrBadID, the
-// context's error, or the store's.
+// Open opens the session that id names or, during a grace period, leads to. It answers ErrNotFound, ErrLockTimeout,
+// ErrBadID, ErrStore, the context's error, or ErrLockLost if the lease was over before the session could be read.
 func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptions) (*Session, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	key := storage.Key{Tenant: t.Name, ID: Hash(id)}
+	asked := storage.Key{Tenant: t.Name, ID: Hash(id)}
 	if opts.Mode == Snapshot {
-		return m.snapshot(ctx, t, key)
+		return m.snapshot(ctx, t, asked)
 	}
-	began, waited := time.Now(), time.Duration(0)
+	key, began, waited := asked, time.Now(), time.Duration(0)
 	for {
-		h := m.locks.try(key, opts.Mode.exclusive(), t.Settings.LockLease)
-		if h == nil {
-			// Somebody has it. An id that only leads elsewhere, or to nothing, is not worth waiting for.
-			next, err := m.follow(ctx, key, opts.Mode)
-			if err != nil {
-				return nil, err
-			}
-			if next != key {
-				key = next
-				continue
-			}
-			if h, err = m.await(ctx, t, key, opts, began); err != nil {
-				return nil, err
-			}
-			key, waited = h.key(), time.Since(began)
+		h, next, err := m.lock(ctx, t, key, opts, began)
+		if err != nil {
+			return nil, err
 		}
-		s, next, err := m.load(ctx, t, key, h, opts.Mode)
+		if h == nil {
+			key = next
+			continue
+		}
+		if h.granted != nil {
+			waited = time.Since(began)
+		}
+		mode := opts.Mode
+		if key = h.key(); key != asked && mode == ReadWrite {
+			mode = Update // nobody asked for a session under an id that he cannot know
+		}
+		s, next, err := m.load(ctx, t, key, h, mode)
+		if s != nil && mode == Read {
+			if err = s.touch(ctx); err != nil {
+				s = nil
+			}
+		}
 		if s != nil {
 			m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID, Waited: waited})
 			return s, nil
@@ -128,8 +133,40 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 	}
 }
 
-// follow tells where the id under key leads without taking its lock: to key itself, or to the id that its session has moved to.
-// It answers ErrNotFound if opening in this mode could not succeed.
+// lock gets the lock of key, at once or by waiting for it. If it returns neither a lock nor an error, the id under
+// key only leads to the one under next. Who waits comes out holding the lock of the id to which the session has moved
+// meanwhile.
+func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts OpenOptions, began time.Time) (
+	h *hold, next storage.Key, err error,
+) {
+	if opts.Wait <= 0 {
+		if h = m.locks.try(key, opts.Mode.exclusive(), t.Settings.LockLease); h != nil {
+			return h, key, nil
+		}
+		// Perhaps it is locked only by others who are finding out that this id leads elsewhere, or to nothing.
+		next, err = m.follow(ctx, key, opts.Mode)
+		if err == nil && next == key {
+			err = m.lockTimeout(key, opts, began)
+		}
+		return nil, next, err
+	}
+	// The place in the queue comes first: looking into the store takes time, in which others must not overtake.
+	h = m.locks.queue(key, opts.Mode.exclusive(), t.Settings.LockLease)
+	if h.granted == nil {
+		return h, key, nil
+	}
+	if opts.Mode != ReadWrite {
+		// What is not there yet is not worth waiting for. An id that leads elsewhere is: whoever holds its lock is
+		// either just moving the session, and takes the queue along, or will be gone in a moment.
+		if _, err := m.follow(ctx, key, opts.Mode); err != nil && !h.leave() {
+			return nil, key, err
+		}
+	}
+	return h, key, m.await(ctx, h, opts, began)
+}
+
+// follow tells where the id under key leads without taking its lock: to key itself, or to the id that its session has
+// moved to. It answers ErrNotFound if opening in this mode could not succeed.
 func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (storage.Key, error) {
 	rec, err := m.store.Get(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) && mode == ReadWrite {
@@ -156,66 +193,75 @@ func (mk *marker) follow(key storage.Key) (storage.Key, error) {
 	return storage.Key{Tenant: key.Tenant, ID: mk.target}, nil
 }
 
-// await waits in the queue of key until the lock is granted, the time is up, or the context ends.
-func (m *Manager) await(ctx context.Context, t *Tenant, key storage.Key, opts OpenOptions, began time.Time) (*hold, error) {
-	h := m.locks.queue(key, opts.Mode.exclusive(), t.Settings.LockLease)
+// await waits until h is granted, the time is up, or the context ends; then h has left the queue.
+func (m *Manager) await(ctx context.Context, h *hold, opts OpenOptions, began time.Time) error {
 	select {
 	case <-h.granted:
-		return h, nil
+		return nil
 	default:
 	}
-	left := opts.Wait - time.Since(began)
-	if left > 0 && opts.OnWait != nil {
+	if opts.OnWait != nil {
 		var stop func()
 		ctx, stop = opts.OnWait(ctx)
 		defer stop()
 	}
-	timer := time.NewTimer(left)
+	timer := time.NewTimer(opts.Wait - time.Since(began))
 	defer timer.Stop()
 	select {
 	case <-h.granted:
-		return h, nil
+		return nil
 	case <-timer.C:
-		h.release()
-		m.observe(Event{Kind: LockTimedOut, Tenant: t.Name, ID: key.ID, Waited: time.Since(began)})
-		return nil, fmt.Errorf("%w; waited %d ms, try again later", ErrLockTimeout, opts.Wait.Milliseconds())
+		if h.leave() {
+			return nil
+		}
+		return m.lockTimeout(h.key(), opts, began)
 	case <-ctx.Done():
 		h.release()
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 
-// load makes a session of what is kept under key, which h has locked unless mode is Snapshot. If that only leads elsewhere, it returns
-// no session but the key to go to.
-func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold, mode Mode) (*Session, storage.Key, error) {
+func (m *Manager) lockTimeout(key storage.Key, opts OpenOptions, began time.Time) error {
+	m.observe(Event{Kind: LockTimedOut, Tenant: key.Tenant, ID: key.ID, Waited: time.Since(began)})
+	return fmt.Errorf("%w; waited %d ms, try again later", ErrLockTimeout, opts.Wait.Milliseconds())
+}
+
+// load makes a session of what is kept under key, which h has locked unless mode is Snapshot. If that only leads
+// elsewhere, it returns no session but the key to go to.
+func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold, mode Mode) (
+	*Session, storage.Key, error,
+) {
 	stored, err := m.store.Get(ctx, key)
-	if errors.Is(err, storage.ErrNotFound) && mode == ReadWrite && !t.Settings.Strict {
+	if err != nil {
+		err = storeError("load", err)
+	}
+	var rec *record
+	var mk *marker
+	if err == nil {
+		rec, mk, err = decode(stored.Data)
+	}
+	now := time.Now()
+	if err == nil && rec != nil && rec.outlived(&t.Settings, now) {
+		err = ErrNotFound // it was saved under other settings
+	}
+	switch {
+	case errors.Is(err, ErrNotFound) && mode == ReadWrite && !t.Settings.Strict:
 		return m.create(t, h), key, nil
-	}
-	if err != nil {
-		return nil, key, storeError("load", err)
-	}
-	rec, mk, err := decode(stored.Data)
-	if err != nil {
+	case err != nil:
 		return nil, key, err
-	}
-	if mk != nil {
+	case mk != nil:
 		next, err := mk.follow(key)
 		return nil, next, err
 	}
 	s := &Session{m: m, tenant: t, key: key, hold: h, rec: *rec, committed: stored.Data, expires: stored.Expires}
-	if !mode.exclusive() {
-		if err := s.touch(ctx); err != nil {
-			return nil, key, err
-		}
-	}
-	s.rec.values.dropExpired(time.Now())
+	s.idle = rec.idle(&t.Settings)
+	s.rec.values.dropExpired(now)
 	return s, key, nil
 }
 
 // create makes a session that is not stored.
 func (m *Manager) create(t *Tenant, h *hold) *Session {
-	now := time.Now()
+	now := time.Now().Truncate(time.Millisecond) // as it will be stored
 	return &Session{m: m, tenant: t, hold: h, key: h.key(), rec: record{created: now}, expires: now}
 }
 
@@ -223,10 +269,21 @@ func (m *Manager) create(t *Tenant, h *hold) *Session {
 func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Session, error) {
 	for {
 		s, next, err := m.load(ctx, t, key, nil, Snapshot)
-		if s != nil || err != nil {
-			return s, err
+		if err != nil {
+			return nil, err
 		}
-		key = next
+		if s == nil {
+			key = next
+			continue
+		}
+		err = s.touch(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		// It has ended or moved to another id since it was read: look again.
 	}
 }
 

@@ -29,5 +29,7 @@ const (
 )
 
 func (k EventKind) String() string {
-	return [...]string{"created", "saved", "destroyed", "regenerated", "expired", "lock_granted", "lock_timed_out", "lock_lost"}[k]
+	return [...]string{
+		"created", "saved", "destroyed", "regenerated", "expired", "lock_granted", "lock_timed_out", "lock_lost",
+	}[k]
 }

@@ -14,8 +14,8 @@ import (
 //	session  created, saved, lifetime, version, number of values, then for each: key, value, expiry
 //	marker   the id its session moved to and until when that may be followed, or nothing: the id is burnt
 //
-// Numbers are unsigned varints; times are Unix milliseconds, lifetimes seconds, 0 is none; keys and values have their length before
-// them. When a record as a whole expires is the store's to know.
+// Numbers are unsigned varints; times are Unix milliseconds, lifetimes seconds, 0 is none; keys and values have their
+// length before them. When a record as a whole expires is the store's to know.
 const recordVersion = 1
 
 const (
@@ -40,7 +40,13 @@ type marker struct {
 	followUntil time.Time // zero: never
 }
 
-func appendRecord(dst []byte, r record) []byte {
+// recordSize is room for what appendRecord appends, with few exceptions.
+func recordSize(r *record) int {
+	const head, each = 2 + 5*binary.MaxVarintLen64, 16 // each: two lengths and an expiry, which are seldom longer
+	return head + each*len(r.values.list) + r.values.bytes
+}
+
+func appendRecord(dst []byte, r *record) []byte {
 	dst = append(dst, recordVersion, kindSession)
 	dst = appendTime(dst, r.created)
 	dst = appendTime(dst, r.saved)
@@ -112,9 +118,9 @@ func (d *decoder) record() record {
 		lifetime: time.Duration(d.number(uint64(LifetimeMax/time.Second))) * time.Second,
 		version:  d.number(1<<64 - 1),
 	}
-	n := d.number(uint64(len(d.b)) / 3) // a value takes three bytes at least, so a lie cannot cost memory
+	n := d.number(min(keysMax, uint64(len(d.b))/3)) // a value takes three bytes at least, so a lie costs little memory
 	r.values.list = make([]value, 0, n)
-	for range n {
+	for i := uint64(0); i < n && !d.failed; i++ {
 		v := value{key: d.bytes(), value: d.bytes(), expires: d.time()}
 		r.values.list = append(r.values.list, v)
 		r.values.bytes += v.size()

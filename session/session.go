@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"sessionserver/storage"
 )
 
-// Session is one open session. Changes live in memory until Commit or Close. It is not for concurrent use, and must be ended by Close,
-// Abort or Destroy.
+// Session is one open session. Changes live in memory until Commit or Close. It is not for concurrent use, and must
+// be ended by Close, Abort or Destroy.
 //
-// Once the lock has been lost every method answers ErrLockLost, once, and ErrClosed from then on; nothing that was not saved is left.
+// Once the lock has been lost every method answers ErrLockLost, once, and ErrClosed from then on; nothing that was
+// not saved is left.
 type Session struct {
 	m      *Manager
 	tenant *Tenant
@@ -21,13 +21,18 @@ type Session struct {
 	hold   *hold // nil: without a lock, by Snapshot or after Commit
 
 	rec       record
-	committed []byte    // the record as it is stored; nil while it never was
-	expires   time.Time // as it is stored
+	committed []byte        // the record as it is stored; nil while it never was
+	expires   time.Time     // as it is stored
+	idle      time.Duration // how long what is stored lives unused
+	next      successor
 	dirty     bool
 	ended     bool
 }
 
-// Ended reports whether the session is over: closed, aborted or destroyed, or ended because its lock or its lifetime was.
+func (s *Session) settings() *Settings { return &s.tenant.Settings }
+
+// Ended reports whether the session is over: closed, aborted or destroyed, or ended because its lock or its lifetime
+// was.
 func (s *Session) Ended() bool { return s.ended }
 
 // ready answers why the session cannot be used: it has ended, or its lock is lost, which ends it.
@@ -64,6 +69,7 @@ func (s *Session) end() {
 	if s.hold != nil {
 		s.hold.release()
 	}
+	s.next.release()
 }
 
 // Get returns the value of key, which is valid until the next change, or ErrNoKey.
@@ -90,8 +96,8 @@ func (s *Session) lookup(key []byte) (int, error) {
 	return i, nil
 }
 
-// Len is the number of keys, and Pair the key and value at a place from 0 on, in the order in which the keys came. Both slices are
-// valid until the next change.
+// Len is the number of keys, and Pair the key and value at a place from 0 on, in the order in which the keys came.
+// Both slices are valid until the next change.
 func (s *Session) Len() (int, error) {
 	if err := s.ready(); err != nil {
 		return 0, err
@@ -106,55 +112,83 @@ func (s *Session) Pair(i int) (key, value []byte) {
 	return v.key, v.value
 }
 
-// Put sets the value of key, without a lifetime of its own. Both slices are copied. It answers ErrTooLarge if the session would pass one of the
-// tenant's limits and grow by it.
+// Put sets the value of key, without a lifetime of its own. Both slices are copied. It answers ErrTooLarge if the
+// session would pass one of the tenant's limits and grow by it.
 func (s *Session) Put(key, value []byte) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	return s.put(key, value, &s.rec.values)
+}
+
+// put is Put for a session that had the values before when the change began: what it already had, it may keep.
+func (s *Session) put(key, value []byte, before *values) error {
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	limits := s.tenant.Settings
-	if len(value) > limits.MaxValue {
-		return fmt.Errorf("%w: a value of %d bytes (allowed: %d)", ErrTooLarge, len(value), limits.MaxValue)
+	if most := s.settings().MaxValue; len(value) > most {
+		return fmt.Errorf("%w: a value of %d bytes (allowed: %d)", ErrTooLarge, len(value), most)
 	}
-	vs := &s.rec.values
-	grows := len(key) + len(value)
-	if i := vs.find(key); i >= 0 {
-		grows -= vs.list[i].size()
-	} else if len(vs.list) >= limits.MaxKeys {
-		return fmt.Errorf("%w: a session has at most %d keys; remove some first", ErrTooLarge, limits.MaxKeys)
+	i := s.rec.values.find(key)
+	err := s.room(i, len(key)+len(value), before)
+	if err != nil && s.rec.values.dropExpired(time.Now()) {
+		i = s.rec.values.find(key)
+		err = s.room(i, len(key)+len(value), before)
 	}
-	if grows > 0 && vs.bytes+grows > limits.MaxBytes {
-		return fmt.Errorf("%w: the session would have %d bytes (allowed: %d)", ErrTooLarge, vs.bytes+grows, limits.MaxBytes)
+	if err != nil {
+		return err
 	}
-	vs.put(key, value)
+	s.rec.values.set(i, key, value)
 	s.dirty = true
 	return nil
 }
 
-// PutMany sets several values: fill is called to hand them to put, which copies them. If any is refused, nothing changes.
+// room answers ErrTooLarge if a key and value of size bytes at place i, or -1 for a new one, would make the session pass
+// a limit and larger than before.
+func (s *Session) room(i, size int, before *values) error {
+	vs, limits := &s.rec.values, s.settings()
+	keys, size := len(vs.list)+1, vs.bytes+size
+	if i >= 0 {
+		keys, size = keys-1, size-vs.list[i].size()
+	}
+	if most := min(limits.MaxKeys, keysMax); keys > max(most, len(before.list)) || keys > keysMax {
+		return fmt.Errorf("%w: a session has at most %d keys; remove some first", ErrTooLarge, most)
+	}
+	if size > max(limits.MaxBytes, before.bytes) {
+		return fmt.Errorf("%w: the session would have %d bytes (allowed: %d)", ErrTooLarge, size, limits.MaxBytes)
+	}
+	return nil
+}
+
+// PutMany sets several values: fill is called to hand them to put, which copies them. If any is refused, nothing
+// changes.
 func (s *Session) PutMany(fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.change(values{list: slices.Clone(s.rec.values.list), bytes: s.rec.values.bytes}, fill)
+	return s.change(s.rec.values.only(func([]byte) bool { return true }), fill)
 }
 
 // Replace is PutMany after removing all values: what is handed over is all there is then.
 func (s *Session) Replace(fill func(put func(key, value []byte) error) error) error {
+	return s.ReplaceWhere(func([]byte) bool { return true }, fill)
+}
+
+// ReplaceWhere is PutMany after removing the values of the keys for which mine is true. The others stay as they are,
+// with the lifetimes that they have of their own.
+func (s *Session) ReplaceWhere(mine func(key []byte) bool, fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.change(values{}, fill)
+	return s.change(s.rec.values.only(func(key []byte) bool { return !mine(key) }), fill)
 }
 
 // change lets fill put into into, which takes the place of the values if all goes well.
 func (s *Session) change(into values, fill func(put func(key, value []byte) error) error) error {
 	before, wasDirty := s.rec.values, s.dirty
 	s.rec.values = into
-	if err := fill(s.Put); err != nil {
+	err := fill(func(key, value []byte) error { return s.put(key, value, &before) })
+	if err != nil {
 		s.rec.values, s.dirty = before, wasDirty
 		return err
 	}
@@ -218,7 +252,7 @@ func (s *Session) SetLifetime(d time.Duration) error {
 	if err := checkLifetime(s.tenant, d); err != nil {
 		return err
 	}
-	s.rec.lifetime = d
+	s.rec.lifetime = d.Truncate(time.Second)
 	s.dirty = true
 	return nil
 }
@@ -250,17 +284,21 @@ func (s *Session) Stat() (Stat, error) {
 	if err != nil {
 		return Stat{}, err
 	}
-	st := Stat{Created: s.rec.created, LastUsed: s.rec.saved, Expires: s.expires, Version: s.rec.version, Keys: n, Bytes: s.rec.values.bytes}
+	st := Stat{
+		Created: s.rec.created, LastUsed: s.rec.saved, Expires: s.expires,
+		Version: s.rec.version, Keys: n, Bytes: s.rec.values.bytes,
+	}
 	if s.committed == nil {
-		st.LastUsed, st.Expires = st.Created, s.rec.end(s.tenant.Settings, time.Now())
-	} else if used := s.expires.Add(-s.rec.idle(s.tenant.Settings)); used.After(st.LastUsed) {
+		st.LastUsed, st.Expires = st.Created, s.rec.end(s.settings(), s.rec.idle(s.settings()), time.Now())
+	} else if used := s.expires.Add(-s.idle); used.After(st.LastUsed) {
 		st.LastUsed = used
 	}
 	return st, nil
 }
 
-// Commit saves, lets go of the lock, and leaves the session open for reading. On an error nothing has changed: the session is still open,
-// locked, and has all its changes, unless it is ErrLockLost.
+// Commit saves, lets go of the lock, and leaves the session open for reading. On an error nothing has changed: the
+// session is still open, locked, and has all its changes, unless the error is ErrLockLost or, when its absolute
+// lifetime is over, ErrNotFound.
 func (s *Session) Commit(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -307,8 +345,10 @@ func (s *Session) Destroy(ctx context.Context) error {
 	err := s.m.store.Put(ctx, s.key, burnt(s.tenant, marker{}))
 	s.hold.endSave()
 	if err != nil {
+		s.dirty = true // who knows what is stored now
 		return storeError("destroy", err)
 	}
+	s.forgetNext(ctx)
 	s.end()
 	s.m.observe(Event{Kind: Destroyed, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
@@ -320,49 +360,66 @@ func burnt(t *Tenant, mk marker) storage.Record {
 
 // save writes the session down if there is anything to write, under the fence.
 func (s *Session) save(ctx context.Context) error {
+	now := time.Now()
+	if s.rec.outlived(s.settings(), now) {
+		return s.outlived()
+	}
 	if !s.dirty && s.committed != nil {
 		if err := s.touch(ctx); !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		// It has expired while it was open, and nobody else can have written: it is in use, so it lives on.
 	}
-	now := time.Now()
 	s.rec.values.dropExpired(now)
 	rec := s.rec
 	rec.saved = now
 	rec.version++
-	if end := rec.absoluteEnd(s.tenant.Settings); !end.IsZero() && !now.Before(end) {
-		s.end()
-		return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
-	}
-	data, expires := appendRecord(make([]byte, 0, rec.values.bytes+16*len(rec.values.list)+32), rec), rec.end(s.tenant.Settings, now)
+	idle := rec.idle(s.settings())
+	data := appendRecord(make([]byte, 0, recordSize(&rec)), &rec)
+	expires := rec.end(s.settings(), idle, now)
 	if !s.hold.beginSave() {
 		return s.lockLost()
 	}
 	err := s.m.store.Put(ctx, s.key, storage.Record{Data: data, Expires: expires})
 	s.hold.endSave()
 	if err != nil {
+		s.dirty = true // who knows what is stored now
 		return storeError("save", err)
 	}
 	kind := Saved
 	if s.committed == nil {
 		kind = Created
 	}
-	s.rec, s.committed, s.expires, s.dirty = rec, data, expires, false
+	s.rec, s.committed, s.expires, s.idle, s.dirty = rec, data, expires, idle, false
+	s.forgetNext(ctx)
 	s.m.observe(Event{Kind: kind, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
 }
 
-// touch writes down that the session is used, if that is due.
+// outlived ends a session whose absolute lifetime is over.
+func (s *Session) outlived() error {
+	s.end()
+	return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
+}
+
+// touch writes down that the session is used, under the fence if there is a lock, and if it is worth it: when the
+// expiry would move by a tenth of the lifetime or more.
 func (s *Session) touch(ctx context.Context) error {
-	now := time.Now()
-	if !s.rec.touchDue(s.tenant.Settings, s.expires, now) {
+	idle := s.rec.idle(s.settings())
+	end := s.rec.end(s.settings(), idle, time.Now())
+	if end.Sub(s.expires) < idle/10 {
 		return nil
 	}
-	end := s.rec.end(s.tenant.Settings, now)
-	if err := s.m.store.Touch(ctx, s.key, end); err != nil {
+	if s.hold != nil && !s.hold.beginSave() {
+		return s.lockLost()
+	}
+	err := s.m.store.Touch(ctx, s.key, end)
+	if s.hold != nil {
+		s.hold.endSave()
+	}
+	if err != nil {
 		return storeError("touch", err)
 	}
-	s.expires = end
+	s.expires, s.idle = end, idle
 	return nil
 }

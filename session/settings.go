@@ -1,12 +1,12 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
 
-// Tenant is a namespace of sessions with its rules. It is shared by all who use it and never changed; new rules are a new Tenant.
+// Tenant is a namespace of sessions with its rules. It is shared by all who use it and never changed; new rules are a
+// new Tenant.
 type Tenant struct {
 	Name     string // at most 64 bytes, see storage.Key
 	Settings Settings
@@ -42,6 +42,9 @@ func DefaultSettings() Settings {
 	}
 }
 
+// keysMax is the most keys that any session has. A record that claims more is not one.
+const keysMax = 4096
+
 // KeyMax is the most bytes that a key has.
 const KeyMax = 256
 
@@ -51,17 +54,25 @@ const LifetimeMax = 10 * 365 * 24 * time.Hour
 // burnTime is how long an id is refused after its session has gone when there is no absolute lifetime to outlive.
 const burnTime = 24 * time.Hour
 
-// Validate returns everything that is wrong with the settings, one error for each field, which it names.
-func (s Settings) Validate() error {
-	var errs []error
+// SettingError says what is wrong with one field of Settings.
+type SettingError struct {
+	Field   string
+	Problem string // the value, and what is allowed
+}
+
+func (e SettingError) Error() string { return "session: " + e.Field + ": " + e.Problem }
+
+// Validate returns everything that is wrong with the settings.
+func (s Settings) Validate() []SettingError {
+	var errs []SettingError
 	within := func(field string, d, least, most time.Duration) {
 		if d < least || d > most {
-			errs = append(errs, fmt.Errorf("%s: %v (allowed: %v to %v)", field, d, least, most))
+			errs = append(errs, SettingError{field, fmt.Sprintf("%v (allowed: %v to %v)", d, least, most)})
 		}
 	}
 	number := func(field string, n, least, most int) {
 		if n < least || n > most {
-			errs = append(errs, fmt.Errorf("%s: %d (allowed: %d to %d)", field, n, least, most))
+			errs = append(errs, SettingError{field, fmt.Sprintf("%d (allowed: %d to %d)", n, least, most)})
 		}
 	}
 	within("Lifetime", s.Lifetime, time.Second, LifetimeMax)
@@ -75,7 +86,7 @@ func (s Settings) Validate() error {
 	number("MaxKeys", s.MaxKeys, 1, 4096)
 	number("MaxValue", s.MaxValue, 1, 16<<20)
 	number("MaxBytes", s.MaxBytes, 1, 64<<20)
-	return errors.Join(errs...)
+	return errs
 }
 
 // WaitMax is the longest that an open waits for a lock.

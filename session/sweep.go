@@ -9,15 +9,16 @@ import (
 	"sessionserver/storage"
 )
 
-// SweepOptions say how fast what has expired is removed. One round examines at most Batch records and is followed by the next after
-// Interval, or at once while there is more to do: bounded work at a time, but never falling behind.
+// SweepOptions say how fast what has expired is removed. One round examines at most Batch records and is followed by
+// the next after Interval, or at once while there is more to do: bounded work at a time, but never falling behind.
 type SweepOptions struct {
 	Interval time.Duration
 	Batch    int
 	Failed   func(error) // told of each round that failed; the next one comes all the same
 }
 
-// Sweep removes expired sessions from the store until ctx ends. A store that removes them by itself makes it return at once.
+// Sweep removes expired sessions from the store until ctx ends. A store that removes them by itself makes it return
+// at once.
 func (m *Manager) Sweep(ctx context.Context, opts SweepOptions) {
 	for ctx.Err() == nil {
 		swept, err := storage.Sweep(ctx, m.store, opts.Batch)
