@@ -1,0 +1,111 @@
+package sessionserver
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "sessionserver"
+
+// mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the others. A package
+// may always import what lies in its own folder. cmd/sessionserver may import everything.
+var mayImport = map[string][]string{
+	"auth":              {},
+	"client":            {"wire"},
+	"cmd/sessionserver": {"*"},
+	"configs":           {},
+	"metrics":           {},
+	"policy":            {},
+	"server":            {"wire", "auth", "policy", "session"},
+	"server/servertest": {"server", "auth", "session", "storage"},
+	"session":           {"storage"},
+	"storage":           {},
+	"wire":              {},
+}
+
+// only says which third-party modules belong to which package alone.
+var only = map[string]string{
+	"github.com/cockroachdb":           "storage/pebble",
+	"github.com/hashicorp":             "storage/cache",
+	"github.com/open-policy-agent":     "policy/opa",
+	"github.com/prometheus":            "metrics",
+	"github.com/alecthomas/kong":       "cmd/sessionserver",
+	"go.yaml.in/yaml":                  "configs",
+	"golang.org/x/time/rate":           "server",
+	"github.com/caddyserver/certmagic": "server",
+}
+
+// TestArchitecture holds every import of the module's own code, tests left out, against the tables above.
+func TestArchitecture(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		seen++
+		from := path.Dir(filepath.ToSlash(file))
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			checkImport(t, file, from, imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen == 0 {
+		t.Fatal("no file was seen")
+	}
+}
+
+func checkImport(t *testing.T, file, from, imported string) {
+	t.Helper()
+	for prefix, owner := range only {
+		if within(imported, prefix) && !within(from, owner) {
+			t.Errorf("%s imports %s, which belongs to %s alone", file, imported, owner)
+		}
+	}
+	target, ours := strings.CutPrefix(imported, module+"/")
+	if !ours {
+		return
+	}
+	rule := from
+	for mayImport[rule] == nil && rule != "." {
+		rule = path.Dir(rule)
+	}
+	allowed, known := mayImport[rule]
+	if !known {
+		t.Errorf("%s: the table in arch_test.go does not know package %s", file, from)
+		return
+	}
+	top, _, _ := strings.Cut(target, "/")
+	if slices.Contains(allowed, "*") || slices.Contains(allowed, top) || within(target, rule) {
+		return
+	}
+	t.Errorf("%s imports %s; %s may import %v", file, imported, rule, allowed)
+}
+
+// within reports whether a path is folder or lies in it.
+func within(p, folder string) bool {
+	return p == folder || strings.HasPrefix(p, folder+"/")
+}

@@ -1,0 +1,106 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate returns everything that is wrong with the configuration, as far as this package can know. It touches nothing but c.
+func (c *Config) Validate() Problems {
+	v := validator{c: c}
+	if len(c.Listen) == 0 {
+		v.add("listen", "there is no listener (allowed: one or more)")
+	}
+	names := map[string]bool{}
+	for i, l := range c.Listen {
+		at := fmt.Sprintf("listen[%d].", i)
+		if l.Name == "" || names[l.Name] {
+			v.add(at+"name", "%q (allowed: a name that no other listener has)", l.Name)
+		}
+		names[l.Name] = true
+		path, isUnix := strings.CutPrefix(l.Address, "unix:")
+		if isUnix && !strings.HasPrefix(path, "/") || !isUnix && !hostPort(l.Address) {
+			v.add(at+"address", "%q (allowed: host:port, or unix:/path)", l.Address)
+		}
+		v.oneOf(at+"plaintext", l.Plaintext, "loopback", "never", "always")
+		if len(l.Allow) == 0 && !isUnix {
+			v.add(at+"allow", "nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
+		}
+		if l.Anonymous != "" && slices.ContainsFunc(l.Allow, func(p Prefix) bool { return p.Bits() == 0 }) {
+			v.add(at+"anonymous", "anonymous access needs an allowlist that is narrower than everybody")
+		}
+	}
+	if c.Admin.Address != "" && !hostPort(c.Admin.Address) {
+		v.add("admin.address", "%q (allowed: host:port, or nothing)", c.Admin.Address)
+	}
+
+	v.oneOf("storage.sync", c.Storage.Sync, "always", "interval", "never")
+	v.within("storage.sync_interval", c.Storage.SyncInterval, time.Millisecond, time.Minute)
+	v.within("storage.sweep_interval", c.Storage.SweepInterval, 10*time.Millisecond, time.Hour)
+	v.number("storage.sweep_batch", int64(c.Storage.SweepBatch), 1, 100_000)
+	if c.Storage.Driver != "memory" && c.Storage.Path == "" {
+		v.add("storage.path", "it is missing (allowed: a folder)")
+	}
+
+	l := c.Limits
+	v.size("limits.line", l.Line, KiB, MiB)
+	v.size("limits.value", l.Value, KiB, 16*MiB)
+	v.size("limits.request", l.Request, l.Value, 64*MiB)
+	v.number("limits.args", int64(l.Args), 16, 16_384)
+	v.number("limits.connections", int64(l.Connections), 1, 10_000_000)
+	v.number("limits.connections_per_ip", int64(l.ConnectionsPerIP), 1, 10_000_000)
+	v.within("limits.idle_timeout", l.IdleTimeout, time.Second, 24*time.Hour)
+	v.within("limits.request_timeout", l.RequestTimeout, 100*time.Millisecond, time.Hour)
+	v.within("limits.write_timeout", l.WriteTimeout, 100*time.Millisecond, time.Hour)
+	v.number("limits.error_budget", int64(l.ErrorBudget), 1, 1_000_000)
+	v.within("limits.drain_timeout", l.DrainTimeout, time.Millisecond, time.Hour)
+
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	v.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+	return v.problems
+}
+
+// hostPort reports whether address is host:port with a number for the port.
+func hostPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	n, notNumber := strconv.ParseUint(port, 10, 16)
+	return err == nil && notNumber == nil && n <= 65535
+}
+
+// validator collects problems.
+type validator struct {
+	c        *Config
+	problems Problems
+}
+
+func (v *validator) add(key, format string, args ...any) {
+	v.problems = append(v.problems, v.c.Problem(key, format, args...))
+}
+
+func (v *validator) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		v.add(key, "%q (allowed: %s)", value, strings.Join(allowed, ", "))
+	}
+}
+
+func (v *validator) within(key string, d, least, most time.Duration) {
+	if d < least || d > most {
+		v.add(key, "%v (allowed: %v to %v)", d, least, most)
+	}
+}
+
+func (v *validator) size(key string, s, least, most Size) {
+	if s < least || s > most {
+		v.add(key, "%v (allowed: %v to %v)", s, least, most)
+	}
+}
+
+func (v *validator) number(key string, n, least, most int64) {
+	if n < least || n > most {
+		v.add(key, "%d (allowed: %d to %d)", n, least, most)
+	}
+}
