@@ -149,20 +149,26 @@ type table struct {
 	byName map[string]*Command
 }
 
-// newTable panics on a half-filled or doubled row: a fault of whoever wrote it, to be seen at the first start.
-func newTable(rows ...[]Command) *table {
+// builtin is the table of the commands that every server has.
+func builtin() *table {
 	t := &table{byName: make(map[string]*Command)}
-	for _, family := range rows {
-		for _, row := range family {
-			if err := row.check(); err != nil {
-				panic(fmt.Sprintf("server: command %q: %v", row.Name, err))
-			}
-			if t.byName[row.Name] != nil {
-				panic(fmt.Sprintf("server: command %q: declared twice", row.Name))
-			}
-			t.byName[row.Name] = &row
-			t.rows = append(t.rows, &row)
+	for _, family := range [][]Command{connectionCommands, sessionCommands, valueCommands, redisCommands} {
+		t.with(family)
+	}
+	return t
+}
+
+// with adds rows. It panics on one that is half filled or doubles a name: a fault of whoever wrote it, to be seen at the first start.
+func (t *table) with(rows []Command) *table {
+	for _, row := range rows {
+		if err := row.check(); err != nil {
+			panic(fmt.Sprintf("server: command %q: %v", row.Name, err))
 		}
+		if t.byName[row.Name] != nil {
+			panic(fmt.Sprintf("server: command %q: declared twice", row.Name))
+		}
+		t.byName[row.Name] = &row
+		t.rows = append(t.rows, &row)
 	}
 	return t
 }

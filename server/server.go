@@ -41,7 +41,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:      opts,
 		turning:   make(chan struct{}, 64),
-		table:     newTable(connectionCommands, sessionCommands, valueCommands, redisCommands, opts.Commands),
+		table:     builtin().with(opts.Commands),
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*conn]struct{}),
 		perIP:     make(map[string]int),

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,18 +25,11 @@ func TestTranscripts(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			f, err := os.Open(file)
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
-			script, err := transcript.Parse(file, f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			actual, err := script.Play(ctx, servertest.Start(t, servertest.Config{}).Dial)
+			actual, err := play(t, file, string(text))
 			if *update && actual != "" {
 				err = os.WriteFile(file, []byte(actual), 0o644)
 			}
@@ -43,5 +37,42 @@ func TestTranscripts(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func play(t *testing.T, name, text string) (actual string, err error) {
+	script, err := transcript.Parse(name, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	return script.Play(ctx, servertest.Start(t, servertest.Config{}).Dial)
+}
+
+// TestDocumentedConversations plays every conversation that the documentation shows: what stands there must be so.
+func TestDocumentedConversations(t *testing.T) {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, "../README.md", "../wire/PROTOCOL.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := 1
+		for i, part := range strings.Split(string(text), "```") {
+			if script, found := strings.CutPrefix(part, "transcript\n"); found && i%2 == 1 {
+				t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), line), func(t *testing.T) {
+					t.Parallel()
+					// Empty lines before it make the numbers in messages those of the file.
+					if _, err := play(t, file, strings.Repeat("\n", line)+script); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			line += strings.Count(part, "\n")
+		}
 	}
 }

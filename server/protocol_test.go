@@ -1,0 +1,72 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"sessionserver/wire"
+)
+
+const protocolFile = "../wire/PROTOCOL.md"
+
+// commandTable is the command table as the specification shows it.
+func commandTable() string {
+	var b strings.Builder
+	b.WriteString("| command | needs | access | does |\n|---|---|---|---|\n")
+	for _, row := range builtin().rows {
+		usage := strings.ReplaceAll(row.usage(), "|", `\|`)
+		help := strings.ReplaceAll(row.Help, "|", `\|`)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", usage, row.Needs, row.Access, help)
+	}
+	return b.String()
+}
+
+// TestProtocolCommands holds the specification's command table against the code, and wants each command in a conversation.
+func TestProtocolCommands(t *testing.T) {
+	const begin, end = "<!-- commands: written by go test ./server -update -->\n", "<!-- /commands -->"
+	data, err := os.ReadFile(protocolFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(data), begin)
+	shown, after, found2 := strings.Cut(rest, end)
+	if !found || !found2 {
+		t.Fatalf("%s: the marks of the command table are gone", protocolFile)
+	}
+	if shown != commandTable() {
+		if flag.Lookup("update").Value.String() != "true" {
+			t.Fatalf("%s: the command table is not what the code says; go test ./server -update\nthe code says:\n%s", protocolFile, commandTable())
+		}
+		if err := os.WriteFile(protocolFile, []byte(before+begin+commandTable()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := map[string]bool{}
+	for _, line := range strings.Split(string(data), "\n") {
+		if _, what, found := strings.Cut(line, ": "); found && strings.HasPrefix(line, "C") {
+			name, _, _ := strings.Cut(what, " ")
+			said[strings.ToLower(name)] = true
+		}
+	}
+	for _, row := range builtin().rows {
+		if !said[row.Name] {
+			t.Errorf("%s: no conversation shows %s", protocolFile, row.Name)
+		}
+	}
+}
+
+// TestProtocolCodes holds the specification's table of errors against the code.
+func TestProtocolCodes(t *testing.T) {
+	data, err := os.ReadFile(protocolFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range wire.Codes {
+		if !strings.Contains(string(data), fmt.Sprintf("\n| `%s` | ", code)) {
+			t.Errorf("%s: the table of errors lacks %s", protocolFile, code)
+		}
+	}
+}
