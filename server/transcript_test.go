@@ -64,10 +64,10 @@ func TestDocumentedConversations(t *testing.T) {
 		line := 1
 		for i, part := range strings.Split(string(text), "```") {
 			if script, found := strings.CutPrefix(part, "transcript\n"); found && i%2 == 1 {
+				script = strings.Repeat("\n", line) + script // so that the numbers in messages are those of the file
 				t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), line), func(t *testing.T) {
 					t.Parallel()
-					// Empty lines before it make the numbers in messages those of the file.
-					if _, err := play(t, file, strings.Repeat("\n", line)+script); err != nil {
+					if _, err := play(t, file, script); err != nil {
 						t.Error(err)
 					}
 				})

@@ -24,11 +24,11 @@ func (t *Transcript) Play(ctx context.Context, dial func(context.Context) (net.C
 	for _, l := range t.lines {
 		said, err := p.step(ctx, l)
 		if err != nil {
-			return "", fmt.Errorf("%s:%d: %w\nthe conversation so far:\n%s%s", t.name, l.number, err, shown.String(), l.text)
+			return "", fmt.Errorf("%s:%d: %w\nthe conversation so far:\n%s%s", t.name, l.number, err, strings.TrimLeft(shown.String(), "\n"), l.text)
 		}
 		if said != l.text && wrong == nil {
 			wrong = fmt.Errorf("%s:%d: the server said something else:\n%swritten: %s\nheard:   %s",
-				t.name, l.number, shown.String(), p.known.fill(l.text), said)
+				t.name, l.number, strings.TrimLeft(shown.String(), "\n"), p.known.fill(l.text), said)
 		}
 		shown.WriteString(said + "\n")
 	}
