@@ -1,0 +1,191 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"sessionserver/storage"
+)
+
+// A batch is several records that appear as one. First all of them are staged, then the journal says what is to be done: it
+// holds the paths of the temporary files. From its rename on the batch has happened: whatever befalls the process, opening the folder again
+// completes it. Then the temporary files take their records' places, in order, while the stripes of all of them are held.
+//
+// A journal that is found once more after all is done, because its removal did not reach the disk, does no harm: the files that it
+// speaks of are gone, and no file ever gets their names again.
+const journalTitle = "sessionserver file journal 1\n"
+
+// PutAll implements storage.Batcher. When it fails with the batch half visible, which takes a disk that fails between two renames, the
+// store takes no writes until it is opened again.
+func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
+	if err := s.enterWrite(ctx); err != nil {
+		return failure("put all", err)
+	}
+	defer s.life.RUnlock()
+	switch len(entries) {
+	case 0:
+		return nil
+	case 1:
+		return failure("put all", s.put(entries[0].Key, entries[0].Record))
+	}
+	return failure("put all", s.putAll(entries))
+}
+
+func (s *Store) putAll(entries []storage.Entry) error {
+	batch, err := s.stageAll(entries)
+	if err == nil {
+		s.batch.Lock()
+		defer s.batch.Unlock()
+		err = s.writeJournal(batch)
+	}
+	if err != nil {
+		return errors.Join(err, s.discard(batch))
+	}
+	if err := s.replaceAll(batch); err != nil {
+		return err
+	}
+	if err := s.syncFolders(batch); err != nil {
+		return err
+	}
+	s.root.Remove(journalName) // it may as well stay: see above
+	return nil
+}
+
+// stageAll answers what it has staged also when it fails.
+func (s *Store) stageAll(entries []storage.Entry) ([]staged, error) {
+	batch := make([]staged, 0, len(entries))
+	for _, e := range entries {
+		st, err := s.stage(e.Key, e.Record)
+		if err != nil {
+			return batch, err
+		}
+		batch = append(batch, st)
+	}
+	return batch, s.syncFolders(batch) // the journal must not outlive the names that it speaks of
+}
+
+func (s *Store) discard(batch []staged) error {
+	var errs []error
+	for _, st := range batch {
+		errs = append(errs, s.root.Remove(st.temp))
+	}
+	return errors.Join(errs...)
+}
+
+// writeJournal makes the batch happen. When it fails there is no journal. The caller holds batch.
+func (s *Store) writeJournal(batch []staged) error {
+	if p := s.failed.Load(); p != nil { // the journal there is still needed
+		return *p
+	}
+	var b strings.Builder
+	b.WriteString(journalTitle)
+	for _, st := range batch {
+		b.WriteString(st.temp + "\n")
+	}
+	fmt.Fprintf(&b, "%08x\n", crc32.Checksum([]byte(b.String()), castagnoli))
+	temp := fmt.Sprintf("%s.%s-%d%s", journalName, s.nonce, s.temps.Add(1), tempSuffix)
+	if err := s.writeFile(temp, []byte(b.String())); err != nil {
+		return err
+	}
+	if err := s.root.Rename(temp, journalName); err != nil {
+		return errors.Join(err, s.root.Remove(temp))
+	}
+	if err := s.syncFolder("."); err != nil {
+		return errors.Join(err, s.root.Remove(journalName))
+	}
+	return nil
+}
+
+// replaceAll replaces the records of the batch while nobody looks.
+func (s *Store) replaceAll(batch []staged) error {
+	var stripes []byte
+	for _, st := range batch {
+		stripes = append(stripes, st.key.ID[0])
+	}
+	slices.Sort(stripes)
+	stripes = slices.Compact(stripes)
+	for _, i := range stripes {
+		s.stripes[i].Lock()
+		defer s.stripes[i].Unlock()
+	}
+	for i, st := range batch {
+		err := s.replace(st)
+		if err == nil {
+			continue
+		}
+		if i == 0 && s.root.Remove(journalName) == nil { // nothing has been done yet
+			return errors.Join(err, s.discard(batch))
+		}
+		err = fmt.Errorf("a batch stopped half way and will be completed when the folder is opened again; until then nothing is written: %w", err)
+		s.failed.CompareAndSwap(nil, &err)
+		return err
+	}
+	return nil
+}
+
+func (s *Store) syncFolders(batch []staged) error {
+	done := make(map[string]bool)
+	for _, st := range batch {
+		if done[st.folder] {
+			continue
+		}
+		if err := s.syncFolder(st.folder); err != nil {
+			return err
+		}
+		done[st.folder] = true
+	}
+	return nil
+}
+
+// replay completes the batch that a crash interrupted, if there was one.
+func (s *Store) replay() error {
+	content, err := s.root.ReadFile(journalName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	temps, err := parseJournal(string(content))
+	if err != nil {
+		return fmt.Errorf("%s: %w", journalName, err)
+	}
+	folders := make(map[string]bool)
+	for _, temp := range temps {
+		target, ok := tempTarget(temp)
+		if !ok {
+			return fmt.Errorf("%s: %w", journalName, corrupt("%q is no temporary file", temp))
+		}
+		if err := s.root.Rename(temp, target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		folders[target[:strings.LastIndexByte(target, '/')]] = true
+	}
+	for folder := range folders {
+		if err := s.syncFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return s.root.Remove(journalName)
+}
+
+// parseJournal answers the paths of the temporary files. A torn journal, which only SyncNever and a loss of power can leave, has none:
+// then no promise was made.
+func parseJournal(content string) ([]string, error) {
+	const sumSize = 9 // eight digits and a newline
+	end := max(len(content)-sumSize, 0)
+	body, sum := content[:end], content[end:]
+	if sum != fmt.Sprintf("%08x\n", crc32.Checksum([]byte(body), castagnoli)) {
+		return nil, nil
+	}
+	list, ok := strings.CutPrefix(body, journalTitle)
+	if !ok {
+		return nil, corrupt("not a journal of this version")
+	}
+	return strings.Fields(list), nil
+}

@@ -1,0 +1,54 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SyncMode says when an acknowledged write survives the machine's losing power. It survives kill -9 in every mode.
+type SyncMode string
+
+const (
+	SyncAlways SyncMode = "always" // from its acknowledgement on
+	SyncNever  SyncMode = "never"  // when the kernel finds the time
+)
+
+// ParseSyncMode reads a mode as it is written in a configuration. The empty string is SyncAlways.
+func ParseSyncMode(s string) (SyncMode, error) {
+	switch m := SyncMode(s); m {
+	case "":
+		return SyncAlways, nil
+	case SyncAlways, SyncNever:
+		return m, nil
+	}
+	return "", fmt.Errorf("sync mode %q (allowed: %s, %s)", s, SyncAlways, SyncNever)
+}
+
+// Options say how to open a store. Only Path is required.
+type Options struct {
+	// Path is the folder, made when missing. One store at a time may hold it.
+	Path string
+
+	// Sync is SyncAlways when empty.
+	Sync SyncMode
+
+	// Now is the clock that decides what has expired. Default time.Now.
+	Now func() time.Time
+}
+
+// withDefaults answers a copy of o with every field set, or says which field is wrong.
+func (o Options) withDefaults() (Options, error) {
+	if o.Path == "" {
+		return o, errors.New("no Path")
+	}
+	mode, err := ParseSyncMode(string(o.Sync))
+	if err != nil {
+		return o, fmt.Errorf("option Sync: %w", err)
+	}
+	o.Sync = mode
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o, nil
+}

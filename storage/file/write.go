@@ -1,0 +1,91 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"sessionserver/storage"
+)
+
+// staged is a record that has been written to a temporary file, whole, and synced if the store syncs.
+type staged struct {
+	key     storage.Key
+	tenant  *tenant
+	folder  string // of both files
+	temp    string // its path
+	counts  bool   // whether the record counts in a usage
+	length  int64  // of the data
+	replace string // the path that it is to have
+}
+
+// stage writes rec to a temporary file in the folder where it belongs. The caller removes the file if it is not to become the record.
+func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
+	t, err := s.tenants.make(key.Tenant)
+	if err != nil {
+		return staged{}, err
+	}
+	if err := s.makeFolders(t, key.ID[0]); err != nil {
+		return staged{}, err
+	}
+	st := staged{
+		key: key, tenant: t, folder: subFolder(t.folder, key.ID[0]), replace: t.path(key.ID),
+		counts: !rec.Marker, length: int64(len(rec.Data)),
+	}
+	st.temp = fmt.Sprintf("%s.%s-%d%s", st.replace, s.nonce, s.temps.Add(1), tempSuffix)
+	if err := s.writeFile(st.temp, encode(key, rec)); err != nil {
+		return staged{}, err
+	}
+	return st, nil
+}
+
+// replace makes the staged record the record. The caller holds its stripe.
+func (s *Store) replace(st staged) error {
+	if p := s.failed.Load(); p != nil { // while this waited for the stripe
+		return *p
+	}
+	old, counted, err := s.counted(st.replace, st.key)
+	if err != nil {
+		return err
+	}
+	if err := s.root.Rename(st.temp, st.replace); err != nil {
+		return err
+	}
+	var records, bytes int64
+	if counted {
+		records, bytes = -1, -old.length
+	}
+	if st.counts {
+		records, bytes = records+1, bytes+st.length
+	}
+	st.tenant.add(records, bytes)
+	return nil
+}
+
+// writeFile makes a file with that content and leaves nothing behind when it fails.
+func (s *Store) writeFile(path string, content []byte) error {
+	f, err := s.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil && s.sync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, s.root.Remove(path))
+	}
+	return nil
+}
+
+// syncFolder makes the names in a folder safe, if the store syncs.
+func (s *Store) syncFolder(folder string) error {
+	if !s.sync {
+		return nil
+	}
+	f, err := s.root.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
