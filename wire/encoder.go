@@ -73,7 +73,7 @@ func (e *Encoder) bulkString(s string) {
 	e.crlf()
 }
 
-// header opens an aggregate of n elements; kind % and ~ exist in RESP3 only.
+// header opens an aggregate of n elements, or of n pairs if kind is %, which RESP2 does not have.
 func (e *Encoder) header(kind byte, n int) {
 	if kind == '%' && e.Proto() < 3 {
 		kind, n = '*', 2*n
@@ -107,27 +107,42 @@ func (e *Encoder) Status(text string) {
 	}
 }
 
-// Text answers with a text of the server's own: a bulk string in RESP. In line framing it must be one line.
+// Text answers with a text of the server's own: a bulk string in RESP, in line framing BINARY if it is more than one line.
 func (e *Encoder) Text(text string) {
 	if e.framing == RESP {
 		e.bulkString(text)
-	} else {
-		e.line("ok ", text)
+		return
 	}
+	mark := e.openLine()
+	e.buf = append(e.buf, text...)
+	e.closeLine(mark, "the answer has several lines; ask in RESP framing")
+}
+
+// openLine begins an answer in line framing that closeLine ends, or takes back for BINARY if it holds CR, LF or NUL.
+func (e *Encoder) openLine() (mark int) {
+	mark = len(e.buf)
+	e.buf = append(e.buf, "ok "...)
+	return mark
+}
+
+func (e *Encoder) closeLine(mark int, refusal string) {
+	if LineSafe(e.buf[mark:]) {
+		e.crlf()
+		return
+	}
+	e.Truncate(mark)
+	e.Error(Binary, refusal)
 }
 
 // Value answers with bytes that belong to a user, or with BINARY where a line cannot carry them.
 func (e *Encoder) Value(value []byte) {
-	switch {
-	case e.framing == RESP:
+	if e.framing == RESP {
 		e.bulk(value)
-	case LineSafe(value):
-		e.buf = append(e.buf, "ok "...)
-		e.buf = append(e.buf, value...)
-		e.crlf()
-	default:
-		e.Error(Binary, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
+		return
 	}
+	mark := e.openLine()
+	e.buf = append(e.buf, value...)
+	e.closeLine(mark, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
 }
 
 // NoKey answers that there is no such key: null in RESP.
@@ -183,8 +198,7 @@ func (e *Encoder) Keys(n int, key func(i int) []byte) {
 		}
 		return
 	}
-	mark := len(e.buf)
-	e.buf = append(e.buf, "ok "...)
+	mark := e.openLine()
 	for i := range n {
 		k := key(i)
 		if !LineSafeKey(k) {
@@ -211,15 +225,9 @@ func (e *Encoder) Map(n int, pair func(i int) (key, value []byte)) {
 		}
 		return
 	}
-	mark := len(e.buf)
-	e.buf = append(e.buf, "ok "...)
+	mark := e.openLine()
 	e.buf = AppendPHPArray(e.buf, n, pair)
-	if !LineSafe(e.buf[mark:]) {
-		e.Truncate(mark)
-		e.Error(Binary, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
-		return
-	}
-	e.crlf()
+	e.closeLine(mark, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
 }
 
 // Field is one named number of a Record.

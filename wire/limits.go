@@ -15,7 +15,7 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// headerMax bounds "*<count>" and "$<length>" with room for any 64-bit number.
+	// headerMax bounds the number in "*<count>" and "$<length>" together with its CR, with room for any 64-bit number.
 	headerMax = 24
 
 	// skipMax is how much of a request that is refused for its size is read and thrown away so that the connection can
@@ -27,11 +27,15 @@ const (
 
 	// keepMax is the largest buffer kept for the next request.
 	keepMax = 64 << 10
+
+	// keepArgs is for how many arguments an idle connection keeps room.
+	keepArgs = 16
 )
 
-// memory is the most that a Reader holds for one request: arguments, their headers, and one step of growth.
+// memory is the most that a request takes: its arguments, each with kind, number, LF and the CRLF behind it. A Reader's buffer is larger by
+// at most bufferSize.
 func (l Limits) memory() int {
-	resp := l.Request + (l.Args+1)*(headerMax+2)
-	line := l.Line + max(l.Value, l.Request) + 2
+	resp := l.Request + (l.Args+1)*(1+headerMax+1+2)
+	line := l.Line + l.Request + 2
 	return max(resp, line, bufferSize)
 }

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"errors"
-	"io"
-)
+import "bytes"
 
 // readLine reads a request in line framing: up to LF, without a CR before it.
 func (r *Reader) readLine() (*Request, error) {
@@ -19,29 +15,26 @@ func (r *Reader) readLine() (*Request, error) {
 			end = len(held)
 		}
 		if end > limit && !named {
-			name, _, _ := bytes.Cut(held[:limit], space)
-			limit, named = limit+r.payload(name), true
+			name, _, _ := cutSpace(held[:limit])
+			limit, named = limit+min(r.payload(name), r.limits.Request), true
 		}
 		if end > limit+1 || end > limit && held[limit] != '\r' { // a CR before the LF is not counted
 			return nil, r.skipLine(seen, Errorf(TooLarge,
 				"the line is longer than %d bytes; send less, or raise the limit in the server's configuration", limit))
 		}
 		if i >= 0 {
-			return r.parseLine(held[:end], end+1)
+			r.next = r.start + end + 1
+			return r.parseLine(held[:end:end])
 		}
 		seen = len(held)
 		if err := r.more(); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil, io.ErrUnexpectedEOF
-			}
 			return nil, err
 		}
 	}
 }
 
-func (r *Reader) parseLine(line []byte, length int) (*Request, error) {
+func (r *Reader) parseLine(line []byte) (*Request, error) {
 	line = bytes.TrimSuffix(line, carriageReturn)
-	r.next = r.start + length
 	if len(line) == 0 {
 		return nil, Errorf(Unknown, "the line is empty; try: help")
 	}
@@ -49,8 +42,31 @@ func (r *Reader) parseLine(line []byte, length int) (*Request, error) {
 		return nil, Errorf(Binary, "a line cannot carry CR or NUL (byte %d); send the value in RESP framing",
 			bytes.IndexAny(line, "\x00\r")+1)
 	}
-	r.req.Name, r.req.rest, r.req.hasRest = bytes.Cut(line, space)
-	return r.done(length)
+	r.req.Name, r.req.rest, r.req.hasRest = cutSpace(line)
+	return &r.req, nil
+}
+
+// skipLine throws away a line of which seen bytes are known to hold no LF, and answers with refusal, or makes it fatal if that is too
+// much to read.
+func (r *Reader) skipLine(seen int, refusal *Error) error {
+	for skipped := 0; ; seen = 0 {
+		held := r.buf[r.start:r.end]
+		i := bytes.IndexByte(held[seen:], '\n')
+		if i >= 0 {
+			held = held[:seen+i+1]
+		}
+		if skipped += len(held); skipped > skipMax {
+			refusal.Fatal = true
+			return refusal
+		}
+		r.drop(len(held))
+		if i >= 0 {
+			return refusal
+		}
+		if err := r.more(); err != nil {
+			return err
+		}
+	}
 }
 
 var carriageReturn = []byte{'\r'}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // PHP's serialize() format, as far as HTTP_SessionServer's get_all and put_all need it: one array of scalars. Objects, references and nested
@@ -40,8 +41,8 @@ func appendPHPString(dst, s []byte) []byte {
 	return append(dst, "\";"...)
 }
 
-// ParsePHPArray calls put for each element of the serialized array in b, in order; both slices are views of b or of constants. Numbers, booleans and
-// null come as the text that PHP makes of them.
+// ParsePHPArray calls put for each element of the serialized array in b, in order; strings are views of b. Numbers, booleans and null come
+// as the text that PHP's (string) makes of them with precision=14, its default.
 //
 // HTTP_SessionServer's client sends its arrays through utf8_encode(), after which the lengths count Latin-1 bytes and no longer those on the
 // wire. An array that does not parse with its lengths taken for bytes is read that way too; its strings come as they stand on the wire,
@@ -93,10 +94,9 @@ func (p *phpParser) array(put func(key, value []byte) error) error {
 	if err := p.expect("a:"); err != nil {
 		return err
 	}
-	digits := p.until(':')
-	n, ok := parsePHPLength(digits)
-	if !ok {
-		return p.errorf("expected the number of elements")
+	n, err := p.count("the number of elements")
+	if err != nil {
+		return err
 	}
 	if err := p.expect("{"); err != nil {
 		return err
@@ -145,22 +145,19 @@ func (p *phpParser) scalar(kinds string) ([]byte, error) {
 	if kind == 's' {
 		return p.str()
 	}
-	text := p.until(';')
-	switch {
-	case kind == 'i' && isInteger(text), kind == 'd' && isFloat(text):
-		return text, nil
-	case kind == 'b' && string(text) == "1":
-		return text, nil
-	case kind == 'b' && string(text) == "0":
-		return nil, nil // PHP's (string)false
+	from := p.at
+	text, ok := phpText(kind, string(p.until(';')))
+	if !ok {
+		p.at = from
+		return nil, p.errorf("malformed value of type %q", kind)
 	}
-	return nil, p.errorf("malformed value of type %q", kind)
+	return []byte(text), nil
 }
 
 func (p *phpParser) str() ([]byte, error) {
-	n, ok := parsePHPLength(p.until(':'))
-	if !ok {
-		return nil, p.errorf("expected the length of a string")
+	n, err := p.count("the length of a string")
+	if err != nil {
+		return nil, err
 	}
 	if err := p.expect(`"`); err != nil {
 		return nil, err
@@ -193,35 +190,56 @@ func (p *phpParser) expect(text string) error {
 	return nil
 }
 
-func parsePHPLength(digits []byte) (int, bool) {
-	if len(digits) == 0 || len(digits) > 9 {
-		return 0, false
-	}
-	n := 0
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, false
+// count reads decimal digits and the colon behind them.
+func (p *phpParser) count(of string) (int, error) {
+	n, digits := 0, p.b[p.at:]
+	for i, c := range digits {
+		switch {
+		case c == ':' && i > 0:
+			p.at += i + 1
+			return n, nil
+		case c < '0', c > '9', i == 9:
+			return 0, p.errorf("expected %s", of)
 		}
 		n = n*10 + int(c-'0')
 	}
-	return n, true
+	return 0, p.errorf("expected %s", of)
 }
 
-func isInteger(text []byte) bool {
-	_, err := strconv.ParseInt(string(text), 10, 64)
-	return err == nil && text[0] != '+'
+// phpText is what PHP makes of a serialized number or boolean when it is cast to a string.
+func phpText(kind byte, text string) (string, bool) {
+	switch kind {
+	case 'i':
+		n, err := strconv.ParseInt(text, 10, 64)
+		return strconv.FormatInt(n, 10), err == nil
+	case 'd':
+		return phpFloat(text)
+	case 'b':
+		return strings.TrimPrefix(text, "0"), text == "0" || text == "1" // (string)false is empty
+	}
+	return "", false
 }
 
-func isFloat(text []byte) bool {
-	switch string(text) {
+func phpFloat(text string) (string, bool) {
+	switch text {
 	case "INF", "-INF", "NAN":
-		return true
+		return text, true
 	}
-	for _, c := range text {
-		if (c < '0' || c > '9') && bytes.IndexByte([]byte("+-.eE"), c) < 0 {
-			return false
-		}
+	if strings.Trim(text, "0123456789+-.eE") != "" { // Go reads more than PHP: infinity, 0x1p4, 1_000
+		return "", false
 	}
-	_, err := strconv.ParseFloat(string(text), 64)
-	return err == nil
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return "", false
+	}
+	short := strconv.FormatFloat(f, 'G', 14, 64)
+	mantissa, exponent, scientific := strings.Cut(short, "E")
+	if !scientific {
+		return short, true
+	}
+	if !strings.Contains(mantissa, ".") {
+		mantissa += ".0"
+	}
+	// PHP does not fill the exponent up to two digits.
+	return mantissa + "E" + exponent[:1] + strings.TrimPrefix(exponent[1:], "0"), true
 }

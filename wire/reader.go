@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"io"
 	"sync"
 )
@@ -15,10 +14,10 @@ type Reader struct {
 
 	buf   []byte // nil while the reader holds nothing
 	start int    // first byte of the request that is being read, or was handed out last
-	next  int    // first byte after the request that was handed out last
+	next  int    // first byte after the request that was handed out last: start, while one is being read
 	end   int    // first free byte
 
-	midway bool   // a request has begun and is not complete
+	midway bool   // see Midway
 	spans  []span // arguments found so far, relative to start: the buffer may move while a request arrives
 	req    Request
 	one    [1]byte
@@ -26,8 +25,8 @@ type Reader struct {
 
 type span struct{ from, to int }
 
-// NewReader reads from src. payload tells how long the last argument of a line with the given command name may be beyond
-// limits.Line; nil means that no command has such an argument.
+// NewReader reads from src. payload tells how much longer than limits.Line a line with the given command name may be, because its last
+// argument is a payload: at most limits.Request. nil means that no command has such an argument.
 func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Reader {
 	if payload == nil {
 		payload = func([]byte) int { return 0 }
@@ -39,12 +38,15 @@ func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Rea
 // the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
 // io.ErrUnexpectedEOF; other errors are those of src, after which Next may be called again unless Midway.
 func (r *Reader) Next() (*Request, error) {
+	if r.midway {
+		return nil, fatalf(Protocol, "the request before was not read to its end")
+	}
 	if _, err := r.Peek(); err != nil {
 		return nil, err
 	}
 	r.midway = true
 	req, err := r.read()
-	if _, refused := err.(*Error); refused || err == nil {
+	if refused, ok := err.(*Error); err == nil || ok && !refused.Fatal {
 		r.midway = false
 	}
 	return req, err
@@ -62,9 +64,8 @@ func (r *Reader) read() (*Request, error) {
 // Framing is that of the request which Next has returned or refused.
 func (r *Reader) Framing() Framing { return r.req.Framing }
 
-// Peek returns the first byte of the next request and leaves it there.
+// Peek returns the first byte of the next request and leaves it there. Like Next, it ends the life of the request before.
 func (r *Reader) Peek() (byte, error) {
-	r.midway = false
 	r.settle()
 	if err := r.need(1); err != nil {
 		return 0, err
@@ -72,14 +73,18 @@ func (r *Reader) Peek() (byte, error) {
 	return r.buf[r.start], nil
 }
 
-// Midway reports whether a request has begun and is not complete.
+// Midway reports whether a request has begun and is not complete. After a fatal error it never will be.
 func (r *Reader) Midway() bool { return r.midway }
 
 // Release gives the buffer back until bytes arrive, if nothing is in it, and reports whether there was one to give. An idle connection then
-// holds one byte.
+// holds one byte. The request before is no longer valid.
 func (r *Reader) Release() bool {
 	if r.buf == nil || r.end > r.next {
 		return false
+	}
+	r.req.clear()
+	if cap(r.req.args) > keepArgs {
+		r.req.args, r.spans = nil, nil
 	}
 	if len(r.buf) == bufferSize {
 		pool.Put((*[bufferSize]byte)(r.buf))
@@ -90,15 +95,21 @@ func (r *Reader) Release() bool {
 
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// settle moves on behind the request handed out last, and lets go of a buffer that one large request has grown.
+// settle moves on behind the request handed out last, and lets go of it and of the buffer that it has grown.
 func (r *Reader) settle() {
-	r.start = r.next
-	if r.start < r.end {
-		return
-	}
-	r.start, r.next, r.end = 0, 0, 0
-	if len(r.buf) > keepMax {
+	r.req.clear()
+	unread := r.buf[r.next:r.end]
+	switch {
+	case len(r.buf) > keepMax && len(unread) <= bufferSize:
 		r.buf = nil
+		if len(unread) > 0 {
+			r.buf = pool.Get().(*[bufferSize]byte)[:]
+		}
+		r.start, r.next, r.end = 0, 0, copy(r.buf, unread)
+	case len(unread) == 0:
+		r.start, r.next, r.end = 0, 0, 0
+	default:
+		r.start = r.next
 	}
 }
 
@@ -106,9 +117,6 @@ func (r *Reader) settle() {
 func (r *Reader) need(n int) error {
 	for r.end-r.start < n {
 		if err := r.more(); err != nil {
-			if err == io.EOF && r.end > r.start {
-				return io.ErrUnexpectedEOF
-			}
 			return err
 		}
 	}
@@ -117,29 +125,34 @@ func (r *Reader) need(n int) error {
 
 // more reads once.
 func (r *Reader) more() error {
-	if r.buf == nil {
-		n, err := r.src.Read(r.one[:])
-		if n == 0 {
-			return orNoProgress(err)
+	into := r.one[:]
+	if r.buf != nil {
+		if r.end == len(r.buf) {
+			r.makeRoom()
 		}
-		r.buf = pool.Get().(*[bufferSize]byte)[:]
-		r.buf[0], r.end = r.one[0], 1
+		into = r.buf[r.end:]
+	}
+	n, err := r.src.Read(into)
+	switch {
+	case n > 0:
+		if r.buf == nil {
+			r.buf = pool.Get().(*[bufferSize]byte)[:]
+			r.buf[0] = r.one[0]
+		}
+		r.end += n
 		return nil
+	case err == nil:
+		return io.ErrNoProgress
+	case r.midway:
+		return unexpected(err)
+	default:
+		return err
 	}
-	if r.end == len(r.buf) {
-		r.makeRoom()
-	}
-	n, err := r.src.Read(r.buf[r.end:])
-	r.end += n
-	if n > 0 {
-		return nil
-	}
-	return orNoProgress(err)
 }
 
-func orNoProgress(err error) error {
-	if err == nil {
-		return io.ErrNoProgress
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -155,49 +168,22 @@ func (r *Reader) makeRoom() {
 	r.buf, r.start, r.next = into, 0, 0
 }
 
-// done hands out the request that ends at p, relative to start.
-func (r *Reader) done(p int) (*Request, error) {
-	r.next = r.start + p
-	return &r.req, nil
-}
-
-// skip throws away n bytes from p on, relative to start, and whatever came before.
-func (r *Reader) skip(p, n int) error {
-	for p+n > r.end-r.start {
-		n -= r.end - r.start - p
-		r.start, r.end, p = 0, 0, 0
-		if err := r.more(); err != nil {
-			return unexpected(err)
-		}
-	}
-	r.start += p + n
+// drop throws away n bytes that are here.
+func (r *Reader) drop(n int) {
+	r.start += n
 	r.next = r.start
-	return nil
 }
 
-// skipLine throws away the rest of a line of which held bytes are known to have no LF, and answers with refusal.
-func (r *Reader) skipLine(held int, refusal *Error) error {
-	skipped := held
+// skip throws away n bytes as they come, so that a request that is refused for its size is never held as a whole.
+func (r *Reader) skip(n int) error {
 	for {
-		if i := bytes.IndexByte(r.buf[r.start+held:r.end], '\n'); i >= 0 {
-			r.next = r.start + held + i + 1
-			return refusal
+		held := min(n, r.end-r.start)
+		r.drop(held)
+		if n -= held; n == 0 {
+			return nil
 		}
-		skipped += r.end - r.start - held
-		if skipped > skipMax {
-			refusal.Fatal = true
-			return refusal
-		}
-		r.start, r.next, r.end, held = 0, 0, 0, 0
 		if err := r.more(); err != nil {
-			return unexpected(err)
+			return err
 		}
 	}
-}
-
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

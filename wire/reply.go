@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -29,6 +30,7 @@ const (
 	replyBulkMax  = 64 << 20
 	replyItemsMax = 1 << 20
 	replyDepthMax = 8
+	replyStep     = 64 << 10 // of a reply's memory, allocated before it has come
 )
 
 // NewReplyReader reads from src.
@@ -60,35 +62,45 @@ func (r *ReplyReader) next(depth int) (Reply, error) {
 	case '-':
 		return Reply{Kind: kind, Err: parseError(text)}, nil
 	case '_':
+		if len(text) > 0 {
+			return Reply{}, fmt.Errorf("wire: malformed null in reply header %.40q", line)
+		}
 		return Reply{Kind: kind}, nil
-	}
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil {
-		return Reply{}, fmt.Errorf("wire: malformed number in reply header %.40q", line)
-	}
-	switch kind {
-	case ':':
-		return Reply{Kind: kind, Int: n}, nil
-	case '$':
-		return r.bulk(n)
-	case '%':
-		return r.items(kind, 2*n, depth)
-	case '*', '~', '>':
-		return r.items(kind, n, depth)
+	case ':', '$', '*', '~', '>', '%':
+		n, err := strconv.ParseInt(string(text), 10, 64)
+		if err != nil {
+			return Reply{}, fmt.Errorf("wire: malformed number in reply header %.40q", line)
+		}
+		return r.sized(kind, n, depth)
 	}
 	return Reply{}, fmt.Errorf("wire: unknown kind of reply %q", kind)
 }
 
-func (r *ReplyReader) bulk(n int64) (Reply, error) {
-	if n == -1 {
+func (r *ReplyReader) sized(kind byte, n int64, depth int) (Reply, error) {
+	switch {
+	case kind == ':':
+		return Reply{Kind: kind, Int: n}, nil
+	case n == -1 && (kind == '$' || kind == '*'): // RESP2
 		return Reply{Kind: '_'}, nil
+	case kind == '$':
+		return r.bulk(n)
 	}
+	return r.items(kind, n, depth)
+}
+
+func (r *ReplyReader) bulk(n int64) (Reply, error) {
 	if n < 0 || n > replyBulkMax {
 		return Reply{}, fmt.Errorf("wire: a reply of %d bytes", n)
 	}
-	b := make([]byte, n+2)
-	if _, err := io.ReadFull(r.src, b); err != nil {
-		return Reply{}, unexpected(err)
+	size := int(n) + 2
+	var b []byte
+	for len(b) < size { // grows with what arrives
+		held := len(b)
+		b = slices.Grow(b, min(size-held, max(held, replyStep)))
+		b = b[:min(size, cap(b))]
+		if _, err := io.ReadFull(r.src, b[held:]); err != nil {
+			return Reply{}, unexpected(err)
+		}
 	}
 	if b[n] != '\r' || b[n+1] != '\n' {
 		return Reply{}, fmt.Errorf("wire: a reply of %d bytes is not followed by CRLF", n)
@@ -97,11 +109,11 @@ func (r *ReplyReader) bulk(n int64) (Reply, error) {
 }
 
 func (r *ReplyReader) items(kind byte, n int64, depth int) (Reply, error) {
-	if n == -1 {
-		return Reply{Kind: '_'}, nil
-	}
 	if n < 0 || n > replyItemsMax || depth == replyDepthMax {
 		return Reply{}, fmt.Errorf("wire: a reply of %d elements at depth %d", n, depth)
+	}
+	if kind == '%' {
+		n *= 2
 	}
 	items := make([]Reply, 0, min(n, 64)) // grows with what arrives
 	for range n {

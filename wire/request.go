@@ -34,13 +34,14 @@ func (q *Request) Args(most int) [][]byte {
 	if q.Framing == RESP {
 		return q.args
 	}
+	clear(q.args)
 	q.args = q.args[:0]
 	if !q.hasRest {
 		return q.args
 	}
 	rest := q.rest
 	for len(q.args) < most-1 {
-		arg, after, found := bytes.Cut(rest, space)
+		arg, after, found := cutSpace(rest)
 		if !found {
 			break
 		}
@@ -51,7 +52,20 @@ func (q *Request) Args(most int) [][]byte {
 	return q.args
 }
 
-var space = []byte{' '}
+// clear lets go of all that the request is a view of, and keeps the room for its arguments.
+func (q *Request) clear() {
+	clear(q.args)
+	*q = Request{args: q.args[:0]}
+}
+
+// cutSpace is bytes.Cut at the first space; whoever appends to what stands before it gets a copy.
+func cutSpace(b []byte) (before, after []byte, found bool) {
+	i := bytes.IndexByte(b, ' ')
+	if i < 0 {
+		return b, nil, false
+	}
+	return b[:i:i], b[i+1:], true
+}
 
 // AppendRequest appends a request in RESP framing: what a client sends.
 func AppendRequest[T string | []byte](dst []byte, args ...T) []byte {

@@ -48,18 +48,15 @@ func (r *Reader) readRESP() (*Request, error) {
 		}
 		r.spans = append(r.spans, span{after, after + length})
 	}
-	req := &r.req
-	req.args, req.rest = req.args[:0], nil
-	for i, s := range r.spans {
-		view := r.buf[r.start+s.from : r.start+s.to : r.start+s.to]
-		if i == 0 {
-			req.Name = view
-		} else {
-			req.args = append(req.args, view)
-		}
+	r.req.Name = r.view(r.spans[0])
+	for _, s := range r.spans[1:] {
+		r.req.args = append(r.req.args, r.view(s))
 	}
-	return r.done(p)
+	r.next = r.start + p
+	return &r.req, nil
 }
+
+func (r *Reader) view(s span) []byte { return r.buf[r.start+s.from : r.start+s.to : r.start+s.to] }
 
 func (r *Reader) crlf(p int) bool {
 	return r.buf[r.start+p] == '\r' && r.buf[r.start+p+1] == '\n'
@@ -84,7 +81,7 @@ func (r *Reader) header(p int, kind byte) (n, after int, err error) {
 			return number, end + 1, nil
 		}
 		end = len(held)
-		if end-p > headerMax {
+		if end-(p+1) > headerMax {
 			return 0, 0, fatalf(Protocol, "expected a number and CRLF after %q", kind)
 		}
 		if err := r.need(end + 1); err != nil {
@@ -106,51 +103,49 @@ func parseNumber(b []byte) (int, bool) {
 	if len(b) == 0 {
 		return 0, false
 	}
-	n := 0
+	var n int64
 	for _, c := range b {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		n = min(n*10+int(c-'0'), math.MaxInt32)
+		n = min(n*10+int64(c-'0'), math.MaxInt32)
 	}
 	if negative {
 		n = -n
 	}
-	return n, true
+	return int(n), true
 }
 
 // skipArgs throws away the count arguments that begin at p and answers with refusal, or makes it fatal if that is too much to read.
 func (r *Reader) skipArgs(p, count int, refusal *Error) error {
-	skipped := count * len("$0\r\n\r\n")
-	if skipped > skipMax {
+	if count > skipMax/len("$0\r\n\r\n") {
 		refusal.Fatal = true
 		return refusal
 	}
-	for range count {
-		// Each skip moves the front of the buffer along, so a refused request is never held as a whole.
-		length, after, err := r.header(p, '$')
+	r.drop(p)
+	for skipped := p; count > 0; count-- {
+		length, after, err := r.header(0, '$')
 		if err != nil {
 			return err
 		}
 		if length < 0 {
 			return fatalf(Protocol, "a bulk string cannot have %d bytes", length)
 		}
-		if skipped += length; skipped > skipMax {
+		if skipped += min(length, skipMax) + after + 2; skipped > skipMax {
 			refusal.Fatal = true
 			return refusal
 		}
-		if err := r.skip(after, length); err != nil {
+		if err := r.skip(after + length); err != nil {
 			return err
 		}
 		if err := r.need(2); err != nil {
-			return unexpected(err)
+			return err
 		}
 		if !r.crlf(0) {
 			return fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
 		}
-		p = 2
+		r.drop(2)
 	}
-	r.next = r.start + p
 	return refusal
 }
 

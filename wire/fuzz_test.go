@@ -1,0 +1,193 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// cut hands out data in pieces of random sizes, the same ones for the same data.
+func cut(data string, most int) *chunks {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, data)
+	rng := rand.New(rand.NewPCG(h.Sum64(), 0))
+	return &chunks{data, func() int { return 1 + rng.IntN(most) }}
+}
+
+// fuzzed tells all that a Reader says about a stream, and checks its memory at every read.
+func fuzzed(t *testing.T, src io.Reader, limits Limits) []string {
+	r := readBounded(t, src, limits)
+	var seen []string
+	for {
+		req, err := r.Next()
+		if err == nil {
+			seen = append(seen, describe(req))
+			if len(req.Name) > limits.Line+limits.Request || req.Framing == RESP && tooLarge(req, limits) {
+				t.Fatalf("%q is larger than it may be", seen[len(seen)-1])
+			}
+			again(t, req, limits)
+			continue
+		}
+		seen = append(seen, fmt.Sprintf("%v %v", r.Framing(), err))
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Fatal {
+			return seen
+		}
+	}
+}
+
+func tooLarge(req *Request, limits Limits) bool {
+	total := len(req.Name)
+	for _, arg := range req.Args(0) {
+		if len(arg) > limits.Value {
+			return true
+		}
+		total += len(arg)
+	}
+	return total > limits.Request || len(req.Args(0)) >= limits.Args
+}
+
+// again checks that what was read from either framing can be sent in RESP and is read as the same.
+func again(t *testing.T, req *Request, limits Limits) {
+	args := append([][]byte{req.Name}, req.Args(2)...)
+	limits.Value, limits.Args = limits.Line+limits.Request, max(limits.Args, 3)
+	limits.Request = limits.Value
+	r := NewReader(bytes.NewReader(AppendRequest(nil, args...)), limits, nil)
+	copied, err := r.Next()
+	if err != nil || !slices.EqualFunc(args, append([][]byte{copied.Name}, copied.Args(0)...), bytes.Equal) {
+		t.Fatalf("%q is sent, and read as %v, %v", args, copied, err)
+	}
+}
+
+// However a stream is cut, it is read as the same requests and refusals.
+func FuzzReader(f *testing.F) {
+	for _, seed := range []string{
+		"ping\r\n", "put key value with spaces \r\n", "\r\n\n", "get a\x00\r\n",
+		"*1\r\n$4\r\nPING\r\n", "*3\r\n$3\r\nput\r\n$1\r\na\r\n$4\r\n\r\n\r\n\r\n", "*0\r\nquit\r\n",
+		"ping\r\n*2\r\n$3\r\nget\r\n$1\r\na\r\nget b\n", "*5\r\n" + strings.Repeat("$1\r\na\r\n", 5) + "ping\r\n",
+		"*1\r\n$11\r\n01234567890\r\nping\r\n", "*1\r\n$-1\r\n", "*99999999999999999999999\r\n", "*1\r\n$2000000000\r\n",
+		"put " + strings.Repeat("x", 26) + "\r\nput " + strings.Repeat("x", 27) + "\r\nping\r\n",
+		"*" + strings.Repeat("0", 22) + "1\r\n$0\r\n\r\n", strings.Repeat("x", 5000) + "\r\nping\r\n",
+		"*1\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\nping\r\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		for _, limits := range []Limits{small, {Line: 5000, Value: 9000, Request: 10000, Args: 8}} {
+			whole := fuzzed(t, strings.NewReader(data), limits)
+			for _, most := range []int{1, 8, 100} {
+				if got := fuzzed(t, cut(data, most), limits); !slices.Equal(got, whole) {
+					t.Fatalf("%q\nas a whole:   %q\nin pieces: %q", data, whole, got)
+				}
+			}
+		}
+	})
+}
+
+// Replies are read as the same however they are cut, and rendering one is the inverse of reading it.
+func FuzzReply(f *testing.F) {
+	for _, answer := range answers {
+		f.Add(answer.resp2 + answer.resp)
+	}
+	f.Add("*2\r\n%1\r\n+a\r\n~0\r\n>1\r\n_\r\n")
+	f.Add("$67108864\r\nabc")
+	f.Add("%4611686018427387905\r\n:1\r\n:2\r\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		whole, err := readReplies(strings.NewReader(data))
+		for _, most := range []int{1, 8, 100} {
+			got, gotErr := readReplies(cut(data, most))
+			if !reflect.DeepEqual(got, whole) || gotErr.Error() != err.Error() {
+				t.Fatalf("%q\nas a whole: %+v, %v\nin pieces: %+v, %v", data, whole, err, got, gotErr)
+			}
+		}
+		var rendered []byte
+		for _, reply := range whole {
+			rendered = appendReply(rendered, reply, 3)
+		}
+		if got, err := readReplies(bytes.NewReader(rendered)); err != io.EOF || !reflect.DeepEqual(got, whole) {
+			t.Fatalf("%q\n%+v rendered is %q, which is read as\n%+v, %v", data, whole, rendered, got, err)
+		}
+	})
+}
+
+func readReplies(src io.Reader) ([]Reply, error) {
+	r := NewReplyReader(src)
+	var replies []Reply
+	for {
+		reply, err := r.Next()
+		if err != nil {
+			return replies, err
+		}
+		replies = append(replies, reply)
+	}
+}
+
+// What the encoder says in any version is one answer, and is read back.
+func FuzzEncoder(f *testing.F) {
+	f.Add("key", []byte("value"), "message")
+	f.Add("a|b", []byte("a\r\nb\x00"), "two\r\nlines")
+	f.Fuzz(func(t *testing.T, key string, value []byte, message string) {
+		n, pair := pairs(key, string(value), "b", "")
+		for _, answer := range []func(e *Encoder){
+			func(e *Encoder) { e.Text(key) },
+			func(e *Encoder) { e.Value(value) },
+			func(e *Encoder) { e.Keys(keys(key, "b")) },
+			func(e *Encoder) { e.Map(n, pair) },
+			func(e *Encoder) { e.Error(BadArg, message) },
+		} {
+			for _, proto := range []int{2, 3} {
+				e := Encoder{framing: RESP, proto: proto}
+				answer(&e)
+				readBack(t, string(e.Bytes()), proto)
+			}
+			var e Encoder
+			answer(&e)
+			line, found := bytes.CutSuffix(e.Bytes(), []byte("\r\n"))
+			if !found || bytes.ContainsAny(line, "\r\n") || !bytes.HasPrefix(line, []byte("ok")) && !bytes.HasPrefix(line, []byte("err ")) {
+				t.Fatalf("%q is not one line", e.Bytes())
+			}
+		}
+	})
+}
+
+// Whatever parses is serialized again and parses to the same; nothing is put of what does not.
+func FuzzPHPArray(f *testing.F) {
+	for _, seed := range []string{
+		`a:0:{}`, `a:2:{s:1:"a";s:1:"b";i:0;N;}`, `a:3:{i:0;d:0.5;i:-1;b:1;i:2;i:7;}`, `a:1:{i:0;d:1.0E+25;}`,
+		"a:1:{s:1:\"ä\";s:2:\"öß\";}", `a:2:{s:1:"a";s:16:"ääääääää";s:15:"";s:1:"q";s:8:"";s:1:"x";}`,
+		`a:1:{i:0;a:1:{i:0;N;}}`, `O:8:"stdClass":1:{s:1:"a";i:1;}`, `a:1:{i:0;s:999999999:"a";}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := parsePairs(data)
+		if err != nil {
+			if len(first) > 0 {
+				t.Fatalf("%q: %v, but put %q", data, err, first)
+			}
+			// As a key and a value it is fine.
+			half := len(data) / 2
+			first = []string{string(data[:half]), string(data[half:])}
+		}
+		n, pair := pairs(first...)
+		serialized := AppendPHPArray(nil, n, pair)
+		if second, err := parsePairs(serialized); err != nil || !slices.Equal(first, second) {
+			t.Fatalf("%q is serialized as %q and parsed as %q, %v", first, serialized, second, err)
+		}
+	})
+}
+
+func parsePairs(b []byte) (keysAndValues []string, err error) {
+	err = ParsePHPArray(b, func(key, value []byte) error {
+		keysAndValues = append(keysAndValues, string(key), string(value))
+		return nil
+	})
+	return keysAndValues, err
+}
