@@ -44,13 +44,28 @@ var valueCommands = []Command{
 }
 
 func runPut(c *Call) error {
-	if len(c.Args) == 1 {
-		return c.done(c.Session().Put(c.Args[0], nil))
+	if len(c.Args) > 2 {
+		return c.done(c.Session().PutMany(c.pairs))
 	}
+	key, err := c.key(0)
+	if err != nil {
+		return err
+	}
+	var value []byte
 	if len(c.Args) == 2 {
-		return c.done(c.Session().Put(c.Args[0], c.Args[1]))
+		value = c.Args[1]
 	}
-	return c.done(c.Session().PutMany(c.pairs))
+	return c.done(c.Session().Put(key, value))
+}
+
+// key is the argument at place i, which names a key. A line cannot print every key, and so may not name those either: what one of
+// them answered would be a key nobody can see.
+func (c *Call) key(i int) ([]byte, error) {
+	key := c.Args[i]
+	if c.Reply.Framing() == wire.Line && !wire.LineSafeKey(key) {
+		return nil, wire.Errorf(wire.BadKey, "a key with space or | exists in RESP framing only")
+	}
+	return key, nil
 }
 
 // pairs hands over the arguments of a RESP request as keys and values.
@@ -68,7 +83,11 @@ func (c *Call) pairs(put func(key, value []byte) error) error {
 
 func runGet(c *Call) error {
 	if len(c.Args) == 1 {
-		value, err := c.Session().Get(c.Args[0])
+		key, err := c.key(0)
+		if err != nil {
+			return err
+		}
+		value, err := c.Session().Get(key)
 		switch {
 		case errors.Is(err, session.ErrNoKey):
 			c.Reply.NoKey()
@@ -94,8 +113,12 @@ func runGet(c *Call) error {
 }
 
 func runRemove(c *Call) error {
-	for _, key := range c.Args {
-		if err := session.CheckKey(key); err != nil {
+	for i := range c.Args {
+		key, err := c.key(i)
+		if err == nil {
+			err = session.CheckKey(key)
+		}
+		if err != nil {
 			return err // before any is removed
 		}
 	}
@@ -114,8 +137,12 @@ func runRemove(c *Call) error {
 }
 
 func runExists(c *Call) error {
+	key, err := c.key(0)
+	if err != nil {
+		return err
+	}
 	n := 1
-	_, err := c.Session().Get(c.Args[0])
+	_, err = c.Session().Get(key)
 	if errors.Is(err, session.ErrNoKey) {
 		n, err = 0, nil
 	}
@@ -161,9 +188,13 @@ func runPutAll(c *Call) error {
 }
 
 func runExpire(c *Call) error {
+	key, err := c.key(0)
+	if err != nil {
+		return err
+	}
 	d, err := seconds(c.Args[1])
 	if err != nil {
 		return err
 	}
-	return c.done(c.Session().Expire(c.Args[0], d))
+	return c.done(c.Session().Expire(key, d))
 }

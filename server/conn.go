@@ -43,6 +43,7 @@ type conn struct {
 	reader  *wire.Reader
 	reply   wire.Encoder
 	call    Call
+	mark    int              // where in reply the answer under way begins
 	session *session.Session // open on this connection, or nil
 	budget  int
 	begun   time.Time // when the request that is being read was begun; zero between requests
@@ -217,6 +218,7 @@ func (c *conn) flush() error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 	_, err := c.nc.Write(c.reply.Bytes())
 	c.reply.Reset()
+	c.mark = 0
 	if err != nil {
 		c.reason, c.quit = PeerLeft, true
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -272,7 +274,7 @@ func (c *conn) handle(req *wire.Request) {
 		return
 	}
 	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
-	mark := c.reply.Len()
+	c.mark = c.reply.Len()
 	err := c.run(req.Framing)
 	if c.session != nil && c.session.Ended() {
 		c.session = nil
@@ -281,11 +283,11 @@ func (c *conn) handle(req *wire.Request) {
 		c.reason, c.quit = PeerLeft, true
 		return
 	}
-	if err == nil && c.reply.Len() == mark {
+	if err == nil && c.reply.Len() == c.mark {
 		err = errors.New("server: the handler gave no answer")
 	}
 	if err != nil {
-		c.reply.Truncate(mark)
+		c.reply.Truncate(c.mark)
 	}
 	c.answer(cmd, began, err)
 }
@@ -335,7 +337,7 @@ func (c *conn) close() {
 		c.session = nil
 	}
 	switch _ = c.flush(); c.reason {
-	case PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed:
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed:
 		hangUp(c.nc)
 	default:
 		_ = c.nc.Close()

@@ -1,0 +1,43 @@
+# make run: build and start the server for trying. make test: set up what the tests need and run every one.
+
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME    ?= 20s
+BENCHTIME   ?= 1s
+
+.PHONY: build run test setup lint bench fuzz clean
+
+build:
+	go build -ldflags "-X main.version=$(VERSION)" -o bin/sessionserver ./cmd/sessionserver
+
+run: build
+	./bin/sessionserver serve --dev
+
+# Programs from Debian that tests run for real. Where they are missing `go test ./...` skips those tests and says so; here nothing is skipped.
+setup:
+	./scripts/setup-tests
+
+test: setup lint
+	SESSIONSERVER_TEST_ALL=1 go test -race ./...
+
+lint:
+	test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make lint: gofmt -w these files"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	./scripts/govulncheck $(GOVULNCHECK)
+
+bench:
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+# Each fuzzer for FUZZTIME; go runs one at a time.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for name in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "== $$pkg $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin

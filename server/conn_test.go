@@ -1,0 +1,466 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+	"sessionserver/session"
+)
+
+// peer is a client that speaks raw bytes. Whatever it waits for comes before the test's deadline or the test fails.
+type peer struct {
+	t *testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func dial(t *testing.T, s *servertest.Server) *peer {
+	t.Helper()
+	nc, err := s.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return &peer{t, nc, bufio.NewReader(nc)}
+}
+
+func (p *peer) send(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p, text); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// line reads one line of an answer.
+func (p *peer) line() string {
+	p.t.Helper()
+	text, err := p.in.ReadString('\n')
+	if err != nil {
+		p.t.Fatalf("reading an answer: %v (after %q)", err, text)
+	}
+	return strings.TrimSuffix(text, "\r\n")
+}
+
+// ask sends a line and wants an answer that begins with want.
+func (p *peer) ask(line, want string) string {
+	p.t.Helper()
+	p.send(line + "\r\n")
+	return p.want(want)
+}
+
+// want wants the next line to begin with want, and returns what follows.
+func (p *peer) want(want string) string {
+	p.t.Helper()
+	got := p.line()
+	rest, found := strings.CutPrefix(got, want)
+	if !found {
+		p.t.Fatalf("got %q, want %q…", got, want)
+	}
+	return rest
+}
+
+// closed wants the server to have closed the connection, without a further byte.
+func (p *peer) closed() {
+	p.t.Helper()
+	if rest, err := io.ReadAll(p.in); err != nil || len(rest) > 0 {
+		p.t.Fatalf("the connection is not closed: %q, %v", rest, err)
+	}
+}
+
+// TestBadInput sends what no client should. Each row's answers come, and where the connection is to be kept, it works as before.
+func TestBadInput(t *testing.T) {
+	big := strings.Repeat("x", 70<<10)
+	for name, row := range map[string]struct {
+		send string
+		want []string // how the lines of the answer begin
+		ends bool     // the server closes the connection
+	}{
+		"unknown command":               {send: "frobnicate 1 2\r\n", want: []string{`err UNKNOWN unknown command "frobnicate"`}},
+		"unknown in RESP":               {send: "*1\r\n$4\r\nfrob\r\n", want: []string{"-UNKNOWN "}},
+		"unprintable command":           {send: "\x01\xff\x7f\r\n", want: []string{`err UNKNOWN unknown command "\x01\xff\x7f"`}},
+		"endless command name":          {send: big[:60<<10] + "\r\n", want: []string{"err UNKNOWN "}},
+		"empty line":                    {send: "\r\n", want: []string{"err UNKNOWN "}},
+		"space before the command":      {send: " ping\r\n", want: []string{"err UNKNOWN "}},
+		"missing argument":              {send: "open\r\n", want: []string{"err BADARG usage: open id"}},
+		"extra argument":                {send: "keys please\r\n", want: []string{"err BADARG usage: keys"}},
+		"extra arguments in RESP":       {send: "*3\r\n$4\r\nkeys\r\n$1\r\na\r\n$1\r\nb\r\n", want: []string{"-BADARG usage: keys"}},
+		"NUL in a line":                 {send: "ping a\x00b\r\n", want: []string{"err BINARY "}},
+		"CR in a line":                  {send: "ping a\rb\r\n", want: []string{"err BINARY "}},
+		"line too long":                 {send: "get " + big + "\r\n", want: []string{"err TOOLARGE "}},
+		"line far too long":             {send: "get " + strings.Repeat(big, 20) + "\r\n", want: []string{"err TOOLARGE "}},
+		"value too long":                {send: "put k " + strings.Repeat(big, 20) + "\r\n", want: []string{"err TOOLARGE "}},
+		"two lines, the first too long": {send: "get " + big + "\r\nping\r\n", want: []string{"err TOOLARGE ", "ok PONG"}},
+		"empty array":                   {send: "*0\r\n", want: []string{"-PROTOCOL "}},
+		"negative array":                {send: "*-1\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"negative length":               {send: "*1\r\n$-5\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"length of 2 GB":                {send: "*2\r\n$4\r\nping\r\n$2147483648\r\n", want: []string{"-TOOLARGE "}, ends: true},
+		"length beyond 64 bits":         {send: "*1\r\n$99999999999999999999999\r\n", want: []string{"-"}, ends: true},
+		"length that is no number":      {send: "*1\r\n$four\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"count that is no number":       {send: "*one\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"a billion arguments":           {send: "*1000000000\r\n", want: []string{"-TOOLARGE "}, ends: true},
+		"2,000 arguments":               {send: "*2000\r\n" + strings.Repeat("$1\r\nx\r\n", 2000), want: []string{"-TOOLARGE "}},
+		"bulk without CRLF":             {send: "*1\r\n$4\r\npingXX", want: []string{"-PROTOCOL "}, ends: true},
+		"bulk of 1 MiB and a byte": {send: "*2\r\n$4\r\nping\r\n$1048577\r\n" + strings.Repeat("x", 1<<20+1) + "\r\n",
+			want: []string{"-TOOLARGE "}},
+		"id too short":        {send: "open abc\r\n", want: []string{"err BADID "}},
+		"id with a path":      {send: "open ../../../etc/passwd r\r\n", want: []string{"err NOTFOUND "}},
+		"short id with path":  {send: "open ../x\r\n", want: []string{"err BADID "}},
+		"id with a control":   {send: "open 0123456789abcde\x7f\r\n", want: []string{"err BADID "}},
+		"id too long":         {send: "open " + strings.Repeat("a", 257) + "\r\n", want: []string{"err BADID "}},
+		"unknown mode":        {send: "open 0123456789abcdef x\r\n", want: []string{"err BADARG "}},
+		"negative wait":       {send: "open 0123456789abcdef rw -1\r\n", want: []string{"err BADARG "}},
+		"endless wait":        {send: "open 0123456789abcdef rw 600001\r\n", want: []string{"err BADARG "}},
+		"wait overflows":      {send: "open 0123456789abcdef rw 99999999999999999999\r\n", want: []string{"err BADARG "}},
+		"lifetime of nothing": {send: "new 0\r\n", want: []string{"err BADARG "}},
+		"get without session": {send: "get foo\r\n", want: []string{"err NOSESSION "}},
+		"line after RESP":     {send: "*1\r\n$4\r\nPING\r\nping\r\n", want: []string{"+PONG", "ok PONG"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := dial(t, servertest.Start(t, servertest.Config{}))
+			p.send(row.send)
+			for _, want := range row.want {
+				p.want(want)
+			}
+			if row.ends {
+				p.closed()
+			} else {
+				p.ask("ping", "ok PONG")
+			}
+		})
+	}
+}
+
+// TestBadInputLosesNothing makes mistakes in an open session and then saves it.
+func TestBadInputLosesNothing(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{}))
+	id := p.ask("new", "ok ")
+	p.ask("put foo bar", "ok")
+	p.ask("put "+strings.Repeat("k", 257)+" v", "err BADKEY ")
+	p.ask("put big "+strings.Repeat("x", 1<<20+1), "err TOOLARGE ")
+	p.send("*3\r\n$3\r\nput\r\n$2\r\nnl\r\n$3\r\na\nb\r\n")
+	p.want("+OK")
+	p.ask("get nl", "err BINARY ")
+	p.send("*2\r\n$3\r\nget\r\n$2\r\nnl\r\n")
+	p.want("$3")
+	p.want("a")
+	p.want("b")
+	p.send("*3\r\n$3\r\nput\r\n$3\r\na|b\r\n$1\r\n1\r\n")
+	p.want("+OK")
+	p.ask("keys", "err BINARY ")
+	p.ask("get a b", "err BADKEY ")
+	p.send("*4\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$4\r\nodd!\r\n")
+	p.want("-BADARG ")
+	p.send("*5\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\n3\r\n")
+	p.want("-BADKEY ")
+	p.ask("get foo", "ok bar")
+	p.ask("put_all a:1:{s:3:\"foo\";a:0:{}}", "err BADARG ")
+	p.ask("close", "ok")
+	p.ask("open "+id+" r", "ok")
+	p.ask("get foo", "ok bar")
+}
+
+// TestPipeline sends many requests at once and reads the answers afterwards: all of them come, in order.
+func TestPipeline(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{}))
+	const n = 20_000
+	go func() {
+		var b bytes.Buffer
+		b.WriteString("new\r\n")
+		for i := range n {
+			fmt.Fprintf(&b, "put k%d %d\r\nget k%d\r\n", i%50, i, i%50)
+		}
+		b.WriteString("close\r\n")
+		_, _ = p.Write(b.Bytes()) // if it fails the answers do not come
+	}()
+	p.want("ok ")
+	for i := range n {
+		p.want("ok")
+		p.want(fmt.Sprintf("ok %d", i))
+	}
+	p.want("ok")
+}
+
+// TestErrorBudget: a connection that makes nothing but mistakes is closed, and told why.
+func TestErrorBudget(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{Options: server.Options{ErrorBudget: 3}}))
+	for range 2 {
+		for range 3 {
+			p.ask("mistake", "err UNKNOWN ")
+		}
+		for range 3 {
+			p.ask("ping", "ok")
+		}
+	}
+	for range 3 {
+		p.ask("mistake", "err UNKNOWN ")
+	}
+	if rest := p.ask("mistake", "err UNKNOWN "); !strings.Contains(rest, "closed") {
+		t.Errorf("the last answer does not say that the connection is closed: %q", rest)
+	}
+	p.closed()
+}
+
+// TestTLSClient: a TLS client of a listener without TLS gets an alert that its library understands.
+func TestTLSClient(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{}))
+	p.send("\x16\x03\x01\x02\x00\x01")
+	alert, err := io.ReadAll(p.in)
+	if err != nil || !bytes.Equal(alert, []byte{21, 3, 1, 0, 2, 2, 40}) {
+		t.Errorf("got % x, %v", alert, err)
+	}
+}
+
+func TestPlaintextRefused(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{Listen: server.Listen{
+		Name: "tls only", Allow: servertest.Loopback, Plaintext: server.PlaintextNever,
+	}})
+	p := dial(t, s)
+	p.ask("new", "err TLSREQUIRED ")
+	p.closed()
+	p = dial(t, s)
+	p.send("*1\r\n$3\r\nnew\r\n")
+	p.want("-TLSREQUIRED ")
+	p.closed()
+}
+
+func TestAllowlist(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{
+		Name: "elsewhere", Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}}))
+	p.want("err IPDENIED ")
+	p.closed()
+}
+
+func TestEmptyAllowlistAdmitsNobody(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "nobody"}}))
+	p.want("err IPDENIED ")
+	p.closed()
+}
+
+func TestAnonymousNeedsAllowlist(t *testing.T) {
+	srv, err := server.New(server.Options{Sessions: session.NewManager(nil, session.Options{}), Tenant: func(string) *session.Tenant { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	how := server.Listen{Name: "open", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	how.Anonymous.Tenant, how.Anonymous.App = "dev", "app"
+	if err := srv.Serve(l, how); err == nil || !strings.Contains(err.Error(), "allowlist") {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestNoIdentity: without credentials and without an anonymous identity only what needs none is answered.
+func TestNoIdentity(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "strict", Allow: servertest.Loopback}}))
+	for _, line := range []string{"new", "open 0123456789abcdef", "get foo", "close", "destroy"} {
+		p.ask(line, "err NOAUTH ")
+	}
+	p.ask("ping", "ok")
+	p.ask("auth dev/app hss_x", "err BADAUTH ")
+	p.ask("help", "ok ")
+}
+
+func TestConnectionCaps(t *testing.T) {
+	for name, opts := range map[string]server.Options{"all": {MaxConns: 2}, "one address": {MaxConnsPerIP: 2}} {
+		t.Run(name, func(t *testing.T) {
+			s := servertest.Start(t, servertest.Config{Options: opts})
+			a, b := dial(t, s), dial(t, s)
+			a.ask("ping", "ok")
+			b.ask("ping", "ok")
+			c := dial(t, s)
+			c.want("err UNAVAILABLE ")
+			c.closed()
+			a.ask("quit", "ok")
+			a.closed()
+			// The place is free as soon as the server has ended the connection, which its client sees a moment earlier.
+			for deadline := time.Now().Add(10 * time.Second); ; {
+				d := dial(t, s)
+				d.send("ping\r\n")
+				if answer := d.line(); answer == "ok PONG" {
+					break
+				} else if time.Now().After(deadline) {
+					t.Fatalf("the place of a closed connection is not free: %s", answer)
+				}
+			}
+		})
+	}
+}
+
+// TestTimeouts: a silent connection is closed; one that was begun and not finished is told so.
+func TestTimeouts(t *testing.T) {
+	for name, row := range map[string]struct {
+		opts       server.Options
+		send, want string
+	}{
+		"idle":               {server.Options{IdleTimeout: 20 * time.Millisecond}, "ping\r\n", "ok PONG"},
+		"never spoke":        {server.Options{IdleTimeout: 20 * time.Millisecond}, "", ""},
+		"half a line":        {server.Options{RequestTimeout: 20 * time.Millisecond}, "ping", "err PROTOCOL "},
+		"half a request":     {server.Options{RequestTimeout: 20 * time.Millisecond}, "*2\r\n$4\r\nping\r\n$5\r\nhe", "-PROTOCOL "},
+		"drops of a request": {server.Options{RequestTimeout: 20 * time.Millisecond}, "*2\r\n", "-PROTOCOL "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := dial(t, servertest.Start(t, servertest.Config{Options: row.opts}))
+			p.send(row.send)
+			if row.want != "" {
+				p.want(row.want)
+			}
+			p.closed()
+		})
+	}
+}
+
+// TestIdleConnectionGoesOn: a connection that has given its buffers back reads the next request as if nothing had been.
+func TestIdleConnectionGoesOn(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	p := dial(t, s)
+	p.ask("new", "ok")
+	p.ask("put foo bar", "ok")
+	timer := time.NewTimer(1100 * time.Millisecond) // longer than buffers are kept
+	<-timer.C
+	p.ask("get foo", "ok bar")
+}
+
+// TestBrokenConnectionRollsBack: what was not saved is gone, and the lock is free at once.
+func TestBrokenConnectionRollsBack(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	a, b := dial(t, s), dial(t, s)
+	id := a.ask("new", "ok ")
+	a.ask("put foo saved", "ok")
+	a.ask("close", "ok")
+	a.ask("open "+id, "ok")
+	a.ask("put foo dropped", "ok")
+	b.send("open " + id + " rw 60000\r\n")
+	_ = a.Close()
+	b.want("ok")
+	b.ask("get foo", "ok saved")
+}
+
+// TestWaitersLeave: one who waits for a lock and closes the connection leaves the queue at once, also with much pipelined behind the
+// open that nobody has read, and also when only the sending half is closed. The one behind gets the lock.
+func TestWaitersLeave(t *testing.T) {
+	for name, leave := range map[string]func(*peer){
+		"closes":     func(p *peer) { _ = p.Close() },
+		"half":       func(p *peer) { _ = p.Conn.(*net.TCPConn).CloseWrite() },
+		"resets":     func(p *peer) { _ = p.Conn.(*net.TCPConn).SetLinger(0); _ = p.Close() },
+		"pipelined":  func(p *peer) { p.send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
+		"half a cmd": func(p *peer) { p.send("put k"); _ = p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			events := make(chan session.Event, 100)
+			s := servertest.Start(t, servertest.Config{Observe: func(e session.Event) { events <- e }})
+			holder, waiter, next := dial(t, s), dial(t, s), dial(t, s)
+			id := holder.ask("new", "ok ")
+			waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
+			waiter.want("ok PONG") // sent although the open behind it waits
+			next.send("ping\r\nopen " + id + " rw 600000\r\n")
+			next.want("ok PONG")
+			leave(waiter)
+			holder.ask("put foo bar", "ok")
+			holder.ask("close", "ok")
+			next.want("ok")
+			next.ask("get foo", "ok bar")
+			next.ask("put foo baz", "ok")
+		})
+	}
+}
+
+// TestShutdownDrains: an idle connection is closed, a waiter is told, an open session may be finished, and nothing new begins.
+func TestShutdownDrains(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	idle, holder, waiter := dial(t, s), dial(t, s), dial(t, s)
+	idle.ask("ping", "ok")
+	id := holder.ask("new", "ok ")
+	waiter.ask("ping", "ok")
+	waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
+	waiter.want("ok PONG")
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	idle.closed()
+	waiter.want("err SHUTDOWN ")
+	waiter.closed()
+	holder.ask("put foo bar", "ok")
+	holder.ask("close", "ok")
+	holder.closed()
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Errorf("a second Shutdown: %v", err)
+	}
+	tenant := &session.Tenant{Name: "test", Settings: session.DefaultSettings()}
+	saved, err := s.Sessions.Open(t.Context(), tenant, []byte(id), session.OpenOptions{Mode: session.Snapshot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := saved.Get([]byte("foo")); err != nil || string(v) != "bar" {
+		t.Errorf("what was closed while draining: %q, %v", v, err)
+	}
+}
+
+// TestShutdownCuts: when the time to drain is over, a session that is still open is dropped and its lock released.
+func TestShutdownCuts(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	holder := dial(t, s)
+	id := holder.ask("new", "ok ")
+	holder.ask("commit", "ok")
+	holder.ask("close", "ok")
+	holder.ask("open "+id, "ok")
+	holder.ask("put foo bar", "ok")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	holder.closed()
+	tenant := &session.Tenant{Name: "test", Settings: session.DefaultSettings()}
+	again, err := s.Sessions.Open(t.Context(), tenant, []byte(id), session.OpenOptions{Mode: session.Update})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Get([]byte("foo")); !errors.Is(err, session.ErrNoKey) {
+		t.Errorf("what was not saved is there: %v", err)
+	}
+}
+
+// TestLockLost: a holder that is slower than its lease loses the lock to the one who waits, is told so whatever it says next, and may open again.
+func TestLockLost(t *testing.T) {
+	settings := session.DefaultSettings()
+	settings.LockLease = 20 * time.Millisecond
+	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id", "stat", "abort", "lifetime"} {
+		t.Run(next, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, servertest.Config{Settings: settings})
+			slow, quick := dial(t, s), dial(t, s)
+			id := slow.ask("new", "ok ")
+			slow.ask("put foo slow", "ok")
+			quick.ask("open "+id+" rw", "ok") // waits for the lease to run out
+			quick.ask("put foo quick", "ok")
+			slow.ask(next, "err LOCKLOST ")
+			slow.ask("get foo", "err NOSESSION ")
+			quick.ask("close", "ok")
+			slow.ask("open "+id, "ok")
+			slow.ask("get foo", "ok quick")
+		})
+	}
+}
