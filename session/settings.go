@@ -83,7 +83,7 @@ func (s Settings) Validate() []SettingError {
 	within("LockLease", s.LockLease, 10*time.Millisecond, 24*time.Hour)
 	within("LockWait", s.LockWait, 0, WaitMax)
 	within("GraceMax", s.GraceMax, 0, time.Hour)
-	number("MaxKeys", s.MaxKeys, 1, 4096)
+	number("MaxKeys", s.MaxKeys, 1, keysMax)
 	number("MaxValue", s.MaxValue, 1, 16<<20)
 	number("MaxBytes", s.MaxBytes, 1, 64<<20)
 	return errs

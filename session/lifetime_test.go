@@ -1,0 +1,282 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"sessionserver/storage/storagetest"
+)
+
+// lives fails unless the session under id is there for exactly d more. It leaves the time at its end.
+func (f *fixture) lives(id string, d time.Duration) {
+	f.Helper()
+	st, err := f.peek(id).Stat()
+	f.ok(err)
+	f.equal("what is left", time.Until(st.Expires).Round(time.Second), d)
+	sleep(time.Until(st.Expires) - time.Millisecond)
+	f.peek(id)
+	sleep(time.Millisecond)
+	f.refused(id, ErrNotFound, Update, Read, Snapshot)
+}
+
+func TestIdleLifetimeIsOver(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.saved("k", "v")
+		f.lives(id, 24*time.Minute)
+		s := f.open(id, ReadWrite) // and then it is free
+		f.has(s)
+		f.ok(s.Abort())
+	})
+}
+
+func TestIdleLifetimeSlidesWithUse(t *testing.T) {
+	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				id := f.saved("k", "v")
+				for range 100 {
+					sleep(20 * time.Minute)
+					f.ok(f.open(id, mode).Close(ctx))
+				}
+				f.lives(id, 24*time.Minute)
+			})
+		})
+	}
+}
+
+func TestTouchingIsLazy(t *testing.T) {
+	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				f.settings(func(s *Settings) { s.Lifetime = 10 * time.Minute })
+				id := f.saved("k", "v")
+				for range 59 {
+					sleep(time.Second)
+					f.ok(f.open(id, mode).Close(ctx))
+				}
+				f.equal("touches within a tenth of the lifetime", f.did(storagetest.OpTouch), 0)
+				sleep(time.Second)
+				f.ok(f.open(id, mode).Close(ctx))
+				f.ok(f.open(id, mode).Close(ctx))
+				f.equal("touches after it", f.did(storagetest.OpTouch), 1)
+				f.equal("saves", f.did(storagetest.OpPut), 1)
+				f.lives(id, 10*time.Minute)
+			})
+		})
+	}
+}
+
+func TestSavingNeedsNoTouch(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.saved("k", "v")
+		sleep(20 * time.Minute)
+		s := f.open(id, ReadWrite)
+		f.put(s, "k", "w")
+		f.ok(s.Commit(ctx))
+		f.ok(s.Close(ctx))
+		f.equal("touches", f.did(storagetest.OpTouch), 0)
+		f.lives(id, 24*time.Minute)
+	})
+}
+
+func TestAbsoluteLifetimeDoesNotSlide(t *testing.T) {
+	for _, mode := range []Mode{ReadWrite, Read, Snapshot} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
+				id := f.saved("k", "v")
+				for i := range 5 {
+					sleep(10 * time.Minute)
+					s := f.open(id, mode)
+					if mode == ReadWrite {
+						f.put(s, "k", string(rune('a'+i)))
+					}
+					f.ok(s.Close(ctx))
+				}
+				f.lives(id, 10*time.Minute)
+			})
+		})
+	}
+}
+
+func TestAbsoluteLifetimeEndsAnOpenSession(t *testing.T) {
+	for name, end := range map[string]func(*fixture, *Session) error{
+		"close":  func(f *fixture, s *Session) error { return s.Close(ctx) },
+		"commit": func(f *fixture, s *Session) error { return s.Commit(ctx) },
+		"close with changes": func(f *fixture, s *Session) error {
+			f.put(s, "k", "w")
+			return s.Close(ctx)
+		},
+		"regenerate": func(f *fixture, s *Session) error {
+			_, err := s.Regenerate(ctx, time.Minute)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(f *fixture) {
+				f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
+				id := f.saved("k", "v")
+				for range 3 {
+					sleep(15 * time.Minute)
+					f.ok(f.open(id, Read).Close(ctx))
+				}
+				s := f.open(id, ReadWrite)
+				sleep(15 * time.Minute)
+				f.is(end(f, s), ErrNotFound)
+				f.equal("ended", s.Ended(), true)
+				f.is(s.Close(ctx), ErrClosed)
+				f.refused(id, ErrNotFound, Update, Read, Snapshot)
+			})
+		})
+	}
+}
+
+func TestAbsoluteLifetimeThatWasShortened(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.saved("k", "v")
+		sleep(20 * time.Minute)
+		f.ok(f.open(id, Read).Close(ctx))
+		sleep(10 * time.Minute)
+		f.settings(func(s *Settings) { s.Lifetime, s.AbsoluteLifetime = 10*time.Minute, 25*time.Minute })
+		f.refused(id, ErrNotFound, Update, Read, Snapshot)
+		s := f.open(id, ReadWrite) // as if it had expired
+		f.has(s)
+		f.put(s, "k", "w")
+		f.ok(s.Close(ctx))
+		f.holds(id, "k", "w")
+		st, err := f.peek(id).Stat()
+		f.ok(err)
+		f.equal("version", st.Version, uint64(1))
+	})
+}
+
+func TestLifetimeOfASessionsOwn(t *testing.T) {
+	play(t, func(f *fixture) {
+		id, s, err := f.m.New(ctx, f.tenant, time.Hour)
+		f.ok(err)
+		f.put(s, "k", "v")
+		f.ok(s.Close(ctx))
+		sleep(50 * time.Minute)
+		s = f.open(id, ReadWrite)
+		d, err := s.Lifetime()
+		f.ok(err)
+		f.equal("lifetime", d, time.Hour)
+		f.ok(s.SetLifetime(2*time.Hour + 500*time.Millisecond)) // whole seconds
+		d, err = s.Lifetime()
+		f.ok(err)
+		f.equal("lifetime", d, 2*time.Hour)
+		st, err := s.Stat()
+		f.ok(err)
+		f.equal("last used", time.Since(st.LastUsed).Round(time.Second), 50*time.Minute)
+		f.ok(s.Close(ctx))
+		s = f.open(id, ReadWrite)
+		d, err = s.Lifetime()
+		f.ok(err)
+		f.equal("lifetime", d, 2*time.Hour)
+		f.ok(s.SetLifetime(time.Minute)) // saving may shorten what is left
+		f.ok(s.Close(ctx))
+		f.lives(id, time.Minute)
+	})
+}
+
+func TestLifetimesOutOfRange(t *testing.T) {
+	play(t, func(f *fixture) {
+		_, s := f.new()
+		for _, d := range []time.Duration{0, -time.Second, time.Second - 1, LifetimeMax + 1} {
+			f.is(s.SetLifetime(d), ErrBadDuration)
+			if d != 0 { // which is the tenant's
+				_, _, err := f.m.New(ctx, f.tenant, d)
+				f.is(err, ErrBadDuration)
+			}
+		}
+		f.ok(s.SetLifetime(time.Second))
+		f.ok(s.SetLifetime(LifetimeMax))
+		f.ok(s.Abort())
+		f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
+		_, s = f.new()
+		f.is(s.SetLifetime(time.Hour+1), ErrBadDuration)
+		f.ok(s.Abort())
+	})
+}
+
+func TestSessionWithoutValuesLivesShort(t *testing.T) {
+	for name, c := range map[string]struct {
+		save func(*fixture) string
+		want time.Duration
+	}{
+		"new": {func(f *fixture) string { return f.saved() }, 2 * time.Minute},
+		"emptied": {func(f *fixture) string {
+			id := f.saved("k", "v")
+			s := f.open(id, ReadWrite)
+			f.ok(s.Replace(fill()))
+			f.ok(s.Close(ctx))
+			return id
+		}, 2 * time.Minute},
+		"of a long lifetime": {func(f *fixture) string {
+			id, s := f.new()
+			f.ok(s.SetLifetime(time.Hour))
+			f.ok(s.Close(ctx))
+			return id
+		}, 2 * time.Minute},
+		"of a shorter lifetime": {func(f *fixture) string {
+			id, s := f.new()
+			f.ok(s.SetLifetime(time.Minute))
+			f.ok(s.Close(ctx))
+			return id
+		}, time.Minute},
+		"whose values have expired": {func(f *fixture) string {
+			id, s := f.new("k", "v")
+			f.ok(s.Expire([]byte("k"), time.Second))
+			sleep(time.Second)
+			f.ok(s.Close(ctx))
+			return id
+		}, 2 * time.Minute},
+		"filled": {func(f *fixture) string {
+			id := f.saved()
+			sleep(time.Minute)
+			s := f.open(id, ReadWrite)
+			f.put(s, "k", "v")
+			f.ok(s.Close(ctx))
+			return id
+		}, 24 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) { play(t, func(f *fixture) { f.lives(c.save(f), c.want) }) })
+	}
+}
+
+func TestStat(t *testing.T) {
+	play(t, func(f *fixture) {
+		stat := func(s *Session, want Stat) {
+			t.Helper()
+			st, err := s.Stat()
+			f.ok(err)
+			for what, pair := range map[string][2]time.Time{
+				"created": {st.Created, want.Created}, "last used": {st.LastUsed, want.LastUsed}, "expires": {st.Expires, want.Expires},
+			} {
+				if !pair[0].Equal(pair[1]) {
+					t.Errorf("%s is %v, should be %v", what, pair[0], pair[1])
+				}
+			}
+			f.equal("version, keys and bytes", [3]int{int(st.Version), st.Keys, st.Bytes}, [3]int{int(want.Version), want.Keys, want.Bytes})
+		}
+		began, life := time.Now(), f.tenant.Settings.Lifetime
+		id, s := f.new("key", "value")
+		stat(s, Stat{Created: began, LastUsed: began, Expires: began.Add(life), Keys: 1, Bytes: 8})
+		f.ok(s.Commit(ctx))
+		stat(s, Stat{Created: began, LastUsed: began, Expires: began.Add(life), Version: 1, Keys: 1, Bytes: 8})
+		f.ok(s.Close(ctx))
+
+		sleep(10 * time.Minute)
+		touched := time.Now()
+		f.ok(f.open(id, Read).Close(ctx))
+		sleep(time.Minute)
+		s = f.open(id, ReadWrite)
+		f.put(s, "key", "v")
+		stat(s, Stat{Created: began, LastUsed: touched, Expires: touched.Add(life), Version: 1, Keys: 1, Bytes: 4})
+		saved := time.Now()
+		f.ok(s.Commit(ctx))
+		stat(s, Stat{Created: began, LastUsed: saved, Expires: saved.Add(life), Version: 2, Keys: 1, Bytes: 4})
+		f.ok(s.Close(ctx))
+		f.is(func() error { _, err := s.Stat(); return err }(), ErrClosed)
+	})
+}
