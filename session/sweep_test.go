@@ -1,0 +1,65 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/storage/memory"
+	"sessionserver/storage/storagetest"
+)
+
+func TestSweep(t *testing.T) {
+	play(t, func(f *fixture) {
+		f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
+		for range 25 {
+			f.saved("k", "v")
+		}
+		gone := f.saved("k", "v")
+		f.ok(f.open(gone, ReadWrite).Destroy(ctx))
+		sctx, stop := context.WithCancel(ctx)
+		failed := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.m.Sweep(sctx, SweepOptions{Interval: time.Minute, Batch: 10, Failed: func(err error) { failed++ }})
+		}()
+		sleep(23 * time.Minute)
+		f.equal("swept", f.count(Expired), 0)
+		f.store.Fail(storagetest.OpSweep, errors.New("broken"))
+		sleep(2 * time.Minute)
+		f.equal("failed rounds", failed, 2)
+		f.equal("swept", f.count(Expired), 0)
+		f.store.Fail(storagetest.OpSweep, nil)
+		live := f.saved("k", "v")
+		sleep(time.Minute)
+		f.equal("swept", f.count(Expired), 25) // in several rounds, without waiting between them
+		f.holds(live, "k", "v")
+		f.refused(gone, ErrNotFound)
+		sleep(time.Hour)
+		f.equal("swept", f.count(Expired), 26) // markers are not told of
+		stop()
+		synctest.Wait()
+		<-done
+	})
+}
+
+func TestStoreThatSweepsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewManager(plain{memory.New(memory.Options{})}, Options{})
+		m.Sweep(ctx, SweepOptions{Interval: time.Minute, Batch: 10}) // returns
+	})
+}
+
+func TestEventsHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for k := Created; k <= LockLost; k++ {
+		if name := k.String(); name == "" || seen[name] {
+			t.Errorf("event %d is called %q", k, name)
+		} else {
+			seen[name] = true
+		}
+	}
+}
