@@ -44,7 +44,7 @@ func testOneKey(f *fixture) {
 	f.put(k, f.version(0))
 
 	var wg sync.WaitGroup
-	for range 4 {
+	for range 3 {
 		wg.Go(func() {
 			for !done.Load() && !f.Failed() {
 				least := max(acknowledged.Load(), seen.Load())
@@ -64,7 +64,7 @@ func testOneKey(f *fixture) {
 			}
 		}
 	})
-	for v := int64(1); v < 300 && !f.Failed(); v++ {
+	for v := int64(1); v < 150 && !f.Failed(); v++ {
 		begun.Store(v)
 		if err := f.store.Put(f.ctx, k, f.version(v)); err != nil {
 			f.Errorf("Put: %v", err)
@@ -77,7 +77,7 @@ func testOneKey(f *fixture) {
 	// Many writers: whoever was last, the record is one of theirs, whole and counted once.
 	for w := range int64(4) {
 		wg.Go(func() {
-			for i := range int64(40) {
+			for i := range int64(25) {
 				if err := f.store.Put(f.ctx, k, f.version(1000+4*i+w)); err != nil {
 					f.Errorf("Put: %v", err)
 				}
