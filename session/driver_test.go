@@ -1,0 +1,57 @@
+package session_test
+
+import (
+	"testing"
+
+	"sessionserver/storage"
+	"sessionserver/storage/cache"
+	"sessionserver/storage/file"
+	"sessionserver/storage/memory"
+	"sessionserver/storage/pebble"
+)
+
+// drivers are the stores under which sessions are tried out. That an acknowledged write outlives the process is what they
+// all do; only those named so wait for the disk.
+var drivers = []struct {
+	name string
+	disk bool
+	open func(testing.TB) (storage.Store, error)
+}{
+	{"memory", false, func(testing.TB) (storage.Store, error) { return memory.New(memory.Options{}), nil }},
+	{"file", false, func(t testing.TB) (storage.Store, error) {
+		return file.Open(file.Options{Path: t.TempDir(), Sync: file.SyncNever})
+	}},
+	{"file+sync", true, func(t testing.TB) (storage.Store, error) {
+		return file.Open(file.Options{Path: t.TempDir(), Sync: file.SyncAlways})
+	}},
+	{"pebble", false, openPebble(pebble.SyncNever)},
+	{"pebble+sync", true, openPebble(pebble.SyncAlways)},
+	{"cache+pebble", false, func(t testing.TB) (storage.Store, error) {
+		inner, err := openPebble(pebble.SyncNever)(t)
+		if err != nil {
+			return nil, err
+		}
+		return cache.New(inner, cache.Options{Bytes: 64 << 20}), nil
+	}},
+}
+
+func openPebble(mode pebble.SyncMode) func(testing.TB) (storage.Store, error) {
+	return func(t testing.TB) (storage.Store, error) {
+		return pebble.Open(pebble.Options{Path: t.TempDir(), Sync: mode})
+	}
+}
+
+// open opens a store that is closed when the test ends.
+func open(t testing.TB, opener func(testing.TB) (storage.Store, error)) storage.Store {
+	t.Helper()
+	store, err := opener(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
