@@ -43,16 +43,21 @@ var answers = []struct {
 	{"Count/0", func(e *Encoder) { e.Count(0) }, "err NOKEY no such key\r\n", ":0\r\n", ":0\r\n"},
 	{"Count/1", func(e *Encoder) { e.Count(1) }, "ok\r\n", ":1\r\n", ":1\r\n"},
 	{"Count/2", func(e *Encoder) { e.Count(2) }, "ok\r\n", ":2\r\n", ":2\r\n"},
-	{"Keys", func(e *Encoder) { e.Keys(keys("a", "b")) }, "ok a|b\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
+	{"Keys", func(e *Encoder) { e.Keys(keys("a", "b")) },
+		"ok a|b\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
 	{"Keys/none", func(e *Encoder) { e.Keys(keys()) }, "ok \r\n", "*0\r\n", "*0\r\n"},
-	{"Keys/space", func(e *Encoder) { e.Keys(keys("a", "b c")) }, "err BINARY", "*2\r\n$1\r\na\r\n$3\r\nb c\r\n", "*2\r\n$1\r\na\r\n$3\r\nb c\r\n"},
+	{"Keys/space", func(e *Encoder) { e.Keys(keys("a", "b c")) },
+		"err BINARY", "*2\r\n$1\r\na\r\n$3\r\nb c\r\n", "*2\r\n$1\r\na\r\n$3\r\nb c\r\n"},
 	{"Keys/bar", func(e *Encoder) { e.Keys(keys("a|b")) }, "err BINARY", "*1\r\n$3\r\na|b\r\n", "*1\r\n$3\r\na|b\r\n"},
 	{"Keys/LF", func(e *Encoder) { e.Keys(keys("a\n")) }, "err BINARY", "*1\r\n$2\r\na\n\r\n", "*1\r\n$2\r\na\n\r\n"},
-	{"Map", func(e *Encoder) { e.Map(pairs("a", "1", "b|c d", "")) }, `ok a:2:{s:1:"a";s:1:"1";s:5:"b|c d";s:0:"";}` + "\r\n",
+	{"Map", func(e *Encoder) { e.Map(pairs("a", "1", "b|c d", "")) },
+		`ok a:2:{s:1:"a";s:1:"1";s:5:"b|c d";s:0:"";}` + "\r\n",
 		"*4\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n", "%2\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n"},
 	{"Map/none", func(e *Encoder) { e.Map(pairs()) }, "ok a:0:{}\r\n", "*0\r\n", "%0\r\n"},
-	{"Map/LF in a value", func(e *Encoder) { e.Map(pairs("a", "\n")) }, "err BINARY", "*2\r\n$1\r\na\r\n$1\r\n\n\r\n", "%1\r\n$1\r\na\r\n$1\r\n\n\r\n"},
-	{"Map/CR in a key", func(e *Encoder) { e.Map(pairs("\r", "a")) }, "err BINARY", "*2\r\n$1\r\n\r\r\n$1\r\na\r\n", "%1\r\n$1\r\n\r\r\n$1\r\na\r\n"},
+	{"Map/LF in a value", func(e *Encoder) { e.Map(pairs("a", "\n")) },
+		"err BINARY", "*2\r\n$1\r\na\r\n$1\r\n\n\r\n", "%1\r\n$1\r\na\r\n$1\r\n\n\r\n"},
+	{"Map/CR in a key", func(e *Encoder) { e.Map(pairs("\r", "a")) },
+		"err BINARY", "*2\r\n$1\r\n\r\r\n$1\r\na\r\n", "%1\r\n$1\r\n\r\r\n$1\r\na\r\n"},
 	{"Record", func(e *Encoder) { e.Record([]Field{{"keys", 1}, {"bytes", -2}}) }, "ok keys=1 bytes=-2\r\n",
 		"*4\r\n$4\r\nkeys\r\n:1\r\n$5\r\nbytes\r\n:-2\r\n", "%2\r\n$4\r\nkeys\r\n:1\r\n$5\r\nbytes\r\n:-2\r\n"},
 	{"Error", func(e *Encoder) { e.Error(NotFound, "no such session") },
@@ -61,8 +66,10 @@ var answers = []struct {
 		"err BADARG a  ok \r\n", "-BADARG a  ok \r\n", "-BADARG a  ok \r\n"},
 	{"Error/bytes", func(e *Encoder) { e.Error(BadArg, "\xff\xc3\xa4") },
 		"err BADARG \xff\xc3\xa4\r\n", "-BADARG \xff\xc3\xa4\r\n", "-BADARG \xff\xc3\xa4\r\n"},
-	{"Array", func(e *Encoder) { e.Array(2); e.OK(); e.Array(1); e.Int(1) }, "", "*2\r\n+OK\r\n*1\r\n:1\r\n", "*2\r\n+OK\r\n*1\r\n:1\r\n"},
-	{"OpenMap", func(e *Encoder) { e.OpenMap(1); e.Text("proto"); e.Int(3) }, "", "*2\r\n$5\r\nproto\r\n:3\r\n", "%1\r\n$5\r\nproto\r\n:3\r\n"},
+	{"Array", func(e *Encoder) { e.Array(2); e.OK(); e.Array(1); e.Int(1) },
+		"", "*2\r\n+OK\r\n*1\r\n:1\r\n", "*2\r\n+OK\r\n*1\r\n:1\r\n"},
+	{"OpenMap", func(e *Encoder) { e.OpenMap(1); e.Text("proto"); e.Int(3) },
+		"", "*2\r\n$5\r\nproto\r\n:3\r\n", "%1\r\n$5\r\nproto\r\n:3\r\n"},
 }
 
 func TestEncoder(t *testing.T) {
@@ -80,7 +87,7 @@ func TestEncoder(t *testing.T) {
 				e := new(Encoder)
 				e.SetProto(kind.proto)
 				e.Begin(kind.framing)
-				e.OK() // an answer before must survive, also when this one is taken back
+				e.Error(NotFound, "") // an answer before must survive, also when this one is taken back
 				before := len(e.Bytes())
 				e.Begin(kind.framing)
 				test.answer(e)

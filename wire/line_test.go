@@ -29,6 +29,7 @@ func TestLine(t *testing.T) {
 		{"as long as may be", "get 4567890123456789\n", []string{"line get [4567890123456789]", "EOF"}},
 		{"CR does not count", "get 4567890123456789\r\n", []string{"line get [4567890123456789]", "EOF"}},
 		{"a CR too far", "get 4567890123456789\rx\r\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
+		{"a CR and a byte too far", "get 4567890123456789\rx\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
 		{"a byte too long", "get 45678901234567890\r\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
 		{"far too long", strings.Repeat("x", 20000) + "\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
 		{"too long and binary", strings.Repeat("\x00\r", 20) + "\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},

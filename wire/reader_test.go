@@ -269,7 +269,7 @@ func TestNothingIsKept(t *testing.T) {
 				}
 				for i, arg := range r.req.args[:cap(r.req.args)] {
 					if arg != nil {
-						t.Errorf("argument %d is kept", i)
+						t.Fatalf("argument %d is kept", i)
 					}
 				}
 			})

@@ -92,7 +92,8 @@ func TestRESPSkipBound(t *testing.T) {
 		"value":     {"*1\r\n$67108864\r\n", nil, "", []string{"resp fatal TOOLARGE"}},
 		"arguments": {"*20000000\r\n", nil, "", []string{"resp fatal TOOLARGE"}},
 		"sum":       {"*1025\r\n", repeat(million, 67), "$1000000\r\n", []string{"resp fatal TOOLARGE"}},
-		"below":     {"*1025\r\n", repeat(million, 67), strings.Repeat("$1\r\na\r\n", 958) + "ping\r\n", []string{"resp TOOLARGE", "line ping"}},
+		"below": {"*1025\r\n", repeat(million, 67), strings.Repeat("$1\r\na\r\n", 958) + "ping\r\n",
+			[]string{"resp TOOLARGE", "line ping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			parts := []io.Reader{strings.NewReader(test.head)}
@@ -167,6 +168,20 @@ func TestMemoryIsBounded(t *testing.T) {
 				transcribe(readBounded(t, &chunks{strings.Repeat(unit, 3), always(size)}, limits))
 			}
 		})
+	}
+}
+
+// The largest requests that are read need no more than memory says.
+func TestMemoryCoversTheLargestRequest(t *testing.T) {
+	limits := Limits{Line: 10 << 10, Value: 8 << 10, Request: 16 << 10, Args: 1024}
+	zeros := strings.Repeat("0", headerMax-1-4)
+	resp := "*" + zeros + "1024\r\n" + strings.Repeat("$"+zeros+"0016\r\n"+value2K[:16]+"\r\n", 1024)
+	line := strings.Repeat("x", limits.Line+limits.Request) + "\r\n"
+	for _, input := range []string{resp, line} {
+		r := NewReader(strings.NewReader(input), limits, func([]byte) int { return limits.Request })
+		if _, err := r.Next(); err != nil || len(input) > limits.memory() {
+			t.Errorf("%.40q…, %d bytes (memory says %d): %v", input, len(input), limits.memory(), err)
+		}
 	}
 }
 
