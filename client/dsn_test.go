@@ -1,0 +1,231 @@
+package client_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/client"
+)
+
+func TestParseDSN(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in, out string
+		check   func(*client.DSN) bool
+	}{
+		{"tls://shop:hss_1@sessions.example.com:9091/acme?lock_timeout=10&on_lock_timeout=readonly&format=json",
+			"tls://shop:xxxxx@sessions.example.com:9091/acme?lock_timeout=10&on_lock_timeout=readonly&format=json",
+			func(d *client.DSN) bool {
+				return d.Host == "sessions.example.com" && d.Port == 9091 && d.App == "shop" && d.Secret.Reveal() == "hss_1" &&
+					d.Tenant == "acme" && d.LockTimeout == 10*time.Second && d.OnLockTimeout == "readonly" && d.Format == "json"
+			}},
+		{"tcp://localhost", "tcp://localhost:9090", func(d *client.DSN) bool { return d.Port == 9090 && d.Secret.IsZero() }},
+		{"tcp://localhost/", "tcp://localhost:9090", nil},
+		{"localhost:9190", "tcp://localhost:9190", func(d *client.DSN) bool { return d.Scheme == "tcp" }},
+		{"127.0.0.1", "tcp://127.0.0.1:9090", nil},
+		{"[::1]:9190", "tcp://[::1]:9190", func(d *client.DSN) bool { return d.Host == "::1" && d.Addr() == "[::1]:9190" }},
+		{"tls://a:s@[2001:DB8:0::1]/t", "tls://a:xxxxx@[2001:db8::1]:9090/t", nil},
+		{"tcp://[fe80::1%25eth0]:1", "tcp://[fe80::1%25eth0]:1", func(d *client.DSN) bool { return d.Host == "fe80::1%eth0" }},
+		{"tls://a:p%40ss%2Fw%3Ard%25:@h/t", "tls://a:xxxxx@h:9090/t",
+			func(d *client.DSN) bool { return d.Secret.Reveal() == "p@ss/w:rd%:" }},
+		{"unix:///run/s.sock", "unix:///run/s.sock", func(d *client.DSN) bool { return d.Addr() == "/run/s.sock" && d.Port == 0 }},
+		{"unix://shop:s@/run/a%20b%3F.sock?tenant=acme&timeout=0.5", "unix://shop:xxxxx@/run/a%20b%3F.sock?tenant=acme&timeout=0.5",
+			func(d *client.DSN) bool {
+				return d.Socket == "/run/a b?.sock" && d.Tenant == "acme" && d.Timeout == 500*time.Millisecond
+			}},
+		{"tls://h/acme?certfile=/c%2Bd.pem&keyfile=k.pem&cafile=ca.pem", "tls://h:9090/acme?cafile=ca.pem&certfile=/c%2Bd.pem&keyfile=k.pem",
+			func(d *client.DSN) bool {
+				return d.CertFile == "/c+d.pem" && d.KeyFile == "k.pem" && d.CAFile == "ca.pem" && d.Tenant == "acme"
+			}},
+		{"tcp://h?lock_timeout=0", "tcp://h:9090?lock_timeout=0", func(d *client.DSN) bool { return d.LockTimeout == client.NoWait }},
+		{"tcp://h?lock_timeout=1.250&mode=r&lifetime=3600&persistent=1&format=php&on_lock_timeout=fail",
+			"tcp://h:9090?lock_timeout=1.25&on_lock_timeout=fail&mode=r&lifetime=3600&format=php&persistent=1",
+			func(d *client.DSN) bool {
+				return d.LockTimeout == 1250*time.Millisecond && d.Mode == "r" && d.Lifetime == time.Hour && d.Persistent
+			}},
+		{"tcp://h?persistent=0&", "tcp://h:9090", func(d *client.DSN) bool { return !d.Persistent }},
+	} {
+		d, err := client.ParseDSN(tt.in)
+		if err != nil {
+			t.Errorf("%s: %v", tt.in, err)
+			continue
+		}
+		if d.String() != tt.out {
+			t.Errorf("%s\nis shown as %s\nwant        %s", tt.in, d, tt.out)
+		}
+		if tt.check != nil && !tt.check(d) {
+			t.Errorf("%s: wrong fields: %s", tt.in, d)
+		}
+	}
+}
+
+func TestParseDSNProblems(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ in, want string }{
+		{"", "host: missing"},
+		{"tls://", "host: missing"},
+		{"tls://a:hss_S3@/t", "host: missing"},
+		{"redis://a:hss_S3@h/t", "scheme: unknown (allowed: tls, tcp, unix)"},
+		{"hss_S3://a@h/t", "scheme: unknown (allowed: tls, tcp, unix)"},
+		{"a:hss_S3@h/t", "scheme: missing (allowed: tls://, tcp://, unix://, or host:port alone)"},
+		{"hss_S3", "host: this is a secret (app:secret@host)"},
+		{"tls://a:hss_S3", "port: allowed: 1 to 65535"},
+		{"tls://a:hss_S3@h:0/t", "port: allowed: 1 to 65535"},
+		{"tls://a:hss_S3@h:/t", "port: allowed: 1 to 65535"},
+		{"tls://a:hss_S3@h:65536/t", "port: allowed: 1 to 65535"},
+		{"tls://a:hss_S3@::1/t", "host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)"},
+		{"tls://a:hss_S3@[::1/t", "host: malformed ([IPv6]:port)"},
+		{"tls://a:hss_S3@[127.0.0.1]/t", "host: only an IPv6 address stands in brackets"},
+		{"tls://a:hss_S3@h_ö/t", "host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets"},
+		{"tls://a:hss/S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
+		{"tls://a:hss?S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
+		{"tls://a:hss#S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
+		{"tls://a:hss_S3@h/t#x", "a # is not allowed (percent-encode it as %23)"},
+		{"tls://a:hss_S3@h/t\n", "byte 19: a space, line end or control character (percent-encode it, or take it away)"},
+		{"tls://a:hss_S3%zz@h/t", "secret: a % is not followed by two hexadecimal digits (write %25 for % itself)"},
+		{"tls://a:hss_S3%00@h/t", "secret: holds NUL"},
+		{"tls://a@h/t", "secret: missing (app:secret@host)"},
+		{"tls://a:hss_S3@h", "tenant: missing beside app and secret (host/tenant)"},
+		{"unix://a:hss_S3@/run/s", "tenant: missing beside app and secret (?tenant=name)"},
+		{"tls://h/t", "tenant: needs credentials (app:secret@ before the host, or certfile); without them the server decides who you are"},
+		{"tls://a:hss_S3@h/T%2Fx", "tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first"},
+		{"tls://:hss_S3@h/t", "app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first"},
+		{"tls://a:hss_S3@h/t?tenant=t", "tenant: for the scheme unix only (host/tenant)"},
+		{"unix://h/run/s", "host: not with the scheme unix (unix:///path/to/socket)"},
+		{"unix://", "socket: missing (unix:///path/to/socket)"},
+		{"tcp://h?timeout=0", "timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
+		{"tcp://h?timeout=", "timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
+		{"tcp://h?timeout=1.", "timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
+		{"tcp://h?lock_timeout=-1", "lock_timeout: allowed: 0 to 600 seconds, with up to three decimals"},
+		{"tcp://h?lock_timeout=10s", "lock_timeout: allowed: 0 to 600 seconds, with up to three decimals"},
+		{"tcp://h?lock_timeout=601", "lock_timeout: allowed: 0 to 600 seconds, with up to three decimals"},
+		{"tcp://h?on_lock_timeout=wait", "on_lock_timeout: allowed: fail, readonly"},
+		{"tcp://h?mode=w", "mode: allowed: rw, r"},
+		{"tcp://h?lifetime=0", "lifetime: allowed: 1 to 315360000, whole seconds"},
+		{"tcp://h?format=xml", "format: allowed: php, json"},
+		{"tcp://h?persistent=yes", "persistent: allowed: 0, 1"},
+		{"tls://h?cafile=", "cafile: allowed: the path of a PEM file"},
+		{"tls://h?certfile=c", "certfile, keyfile: one needs the other"},
+		{"tcp://h?cafile=c", "cafile, certfile, keyfile: for the scheme tls only"},
+		{"tcp://h?mode=r&mode=r", "mode: given twice"},
+		{"tcp://h?locktimeout=1", "unknown parameter locktimeout (allowed: timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
+			"format, persistent, cafile, certfile, keyfile)"},
+		{"unix:///s?hss_S3=1", "unknown parameter (allowed: tenant, timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
+			"format, persistent, cafile, certfile, keyfile)"},
+		{"tcp://A:hss_S3@h:x/T?mode=q&timeout=q", "app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
+			"port: allowed: 1 to 65535; tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
+			"mode: allowed: rw, r; timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
+	} {
+		_, err := client.ParseDSN(tt.in)
+		var wrong *client.DSNError
+		if !errors.As(err, &wrong) {
+			t.Errorf("%q: error %v, want a *DSNError", tt.in, err)
+			continue
+		}
+		if got := strings.TrimPrefix(err.Error(), "sessionserver: DSN: "); got != tt.want {
+			t.Errorf("%q\nerror %s\nwant  %s", tt.in, got, tt.want)
+		}
+	}
+}
+
+// TestNames holds the client to the server's rule about the names of tenants and apps.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "0", "a-b_c", "-a", "_a", "A", "", "a.b", "ä", strings.Repeat("a", 64), strings.Repeat("a", 65)} {
+		_, theirs := auth.ParseIdentity(name + "/app")
+		_, ours := client.ParseDSN("tcp://app:s@h/" + name)
+		if (theirs == nil) != (ours == nil) {
+			t.Errorf("%q: the server says %v, the client %v", name, theirs, ours)
+		}
+	}
+}
+
+func TestSecretsDoNotShow(t *testing.T) {
+	t.Parallel()
+	const secret = "hss_S3cr3t"
+	d, err := client.ParseDSN("tls://shop:" + secret + "@h/acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown bytes.Buffer
+	show := func(v any) {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%T"} {
+			fmt.Fprintf(&shown, verb+"\n", v)
+		}
+		for _, h := range []slog.Handler{slog.NewTextHandler(&shown, nil), slog.NewJSONHandler(&shown, nil)} {
+			slog.New(h).Info("shown", "v", v)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Error(err)
+		}
+		shown.Write(b)
+	}
+	type deep struct {
+		Exported client.DSN
+		hidden   client.DSN
+		pointer  *client.DSN
+		secret   client.Secret
+	}
+	show(d)
+	show(*d)
+	show(d.Secret)
+	show(&d.Secret)
+	show(deep{*d, *d, d, d.Secret})
+	show(&deep{*d, *d, d, d.Secret})
+	show([]any{*d, d, map[string]client.Secret{"k": d.Secret}})
+	_, err = client.Dial(t.Context(), "tls://shop:"+secret+"@127.0.0.1:1/acme", client.Options{})
+	show(err)
+	for _, wanted := range []string{"tls://shop:xxxxx@h:9090/acme", `v=tls://shop:xxxxx@h:9090/acme`, `"v":"xxxxx"`} {
+		if !strings.Contains(shown.String(), wanted) {
+			t.Errorf("%s is missing in:\n%s", wanted, shown.String())
+		}
+	}
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("%d", []byte(secret))} {
+		if strings.Contains(shown.String(), form) {
+			t.Errorf("the secret shows in:\n%s", shown.String())
+		}
+	}
+	if d.Secret.Reveal() != secret || client.NewSecret("").String() != "" {
+		t.Error("a secret is not what it was made of")
+	}
+}
+
+func FuzzParseDSN(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"tls://shop:", "@sessions.example.com:9090/acme?lock_timeout=10&on_lock_timeout=readonly&format=json"},
+		{"tls://shop:", ""}, {"tls://shop:x/", "@h/t"}, {"tls://", ":x@h/t"}, {"", "@h"}, {"tcp://h/?", "=1"}, {"tcp://h/?mode=", ""},
+		{"unix://a:", "@/run/s.sock?tenant=t&timeout=1.5"}, {"tcp://[fe80::1%25", "]:1"}, {"tcp://a:%4", "@h/t"}, {"tls://a:", "@h:%zz/t"},
+		{"tls://a:x@", "/t"}, {"tls://a:x@[::1]:", "/t?cafile=a%20b"}, {"tls://a:", "://b@h/t"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	const secret = "hss_S3CR3T"
+	f.Fuzz(func(t *testing.T, before, after string) {
+		d, err := client.ParseDSN(before + secret + after)
+		if err != nil {
+			if strings.Contains(err.Error(), "S3CR3T") {
+				t.Errorf("the secret shows: %v", err)
+			}
+			return
+		}
+		shown := fmt.Sprintf("%v %+v %#v", d, d, *d)
+		if strings.Contains(d.Secret.Reveal(), secret) && strings.Contains(shown, "S3CR3T") && strings.Count(before+after, "S3CR3T") == 0 {
+			t.Errorf("the secret shows: %s", shown)
+		}
+		again, err := client.ParseDSN(d.String())
+		if err != nil {
+			t.Fatalf("%s does not parse: %v", d, err)
+		}
+		if again.String() != d.String() {
+			t.Errorf("%s becomes %s", d, again)
+		}
+	})
+}

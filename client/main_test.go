@@ -1,0 +1,169 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/client"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+// TestMain runs a server for the examples, and in the end looks for goroutines that the client has left behind.
+func TestMain(m *testing.M) {
+	t := &mainTB{}
+	srv := start(t, servertest.Config{})
+	os.Setenv("SESSION_DSN", "tcp://shop:"+secret+"@"+srv.Addr+"/acme")
+	code := m.Run()
+	t.cleanUp()
+	if left := leftovers(); left != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leftovers returns the stacks of the goroutines that run code of the client and do not end.
+func leftovers() string {
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		var b bytes.Buffer
+		_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
+		if !bytes.Contains(b.Bytes(), []byte("sessionserver/client.(")) {
+			return ""
+		}
+		if time.Now().After(deadline) {
+			return b.String()
+		}
+	}
+}
+
+// mainTB lets servertest run outside any test.
+type mainTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (t *mainTB) Helper()                   {}
+func (t *mainTB) Cleanup(f func())          { t.cleanups = append(t.cleanups, f) }
+func (t *mainTB) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
+func (t *mainTB) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+func (t *mainTB) cleanUp() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}
+
+const secret = "hss_7Q2wS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tX"
+
+// credentials lets acme/shop in.
+type credentials struct{}
+
+func (credentials) Authenticate(_ context.Context, name, s string) (auth.Identity, error) {
+	if name != "acme/shop" || subtle.ConstantTimeCompare([]byte(s), []byte(secret)) != 1 {
+		return auth.Identity{}, auth.ErrBadCredentials
+	}
+	return auth.ParseIdentity(name)
+}
+
+// start runs a server that knows acme/shop and nobody else.
+func start(t testing.TB, cfg servertest.Config) *servertest.Server {
+	t.Helper()
+	cfg.Options.Authenticator = credentials{}
+	if cfg.Listen.Name == "" {
+		cfg.Listen = server.Listen{Name: "test", Allow: servertest.Loopback}
+	}
+	return servertest.Start(t, cfg)
+}
+
+func dsnOf(srv *servertest.Server, parameters string) string {
+	return "tcp://shop:" + secret + "@" + srv.Addr + "/acme" + parameters
+}
+
+// dial makes a client that is closed with the test.
+func dial(t testing.TB, dsn string, opts client.Options) *client.Client {
+	t.Helper()
+	c, err := client.Dial(t.Context(), dsn, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// save makes a session with these values and returns its id.
+func save(t testing.TB, c *client.Client, values map[string]string) string {
+	t.Helper()
+	s, err := c.New(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutMany(t.Context(), values); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s.ID()
+}
+
+func open(t testing.TB, c *client.Client, id string, opts client.OpenOptions) *client.Session {
+	t.Helper()
+	s, err := c.Open(t.Context(), id, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// must fails the test for an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// all stands for values in a comparison: key=value in order.
+func all(v *client.Values) string {
+	var b bytes.Buffer
+	for key, value := range v.All() {
+		fmt.Fprintf(&b, "%s=%s ", key, value)
+	}
+	return b.String()
+}
+
+// observer writes down the commands that a server runs, and tells of connections that end.
+type observer struct {
+	closed chan server.CloseReason
+
+	mu       sync.Mutex
+	commands []string
+}
+
+func newObserver() *observer { return &observer{closed: make(chan server.CloseReason, 1000)} }
+
+func (o *observer) ConnOpened(server.ConnInfo)                           {}
+func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
+func (o *observer) CommandRan(info server.CommandInfo) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.commands = append(o.commands, info.Command)
+}
+
+// take returns the commands since the last time.
+func (o *observer) take() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer func() { o.commands = nil }()
+	return strings.Join(o.commands, " ")
+}
