@@ -276,6 +276,7 @@ func (c *conn) handle(req *wire.Request) {
 	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
 	c.mark = c.reply.Len()
 	err := c.run(req.Framing)
+	c.call = Call{} // its arguments must not outlive the request
 	if c.session != nil && c.session.Ended() {
 		c.session = nil
 	}

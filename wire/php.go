@@ -41,8 +41,8 @@ func appendPHPString(dst, s []byte) []byte {
 	return append(dst, "\";"...)
 }
 
-// ParsePHPArray calls put for each element of the serialized array in b, in order; strings are views of b. Numbers, booleans and null come
-// as the text that PHP's (string) makes of them with precision=14, its default.
+// ParsePHPArray calls put for each element of the serialized array in b, in order; strings are views of b. Numbers come as the text that was
+// sent, true as 1, false and null as the empty string.
 //
 // HTTP_SessionServer's client sends its arrays through utf8_encode(), after which the lengths count Latin-1 bytes and no longer those on the
 // wire. An array that does not parse with its lengths taken for bytes is read that way too; its strings come as they stand on the wire,
@@ -206,40 +206,29 @@ func (p *phpParser) count(of string) (int, error) {
 	return 0, p.errorf("expected %s", of)
 }
 
-// phpText is what PHP makes of a serialized number or boolean when it is cast to a string.
+// phpText is the text of a serialized number or boolean: that of the number as it was sent, so that no digit is lost, and of a boolean what
+// PHP's (string) makes of it.
 func phpText(kind byte, text string) (string, bool) {
 	switch kind {
 	case 'i':
-		n, err := strconv.ParseInt(text, 10, 64)
-		return strconv.FormatInt(n, 10), err == nil
+		_, err := strconv.ParseInt(text, 10, 64)
+		return text, err == nil
 	case 'd':
-		return phpFloat(text)
+		return text, isPHPFloat(text)
 	case 'b':
 		return strings.TrimPrefix(text, "0"), text == "0" || text == "1" // (string)false is empty
 	}
 	return "", false
 }
 
-func phpFloat(text string) (string, bool) {
+func isPHPFloat(text string) bool {
 	switch text {
 	case "INF", "-INF", "NAN":
-		return text, true
+		return true
 	}
 	if strings.Trim(text, "0123456789+-.eE") != "" { // Go reads more than PHP: infinity, 0x1p4, 1_000
-		return "", false
+		return false
 	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return "", false
-	}
-	short := strconv.FormatFloat(f, 'G', 14, 64)
-	mantissa, exponent, scientific := strings.Cut(short, "E")
-	if !scientific {
-		return short, true
-	}
-	if !strings.Contains(mantissa, ".") {
-		mantissa += ".0"
-	}
-	// PHP does not fill the exponent up to two digits.
-	return mantissa + "E" + exponent[:1] + strings.TrimPrefix(exponent[1:], "0"), true
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil
 }

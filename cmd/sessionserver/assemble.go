@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unicode"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/server"
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+// process is a server assembled from a configuration: everything is open, and nothing is served before run.
+type process struct {
+	log       *slog.Logger
+	cfg       *configs.Config
+	settings  atomic.Pointer[session.Settings] // replaced by reload
+	server    *server.Server
+	sessions  *session.Manager
+	listeners []listening
+	closers   []func() error // of what is open, in the order of opening
+}
+
+// listening is a listener and how its connections are treated.
+type listening struct {
+	net.Listener
+	how server.Listen
+}
+
+// assemble opens all that cfg asks for. If a part fails, those before it are closed again.
+func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
+	if problems := inspect(cfg); len(problems) > 0 {
+		return nil, problems
+	}
+	p := &process{log: log, cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	p.settings.Store(sessionSettings(cfg.Session))
+
+	store, err := openStore(cfg.Storage, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, store.Close)
+	p.sessions = session.NewManager(store, session.Options{})
+
+	p.server, err = server.New(server.Options{
+		Sessions: p.sessions,
+		Tenant: func(name string) *session.Tenant {
+			return &session.Tenant{Name: name, Settings: *p.settings.Load()}
+		},
+		Limits: wire.Limits{
+			Line: int(cfg.Limits.Line), Value: int(cfg.Limits.Value), Request: int(cfg.Limits.Request), Args: cfg.Limits.Args,
+		},
+		IdleTimeout:    cfg.Limits.IdleTimeout,
+		RequestTimeout: cfg.Limits.RequestTimeout,
+		WriteTimeout:   cfg.Limits.WriteTimeout,
+		MaxConns:       cfg.Limits.Connections,
+		MaxConnsPerIP:  cfg.Limits.ConnectionsPerIP,
+		ErrorBudget:    cfg.Limits.ErrorBudget,
+		Version:        version,
+		Logger:         log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range cfg.Listen {
+		listener, err := listen(l.Address)
+		if err != nil {
+			return nil, fmt.Errorf("cannot listen: %w", err)
+		}
+		p.closers = append(p.closers, ignoreClosed(listener.Close))
+		p.listeners = append(p.listeners, listening{listener, treatment(l)})
+	}
+	return p, nil
+}
+
+// inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
+func inspect(cfg *configs.Config) configs.Problems {
+	var problems configs.Problems
+	if drivers[cfg.Storage.Driver] == nil {
+		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
+	}
+	if cfg.Storage.Driver == "file" && cfg.Storage.Sync == "interval" {
+		problems = append(problems, cfg.Problem("storage.sync", "\"interval\" is not for driver file (allowed: always, never)"))
+	}
+	for _, e := range sessionSettings(cfg.Session).Validate() {
+		problems = append(problems, cfg.Problem("session."+snakeCase(e.Field), "%s", e.Problem))
+	}
+	for i, l := range cfg.Listen {
+		if _, err := auth.ParseIdentity(l.Anonymous); l.Anonymous != "" && err != nil {
+			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
+		}
+	}
+	return problems
+}
+
+// snakeCase turns the name of a field into that of its setting.
+func snakeCase(field string) string {
+	var b strings.Builder
+	for i, r := range field {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+func sessionSettings(c configs.Session) *session.Settings {
+	return &session.Settings{
+		Lifetime: c.Lifetime, AbsoluteLifetime: c.AbsoluteLifetime, FreshLifetime: c.FreshLifetime, Strict: c.Strict,
+		LockLease: c.LockLease, LockWait: c.LockWait, GraceMax: c.GraceMax,
+		MaxKeys: c.MaxKeys, MaxValue: int(c.MaxValue), MaxBytes: int(c.MaxBytes),
+	}
+}
+
+func treatment(l configs.Listen) server.Listen {
+	how := server.Listen{Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Allow: make([]netip.Prefix, len(l.Allow))}
+	for i, p := range l.Allow {
+		how.Allow[i] = p.Prefix
+	}
+	how.Anonymous, _ = auth.ParseIdentity(l.Anonymous) // inspect has seen it
+	return how
+}
+
+// listen opens an address of the configuration. A Unix socket that a dead server has left is replaced; its group may connect.
+func listen(address string) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix {
+		return net.Listen("tcp", address)
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if conn, dialErr := net.Dial("unix", path); dialErr == nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, os.Chmod(path, 0o660)
+}
+
+// run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over.
+func (p *process) run(ctx context.Context) error {
+	sweeping, stopSweeping := context.WithCancel(context.Background())
+	defer stopSweeping()
+	var background sync.WaitGroup
+	background.Go(func() {
+		p.sessions.Sweep(sweeping, session.SweepOptions{
+			Interval: p.cfg.Storage.SweepInterval,
+			Batch:    p.cfg.Storage.SweepBatch,
+			Failed:   func(err error) { p.log.Error("sweeping failed", "err", err) },
+		})
+	})
+	ended := make(chan error, len(p.listeners))
+	for _, l := range p.listeners {
+		background.Go(func() { ended <- p.server.Serve(l.Listener, l.how) })
+	}
+	var failed error
+	select {
+	case <-ctx.Done():
+		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout)
+	case failed = <-ended:
+	}
+	draining, cancel := context.WithTimeout(context.Background(), p.cfg.Limits.DrainTimeout)
+	defer cancel()
+	if err := p.server.Shutdown(draining); err != nil {
+		p.log.Warn("sessions were still open when the time to drain was over: what they had not saved is dropped")
+	}
+	stopSweeping()
+	background.Wait()
+	return failed
+}
+
+// reload takes over from a new configuration what can change while running: the rules for sessions. What is wrong with it changes nothing.
+func (p *process) reload(cfg *configs.Config) error {
+	if problems := inspect(cfg); len(problems) > 0 {
+		return problems
+	}
+	p.settings.Store(sessionSettings(cfg.Session))
+	return nil
+}
+
+// close closes what is open, the last first. It may be called again.
+func (p *process) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// ignoreClosed makes a close that somebody else may have called already.
+func ignoreClosed(close func() error) func() error {
+	return func() error {
+		if err := close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}

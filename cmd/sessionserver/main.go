@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// commands are the subcommands, as kong reads them.
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Check   checkCmd   `cmd:"" help:"Check a configuration file and say everything that is wrong with it."`
+	Play    playCmd    `cmd:"" help:"Play a transcript against a running server."`
+	Bench   benchCmd   `cmd:"" help:"Run session cycles against a running server and measure them."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// streams are where a subcommand writes.
+type streams struct {
+	out, err io.Writer
+}
+
+func main() {
+	// The first signal asks the subcommand to end; from then on a further one kills as usual.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel)
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}))
+}
+
+// run executes a command line and returns its exit status: 0 for success, 1 for failure, 2 for words that mean nothing.
+func run(ctx context.Context, args []string, io streams) (status int) {
+	var cmds commands
+	exited := -1
+	parser, err := kong.New(&cmds,
+		kong.Name("sessionserver"),
+		kong.Description("Keeps web session data for many hosts, applications and programming languages."),
+		kong.Writers(io.out, io.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(io),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		panic(err) // a fault in the struct above
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case exited >= 0: // --help has been answered
+		return exited
+	case err != nil:
+		fmt.Fprintf(io.err, "sessionserver: %v\n", err)
+		return 2
+	}
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(io.err, err)
+		return 1
+	}
+	return 0
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(io streams) error {
+	_, err := fmt.Fprintln(io.out, "sessionserver", version)
+	return err
+}

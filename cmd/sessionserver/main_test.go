@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the program as it is built for users: these tests run it as a child.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sessionserver")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "sessionserver")
+	build := exec.Command("go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", binary, ".")
+	build.Stderr = os.Stderr
+	status := 1
+	if err := build.Run(); err == nil {
+		status = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// child is a running server.
+type child struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	addr string // of its first listener
+
+	ended chan struct{} // closed when it has
+	err   error         // of cmd.Wait, then
+
+	mu       sync.Mutex
+	out, log bytes.Buffer
+}
+
+// serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
+func serve(t *testing.T, args ...string) *child {
+	t.Helper()
+	c := &child{t: t, cmd: exec.Command(binary, append([]string{"serve"}, args...)...), ended: make(chan struct{})}
+	stderr, err := c.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cmd.Stdout = writer{c, &c.out}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.kill() })
+	listening := make(chan string, 16)
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			_, _ = writer{c, &c.log}.Write(append(lines.Bytes(), '\n'))
+			var entry struct{ Msg, Address string }
+			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
+				listening <- entry.Address
+			}
+		}
+		c.err = c.cmd.Wait()
+		close(c.ended)
+	}()
+	select {
+	case c.addr = <-listening:
+	case <-c.ended:
+		t.Fatalf("the server ended at once: %v\n%s", c.err, c.logged())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the server does not listen\n%s", c.logged())
+	}
+	return c
+}
+
+type writer struct {
+	c   *child
+	buf *bytes.Buffer
+}
+
+func (w writer) Write(p []byte) (int, error) {
+	w.c.mu.Lock()
+	defer w.c.mu.Unlock()
+	return w.buf.Write(p)
+}
+
+func (c *child) logged() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.log.String()
+}
+
+func (c *child) printed() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.String()
+}
+
+// kill ends the server without giving it a chance to do anything.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.ended
+}
+
+// stop asks the server to end and wants it to do so in good order.
+func (c *child) stop() {
+	c.t.Helper()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	c.hasEnded()
+}
+
+// hasEnded wants the server to end in good order by itself.
+func (c *child) hasEnded() {
+	c.t.Helper()
+	select {
+	case <-c.ended:
+		if c.err != nil {
+			c.t.Errorf("the server ended with %v\n%s", c.err, c.logged())
+		}
+	case <-time.After(30 * time.Second):
+		c.t.Errorf("the server does not end\n%s", c.logged())
+	}
+}
+
+// config writes a configuration file for a server on a free port.
+func config(t *testing.T, more string) (file, state string) {
+	t.Helper()
+	dir := t.TempDir()
+	state = filepath.Join(dir, "state")
+	text := fmt.Sprintf(`listen:
+  - {name: main, address: "127.0.0.1:0", allow: [127.0.0.1], anonymous: dev/app}
+%s`, strings.ReplaceAll(more, "STATE", state))
+	file = filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, state
+}
+
+// talk is a connection to a server that speaks lines.
+type talk struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func connect(addr string) (*talk, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		return nil, err
+	}
+	return &talk{nc, bufio.NewReader(nc)}, nil
+}
+
+// ask sends a line and returns what follows ok in the answer.
+func (c *talk) ask(line string) (string, error) {
+	if _, err := fmt.Fprintf(c, "%s\r\n", line); err != nil {
+		return "", err
+	}
+	answer, err := c.in.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	answer = strings.TrimSuffix(answer, "\r\n")
+	rest, found := strings.CutPrefix(answer, "ok")
+	if !found {
+		return "", fmt.Errorf("%s: %s", line, answer)
+	}
+	return strings.TrimPrefix(rest, " "), nil
+}
+
+// mustAsk is ask for tests that end with an error.
+func (c *talk) mustAsk(t *testing.T, line string) string {
+	t.Helper()
+	answer, err := c.ask(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func mustConnect(t *testing.T, addr string) *talk {
+	t.Helper()
+	c, err := connect(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// program finds a program that a test needs. Without it the test is skipped, unless every test is to run.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil && os.Getenv("SESSIONSERVER_TEST_ALL") == "" {
+		t.Skipf("needs %s; make setup installs it", name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

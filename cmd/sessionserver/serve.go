@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"sessionserver/configs"
+)
+
+type serveCmd struct {
+	Config string `xor:"what" required:"" placeholder:"FILE" help:"Serve what this configuration file says."`
+	Dev    bool   `xor:"what" required:"" help:"Serve for trying: clients on this machine need no credentials."`
+
+	Listen string `placeholder:"ADDR" help:"With --dev: the address to listen on (default 127.0.0.1:9090)."`
+	Admin  string `placeholder:"ADDR" help:"With --dev: the address for operators' HTTP; nothing is served there yet (default 127.0.0.1:9180)."`
+	State  string `placeholder:"DIR" help:"With --dev: the folder to keep sessions in (default .sessionserver)."`
+}
+
+// Run serves until ctx ends.
+func (s *serveCmd) Run(ctx context.Context, io streams) error {
+	cfg, err := s.load()
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, io)
+	p, err := assemble(cfg, log)
+	if err != nil {
+		return s.advise(err)
+	}
+	for _, l := range p.listeners {
+		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())
+	}
+	if s.Dev {
+		welcome(io, cfg, p.listeners[0].Addr())
+	}
+	stop := s.reloadOnHangup(p)
+	defer stop()
+	err = errors.Join(p.run(ctx), p.close())
+	log.Info("stopped")
+	return err
+}
+
+// load reads the configuration that the flags ask for.
+func (s *serveCmd) load() (*configs.Config, error) {
+	if !s.Dev {
+		if s.Listen != "" || s.Admin != "" || s.State != "" {
+			return nil, errors.New("sessionserver serve: --listen, --admin and --state go with --dev; a configuration file says them itself")
+		}
+		return configs.Load(s.Config)
+	}
+	cfg, err := configs.Parse("dev.yaml", configs.Dev)
+	if err != nil {
+		return nil, err
+	}
+	if s.Listen != "" {
+		cfg.Listen[0].Address = s.Listen
+	}
+	if s.Admin != "" {
+		cfg.Admin.Address = s.Admin
+	}
+	if s.State != "" {
+		cfg.Storage.Path = s.State
+	}
+	if problems := cfg.Validate(); len(problems) > 0 {
+		return nil, problems
+	}
+	return cfg, nil
+}
+
+// advise adds to an error what somebody who tries the server can do about it.
+func (s *serveCmd) advise(err error) error {
+	if s.Dev && errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\nsomething else listens there already; choose another address: sessionserver serve --dev --listen 127.0.0.1:9091", err)
+	}
+	return err
+}
+
+// welcome tells somebody who tries the server what to do next.
+func welcome(io streams, cfg *configs.Config, addr net.Addr) {
+	state, err := filepath.Abs(cfg.Storage.Path)
+	if err != nil {
+		state = cfg.Storage.Path
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil { // a Unix socket
+		fmt.Fprintf(io.out, "sessionserver %s is ready on %s, sessions are kept in %s\n", version, addr, state)
+		return
+	}
+	fmt.Fprintf(io.out, `sessionserver %s is ready on %s, sessions are kept in %s
+
+  DSN     tcp://%s
+          clients on this machine need no credentials: they act as %s
+
+  try     telnet %s %s        redis-cli -h %s -p %s
+
+          new                        makes a session and opens it; answers its id
+          put foo bar
+          get foo
+          close                      saves it
+          open ID                    with the id from above: goes on with it
+          help                       lists the commands
+
+`, version, addr, state, addr, cfg.Listen[0].Anonymous, host, port, host, port)
+}
+
+// reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.
+func (s *serveCmd) reloadOnHangup(p *process) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range hangups {
+			cfg, err := s.load()
+			if err == nil {
+				err = p.reload(cfg)
+			}
+			if err != nil {
+				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
+				continue
+			}
+			p.log.Info("reloaded the rules for sessions; other settings take effect at the next start")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-done
+	}
+}
+
+// newLogger makes the log, which goes to standard error: text for people, JSON for programs.
+func newLogger(c configs.Log, io streams) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // configs has seen that it is one
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" || c.Format == "auto" && isTerminal(io.err) {
+		return slog.New(slog.NewTextHandler(io.err, opts))
+	}
+	return slog.New(slog.NewJSONHandler(io.err, opts))
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

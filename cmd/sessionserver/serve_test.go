@@ -1,0 +1,214 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestDev runs `serve --dev` as README has it, and finds the sessions again after a restart.
+func TestDev(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state)
+	c := mustConnect(t, s.addr)
+	id := c.mustAsk(t, "new")
+	c.mustAsk(t, "put foo bar")
+	c.mustAsk(t, "close")
+	s.stop()
+	for _, want := range []string{"tcp://" + s.addr, "telnet 127.0.0.1", "new", "put foo bar"} {
+		if !strings.Contains(s.printed(), want) {
+			t.Errorf("it does not print %q:\n%s", want, s.printed())
+		}
+	}
+	if strings.Contains(s.logged()+s.printed(), id) {
+		t.Error("the session's id was printed")
+	}
+
+	s = serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
+	c = mustConnect(t, s.addr)
+	c.mustAsk(t, "open "+id+" r")
+	if got := c.mustAsk(t, "get foo"); got != "bar" {
+		t.Errorf("after a restart foo is %q", got)
+	}
+
+	// The folder belongs to the server that runs.
+	out, err := exec.Command(binary, "serve", "--dev", "--listen", "127.0.0.1:0", "--state", state).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "in use by another process") {
+		t.Errorf("a second server on the same folder: %v\n%s", err, out)
+	}
+	out, err = exec.Command(binary, "serve", "--dev", "--listen", s.addr, "--state", filepath.Join(t.TempDir(), "other")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--listen") {
+		t.Errorf("a second server on the same port: %v\n%s", err, out)
+	}
+}
+
+// TestDrain: SIGTERM lets an open session be finished, and what it saves is there after the next start.
+func TestDrain(t *testing.T) {
+	file, _ := config(t, "storage: {driver: pebble, path: STATE}\n")
+	s := serve(t, "--config", file)
+	c := mustConnect(t, s.addr)
+	id := c.mustAsk(t, "new")
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// The server drains from the moment on when it accepts no more.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		other, err := connect(s.addr)
+		if err != nil {
+			break
+		}
+		_ = other.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("it goes on accepting")
+		}
+	}
+	c.mustAsk(t, "put foo bar")
+	c.mustAsk(t, "close")
+	s.hasEnded()
+	s = serve(t, "--config", file)
+	c = mustConnect(t, s.addr)
+	c.mustAsk(t, "open "+id+" r")
+	if got := c.mustAsk(t, "get foo"); got != "bar" {
+		t.Errorf("foo is %q", got)
+	}
+}
+
+// TestReload: SIGHUP takes over new rules for sessions; a file that is wrong changes nothing.
+func TestReload(t *testing.T) {
+	file, _ := config(t, "storage: {driver: memory}\nsession: {lifetime: 1000s}\n")
+	s := serve(t, "--config", file)
+	c := mustConnect(t, s.addr)
+	lifetime := func() string {
+		t.Helper()
+		c.mustAsk(t, "new")
+		got := c.mustAsk(t, "lifetime")
+		c.mustAsk(t, "abort")
+		return got
+	}
+	reload := func(from, to, logged string) {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), from, to)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := strings.Count(s.logged(), logged)
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); strings.Count(s.logged(), logged) == before; {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not log %q\n%s", logged, s.logged())
+			}
+			time.Sleep(time.Millisecond) // a poll of the child's output, which cannot be awaited
+		}
+	}
+	if got := lifetime(); got != "1000" {
+		t.Errorf("lifetime %s", got)
+	}
+	reload("1000s", "0s", "was not reloaded")
+	if got := lifetime(); got != "1000" {
+		t.Errorf("after a faulty reload: lifetime %s", got)
+	}
+	reload("0s", "2000s", "reloaded the rules")
+	if got := lifetime(); got != "2000" {
+		t.Errorf("after a reload: lifetime %s", got)
+	}
+}
+
+// TestUnixSocket serves on a Unix socket, also where a killed server has left one.
+func TestUnixSocket(t *testing.T) {
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "config.yaml")
+	text := "listen: [{name: local, address: \"unix:" + socket + "\", anonymous: dev/app}]\nstorage: {driver: memory}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, "--config", file).kill()
+	serve(t, "--config", file)
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("the socket: %v, %v", info.Mode(), err)
+	}
+	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "address already in use") {
+		t.Errorf("a second server on the same socket: %v\n%s", err, out)
+	}
+}
+
+// TestMistakes: each wrong command line or file is answered with what is wrong, and a status that says so.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	wrong := write("wrong.yaml", "listen:\n  - {name: a, address: nowhere, anonymous: DEV, allow: [127.0.0.1]}\nstorage:\n  driver: floppy\nsession:\n  lifetime: 0s\n")
+	for name, row := range map[string]struct {
+		args   []string
+		status int
+		want   []string
+	}{
+		"no subcommand":      {nil, 0, []string{"serve", "check", "play", "bench", "version"}},
+		"unknown subcommand": {[]string{"dance"}, 2, []string{"dance"}},
+		"serve what":         {[]string{"serve"}, 2, []string{"--config", "--dev"}},
+		"both":               {[]string{"serve", "--dev", "--config", "x"}, 2, []string{"--config", "--dev"}},
+		"overrides":          {[]string{"serve", "--config", "x", "--state", "y"}, 1, []string{"--dev"}},
+		"no such file":       {[]string{"serve", "--config", filepath.Join(dir, "none")}, 1, []string{"no such file"}},
+		"everything at once": {[]string{"check", write("bad.yaml", "storage:\n  sync: sometimes\nlog:\n  level: loud\n")}, 1,
+			[]string{"bad.yaml:2: storage.sync: \"sometimes\" (allowed: always, interval, never)", "bad.yaml:4: log.level: "}},
+		"beyond configs": {[]string{"check", wrong}, 1, []string{"wrong.yaml:2: listen[0].address"}},
+		"driver and rules": {[]string{"check", write("rules.yaml", "storage: {driver: floppy}\nsession:\n  lifetime: 0s\n  grace_max: 9h\n")}, 1,
+			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, memory, pebble)", "rules.yaml:3: session.lifetime: 0s (allowed: 1s",
+				"rules.yaml:4: session.grace_max: 9h"}},
+		"identity":        {[]string{"check", write("id.yaml", "listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1, []string{"id.yaml:1: listen[0].anonymous: "}},
+		"interval files":  {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
+		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: there is no setting \"drivr\""}},
+		"fine":            {[]string{"check", write("fine.yaml", "log: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
+		"version":         {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
+		"play nothing":    {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(binary, row.args...)
+			out, _ := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != row.status {
+				t.Errorf("status %d, want %d", cmd.ProcessState.ExitCode(), row.status)
+			}
+			for _, want := range row.want {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Logf("it says:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestPlay plays a transcript with the program: one that is right, and one that is not.
+func TestPlay(t *testing.T) {
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
+	out, err := exec.Command(binary, "play", "--addr", s.addr, "../../server/testdata/transcripts/seed.txt").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	file := filepath.Join(t.TempDir(), "wrong.txt")
+	if err := os.WriteFile(file, []byte("C: ping\nS: ok pong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err = exec.Command(binary, "play", "--addr", s.addr, file).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") || !strings.Contains(string(out), "heard:   S: ok PONG") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
