@@ -31,6 +31,7 @@ type lock struct {
 	key     storage.Key
 	holders []*hold
 	queue   []*hold
+	one     [1]*hold    // room for a single holder
 	expiry  *time.Timer // runs while somebody waits: fires when the last holder's lease is over
 }
 
@@ -71,6 +72,7 @@ func (t *lockTable) enter(s *lockShard, key storage.Key) *lock {
 	l := s.locks[key]
 	if l == nil {
 		l = &lock{table: t, shard: s, key: key}
+		l.holders = l.one[:0]
 		s.locks[key] = l
 	}
 	return l

@@ -77,8 +77,10 @@ type OpenOptions struct {
 // New opens a session under a new id, locked from birth. Nothing is stored before it is saved. A lifetime of 0 is the
 // tenant's.
 func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (string, *Session, error) {
-	if err := checkLifetime(t, lifetime); lifetime != 0 && err != nil {
-		return "", nil, err
+	if lifetime != 0 {
+		if err := checkLifetime(t, lifetime); err != nil {
+			return "", nil, err
+		}
 	}
 	id := mintID()
 	key := storage.Key{Tenant: t.Name, ID: Hash([]byte(id))}
@@ -178,7 +180,7 @@ func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (stora
 	if !rec.Marker {
 		return key, nil
 	}
-	_, mk, err := decode(rec.Data)
+	mk, err := decode(rec.Data, new(record))
 	if err != nil {
 		return key, err
 	}
@@ -235,13 +237,13 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 	if err != nil {
 		err = storeError("load", err)
 	}
-	var rec *record
+	var rec record
 	var mk *marker
 	if err == nil {
-		rec, mk, err = decode(stored.Data)
+		mk, err = decode(stored.Data, &rec)
 	}
 	now := time.Now()
-	if err == nil && rec != nil && rec.outlived(&t.Settings, now) {
+	if err == nil && mk == nil && rec.outlived(&t.Settings, now) {
 		err = ErrNotFound // it was saved under other settings
 	}
 	switch {
@@ -253,7 +255,7 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 		next, err := mk.follow(key)
 		return nil, next, err
 	}
-	s := &Session{m: m, tenant: t, key: key, hold: h, rec: *rec, committed: stored.Data, expires: stored.Expires}
+	s := &Session{m: m, tenant: t, key: key, hold: h, rec: rec, loaded: stored.Data, stored: true, expires: stored.Expires}
 	s.idle = rec.idle(&t.Settings)
 	s.rec.values.dropExpired(now)
 	return s, key, nil

@@ -1,9 +1,12 @@
 package session
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"sessionserver/storage"
@@ -82,27 +85,45 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// decode reads what was kept under an id: exactly one of the two. Keys and values are views of data.
-func decode(data []byte) (*record, *marker, error) {
+// buffers are where records are encoded: saving is over when the store has returned, so it needs them for a moment only.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// bufferMax is the largest buffer that is kept.
+const bufferMax = 64 << 10
+
+// write puts a session into the store.
+func (m *Manager) write(ctx context.Context, key storage.Key, r *record, expires time.Time) error {
+	buf := buffers.Get().(*[]byte)
+	*buf = appendRecord(slices.Grow((*buf)[:0], recordSize(r)), r)
+	err := m.store.Put(ctx, key, storage.Record{Data: *buf, Expires: expires})
+	if err == nil && cap(*buf) <= bufferMax {
+		buffers.Put(buf)
+	}
+	return err
+}
+
+// decode reads what was kept under an id: a session into r, or else a marker, which it returns. Keys and values are views
+// of data.
+func decode(data []byte, r *record) (*marker, error) {
 	if len(data) < 2 {
-		return nil, nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))
+		return nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))
 	}
 	if data[0] != recordVersion {
-		return nil, nil, fmt.Errorf("%w: version %d (known: %d)", errRecord, data[0], recordVersion)
+		return nil, fmt.Errorf("%w: version %d (known: %d)", errRecord, data[0], recordVersion)
 	}
 	d := decoder{b: data[2:]}
 	switch data[1] {
 	case kindSession:
-		r := d.record()
-		return &r, nil, d.finish()
+		*r = d.record()
+		return nil, d.finish()
 	case kindMarker:
 		m := marker{followUntil: d.time()}
 		if !m.followUntil.IsZero() {
 			copy(m.target[:], d.take(len(m.target)))
 		}
-		return nil, &m, d.finish()
+		return &m, d.finish()
 	}
-	return nil, nil, fmt.Errorf("%w: kind %d", errRecord, data[1])
+	return nil, fmt.Errorf("%w: kind %d", errRecord, data[1])
 }
 
 // decoder reads from b until something is not there; after that everything is zero.

@@ -66,9 +66,9 @@ func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (string, 
 	}
 	entries := []storage.Entry{{Key: s.key, Record: burnt(s.tenant, mk)}}
 	expires := s.rec.end(s.settings(), s.idle, now)
-	if s.committed != nil {
+	if s.stored {
 		// The session first, so that a store that cannot write both at once never has neither.
-		entries = []storage.Entry{{Key: key, Record: storage.Record{Data: s.committed, Expires: expires}}, entries[0]}
+		entries = []storage.Entry{{Key: key, Record: storage.Record{Data: s.loaded, Expires: expires}}, entries[0]}
 	}
 	if err := storage.PutAll(ctx, s.m.store, entries); err != nil {
 		s.next.hold.endSave()
@@ -87,7 +87,7 @@ func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (string, 
 	}
 	s.m.observe(Event{Kind: Regenerated, Tenant: s.key.Tenant, ID: s.key.ID})
 	s.hold, s.key = moved, key
-	if s.committed != nil {
+	if s.stored {
 		s.expires = expires
 	}
 	return id, nil

@@ -20,13 +20,14 @@ type Session struct {
 	key    storage.Key
 	hold   *hold // nil: without a lock, by Snapshot or after Commit
 
-	rec       record
-	committed []byte        // the record as it is stored; nil while it never was
-	expires   time.Time     // as it is stored
-	idle      time.Duration // how long what is stored lives unused
-	next      successor
-	dirty     bool
-	ended     bool
+	rec     record
+	loaded  []byte        // the record as it was loaded; nobody needs what is saved, as the lock is given up after that
+	expires time.Time     // as it is stored
+	idle    time.Duration // how long what is stored lives unused
+	next    successor
+	stored  bool // false until the first save
+	dirty   bool
+	ended   bool
 }
 
 func (s *Session) settings() *Settings { return &s.tenant.Settings }
@@ -288,7 +289,7 @@ func (s *Session) Stat() (Stat, error) {
 		Created: s.rec.created, LastUsed: s.rec.saved, Expires: s.expires,
 		Version: s.rec.version, Keys: n, Bytes: s.rec.values.bytes,
 	}
-	if s.committed == nil {
+	if !s.stored {
 		st.LastUsed, st.Expires = st.Created, s.rec.end(s.settings(), s.rec.idle(s.settings()), time.Now())
 	} else if used := s.expires.Add(-s.idle); used.After(st.LastUsed) {
 		st.LastUsed = used
@@ -364,7 +365,7 @@ func (s *Session) save(ctx context.Context) error {
 	if s.rec.outlived(s.settings(), now) {
 		return s.outlived()
 	}
-	if !s.dirty && s.committed != nil {
+	if !s.dirty && s.stored {
 		if err := s.touch(ctx); !errors.Is(err, ErrNotFound) {
 			return err
 		}
@@ -375,22 +376,21 @@ func (s *Session) save(ctx context.Context) error {
 	rec.saved = now
 	rec.version++
 	idle := rec.idle(s.settings())
-	data := appendRecord(make([]byte, 0, recordSize(&rec)), &rec)
 	expires := rec.end(s.settings(), idle, now)
 	if !s.hold.beginSave() {
 		return s.lockLost()
 	}
-	err := s.m.store.Put(ctx, s.key, storage.Record{Data: data, Expires: expires})
+	err := s.m.write(ctx, s.key, &rec, expires)
 	s.hold.endSave()
 	if err != nil {
 		s.dirty = true // who knows what is stored now
 		return storeError("save", err)
 	}
 	kind := Saved
-	if s.committed == nil {
+	if !s.stored {
 		kind = Created
 	}
-	s.rec, s.committed, s.expires, s.idle, s.dirty = rec, data, expires, idle, false
+	s.rec, s.loaded, s.stored, s.expires, s.idle, s.dirty = rec, nil, true, expires, idle, false
 	s.forgetNext(ctx)
 	s.m.observe(Event{Kind: kind, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
