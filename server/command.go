@@ -113,21 +113,21 @@ func (cmd *Command) check() error {
 	case cmd.Name == "" || len(cmd.Name) > nameMax || !lowerCase(cmd.Name):
 		return fmt.Errorf("a name is 1 to %d of a-z, 0-9 and _", nameMax)
 	case cmd.Help == "":
-		return fmt.Errorf("Help is missing")
+		return fmt.Errorf("column Help is missing")
 	case cmd.Line.Min > cmd.Line.Max || cmd.RESP.Min > cmd.RESP.Max || cmd.Line.Min < 0 || cmd.RESP.Min < 0:
-		return fmt.Errorf("Line and RESP must have Min between 0 and Max")
+		return fmt.Errorf("columns Line and RESP must have Min between 0 and Max")
 	case (cmd.Usage == "") != (cmd.Line.Max == 0 && cmd.RESP.Max == 0):
-		return fmt.Errorf("Usage must name the arguments that Line and RESP allow")
+		return fmt.Errorf("column Usage must name the arguments that Line and RESP allow")
 	case cmd.Needs == needsUnset:
-		return fmt.Errorf("Needs is missing")
+		return fmt.Errorf("column Needs is missing")
 	case cmd.Access == accessUnset:
-		return fmt.Errorf("Access is missing")
+		return fmt.Errorf("column Access is missing")
 	case cmd.Cost < 1:
-		return fmt.Errorf("Cost must be at least 1")
+		return fmt.Errorf("column Cost must be at least 1")
 	case cmd.Payload != NoPayload && cmd.Line.Max == 0:
-		return fmt.Errorf("Payload is for a command with arguments")
+		return fmt.Errorf("column Payload is for a command with arguments")
 	case cmd.Run == nil:
-		return fmt.Errorf("Run is missing")
+		return fmt.Errorf("column Run is missing")
 	}
 	return nil
 }
