@@ -91,7 +91,7 @@ func testBatchVisibility(f *fixture) {
 			}
 		})
 	}
-	for v := int64(2); v < 150 && !f.Failed(); v++ {
+	for v := int64(2); v < 60 && !f.Failed(); v++ {
 		if err := write(v); err != nil {
 			f.Errorf("PutAll: %v", err)
 		}
