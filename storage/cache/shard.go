@@ -20,17 +20,19 @@ func (e entry) record() storage.Record {
 	return storage.Record{Data: e.data, Expires: time.UnixMilli(e.expires), Marker: e.marker}
 }
 
-// overhead is what keeping an entry costs beyond its data and its tenant's name: its element of the list, 144 bytes, and its slot in
-// the map, 57 bytes in a table that may be half empty. A test compares it with the heap.
+// overhead is what keeping an entry costs beyond its data and its tenant's name: its element of the list, 144 bytes,
+// and its slot in the map, 57 bytes in a table that may be half empty. A test compares it with the heap.
 const overhead = 272
 
 // cost answers the bytes that an entry takes. Of the data it is the capacity that counts, which is what was allocated.
 func cost(key storage.Key, data int) int64 { return overhead + int64(len(key.Tenant)) + int64(data) }
 
-// fenceCount is how many fences a shard has. Keys that share one are taken for the same by writes that overlap, which costs a miss.
+// fenceCount is how many fences a shard has. Keys that share one are taken for the same by writes that overlap, which
+// costs a miss.
 const fenceCount = 64
 
-// shard is a part of the entries. All its fields but share are guarded by mu, which is never held while the wrapped store is asked.
+// shard is a part of the entries. All its fields but share are guarded by mu, which is never held while the wrapped
+// store is asked.
 type shard struct {
 	share  int64 // of the memory, in bytes
 	mu     sync.Mutex
@@ -50,8 +52,8 @@ type fence struct {
 
 func (sh *shard) fence(key storage.Key) *fence { return &sh.fences[key.ID[1]%fenceCount] }
 
-// since is the state of a fence when a load or a write began. What it brings may be kept only if no other write was under way then, and
-// none has begun since: otherwise nobody here knows which of them the wrapped store has done last.
+// since is the state of a fence when a load or a write began. What it brings may be kept only if no other write was
+// under way then, and none has begun since: otherwise nobody here knows which of them the wrapped store has done last.
 type since struct {
 	begun uint64
 	alone bool
@@ -78,7 +80,8 @@ func (sh *shard) get(key storage.Key, now time.Time) (e entry, permit since, hit
 	return e, sh.fence(key).state(), hit
 }
 
-// loaded keeps what the wrapped store answered, unless a write was under way in the meantime. It takes nil for nothing to keep.
+// loaded keeps what the wrapped store answered, unless a write was under way in the meantime. It takes nil for nothing
+// to keep.
 func (sh *shard) loaded(key storage.Key, permit since, e *entry) {
 	if e == nil {
 		return

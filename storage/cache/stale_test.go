@@ -75,7 +75,8 @@ func (r *rig) wantCached(k storage.Key, want bool) {
 	}
 }
 
-// stop holds the first op on key up, before it reaches the store or else after it was done, and answers how to let it go on.
+// stop holds the first op on key up, before it reaches the store or else after it was done, and answers how to let it
+// go on.
 func (r *rig) stop(op storagetest.Op, k storage.Key, before bool) (release func()) {
 	gate, stopped := make(chan struct{}), new(atomic.Bool)
 	hook := func(_ context.Context, o storagetest.Op, ok storage.Key) error {
@@ -134,7 +135,8 @@ func TestHit(t *testing.T) {
 	})
 }
 
-// A load that read the old record and is slow to say so must not bring it into the cache after a Put, a Touch or a Delete.
+// A load that read the old record and is slow to say so must not bring it into the cache after a Put, a Touch or a
+// Delete.
 func TestSlowLoad(t *testing.T) {
 	for name, write := range map[string]func(r *rig) error{
 		"put": func(r *rig) error { return r.cache.Put(r.Context(), keyA, live("new")) },
@@ -361,8 +363,8 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// TestRandomFaults: readers never see time go backwards, and in the end the cache agrees with the store, although writes fail
-// with and without having been done.
+// TestRandomFaults: readers never see time go backwards, and in the end the cache agrees with the store, although
+// writes fail with and without having been done.
 func TestRandomFaults(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -18,8 +18,8 @@ const shardCount = 16
 
 // Options are what New can be told.
 type Options struct {
-	// Bytes bounds the memory of all entries, what keeping them costs included. A record that takes more than a sixteenth of
-	// it is not kept, so 64 MiB leave room for records of 4 MiB; none are kept with zero or less.
+	// Bytes bounds the memory of all entries, what keeping them costs included. A record that takes more than a
+	// sixteenth of it is not kept, so 64 MiB leave room for records of 4 MiB; none are kept with zero or less.
 	Bytes int64
 
 	// Now is the clock that decides what has expired, the same as the wrapped store's. Default time.Now.
@@ -118,8 +118,8 @@ func (s *Store) Delete(ctx context.Context, key storage.Key) error {
 	return err
 }
 
-// PutAll implements storage.Batcher if the wrapped store does. While it is under way none of its keys is in the cache, so the batch is seen
-// as the wrapped store shows it.
+// PutAll implements storage.Batcher if the wrapped store does. While it is under way none of its keys is in the cache,
+// so the batch is seen as the wrapped store shows it.
 func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	b, ok := s.inner.(storage.Batcher)
 	if !ok {

@@ -12,16 +12,17 @@ import (
 	"sessionserver/storage"
 )
 
-// A batch is several records that appear as one. First all of them are staged, then the journal says what is to be done: it
-// holds the paths of the temporary files. From its rename on the batch has happened: whatever befalls the process, opening the folder again
-// completes it. Then the temporary files take their records' places, in order, while the stripes of all of them are held.
+// A batch is several records that appear as one. First all of them are staged, then the journal says what is to be
+// done: it holds the paths of the temporary files. From its rename on the batch has happened: whatever befalls the
+// process, opening the folder again completes it. Then the temporary files take their records' places, in order, while
+// the stripes of all of them are held.
 //
-// A journal that is found once more after all is done, because its removal did not reach the disk, does no harm: the files that it
-// speaks of are gone, and no file ever gets their names again.
+// A journal that is found once more after all is done, because its removal did not reach the disk, does no harm: the
+// files that it speaks of are gone, and no file ever gets their names again.
 const journalTitle = "sessionserver file journal 1\n"
 
-// PutAll implements storage.Batcher. When it fails with the batch half visible, which takes a disk that fails between two renames, the
-// store takes no writes until it is opened again.
+// PutAll implements storage.Batcher. When it fails with the batch half visible, which takes a disk that fails between
+// two renames, the store takes no writes until it is opened again.
 func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("put all", err)
@@ -121,7 +122,7 @@ func (s *Store) replaceAll(batch []staged) error {
 		if i == 0 && s.root.Remove(journalName) == nil { // nothing has been done yet
 			return errors.Join(err, s.discard(batch))
 		}
-		err = fmt.Errorf("a batch stopped half way and will be completed when the folder is opened again; until then nothing is written: %w", err)
+		err = fmt.Errorf("a batch stopped half way; nothing is written until the folder is opened again: %w", err)
 		s.failed.CompareAndSwap(nil, &err)
 		return err
 	}
@@ -174,8 +175,8 @@ func (s *Store) replay() error {
 	return s.root.Remove(journalName)
 }
 
-// parseJournal answers the paths of the temporary files. A torn journal, which only SyncNever and a loss of power can leave, has none:
-// then no promise was made.
+// parseJournal answers the paths of the temporary files. A torn journal, which only SyncNever and a loss of power can
+// leave, has none: then no promise was made.
 func parseJournal(content string) ([]string, error) {
 	const sumSize = 9 // eight digits and a newline
 	end := max(len(content)-sumSize, 0)

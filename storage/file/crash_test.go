@@ -145,7 +145,8 @@ func TestJournalDamage(t *testing.T) {
 	}
 }
 
-// TestBatchHalfWay: when a batch can neither be completed nor undone, nothing is written that completing it later would undo.
+// TestBatchHalfWay: when a batch can neither be completed nor undone, nothing is written that completing it later would
+// undo.
 func TestBatchHalfWay(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)

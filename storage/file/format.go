@@ -67,7 +67,8 @@ func headSum(key storage.Key, head []byte) uint32 {
 	return crc32.Update(sum, castagnoli, key.ID[:])
 }
 
-// decodeHead reads the head of the file under key, which is size bytes long. Its errors are storage.ErrCorrupt, wrapped.
+// decodeHead reads the head of the file under key, which is size bytes long. Its errors are storage.ErrCorrupt,
+// wrapped.
 func decodeHead(key storage.Key, b []byte, size int64) (head, error) {
 	if len(b) < headSize {
 		return head{}, corrupt("%d bytes are no whole head", len(b))

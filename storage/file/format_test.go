@@ -18,8 +18,8 @@ func decode(key storage.Key, file []byte) (storage.Record, error) {
 	return h.record(file[headSize:])
 }
 
-// FuzzDecode: whatever a file holds is answered with ErrCorrupt or is exactly what encode writes for the answer; what encode writes is
-// understood, and not any more after one byte of it has changed.
+// FuzzDecode: whatever a file holds is answered with ErrCorrupt or is exactly what encode writes for the answer; what
+// encode writes is understood, and not any more after one byte of it has changed.
 func FuzzDecode(f *testing.F) {
 	for _, r := range []storage.Record{
 		{}, {Data: []byte("x"), Expires: time.UnixMilli(1), Marker: true}, {Data: bytes.Repeat([]byte("ab"), 1000), Expires: time.UnixMilli(1<<62 - 1)},

@@ -13,7 +13,7 @@ import (
 //
 //	lock                                    held by the store that has the folder open
 //	journal                                 of the batch under way, see batch.go
-//	tenants/<tenant>/<2 digits>/<64 digits>            a record: its tenant encoded, its id in hex, spread by the id's first byte
+//	tenants/<tenant>/<2 digits>/<64 digits>            a record: its tenant encoded, its id in hex, its first byte before
 //	tenants/<tenant>/<2 digits>/<64 digits>.<…>.tmp    a record being written, or left over by a crash
 const (
 	lockName      = "lock"
@@ -23,8 +23,8 @@ const (
 	maxTenant     = 64 // bytes, see package storage
 )
 
-// encodeTenant answers the name of a tenant's folder. It has neither capitals, as some file systems take them for small letters, nor
-// dots or slashes: what is not a small letter, a digit, '-' or '_' becomes '=' and two hex digits.
+// encodeTenant answers the name of a tenant's folder. It has neither capitals, as some file systems take them for small
+// letters, nor dots or slashes: what is not a small letter, a digit, '-' or '_' becomes '=' and two hex digits.
 func encodeTenant(tenant string) string {
 	var b strings.Builder
 	for i := range len(tenant) {
@@ -77,7 +77,8 @@ func parseRecordName(name string) (id storage.ID, ok bool) {
 	return storage.ID(b), true
 }
 
-// tempTarget answers the path of the record that a temporary file was to become. It reports false for what is no temporary file.
+// tempTarget answers the path of the record that a temporary file was to become. It reports false for what is no
+// temporary file.
 func tempTarget(temp string) (target string, ok bool) {
 	folder, base := path.Split(temp)
 	name, _, dotted := strings.Cut(base, ".")

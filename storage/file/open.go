@@ -12,8 +12,8 @@ import (
 	"sessionserver/storage"
 )
 
-// Open opens the store in the folder o.Path, and makes it where there is none. A folder that is held, by this process or another one, is
-// refused with storage.ErrLocked. What a crash left behind is completed or cleaned up.
+// Open opens the store in the folder o.Path, and makes it where there is none. A folder that is held, by this process
+// or another one, is refused with storage.ErrLocked. What a crash left behind is completed or cleaned up.
 func Open(o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {

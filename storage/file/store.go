@@ -17,8 +17,9 @@ import (
 
 // Store keeps each record in a file.
 //
-// Locks are taken in this order: life, the sweep's or the batch's, a tenant's folders, stripes by ascending index, a tenant's usage. Files are
-// written and synced while no stripe is held: a stripe is held for the moment of a rename, a removal or of reading a head.
+// Locks are taken in this order: life, the sweep's or the batch's, a tenant's folders, stripes by ascending index, a
+// tenant's usage. Files are written and synced while no stripe is held: a stripe is held for the moment of a rename, a
+// removal or of reading a head.
 type Store struct {
 	root  *os.Root
 	lock  *os.File
@@ -30,8 +31,8 @@ type Store struct {
 	life   sync.RWMutex // held for reading by every operation, for writing by Close
 	closed bool         // guarded by life
 
-	// failed is set when a batch stopped half way. Writing goes on after the store has been opened again, which completes the
-	// batch: what was written before that would be overwritten then.
+	// failed is set when a batch stopped half way. Writing goes on after the store has been opened again, which
+	// completes the batch: what was written before that would be overwritten then.
 	failed atomic.Pointer[error]
 
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
@@ -47,7 +48,8 @@ var (
 	_ storage.Meter   = (*Store)(nil)
 )
 
-// Get implements storage.Store. A file that is torn or foreign answers storage.ErrCorrupt, wrapped with what is wrong with it.
+// Get implements storage.Store. A file that is torn or foreign answers storage.ErrCorrupt, wrapped with what is wrong
+// with it.
 func (s *Store) Get(ctx context.Context, key storage.Key) (storage.Record, error) {
 	if err := s.enter(ctx); err != nil {
 		return storage.Record{}, failure("get", err)
@@ -208,8 +210,9 @@ func (s *Store) enterWrite(ctx context.Context) error {
 	return nil
 }
 
-// openRecord opens the file of a record and reads its head. The caller holds the stripe. Its errors are storage.ErrNotFound where
-// there is no file, storage.ErrCorrupt, wrapped, where there is something else, and those of the file system.
+// openRecord opens the file of a record and reads its head. The caller holds the stripe. Its errors are
+// storage.ErrNotFound where there is no file, storage.ErrCorrupt, wrapped, where there is something else, and those of
+// the file system.
 func (s *Store) openRecord(path string, key storage.Key, flag int) (*os.File, head, error) {
 	f, err := s.root.OpenFile(path, flag|syscall.O_NONBLOCK, 0) // or a foreign named pipe would make it wait
 	if errors.Is(err, fs.ErrNotExist) {
@@ -254,7 +257,8 @@ func (s *Store) readHeadAt(path string, key storage.Key) (head, error) {
 	return h, f.Close()
 }
 
-// counted is readHeadAt for a caller who is about to take the record away: it answers false for what counts in no usage.
+// counted is readHeadAt for a caller who is about to take the record away: it answers false for what counts in no
+// usage.
 func (s *Store) counted(path string, key storage.Key) (head, bool, error) {
 	h, err := s.readHeadAt(path, key)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrCorrupt) {

@@ -11,8 +11,9 @@ import (
 	"sessionserver/storage"
 )
 
-// sweep is how far the walk through the folders has got. It goes on over calls: one pass sees every tenant that was there at its
-// beginning, every sub-folder that the tenant had when its turn came, and every file that lay there all the time.
+// sweep is how far the walk through the folders has got. It goes on over calls: one pass sees every tenant that was
+// there at its beginning, every sub-folder that the tenant had when its turn came, and every file that lay there all
+// the time.
 type sweep struct {
 	mu      sync.Mutex // held for a round
 	tenants []*tenant  // still to come in this pass
@@ -22,7 +23,8 @@ type sweep struct {
 	names   []string   // read from it, still to be examined
 }
 
-// Sweep implements storage.Sweeper. It looks at up to limit files and folders, holding no lock but that of the file at which it looks.
+// Sweep implements storage.Sweeper. It looks at up to limit files and folders, holding no lock but that of the file at
+// which it looks.
 func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	if err := s.enterWrite(ctx); err != nil {
 		return storage.Swept{}, failure("sweep", err)
@@ -104,7 +106,8 @@ func (w *sweep) readNames() error {
 	return err
 }
 
-// sweepOne removes the record under key if it has expired. What cannot be read is left to somebody who can tell what it is.
+// sweepOne removes the record under key if it has expired. What cannot be read is left to somebody who can tell what it
+// is.
 func (s *Store) sweepOne(t *tenant, key storage.Key, swept *storage.Swept) error {
 	stripe := &s.stripes[key.ID[0]]
 	stripe.RLock()

@@ -82,8 +82,8 @@ func (t *tenant) usage() storage.Usage {
 	return t.kept
 }
 
-// makeFolders makes the tenant's folder and the sub-folder for ids that begin with b. The first time that a process writes to one its name is
-// synced, even if it is there: who made it may have been killed before it could.
+// makeFolders makes the tenant's folder and the sub-folder for ids that begin with b. The first time that a process
+// writes to one its name is synced, even if it is there: who made it may have been killed before it could.
 func (s *Store) makeFolders(t *tenant, b byte) error {
 	t.folders.Lock()
 	defer t.folders.Unlock()

@@ -19,7 +19,8 @@ type staged struct {
 	replace string // the path that it is to have
 }
 
-// stage writes rec to a temporary file in the folder where it belongs. The caller removes the file if it is not to become the record.
+// stage writes rec to a temporary file in the folder where it belongs. The caller removes the file if it is not to
+// become the record.
 func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
 	t, err := s.tenants.make(key.Tenant)
 	if err != nil {

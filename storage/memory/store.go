@@ -9,7 +9,8 @@ import (
 	"sessionserver/storage"
 )
 
-// shardCount is how many locks the records are spread over. It is 64 so that a set of shards fits a uint64 (see PutAll).
+// shardCount is how many locks the records are spread over. It is 64 so that a set of shards fits a uint64 (see
+// PutAll).
 const shardCount = 64
 
 // Options are what New can be told. The zero value is useful.
@@ -136,7 +137,8 @@ func (s *Store) Delete(_ context.Context, key storage.Key) error {
 	return nil
 }
 
-// Sweep implements storage.Sweeper. It removes up to limit records, at least one, and looks at no live ones but the first of each shard.
+// Sweep implements storage.Sweeper. It removes up to limit records, at least one, and looks at no live ones but the
+// first of each shard.
 func (s *Store) Sweep(_ context.Context, limit int) (storage.Swept, error) {
 	var swept storage.Swept
 	now := s.now()

@@ -43,7 +43,8 @@ func testBatch(f *fixture) {
 
 	var many []storage.Entry
 	for i := range 300 {
-		many = append(many, storage.Entry{Key: storage.Key{Tenant: "many", ID: id("%d", i)}, Record: f.rec("0123456789", time.Hour)})
+		k := storage.Key{Tenant: "many", ID: id("%d", i)}
+		many = append(many, storage.Entry{Key: k, Record: f.rec("0123456789", time.Hour)})
 	}
 	putAll(many...)
 	f.wantUsage("many", 300, 3000)

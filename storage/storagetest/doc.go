@@ -1,4 +1,5 @@
-// Package storagetest is the contract of package storage as a test suite. A driver or a wrapper is done when [Run] passes:
+// Package storagetest is the contract of package storage as a test suite. A driver or a wrapper is done when [Run]
+// passes:
 //
 //	func TestConformance(t *testing.T) {
 //		storagetest.Run(t, storagetest.Harness{Durable: true, Open: func(
@@ -8,9 +9,10 @@
 //		}})
 //	}
 //
-// It must never know how any driver works: it sees what package storage promises, a folder, a clock and a process that it may kill.
-// [Bench] measures all drivers alike. [Faulty] is a store whose operations fail or wait when a test wants them to.
+// It must never know how any driver works: it sees what package storage promises, a folder, a clock and a process that
+// it may kill. [Bench] measures all drivers alike. [Faulty] is a store whose operations fail or wait when a test wants
+// them to.
 //
-// Begin reading at [Harness]; the file names say which sentence of the contract each part is about. It ends in random.go, with a run
-// of random operations compared against storage/memory.
+// Begin reading at [Harness]; the file names say which sentence of the contract each part is about. It ends in
+// random.go, with a run of random operations compared against storage/memory.
 package storagetest

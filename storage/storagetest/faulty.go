@@ -28,8 +28,8 @@ const (
 // A hook may wait, which delays the operation; an error is what the operation answers.
 type Hook func(ctx context.Context, op Op, key storage.Key) error
 
-// Faulty is a store, with all powers of the one it wraps, whose operations fail or wait when a test wants them to. Hooks may be
-// set at any time and run in the goroutine of the operation.
+// Faulty is a store, with all powers of the one it wraps, whose operations fail or wait when a test wants them to.
+// Hooks may be set at any time and run in the goroutine of the operation.
 type Faulty struct {
 	inner  storage.Store
 	mu     sync.Mutex // guards what follows
@@ -64,8 +64,8 @@ func (f *Faulty) Before(h Hook) {
 	f.before = h
 }
 
-// After sets what is called after each operation that did not fail. An error is answered in place of the operation's result although
-// it was done, as when an acknowledgement gets lost; nil for nothing.
+// After sets what is called after each operation that did not fail. An error is answered in place of the operation's
+// result although it was done, as when an acknowledgement gets lost; nil for nothing.
 func (f *Faulty) After(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +128,10 @@ func (f *Faulty) PutAll(ctx context.Context, entries []storage.Entry) error {
 
 // Sweep implements storage.Sweeper if the wrapped store does.
 func (f *Faulty) Sweep(ctx context.Context, limit int) (swept storage.Swept, err error) {
-	err = f.around(ctx, OpSweep, storage.Key{}, func() (err error) { swept, err = storage.Sweep(ctx, f.inner, limit); return err })
+	err = f.around(ctx, OpSweep, storage.Key{}, func() (err error) {
+		swept, err = storage.Sweep(ctx, f.inner, limit)
+		return err
+	})
 	if err != nil {
 		return storage.Swept{}, err
 	}
@@ -137,7 +140,10 @@ func (f *Faulty) Sweep(ctx context.Context, limit int) (swept storage.Swept, err
 
 // Usage implements storage.Meter if the wrapped store does.
 func (f *Faulty) Usage(ctx context.Context, tenant string) (u storage.Usage, err error) {
-	err = f.around(ctx, OpUsage, storage.Key{Tenant: tenant}, func() (err error) { u, err = storage.UsageOf(ctx, f.inner, tenant); return err })
+	err = f.around(ctx, OpUsage, storage.Key{Tenant: tenant}, func() (err error) {
+		u, err = storage.UsageOf(ctx, f.inner, tenant)
+		return err
+	})
 	if err != nil {
 		return storage.Usage{}, err
 	}

@@ -12,11 +12,11 @@ import (
 	"sessionserver/storage"
 )
 
-// Harness is how the suite opens a store. A driver is expected to have every optional power unless its harness says otherwise,
-// so that a power cannot get lost without a test's noticing.
+// Harness is how the suite opens a store. A driver is expected to have every optional power unless its harness says
+// otherwise, so that a power cannot get lost without a test's noticing.
 type Harness struct {
-	// Open opens the store that lives in dir, a folder that exists and is empty the first time. The store must take the time
-	// from now. The suite closes what Open returned.
+	// Open opens the store that lives in dir, a folder that exists and is empty the first time. The store must take the
+	// time from now. The suite closes what Open returned.
 	Open func(t testing.TB, dir string, now func() time.Time) (storage.Store, error)
 
 	Durable   bool // opening dir again, also after the process was killed, shows the same records and the same usage
@@ -194,7 +194,8 @@ func (f *fixture) wantUsage(tenant string, records, bytes int64) {
 	}
 }
 
-// sweep examines every record and answers how often each key was reported. It does nothing for a store that is no Sweeper.
+// sweep examines every record and answers how often each key was reported. It does nothing for a store that is no
+// Sweeper.
 func (f *fixture) sweep(limit int) map[storage.Key]int {
 	f.Helper()
 	removed := make(map[storage.Key]int)

@@ -19,7 +19,8 @@ import (
 	"sessionserver/storage"
 )
 
-// killFolder and killRound tell a process that it is the one to be killed, the folder to write to and how often this was done before.
+// killFolder and killRound tell a process that it is the one to be killed, the folder to write to and how often this
+// was done before.
 const (
 	killFolder = "STORAGETEST_KILL_FOLDER"
 	killRound  = "STORAGETEST_KILL_ROUND"
@@ -27,8 +28,9 @@ const (
 
 const killWriters = 4
 
-// testKill: what was acknowledged outlives the process's being killed, and a batch is there as a whole or not at all. The victim is the
-// test binary itself, told to run this very test: it writes and acknowledges on its standard output until it dies.
+// testKill: what was acknowledged outlives the process's being killed, and a batch is there as a whole or not at all.
+// The victim is the test binary itself, told to run this very test: it writes and acknowledges on its standard output
+// until it dies.
 func testKill(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
 		writeUntilKilled(t, h, dir, os.Getenv(killRound))

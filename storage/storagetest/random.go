@@ -79,7 +79,8 @@ func (r *randomRun) key() storage.Key {
 
 // expiry is one of a few steps from now, so that many fall together.
 func (r *randomRun) expiry() time.Time {
-	steps := []time.Duration{time.Millisecond, 2 * time.Millisecond, 1500 * time.Microsecond, 10 * time.Millisecond, time.Second, time.Minute}
+	const ms = time.Millisecond
+	steps := []time.Duration{ms, 2 * ms, 1500 * time.Microsecond, 10 * ms, time.Second, time.Minute}
 	if r.sweeping { // whether a record that is dead on arrival counts until a sweep is up to the driver
 		steps = append(steps, 0, -time.Second)
 	}
@@ -125,7 +126,8 @@ func (r *randomRun) step() {
 		r.note("Get(%s)", show(k))
 		r.compare(k)
 	case n < 92:
-		d := []time.Duration{time.Microsecond, 500 * time.Microsecond, time.Millisecond, 9 * time.Millisecond, time.Second}[r.rng.IntN(5)]
+		const us = time.Microsecond
+		d := []time.Duration{us, 500 * us, 1000 * us, 9000 * us, time.Second}[r.rng.IntN(5)]
 		r.note("advance %v", d)
 		r.advance(d)
 	case n < 94:

@@ -82,7 +82,8 @@ func testCancelled(f *fixture) {
 	f.wantEither(check("Put", f.store.Put(cancelled, k, newer)), k, older, newer)
 	f.put(k, older)
 	f.put(k2, older)
-	done := check("PutAll", storage.PutAll(cancelled, f.store, []storage.Entry{{Key: k, Record: newer}, {Key: k2, Record: newer}}))
+	entries := []storage.Entry{{Key: k, Record: newer}, {Key: k2, Record: newer}}
+	done := check("PutAll", storage.PutAll(cancelled, f.store, entries))
 	f.wantEither(done, k, older, newer)
 	f.wantEither(done, k2, older, newer)
 

@@ -101,7 +101,8 @@ func testSweepMoved(f *fixture) {
 	if f.h.NoSweep {
 		return
 	}
-	sooner, later, touched, deleted, reborn := key("acme", "sooner"), key("acme", "later"), key("acme", "touched"), key("acme", "deleted"), key("acme", "reborn")
+	sooner, later, touched := key("acme", "sooner"), key("acme", "later"), key("acme", "touched")
+	deleted, reborn := key("acme", "deleted"), key("acme", "reborn")
 	f.put(sooner, f.rec("x", time.Hour))
 	f.put(sooner, f.rec("x", time.Minute))
 	f.put(later, f.rec("x", time.Minute))
