@@ -132,9 +132,12 @@ func (s *Session) put(key, value []byte, before *values) error {
 	}
 	i := s.rec.values.find(key)
 	err := s.room(i, len(key)+len(value), before)
-	if err != nil && s.rec.values.dropExpired(time.Now()) {
-		i = s.rec.values.find(key)
-		err = s.room(i, len(key)+len(value), before)
+	if err != nil || i >= 0 && !s.rec.values.list[i].expires.IsZero() {
+		// What has expired takes no room and keeps no place.
+		if s.rec.values.dropExpired(time.Now()) {
+			i = s.rec.values.find(key)
+			err = s.room(i, len(key)+len(value), before)
+		}
 	}
 	if err != nil {
 		return err
@@ -365,13 +368,13 @@ func (s *Session) save(ctx context.Context) error {
 	if s.rec.outlived(s.settings(), now) {
 		return s.outlived()
 	}
+	s.rec.values.dropExpired(now)
 	if !s.dirty && s.stored {
 		if err := s.touch(ctx); !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		// It has expired while it was open, and nobody else can have written: it is in use, so it lives on.
 	}
-	s.rec.values.dropExpired(now)
 	rec := s.rec
 	rec.saved = now
 	rec.version++
