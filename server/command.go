@@ -152,7 +152,7 @@ type table struct {
 // builtin is the table of the commands that every server has.
 func builtin() *table {
 	t := &table{byName: make(map[string]*Command)}
-	for _, family := range [][]Command{connectionCommands, sessionCommands, valueCommands, redisCommands} {
+	for _, family := range [][]Command{sessionCommands, valueCommands, connectionCommands, redisCommands} {
 		t.with(family)
 	}
 	return t
