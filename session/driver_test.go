@@ -10,8 +10,8 @@ import (
 	"sessionserver/storage/pebble"
 )
 
-// drivers are the stores under which sessions are tried out. That an acknowledged write outlives the process is what they
-// all do; only those named so wait for the disk.
+// drivers are the stores under which sessions are tried out. That an acknowledged write outlives the process is what
+// they all do; only those named so wait for the disk.
 var drivers = []struct {
 	name string
 	disk bool

@@ -174,6 +174,9 @@ func TestLifetimeOfASessionsOwn(t *testing.T) {
 		f.ok(err)
 		f.equal("lifetime", d, 2*time.Hour)
 		f.ok(s.SetLifetime(time.Minute)) // saving may shorten what is left
+		st, err = s.Stat()
+		f.ok(err)
+		f.equal("last used", st.LastUsed.After(time.Now()), false)
 		f.ok(s.Close(ctx))
 		f.lives(id, time.Minute)
 	})
@@ -251,13 +254,15 @@ func TestStat(t *testing.T) {
 			st, err := s.Stat()
 			f.ok(err)
 			for what, pair := range map[string][2]time.Time{
-				"created": {st.Created, want.Created}, "last used": {st.LastUsed, want.LastUsed}, "expires": {st.Expires, want.Expires},
+				"created": {st.Created, want.Created}, "last used": {st.LastUsed, want.LastUsed},
+				"expires": {st.Expires, want.Expires},
 			} {
 				if !pair[0].Equal(pair[1]) {
 					t.Errorf("%s is %v, should be %v", what, pair[0], pair[1])
 				}
 			}
-			f.equal("version, keys and bytes", [3]int{int(st.Version), st.Keys, st.Bytes}, [3]int{int(want.Version), want.Keys, want.Bytes})
+			got := [3]int{int(st.Version), st.Keys, st.Bytes}
+			f.equal("version, keys and bytes", got, [3]int{int(want.Version), want.Keys, want.Bytes})
 		}
 		began, life := time.Now(), f.tenant.Settings.Lifetime
 		id, s := f.new("key", "value")

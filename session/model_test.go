@@ -614,8 +614,8 @@ func (r *run) step(i int) {
 
 var modelSeed = flag.Uint64("model.seed", 0, "the seed of the only run of TestAgainstModel")
 
-// TestAgainstModel: several connections do random things; the package and the model must give the same answers, and in the
-// same instant.
+// TestAgainstModel: several connections do random things; the package and the model must give the same answers, and
+// in the same instant.
 func TestAgainstModel(t *testing.T) {
 	runs := 300
 	if testing.Short() {

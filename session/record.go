@@ -85,7 +85,8 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// buffers are where records are encoded: saving is over when the store has returned, so it needs them for a moment only.
+// buffers are where records are encoded: saving is over when the store has returned, so it needs them for a moment
+// only.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // bufferMax is the largest buffer that is kept.
@@ -102,8 +103,8 @@ func (m *Manager) write(ctx context.Context, key storage.Key, r *record, expires
 	return err
 }
 
-// decode reads what was kept under an id: a session into r, or else a marker, which it returns. Keys and values are views
-// of data.
+// decode reads what was kept under an id: a session into r, or else a marker, which it returns. Keys and values are
+// views of data.
 func decode(data []byte, r *record) (*marker, error) {
 	if len(data) < 2 {
 		return nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))

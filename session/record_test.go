@@ -132,7 +132,8 @@ func TestLiesCostNoMemory(t *testing.T) {
 	}
 }
 
-// FuzzDecodeRecord: what can be decoded is the same after having been encoded again, and takes memory in proportion only.
+// FuzzDecodeRecord: what can be decoded is the same after having been encoded again, and takes memory in proportion
+// only.
 func FuzzDecodeRecord(f *testing.F) {
 	for _, g := range goldenRecords {
 		data, _ := hex.DecodeString(g.hex)

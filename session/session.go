@@ -147,8 +147,8 @@ func (s *Session) put(key, value []byte, before *values) error {
 	return nil
 }
 
-// room answers ErrTooLarge if a key and value of size bytes at place i, or -1 for a new one, would make the session pass
-// a limit and larger than before.
+// room answers ErrTooLarge if a key and value of size bytes at place i, or -1 for a new one, would make the session
+// pass a limit and larger than before.
 func (s *Session) room(i, size int, before *values) error {
 	vs, limits := &s.rec.values, s.settings()
 	keys, size := len(vs.list)+1, vs.bytes+size
@@ -386,7 +386,6 @@ func (s *Session) save(ctx context.Context) error {
 	err := s.m.write(ctx, s.key, &rec, expires)
 	s.hold.endSave()
 	if err != nil {
-		s.dirty = true // who knows what is stored now
 		return storeError("save", err)
 	}
 	kind := Saved

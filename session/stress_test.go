@@ -61,7 +61,8 @@ func (a *arena) leave(h *hold) {
 	}
 }
 
-// TestLockUnderLoad has goroutines queue up, give up, pin, outstay their lease, and move locks to other keys, all at random.
+// TestLockUnderLoad has goroutines queue up, give up, pin, outstay their lease, and move locks to other keys, all at
+// random.
 func TestLockUnderLoad(t *testing.T) {
 	const actors, rounds = 16, 400
 	var lostLocks atomic.Int32

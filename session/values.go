@@ -32,8 +32,8 @@ func (vs *values) find(key []byte) int {
 	return -1
 }
 
-// set sets the value of the key at place i, or appends both if i is -1, copying both slices. The value has no lifetime of
-// its own then.
+// set sets the value of the key at place i, or appends both if i is -1, copying both slices. The value has no
+// lifetime of its own then.
 func (vs *values) set(i int, key, val []byte) {
 	own := make([]byte, 0, len(key)+len(val))
 	own = append(append(own, key...), val...)
