@@ -67,7 +67,7 @@ func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (failed 
 	c, sound, seen := newClock(), vfs.NewMem(), new(observed)
 	o := Options{Path: "store", Sync: mode, Now: c.now, tune: small, fs: errorfs.Wrap(sound, failing), Observer: seen}
 	var mu sync.Mutex
-	acknowledged := map[int]int{}
+	acknowledged, total := map[int]int{}, 0
 	if s, err := Open(o); err == nil {
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
@@ -77,7 +77,7 @@ func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (failed 
 					mu.Lock()
 					defer mu.Unlock()
 					acknowledged[w] = n
-					if n == 25 {
+					if total++; total == 500 {
 						cancel()
 					}
 				})

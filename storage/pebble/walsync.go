@@ -50,9 +50,6 @@ func (w *walFile) SyncData() error {
 	return w.syncLocked()
 }
 
-// SyncTo only asks the kernel to begin writing; it promises nothing in any mode, and keeps closing from taking long.
-func (w *walFile) SyncTo(length int64) (bool, error) { return w.diskFile.SyncTo(length) }
-
 func (w *walFile) Close() error {
 	w.disk.mu.Lock()
 	delete(w.disk.wals, w)
