@@ -17,7 +17,7 @@ import (
 type Options struct {
 	MaxOpen     int           // connections at a time; each open session has one; default 64
 	MaxIdle     int           // connections kept for later; default MaxOpen, negative is none
-	IdleTimeout time.Duration // until a connection that nobody uses is closed; default 5 min, which is less than a server's 10
+	IdleTimeout time.Duration // until a connection that nobody uses is closed; default 5 min, a server's is 10
 
 	// TLS is completed with what the DSN says, for the scheme tls. It is copied.
 	TLS *tls.Config
@@ -51,8 +51,9 @@ type Client struct {
 	pool *pool
 }
 
-// Dial connects to the server that dsn names, authenticates, and returns a client if the server answers. Its error is a *DSNError, a *ConnError, an
-// *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), the context's, or tells what is wrong with opts or a file.
+// Dial connects to the server that dsn names, authenticates, and returns a client if the server answers. Its error is
+// a *DSNError, a *ConnError, an *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), the context's, or
+// tells what is wrong with opts or a file.
 func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	parsed, err := ParseDSN(dsn)
 	if err != nil {
@@ -121,8 +122,9 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// New makes a session, open for writing, under an id that the server has drawn at random. lifetime is how long it lives unused, in whole
-// seconds; 0 is the DSN's, or the tenant's. Nothing is stored before the first Commit, Save or Close.
+// New makes a session, open for writing, under an id that the server has drawn at random. lifetime is how long it
+// lives unused, in whole seconds; 0 is the DSN's, or the tenant's. Nothing is stored before the first Commit, Save or
+// Close.
 func (c *Client) New(ctx context.Context, lifetime time.Duration) (*Session, error) {
 	if lifetime == 0 {
 		lifetime = c.dsn.Lifetime
@@ -162,14 +164,15 @@ func (m Mode) writes() bool { return m == ModeReadWrite || m == ModeUpdate }
 type OpenOptions struct {
 	Mode Mode
 
-	// Wait is how long to wait for the lock, at most ten minutes. 0 is the DSN's lock_timeout, or else the tenant's; NoWait is not to wait. The
-	// context's deadline counts if it is earlier.
+	// Wait is how long to wait for the lock, at most ten minutes. 0 is the DSN's lock_timeout, or else the tenant's;
+	// NoWait is not to wait. The context's deadline counts if it is earlier.
 	Wait time.Duration
 }
 
-// Open opens the session with this id, waiting for its lock in the server's queue. When ctx ends first, Open returns at once, and the place
-// in the queue is given up. It answers ErrLockTimeout when the wait is over, ErrNotFound, ErrBadID. With
-// on_lock_timeout=readonly in the DSN a session that stays locked is opened in ModeSnapshot instead, as its Mode tells.
+// Open opens the session with this id, waiting for its lock in the server's queue. When ctx ends first, Open returns
+// at once, and the place in the queue is given up. It answers ErrLockTimeout when the wait is over, ErrNotFound,
+// ErrBadID. With on_lock_timeout=readonly in the DSN a session that stays locked is opened in ModeSnapshot instead,
+// as its Mode tells.
 func (c *Client) Open(ctx context.Context, id string, opts OpenOptions) (*Session, error) {
 	s, _, err := c.open(ctx, "open", id, opts, false, c.dsn.OnLockTimeout == "readonly")
 	return s, err
@@ -202,7 +205,9 @@ func (c *Client) View(ctx context.Context, id string) (*Values, error) {
 }
 
 // open opens a session, and gets its values if they are wanted.
-func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, values, fallBack bool) (*Session, *Values, error) {
+func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, values, fallBack bool) (
+	*Session, *Values, error,
+) {
 	if opts.Mode == "" {
 		opts.Mode = ModeReadWrite
 	}
@@ -250,7 +255,8 @@ func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, valu
 	return s, v, nil
 }
 
-// lockWait is how long the server may wait for a lock now, and whether it is to be told so: otherwise it is the tenant's time.
+// lockWait is how long the server may wait for a lock now, and whether it is to be told so: otherwise it is the
+// tenant's time.
 func (c *Client) lockWait(ctx context.Context, wait time.Duration, began time.Time) (time.Duration, bool) {
 	if wait == 0 {
 		wait = c.dsn.LockTimeout
@@ -268,10 +274,13 @@ func (c *Client) lockWait(ctx context.Context, wait time.Duration, began time.Ti
 // attempts is on how many connections the beginning of a session is tried.
 const attempts = 3
 
-// begin gets a connection and has the first round trip of a session on it: build queues the requests, and returns how long the server may
-// take beyond the time-out; kinds are those of the replies. A connection that has come out of the pool may turn out to have been closed by the server meanwhile: then
-// another one is taken. That repeats nothing, since whatever was begun on a connection is undone with it.
-func (c *Client) begin(ctx context.Context, op string, kinds []string, build func(*conn) time.Duration) (*conn, []wire.Reply, error) {
+// begin gets a connection and has the first round trip of a session on it: build queues the requests, and returns how
+// long the server may take beyond the time-out; kinds are those of the replies. A connection that has come out of the
+// pool may turn out to have been closed by the server meanwhile: then another one is taken. That repeats nothing,
+// since whatever was begun on a connection is undone with it.
+func (c *Client) begin(ctx context.Context, op string, kinds []string, build func(*conn) time.Duration) (
+	*conn, []wire.Reply, error,
+) {
 	for attempt := 1; ; attempt++ {
 		cn, err := c.pool.get(ctx)
 		if err != nil {

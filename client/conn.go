@@ -14,8 +14,8 @@ import (
 	"sessionserver/wire"
 )
 
-// conn is one connection: requests are queued and go out together, and their replies come back in order. Whoever has it from the pool uses
-// it alone. Once broken it is never used again.
+// conn is one connection: requests are queued and go out together, and their replies come back in order. Whoever has
+// it from the pool uses it alone. Once broken it is never used again.
 type conn struct {
 	nc      net.Conn
 	addr    string
@@ -46,8 +46,9 @@ func (c *conn) queue(request ...string) {
 const keepMax = 64 << 10
 
 // exchange sends what is queued and reads all replies: one round trip. kinds are those that each reply may be of, the
-// last one of all that follow. wait is how long the server may take beyond the connection's time-out.
-// When the context ends first the connection is broken, and its error is the context's; any other is a *ConnError. Refusals are replies.
+// last one of all that follow. wait is how long the server may take beyond the connection's time-out. When the
+// context ends first the connection is broken, and its error is the context's; any other is a *ConnError. Refusals
+// are replies.
 func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait time.Duration) ([]wire.Reply, error) {
 	n := c.queued
 	defer func() {
@@ -57,7 +58,8 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 		}
 	}()
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("sessionserver: %s: %w", op, err) // nothing was sent: the connection is as good as before
+		// Nothing was sent: the connection is as good as before.
+		return nil, fmt.Errorf("sessionserver: %s: %w", op, err)
 	}
 	replies, err := c.transfer(ctx, n, c.timeout+wait)
 	switch {
@@ -113,15 +115,18 @@ func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wi
 		if replies[i], err = c.replies.Next(); err != nil {
 			return nil, err
 		}
-		if e := replies[i].Err; e != nil && (e.Code == wire.Shutdown || e.Code == wire.Protocol || e.Code == wire.Busy) {
-			c.spoilt = true
+		if e := replies[i].Err; e != nil {
+			switch e.Code {
+			case wire.Shutdown, wire.Protocol, wire.Busy:
+				c.spoilt = true
+			}
 		}
 	}
 	return replies, nil
 }
 
-// turnedAway returns what a server says to a peer that it does not let in: a line, since it has not read in which framing the peer speaks.
-// No RESP reply begins like "err ".
+// turnedAway returns what a server says to a peer that it does not let in: a line, since it has not read in which
+// framing the peer speaks. No RESP reply begins like "err ".
 func (c *conn) turnedAway() error {
 	if start, err := c.src.Peek(1); err != nil || start[0] != 'e' {
 		return nil
@@ -144,9 +149,10 @@ func first(replies []wire.Reply) *wire.Error {
 	return nil
 }
 
-// expect breaks the connection if a reply is of none of these kinds, and so does not answer its request. Refusals are expected always.
+// expect breaks the connection if a reply is of none of these kinds, if there are any, and so does not answer its
+// request. Refusals are expected always.
 func (c *conn) expect(op, kinds string, r wire.Reply) error {
-	if r.Err != nil || strings.IndexByte(kinds, r.Kind) >= 0 {
+	if r.Err != nil || kinds == "" || strings.IndexByte(kinds, r.Kind) >= 0 {
 		return nil
 	}
 	c.cut()

@@ -120,8 +120,8 @@ func (d *dialer) open(ctx context.Context) (net.Conn, error) {
 	return tc, nil
 }
 
-// greet chooses RESP3 and authenticates. Where the way to the server can be overheard it first learns, in a round trip of its own, whether
-// plaintext is welcome: a server that wants TLS says so before it has been sent the secret.
+// greet chooses RESP3 and authenticates. Where the way to the server can be overheard it first learns, in a round
+// trip of its own, whether plaintext is welcome: a server that wants TLS says so before it has been sent the secret.
 func (d *dialer) greet(ctx context.Context, c *conn) error {
 	if d.dsn.Scheme == "tcp" && !local(c.nc.RemoteAddr()) {
 		c.queue("hello", "3")
@@ -160,11 +160,11 @@ func local(addr net.Addr) bool {
 	return addr.Network() != "tcp" || err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
-// anonymous tells early what the first command would: that the server wants to know who asks. A command that needs an open session is refused
-// with NOSESSION if it knows.
+// anonymous tells early what the first command would: that the server wants to know who asks. A command that needs an
+// open session is refused with NOSESSION if it knows.
 func anonymous(ctx context.Context, c *conn) error {
 	c.queue("stat")
-	replies, err := c.exchange(ctx, "dial", []string{""}, 0)
+	replies, err := c.exchange(ctx, "dial", []string{"+"}, 0)
 	if err == nil && replies[0].Err != nil && replies[0].Err.Code == wire.NoAuth {
 		err = refused("dial", replies[0].Err)
 	}

@@ -33,7 +33,8 @@ const (
 //	unix://app:secret@/run/sessionserver.sock?tenant=acme   the path is the socket's, so a parameter names the tenant
 //	localhost:9090                                          the same as tcp://localhost:9090
 //
-// What does not stand for itself in a part of a DSN is percent-encoded; an @ must be so everywhere but before the host.
+// What does not stand for itself in a part of a DSN is percent-encoded; an @ must be so everywhere but before the
+// host.
 type DSN struct {
 	Scheme string // tls, tcp or unix
 	Host   string // a name or an address, without brackets; "" for unix
@@ -44,8 +45,8 @@ type DSN struct {
 	App    string // "" without credentials
 	Secret Secret
 
-	Timeout       time.Duration // timeout: for a connection, and for an answer beyond the wait for a lock; 0 is DefaultTimeout
-	LockTimeout   time.Duration // lock_timeout: how long to wait for a lock; 0 leaves it to the tenant, NoWait is for lock_timeout=0
+	Timeout       time.Duration // timeout: for a connection, or an answer (waits for a lock not counted); 0: DefaultTimeout
+	LockTimeout   time.Duration // lock_timeout: how long to wait for a lock; 0: as the tenant says, NoWait: lock_timeout=0
 	OnLockTimeout string        // on_lock_timeout: fail or readonly, see Client.Open; "" is fail
 	Lifetime      time.Duration // lifetime: of the sessions that New makes, in whole seconds; 0 is the tenant's
 
@@ -70,7 +71,8 @@ func ParseDSN(text string) (*DSN, error) {
 	return d, nil
 }
 
-// dsnParser collects problems. It never quotes what it reads: a secret with an unescaped character in it may turn up in any part.
+// dsnParser collects problems. It never quotes what it reads: a secret with an unescaped character in it may turn up
+// in any part.
 type dsnParser struct {
 	dsn      *DSN
 	problems []string
@@ -152,7 +154,7 @@ func (p *dsnParser) together(credentials bool) {
 	case credentials && d.Tenant == "":
 		p.problem("tenant: missing beside app and secret (%s)", where)
 	case !credentials && d.Tenant != "" && d.CertFile == "":
-		p.problem("tenant: needs credentials (app:secret@ before the host, or certfile); without them the server decides who you are")
+		p.problem("tenant: needs credentials (app:secret@ before the host, or certfile); otherwise the server decides it")
 	}
 }
 

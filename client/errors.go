@@ -7,8 +7,8 @@ import (
 	"sessionserver/wire"
 )
 
-// Error is what the server refused and why: a Code for programs and a Message for people. Compare it with the sentinels of this package
-// by errors.Is, or get at it by errors.As.
+// Error is what the server refused and why: a Code for programs and a Message for people. Compare it with the
+// sentinels of this package by errors.Is, or get at it by errors.As.
 type Error = wire.Error
 
 // Code is the first word of a refusal.
@@ -48,8 +48,8 @@ var ErrClosed = fmt.Errorf("sessionserver: the client is closed")
 // errEnded is the answer of a Session after its end: what the server would say.
 var errEnded = wire.Errorf(wire.NoSession, "the session has ended; open it again")
 
-// ConnError says that a connection could not be made, that it broke, or that the server did not answer in time. After Close, Save and Commit it
-// leaves open whether the session was saved; after anything else nothing was.
+// ConnError says that a connection could not be made, that it broke, or that the server did not answer in time. After
+// Close, Save and Commit it leaves open whether the session was saved; after anything else nothing was.
 type ConnError struct {
 	Op   string // what was to be done: "dial", "open", …
 	Addr string // host:port, or a socket's path

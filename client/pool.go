@@ -23,7 +23,8 @@ type pool struct {
 	closed  bool
 }
 
-// get returns a connection that is the caller's until put. A waiter is sent a connection, or nil: then it may make one.
+// get returns a connection that is the caller's until put. A waiter is sent a connection, or nil: then it may make
+// one.
 func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("sessionserver: wait for a connection: %w", err)

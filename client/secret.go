@@ -8,8 +8,8 @@ import (
 // concealed stands for a secret wherever one would be shown.
 const concealed = "xxxxx"
 
-// Secret is a secret that does not show itself: fmt with any verb, slog, encoding/json and the like print xxxxx, also when they come upon
-// it deep inside another struct.
+// Secret is a secret that does not show itself: fmt with any verb, slog, encoding/json and the like print xxxxx, also
+// when they come upon it deep inside another struct.
 type Secret struct {
 	reveal func() string // not a string, which printing an unexported field would show without asking any method
 }

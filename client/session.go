@@ -8,9 +8,9 @@ import (
 	"sessionserver/wire"
 )
 
-// Session is one open session. It occupies a connection and, but for ModeSnapshot, holds a lock, so it should be short: the server lets a
-// lock be taken away after a minute. Changes are made in the server's memory; only Commit, Close and Save keep them. It is not for concurrent use, and it
-// must be ended by Close, Save, Abort or Destroy:
+// Session is one open session. It occupies a connection and, but for ModeSnapshot, holds a lock, so it should be
+// short: the server lets a lock be taken away after a minute. Changes are made in the server's memory; only Commit,
+// Close and Save keep them. It is not for concurrent use, and it must be ended by Close, Save, Abort or Destroy:
 //
 //	s, err := c.Open(ctx, id, client.OpenOptions{})
 //	if err != nil {
@@ -20,9 +20,9 @@ import (
 //	…
 //	return s.Close(ctx)
 //
-// Every method takes one round trip. What is refused leaves the session open and as it was, with these exceptions, which end it: ErrLockLost, and ErrNotFound when its
-// lifetime is over. It also ends, with what was not saved undone, when its connection breaks, or the context ends during a round trip. A session that
-// has ended answers ErrNoSession.
+// Every method takes one round trip. What is refused leaves the session open and as it was, with these exceptions,
+// which end it: ErrLockLost, and ErrNotFound when its lifetime is over. It also ends, with what was not saved undone,
+// when its connection breaks, or the context ends during a round trip. A session that has ended answers ErrNoSession.
 type Session struct {
 	client  *Client
 	conn    *conn // nil once it has ended
@@ -31,7 +31,8 @@ type Session struct {
 	unsaved bool // a Close with nothing more would store something
 }
 
-// ID is the session's id: the one it was opened by, or that New or Regenerate have made. Who knows it has the session, so keep it out of logs.
+// ID is the session's id: the one it was opened by, or that New or Regenerate have made. Who knows it has the
+// session, so keep it out of logs.
 func (s *Session) ID() string { return s.id }
 
 // Mode is the mode in which the session is open: after Commit, ModeSnapshot.
@@ -121,8 +122,8 @@ func (s *Session) All(ctx context.Context) (*Values, error) {
 	return newValues(r.Items), nil
 }
 
-// ReplaceAll makes values all that there is; those which the app may not write stay. Up to 511 are replaced all or none. Lifetimes of single values
-// are gone with them.
+// ReplaceAll makes values all that there is; those which the app may not write stay. Up to 511 are replaced all or
+// none. Lifetimes of single values are gone with them.
 func (s *Session) ReplaceAll(ctx context.Context, values map[string]string) error {
 	args := requests("put", pairs(values))
 	if len(args) == 0 {
@@ -133,7 +134,8 @@ func (s *Session) ReplaceAll(ctx context.Context, values map[string]string) erro
 	return err
 }
 
-// Expire gives the value of key a lifetime of its own from now on, in whole seconds, or takes it away again if d is 0. It answers ErrNoKey.
+// Expire gives the value of key a lifetime of its own from now on, in whole seconds, or takes it away again if d is
+// 0. It answers ErrNoKey.
 func (s *Session) Expire(ctx context.Context, key string, d time.Duration) error {
 	_, err := s.do(ctx, "+", "expire", key, seconds(d))
 	return err
@@ -187,8 +189,9 @@ func (s *Session) Stat(ctx context.Context) (Stat, error) {
 	return st, nil
 }
 
-// Regenerate moves the session to a new id, which it returns, at once and for everybody: do so when a user logs in or out. For the grace
-// period, in whole seconds, the old id leads to the session; then, with 0 at once, it is refused for good.
+// Regenerate moves the session to a new id, which it returns, at once and for everybody: do so when a user logs in or
+// out. For the grace period, in whole seconds, the old id leads to the session; then, with 0 at once, it is refused
+// for good.
 func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (id string, err error) {
 	r, err := s.do(ctx, "$", "regenerate_id", seconds(grace))
 	if err != nil {
@@ -207,8 +210,8 @@ func (s *Session) Commit(ctx context.Context) error {
 	return err
 }
 
-// Close saves, if the session is open for writing, and ends it. What is refused, for want of room or because of a limit of rate, can be tried
-// again, or given up by Abort.
+// Close saves, if the session is open for writing, and ends it. What is refused, for want of room or because of a
+// limit of rate, can be tried again, or given up by Abort.
 func (s *Session) Close(ctx context.Context) error {
 	command := "close"
 	if !s.mode.writes() {
@@ -221,8 +224,8 @@ func (s *Session) Close(ctx context.Context) error {
 	return err
 }
 
-// Abort ends the session without saving. It cannot fail: where the server does not let go of the session, or ctx has ended, the connection is closed, which
-// has the same effect. After the end of the session it does nothing.
+// Abort ends the session without saving. It cannot fail: where the server does not let go of the session, or ctx has
+// ended, the connection is closed, which has the same effect. After the end of the session it does nothing.
 func (s *Session) Abort(ctx context.Context) {
 	if s.conn == nil {
 		return
@@ -235,7 +238,8 @@ func (s *Session) Abort(ctx context.Context) {
 	}
 }
 
-// Destroy removes the session and ends it. Its id is refused from then on, so that nobody who is late can bring it back.
+// Destroy removes the session and ends it. Its id is refused from then on, so that nobody who is late can bring it
+// back.
 func (s *Session) Destroy(ctx context.Context) error {
 	_, err := s.do(ctx, "+", "destroy")
 	if err == nil {
@@ -244,7 +248,36 @@ func (s *Session) Destroy(ctx context.Context) error {
 	return err
 }
 
-// do has one request answered, with a reply of one of these kinds.
+// Do has a command answered that somebody has added to the server (docs/commands.md): nil for null, a string, an
+// int64, or []any of these; a map is its keys and values in turn. For what the server can do by itself there are
+// methods.
+func (s *Session) Do(ctx context.Context, command string, args ...string) (any, error) {
+	r, err := s.do(ctx, "", append([]string{command}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return native(r), nil
+}
+
+func native(r wire.Reply) any {
+	switch r.Kind {
+	case '_':
+		return nil
+	case ':':
+		return r.Int
+	case '+', '$':
+		return string(r.Bytes)
+	case '-':
+		return r.Err
+	}
+	items := make([]any, len(r.Items))
+	for i, item := range r.Items {
+		items[i] = native(item)
+	}
+	return items
+}
+
+// do has one request answered, with a reply of one of these kinds, or any if there are none.
 func (s *Session) do(ctx context.Context, kinds string, request ...string) (wire.Reply, error) {
 	replies, err := s.all(ctx, request[0], kinds, [][]string{request})
 	if err != nil {
@@ -276,7 +309,8 @@ func (s *Session) pipeline(ctx context.Context, op, kinds string, requests ...[]
 	for _, request := range requests {
 		s.conn.queue(request...)
 		switch request[0] {
-		case "put", "put_all", "remove", "expire", "lifetime":
+		case "get", "exists", "keys", "get_all", "stat", "close", "abort":
+		default:
 			s.unsaved = s.mode.writes()
 		}
 	}

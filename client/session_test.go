@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sessionserver/client"
+	"sessionserver/server"
 	"sessionserver/server/servertest"
 	"sessionserver/session"
 )
@@ -125,6 +126,47 @@ func TestManyKeys(t *testing.T) {
 	v, err := c.View(ctx, id)
 	if must(t, err); v.Len() != len(want) || v.Get(keys[2]) != "2" || v.Get(keys[len(keys)-1]) != "changed" {
 		t.Errorf("after Update: %v", v)
+	}
+}
+
+func TestDo(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var cfg servertest.Config
+	cfg.Options.Commands = []server.Command{{
+		Name: "size", Usage: "key", Help: "tells how many bytes a value has", Line: server.Exactly(1), RESP: server.Exactly(1),
+		Needs: server.OpenSession, Access: server.Read, Cost: 1,
+		Run: func(c *server.Call) error {
+			value, err := c.Session().Get(c.Args[0])
+			if err == nil {
+				c.Reply.Int(int64(len(value)))
+			}
+			return err
+		},
+	}}
+	c := dial(t, dsnOf(start(t, cfg), ""), client.Options{})
+	s := open(t, c, save(t, c, map[string]string{"a": "123"}), client.OpenOptions{})
+	defer s.Abort(ctx)
+	for _, tt := range []struct {
+		command []string
+		want    any
+	}{
+		{[]string{"size", "a"}, int64(3)},
+		{[]string{"get", "a"}, "123"},
+		{[]string{"get", "b"}, nil},
+		{[]string{"get", "a", "b"}, []any{"123", nil}},
+		{[]string{"get_all"}, []any{"a", "123"}},
+		{[]string{"put", "b", "2"}, "OK"},
+	} {
+		if got, err := s.Do(ctx, tt.command[0], tt.command[1:]...); !reflect.DeepEqual(got, tt.want) || err != nil {
+			t.Errorf("Do(%q) = %#v, %v", tt.command, got, err)
+		}
+	}
+	if _, err := s.Do(ctx, "size", "c"); !errors.Is(err, client.ErrNoKey) {
+		t.Errorf("a refusal: %v", err)
+	}
+	if _, err := s.Do(ctx, "nonsense"); !errors.Is(err, client.ErrUnknown) {
+		t.Errorf("an unknown command: %v", err)
 	}
 }
 
@@ -272,7 +314,6 @@ func TestEndedSession(t *testing.T) {
 	}
 }
 
-// TestRefusedClose keeps the session open, so that it can be tried again.
 func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

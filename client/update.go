@@ -2,9 +2,10 @@ package client
 
 import "context"
 
-// Update changes the session with this id: it opens it alone, loads its values, lets change change them, and saves what is different then. Others
-// who open the session meanwhile wait. If change returns an error nothing is saved, and Update returns that error. If it changes nothing the session
-// merely counts as used. A session that does not exist is not made: that is an ErrNotFound, as is right for an id from a cookie.
+// Update changes the session with this id: it opens it alone, loads its values, lets change change them, and saves
+// what is different then. Others who open the session meanwhile wait. If change returns an error nothing is saved,
+// and Update returns that error. If it changes nothing the session merely counts as used. A session that does not
+// exist is not made: that is an ErrNotFound, as is right for an id from a cookie.
 //
 // It answers what Open with ModeUpdate and Save do; on_lock_timeout does not matter here.
 func (c *Client) Update(ctx context.Context, id string, change func(*Values) error) error {
@@ -19,11 +20,12 @@ func (c *Client) Update(ctx context.Context, id string, change func(*Values) err
 	return s.Save(ctx, v)
 }
 
-// Save saves what has been changed in v since it was loaded, and ends the session. If anything is refused nothing is saved, and the
-// session is ended all the same.
+// Save saves what has been changed in v since it was loaded, and ends the session. If anything is refused nothing is
+// saved, and the session is ended all the same.
 //
-// It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or only removals, up
-// to 511 and 1,022 of them, in a session that exists and to which nothing was done besides. Otherwise it makes sure of the changes in a round trip of its own.
+// It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or
+// only removals, up to 511 and 1,022 of them, in a session that exists and to which nothing was done besides.
+// Otherwise it makes sure of the changes in a round trip of its own.
 func (s *Session) Save(ctx context.Context, v *Values) error {
 	requests := v.changes()
 	if len(requests) > 1 || len(requests) == 1 && s.unsaved {

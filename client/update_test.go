@@ -65,10 +65,22 @@ func TestUpdate(t *testing.T) {
 	}{
 		{"nothing", func(*client.Values) error { return nil }, nil, "a=1 b=2 c=3 ", "close"},
 		{"set to the same", func(v *client.Values) error { v.Set("a", "1"); return nil }, nil, "a=1 b=2 c=3 ", "close"},
-		{"away and back", func(v *client.Values) error { v.Delete("c"); v.Set("c", "3"); return nil }, nil, "a=1 b=2 c=3 ", "close"},
-		{"set", func(v *client.Values) error { v.Set("b", "x"); v.Set("d", "4"); return nil }, nil, "a=1 b=x c=3 d=4 ", "put close"},
+		{"away and back", func(v *client.Values) error {
+			v.Delete("c")
+			v.Set("c", "3")
+			return nil
+		}, nil, "a=1 b=2 c=3 ", "close"},
+		{"set", func(v *client.Values) error {
+			v.Set("b", "x")
+			v.Set("d", "4")
+			return nil
+		}, nil, "a=1 b=x c=3 d=4 ", "put close"},
 		{"delete", func(v *client.Values) error { v.Delete("a"); v.Delete("c"); return nil }, nil, "b=2 ", "remove close"},
-		{"both", func(v *client.Values) error { v.Delete("a"); v.Set("b", "x"); return nil }, nil, "b=x c=3 ", "remove put close"},
+		{"both", func(v *client.Values) error {
+			v.Delete("a")
+			v.Set("b", "x")
+			return nil
+		}, nil, "b=x c=3 ", "remove put close"},
 		{"fails", func(v *client.Values) error { v.Set("a", "x"); return failure }, failure, "a=1 b=2 c=3 ", "abort"},
 		{"refused", func(v *client.Values) error {
 			v.Set("a", "x")
@@ -103,7 +115,8 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestRefusedSaveKeepsNothing is about sessions to which something was done before Save, or which do not exist before it.
+// TestRefusedSaveKeepsNothing is about sessions to which something was done before Save, or which do not exist before
+// it.
 func TestRefusedSaveKeepsNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

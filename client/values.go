@@ -10,8 +10,8 @@ import (
 	"sessionserver/wire"
 )
 
-// Values are the values of a session by their keys, in the order in which the keys came. They remember how they were loaded, so that only what
-// has changed is sent back. Values hold any bytes. They are not for concurrent use.
+// Values are the values of a session by their keys, in the order in which the keys came. They remember how they were
+// loaded, so that only what has changed is sent back. Values hold any bytes. They are not for concurrent use.
 type Values struct {
 	keys []string
 	now  map[string]string
@@ -46,8 +46,8 @@ func (v *Values) Int(key string) (int64, error) {
 	return strconv.ParseInt(value, 10, 64)
 }
 
-// Set sets the value of key. Setting what is there already is no change, and leaves the value the lifetime that Session.Expire may have given it;
-// any other value is without a lifetime of its own.
+// Set sets the value of key. Setting what is there already is no change, and leaves the value the lifetime that
+// Session.Expire may have given it; any other value is without a lifetime of its own.
 func (v *Values) Set(key, value string) {
 	if v.now == nil {
 		v.now = make(map[string]string)
@@ -110,7 +110,8 @@ func (v *Values) changes() [][]string {
 	return append(requests("remove", removed), requests("put", put)...)
 }
 
-// argsMax is how many arguments a request has at most, its name not counted; even, so that keys stay with their values.
+// argsMax is how many arguments a request has at most, its name not counted; even, so that keys stay with their
+// values.
 var argsMax = (wire.DefaultLimits().Args - 1) &^ 1
 
 // requests spreads arguments over as many requests as they need: none, if there are none.

@@ -1,0 +1,256 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/client"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+func TestHandshake(t *testing.T) {
+	t.Parallel()
+	far := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9090}
+	near := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}
+	for _, tt := range []struct {
+		name, dsn string
+		fake      *fake
+		err       error
+		text      string
+		requests  []string
+	}{
+		{"credentials", "tcp://a:s@h/t", &fake{remote: near}, nil, "", []string{"hello 3 auth t/a s", "ping"}},
+		{"socket", "unix://a:s@/s?tenant=t", &fake{}, nil, "", []string{"hello 3 auth t/a s", "ping"}},
+		{"anonymous", "tcp://h", &fake{answer: func(request string) string {
+			if request == "stat" {
+				return "-NOSESSION none\r\n"
+			}
+			return usual(request)
+		}}, nil, "", []string{"hello 3", "ping", "stat"}},
+		{"nobody", "tcp://h", &fake{answer: func(request string) string {
+			if request == "stat" {
+				return "-NOAUTH who are you\r\n"
+			}
+			return usual(request)
+		}}, client.ErrNoAuth, "NOAUTH who are you", []string{"hello 3", "ping", "stat"}},
+		{"wrong secret", "tcp://a:s@h/t", &fake{answer: func(request string) string {
+			if request == "ping" {
+				return usual(request)
+			}
+			return "-BADAUTH no\r\n"
+		}}, client.ErrBadAuth, "dial: BADAUTH no", []string{"hello 3 auth t/a s", "ping"}},
+		{"far away", "tcp://a:s@h/t", &fake{remote: far}, nil, "", []string{"hello 3", "hello 3 auth t/a s", "ping"}},
+		{"far away, TLS required", "tcp://a:s@h/t",
+			&fake{remote: far, answer: func(string) string { return "-TLSREQUIRED use it\r\n" }},
+			client.ErrTLSRequired, "TLSREQUIRED use it", []string{"hello 3"}},
+		{"turned away", "tcp://a:s@h/t", &fake{answer: func(string) string { return "err IPDENIED not from here\r\n" }},
+			client.ErrIPDenied, "sessionserver: dial: IPDENIED not from here", []string{"hello 3 auth t/a s"}},
+		{"hung up", "tcp://a:s@h/t", &fake{answer: func(string) string { return hangUp }},
+			io.ErrUnexpectedEOF, "sessionserver: dial: connection to h:9090: unexpected EOF", []string{"hello 3 auth t/a s"}},
+		{"another server", "tcp://a:s@h/t", &fake{answer: func(string) string { return "HTTP/1.1 400 Bad Request\r\n" }},
+			nil, "wire: ", []string{"hello 3 auth t/a s"}},
+		{"unexpected", "tcp://a:s@h/t", &fake{answer: func(string) string { return ":1\r\n" }},
+			nil, "unexpected reply of kind ':'", []string{"hello 3 auth t/a s", "ping"}},
+	} {
+		c, err := client.Dial(t.Context(), tt.dsn, client.Options{DialContext: tt.fake.dialContext})
+		if err == nil {
+			c.Close()
+		}
+		var shown string
+		if err != nil {
+			shown = err.Error()
+		}
+		if (err == nil) != (tt.text == "") || !strings.Contains(shown, tt.text) || tt.err != nil && !errors.Is(err, tt.err) {
+			t.Errorf("%s: error %v, want %v %s", tt.name, err, tt.err, tt.text)
+		}
+		if got := tt.fake.take(); !slices.Equal(got[:min(len(got), len(tt.requests))], tt.requests) {
+			t.Errorf("%s: requests %q, want %q", tt.name, got, tt.requests)
+		}
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	t.Parallel()
+	unreachable := client.Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: os.ErrPermission}
+	}}
+	_, err := client.Dial(t.Context(), "tcp://a:s@h/t", unreachable)
+	var broken *client.ConnError
+	if !errors.As(err, &broken) || broken.Op != "dial" || broken.Addr != "h:9090" || !errors.Is(err, os.ErrPermission) {
+		t.Errorf("no network: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Dial(ctx, "tcp://a:s@h/t", client.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("context has ended: %v", err)
+	}
+	for _, opts := range []client.Options{{MaxOpen: -1}, {IdleTimeout: -1}} {
+		if _, err := client.Dial(t.Context(), "tcp://a:s@h/t", opts); err == nil {
+			t.Errorf("%+v is taken", opts)
+		}
+	}
+	for _, file := range []string{"cafile=/nonexistent", "cafile=/dev/null", "certfile=/dev/null&keyfile=/dev/null"} {
+		_, err := client.Dial(t.Context(), "tls://h?"+file, client.Options{})
+		if err == nil || !strings.Contains(err.Error(), "file: ") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func TestAnonymous(t *testing.T) {
+	t.Parallel()
+	welcome := server.Listen{Name: "open", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "dev", App: "app"}}
+	c := dial(t, start(t, servertest.Config{Listen: welcome}).Addr, client.Options{})
+	must(t, c.Update(t.Context(), save(t, c, map[string]string{"n": "1"}), increment))
+	if _, err := client.Dial(t.Context(), start(t, servertest.Config{}).Addr, client.Options{}); !errors.Is(err, client.ErrNoAuth) {
+		t.Errorf("where nobody is welcome without credentials: %v", err)
+	}
+}
+
+func TestNoAnswerInTime(t *testing.T) {
+	type operation = func(context.Context, *client.Client) error
+	synctest.Test(t, func(t *testing.T) {
+		silent := func(want string) func(string) string {
+			return func(request string) string {
+				if strings.HasPrefix(request, want) {
+					return ""
+				}
+				return usual(request)
+			}
+		}
+		late := func(f *fake, parameters string, call operation, after time.Duration, want error) {
+			t.Helper()
+			c := f.dial(t, "?timeout=3"+parameters, client.Options{})
+			began := time.Now()
+			err := call(t.Context(), c)
+			if took := time.Since(began); took != after || !errors.Is(err, want) {
+				t.Errorf("%v after %v, want %v after %v", err, took, want, after)
+			}
+			var broken *client.ConnError
+			if errors.As(err, &broken) == errors.Is(want, context.DeadlineExceeded) {
+				t.Errorf("%v is of type %T", err, err)
+			}
+			if st := c.Stats(); st.Open != 0 {
+				t.Errorf("the connection is still there: %+v", st)
+			}
+			c.Close()
+		}
+		openIt := func(ctx context.Context, c *client.Client) error {
+			_, err := c.Open(ctx, unknownID, client.OpenOptions{})
+			return err
+		}
+		within := func(d time.Duration, call operation) operation {
+			return func(ctx context.Context, c *client.Client) error {
+				ctx, cancel := context.WithTimeout(ctx, d)
+				defer cancel()
+				return call(ctx, c)
+			}
+		}
+		f := &fake{answer: silent("new")}
+		late(f, "", func(ctx context.Context, c *client.Client) error {
+			_, err := c.New(ctx, 0)
+			return err
+		}, 3*time.Second, os.ErrDeadlineExceeded)
+		f.answer = silent("get")
+		late(f, "", func(ctx context.Context, c *client.Client) error {
+			s, err := c.New(ctx, 0)
+			must(t, err)
+			_, _, err = s.Get(ctx, "a")
+			if _, _, again := s.Get(ctx, "a"); !errors.Is(again, client.ErrNoSession) {
+				t.Errorf("after it: %v", again)
+			}
+			return err
+		}, 3*time.Second, os.ErrDeadlineExceeded)
+		// A wait for a lock does not count.
+		f.answer = silent("open")
+		late(f, "", openIt, 10*time.Minute+3*time.Second, os.ErrDeadlineExceeded)
+		late(f, "&lock_timeout=5", openIt, 8*time.Second, os.ErrDeadlineExceeded)
+		late(f, "&lock_timeout=5", within(2*time.Second, openIt), 2*time.Second, context.DeadlineExceeded)
+		late(f, "", within(20*time.Minute, openIt), 10*time.Minute+3*time.Second, os.ErrDeadlineExceeded)
+	})
+}
+
+// TestLockWaitSent is about what the server is told: the smaller of what the call, or else the DSN, says and what is
+// left of the context.
+func TestLockWaitSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			parameters string
+			wait       time.Duration
+			deadline   time.Duration
+			want       string
+		}{
+			{"", 0, 0, ""},
+			{"", 0, time.Second, ""}, // the tenant's, and the context ends by itself
+			{"", 3 * time.Second, 0, " 3000"},
+			{"", 3 * time.Second, 2 * time.Second, " 2000"},
+			{"", client.NoWait, 0, " 0"},
+			{"?lock_timeout=2.5", 0, 0, " 2500"},
+			{"?lock_timeout=2.5", 0, 1500 * time.Millisecond, " 1500"},
+			{"?lock_timeout=2.5", 7 * time.Second, 0, " 7000"},
+			{"?lock_timeout=2.5", client.NoWait, time.Hour, " 0"},
+			{"?lock_timeout=0", 0, time.Hour, " 0"},
+			{"?lock_timeout=0", time.Second, 0, " 1000"},
+		} {
+			f := &fake{}
+			c := f.dial(t, tt.parameters, client.Options{})
+			f.take()
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if tt.deadline > 0 {
+				ctx, cancel = context.WithTimeout(ctx, tt.deadline)
+			}
+			s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Wait: tt.wait})
+			must(t, err)
+			if all(v) != "a=1 " {
+				t.Errorf("values: %s", all(v))
+			}
+			if got, want := f.take(), []string{"open " + unknownID + " rw" + tt.want, "get_all"}; !slices.Equal(got, want) {
+				t.Errorf("%+v: sent %q, want %q", tt, got, want)
+			}
+			s.Abort(ctx)
+			cancel()
+			c.Close()
+		}
+	})
+}
+
+// TestBrokenReplies throws a connection away whose replies cannot be trusted.
+func TestBrokenReplies(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ reply, text string }{
+		"malformed":  {"?\r\n", "wire: "},
+		"wrong kind": {":5\r\n", "unexpected reply of kind ':'"},
+		"protocol":   {"-PROTOCOL what is that\r\n", "PROTOCOL what is that"},
+		"hung up":    {hangUp, "get: connection to h:9090: unexpected EOF"},
+	} {
+		f := &fake{answer: func(request string) string {
+			if strings.HasPrefix(request, "get") {
+				return tt.reply
+			}
+			return usual(request)
+		}}
+		c := f.dial(t, "", client.Options{})
+		s, err := c.New(t.Context(), 0)
+		must(t, err)
+		_, _, err = s.Get(t.Context(), "a")
+		var broken *client.ConnError
+		refused := errors.Is(err, client.ErrProtocol)
+		if err == nil || !strings.Contains(err.Error(), tt.text) || errors.As(err, &broken) == refused {
+			t.Errorf("%s: error %v", name, err)
+		}
+		s.Abort(t.Context())
+		if st := c.Stats(); st.Open != 0 {
+			t.Errorf("%s: the connection is still there: %+v", name, st)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package client_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"sessionserver/client"
+	"sessionserver/wire"
+)
+
+// fake is a server of which a test has every byte in hand. Its connections are pipes, so that it runs in a bubble of
+// synctest.
+type fake struct {
+	// answer returns the reply to a request, "" for none, or hangUp to close the connection. A nil answer says yes to
+	// everything.
+	answer func(request string) string
+	remote net.Addr // where the client seems to be connected to; nil is a pipe
+
+	mu       sync.Mutex
+	requests []string // each with its arguments, separated by spaces
+	conns    []net.Conn
+}
+
+const hangUp = "hang up"
+
+// usual are the replies to what needs no thought.
+func usual(request string) string {
+	switch name, _, _ := strings.Cut(request, " "); name {
+	case "new":
+		return "$32\r\n0123456789abcdef0123456789abcdef\r\n"
+	case "get_all":
+		return "%1\r\n$1\r\na\r\n$1\r\n1\r\n"
+	case "hello":
+		return "%1\r\n$5\r\nproto\r\n:3\r\n"
+	}
+	return "+OK\r\n"
+}
+
+func (f *fake) dialContext(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	f.mu.Lock()
+	f.conns = append(f.conns, far)
+	f.mu.Unlock()
+	go f.serve(far)
+	if f.remote != nil {
+		return &distant{near, f.remote}, nil
+	}
+	return near, nil
+}
+
+type distant struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (d *distant) RemoteAddr() net.Addr { return d.remote }
+
+func (f *fake) serve(nc net.Conn) {
+	defer nc.Close()
+	r := wire.NewReader(nc, wire.DefaultLimits(), nil)
+	for {
+		req, err := r.Next()
+		if err != nil {
+			return
+		}
+		request := string(req.Name)
+		for _, arg := range req.Args(0) {
+			request += " " + string(arg)
+		}
+		f.mu.Lock()
+		f.requests = append(f.requests, request)
+		f.mu.Unlock()
+		reply := usual(request)
+		if f.answer != nil {
+			reply = f.answer(request)
+		}
+		if reply == hangUp {
+			return
+		}
+		if _, err := nc.Write([]byte(reply)); err != nil {
+			return
+		}
+	}
+}
+
+// take returns the requests since the last time.
+func (f *fake) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer func() { f.requests = nil }()
+	return f.requests
+}
+
+// cut closes all connections from the server's side.
+func (f *fake) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, nc := range f.conns {
+		nc.Close()
+	}
+	f.conns = nil
+}
+
+// dial makes a client of the fake server.
+func (f *fake) dial(t *testing.T, parameters string, opts client.Options) *client.Client {
+	t.Helper()
+	opts.DialContext = f.dialContext
+	return dial(t, "tcp://a:s@h/t"+parameters, opts)
+}

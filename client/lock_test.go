@@ -1,0 +1,201 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"sessionserver/client"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+	"sessionserver/storage"
+	"sessionserver/storage/memory"
+)
+
+// watchedStore tells of every look-up: an open of an existing session that finds the lock taken makes one when it has
+// its place in the queue.
+type watchedStore struct {
+	*memory.Store
+	looked chan struct{}
+}
+
+func (s *watchedStore) Get(ctx context.Context, key storage.Key) (storage.Record, error) {
+	select {
+	case s.looked <- struct{}{}:
+	default:
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func TestCancelledWaitLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store := &watchedStore{memory.New(memory.Options{}), make(chan struct{}, 1)}
+	t.Cleanup(func() { store.Close() })
+	obs := newObserver()
+	cfg := servertest.Config{Store: store}
+	cfg.Options.Observer = obs
+	c := dial(t, dsnOf(start(t, cfg), "?lock_timeout=300"), client.Options{})
+	id := save(t, c, map[string]string{"a": "1"})
+	holder := open(t, c, id, client.OpenOptions{})
+
+	waiter := func(ctx context.Context) <-chan error {
+		select {
+		case <-store.looked:
+		default:
+		}
+		done := make(chan error, 1)
+		go func() {
+			s, err := c.Open(ctx, id, client.OpenOptions{Mode: client.ModeUpdate})
+			if err == nil {
+				err = s.Close(ctx)
+			}
+			done <- err
+		}()
+		select {
+		case <-store.looked:
+		case err := <-done:
+			t.Fatalf("it does not wait: %v", err)
+		}
+		return done
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	first := waiter(cancelled)
+	second := waiter(ctx)
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the cancelled one: %v", err)
+	}
+	// The lock is still held, so nothing but the departure can have ended its connection.
+	if why := <-obs.closed; why != server.PeerLeft {
+		t.Errorf("its connection was closed because of %v", why)
+	}
+	must(t, holder.Close(ctx))
+	must(t, <-second)
+
+	expired, stop := context.WithTimeout(ctx, time.Millisecond)
+	defer stop()
+	holder = open(t, c, id, client.OpenOptions{})
+	_, err := c.Open(expired, id, client.OpenOptions{})
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, client.ErrLockTimeout) {
+		t.Errorf("a deadline during the wait: %v", err) // both are due at the same time
+	}
+	must(t, holder.Close(ctx))
+}
+
+func TestLockTimeout(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := start(t, servertest.Config{})
+	c := dial(t, dsnOf(srv, "?lock_timeout=0.001"), client.Options{})
+	id := save(t, c, map[string]string{"a": "1"})
+	holder := open(t, c, id, client.OpenOptions{})
+	must(t, holder.Put(ctx, "a", "2"))
+	for _, wait := range []time.Duration{0, client.NoWait, time.Millisecond} {
+		for _, mode := range []client.Mode{client.ModeReadWrite, client.ModeUpdate, client.ModeRead} {
+			if _, err := c.Open(ctx, id, client.OpenOptions{Mode: mode, Wait: wait}); !errors.Is(err, client.ErrLockTimeout) {
+				t.Errorf("open %s, wait %v: %v", mode, wait, err)
+			}
+		}
+	}
+	if v, err := c.View(ctx, id); err != nil || v.Get("a") != "1" {
+		t.Errorf("view of a locked session: %v, %v", v, err)
+	}
+
+	lenient := dial(t, dsnOf(srv, "?lock_timeout=0&on_lock_timeout=readonly"), client.Options{})
+	s, v, err := lenient.Load(ctx, id, client.OpenOptions{})
+	must(t, err)
+	if s.Mode() != client.ModeSnapshot || v.Get("a") != "1" {
+		t.Errorf("read-only: mode %s, %s", s.Mode(), all(v))
+	}
+	if err := s.Put(ctx, "a", "3"); !errors.Is(err, client.ErrReadOnly) {
+		t.Errorf("Put: %v", err)
+	}
+	must(t, s.Close(ctx))
+	if err := lenient.Update(ctx, id, increment); !errors.Is(err, client.ErrLockTimeout) {
+		t.Errorf("Update: %v", err)
+	}
+	fresh, err := c.New(ctx, 0)
+	must(t, err)
+	if _, err := lenient.Open(ctx, fresh.ID(), client.OpenOptions{}); !errors.Is(err, client.ErrLockTimeout) {
+		t.Errorf("nothing is saved yet: %v", err)
+	}
+	fresh.Abort(ctx)
+	holder.Abort(ctx)
+	if st := lenient.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
+		t.Errorf("in the end: %+v", st)
+	}
+}
+
+// fragile keeps the connections of a client, for a test to break.
+type fragile struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (f *fragile) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns = append(f.conns, nc)
+	return nc, err
+}
+
+func (f *fragile) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, nc := range f.conns {
+		nc.Close()
+	}
+	f.conns = nil
+}
+
+func TestConnectionBreaksDuringASession(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var network fragile
+	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{DialContext: network.dialContext})
+	id := save(t, c, map[string]string{"a": "1"})
+	s := open(t, c, id, client.OpenOptions{})
+	must(t, s.Put(ctx, "a", "2"))
+	network.cut()
+	var broken *client.ConnError
+	if err := s.Close(ctx); !errors.As(err, &broken) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Close: %v", err)
+	}
+	if err := s.Close(ctx); !errors.Is(err, client.ErrNoSession) {
+		t.Errorf("Close once more: %v", err)
+	}
+	next := open(t, c, id, client.OpenOptions{Wait: time.Minute})
+	defer next.Abort(ctx)
+	if value, _, err := next.Get(ctx, "a"); value != "1" || err != nil {
+		t.Errorf("the next one sees %q, %v", value, err)
+	}
+}
+
+// TestContextEndsBeforeARoundTrip costs nothing: nothing was sent.
+func TestContextEndsBeforeARoundTrip(t *testing.T) {
+	t.Parallel()
+	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
+	s, err := c.New(t.Context(), 0)
+	must(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Put(ended, "a", "1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Put: %v", err)
+	}
+	must(t, s.Put(t.Context(), "b", "2"))
+	must(t, s.Close(t.Context()))
+	if v, err := c.View(t.Context(), s.ID()); err != nil || all(v) != "b=2 " {
+		t.Errorf("saved: %v, %v", v, err)
+	}
+	s, err = c.New(t.Context(), 0)
+	must(t, err)
+	s.Abort(ended)
+	if st := c.Stats(); st.Open != 0 {
+		t.Errorf("after Abort: %+v", st)
+	}
+}

@@ -1,0 +1,271 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/client"
+	"sessionserver/server/servertest"
+)
+
+func TestPoolIsFairAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		f := &fake{}
+		c := f.dial(t, "", client.Options{MaxOpen: 2})
+		first, err := c.New(ctx, 0)
+		must(t, err)
+		second, err := c.New(ctx, 0)
+		must(t, err)
+
+		var mu sync.Mutex
+		var order []string
+		note := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, what)
+		}
+		wait := func(name string, ctx context.Context) {
+			go func() {
+				s, err := c.New(ctx, 0)
+				switch {
+				case err == nil:
+					note(name)
+					s.Abort(ctx)
+				case errors.Is(err, ctx.Err()):
+					note(name + " gave up")
+				default:
+					t.Errorf("%s: %v", name, err)
+				}
+			}()
+			synctest.Wait()
+		}
+		impatient, cancel := context.WithCancel(ctx)
+		wait("a", ctx)
+		wait("b", impatient)
+		wait("c", ctx)
+		limited, stop := context.WithTimeout(ctx, time.Second)
+		defer stop()
+		wait("d", limited)
+		if st := c.Stats(); st != (client.Stats{Open: 2, Waiting: 4}) {
+			t.Errorf("all wait: %+v", st)
+		}
+		cancel()
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		first.Abort(ctx) // from here on each hands the connection on
+		synctest.Wait()
+		if want := []string{"b gave up", "d gave up", "a", "c"}; !slices.Equal(order, want) {
+			t.Errorf("order %q, want %q", order, want)
+		}
+
+		// A connection that breaks makes room for a new one.
+		third, err := c.New(ctx, 0)
+		must(t, err)
+		wait("e", ctx)
+		f.cut()
+		if err := second.Put(ctx, "a", "1"); err == nil {
+			t.Error("a connection that was cut works")
+		}
+		synctest.Wait()
+		if order[len(order)-1] != "e" {
+			t.Errorf("order %q", order)
+		}
+		third.Abort(ctx)
+		if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
+			t.Errorf("in the end: %+v", st)
+		}
+	})
+}
+
+func TestPoolIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		f := &fake{}
+		c := f.dial(t, "", client.Options{MaxIdle: 3, IdleTimeout: time.Minute})
+		var sessions []*client.Session
+		for range 5 {
+			s, err := c.New(ctx, 0)
+			must(t, err)
+			sessions = append(sessions, s)
+		}
+		expect := func(open, idle int) {
+			t.Helper()
+			synctest.Wait()
+			if st := c.Stats(); st != (client.Stats{Open: open, Idle: idle}) {
+				t.Errorf("%+v, want %d open, %d idle", st, open, idle)
+			}
+		}
+		expect(5, 0)
+		for _, s := range sessions {
+			s.Abort(ctx)
+			time.Sleep(10 * time.Second)
+		}
+		expect(3, 3) // put back at 0, 10 and 20 s; now it is 50 s
+		time.Sleep(11 * time.Second)
+		expect(2, 2)
+		must(t, c.Ping(ctx)) // the one used last is used again
+		time.Sleep(10 * time.Second)
+		expect(1, 1)
+		time.Sleep(time.Minute)
+		expect(0, 0)
+		must(t, c.Ping(ctx))
+		expect(1, 1)
+
+		none := f.dial(t, "", client.Options{MaxIdle: -1})
+		if st := none.Stats(); st != (client.Stats{}) {
+			t.Errorf("MaxIdle -1: %+v", st)
+		}
+	})
+}
+
+func TestClosedClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := (&fake{}).dial(t, "", client.Options{MaxOpen: 1})
+		s, err := c.New(ctx, 0)
+		must(t, err)
+		waited := make(chan error)
+		go func() { waited <- c.Ping(ctx) }()
+		synctest.Wait()
+		must(t, c.Close())
+		must(t, c.Close())
+		if err := <-waited; err != client.ErrClosed {
+			t.Errorf("who waited: %v", err)
+		}
+		if err := c.Ping(ctx); err != client.ErrClosed {
+			t.Errorf("who came later: %v", err)
+		}
+		must(t, s.Put(ctx, "a", "1"))
+		must(t, s.Close(ctx))
+		if st := c.Stats(); st != (client.Stats{}) {
+			t.Errorf("in the end: %+v", st)
+		}
+	})
+}
+
+// TestDeadConnections are noticed when a session is to be opened on them, and replaced.
+func TestDeadConnections(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for name, call := range map[string]func(c *client.Client) error{
+		"ping":   func(c *client.Client) error { return c.Ping(ctx) },
+		"view":   func(c *client.Client) error { _, err := c.View(ctx, unknownID); return err },
+		"update": func(c *client.Client) error { return c.Update(ctx, unknownID, increment) },
+		"new": func(c *client.Client) error {
+			s, err := c.New(ctx, 0)
+			if err == nil {
+				s.Abort(ctx)
+			}
+			return err
+		},
+	} {
+		f := &fake{}
+		c := f.dial(t, "", client.Options{})
+		var sessions []*client.Session
+		for range 5 {
+			s, err := c.New(ctx, 0)
+			must(t, err)
+			sessions = append(sessions, s)
+		}
+		for _, s := range sessions {
+			s.Abort(ctx)
+		}
+		f.cut()
+		if err := call(c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
+}
+
+// TestDrainingServer is left for another one as soon as it says so.
+func TestDrainingServer(t *testing.T) {
+	t.Parallel()
+	var draining atomic.Bool
+	f := &fake{answer: func(request string) string {
+		if draining.Load() && strings.HasPrefix(request, "new") {
+			return "-SHUTDOWN connect again\r\n"
+		}
+		if strings.HasPrefix(request, "hello") {
+			draining.Store(false) // a new connection leads to another server
+		}
+		return usual(request)
+	}}
+	c := f.dial(t, "", client.Options{})
+	draining.Store(true)
+	s, err := c.New(t.Context(), 0)
+	must(t, err)
+	s.Abort(t.Context())
+
+	f.answer = func(request string) string {
+		if strings.HasPrefix(request, "new") {
+			return "-SHUTDOWN connect again\r\n"
+		}
+		return usual(request)
+	}
+	if _, err := c.New(t.Context(), 0); !errors.Is(err, client.ErrShutdown) {
+		t.Errorf("all servers drain: %v", err)
+	}
+	if st := c.Stats(); st.Open != 0 {
+		t.Errorf("a connection to a draining server is kept: %+v", st)
+	}
+}
+
+// restartable leads connections to the server that is running.
+type restartable struct{ addr atomic.Value }
+
+func (r *restartable) dialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, fmt.Sprint(r.addr.Load()))
+}
+
+func TestServerRestart(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var where restartable
+	old := start(t, servertest.Config{})
+	where.addr.Store(old.Addr)
+	c := dial(t, dsnOf(old, ""), client.Options{DialContext: where.dialContext})
+	var held []*client.Session
+	for range 4 {
+		s, err := c.New(ctx, 0)
+		must(t, err)
+		held = append(held, s)
+	}
+	for _, s := range held[1:] {
+		must(t, s.Close(ctx))
+	}
+	must(t, held[0].Put(ctx, "a", "1"))
+
+	where.addr.Store(start(t, servertest.Config{}).Addr)
+	stopped := make(chan error)
+	gone, cancel := context.WithCancel(ctx)
+	go func() { stopped <- old.Shutdown(gone) }()
+	cancel() // no patience with the session that is open
+	<-stopped
+
+	var broken *client.ConnError
+	if err := held[0].Close(ctx); !errors.As(err, &broken) || broken.Op != "close" {
+		t.Errorf("a session of the old server: %v", err)
+	}
+	id := save(t, c, map[string]string{"n": "1"})
+	must(t, c.Update(ctx, id, increment))
+	if v, err := c.View(ctx, id); err != nil || v.Get("n") != "2" {
+		t.Errorf("on the new server: %v, %v", v, err)
+	}
+	if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
+		t.Errorf("in the end: %+v", st)
+	}
+}
