@@ -78,7 +78,7 @@ func (s *Session) Put(ctx context.Context, key, value string) error {
 	return err
 }
 
-// PutMany sets several values. Up to 511 are set all or none.
+// PutMany sets several values. Up to 1,024 are set all or none.
 func (s *Session) PutMany(ctx context.Context, values map[string]string) error {
 	_, err := s.all(ctx, "put", "+", requests("put", pairs(values)))
 	return err
@@ -122,7 +122,7 @@ func (s *Session) All(ctx context.Context) (*Values, error) {
 	return newValues(r.Items), nil
 }
 
-// ReplaceAll makes values all that there is; those which the app may not write stay. Up to 511 are replaced all or
+// ReplaceAll makes values all that there is; those which the app may not write stay. Up to 1,024 are replaced all or
 // none. Lifetimes of single values are gone with them.
 func (s *Session) ReplaceAll(ctx context.Context, values map[string]string) error {
 	args := requests("put", pairs(values))

@@ -97,7 +97,7 @@ func TestManyKeys(t *testing.T) {
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	want := make(map[string]string)
 	var keys []string
-	for i := range 2*1022 + 1 {
+	for i := range 2*2048 - 1 {
 		keys = append(keys, fmt.Sprintf("k%04d", i))
 		want[keys[i]] = fmt.Sprint(i)
 	}

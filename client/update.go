@@ -24,7 +24,7 @@ func (c *Client) Update(ctx context.Context, id string, change func(*Values) err
 // saved, and the session is ended all the same.
 //
 // It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or
-// only removals, up to 511 and 1,022 of them, in a session that exists and to which nothing was done besides.
+// only removals, up to 1,024 and 2,048 of them, in a session that exists and to which nothing was done besides.
 // Otherwise it makes sure of the changes in a round trip of its own.
 func (s *Session) Save(ctx context.Context, v *Values) error {
 	requests := v.changes()

@@ -112,7 +112,7 @@ func TestBadInput(t *testing.T) {
 		"length that is no number":      {send: "*1\r\n$four\r\n", want: []string{"-PROTOCOL "}, ends: true},
 		"count that is no number":       {send: "*one\r\n", want: []string{"-PROTOCOL "}, ends: true},
 		"a billion arguments":           {send: "*1000000000\r\n", want: []string{"-TOOLARGE "}, ends: true},
-		"2,000 arguments":               {send: "*2000\r\n" + strings.Repeat("$1\r\nx\r\n", 2000), want: []string{"-TOOLARGE "}},
+		"3,000 arguments":               {send: "*3000\r\n" + strings.Repeat("$1\r\nx\r\n", 3000), want: []string{"-TOOLARGE "}},
 		"bulk without CRLF":             {send: "*1\r\n$4\r\npingXX", want: []string{"-PROTOCOL "}, ends: true},
 		"bulk of 1 MiB and a byte": {send: "*2\r\n$4\r\nping\r\n$1048577\r\n" + strings.Repeat("x", 1<<20+1) + "\r\n",
 			want: []string{"-TOOLARGE "}},

@@ -8,10 +8,10 @@ type Limits struct {
 	Args    int // arguments of one request, the command's name counted
 }
 
-// DefaultLimits are those of the specification: 64 KiB a line's command part, 1 MiB a value, 1,024 arguments, and requests
-// with room for a session of 4 MiB together with its keys.
+// DefaultLimits are those of the specification: 64 KiB a line's command part, 1 MiB a value, and requests with room for put_all of
+// a whole session: 1,024 keys, 4 MiB.
 func DefaultLimits() Limits {
-	return Limits{Line: 64 << 10, Value: 1 << 20, Request: 4<<20 + 512<<10, Args: 1024}
+	return Limits{Line: 64 << 10, Value: 1 << 20, Request: 4<<20 + 512<<10, Args: 2050}
 }
 
 const (

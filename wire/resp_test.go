@@ -91,8 +91,8 @@ func TestRESPSkipBound(t *testing.T) {
 	}{
 		"value":     {"*1\r\n$67108864\r\n", nil, "", []string{"resp fatal TOOLARGE"}},
 		"arguments": {"*20000000\r\n", nil, "", []string{"resp fatal TOOLARGE"}},
-		"sum":       {"*1025\r\n", repeat(million, 67), "$1000000\r\n", []string{"resp fatal TOOLARGE"}},
-		"below": {"*1025\r\n", repeat(million, 67), strings.Repeat("$1\r\na\r\n", 958) + "ping\r\n",
+		"sum":       {"*2051\r\n", repeat(million, 67), "$1000000\r\n", []string{"resp fatal TOOLARGE"}},
+		"below": {"*2051\r\n", repeat(million, 67), strings.Repeat("$1\r\na\r\n", 1984) + "ping\r\n",
 			[]string{"resp TOOLARGE", "line ping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
