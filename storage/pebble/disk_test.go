@@ -42,7 +42,7 @@ func TestDiskFails(t *testing.T) {
 			// Each round lets some more operations succeed, until the load ends before the first that would fail.
 			modes := []SyncMode{SyncAlways, SyncNever}
 			failures := 0
-			for ok := int64(0); ok < 1000; ok += ok/2 + 1 {
+			for ok := int64(0); ; ok += ok/2 + 1 {
 				var n atomic.Int64
 				failing := errorfs.InjectorFunc(func(op errorfs.Op) error {
 					if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && matches(op) && n.Add(1) > ok {
@@ -50,8 +50,11 @@ func TestDiskFails(t *testing.T) {
 					}
 					return nil
 				})
-				if diskFailure(t, modes[ok%2], failing) {
+				opened, failed := diskFailure(t, modes[ok%2], failing)
+				if failed {
 					failures++
+				} else if opened {
+					break
 				}
 			}
 			if failures == 0 {
@@ -61,14 +64,15 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// diskFailure loads a store on a failing disk, and answers whether it got as far as failing while it was open.
-func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (failed bool) {
+// diskFailure loads a store on a failing disk, and answers whether it could be opened, and whether it failed after that.
+func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (opened, failed bool) {
 	t.Helper()
 	c, sound, seen := newClock(), vfs.NewMem(), new(observed)
 	o := Options{Path: "store", Sync: mode, Now: c.now, tune: small, fs: errorfs.Wrap(sound, failing), Observer: seen}
 	var mu sync.Mutex
 	acknowledged, total := map[int]int{}, 0
 	if s, err := Open(o); err == nil {
+		opened = true
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for w := range 8 {
@@ -103,7 +107,7 @@ func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (failed 
 	s := mustOpen(t, o)
 	crashCheck(t, s, c, acknowledged)
 	must(t, s.Close())
-	return failed
+	return opened, failed
 }
 
 func TestOpenErrors(t *testing.T) {

@@ -170,6 +170,51 @@ func TestSweepBehindItsPosition(t *testing.T) {
 	verify(t, s)
 }
 
+// Entries that were deleted before their time came are passed over once.
+func TestSweepAdvances(t *testing.T) {
+	c := newClock()
+	s := mustOpen(t, Options{Path: t.TempDir(), Sync: SyncNever, Now: c.now})
+	ctx := t.Context()
+	for range 3 {
+		for i := range 10 {
+			must(t, s.Put(ctx, key("acme", name("k", i)), c.rec("x", time.Minute)))
+			must(t, s.Delete(ctx, key("acme", name("k", i))))
+		}
+		c.advance(time.Hour)
+		if swept, err := s.Sweep(ctx, 3); err != nil || swept.More || len(swept.Removed) > 0 {
+			t.Fatalf("swept %v, %v", swept, err)
+		}
+		if s.sweeper.time <= c.in(-time.Second).UnixMilli() {
+			t.Errorf("the position is %v behind", time.Duration(c.now().UnixMilli()-s.sweeper.time)*time.Millisecond)
+		}
+	}
+	verify(t, s)
+}
+
+// Records larger than a memtable, which Pebble handles in another way than others.
+func TestLargeRecords(t *testing.T) {
+	c := newClock()
+	o := Options{Path: t.TempDir(), Sync: SyncAlways, Now: c.now, tune: small}
+	s := mustOpen(t, o)
+	large := func(i int) storage.Record { return c.rec(strings.Repeat(name("large", i), 40<<10), time.Hour) }
+	for i := range 5 {
+		must(t, s.Put(t.Context(), key("acme", name("k", i)), large(i)))
+		must(t, s.PutAll(t.Context(), []storage.Entry{
+			{Key: key("acme", "first"), Record: large(i)}, {Key: key("acme", "second"), Record: large(i)},
+		}))
+	}
+	verify(t, s)
+	must(t, s.Close())
+	s = mustOpen(t, o)
+	verify(t, s)
+	for i := range 5 {
+		rec, err := s.Get(t.Context(), key("acme", name("k", i)))
+		if err != nil || string(rec.Data) != string(large(i).Data) {
+			t.Errorf("record %d: %d bytes, %v", i, len(rec.Data), err)
+		}
+	}
+}
+
 // A damaged value is an error of its own record, whatever is done to it, and can be overwritten.
 func TestDamagedRecord(t *testing.T) {
 	c := newClock()

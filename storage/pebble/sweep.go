@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,11 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 			s.sweeper.inserted(s.sweeper.time) // what begin has taken note of must not be forgotten
 		}
 	}()
-	it, err := s.db.NewIter(&pebbledb.IterOptions{LowerBound: from, UpperBound: appendIndexTime(nil, now+1)})
+	until := appendIndexTime(nil, now+1)
+	if bytes.Compare(from, until) >= 0 {
+		return nil, nil
+	}
+	it, err := s.db.NewIter(&pebbledb.IterOptions{LowerBound: from, UpperBound: until})
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +112,11 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 	if err := it.Error(); err != nil {
 		return nil, err
 	}
-	if n := len(due); n > 0 {
+	if n := len(due); n == limit {
 		s.sweeper.time = due[n-1].at
 		s.sweeper.from = append(appendIndexKey(nil, due[n-1].at, due[n-1].key), 0)
+	} else {
+		s.sweeper.time, s.sweeper.from = now+1, until
 	}
 	return due, nil
 }

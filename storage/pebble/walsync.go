@@ -95,6 +95,7 @@ func (d *disk) syncWALs() {
 	d.mu.Unlock()
 	for _, w := range open {
 		w.mu.Lock()
+		// Pebble may be writing meanwhile. A vfs.File need not allow that, but those of vfs.Default and vfs.MemFS do.
 		if !w.closed && w.dirty.Load() {
 			_ = w.syncLocked() // a failure has been noted
 		}
