@@ -144,6 +144,7 @@ func child(dir string, mode SyncMode) error {
 func TestKill(t *testing.T) {
 	for _, mode := range []SyncMode{SyncAlways, SyncInterval, SyncNever} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			acknowledged := map[int]int{}
 			for range 3 {
@@ -204,6 +205,7 @@ func TestFolderHeldUnderAnotherName(t *testing.T) {
 func TestPowerCut(t *testing.T) {
 	for _, mode := range []SyncMode{SyncAlways, SyncInterval, SyncNever} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			c := newClock()
 			fs := vfs.NewCrashableMem()
 			o := Options{Path: "store", Sync: mode, SyncInterval: time.Hour, Now: c.now, tune: small, fs: fs}

@@ -39,6 +39,7 @@ func TestDiskFails(t *testing.T) {
 	}
 	for what, matches := range kinds {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			// Each round lets some more operations succeed, until the load ends before the first that would fail.
 			modes := []SyncMode{SyncAlways, SyncNever}
 			failures := 0
@@ -81,7 +82,7 @@ func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (opened,
 					mu.Lock()
 					defer mu.Unlock()
 					acknowledged[w] = n
-					if total++; total == 500 {
+					if total++; total == 400 {
 						cancel()
 					}
 				})

@@ -55,6 +55,7 @@ func operate(ctx context.Context, s *Store, c *clock, r *rand.Rand, keys int) er
 
 // After random operations by many at once, with flushes and compactions under way, everything adds up, also when opened again.
 func TestInvariants(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	o := Options{Path: t.TempDir(), Sync: SyncNever, Now: c.now, Headers: 300, tune: small}
 	for round := range 3 {
