@@ -3,7 +3,7 @@
 // needs them: reference.yaml shows every setting with its default, dev.yaml is what `serve --dev` runs.
 //
 // It must never know the packages that it configures; cmd/sessionserver hands each its part. A rule about a value that one of them has stated
-// itself is asked there, and comes back to [Config.Problem] for its place in the file.
+// itself is asked there: the function that asks goes to [Load], so that all is told at once, and takes from [Config.Problem] its place in the file.
 //
 // Begin reading at [Config] and [Parse].
 package configs

@@ -3,7 +3,11 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -40,87 +44,85 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "\n")
 }
 
-// Load reads the configuration in a file. An error is Problems, or that the file could not be read.
-func Load(file string) (*Config, error) {
-	data, err := os.ReadFile(file)
+// sizeMax is the most bytes that a configuration has: room for some ten thousand address ranges.
+const sizeMax = 1 << 20
+
+// problemsMax is how many problems are told at once.
+const problemsMax = 100
+
+// Load reads the configuration in a file. An error is Problems, or that the file could not be read. See Parse.
+func Load(file string, also ...func(*Config) Problems) (*Config, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("configs: %w", err)
 	}
-	return Parse(file, data)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, sizeMax+1))
+	if err != nil {
+		return nil, fmt.Errorf("configs: %w", err)
+	}
+	return Parse(file, data, also...)
 }
 
-// Parse reads the configuration in data, strictly: a key that is not known, or is there twice, is a problem. file is for messages.
-func Parse(file string, data []byte) (*Config, error) {
+// Parse reads the configuration in data, strictly: a key that is not known, or is there twice, is a problem, as is everything that only
+// makes YAML harder to read (aliases, tags, several documents). Each of also is asked for what is wrong beyond what this package can know,
+// so that all of it is told at once; it is asked although other keys have problems, and these have their defaults then. file is for messages.
+func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, error) {
 	cfg := Default()
 	cfg.file, cfg.lines = file, make(map[string]int)
-	if strings.TrimSpace(string(data)) == "" {
+	if len(data) > sizeMax {
+		return nil, Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(sizeMax))}}
+	}
+	var documents []yaml.Node
+	if err := yaml.Load(data, &documents, yaml.WithAllDocuments()); err != nil {
+		return nil, undecodable(file, err)
+	}
+	if len(documents) == 0 || len(documents[0].Content) == 0 || documents[0].Content[0].Tag == "!!null" {
 		return nil, Problems{{File: file, Text: "the file is empty"}}
 	}
-	var root yaml.Node
-	if err := yaml.Load(data, &root); err != nil {
-		return nil, undecodable(file, err)
-	}
-	note(cfg.lines, "", &root)
-	if err := yaml.Load(data, &cfg, yaml.WithKnownFields()); err != nil {
-		return nil, undecodable(file, err)
+	d := decoder{cfg: &cfg, unread: make(map[string]bool)}
+	d.value("", documents[0].Content[0], reflect.ValueOf(&cfg).Elem())
+	if len(documents) > 1 {
+		d.add(documents[1].Line, "", "another document begins here (allowed: one)")
 	}
 	for i := range cfg.Listen {
 		cfg.Listen[i].setDefaults()
 	}
-	if problems := cfg.Validate(); len(problems) > 0 {
+	problems := d.problems
+	for _, ask := range append([]func(*Config) Problems{(*Config).Validate}, also...) {
+		for _, p := range ask(&cfg) {
+			if d.reached(p.Key) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	if len(problems) > 0 {
+		slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+		if more := len(problems) - problemsMax; more > 0 {
+			problems = append(problems[:problemsMax], Problem{File: file, Text: fmt.Sprintf("and %d more", more)})
+		}
 		return nil, problems
 	}
 	return &cfg, nil
 }
 
-// note writes down where each key stands.
-func note(lines map[string]int, path string, n *yaml.Node) {
-	switch n.Kind {
-	case yaml.DocumentNode:
-		for _, c := range n.Content {
-			note(lines, path, c)
-		}
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i].Value
-			if path != "" {
-				key = path + "." + key
-			}
-			lines[key] = n.Content[i].Line
-			note(lines, key, n.Content[i+1])
-		}
-	case yaml.SequenceNode:
-		for i, c := range n.Content {
-			key := fmt.Sprintf("%s[%d]", path, i)
-			lines[key] = c.Line
-			note(lines, key, c)
-		}
-	}
-}
-
-// undecodable turns the errors of the YAML library into Problems.
+// undecodable turns an error of the YAML library, which says that this is no YAML, into Problems.
 func undecodable(file string, err error) Problems {
-	var many *yaml.LoadErrors
-	if !errors.As(err, &many) {
-		var one *yaml.LoadError
-		if !errors.As(err, &one) {
-			return Problems{{File: file, Text: strings.TrimPrefix(err.Error(), "yaml: ")}}
+	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+	var e *yaml.LoadError
+	if errors.As(err, &e) {
+		text, line = e.Message, e.Mark.Line
+		if e.ContextMsg != "" {
+			text = e.ContextMsg + ": " + text
 		}
-		return Problems{problem(file, one)}
 	}
-	problems := make(Problems, len(many.Errors))
-	for i, e := range many.Errors {
-		problems[i] = problem(file, e)
-	}
-	return problems
-}
-
-func problem(file string, e *yaml.LoadError) Problem {
-	text := e.Message
-	if name, _, found := strings.Cut(strings.TrimPrefix(text, "field "), " not found in type"); found {
-		text = fmt.Sprintf("there is no setting %q here; see the reference file", name)
-	}
-	return Problem{File: file, Line: e.Mark.Line, Text: text}
+	text = strings.Map(func(r rune) rune { // it may show what stands in the file
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	return Problems{{File: file, Line: line, Text: fmt.Sprintf("this is not YAML: %.200s", text)}}
 }
 
 // Problem makes a problem with a key of this configuration.
@@ -130,11 +132,13 @@ func (c *Config) Problem(key, format string, args ...any) Problem {
 
 // line finds where a key stands, or else the innermost key around it that is there.
 func (c *Config) line(key string) int {
-	for key != "" {
+	for ; key != ""; key = outer(key) {
 		if n, found := c.lines[key]; found {
 			return n
 		}
-		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
 	}
 	return 0
 }
+
+// outer is the key that another one lies in, or "".
+func outer(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }

@@ -19,12 +19,12 @@ func (c *Config) Validate() Problems {
 	for i, l := range c.Listen {
 		at := fmt.Sprintf("listen[%d].", i)
 		if l.Name == "" || names[l.Name] {
-			v.add(at+"name", "%q (allowed: a name that no other listener has)", l.Name)
+			v.add(at+"name", "%.80q (allowed: a name that no other listener has)", l.Name)
 		}
 		names[l.Name] = true
 		path, isUnix := strings.CutPrefix(l.Address, "unix:")
 		if isUnix && !strings.HasPrefix(path, "/") || !isUnix && !hostPort(l.Address) {
-			v.add(at+"address", "%q (allowed: host:port, or unix:/path)", l.Address)
+			v.add(at+"address", "%.80q (allowed: host:port, or unix:/path)", l.Address)
 		}
 		v.oneOf(at+"plaintext", l.Plaintext, "loopback", "never", "always")
 		if len(l.Allow) == 0 && !isUnix {
@@ -35,7 +35,7 @@ func (c *Config) Validate() Problems {
 		}
 	}
 	if c.Admin.Address != "" && !hostPort(c.Admin.Address) {
-		v.add("admin.address", "%q (allowed: host:port, or nothing)", c.Admin.Address)
+		v.add("admin.address", "%.80q (allowed: host:port, or nothing)", c.Admin.Address)
 	}
 
 	v.oneOf("storage.sync", c.Storage.Sync, "always", "interval", "never")
@@ -83,7 +83,7 @@ func (v *validator) add(key, format string, args ...any) {
 
 func (v *validator) oneOf(key, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		v.add(key, "%q (allowed: %s)", value, strings.Join(allowed, ", "))
+		v.add(key, "%.80q (allowed: %s)", value, strings.Join(allowed, ", "))
 	}
 }
 

@@ -33,8 +33,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseFloat(number, 64)
 	bytes := n * float64(unit)
-	if err != nil || n < 0 || bytes > 1<<50 || bytes != math.Trunc(bytes) {
-		return fmt.Errorf("%q is not a size (allowed: a number of bytes, with KiB, MiB or GiB behind it if you like)", text)
+	decimal := strings.Trim(number, "0123456789.") == "" // ParseFloat would take 1e3, inf and more
+	if err != nil || !decimal || bytes > 1<<50 || bytes != math.Trunc(bytes) {
+		return fmt.Errorf("%.80q is not a size (allowed: a whole number of bytes, such as 4096, 64KiB, 1.5MiB or 2GiB)", text)
 	}
 	*s = Size(bytes)
 	return nil
@@ -64,10 +65,10 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 	}
 	prefix, err := netip.ParsePrefix(string(text))
 	if err != nil || prefix.Addr().Is4In6() {
-		return fmt.Errorf("%q is not an address range (allowed: 192.0.2.7, 192.0.2.0/24, 2001:db8::/32)", text)
+		return fmt.Errorf("%.80q is not an address range (allowed: 192.0.2.7, 192.0.2.0/24, 2001:db8::/32)", text)
 	}
 	if prefix != prefix.Masked() {
-		return fmt.Errorf("%q has bits behind its length; write %s", text, prefix.Masked())
+		return fmt.Errorf("%.80q has bits behind its length; write %s", text, prefix.Masked())
 	}
 	p.Prefix = prefix
 	return nil

@@ -12,13 +12,9 @@ type checkCmd struct {
 
 // Run says everything that is wrong with the file, or that nothing is.
 func (c *checkCmd) Run(io streams) error {
-	cfg, err := configs.Load(c.File)
-	if err != nil {
+	if _, err := configs.Load(c.File, inspect); err != nil {
 		return err
 	}
-	if problems := inspect(cfg); len(problems) > 0 {
-		return problems
-	}
-	_, err = fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)
+	_, err := fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)
 	return err
 }

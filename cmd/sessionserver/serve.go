@@ -53,7 +53,7 @@ func (s *serveCmd) load() (*configs.Config, error) {
 		if s.Listen != "" || s.Admin != "" || s.State != "" {
 			return nil, errors.New("sessionserver serve: --listen, --admin and --state go with --dev; a configuration file says them itself")
 		}
-		return configs.Load(s.Config)
+		return configs.Load(s.Config, inspect)
 	}
 	cfg, err := configs.Parse("dev.yaml", configs.Dev)
 	if err != nil {

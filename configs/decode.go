@@ -1,0 +1,190 @@
+package configs
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// decoder fills a Config from the nodes of a YAML document. The YAML library could do that too, but it stops at the first kind of mistake,
+// tells of Go's types instead of settings, and follows aliases, with which a small file becomes a large one.
+type decoder struct {
+	cfg      *Config
+	problems Problems
+	unread   map[string]bool // keys whose value could not be read
+}
+
+// add notes a problem with a setting whose name stands in line.
+func (d *decoder) add(line int, key, format string, args ...any) {
+	d.problems = append(d.problems, Problem{File: d.cfg.file, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+// fail notes that the value at n could not be read.
+func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
+	line := d.cfg.lines[key]
+	if line == 0 {
+		line = n.Line
+	}
+	d.add(line, key, format, args...)
+	d.unread[key] = true
+}
+
+// refuse notes that something else stands at n than is allowed.
+func (d *decoder) refuse(n *yaml.Node, key, allowed string) {
+	d.fail(n, key, "%s (allowed: %s)", describe(n), allowed)
+}
+
+// reached reports whether key, and all that it lies in, could be read. What is said about one that could not is about its default.
+func (d *decoder) reached(key string) bool {
+	for ; key != ""; key = outer(key) {
+		if d.unread[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// describe is what stands at n, as messages show it.
+func describe(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "settings stand here"
+	case n.Kind == yaml.SequenceNode:
+		return "a list stands here"
+	case n.Tag == "!!null":
+		return "nothing stands here"
+	}
+	return fmt.Sprintf("%.80q", n.Value)
+}
+
+// value reads what stands at n, and is the setting key, into into. Where there is a problem into keeps what it had.
+func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		d.fail(n, key, "the alias %.80q (allowed: what it stands for)", n.Value)
+		return
+	case n.Style&yaml.TaggedStyle != 0:
+		d.fail(n, key, "the tag %.80q (allowed: a value without one)", n.Tag)
+		return
+	}
+	if into.Type() == reflect.TypeFor[time.Duration]() {
+		d.duration(key, n, into)
+		return
+	}
+	if text, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if !isText(n) {
+			d.refuse(n, key, "one value")
+		} else if err := text.UnmarshalText([]byte(n.Value)); err != nil {
+			d.fail(n, key, "%v", err)
+		}
+		return
+	}
+	switch into.Kind() {
+	case reflect.Struct:
+		d.settings(key, n, into)
+	case reflect.Slice:
+		d.list(key, n, into)
+	case reflect.String:
+		if !isText(n) {
+			d.refuse(n, key, `a text; "" is none`)
+			return
+		}
+		into.SetString(n.Value)
+	case reflect.Bool:
+		if n.Value != "true" && n.Value != "false" {
+			d.refuse(n, key, "true, false")
+			return
+		}
+		into.SetBool(n.Value == "true")
+	case reflect.Int:
+		number, err := strconv.Atoi(n.Value)
+		if err != nil {
+			d.refuse(n, key, "a whole number")
+			return
+		}
+		into.SetInt(int64(number))
+	default:
+		panic(fmt.Sprintf("configs: %s: no setting can be a %v", key, into.Type()))
+	}
+}
+
+func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag != "!!null" }
+
+// duration reads a time as Go writes it; a number without a unit is 0 or a mistake.
+func (d *decoder) duration(key string, n *yaml.Node, into reflect.Value) {
+	t, err := time.ParseDuration(n.Value)
+	if err != nil {
+		d.refuse(n, key, "a time such as 24m, 1h30m or 250ms")
+		return
+	}
+	into.SetInt(int64(t))
+}
+
+// settings reads a mapping into a struct. One without anything in it, as is left when all its lines are comments, changes nothing.
+func (d *decoder) settings(key string, n *yaml.Node, into reflect.Value) {
+	fields := map[string]reflect.Value{}
+	var allowed []string
+	for i := range into.NumField() {
+		if name := into.Type().Field(i).Tag.Get("yaml"); name != "" {
+			fields[name], allowed = into.Field(i), append(allowed, name)
+		}
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.refuse(n, key, "settings: "+strings.Join(allowed, ", "))
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name := n.Content[i]
+		at := join(key, name)
+		field, known := fields[name.Value]
+		switch first, twice := seen[name.Value], seen[name.Value] > 0; {
+		case name.Kind != yaml.ScalarNode || !known:
+			d.add(name.Line, at, "there is no such setting (allowed: %s)", strings.Join(allowed, ", "))
+		case twice:
+			d.add(name.Line, at, "it is there twice, first in line %d", first)
+		default:
+			seen[name.Value] = name.Line
+			d.cfg.lines[at] = name.Line
+			d.value(at, n.Content[i+1], field)
+		}
+	}
+}
+
+// join is the key of the setting called name inside another. What could not be one is quoted, so that it is seen where it ends.
+func join(key string, name *yaml.Node) string {
+	at := name.Value
+	switch {
+	case name.Kind != yaml.ScalarNode:
+		at = "?"
+	case at == "" || len(at) > 40 || strings.Trim(at, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "":
+		at = fmt.Sprintf("%.40q", at)
+	}
+	if key != "" {
+		return key + "." + at
+	}
+	return at
+}
+
+// list reads a sequence into a slice. All its places are kept, also those with problems, so that keys say which one is meant.
+func (d *decoder) list(key string, n *yaml.Node, into reflect.Value) {
+	if n.Kind != yaml.SequenceNode {
+		d.refuse(n, key, "a list")
+		return
+	}
+	list := reflect.MakeSlice(into.Type(), len(n.Content), len(n.Content))
+	for i, c := range n.Content {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		d.cfg.lines[at] = c.Line
+		d.value(at, c, list.Index(i))
+	}
+	into.Set(list)
+}

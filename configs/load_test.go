@@ -1,0 +1,204 @@
+package configs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestMistakes: each is told with its place and its key, and what is allowed; several are told at once.
+func TestMistakes(t *testing.T) {
+	const listener = "listen:\n- name: a\n  address: ':1'\n  allow: [127.0.0.1]\n"
+	for name, row := range map[string]struct {
+		text string
+		want string // all that is told; a line that ends in … is the beginning of one
+	}{
+		// The file as a whole.
+		"empty":            {"", "f: the file is empty"},
+		"blank":            {" \n\n", "f: the file is empty"},
+		"comments only":    {"# nothing\n", "f: the file is empty"},
+		"nothing":          {"---\n", "f: the file is empty"},
+		"null":             {"null\n", "f: the file is empty"},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, admin, storage, session, limits, log)`},
+		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
+		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
+		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
+		"too large":        {"#" + strings.Repeat("x", 1<<20), "f: the file is too large (allowed: 1MiB)"},
+		"other encoding":   {"\xff\xfe", "f: the file is empty"},
+		"tab":              {"log:\n\tlevel: info\n", "f:2: this is not YAML: while scanning for the next token: found character that cannot start any token"},
+		"unfinished list":  {"listen: [\n", "f:2: this is not YAML: while parsing a flow node: …"},
+		"indentation":      {"log:\n  level: info\n    format: text\n", "f:3: this is not YAML: mapping values are not allowed in this context"},
+		"NUL":              {"log: \x00\n", "f: this is not YAML: control characters are not allowed …"},
+		"deep":             {strings.Repeat("[", 20_000), "f:1: this is not YAML: while increasing flow level: exceeded max depth of 10000"},
+		"unknown anchor":   {"log: *what\n", "f:1: this is not YAML: unknown anchor 'what' referenced"},
+
+		// What YAML could do and a configuration does not need.
+		"alias": {"storage: {path: &p /a}\nadmin:\n  address: *p\n", "f:3: admin.address: the alias \"p\" (allowed: what it stands for)"},
+		"bomb": {"x: &a [1, 1, 1, 1]\ny: &b [*a, *a, *a, *a]\nlisten: &c [*b, *b]\n",
+			"f:1: x: there is no such …\nf:2: y: there is no such …\nf:3: listen[0]: the alias \"b\" …\nf:3: listen[1]: the alias \"b\" …"},
+		"eats itself": {"listen: &l [*l]\n", "f:1: listen[0]: the alias \"l\" (allowed: what it stands for)"},
+		"alias a key": {"log: {level: &k info}\n? *k\n: 1\n", "f:2: ?: there is no such setting …"},
+		"merge": {"log: &l {level: info}\nadmin:\n  <<: *l\n",
+			`f:3: admin."<<": there is no such setting (allowed: address)`},
+		"tag":       {"log: {level: !!str info}\n", "f:1: log.level: the tag \"!!str\" (allowed: a value without one)"},
+		"own tag":   {"log: !mine {level: info}\n", "f:1: log: the tag \"!mine\" (allowed: a value without one)"},
+		"complex":   {"? [a, b]\n: c\n", "f:1: ?: there is no such setting …"},
+		"key twice": {"log:\n  level: info\n  format: text\n  level: debug\n", "f:4: log.level: it is there twice, first in line 2"},
+		"group twice": {"log:\n  level: loud\nadmin:\n  address: x\nlog:\n  format: json\n",
+			"f:2: log.level: \"loud\" …\nf:4: admin.address: \"x\" (allowed: host:port, or nothing)\nf:5: log: it is there twice, first in line 1"},
+		"in a list twice": {"listen:\n- name: a\n  name: b\n  address: ':1'\n  allow: [\"::1\"]\n", "f:3: listen[0].name: it is there twice, first in line 2"},
+
+		// Settings that there are not.
+		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, admin, storage, session, limits, log)"},
+		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
+		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
+		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},
+		"unprintable":     {"\"a\\nb\": 1\n", `f:1: "a\nb": there is no such setting …`},
+		"empty key":       {"\"\": 1\n", `f:1: "": there is no such setting …`},
+		"long key":        {strings.Repeat("k", 1000) + ": 1\n", `f:1: "` + strings.Repeat("k", 40) + `": there is no such setting …`},
+		"in a list":       {listener + "  port: 1\n", "f:5: listen[0].port: there is no such setting (allowed: name, address, plaintext, allow, anonymous)"},
+
+		// Values of the wrong kind.
+		"list for settings":     {"log: [1]\n", "f:1: log: a list stands here (allowed: settings: level, format)"},
+		"word for settings":     {"log: info\n", `f:1: log: "info" (allowed: settings: level, format)`},
+		"word for list":         {"listen: ':9090'\n", `f:1: listen: ":9090" (allowed: a list)`},
+		"settings for list":     {"listen:\n  name: a\n", "f:1: listen: settings stand here (allowed: a list)…"},
+		"nothing for list":      {"listen:\n", "f:1: listen: nothing stands here (allowed: a list)"},
+		"nothing for text":      {"storage:\n  path:\n", `f:2: storage.path: nothing stands here (allowed: a text; "" is none)`},
+		"list for text":         {"storage:\n  path: [a]\n", `f:2: storage.path: a list stands here (allowed: a text; "" is none)`},
+		"text for number":       {"session:\n  max_keys: many\n", `f:2: session.max_keys: "many" (allowed: a whole number)`},
+		"fraction for number":   {"session:\n  max_keys: 1.5\n", `f:2: session.max_keys: "1.5" (allowed: a whole number)`},
+		"huge number":           {"session:\n  max_keys: 99999999999999999999\n", `f:2: session.max_keys: "99999999999999999999" (allowed: a whole number)`},
+		"hexadecimal":           {"session:\n  max_keys: 0x10\n", `f:2: session.max_keys: "0x10" (allowed: a whole number)`},
+		"nothing for number":    {"session:\n  max_keys: ~\n", "f:2: session.max_keys: nothing stands here (allowed: a whole number)"},
+		"yes for true":          {"session:\n  strict: yes\n", `f:2: session.strict: "yes" (allowed: true, false)`},
+		"number for true":       {"session:\n  strict: 1\n", `f:2: session.strict: "1" (allowed: true, false)`},
+		"time without unit":     {"session:\n  lifetime: 24\n", `f:2: session.lifetime: "24" (allowed: a time such as 24m, 1h30m or 250ms)`},
+		"time in days":          {"session:\n  lifetime: 1d\n", `f:2: session.lifetime: "1d" (allowed: a time such as 24m, 1h30m or 250ms)`},
+		"settings for time":     {"session:\n  lifetime: {m: 24}\n", "f:2: session.lifetime: settings stand here (allowed: a time …"},
+		"size":                  {"storage:\n  cache: 64MB\n", `f:2: storage.cache: "64MB" is not a size (allowed: a whole number of bytes, such as 4096, …`},
+		"list for size":         {"storage:\n  cache: [1]\n", "f:2: storage.cache: a list stands here (allowed: one value)"},
+		"range":                 {"listen:\n- name: a\n  address: ':1'\n  allow:\n  - 10.0.0.0/8\n  - 10.1.0.0/8\n  - home\n", "f:6: listen[0].allow[1]: \"10.1.0.0/8\" has bits behind its length; write 10.0.0.0/8\nf:7: listen[0].allow[2]: \"home\" is not an address range …"},
+		"nothing for range":     {"listen:\n- name: a\n  address: ':1'\n  allow: [~]\n", "f:4: listen[0].allow[0]: nothing stands here (allowed: one value)"},
+		"word for listener":     {"listen: [':9090', {name: b, address: ':1', allow: ['::1']}]\n", `f:1: listen[0]: ":9090" (allowed: settings: name, …`},
+		"long value":            {"log: {level: " + strings.Repeat("x", 1000) + "}\n", `f:1: log.level: "` + strings.Repeat("x", 80) + `" (allowed: …`},
+		"long value for number": {"limits: {args: " + strings.Repeat("x", 1000) + "}\n", `f:1: limits.args: "` + strings.Repeat("x", 80) + `" (allowed: …`},
+
+		// Values out of range.
+		"no listener": {"listen: []\n", "f:1: listen: there is no listener (allowed: one or more)"},
+		"empty listener": {"listen:\n- name: a\n  address: ':1'\n  allow: ['::1']\n-\n",
+			"f:5: listen[1].name: \"\" …\nf:5: listen[1].address: \"\" …\nf:5: listen[1].allow: nobody may connect …"},
+		"same name": {"listen:\n- {name: a, address: ':1', allow: ['::1']}\n- {name: a, address: ':2', allow: ['::1']}\n",
+			`f:3: listen[1].name: "a" (allowed: a name that no other listener has)`},
+		"addresses": {"listen:\n- {name: a, address: localhost, allow: ['::1']}\n- {name: b, address: 'h:http', allow: ['::1']}\n- {name: c, address: 'h:65536', allow: ['::1']}\n- {name: d, address: unix:x}\n- {name: e, address: 'h:-1', allow: ['::1']}\n",
+			"f:2: listen[0].address: …\nf:3: listen[1].address: …\nf:4: listen[2].address: …\nf:5: listen[3].address: \"unix:x\" (allowed: host:port, or unix:/path)\nf:6: listen[4].address: …"},
+		"plaintext":  {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
+		"nobody":     {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
+		"nobody []":  {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
+		"everybody":  {"listen:\n- name: a\n  address: ':1'\n  allow: [0.0.0.0/0]\n  anonymous: dev/app\n", "f:5: listen[0].anonymous: anonymous access needs an allowlist that is narrower than everybody"},
+		"everybody6": {"listen:\n- name: a\n  address: ':1'\n  allow: [127.0.0.1, '::/0']\n  anonymous: dev/app\n", "f:5: listen[0].anonymous: anonymous …"},
+		"everything": {"storage:\n  sync: sometimes\n  sync_interval: 0\n  sweep_interval: 1ms\n  sweep_batch: 0\n  path: ''\n" +
+			"limits:\n  line: 1\n  value: 1GiB\n  request: 1\n  args: 1\n  connections: 0\n  connections_per_ip: -1\n  idle_timeout: -1s\n" +
+			"  request_timeout: 0s\n  write_timeout: 1ns\n  error_budget: 0\n  drain_timeout: 9999h\nlog:\n  level: x\n  format: y\nadmin:\n  address: z\n",
+			`f:2: storage.sync: "sometimes" (allowed: always, interval, never)
+f:3: storage.sync_interval: 0s (allowed: 1ms to 1m0s)
+f:4: storage.sweep_interval: 1ms (allowed: 10ms to 1h0m0s)
+f:5: storage.sweep_batch: 0 (allowed: 1 to 100000)
+f:6: storage.path: it is missing (allowed: a folder)
+f:8: limits.line: 1 (allowed: 1KiB to 1MiB)
+f:9: limits.value: 1GiB (allowed: 1KiB to 16MiB)
+f:10: limits.request: 1 (allowed: …
+f:11: limits.args: 1 (allowed: 16 to 16384)
+f:12: limits.connections: 0 (allowed: 1 to 10000000)
+f:13: limits.connections_per_ip: -1 (allowed: 1 to 10000000)
+f:14: limits.idle_timeout: -1s (allowed: 1s to 24h0m0s)
+f:15: limits.request_timeout: 0s (allowed: 100ms to 1h0m0s)
+f:16: limits.write_timeout: 1ns (allowed: 100ms to 1h0m0s)
+f:17: limits.error_budget: 0 (allowed: 1 to 1000000)
+f:18: limits.drain_timeout: 9999h0m0s (allowed: 1ms to 1h0m0s)
+f:20: log.level: "x" (allowed: debug, info, warn, error)
+f:21: log.format: "y" (allowed: auto, text, json)
+f:23: admin.address: "z" (allowed: host:port, or nothing)`},
+		"no end of it": {"listen: [" + strings.Repeat("x,", 5_000) + "]\n",
+			strings.Repeat("f:1: listen[…\n", 100) + "f: and 4900 more"},
+		"kind and range": {"storage: {cache: x}\nlog: {level: y}\nnone: 1\n",
+			"f:1: storage.cache: \"x\" is not …\nf:2: log.level: \"y\" …\nf:3: none: there is no such …"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := Parse("f", []byte(row.text))
+			var problems Problems
+			if !errors.As(err, &problems) || cfg != nil {
+				t.Fatalf("got %v, %v", cfg, err)
+			}
+			told, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
+			for i := range max(len(told), len(want)) {
+				if i >= len(told) || i >= len(want) || !says(told[i], want[i]) {
+					t.Fatalf("it says:\n%.2000s\nwant:\n%s", err, row.want)
+				}
+			}
+		})
+	}
+}
+
+func says(text, want string) bool {
+	beginning, cut := strings.CutSuffix(want, "…")
+	return text == want || cut && strings.HasPrefix(text, beginning)
+}
+
+// TestProblemLines: a key that is not in the file has the place of what it would stand in.
+func TestProblemLines(t *testing.T) {
+	cfg, err := Parse("f", []byte("# one\nlisten:\n  - name: a\n    address: ':1'\n    allow:\n      - 127.0.0.1\n      - ::1\nsession:\n  strict: true\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]int{
+		"listen": 2, "listen[0]": 3, "listen[0].name": 3, "listen[0].address": 4, "listen[0].allow": 5, "listen[0].allow[1]": 7, "listen[0].anonymous": 3,
+		"listen[7]": 2, "listen[7].name": 2, "session": 8, "session.strict": 9, "session.lifetime": 8, "log": 0, "log.level": 0, "": 0, ".": 0, "[": 0,
+	} {
+		if p := cfg.Problem(key, "%d", 1); p.Line != want || p.File != "f" || p.Key != key || p.Text != "1" {
+			t.Errorf("%q: %+v, want line %d", key, p, want)
+		}
+	}
+	for p, want := range map[Problem]string{
+		{File: "f", Text: "t"}:                    "f: t",
+		{File: "f", Line: 7, Text: "t"}:           "f:7: t",
+		{File: "f", Key: "a.b", Text: "t"}:        "f: a.b: t",
+		{File: "f", Line: 7, Key: "k", Text: "t"}: "f:7: k: t",
+	} {
+		if p.Error() != want {
+			t.Errorf("%+v: %s", p, p.Error())
+		}
+	}
+}
+
+// FuzzParse: whatever the file, there is an answer; what loads is valid, and what does not says where in the file, once for each key.
+func FuzzParse(f *testing.F) {
+	f.Add(Reference)
+	f.Add(Dev)
+	f.Add([]byte("x: &a [1, 1]\nlisten: [*a, *a]\n---\n- 1\n"))
+	f.Add([]byte("listen: &l [{allow: [*l, ::1]}]\nlog: !!map {level: |\n  x\n ? [a]\n : b\n"))
+	f.Add([]byte("? !!binary aGVsbG8=\n: <<\n'<<': {a: 1}\nsession: {lifetime: 1e9h, max_bytes: .5GiB, max_value: \"\\u2028\"}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg, err := Parse("f", data)
+		if err == nil {
+			if problems := cfg.Validate(); len(problems) > 0 {
+				t.Fatalf("it was loaded with problems: %v", problems)
+			}
+			return
+		}
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) == 0 || cfg != nil {
+			t.Fatalf("got %v, %v", cfg, err)
+		}
+		lines := strings.Count(string(data), "\n") + strings.Count(string(data), "\r") + 2 // YAML may report the end of the file
+		for _, p := range problems {
+			if p.Line < 0 || p.Line > lines && !strings.ContainsAny(string(data), "\u0085\u2028\u2029") || p.Text == "" {
+				t.Errorf("%+v in a file of %d lines", p, lines)
+			}
+			if strings.ContainsAny(p.Error(), "\n\x00") || len(p.Error()) > 1000 {
+				t.Errorf("not fit to be shown: %q", p.Error())
+			}
+		}
+	})
+}
