@@ -30,6 +30,7 @@ type process struct {
 	server    *server.Server
 	sessions  *session.Manager
 	listeners []listening
+	failed    chan error     // why the process cannot go on
 	closers   []func() error // of what is open, in the order of opening
 }
 
@@ -44,7 +45,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return nil, problems
 	}
-	p := &process{log: log, cfg: cfg}
+	p := &process{log: log, cfg: cfg, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -52,7 +53,12 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	}()
 	p.settings.Store(sessionSettings(cfg.Session))
 
-	store, err := openStore(cfg.Storage, log)
+	store, err := openStore(cfg.Storage, log, func(err error) {
+		select {
+		case p.failed <- fmt.Errorf("the storage failed: %w", err):
+		default: // it has been told already
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +168,8 @@ func listen(address string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o660)
 }
 
-// run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over.
+// run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part fails it drains too, and
+// answers why: whoever supervises the process starts it anew, and what was acknowledged is found again.
 func (p *process) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	defer stopSweeping()
@@ -183,6 +190,7 @@ func (p *process) run(ctx context.Context) error {
 	case <-ctx.Done():
 		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout)
 	case failed = <-ended:
+	case failed = <-p.failed:
 	}
 	draining, cancel := context.WithTimeout(context.Background(), p.cfg.Limits.DrainTimeout)
 	defer cancel()
