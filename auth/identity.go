@@ -22,7 +22,7 @@ func (id Identity) IsZero() bool { return id == Identity{} }
 func (id Identity) String() string { return id.Tenant + "/" + id.App }
 
 // ParseIdentity reads tenant/app. Both are 1 to 64 of the characters a-z, 0-9, - and _, beginning with a letter or digit: nothing that a
-// path, a pattern, a metric's label or a DSN would read as more than a name, and no two of them look alike. The error shows the beginning of name, quoted.
+// path, a pattern, a metric's label or a DSN would read as more than a name. The error shows the beginning of name, quoted.
 func ParseIdentity(name string) (Identity, error) {
 	tenant, app, found := strings.Cut(name, "/")
 	if !found || !validName(tenant) || !validName(app) {
