@@ -92,7 +92,7 @@ func Default() Config {
 			GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
 		},
 		Limits: Limits{
-			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 1024,
+			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,
 			Connections: 16384, ConnectionsPerIP: 4096,
 			IdleTimeout: 10 * time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
