@@ -2,14 +2,17 @@ package transcript
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sessionserver/wire"
 )
@@ -24,6 +27,9 @@ func (t *Transcript) Play(ctx context.Context, dial func(context.Context) (net.C
 	for _, l := range t.lines {
 		said, err := p.step(ctx, l)
 		if err != nil {
+			if ctx.Err() != nil { // then err is only how that was noticed
+				err = context.Cause(ctx)
+			}
 			return "", fmt.Errorf("%s:%d: %w\nthe conversation so far:\n%s%s", t.name, l.number, err, strings.TrimLeft(shown.String(), "\n"), l.text)
 		}
 		if said != l.text && wrong == nil {
@@ -45,6 +51,7 @@ type player struct {
 type talk struct {
 	net.Conn
 	resp    bool
+	unwatch func() bool
 	lines   *bufio.Reader
 	replies *wire.ReplyReader
 }
@@ -63,7 +70,7 @@ func (p *player) step(ctx context.Context, l line) (string, error) {
 		return l.text, c.speakRESP(l.what)
 	case hangup:
 		delete(p.conns, l.conn)
-		return l.text, c.Close()
+		return l.text, c.hangUp()
 	case client:
 		return l.text, c.say(p.known.fill(l.what))
 	}
@@ -81,11 +88,15 @@ func (p *player) step(ctx context.Context, l line) (string, error) {
 	return speaker + p.known.conceal(heard), nil
 }
 
-// conceal puts the names back for what they stand for, if that is long enough to stand for nothing else.
+// conceal puts the names back for what they stand for, if that is long enough to stand for nothing else. Of two names for the same the
+// first in the alphabet is taken, and a value before one that is part of it.
 func (n names) conceal(text string) string {
-	for name, value := range n {
-		if len(value) >= 16 {
-			text = strings.ReplaceAll(text, value, "{"+name+"}")
+	sorted := slices.SortedFunc(maps.Keys(n), func(a, b string) int {
+		return cmp.Or(len(n[b])-len(n[a]), strings.Compare(a, b))
+	})
+	for _, name := range sorted {
+		if len(n[name]) >= 16 {
+			text = strings.ReplaceAll(text, n[name], "{"+name+"}")
 		}
 	}
 	return text
@@ -99,20 +110,21 @@ func (p *player) conn(ctx context.Context, name string) (*talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := nc.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
 	c := &talk{Conn: nc, lines: bufio.NewReader(nc)}
+	c.unwatch = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) }) // wakes whoever reads or writes
 	p.conns[name] = c
 	return c, nil
 }
 
 func (p *player) close() {
 	for _, c := range p.conns {
-		_ = c.Close()
+		_ = c.hangUp()
 	}
+}
+
+func (c *talk) hangUp() error {
+	c.unwatch()
+	return c.Close()
 }
 
 // speakRESP makes the connection one of words and replies.
@@ -155,8 +167,11 @@ func (c *talk) hear() (string, error) {
 		return render(reply), err
 	}
 	text, err := c.lines.ReadString('\n')
-	if errors.Is(err, io.EOF) && text == "" {
+	switch {
+	case errors.Is(err, io.EOF) && text == "":
 		return closed, nil
+	case errors.Is(err, io.EOF):
+		return "", fmt.Errorf("the server has closed the connection within a line: %.200q", text)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"), err
 }
@@ -179,6 +194,9 @@ func split(text string) ([]string, error) {
 			return nil, fmt.Errorf("a quoted word is malformed: %s", quoted)
 		}
 		words, text = append(words, word), text[len(quoted):]
+		if text != "" && text[0] != ' ' {
+			return nil, fmt.Errorf("a quoted word goes on behind its end: %s%s", quoted, text)
+		}
 	}
 	if len(words) == 0 {
 		return nil, errors.New("a request needs a word at least")
@@ -204,7 +222,7 @@ func render(r wire.Reply) string {
 		for i := range pairs {
 			pairs[i] = render(r.Items[2*i]) + ": " + render(r.Items[2*i+1])
 		}
-		sort.Strings(pairs)
+		slices.Sort(pairs)
 		return "{" + strings.Join(pairs, ", ") + "}"
 	}
 	items := make([]string, len(r.Items))

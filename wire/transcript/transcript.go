@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -85,21 +86,26 @@ func (n names) fill(text string) string {
 	})
 }
 
-// match reports whether got is what was expected, and remembers the words that it names for the first time.
+// match reports whether got is what was expected, and remembers the words that it names for the first time. What is known stands for
+// itself in it: a value that looks like a name is not one.
 func (n names) match(expected, got string) bool {
 	var pattern strings.Builder
 	var captured []string
 	pattern.WriteString(`^(?s)`)
-	rest := n.fill(expected)
+	rest := expected
 	for {
 		at := placeholder.FindStringSubmatchIndex(rest)
 		if at == nil {
 			break
 		}
 		pattern.WriteString(regexp.QuoteMeta(rest[:at[0]]))
-		if name := rest[at[2]:at[3]]; name == "..." {
+		name := rest[at[2]:at[3]]
+		switch value, known := n[name]; {
+		case name == "...":
 			pattern.WriteString(`.*`)
-		} else {
+		case known:
+			pattern.WriteString(regexp.QuoteMeta(value))
+		default:
 			captured = append(captured, name)
 			pattern.WriteString(`([^\s"]+)`)
 		}
@@ -110,8 +116,13 @@ func (n names) match(expected, got string) bool {
 	if m == nil {
 		return false
 	}
+	learned := names{}
 	for i, name := range captured {
-		n[name] = m[i+1]
+		if value, twice := learned[name]; twice && value != m[i+1] {
+			return false
+		}
+		learned[name] = m[i+1]
 	}
+	maps.Copy(n, learned)
 	return true
 }
