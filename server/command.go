@@ -118,6 +118,8 @@ func (cmd *Command) check() error {
 		return fmt.Errorf("columns Line and RESP must have Min between 0 and Max")
 	case (cmd.Usage == "") != (cmd.Line.Max == 0 && cmd.RESP.Max == 0):
 		return fmt.Errorf("column Usage must name the arguments that Line and RESP allow")
+	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload:
+		return fmt.Errorf("Needs, Access or Payload is none of those that there are")
 	case cmd.Needs == needsUnset:
 		return fmt.Errorf("column Needs is missing")
 	case cmd.Access == accessUnset:

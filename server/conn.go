@@ -96,10 +96,10 @@ func (c *conn) serve() {
 	c.log.Debug("connection opened", "listener", c.how.Name, "remote", c.remote())
 	defer c.close()
 	defer func() {
-		if p := recover(); p != nil {
+		if p := recover(); p != nil { // not of a command's: see run
 			c.reason = Failed
-			c.log.Error("command panicked", "panic", p, "stack", string(debug.Stack()))
-			c.reply.Error(wire.Internal, "something went wrong here; the connection is closed")
+			refused := c.refusal("", &panicked{p, debug.Stack()})
+			c.reply.Error(refused.Code, refused.Message)
 		}
 	}()
 	if !c.begin() {
@@ -293,8 +293,15 @@ func (c *conn) handle(req *wire.Request) {
 	c.answer(cmd, began, err)
 }
 
-// run asks the gates and then runs the command.
-func (c *conn) run(f wire.Framing) error {
+// run asks the gates and then runs the command. A panic becomes an error, after which nothing on this connection is to be trusted: it
+// ends, as its session does, and the server goes on.
+func (c *conn) run(f wire.Framing) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.reason, c.quit = Failed, true
+			err = &panicked{p, debug.Stack()}
+		}
+	}()
 	cmd := c.call.Command
 	if a, n := cmd.arity(f), len(c.call.Args); n < a.Min || n > a.Max {
 		return wire.Errorf(wire.BadArg, "usage: %s", cmd.usage())

@@ -34,6 +34,14 @@ var codes = []struct {
 	{session.ErrTooLarge, wire.TooLarge},
 }
 
+// panicked is the error that a panic becomes.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
 // refusal turns any error into what the client is told. Of errors that are in codes the client sees the whole text, as package session
 // promises that it may; of those it does not know it sees an id, under which the log has the truth.
 func (c *conn) refusal(command string, err error) *wire.Error {
@@ -49,7 +57,7 @@ func (c *conn) refusal(command string, err error) *wire.Error {
 	switch {
 	case errors.Is(err, auth.ErrBadCredentials):
 		return wire.Errorf(wire.BadAuth, "unknown app or wrong secret: auth tenant/app secret")
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && c.server.ctx.Err() != nil:
 		return errShutdown
 	}
 	var b [4]byte
@@ -59,7 +67,13 @@ func (c *conn) refusal(command string, err error) *wire.Error {
 	if errors.Is(err, session.ErrStore) {
 		code, text = wire.Unavailable, "the storage failed; try again later"
 	}
-	c.log.Error("command failed", "error_id", id, "command", command, "code", code, "err", err)
+	log := c.log.With("error_id", id, "command", command, "code", code)
+	var panicked *panicked
+	if errors.As(err, &panicked) {
+		text += " and the connection is closed"
+		log = log.With("stack", string(panicked.stack))
+	}
+	log.Error("command failed", "err", err)
 	return wire.Errorf(code, "%s; the server's log has it as %s", text, id)
 }
 

@@ -1,0 +1,200 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+	"sessionserver/storage"
+	"sessionserver/storage/memory"
+	"sessionserver/wire"
+)
+
+// handlers are commands as others may write them, some of them badly.
+func handlers() []server.Command {
+	row := func(name string, run func(*server.Call) error) server.Command {
+		return server.Command{
+			Name: name, Help: "is for a test", Needs: server.Identity, Access: server.None, Cost: 1, Run: run,
+		}
+	}
+	return []server.Command{
+		row("nothing", func(c *server.Call) error { return nil }),
+		row("panics", func(c *server.Call) error { panic("the secret of /var/lib") }),
+		row("dereferences", func(c *server.Call) error {
+			var none *server.Command
+			c.Reply.Text(none.Name)
+			return nil
+		}),
+		row("half", func(c *server.Call) error {
+			c.Reply.Array(2)
+			c.Reply.Text("one")
+			return errors.New("the secret of /var/lib")
+		}),
+		row("refuses", func(c *server.Call) error {
+			c.Reply.OK()
+			return wire.Errorf(wire.Quota, "remove some first")
+		}),
+		row("half_panics", func(c *server.Call) error {
+			c.Reply.Array(2)
+			c.Reply.Text("one")
+			panic("the secret of /var/lib")
+		}),
+	}
+}
+
+// syncBuffer is a log that many may write.
+type syncBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// observer notes what was run and why connections ended.
+type observer struct {
+	commands chan server.CommandInfo
+	closed   chan server.CloseReason
+}
+
+func newObserver() *observer {
+	return &observer{make(chan server.CommandInfo, 100), make(chan server.CloseReason, 100)}
+}
+
+func (o *observer) ConnOpened(server.ConnInfo)                           {}
+func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
+func (o *observer) CommandRan(info server.CommandInfo)                   { o.commands <- info }
+
+// TestBadHandlers: what a handler does wrong is answered with one error that tells nothing, logged, and observed; only a panic ends the connection.
+func TestBadHandlers(t *testing.T) {
+	for command, row := range map[string]struct {
+		want   string // how the answer begins, without err or -
+		logged string
+		ends   bool
+	}{
+		"nothing":      {"INTERNAL something went wrong here; the server's log has it as ", "the handler gave no answer", false},
+		"half":         {"INTERNAL something went wrong here; the server's log has it as ", "the secret of /var/lib", false},
+		"refuses":      {"QUOTA remove some first", "", false},
+		"panics":       {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
+		"dereferences": {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "nil pointer", true},
+		"half_panics":  {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
+	} {
+		for framing, request := range map[string]struct{ text, prefix, ping, pong string }{
+			"line": {command + "\r\n", "err ", "ping\r\n", "ok PONG"},
+			"resp": {string(wire.AppendRequest(nil, command)), "-", "*1\r\n$4\r\nping\r\n", "+PONG"},
+		} {
+			t.Run(command+" "+framing, func(t *testing.T) {
+				t.Parallel()
+				var logged syncBuffer
+				seen := newObserver()
+				s := servertest.Start(t, servertest.Config{Options: server.Options{
+					Commands: handlers(), Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+				}})
+				p := dial(t, s)
+				p.send(request.ping + request.text + request.ping) // what was answered before stays, also if it was not sent yet
+				p.want(request.pong)
+				rest := p.want(request.prefix + row.want)
+				if row.ends {
+					p.closed()
+					if why := <-seen.closed; why != server.Failed {
+						t.Errorf("it was closed for %v", why)
+					}
+				} else {
+					p.want(request.pong)
+				}
+				if row.logged != "" && (!strings.Contains(logged.String(), row.logged) || !strings.Contains(logged.String(), "error_id="+rest)) {
+					t.Errorf("the log lacks %q or %q: %s", row.logged, rest, &logged)
+				}
+				if strings.Contains(logged.String(), "stack=") != row.ends {
+					t.Errorf("a stack is for a panic: %s", &logged)
+				}
+				<-seen.commands // ping
+				code, _, _ := strings.Cut(row.want, " ")
+				if info := <-seen.commands; info.Command != command || string(info.Outcome) != code || info.Framing.String() != framing {
+					t.Errorf("observed: %+v", info)
+				}
+			})
+		}
+	}
+}
+
+// TestPanicLetsGo: a handler that panics loses what was not saved and its lock at once, and nobody else notices.
+func TestPanicLetsGo(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{Options: server.Options{Commands: handlers()}})
+	a, b := dial(t, s), dial(t, s)
+	id := a.ask("new", "ok ")
+	a.ask("put foo saved", "ok")
+	a.ask("close", "ok")
+	a.ask("open "+id, "ok")
+	a.ask("put foo dropped", "ok")
+	b.ask("ping", "ok PONG")
+	b.send("open " + id + " rw 60000\r\n")
+	a.ask("panics", "err INTERNAL ")
+	b.want("ok")
+	b.ask("get foo", "ok saved")
+	a.closed()
+	dial(t, s).ask("ping", "ok PONG")
+}
+
+// panicking is a store that panics when it is written to, in the middle of a save.
+type panicking struct{ storage.Store }
+
+func (panicking) Put(context.Context, storage.Key, storage.Record) error { panic("in the store") }
+
+// TestStorePanics: a save that panics lets go of the lock that it had pinned.
+func TestStorePanics(t *testing.T) {
+	for _, save := range []string{"close", "commit", "destroy"} {
+		t.Run(save, func(t *testing.T) {
+			store := memory.New(memory.Options{})
+			t.Cleanup(func() { _ = store.Close() })
+			s := servertest.Start(t, servertest.Config{Store: panicking{store}})
+			a, b := dial(t, s), dial(t, s)
+			id := a.ask("new", "ok ")
+			b.ask("ping", "ok PONG")
+			b.send("open " + id + " rw 60000\r\n")
+			a.ask(save, "err INTERNAL ")
+			a.closed()
+			b.want("ok")
+		})
+	}
+}
+
+// failing is a store that cannot write, and says why.
+type failing struct{ storage.Store }
+
+func (failing) Put(context.Context, storage.Key, storage.Record) error {
+	return errors.New("/var/lib/secret: no space left on device")
+}
+
+// TestStoreFails: the client is told that it may try again, and has lost nothing.
+func TestStoreFails(t *testing.T) {
+	store := memory.New(memory.Options{})
+	t.Cleanup(func() { _ = store.Close() })
+	var logged syncBuffer
+	s := servertest.Start(t, servertest.Config{Store: failing{store}, Options: server.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))}})
+	p := dial(t, s)
+	p.ask("new", "ok ")
+	p.ask("put foo bar", "ok")
+	for range 3 {
+		id := p.ask("close", "err UNAVAILABLE the storage failed; try again later; the server's log has it as ")
+		if !strings.Contains(logged.String(), "error_id="+id) || !strings.Contains(logged.String(), "no space left on device") {
+			t.Errorf("the log: %s", &logged)
+		}
+		p.ask("get foo", "ok bar")
+	}
+}
