@@ -111,6 +111,7 @@ func runOpen(c *Call) error {
 // onWait is called before an open waits for a lock: what was answered so far is sent, and the wait ends early if the peer leaves
 // or the server drains.
 func (c *conn) onWait(ctx context.Context) (context.Context, func()) {
+	c.log.Debug("waiting for a lock") // from here on its place in the queue is certain
 	ctx, cancel := context.WithCancelCause(ctx)
 	if c.flush() != nil {
 		cancel(errPeerLeft)
