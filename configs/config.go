@@ -25,7 +25,7 @@ type Listen struct {
 	Address   string   `yaml:"address"`   // host:port, or unix:/path
 	Plaintext string   `yaml:"plaintext"` // loopback, never or always
 	Allow     []Prefix `yaml:"allow"`     // who may connect
-	Anonymous string   `yaml:"anonymous"` // tenant/app that loopback clients without credentials are, or ""
+	Anonymous string   `yaml:"anonymous"` // tenant/app that clients without credentials are, or ""
 }
 
 // Admin is the HTTP address for operators.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"sessionserver/auth"
 	"sessionserver/wire"
 )
 
@@ -153,10 +152,7 @@ func runReset(c *Call) error {
 		c.conn.session = nil
 		_ = s.Abort() // it is dropped, whatever it has to say
 	}
-	c.conn.name, c.conn.info.Identity = "", auth.Identity{}
-	if c.conn.local() {
-		c.conn.info.Identity = c.conn.how.Anonymous
-	}
+	c.conn.name, c.conn.info.Identity = "", c.conn.how.Anonymous
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")
 	return nil

@@ -142,9 +142,7 @@ func (c *conn) begin() bool {
 		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
 		return false
 	}
-	if c.local() {
-		c.info.Identity = c.how.Anonymous
-	}
+	c.info.Identity = c.how.Anonymous
 	return true
 }
 

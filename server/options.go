@@ -43,7 +43,7 @@ type Listen struct {
 	Name      string         // for logs and metrics
 	Plaintext Plaintext      // who may speak without TLS
 	Allow     []netip.Prefix // who may connect; empty is nobody. Unix sockets are guarded by the file system instead
-	Anonymous auth.Identity  // who a plaintext loopback connection is without credentials; zero is nobody
+	Anonymous auth.Identity  // who a connection is without credentials; zero is nobody
 }
 
 // Plaintext says which peers are served without TLS.
