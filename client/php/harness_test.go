@@ -97,6 +97,12 @@ func listening(line string) string {
 // kill ends the server without giving it a chance to do anything.
 func (d *daemon) kill() { d.proc.kill() }
 
+// stop lets the server end in good order.
+func (d *daemon) stop() {
+	d.tb.Helper()
+	d.proc.stop()
+}
+
 // restart kills the server and starts it again on the same port.
 func (d *daemon) restart() {
 	d.tb.Helper()
@@ -216,6 +222,17 @@ func (c *child) printed() string {
 func (c *child) kill() {
 	c.killing.Do(func() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) })
 	<-c.ended
+}
+
+// stop asks the program to end, and waits until it has.
+func (c *child) stop() {
+	c.tb.Helper()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.ended:
+	case <-time.After(patience):
+		c.tb.Fatalf("%s does not end\n%s", c.cmd.Path, c.printed())
+	}
 }
 
 // program finds a program that a test needs. Without it the test is skipped, unless every test is to run.

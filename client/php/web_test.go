@@ -1,0 +1,290 @@
+package php_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sessionserver/client"
+)
+
+// parallel is how many requests of one visitor come at once.
+const parallel = 20
+
+// patient makes a server that takes no lock away because the machine is busy.
+const patient = "session: {lock_lease: 10m}\n"
+
+// counted is what count.php keeps in a session.
+type counted struct {
+	N     int
+	Order []string
+}
+
+// counted asks a host what count.php has kept.
+func (v *visitor) counted(host string) counted {
+	v.site.tb.Helper()
+	var c counted
+	v.site.must(json.Unmarshal([]byte(v.get(host, "show.php").Body), &c))
+	return c
+}
+
+// hold opens a session for writing, past PHP.
+func hold(t *testing.T, d *daemon, id string) *client.Session {
+	t.Helper()
+	c, err := client.Dial(context.Background(), "tcp://"+d.addr, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	s, err := c.Open(context.Background(), id, client.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// collect waits for the answers of requests.
+func collect(t *testing.T, requests []<-chan answer) []answer {
+	t.Helper()
+	answers := make([]answer, len(requests))
+	for i, r := range requests {
+		answers[i] = <-r
+	}
+	return answers
+}
+
+// TestParallelRequests lets a visitor make 20 requests at once, to both hosts, each of which reads the session, changes it and writes it. No
+// change is lost, and each sees those before it.
+func TestParallelRequests(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: parallel/2 + 1})
+	v := s.browser()
+	v.want("east", "count.php?i=first", "1")
+	var requests []<-chan answer
+	for i := range parallel {
+		requests = append(requests, v.start(hosts[i%2], fmt.Sprintf("count.php?i=%d", i)))
+	}
+	var numbers []int
+	for i, a := range collect(t, requests) {
+		n, err := strconv.Atoi(a.Body)
+		if err != nil {
+			t.Errorf("request %d: %d %s", i, a.Status, a.Body)
+		}
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for i, n := range numbers {
+		if n != i+2 {
+			t.Fatalf("the requests counted %v", numbers)
+		}
+	}
+	got := v.counted("west")
+	if got.N != parallel+1 || len(got.Order) != parallel+1 {
+		t.Errorf("%d requests left %+v", parallel+1, got)
+	}
+	slices.Sort(got.Order)
+	if len(slices.Compact(got.Order)) != parallel+1 {
+		t.Errorf("a request was counted twice, another one never: %v", got.Order)
+	}
+}
+
+// TestOrderOfArrival lets 20 requests come one after the other while the session is locked: they get it in that order.
+func TestOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient+"log: {level: debug}\n")
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: parallel/2 + 1})
+	v := s.browser()
+	v.want("east", "count.php?i=first", "1")
+	held := hold(t, d, v.id())
+	var requests []<-chan answer
+	want := []string{"first"}
+	for i := range parallel {
+		requests = append(requests, v.start(hosts[i%2], fmt.Sprintf("count.php?i=%d", i)))
+		d.awaitWaiters(i + 1)
+		want = append(want, strconv.Itoa(i))
+	}
+	if err := held.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range collect(t, requests) {
+		if a.Body != strconv.Itoa(i+2) {
+			t.Errorf("request %d: %d %s", i, a.Status, a.Body)
+		}
+	}
+	if got := v.counted("west"); !slices.Equal(got.Order, want) {
+		t.Errorf("they were served in the order %v", got.Order)
+	}
+}
+
+// TestReadersTogether has 20 requests inside one session at the same time: none goes on before all have come.
+func TestReadersTogether(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	writers := startSite(t, siteOptions{SavePath: "tcp://" + d.addr, Workers: 1})
+	readers := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?mode=r&lock_timeout=100", Workers: parallel / 2})
+	v := writers.browser()
+	v.want("east", "count.php", "1")
+	reader := &visitor{readers, v.http} // the same visitor with the same cookies
+	var requests []<-chan answer
+	for i := range parallel {
+		requests = append(requests, reader.start(hosts[i%2], "barrier.php"))
+	}
+	var inside []*arrival
+	for range parallel {
+		a := readers.gate.await()
+		if a.Says != "1" {
+			t.Errorf("a reader says %q", a.Says)
+		}
+		inside = append(inside, a)
+	}
+	for _, a := range inside {
+		a.pass()
+	}
+	for i, a := range collect(t, requests) {
+		if a.Status != http.StatusOK || a.Body != "n is 1" {
+			t.Errorf("reader %d: %d %s", i, a.Status, a.Body)
+		}
+	}
+	v.want("west", "count.php", "2")
+}
+
+// TestRestartBetweenRequests ends the server between the requests of a PHP worker, which finds it again without a word.
+func TestRestartBetweenRequests(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1", Workers: 1})
+	v := s.browser()
+	worker := v.want("east", "try.php", "saved 1").PID
+	for n := 2; n < 6; n++ {
+		if n%2 == 0 {
+			d.kill()
+		} else {
+			d.stop()
+		}
+		d.start()
+		if got := v.want("east", "try.php", fmt.Sprintf("saved %d", n)).PID; got != worker {
+			t.Errorf("it was worker %d before, and is %d now", worker, got)
+		}
+	}
+}
+
+// TestRestartAmidRequest ends the server while a session is open. What the session would have saved is refused with an error that says why,
+// what was acknowledged is there, and the worker goes on with the new server.
+func TestRestartAmidRequest(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&timeout=20", Workers: 1})
+	v := s.browser()
+	worker := v.want("east", "try.php", "saved 1").PID
+
+	request := v.start("east", "midway.php")
+	inside := s.gate.await()
+	d.restart()
+	inside.pass()
+	lost := failure(t, <-request)
+	if !strings.Contains(lost, "onnect") {
+		t.Errorf("the error does not tell that the connection was lost: %s", lost)
+	}
+	if got := v.want("east", "try.php", "saved 2").PID; got != worker {
+		t.Errorf("it was worker %d before, and is %d now", worker, got)
+	}
+
+	request = v.start("east", "midway.php")
+	inside = s.gate.await()
+	d.kill()
+	inside.pass()
+	failure(t, <-request)
+	down := failure(t, v.get("east", "try.php"))
+	if !strings.Contains(down, d.addr) {
+		t.Errorf("the error does not tell which server is not there: %s", down)
+	}
+	d.start()
+	v.want("east", "try.php", "saved 3")
+	v.want("west", "try.php", "saved 4")
+}
+
+// failure wants an answer that tells of an exception, and not of a success.
+func failure(t *testing.T, a answer) string {
+	t.Helper()
+	if a.Status != http.StatusOK || !strings.Contains(a.Body, "Exception: ") {
+		t.Fatalf("an error was to be seen, not: %d %s", a.Status, a.Body)
+	}
+	t.Log(a.Body)
+	return a.Body
+}
+
+// TestWorkerKilled kills PHP in the midst of a request: the lock is free at once, and the session is as it was.
+func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: 2})
+	v := s.browser()
+	v.want("east", "try.php", "saved 1")
+	before := v.get("east", "show.php").Body
+	for range 3 {
+		request := v.start("east", "midway.php")
+		inside := s.gate.await()
+		pid, err := strconv.Atoi(inside.Says)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if a := <-request; a.Status == http.StatusOK {
+			t.Errorf("a killed worker answered: %s", a.Body)
+		}
+		v.want("west", "show.php", before)
+	}
+	v.want("east", "try.php", "saved 2")
+	v.want("west", "try.php", "saved 3")
+}
+
+// TestAnyBytes carries any bytes through browser, nginx, PHP and server, and back through another host.
+func TestAnyBytes(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr, Workers: 1})
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	random := make([]byte, 300_000)
+	for i := range random {
+		random[i] = byte(rand.Uint32())
+	}
+	v := s.browser()
+	v.send("east", "put.php", bytes.NewReader(nil))
+	size := func(n int) int { // of the session as PHP writes it, with n bytes in it
+		a := v.send("east", "put.php", bytes.NewReader(make([]byte, n)))
+		var got int
+		if _, err := fmt.Sscanf(a.Body, "saved %d", &got); err != nil {
+			t.Fatalf("with %d bytes: %s", n, a.Body)
+		}
+		return got
+	}
+	const megabyte = 1 << 20
+	filling := megabyte - (size(1_000_000) - 1_000_000)
+	for name, data := range map[string][]byte{
+		"every byte": every, "random": random, "none": {}, "emoji": []byte("👩‍👩‍👧‍👦 naïve 日本"),
+		"like the protocol": []byte("\r\nclose\r\n*1\r\n$5\r\nclose\r\nerr NOKEY\r\n"),
+		"1 MiB":             bytes.Repeat([]byte("\x00\r\n\xff"), megabyte/4)[:filling],
+	} {
+		a := v.send("east", "put.php", bytes.NewReader(data))
+		if !strings.HasPrefix(a.Body, "saved ") || name == "1 MiB" && a.Body != fmt.Sprintf("saved %d", megabyte) {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+		if got := v.get("west", "take.php").Body; got != string(data) {
+			t.Errorf("%s: %d bytes became %d bytes %.60q…", name, len(data), len(got), got)
+		}
+	}
+}
