@@ -46,20 +46,26 @@ var build = sync.OnceValues(func() (string, error) {
 
 // daemon is a server on a port and with a state folder of its own. It can be ended and started again with both.
 type daemon struct {
-	tb    testing.TB
-	addr  string // host:port
-	state string
+	tb   testing.TB
+	addr string // host:port
 
-	config string
-	proc   *child
+	storage string // as the configuration has it
+	config  string // the file
+	proc    *child
 }
 
 // startDaemon starts a server that answers anybody on this machine as dev/app, and ends it with the test. more is added to its
 // configuration.
 func startDaemon(tb testing.TB, more string) *daemon {
 	tb.Helper()
+	return startDaemonWith(tb, "sync: always", more)
+}
+
+// startDaemonWith is startDaemon with a choice of what a power failure may cost.
+func startDaemonWith(tb testing.TB, sync, more string) *daemon {
+	tb.Helper()
 	dir := tb.TempDir()
-	d := &daemon{tb: tb, addr: "127.0.0.1:0", state: filepath.Join(dir, "state"), config: filepath.Join(dir, "config.yaml")}
+	d := &daemon{tb: tb, addr: "127.0.0.1:0", storage: fmt.Sprintf("{path: %q, %s}", filepath.Join(dir, "state"), sync), config: filepath.Join(dir, "config.yaml")}
 	d.configure(more)
 	d.start()
 	d.configure(more) // now with the port that it has got
@@ -68,7 +74,7 @@ func startDaemon(tb testing.TB, more string) *daemon {
 
 func (d *daemon) configure(more string) {
 	d.tb.Helper()
-	text := fmt.Sprintf("listen:\n  - {name: main, address: %q, allow: [127.0.0.1], anonymous: dev/app}\nstorage: {path: %q}\n%s", d.addr, d.state, more)
+	text := fmt.Sprintf("listen:\n  - {name: main, address: %q, allow: [127.0.0.1], anonymous: dev/app}\nstorage: %s\n%s", d.addr, d.storage, more)
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		d.tb.Fatal(err)
 	}
