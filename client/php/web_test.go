@@ -66,7 +66,7 @@ func collect(t *testing.T, requests []<-chan answer) []answer {
 func TestParallelRequests(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, patient)
-	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: parallel/2 + 1})
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100&persistent=1", Workers: parallel/2 + 1})
 	v := s.browser()
 	v.want("east", "count.php?i=first", "1")
 	var requests []<-chan answer
@@ -232,14 +232,7 @@ func TestWorkerKilled(t *testing.T) {
 	before := v.get("east", "show.php").Body
 	for range 3 {
 		request := v.start("east", "midway.php")
-		inside := s.gate.await()
-		pid, err := strconv.Atoi(inside.Says)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		s.gate.await().kill(t)
 		if a := <-request; a.Status == http.StatusOK {
 			t.Errorf("a killed worker answered: %s", a.Body)
 		}
@@ -247,6 +240,44 @@ func TestWorkerKilled(t *testing.T) {
 	}
 	v.want("east", "try.php", "saved 2")
 	v.want("west", "try.php", "saved 3")
+}
+
+// TestWaitingWorkerKilled kills PHP while it waits for the lock: it leaves the queue, and who came after it is next.
+func TestWaitingWorkerKilled(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient+"log: {level: debug}\n")
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: 2})
+	v := s.browser()
+	v.want("east", "try.php", "saved 1")
+	held := hold(t, d, v.id())
+	doomed := v.start("east", "queue.php")
+	worker := s.gate.await()
+	worker.pass()
+	d.awaitWaiters(1)
+	next := v.start("west", "try.php")
+	d.awaitWaiters(2)
+	worker.kill(t)
+	if a := <-doomed; a.Status == http.StatusOK {
+		t.Errorf("a killed worker answered: %s", a.Body)
+	}
+	if err := held.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-next; a.Body != "saved 2" {
+		t.Errorf("the next one got %d %s", a.Status, a.Body)
+	}
+}
+
+// kill kills the script's worker.
+func (a *arrival) kill(t *testing.T) {
+	t.Helper()
+	pid, err := strconv.Atoi(a.Says)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAnyBytes carries any bytes through browser, nginx, PHP and server, and back through another host.
