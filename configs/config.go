@@ -103,6 +103,9 @@ func Default() Config {
 
 // setDefaults fills in what a listener in a file leaves open: a list of its own has nothing from Default.
 func (l *Listen) setDefaults() {
+	if l.Name == "" {
+		l.Name = l.Address
+	}
 	if l.Plaintext == "" {
 		l.Plaintext = "loopback"
 	}

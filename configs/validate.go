@@ -15,13 +15,17 @@ func (c *Config) Validate() Problems {
 	if len(c.Listen) == 0 {
 		v.add("listen", "there is no listener (allowed: one or more)")
 	}
-	names := map[string]bool{}
+	names, addresses := map[string]bool{}, map[string]bool{}
 	for i, l := range c.Listen {
 		at := fmt.Sprintf("listen[%d].", i)
 		if l.Name == "" || names[l.Name] {
 			v.add(at+"name", "%.80q (allowed: a name that no other listener has)", l.Name)
 		}
 		names[l.Name] = true
+		if addresses[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			v.add(at+"address", "%q is another listener's too", l.Address)
+		}
+		addresses[l.Address] = true
 		path, isUnix := strings.CutPrefix(l.Address, "unix:")
 		if isUnix && !strings.HasPrefix(path, "/") || !isUnix && !hostPort(l.Address) {
 			v.add(at+"address", "%.80q (allowed: host:port, or unix:/path)", l.Address)
@@ -46,6 +50,9 @@ func (c *Config) Validate() Problems {
 		v.add("storage.path", "it is missing (allowed: a folder)")
 	}
 
+	if c.Session.MaxValue > c.Limits.Value {
+		v.add("session.max_value", "%v is more than limits.value lets through (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
+	}
 	l := c.Limits
 	v.size("limits.line", l.Line, KiB, MiB)
 	v.size("limits.value", l.Value, KiB, 16*MiB)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -267,6 +268,11 @@ func (c *conn) handle(req *wire.Request) {
 	began := time.Now()
 	c.reply.Begin(req.Framing)
 	cmd := c.server.table.lookup(req.Name)
+	if cmd == nil && looksLikeHTTP(req) {
+		c.reason, c.quit = BrokenFraming, true
+		c.answer(nil, began, wire.Errorf(wire.Protocol, "this is no HTTP server; the connection is closed"))
+		return
+	}
 	if cmd == nil {
 		c.answer(nil, began, wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, req.Name))
 		return
@@ -282,13 +288,19 @@ func (c *conn) handle(req *wire.Request) {
 		c.reason, c.quit = PeerLeft, true
 		return
 	}
-	if err == nil && c.reply.Len() == c.mark {
-		err = errors.New("server: the handler gave no answer")
+	if err == nil && !c.reply.Complete() {
+		err = errors.New("server: the handler did not give exactly one answer")
 	}
 	if err != nil {
 		c.reply.Truncate(c.mark)
+		c.reply.Begin(req.Framing)
 	}
 	c.answer(cmd, began, err)
+}
+
+// looksLikeHTTP finds what a browser sends when a web page makes it send a request here. Its body would be read as commands.
+func looksLikeHTTP(req *wire.Request) bool {
+	return bytes.EqualFold(req.Name, []byte("post")) || bytes.EqualFold(req.Name, []byte("host:"))
 }
 
 // run asks the gates and then runs the command. A panic becomes an error, after which nothing on this connection is to be trusted: it

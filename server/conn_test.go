@@ -98,6 +98,8 @@ func TestBadInput(t *testing.T) {
 		"missing argument":              {send: "open\r\n", want: []string{"err BADARG usage: open id"}},
 		"extra argument":                {send: "keys please\r\n", want: []string{"err BADARG usage: keys"}},
 		"extra arguments in RESP":       {send: "*3\r\n$4\r\nkeys\r\n$1\r\na\r\n$1\r\nb\r\n", want: []string{"-BADARG usage: keys"}},
+		"HTTP POST":                     {send: "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n", want: []string{"err PROTOCOL "}, ends: true},
+		"HTTP GET":                      {send: "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n", want: []string{"err NOSESSION ", "err PROTOCOL "}, ends: true},
 		"NUL in a line":                 {send: "ping a\x00b\r\n", want: []string{"err BINARY "}},
 		"CR in a line":                  {send: "ping a\rb\r\n", want: []string{"err BINARY "}},
 		"line too long":                 {send: "get " + big + "\r\n", want: []string{"err TOOLARGE "}},

@@ -49,6 +49,9 @@ func runIncr(c *server.Call) error {
 			return wire.Errorf(wire.BadArg, "the value is no whole number")
 		}
 	}
+	if sum := n + by; by != 0 && (sum > n) != (by > 0) {
+		return wire.Errorf(wire.BadArg, "the sum is beyond 64 bits")
+	}
 	if err := c.Session().Put(c.Args[0], strconv.AppendInt(nil, n+by, 10)); err != nil {
 		return err
 	}
@@ -88,7 +91,7 @@ S: ok incr key [by]: adds to a number and answers it; a missing one is 0
 C: commit
 S: ok
 C: incr visits
-S: err READONLY the session is open for reading only; open it in mode rw
+S: err READONLY the session is open for reading only; close it and open it in mode rw
 `))
 	if err != nil {
 		log.Fatal(err)
@@ -112,6 +115,6 @@ S: err READONLY the session is open for reading only; open it in mode rw
 	// C: commit
 	// S: ok
 	// C: incr visits
-	// S: err READONLY the session is open for reading only; open it in mode rw
+	// S: err READONLY the session is open for reading only; close it and open it in mode rw
 	// err: <nil> <nil> <nil>
 }

@@ -25,6 +25,16 @@ func handlers() []server.Command {
 	}
 	return []server.Command{
 		row("nothing", func(c *server.Call) error { return nil }),
+		row("twice", func(c *server.Call) error {
+			c.Reply.OK()
+			c.Reply.Int(1)
+			return nil
+		}),
+		row("too_few", func(c *server.Call) error {
+			c.Reply.Array(2)
+			c.Reply.Text("one")
+			return nil
+		}),
 		row("panics", func(c *server.Call) error { panic("the secret of /var/lib") }),
 		row("dereferences", func(c *server.Call) error {
 			var none *server.Command
@@ -87,7 +97,9 @@ func TestBadHandlers(t *testing.T) {
 		logged string
 		ends   bool
 	}{
-		"nothing":      {"INTERNAL something went wrong here; the server's log has it as ", "the handler gave no answer", false},
+		"nothing":      {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
+		"twice":        {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
+		"too_few":      {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
 		"half":         {"INTERNAL something went wrong here; the server's log has it as ", "the secret of /var/lib", false},
 		"refuses":      {"QUOTA remove some first", "", false},
 		"panics":       {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},

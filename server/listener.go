@@ -70,7 +70,7 @@ func checkAnonymous(allow []netip.Prefix) error {
 func (s *Server) accept(nc net.Conn, how *Listen) {
 	c := s.newConn(nc, how)
 	if refusal := s.admit(c); refusal != nil {
-		s.opts.Logger.Info("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
+		s.opts.Logger.Debug("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
 		s.opts.Observer.ConnClosed(c.info, Refused)
 		s.turnAway(nc, refusal)
 		return

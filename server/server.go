@@ -40,7 +40,7 @@ func New(opts Options) (*Server, error) {
 	opts = opts.withDefaults()
 	s := &Server{
 		opts:      opts,
-		turning:   make(chan struct{}, 64),
+		turning:   make(chan struct{}, 1024),
 		table:     builtin().with(opts.Commands),
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*conn]struct{}),

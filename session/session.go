@@ -59,7 +59,7 @@ func (s *Session) writable() error {
 		return err
 	}
 	if s.hold == nil || !s.hold.exclusive {
-		return fmt.Errorf("%w; open it in mode rw", ErrReadOnly)
+		return fmt.Errorf("%w; close it and open it in mode rw", ErrReadOnly)
 	}
 	return nil
 }

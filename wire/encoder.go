@@ -11,10 +11,14 @@ type Encoder struct {
 	framing Framing
 	proto   int  // RESP version: 2, or 3 after HELLO 3
 	outcome Code // of the answer under way
+	owed    int  // elements that the answer under way lacks
 }
 
 // Begin starts an answer in this framing.
-func (e *Encoder) Begin(f Framing) { e.framing, e.outcome = f, "" }
+func (e *Encoder) Begin(f Framing) { e.framing, e.outcome, e.owed = f, "", 1 }
+
+// Complete reports whether exactly one answer has been given since Begin, with all the elements that it announced.
+func (e *Encoder) Complete() bool { return e.owed == 0 }
 
 // Outcome is the code of the error that has been answered since Begin, or "".
 func (e *Encoder) Outcome() Code { return e.outcome }
@@ -59,7 +63,11 @@ func (e *Encoder) line(parts ...string) {
 	e.crlf()
 }
 
-func (e *Encoder) crlf() { e.buf = append(e.buf, '\r', '\n') }
+// crlf ends an element.
+func (e *Encoder) crlf() {
+	e.buf = append(e.buf, '\r', '\n')
+	e.owed--
+}
 
 func (e *Encoder) bulk(b []byte) {
 	e.buf = appendHeader(e.buf, '$', len(b))
@@ -75,8 +83,12 @@ func (e *Encoder) bulkString(s string) {
 
 // header opens an aggregate of n elements, or of n pairs if kind is %, which RESP2 does not have.
 func (e *Encoder) header(kind byte, n int) {
-	if kind == '%' && e.Proto() < 3 {
-		kind, n = '*', 2*n
+	e.owed += n - 1
+	if kind == '%' {
+		e.owed += n
+		if e.Proto() < 3 {
+			kind, n = '*', 2*n
+		}
 	}
 	e.buf = appendHeader(e.buf, kind, n)
 }

@@ -157,6 +157,9 @@ func listen(address string) (net.Listener, error) {
 			_ = conn.Close()
 			return nil, err
 		}
+		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s is there and is no socket", path)
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -188,7 +191,7 @@ func (p *process) run(ctx context.Context) error {
 	var failed error
 	select {
 	case <-ctx.Done():
-		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout)
+		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout.String())
 	case failed = <-ended:
 	case failed = <-p.failed:
 	}

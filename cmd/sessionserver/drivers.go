@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +57,11 @@ func driverNames() string {
 
 // openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
 func openStore(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error) {
+	if c.Driver != "memory" {
+		if err := claim(c.Path, c.Driver); err != nil {
+			return nil, fmt.Errorf("cannot open the storage: %w", err)
+		}
+	}
 	store, err := drivers[c.Driver](c, log, failed)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage: %w", err)
@@ -61,4 +70,24 @@ func openStore(c configs.Storage, log *slog.Logger, failed func(error)) (storage
 		store = cache.New(store, cache.Options{Bytes: int64(c.Cache)})
 	}
 	return store, nil
+}
+
+// claim writes down whose folder it is, or refuses one that belongs to another driver: its sessions would seem to be gone, and ids that
+// were destroyed would be free again.
+func claim(folder, driver string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	mark := filepath.Join(folder, "DRIVER")
+	owner, err := os.ReadFile(mark)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.WriteFile(mark, []byte(driver+"\n"), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	if name := strings.TrimSpace(string(owner)); name != driver {
+		return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
+	}
+	return nil
 }

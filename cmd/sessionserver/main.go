@@ -16,11 +16,12 @@ var version = "dev"
 
 // commands are the subcommands, as kong reads them.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Check   checkCmd   `cmd:"" help:"Check a configuration file and say everything that is wrong with it."`
-	Play    playCmd    `cmd:"" help:"Play a transcript against a running server."`
-	Bench   benchCmd   `cmd:"" help:"Run session cycles against a running server and measure them."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run the server."`
+	Check     checkCmd     `cmd:"" help:"Check a configuration file and say everything that is wrong with it."`
+	Reference referenceCmd `cmd:"" help:"Print a configuration file with every setting and its default."`
+	Play      playCmd      `cmd:"" help:"Play a transcript against a running server."`
+	Bench     benchCmd     `cmd:"" help:"Run session cycles against a running server and measure them."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // streams are where a subcommand writes.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"sessionserver/configs"
+	"sessionserver/storage"
 )
 
 type serveCmd struct {
@@ -33,6 +34,10 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	p, err := assemble(cfg, log)
 	if err != nil {
 		return s.advise(err)
+	}
+	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path)
+	for _, note := range notes(cfg) {
+		log.Warn(note)
 	}
 	for _, l := range p.listeners {
 		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())
@@ -77,7 +82,10 @@ func (s *serveCmd) load() (*configs.Config, error) {
 // advise adds to an error what somebody who tries the server can do about it.
 func (s *serveCmd) advise(err error) error {
 	if s.Dev && errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nsomething else listens there already; choose another address: sessionserver serve --dev --listen 127.0.0.1:9091", err)
+		return fmt.Errorf("%w\nsomething else listens there already; choose another address and folder, such as --listen 127.0.0.1:9091 --state .sessionserver-2", err)
+	}
+	if s.Dev && errors.Is(err, storage.ErrLocked) {
+		return fmt.Errorf("%w\nanother server runs in this folder; choose another, and another address, such as --state .sessionserver-2 --listen 127.0.0.1:9091", err)
 	}
 	return err
 }

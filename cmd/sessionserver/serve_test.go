@@ -122,6 +122,23 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestFolderOfAnotherDriver: nobody finds his sessions gone because the driver was changed and not the folder.
+func TestFolderOfAnotherDriver(t *testing.T) {
+	file, _ := config(t, "storage: {driver: pebble, path: STATE}\n")
+	serve(t, "--config", file).kill()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: pebble", "driver: file", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "belongs to driver pebble, not file") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestUnixSocket serves on a Unix socket, also where a killed server has left one.
 func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
@@ -130,13 +147,23 @@ func TestUnixSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(socket, []byte("somebody's notes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	if notes, readErr := os.ReadFile(socket); err == nil || readErr != nil || string(notes) != "somebody's notes" {
+		t.Fatalf("what is no socket was not left alone: %v, %v\n%s", err, readErr, out)
+	}
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
 	serve(t, "--config", file).kill()
 	serve(t, "--config", file)
 	info, err := os.Stat(socket)
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
-	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	out, err = exec.Command(binary, "serve", "--config", file).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "address already in use") {
 		t.Errorf("a second server on the same socket: %v\n%s", err, out)
 	}
@@ -171,12 +198,16 @@ func TestMistakes(t *testing.T) {
 		"driver and rules": {[]string{"check", write("rules.yaml", "storage: {driver: floppy}\nsession:\n  lifetime: 0s\n  grace_max: 9h\n")}, 1,
 			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, memory, pebble)", "rules.yaml:3: session.lifetime: 0s (allowed: 1s",
 				"rules.yaml:4: session.grace_max: 9h"}},
-		"identity":        {[]string{"check", write("id.yaml", "listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1, []string{"id.yaml:1: listen[0].anonymous: "}},
-		"interval files":  {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
-		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: there is no such setting (allowed: driver, "}},
-		"fine":            {[]string{"check", write("fine.yaml", "log: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
-		"version":         {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
-		"play nothing":    {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},
+		"identity": {[]string{"check", write("id.yaml", "listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1, []string{"id.yaml:1: listen[0].anonymous: "}},
+		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
+			[]string{"twice.yaml:3: listen[1].address: \":1\" is another"}},
+		"nobody can use it": {[]string{"check", write("nobody.yaml", "log: {level: info}\n")}, 0, []string{"note: listener main has no anonymous identity"}},
+		"reference":         {[]string{"reference"}, 0, []string{"storage:\n", "drain_timeout: 20s"}},
+		"interval files":    {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
+		"unknown setting":   {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: there is no such setting (allowed: driver, "}},
+		"fine":              {[]string{"check", write("fine.yaml", "log: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
+		"version":           {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
+		"play nothing":      {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
