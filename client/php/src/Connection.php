@@ -1,0 +1,354 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer;
+
+use SessionServer\Exception\ConnectionException;
+use SessionServer\Exception\ServerException;
+use SessionServer\Exception\TimeoutException;
+
+/**
+ * One connection to a server: sends requests in RESP, any number at once, and reads their replies. It connects when it is
+ * first needed, authenticates in the first round trip, and counts round trips.
+ *
+ * A persistent stream outlives the request of PHP that made it. Two things make that safe. What a request leaves behind
+ * in the middle of something is closed when it ends, by release(). And the first exchange on a stream from an earlier
+ * request begins with a ping of random text: a stream that answers anything else has old replies in it and is thrown
+ * away, before one of them could be taken for somebody else's session.
+ *
+ * @internal use Client
+ */
+final class Connection
+{
+    /** @var array<string, array<int, true>> persistent streams in use in this request, by address and number */
+    private static array $taken = [];
+
+    /** @var resource|null */
+    private $stream = null;
+    private string $persistentId = '';
+    private int $slot = 0;
+    private bool $fresh = false;      // the stream has been made, or taken over, and is still to be greeted
+    private bool $old = false;        // and it is from an earlier request
+    private bool $exchanging = false; // requests are out whose replies are not all in
+    private int $received = 0;        // replies of the last exchange
+    private float $readTimeout = 0.0;
+    private int $roundTrips = 0;
+
+    /** Whether a session is open on the other end; kept by Client. */
+    public bool $sessionOpen = false;
+
+    public function __construct(private readonly Dsn $dsn)
+    {
+        if ($dsn->persistent) {
+            // PHP runs no destructors after a fatal error, but it runs shutdown functions. Those that others have registered,
+            // such as the one that saves $_SESSION, come before: this one registers itself anew to be the last.
+            $weak = \WeakReference::create($this);
+            register_shutdown_function(static fn () => register_shutdown_function(static fn () => $weak->get()?->release()));
+        }
+    }
+
+    public function __destruct()
+    {
+        $this->release();
+    }
+
+    /** How many times requests were sent and their replies waited for. */
+    public function roundTrips(): int
+    {
+        return $this->roundTrips;
+    }
+
+    /** Whether there is a stream that has been in use, so that the server may have closed it meanwhile. */
+    public function mayBeStale(): bool
+    {
+        return $this->stream !== null;
+    }
+
+    /** How many replies the last exchange had when it ended, also when it failed. */
+    public function received(): int
+    {
+        return $this->received;
+    }
+
+    /**
+     * Sends requests and answers their replies; errors are among them, as objects.
+     *
+     * @param list<list<string>> $requests
+     * @param float $wait seconds that the server may take beyond the time-out
+     * @return list<mixed> strings, integers, null, lists of these, or ServerException
+     * @throws ConnectionException when the connection cannot be made or breaks; it is closed then
+     * @throws ServerException when the server refuses the connection or the credentials
+     */
+    public function exchange(#[\SensitiveParameter] array $requests, float $wait): array
+    {
+        if ($this->exchanging) {
+            $this->close(); // an exception from a signal handler, say, has left replies behind
+        }
+        if ($this->stream === null) {
+            $this->connect();
+        }
+        $this->received = 0;
+        if ($this->fresh && $this->old) {
+            try {
+                $replies = $this->greetAndSend($requests, $wait);
+            } catch (ConnectionException $e) {
+                if ($this->received > 0 || $e instanceof TimeoutException) {
+                    throw $e;
+                }
+                $replies = null;
+            }
+            if ($replies !== null) {
+                return $replies;
+            }
+            $this->close(); // it was dead or out of step. What was begun on it is undone with it.
+            $this->connect(true);
+        }
+        return $this->fresh ? $this->greetAndSend($requests, $wait) : $this->send($requests, $wait);
+    }
+
+    /** The request that authenticates, or none. @return list<list<string>> */
+    public function authentication(): array
+    {
+        return $this->dsn->secret === null ? []
+            : [['auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()]];
+    }
+
+    /** Exchanges with what a new or reused stream needs before anything else; answers null if it is out of step. */
+    private function greetAndSend(#[\SensitiveParameter] array $requests, float $wait): ?array
+    {
+        $greeting = [];
+        $nonce = '';
+        if ($this->old) {
+            $nonce = bin2hex(random_bytes(8));
+            $greeting[] = ['ping', $nonce];
+            if ($this->dsn->scheme === 'unix') {
+                $greeting[] = ['reset']; // the name of a socket, unlike an address, cannot say whose stream it is
+            }
+        }
+        if (!$this->old || $this->dsn->scheme === 'unix') {
+            array_push($greeting, ...$this->authentication());
+        }
+        if ($greeting === []) {
+            $this->fresh = false;
+            return $this->send($requests, $wait);
+        }
+        $replies = $this->send([...$greeting, ...$requests], $wait, count($greeting), $nonce);
+        $this->fresh = false;
+        return $replies;
+    }
+
+    /** @param int $greeting how many of the requests are a greeting; their replies are looked at here and left out */
+    private function send(#[\SensitiveParameter] array $requests, float $wait, int $greeting = 0, string $nonce = ''): ?array
+    {
+        $this->exchanging = true;
+        $this->roundTrips++;
+        $this->write(Resp::requests($requests));
+        $this->setReadTimeout($this->dsn->timeout + $wait);
+        $replies = [];
+        foreach ($requests as $i => $request) {
+            $reply = $this->reply($request[0]);
+            if ($i >= $greeting) {
+                $replies[] = $reply;
+                $this->received++;
+            } elseif ($i === 0 && $nonce !== '' && $reply !== $nonce) {
+                return null;
+            } elseif ($reply instanceof ServerException) {
+                $this->close();
+                throw $reply;
+            }
+        }
+        $this->exchanging = false;
+        return $replies;
+    }
+
+    private function write(#[\SensitiveParameter] string $bytes): void
+    {
+        for ($length = strlen($bytes), $done = 0; $done < $length; $done += $n) {
+            $n = @fwrite($this->stream, $done === 0 ? $bytes : substr($bytes, $done));
+            if ($n === false || $n === 0) {
+                $this->farewell();
+                throw $this->broken('the connection broke while sending');
+            }
+        }
+    }
+
+    private function setReadTimeout(float $seconds): void
+    {
+        if ($seconds !== $this->readTimeout) {
+            stream_set_timeout($this->stream, (int) $seconds, (int) (fmod($seconds, 1) * 1e6));
+            $this->readTimeout = $seconds;
+        }
+    }
+
+    /** Throws why the server has closed the connection, if it has said so. */
+    private function farewell(): void
+    {
+        $this->setReadTimeout($this->dsn->timeout);
+        $line = @fgets($this->stream);
+        if ($line !== false && str_starts_with($line, 'err ')) {
+            $this->close();
+            throw ServerException::fromReply(rtrim(substr($line, 4)));
+        }
+    }
+
+    private function reply(string $command): mixed
+    {
+        $line = @fgets($this->stream);
+        if ($line === false || !str_ends_with($line, "\r\n")) {
+            throw $this->broken('the connection broke while waiting for an answer');
+        }
+        $text = substr($line, 1, -2);
+        switch ($line[0]) {
+            case '+':
+                return $text;
+            case ':':
+                return (int) $text;
+            case '-':
+                return ServerException::fromReply($text, $command);
+            case '$':
+                $length = (int) $text;
+                return $length < 0 ? null : $this->bulk($length);
+            case '*':
+                $items = [];
+                for ($n = (int) $text; $n > 0; $n--) {
+                    $items[] = $this->reply($command);
+                }
+                return $items;
+        }
+        $this->close();
+        if (str_starts_with($line, 'err ')) { // a connection that is not wanted is told so in a line
+            throw ServerException::fromReply(substr($line, 4, -2));
+        }
+        throw new ConnectionException('sessionserver: ' . $this->dsn->address() . ' answers, but is no sessionserver');
+    }
+
+    private function bulk(int $length): string
+    {
+        $bytes = @stream_get_contents($this->stream, $length + 2);
+        if ($bytes === false || strlen($bytes) !== $length + 2) {
+            throw $this->broken('the connection broke in the middle of an answer');
+        }
+        return substr($bytes, 0, -2);
+    }
+
+    /** Closes the connection and makes the exception that says why. */
+    private function broken(string $what): ConnectionException
+    {
+        $timedOut = stream_get_meta_data($this->stream)['timed_out'];
+        $this->close();
+        $where = 'sessionserver: ' . $this->dsn->address() . ': ';
+        return $timedOut ? new TimeoutException($where . "no answer within $this->readTimeout s")
+            : new ConnectionException($where . $what . '; what was not saved is dropped');
+    }
+
+    /** @param bool $fresh throw away persistent streams from earlier requests that turn up */
+    private function connect(bool $fresh = false): void
+    {
+        $flags = STREAM_CLIENT_CONNECT;
+        $address = $this->dsn->scheme . '://' . ($this->dsn->scheme === 'unix' ? '' : $this->dsn->address());
+        if ($this->dsn->persistent) {
+            $flags |= STREAM_CLIENT_PERSISTENT;
+            $address .= $this->take();
+        } elseif ($this->dsn->scheme === 'unix') {
+            $address .= $this->dsn->socket;
+        }
+        do {
+            $this->open($address, $flags);
+            $this->old = $this->dsn->persistent && ftell($this->stream) > 0; // it has been read from before
+            $again = $fresh && $this->old;
+            if ($again) {
+                fclose($this->stream);
+                $this->stream = null;
+            }
+        } while ($again);
+        $this->fresh = true;
+        $this->readTimeout = 0.0;
+    }
+
+    private function open(string $address, int $flags): void
+    {
+        $context = ['socket' => ['tcp_nodelay' => true]];
+        if ($this->dsn->scheme === 'tls') {
+            if (!extension_loaded('openssl')) {
+                $this->close();
+                throw new ConnectionException('sessionserver: tls:// needs the extension openssl');
+            }
+            $context['ssl'] = array_filter([
+                'verify_peer' => true,
+                'verify_peer_name' => true,
+                'peer_name' => $this->dsn->host,
+                'SNI_enabled' => true,
+                'crypto_method' => STREAM_CRYPTO_METHOD_TLSv1_2_CLIENT | STREAM_CRYPTO_METHOD_TLSv1_3_CLIENT,
+                'cafile' => $this->dsn->cafile,
+                'local_cert' => $this->dsn->certfile,
+                'local_pk' => $this->dsn->keyfile,
+            ]);
+        }
+        $why = [];
+        set_error_handler(static function (int $level, string $message) use (&$why): bool {
+            $why[] = preg_replace('/^stream_socket_client\(\): /', '', $message);
+            return true;
+        });
+        try {
+            $stream = stream_socket_client($address, $number, $text, $this->dsn->timeout, $flags, stream_context_create($context));
+        } finally {
+            restore_error_handler();
+        }
+        if ($stream === false) {
+            $this->close();
+            // TLS says what is wrong in warnings, everything else in $text.
+            $text = $text !== '' && $text !== null ? $text : implode('; ', $why);
+            throw new ConnectionException('sessionserver: no connection to ' . $this->dsn->address() . ": $text");
+        }
+        $this->stream = $stream;
+    }
+
+    /**
+     * Takes a persistent stream that nobody uses in this request, and answers what makes its address another than that of
+     * others: PHP finds persistent streams by their address, and whatever follows the port belongs to it.
+     */
+    private function take(): string
+    {
+        $this->persistentId = $this->dsn->scheme === 'unix' ? 'unix ' . $this->dsn->socket : $this->dsn->fingerprint();
+        for ($this->slot = 0; isset(self::$taken[$this->persistentId][$this->slot]); $this->slot++);
+        self::$taken[$this->persistentId][$this->slot] = true;
+        if ($this->dsn->scheme === 'unix') {
+            return str_repeat('/', $this->slot) . $this->dsn->socket;
+        }
+        return "/$this->persistentId-$this->slot";
+    }
+
+    /** Lets go of the stream: a persistent one is kept for the next request if it is in order. */
+    public function release(): void
+    {
+        if ($this->stream === null) {
+            return;
+        }
+        if (!$this->dsn->persistent || $this->exchanging || $this->sessionOpen || $this->fresh) {
+            $this->close();
+            return;
+        }
+        $this->stream = null;
+        unset(self::$taken[$this->persistentId][$this->slot]);
+    }
+
+    /** Closes the connection, which drops what was not saved and lets go of the lock. */
+    public function close(): void
+    {
+        if ($this->stream !== null) {
+            fclose($this->stream);
+            $this->stream = null;
+        }
+        if ($this->persistentId !== '') {
+            unset(self::$taken[$this->persistentId][$this->slot]);
+        }
+        $this->exchanging = $this->sessionOpen = $this->fresh = false;
+    }
+
+    public function __debugInfo(): array
+    {
+        return ['server' => $this->dsn->redacted(), 'connected' => $this->stream !== null, 'sessionOpen' => $this->sessionOpen,
+            'roundTrips' => $this->roundTrips];
+    }
+}

@@ -1,0 +1,263 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer;
+
+/**
+ * Reads one DSN, by the rules of the Go client (client/dsn.go). It collects problems and never quotes what it reads: a
+ * secret with an unescaped character in it may turn up in any part.
+ *
+ * @internal
+ */
+final class DsnParser
+{
+    private const PARAMETERS = ['timeout', 'lock_timeout', 'on_lock_timeout', 'mode', 'lifetime', 'format', 'persistent', 'grace',
+        'cafile', 'certfile', 'keyfile'];
+    private const NAME_RULE = 'allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first';
+    private const LIFETIME_MAX = 10 * 365 * 24 * 3600; // seconds, the longest that a server takes
+
+    /** @var list<string> */
+    private array $problems = [];
+
+    private string $scheme = '';
+
+    /** @return list<string> */
+    public function problems(): array
+    {
+        return $this->problems;
+    }
+
+    /** Answers null if there are problems. */
+    public function parse(#[\SensitiveParameter] string $text): ?Dsn
+    {
+        $dsn = $this->read($text);
+        return $this->problems ? null : $dsn;
+    }
+
+    private function problem(string $problem): mixed
+    {
+        $this->problems[] = $problem;
+        return null;
+    }
+
+    private function read(#[\SensitiveParameter] string $text): ?Dsn
+    {
+        if (preg_match('/[\x00-\x20\x7f]/', $text, $m, PREG_OFFSET_CAPTURE)) {
+            return $this->problem(sprintf('byte %d: a space, line end or control character (percent-encode it, or take it away)', $m[0][1] + 1));
+        }
+        if (!str_contains($text, '://')) {
+            if (strpbrk($text, '@/?#') !== false) {
+                return $this->problem('scheme: missing (allowed: tls://, tcp://, unix://, or host:port alone)');
+            }
+            $text = 'tcp://' . $text;
+        }
+        [$this->scheme, $rest] = explode('://', $text, 2);
+        if (!in_array($this->scheme, ['tls', 'tcp', 'unix'], true)) {
+            return $this->problem('scheme: unknown (allowed: tls, tcp, unix)');
+        }
+        $end = strcspn($rest, '/?#');
+        [$authority, $rest] = [substr($rest, 0, $end), substr($rest, $end)];
+        if (str_contains($rest, '@')) {
+            return $this->problem('an @ after the host: percent-encode / ? # and @ in the secret and in parameters');
+        }
+        if (str_contains($rest, '#')) {
+            return $this->problem('a # is not allowed (percent-encode it as %23)');
+        }
+        $at = strrpos($authority, '@');
+        [$app, $secret] = $at === false ? ['', null] : $this->credentials(substr($authority, 0, $at));
+        $host = $at === false ? $authority : substr($authority, $at + 1);
+        [$path, $query] = explode('?', $rest, 2) + [1 => ''];
+        $parts = ['scheme' => $this->scheme, 'host' => '', 'port' => 0, 'socket' => '', 'tenant' => '', 'app' => $app, 'secret' => $secret];
+        if ($this->scheme === 'unix') {
+            $parts['socket'] = $this->socket($host, $path);
+        } else {
+            [$parts['host'], $parts['port']] = $this->host($host);
+            if (strlen($path) > 1) {
+                $parts['tenant'] = $this->name('tenant', substr($path, 1));
+            }
+        }
+        $parts = [...$parts, ...$this->parameters($query)];
+        $this->together($parts, $at !== false);
+        return $this->problems ? null : new Dsn(...$parts);
+    }
+
+    /** Checks what one part alone cannot tell. */
+    private function together(array $parts, bool $credentials): void
+    {
+        if (isset($parts['certfile']) !== isset($parts['keyfile'])) {
+            $this->problem('certfile, keyfile: one needs the other');
+        }
+        if ($this->scheme !== 'tls' && (isset($parts['cafile']) || isset($parts['certfile']) || isset($parts['keyfile']))) {
+            $this->problem('cafile, certfile, keyfile: for the scheme tls only');
+        }
+        if ($this->problems) {
+            return;
+        }
+        if ($credentials && $parts['tenant'] === '') {
+            $this->problem('tenant: missing beside app and secret (' . ($this->scheme === 'unix' ? '?tenant=name' : 'host/tenant') . ')');
+        } elseif (!$credentials && $parts['tenant'] !== '' && !isset($parts['certfile'])) {
+            $this->problem('tenant: needs credentials (app:secret@ before the host, or certfile); otherwise the server decides it');
+        }
+    }
+
+    /** Answers null for a problem. */
+    private function decode(string $name, #[\SensitiveParameter] string $text): ?string
+    {
+        if (preg_match('/%(?![0-9A-Fa-f]{2})/', $text)) {
+            return $this->problem("$name: a % is not followed by two hexadecimal digits (write %25 for % itself)");
+        }
+        $decoded = rawurldecode($text);
+        return str_contains($decoded, "\0") ? $this->problem("$name: holds NUL") : $decoded;
+    }
+
+    /** @return array{string, ?Secret} */
+    private function credentials(#[\SensitiveParameter] string $text): array
+    {
+        [$app, $secret] = explode(':', $text, 2) + [1 => ''];
+        $app = $this->name('app', $app);
+        $secret = $this->decode('secret', $secret);
+        if ($secret === '') {
+            $this->problem('secret: missing (app:secret@host)');
+        }
+        return [$app, $secret === null || $secret === '' ? null : new Secret($secret)];
+    }
+
+    /** Reads a tenant or an app, by the same rule as the server. */
+    private function name(string $what, #[\SensitiveParameter] string $text): string
+    {
+        $name = $this->decode($what, $text);
+        if ($name !== null && !preg_match('/^[a-z0-9][a-z0-9_-]{0,63}$/D', $name)) {
+            $this->problem("$what: " . self::NAME_RULE);
+        }
+        return $name ?? '';
+    }
+
+    private function socket(#[\SensitiveParameter] string $host, string $path): string
+    {
+        if ($host !== '') {
+            $this->problem('host: not with the scheme unix (unix:///path/to/socket)');
+        }
+        $socket = $this->decode('socket', $path) ?? '';
+        if (strlen($socket) < 2) {
+            $this->problem('socket: missing (unix:///path/to/socket)');
+        }
+        return $socket;
+    }
+
+    /** @return array{string, int} */
+    private function host(#[\SensitiveParameter] string $text): array
+    {
+        if (str_starts_with($text, '[')) {
+            if (!preg_match('/^\[([^\]]*)\](?::(.*))?$/D', $text, $m)) {
+                $this->problem('host: malformed ([IPv6]:port)');
+                return ['', 0];
+            }
+            [$address, $zone] = explode('%', $this->decode('host', $m[1]) ?? '', 2) + [1 => null];
+            if (!filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_IPV6) || $zone !== null && !preg_match('/^[A-Za-z0-9._-]+$/D', $zone)) {
+                $this->problem('host: only an IPv6 address stands in brackets');
+            }
+            return [$address . ($zone === null ? '' : "%$zone"), $this->port($m[2] ?? null)];
+        }
+        [$host, $port] = explode(':', $text, 2) + [1 => null];
+        if ($port !== null && str_contains($port, ':')) {
+            $this->problem('host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)');
+            return ['', 0];
+        }
+        if ($host === '') {
+            $this->problem('host: missing');
+        } elseif (!preg_match('/^[A-Za-z0-9._-]{1,253}$/D', $host)) {
+            $this->problem('host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets');
+        } elseif (str_starts_with($host, 'hss_')) {
+            $this->problem('host: this is a secret (app:secret@host)');
+        }
+        return [$host, $this->port($port)];
+    }
+
+    private function port(#[\SensitiveParameter] ?string $text): int
+    {
+        if ($text === null) {
+            return Dsn::DEFAULT_PORT;
+        }
+        if (!preg_match('/^[0-9]{1,9}$/D', $text) || (int) $text < 1 || (int) $text > 65535) {
+            $this->problem('port: allowed: 1 to 65535');
+        }
+        return (int) $text;
+    }
+
+    /** @return array<string, mixed> arguments of Dsn */
+    private function parameters(#[\SensitiveParameter] string $query): array
+    {
+        $seen = [];
+        foreach (explode('&', $query) as $pair) {
+            if ($pair === '') {
+                continue;
+            }
+            [$name, $text] = explode('=', $pair, 2) + [1 => ''];
+            if ($name !== 'tenant' && !in_array($name, self::PARAMETERS, true)) {
+                $this->unknown($name);
+            } elseif (array_key_exists($name, $seen)) {
+                $this->problem("$name: given twice");
+            } elseif ($name === 'tenant') {
+                $seen[$name] = $this->scheme === 'unix' ? $this->name('tenant', $text)
+                    : $this->problem('tenant: for the scheme unix only (host/tenant)');
+            } else {
+                $value = $this->decode($name, $text);
+                $seen[$name] = $value === null ? null : $this->parameter($name, $value);
+            }
+        }
+        if (isset($seen['lock_timeout'])) {
+            $seen['lockTimeout'] = $seen['lock_timeout'];
+        }
+        if (isset($seen['on_lock_timeout'])) {
+            $seen['onLockTimeout'] = $seen['on_lock_timeout'];
+        }
+        unset($seen['lock_timeout'], $seen['on_lock_timeout']);
+        return $seen;
+    }
+
+    private function parameter(string $name, string $value): mixed
+    {
+        return match ($name) {
+            'timeout' => $this->seconds($name, $value, 0.001, 3600),
+            'lock_timeout' => $this->seconds($name, $value, 0, 600),
+            'on_lock_timeout' => $this->choice($name, $value, 'fail', 'readonly'),
+            'mode' => $this->choice($name, $value, 'rw', 'r'),
+            'format' => $this->choice($name, $value, 'php', 'json'),
+            'persistent' => $this->choice($name, $value, '0', '1') === '1',
+            'lifetime' => $this->whole($name, $value, 1, self::LIFETIME_MAX),
+            'grace' => $this->whole($name, $value, 0, 300),
+            'cafile', 'certfile', 'keyfile' => $value !== '' ? $value : $this->problem("$name: allowed: the path of a PEM file"),
+        };
+    }
+
+    /** Reads seconds with up to three decimals. */
+    private function seconds(string $name, string $value, float $least, float $most): ?float
+    {
+        if (!preg_match('/^[0-9]{1,9}(\.[0-9]{1,3})?$/D', $value) || (float) $value < $least || (float) $value > $most) {
+            return $this->problem("$name: allowed: $least to $most seconds, with up to three decimals");
+        }
+        return (float) $value;
+    }
+
+    private function whole(string $name, string $value, int $least, int $most): ?int
+    {
+        if (!preg_match('/^[0-9]{1,10}$/D', $value) || (int) $value < $least || (int) $value > $most) {
+            return $this->problem("$name: allowed: $least to $most, whole seconds");
+        }
+        return (int) $value;
+    }
+
+    private function choice(string $name, string $value, string ...$allowed): ?string
+    {
+        return in_array($value, $allowed, true) ? $value : $this->problem("$name: allowed: " . implode(', ', $allowed));
+    }
+
+    /** Names a parameter only if it looks like a slip of the pen rather than a part of a secret. */
+    private function unknown(#[\SensitiveParameter] string $name): void
+    {
+        $shown = preg_match('/^[a-z_]{1,20}$/D', $name) ? " $name" : '';
+        $allowed = $this->scheme === 'unix' ? ['tenant', ...self::PARAMETERS] : self::PARAMETERS;
+        $this->problem("unknown parameter$shown (allowed: " . implode(', ', $allowed) . ')');
+    }
+}

@@ -1,0 +1,154 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer;
+
+use SessionServer\Exception\EncodingException;
+
+/**
+ * Each top-level key of $_SESSION as one value in JSON, which other languages can read and write. Only keys that have
+ * changed are sent. What JSON cannot carry is refused, with the key's name, before anything is sent.
+ *
+ * It stores $_SESSION itself and not what PHP's serializer has made of it; that is used only to hand data to PHP.
+ *
+ * @internal
+ */
+final class JsonFormat implements Format
+{
+    private const FLAGS = JSON_PRESERVE_ZERO_FRACTION | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_LINE_TERMINATORS
+        | JSON_THROW_ON_ERROR;
+    private const DEPTH = 500;
+
+    /** @var array<string> JSON by key, as the server has it */
+    private array $stored = [];
+
+    public function request(): array
+    {
+        return ['get_all'];
+    }
+
+    public function load(mixed $reply): string
+    {
+        $this->stored = Client::map($reply ?? []);
+        $values = [];
+        foreach ($this->stored as $key => $json) {
+            try {
+                $values[$key] = json_decode($json, true, self::DEPTH + 12, JSON_THROW_ON_ERROR);
+            } catch (\JsonException $e) {
+                throw new EncodingException("sessionserver: the value of the key '$key' is not JSON ({$e->getMessage()}):"
+                    . ' was it stored without format=json?');
+            }
+        }
+        return $this->serialize($values);
+    }
+
+    public function save(#[\SensitiveParameter] string $data): array
+    {
+        if (session_status() !== PHP_SESSION_ACTIVE) {
+            throw new EncodingException('sessionserver: format=json needs $_SESSION; here the data is somebody else\'s (use format=php)');
+        }
+        $put = ['put'];
+        $rest = $this->stored;
+        foreach ($_SESSION ?? [] as $key => $value) {
+            $json = $this->encode($key, $value);
+            if (!$this->isStored($key, $json)) {
+                array_push($put, (string) $key, $json);
+            }
+            unset($rest[$key]);
+        }
+        $requests = count($put) > 1 ? [$put] : [];
+        if ($rest) {
+            $requests[] = ['remove', ...array_map(strval(...), array_keys($rest))];
+        }
+        return $requests;
+    }
+
+    /** Others write the same value in other words: with spaces, say. That is no change. */
+    private function isStored(int|string $key, #[\SensitiveParameter] string $json): bool
+    {
+        $stored = $this->stored[$key] ?? null;
+        return $stored === $json
+            || $stored !== null && json_encode(json_decode($stored, true, self::DEPTH + 12), self::FLAGS, self::DEPTH + 12) === $json;
+    }
+
+    private function encode(int|string $key, #[\SensitiveParameter] mixed $value): string
+    {
+        if (!preg_match('/^[^\0]{1,256}$/sD', (string) $key)) {
+            throw self::refusal([(string) $key], 'a key is 1 to 256 bytes without NUL');
+        }
+        $this->serializable($key);
+        self::check($value, [$key]);
+        try {
+            return json_encode($value, self::FLAGS, self::DEPTH + 12);
+        } catch (\JsonException $e) {
+            throw self::refusal([$key], $e->getMessage());
+        }
+    }
+
+    /** @param non-empty-list<int|string> $path */
+    private static function check(#[\SensitiveParameter] mixed &$value, array $path): void
+    {
+        if (is_array($value)) {
+            if (count($path) > self::DEPTH) {
+                throw self::refusal([$path[0]], 'it is nested more than ' . self::DEPTH . ' deep, or holds itself');
+            }
+            foreach ($value as $key => &$item) {
+                if (is_string($key) && !preg_match('//u', $key)) {
+                    throw self::refusal($path, 'a key in it is not UTF-8');
+                }
+                if (!is_int($item) && !is_bool($item)) {
+                    self::check($item, [...$path, $key]);
+                }
+            }
+        } elseif (is_string($value)) {
+            if (!preg_match('//u', $value)) {
+                throw self::refusal($path, 'a string that is not UTF-8');
+            }
+        } elseif (is_float($value)) {
+            if (!is_finite($value)) {
+                throw self::refusal($path, 'NAN or INF');
+            }
+        } elseif (is_object($value)) {
+            throw self::refusal($path, 'an object (' . get_debug_type($value) . ')');
+        } elseif ($value !== null && !is_scalar($value)) {
+            throw self::refusal($path, 'a resource');
+        }
+    }
+
+    /** @param non-empty-list<int|string> $path */
+    private static function refusal(array $path, string $what): EncodingException
+    {
+        $name = '$_SESSION';
+        foreach ($path as $key) {
+            $name .= is_int($key) ? "[$key]" : "['" . addcslashes($key, "\0..\37\177..\377'\\") . "']";
+        }
+        return new EncodingException("sessionserver: $name cannot be stored with format=json: $what; the session stays as it was");
+    }
+
+    /** @param array<mixed> $values */
+    private function serialize(#[\SensitiveParameter] array $values): string
+    {
+        $handler = ini_get('session.serialize_handler');
+        if ($handler === 'php_serialize') {
+            return serialize($values);
+        }
+        $data = '';
+        foreach ($values as $key => $value) {
+            $this->serializable($key);
+            $data .= "$key|" . serialize($value);
+        }
+        return $data;
+    }
+
+    /** Refuses what PHP's serializer could not hand to an application. */
+    private function serializable(int|string $key): void
+    {
+        $handler = ini_get('session.serialize_handler');
+        if ($handler === 'php_serialize' || $handler === 'php' && is_string($key) && !str_contains($key, '|')) {
+            return;
+        }
+        throw self::refusal([$key], $handler === 'php' ? 'session.serialize_handler = php has no keys like that (set it to php_serialize)'
+            : 'it needs session.serialize_handler = php_serialize or php');
+    }
+}

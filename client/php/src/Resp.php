@@ -1,0 +1,26 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer;
+
+/**
+ * How requests are written: the serialization protocol of Redis, which carries any bytes.
+ *
+ * @internal
+ */
+final class Resp
+{
+    /** @param list<list<string>> $requests */
+    public static function requests(#[\SensitiveParameter] array $requests): string
+    {
+        $bytes = '';
+        foreach ($requests as $words) {
+            $bytes .= '*' . count($words) . "\r\n";
+            foreach ($words as $word) {
+                $bytes .= '$' . strlen($word) . "\r\n" . $word . "\r\n";
+            }
+        }
+        return $bytes;
+    }
+}

@@ -1,0 +1,403 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer;
+
+use SessionServer\Exception\ConnectionException;
+use SessionServer\Exception\LockLostException;
+use SessionServer\Exception\LockTimeoutException;
+use SessionServer\Exception\NotFoundException;
+use SessionServer\Exception\ReadOnlyException;
+use SessionServer\Exception\ServerException;
+use SessionServer\Exception\SessionServerException;
+
+/**
+ * $_SESSION on a session server.
+ *
+ *     session.save_path = tcp://localhost                        (php.ini)
+ *     SessionServer\SaveHandler::register();
+ *
+ * A request has two round trips: one opens, locks and reads the session, one writes and closes it. PHP asks in smaller
+ * steps, so that each step does what the next ones will want: validateId reads, create_sid opens, write closes.
+ *
+ * Whatever goes wrong is thrown, out of session_start() or session_write_close(): handlers that answer false make PHP
+ * print session.save_path, secret and all, and make an application go on without its session. An exception must not
+ * leave validateId or create_sid, though, for PHP then gives the visitor another id. They keep it for read().
+ */
+final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
+{
+    /** What register() has hidden behind session.save_path. */
+    private static ?Dsn $hidden = null;
+
+    private ?Dsn $dsn;
+    private ?Client $client = null;
+    private ?Format $format = null;
+
+    private ?string $id = null;        // of the session that PHP has open
+    private bool $unsaved = false;     // it was made by this request and is not stored yet
+    private ?string $data = null;      // what validateId has read, for read()
+    private ?string $unlocked = null;  // why it is open without a lock, and changes to it are not saved
+    private ?string $minted = null;    // an id from create_sid that read() has not seen yet
+    private bool $regenerating = false; // session_regenerate_id(true) is under way: the session is to be moved, not destroyed
+    private ?SessionServerException $failure = null; // of validateId or create_sid, for read()
+
+    /**
+     * @param Dsn|string|null $dsn null: what session.save_path says
+     * @throws Exception\DsnException
+     */
+    public function __construct(#[\SensitiveParameter] Dsn|string|null $dsn = null)
+    {
+        $this->dsn = is_string($dsn) ? Dsn::load($dsn) : $dsn;
+    }
+
+    /**
+     * Makes this the save handler of all sessions from now on, and turns session.use_strict_mode on: without it anybody
+     * can choose ids, and who comes with the id of a session that has ended gets no new one.
+     *
+     * A secret in session.save_path is replaced there by xxxxx, where PHP lets it be replaced, so that it shows neither in
+     * ini_get() nor in PHP's messages.
+     *
+     * @param Dsn|string|null $dsn null: what session.save_path says
+     * @throws Exception\DsnException
+     */
+    public static function register(#[\SensitiveParameter] Dsn|string|null $dsn = null): self
+    {
+        if ($dsn === null) {
+            $path = (string) ini_get('session.save_path');
+            $dsn = self::$hidden !== null && $path === self::$hidden->redacted() ? self::$hidden : Dsn::load($path);
+            if ($dsn->secret !== null && !str_starts_with($path, 'file:')) {
+                self::$hidden = $dsn;
+                @ini_set('session.save_path', $dsn->redacted());
+            }
+        }
+        $handler = new self($dsn);
+        ini_set('session.use_strict_mode', '1');
+        if ($handler->dsn->format === 'json') {
+            ini_set('session.serialize_handler', 'php_serialize'); // has all keys; the other one not those with | in them
+        }
+        session_set_save_handler($handler, true);
+        return $handler;
+    }
+
+    /** How many round trips there have been. */
+    public function roundTrips(): int
+    {
+        return $this->client?->roundTrips() ?? 0;
+    }
+
+    public function open(#[\SensitiveParameter] string $path, string $name): bool
+    {
+        $this->dsn ??= Dsn::load($path);
+        $path = '';
+        $this->client ??= new Client($this->dsn);
+        $this->format ??= $this->dsn->format === 'json' ? new JsonFormat() : new PhpFormat();
+        return true; // it connects when it knows what to ask for
+    }
+
+    /** Called instead of read() for no id or one that is not valid, and by session_create_id(). */
+    public function create_sid(): string
+    {
+        $this->start();
+        $this->failure = null;
+        try {
+            if ($this->regenerating && $this->client->isOpen()) {
+                $this->id = $this->minted = $this->client->regenerateId($this->dsn->grace);
+            } elseif ($this->id !== null || $this->dsn->mode === 'r') {
+                // session_create_id() while a session is open: `new` would need a connection of its own for an id that may
+                // never be used, and 128 random bits are as good from here.
+                $this->minted = bin2hex(random_bytes(16));
+            } else {
+                $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
+                $this->unsaved = true;
+                $this->format->load(null);
+            }
+        } catch (SessionServerException $e) {
+            $this->letGo();
+            $this->failure = $e;
+            $this->minted = bin2hex(random_bytes(16));
+        }
+        $this->regenerating = false;
+        return $this->minted;
+    }
+
+    /** Called in strict mode before read(), and on ids from create_sid, which must be unknown. */
+    public function validateId(#[\SensitiveParameter] string $id): bool
+    {
+        if ($id === $this->minted || !preg_match('/^[\x21-\x7e]{16,256}$/D', $id)) {
+            return false;
+        }
+        $this->failure = null;
+        try {
+            $this->data = $this->load($id, 'u');
+        } catch (NotFoundException) {
+            return false;
+        } catch (SessionServerException $e) {
+            $this->letGo();
+            $this->failure = $e;
+        }
+        return true;
+    }
+
+    public function read(#[\SensitiveParameter] string $id): string
+    {
+        $this->start();
+        $minted = $id === $this->minted;
+        if ($minted) {
+            $this->minted = null;
+        }
+        if ($this->failure !== null) {
+            [$failure, $this->failure] = [$this->failure, null];
+            throw $failure;
+        }
+        if ($id === $this->id && $minted) {
+            return ''; // new; or moved, and PHP keeps what it has
+        }
+        if ($id === $this->id && $this->data !== null) {
+            [$data, $this->data] = [$this->data, null];
+            return $data;
+        }
+        try {
+            return $this->load($id, 'rw');
+        } catch (NotFoundException) {
+            $this->unlock($id, $this->dsn->mode === 'r' ? 'the DSN says mode=r'
+                : 'it has ended, or the tenant takes no ids but its own (set session.use_strict_mode = 1, so that PHP asks for a new id)');
+            return $this->format->load(null);
+        } catch (SessionServerException $e) {
+            $this->letGo();
+            throw $e;
+        }
+    }
+
+    public function write(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
+    {
+        $this->start();
+        try {
+            $requests = $id === $this->id ? [] : $this->openToWrite($id);
+            $changes = $this->format->save($data);
+            if ($this->unlocked !== null) {
+                if ($changes) {
+                    trigger_error("sessionserver: the changed session is not saved: $this->unlocked", E_USER_WARNING);
+                }
+                return true; // false would make PHP print session.save_path
+            }
+            array_push($requests, ...$changes);
+            if ($this->unsaved && $this->dsn->lifetime !== null) {
+                $requests[] = ['lifetime', (string) $this->dsn->lifetime];
+            }
+            if (count($changes) > 1) {
+                // `close` behind two changes of which one is refused would save half of them.
+                $this->demand($requests);
+                $requests = [];
+            }
+            $this->demand([...$requests, ['close']]);
+        } finally {
+            $this->letGo();
+        }
+        return true;
+    }
+
+    /** Called instead of write() if nothing has changed: there is nothing to lose, so nothing to complain about. */
+    public function updateTimestamp(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
+    {
+        return $this->leave('close');
+    }
+
+    /**
+     * Called after write(), which has closed the session; without it after session_abort() and by read_and_close. Using a
+     * session prolongs its life, so that it is closed rather than aborted, unless that would store one that PHP has not.
+     */
+    public function close(): bool
+    {
+        return $this->regenerating || $this->leave($this->unsaved ? 'abort' : 'close');
+    }
+
+    public function destroy(#[\SensitiveParameter] string $id): bool
+    {
+        $this->start();
+        if ($this->unlocked !== null && $this->dsn->mode === 'r') {
+            throw new ReadOnlyException('READONLY', 'the DSN says mode=r', 'destroy');
+        }
+        $mine = $id === $this->id && $this->client->isOpen();
+        if (self::isRegenerating()) {
+            if (!$mine) {
+                throw new ReadOnlyException('READONLY', $this->unlocked ?? 'the session is not open', 'regenerate_id');
+            }
+            return $this->regenerating = true; // create_sid comes next
+        }
+        $replies = $mine ? $this->client->pipeline([['destroy']]) : [null];
+        if (!$mine || $replies[0] instanceof LockLostException) { // whoever logs out wants to be out
+            $replies = $this->client->pipeline([...$this->farewell(), $this->openRequest($id, 'u'), ['destroy']]);
+            $replies = array_slice($replies, -2);
+        }
+        $this->letGo();
+        if ($replies[0] instanceof ServerException && !$replies[0] instanceof NotFoundException) {
+            throw $replies[0];
+        }
+        return true;
+    }
+
+    public function gc(int $max_lifetime): int
+    {
+        return 0; // the server does it
+    }
+
+    /** Frameworks with sessions of their own call neither open() nor close(). */
+    private function start(): void
+    {
+        if ($this->format === null) {
+            $this->open((string) ini_get('session.save_path'), '');
+        }
+    }
+
+    /** Opens a session and answers its data, in one round trip; if it is open already, what was stored of it. */
+    private function load(#[\SensitiveParameter] string $id, string $mode): string
+    {
+        if ($id === $this->id && $this->client->isOpen()) { // session_reset()
+            return $this->unsaved ? $this->format->load(null) : $this->format->load($this->client->call(...$this->format->request()));
+        }
+        if ($this->dsn->mode === 'r') {
+            return $this->snapshot($id, 'the DSN says mode=r');
+        }
+        $requests = [...$this->farewell(), $this->openRequest($id, $mode), $this->format->request()];
+        $replies = $this->client->pipeline($requests);
+        [$opened, $reply] = array_slice($replies, -2);
+        if ($this->regenerating) {
+            // Ids are not made by create_sid here, because there is a handler around this one that has none: the session could
+            // not be moved and was destroyed now.
+            $this->regenerating = false;
+            if ($replies[0] instanceof ServerException && !$replies[0] instanceof NotFoundException) {
+                throw $replies[0];
+            }
+        }
+        $this->forget();
+        if ($opened instanceof LockTimeoutException && $this->dsn->onLockTimeout === 'readonly') {
+            try {
+                return $this->snapshot($id, 'somebody else had its lock for too long, and the DSN says on_lock_timeout=readonly');
+            } catch (NotFoundException) {
+                throw $opened; // nothing is saved yet by the one who has the lock
+            }
+        }
+        foreach ([$opened, $reply] as $r) {
+            if ($r instanceof ServerException) {
+                throw $r;
+            }
+        }
+        $this->id = $id;
+        $this->unsaved = $mode === 'rw' && ($reply === null || $reply === []); // it may be; if not, nothing is lost
+        return $this->format->load($reply);
+    }
+
+    /** Reads what was saved last and keeps nothing open. */
+    private function snapshot(#[\SensitiveParameter] string $id, string $why): string
+    {
+        $replies = $this->client->pipeline([['open', $id, 's', '0'], $this->format->request(), ['close']]);
+        foreach (array_slice($replies, 0, 2) as $reply) {
+            if ($reply instanceof ServerException) {
+                throw $reply;
+            }
+        }
+        $this->unlock($id, $why);
+        return $this->format->load($replies[1]);
+    }
+
+    private function unlock(#[\SensitiveParameter] string $id, string $why): void
+    {
+        $this->forget();
+        $this->id = $id;
+        $this->unlocked = $why;
+    }
+
+    /** @return non-empty-list<string> */
+    private function openRequest(#[\SensitiveParameter] string $id, string $mode): array
+    {
+        return Client::openRequest($id, $mode, $this->dsn->lockTimeout);
+    }
+
+    /**
+     * Requests for a session that write() is called for without read(): Laravel does so after it has changed the id. PHP
+     * itself never does; there it means that the session was lost on the way.
+     *
+     * @return list<non-empty-list<string>>
+     */
+    private function openToWrite(#[\SensitiveParameter] string $id): array
+    {
+        if (session_status() === PHP_SESSION_ACTIVE) {
+            throw new ConnectionException('sessionserver: the session is not open any more; nothing was saved');
+        }
+        $requests = [...$this->farewell(), $this->openRequest($id, 'rw')];
+        $this->forget();
+        $this->format->load(null);
+        $this->id = $id;
+        $this->unsaved = true;
+        return $requests;
+    }
+
+    /** Sends requests that must all succeed. @param non-empty-list<non-empty-list<string>> $requests */
+    private function demand(#[\SensitiveParameter] array $requests): void
+    {
+        foreach ($this->client->pipeline($requests) as $reply) {
+            if ($reply instanceof ServerException) {
+                throw $reply;
+            }
+        }
+    }
+
+    /** What to send before another session can be opened. @return list<non-empty-list<string>> */
+    private function farewell(): array
+    {
+        if (!$this->client->isOpen()) {
+            return [];
+        }
+        return [[$this->regenerating ? 'destroy' : 'abort']];
+    }
+
+    /** Ends the session without a word about what may go wrong. */
+    private function leave(string $command): bool
+    {
+        if ($this->client?->isOpen()) {
+            try {
+                $this->client->pipeline([[$command]]);
+            } catch (SessionServerException) {
+            }
+        }
+        $this->letGo();
+        return true;
+    }
+
+    /** Makes sure that nothing is open, and forgets the session. */
+    private function letGo(): void
+    {
+        if ($this->client?->isOpen()) {
+            try {
+                $this->client->abort();
+            } catch (SessionServerException) {
+                $this->client->disconnect();
+            }
+        }
+        $this->regenerating = false;
+        $this->forget();
+    }
+
+    private function forget(): void
+    {
+        $this->id = $this->data = $this->unlocked = null;
+        $this->unsaved = false;
+    }
+
+    /** Whether destroy() was called by session_regenerate_id(true), through however many handlers around this one. */
+    private static function isRegenerating(): bool
+    {
+        foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 16) as $frame) {
+            if (!isset($frame['class']) && $frame['function'] === 'session_regenerate_id') {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    public function __debugInfo(): array
+    {
+        return ['dsn' => $this->dsn?->redacted(), 'client' => $this->client];
+    }
+}
