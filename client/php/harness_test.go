@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,6 +52,7 @@ type daemon struct {
 
 	storage string // as the configuration has it
 	config  string // the file
+	runner  []string
 	proc    *child
 }
 
@@ -58,14 +60,17 @@ type daemon struct {
 // configuration.
 func startDaemon(tb testing.TB, more string) *daemon {
 	tb.Helper()
-	return startDaemonWith(tb, "sync: always", more)
+	return startDaemonWith(tb, "sync: always", nil, more)
 }
 
-// startDaemonWith is startDaemon with a choice of what a power failure may cost.
-func startDaemonWith(tb testing.TB, sync, more string) *daemon {
+// startDaemonWith is startDaemon with a choice of what a power failure may cost, and of a program that runs the server, such as taskset.
+func startDaemonWith(tb testing.TB, sync string, runner []string, more string) *daemon {
 	tb.Helper()
 	dir := tb.TempDir()
-	d := &daemon{tb: tb, addr: "127.0.0.1:0", storage: fmt.Sprintf("{path: %q, %s}", filepath.Join(dir, "state"), sync), config: filepath.Join(dir, "config.yaml")}
+	d := &daemon{
+		tb: tb, addr: "127.0.0.1:0", runner: runner,
+		storage: fmt.Sprintf("{path: %q, %s}", filepath.Join(dir, "state"), sync), config: filepath.Join(dir, "config.yaml"),
+	}
 	d.configure(more)
 	d.start()
 	d.configure(more) // now with the port that it has got
@@ -87,8 +92,14 @@ func (d *daemon) start() {
 	if err != nil {
 		d.tb.Fatal(err)
 	}
-	d.proc = startChild(d.tb, exec.Command(binary, "serve", "--config", d.config))
+	d.proc = startChild(d.tb, command(d.runner, binary, "serve", "--config", d.config))
 	d.addr = listening(d.proc.await("the server to listen", 1, func(line string) bool { return listening(line) != "" })[0])
+}
+
+// command is a command that runner, if there is one, runs.
+func command(runner []string, words ...string) *exec.Cmd {
+	words = slices.Concat(runner, words)
+	return exec.Command(words[0], words[1:]...)
 }
 
 // listening answers the address in the log entry that tells of one.
