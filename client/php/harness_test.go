@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,12 +39,26 @@ func TestMain(m *testing.M) {
 
 // build builds the server as users have it and answers where it is.
 var build = sync.OnceValues(func() (string, error) {
+	if err := depend("../.."); err != nil {
+		return "", err
+	}
 	binary := filepath.Join(binDir, "sessionserver")
 	if out, err := exec.Command("go", "build", "-o", binary, "sessionserver/cmd/sessionserver").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return binary, nil
 })
+
+// depend looks at every source file in a folder. Go takes the results of tests from its cache while what they have looked at stays the same;
+// it cannot see what the programs that they run are made of.
+func depend(folder string) error {
+	return filepath.WalkDir(folder, func(file string, _ fs.DirEntry, err error) error {
+		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".php" || ext == ".mod") {
+			_, err = os.Stat(file)
+		}
+		return err
+	})
+}
 
 // daemon is a server on a port and with a state folder of its own. It can be ended and started again with both.
 type daemon struct {
@@ -118,6 +133,13 @@ func (d *daemon) kill() { d.proc.kill() }
 func (d *daemon) stop() {
 	d.tb.Helper()
 	d.proc.stop()
+}
+
+// drain asks the server to end, and waits until it takes no new requests. Sessions that are open may be finished.
+func (d *daemon) drain() {
+	d.tb.Helper()
+	_ = d.proc.cmd.Process.Signal(syscall.SIGTERM)
+	d.proc.await("the server to drain", 1, func(line string) bool { return strings.Contains(line, `"msg":"draining"`) })
 }
 
 // restart kills the server and starts it again on the same port.

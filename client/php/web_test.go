@@ -212,6 +212,26 @@ func TestRestartAmidRequest(t *testing.T) {
 	v.want("west", "try.php", "saved 4")
 }
 
+// TestDrainAmidRequest asks the server to end while a session is open: the session is saved before it does.
+func TestDrainAmidRequest(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient+"limits: {drain_timeout: 10m}\n")
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1", Workers: 1})
+	v := s.browser()
+	v.want("east", "try.php", "saved 1")
+	request := v.start("east", "midway.php")
+	inside := s.gate.await()
+	d.drain()
+	inside.pass()
+	if a := <-request; a.Body != "saved 2" {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	d.stop()
+	d.start()
+	v.want("west", "try.php", "saved 3")
+	v.want("east", "try.php", "saved 4")
+}
+
 // failure wants an answer that tells of an exception, and not of a success.
 func failure(t *testing.T, a answer) string {
 	t.Helper()
