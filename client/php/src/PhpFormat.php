@@ -7,25 +7,30 @@ namespace SessionServer;
 use SessionServer\Exception\EncodingException;
 
 /**
- * The whole session as PHP serializes it, in one value under the key "php". An empty session has no value at all: the
- * server lets those go early, so that visitors who only look do not fill it.
+ * The whole session as PHP serializes it, under the key "php"; what is more than one value may hold goes on under
+ * further keys. An empty session has no value at all: the server lets those go early, so that visitors who only look do
+ * not fill it.
  *
  * @internal
  */
 final class PhpFormat implements Format
 {
-    private const KEY = 'php';
+    private const KEYS = ['php', 'php.1', 'php.2', 'php.3'];
+    private const PIECE = 1 << 20; // bytes that a server takes as one value, unless it is set otherwise
 
     private string $stored = '';
+    private int $pieces = 0;
 
     public function request(): array
     {
-        return ['get', self::KEY];
+        return ['get', ...self::KEYS];
     }
 
     public function load(mixed $reply): string
     {
-        return $this->stored = (string) $reply;
+        $pieces = array_filter($reply ?? [], is_string(...));
+        $this->pieces = count($pieces);
+        return $this->stored = implode('', $pieces);
     }
 
     public function save(#[\SensitiveParameter] string $data): array
@@ -33,18 +38,32 @@ final class PhpFormat implements Format
         if ($data === $this->stored) {
             return [];
         }
-        if ($data !== '') {
-            return [['put', self::KEY, $data]];
+        if ($data === '') {
+            $this->beEmptyOnPurpose();
+            return [['remove', ...self::KEYS]];
         }
-        // The serializer "php" answers nothing at all if one key holds its separator; that would wipe out everything.
-        if (session_status() === PHP_SESSION_ACTIVE) {
-            foreach (array_keys($_SESSION ?? []) as $key) {
-                if (is_string($key) && str_contains($key, '|')) {
-                    throw new EncodingException("sessionserver: \$_SESSION['$key']: PHP cannot store a key with | in it"
-                        . ' (set session.serialize_handler = php_serialize); the session stays as it was');
-                }
+        $size = max(self::PIECE, (int) ceil(strlen($data) / count(self::KEYS)));
+        $request = ['put'];
+        foreach (self::KEYS as $i => $key) {
+            // A piece that is left from a longer session becomes empty: one request does it all or nothing.
+            if ($i * $size < strlen($data) || $i < $this->pieces) {
+                array_push($request, $key, substr($data, $i * $size, $size));
             }
         }
-        return [['remove', self::KEY]];
+        return [$request];
+    }
+
+    /** PHP's own serializer answers nothing at all if one key holds its separator; that would wipe out everything. */
+    private function beEmptyOnPurpose(): void
+    {
+        if (session_status() !== PHP_SESSION_ACTIVE) {
+            return;
+        }
+        foreach (array_keys($_SESSION ?? []) as $key) {
+            if (is_string($key) && str_contains($key, '|')) {
+                throw new EncodingException("sessionserver: \$_SESSION['$key']: PHP cannot store a key with | in it"
+                    . ' (set session.serialize_handler = php_serialize); the session stays as it was');
+            }
+        }
     }
 }

@@ -283,9 +283,10 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 throw $r;
             }
         }
+        $data = $this->format->load($reply);
         $this->id = $id;
-        $this->unsaved = $mode === 'rw' && ($reply === null || $reply === []); // it may be; if not, nothing is lost
-        return $this->format->load($reply);
+        $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === []; // maybe: if not, nothing is lost
+        return $data;
     }
 
     /** Reads what was saved last and keeps nothing open. */

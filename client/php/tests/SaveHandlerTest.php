@@ -1,0 +1,477 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+use SessionServer\Exception\LockTimeoutException;
+
+/**
+ * What PHP really does with sessions, in processes of its own.
+ */
+final class SaveHandlerTest extends SessionTestCase
+{
+    public function testNewSession(): void
+    {
+        $r = $this->request('session_start(); $_SESSION["user"] = "alice"; session_write_close();');
+        $this->assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $r->id);
+        $this->assertSame(2, $r->roundTrips);
+        $this->assertSame(['php' => 'user|s:5:"alice";'], $this->stored($r->id));
+        $this->assertSame(['user' => 'alice'], $this->request('session_start();', $r->id)->session);
+        $this->assertFree($r->id);
+    }
+
+    public function testNothingIsStoredForAnIdThatIsNeverWritten(): void
+    {
+        $r = $this->request('session_start(); $_SESSION["a"] = 1; $id = session_id(); session_abort(); return $id;');
+        $this->assertGone($r->result);
+    }
+
+    public function testAnEmptySessionIsStoredForAShortTimeOnly(): void
+    {
+        $r = $this->request('session_start();');
+        $this->assertSame(2, $r->roundTrips);
+        $client = self::$server->client();
+        $client->open($r->id, 's');
+        $stat = $client->stat();
+        $this->assertSame(0, $stat['keys']);
+        $this->assertLessThanOrEqual(120, $stat['expires'] - $stat['created']);
+    }
+
+    public function testResumeUnchangedTouchesOnly(): void
+    {
+        $id = $this->session();
+        $before = $this->version($id);
+        $r = $this->request('session_start();', $id);
+        $this->assertSame([$id, ['n' => 1], 2], [$r->id, $r->session, $r->roundTrips]);
+        $r = $this->request('session_start();', $id, '', ['session.lazy_write' => 0]); // write() with what is there already
+        $this->assertSame(['n' => 1], $r->session);
+        $this->assertSame($before, $this->version($id));
+        $this->assertFree($id);
+    }
+
+    public function testResumeChanged(): void
+    {
+        $id = $this->session();
+        $before = $this->version($id);
+        $r = $this->request('session_start(); $_SESSION["n"]++;', $id);
+        $this->assertSame([$id, 2], [$r->id, $r->roundTrips]);
+        $this->assertSame($before + 1, $this->version($id));
+        $this->assertSame(['php' => 'n|i:2;'], $this->stored($id));
+    }
+
+    public function testEmptiedSession(): void
+    {
+        $id = $this->session();
+        $this->request('session_start(); $_SESSION = [];', $id);
+        $this->assertSame([], $this->stored($id));
+        $this->assertSame([], $this->request('session_start();', $id)->session);
+    }
+
+    public function testReadAndClose(): void
+    {
+        $id = $this->session();
+        $before = $this->version($id);
+        $request = $this->start('session_start(["read_and_close" => true]); $_SESSION["n"] = 9; gate("closed");', $id)->at('closed');
+        $this->assertFree($id);
+        $this->assertSame(2, $request->go()->end()->roundTrips);
+        $this->assertSame($before, $this->version($id));
+    }
+
+    public function testUnknownIdStrict(): void
+    {
+        $r = $this->request('session_start(); $_SESSION["a"] = 1;', str_repeat('a', 32));
+        $this->assertNotSame(str_repeat('a', 32), $r->id);
+        $this->assertSame(3, $r->roundTrips);
+        $this->assertGone(str_repeat('a', 32));
+        foreach (['short', str_repeat('x', 257), "space in the middle", "umlaut-\u{fc}-0123456789"] as $bad) {
+            $r = $this->request('session_start(); $_SESSION["a"] = 1;', $bad);
+            $this->assertSame([32, 2], [strlen($r->id), $r->roundTrips]);
+        }
+    }
+
+    public function testUnknownIdNotStrict(): void
+    {
+        $r = $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32));
+        $this->assertSame([str_repeat('b', 32), 2], [$r->id, $r->roundTrips]);
+        $this->assertSame(['a' => 1], $this->request('session_start();', str_repeat('b', 32))->session);
+        $this->request('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32));
+        $this->assertGone(str_repeat('c', 32));
+    }
+
+    public function testBurntIdNotStrict(): void
+    {
+        $id = $this->session();
+        $this->request('session_start(); session_destroy();', $id);
+        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', $id)->end();
+        $this->assertStringContainsString('not saved: it has ended', $r->printed);
+        $this->assertStringContainsString('session.use_strict_mode = 1', $r->printed);
+        $this->assertGone($id);
+    }
+
+    /** @dataProvider wrappers */
+    public function testRegenerateKeepingTheOld(string $wrap): void
+    {
+        $id = $this->session();
+        $r = $this->request("$wrap session_start(); \$_SESSION['n'] = 2; session_regenerate_id(false); \$_SESSION['n'] = 3;", $id);
+        $this->assertNotSame($id, $r->id);
+        $this->assertSame(['php' => 'n|i:2;'], $this->stored($id));
+        $this->assertSame(['php' => 'n|i:3;'], $this->stored($r->id));
+    }
+
+    public function testRegenerate(): void
+    {
+        $id = $this->session();
+        $request = $this->start('session_start(); $_SESSION["n"] = 2; session_regenerate_id(true); $_SESSION["m"] = 3; gate("moved"); session_write_close();', $id);
+        $request->at('moved');
+        // The browser has sent the old cookie once more before it got the new one: its request waits and sees the session.
+        $late = $this->start('session_start(); gate("in"); $_SESSION["late"] = true;', $id);
+        self::$server->awaitWaiter();
+        $r = $request->go()->end();
+        $this->assertSame(3, $r->roundTrips);
+        $this->assertSame(['n' => 2, 'm' => 3, 'late' => true], $late->at('in')->go()->end()->session);
+        $this->assertSame(['n' => 2, 'm' => 3, 'late' => true], $this->request('session_start();', $r->id)->session);
+    }
+
+    public function testRegenerateWithoutGrace(): void
+    {
+        $id = $this->session();
+        $r = $this->request('session_start(); session_regenerate_id(true);', $id, 'grace=0');
+        $this->assertSame(['n' => 1], $this->request('session_start();', $r->id)->session);
+        $this->assertGone($id);
+        $this->assertSame([], $this->request('session_start();', $id)->session);
+    }
+
+    public function testRegenerateOfANewSession(): void
+    {
+        $r = $this->request('session_start(); $_SESSION["a"] = 1; $old = session_id(); session_regenerate_id(true); return $old;', '', 'grace=0');
+        $this->assertNotSame($r->result, $r->id);
+        $this->assertSame(['php' => 'a|i:1;'], $this->stored($r->id));
+        $this->assertGone($r->result);
+    }
+
+    public function testRegenerateTwiceAndDestroy(): void
+    {
+        $id = $this->session();
+        $r = $this->request('session_start(); session_regenerate_id(true); session_regenerate_id(true); $id = session_id(); session_destroy(); return $id;', $id);
+        $this->assertGone($r->result);
+        $this->assertGone($id);
+    }
+
+    /** A handler around ours that passes on what every handler has, and not create_sid, as Symfony's does. */
+    public function wrappers(): array
+    {
+        return ['ours' => [''], 'wrapped' => [self::WRAP]];
+    }
+
+    private const WRAP = <<<'PHP'
+        session_set_save_handler(new class($handler) implements SessionHandlerInterface, SessionUpdateTimestampHandlerInterface {
+            public function __construct(private $inner) {}
+            public function open($path, $name): bool { return $this->inner->open($path, $name); }
+            public function close(): bool { return $this->inner->close(); }
+            public function read($id): string|false { return $this->inner->read($id); }
+            public function write($id, $data): bool { return $this->inner->write($id, $data); }
+            public function destroy($id): bool { return $this->inner->destroy($id); }
+            public function gc($max): int|false { return $this->inner->gc($max); }
+            public function validateId($id): bool { return $this->inner->validateId($id); }
+            public function updateTimestamp($id, $data): bool { return $this->inner->updateTimestamp($id, $data); }
+        }, true);
+        PHP;
+
+    /**
+     * @testWith ["0"]
+     *           ["1"]
+     */
+    public function testRegenerateThroughAWrapperDestroysTheOldAtOnce(string $strict): void
+    {
+        $id = $this->session();
+        $r = $this->request(self::WRAP . "ini_set('session.use_strict_mode', '$strict');
+            session_start(); \$_SESSION['n'] = 2; session_regenerate_id(true); \$_SESSION['n'] = 3;", $id);
+        $this->assertSame(['php' => 'n|i:3;'], $this->stored($r->id));
+        $this->assertGone($id);
+    }
+
+    public function testCreateId(): void
+    {
+        $id = $this->session();
+        $r = $this->request('session_start(); $new = session_create_id("user-"); $_SESSION["n"] = 2; session_write_close(); return $new;', $id);
+        $this->assertMatchesRegularExpression('/^user-[0-9a-f]{32}$/', $r->result);
+        $this->assertSame([$id, 2], [$r->id, $r->roundTrips]);
+        $this->assertGone($r->result);
+        $r = $this->request('session_start(); $new = session_create_id("user-"); session_write_close();
+            ini_set("session.use_strict_mode", "0"); session_id($new); session_start(); $_SESSION["x"] = 1; return $new;', $id);
+        $this->assertSame($r->result, $r->id);
+        $this->assertSame(['php' => 'x|i:1;'], $this->stored($r->id));
+    }
+
+    public function testReset(): void
+    {
+        $id = $this->session();
+        $r = $this->request('session_start(); $_SESSION["n"] = 99; session_reset(); $n = $_SESSION["n"]; $_SESSION["m"] = 2; return $n;', $id);
+        $this->assertSame([1, ['n' => 1, 'm' => 2], $id], [$r->result, $r->session, $r->id]);
+        $this->assertSame(['php' => 'n|i:1;m|i:2;'], $this->stored($id));
+        $r = $this->request('session_start(); $id = session_id(); $_SESSION["n"] = 99; session_reset(); $_SESSION["m"] = 2; return $id;');
+        $this->assertSame([$r->result, ['m' => 2]], [$r->id, $r->session]);
+    }
+
+    public function testAbort(): void
+    {
+        $id = $this->session();
+        $request = $this->start('session_start(); $_SESSION["n"] = 99; session_abort(); gate("aborted");', $id)->at('aborted');
+        $this->assertFree($id);
+        $request->go()->end();
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+    }
+
+    public function testDestroy(): void
+    {
+        $id = $this->session();
+        $this->assertSame(2, $this->request('session_start(); session_destroy();', $id)->roundTrips);
+        $this->assertGone($id);
+        $r = $this->request('session_start(); session_destroy(); session_start(); $_SESSION["fresh"] = 1;', $this->session());
+        $this->assertSame(['php' => 'fresh|i:1;'], $this->stored($r->id));
+        $r = $this->request('session_start(); $_SESSION["a"] = 1; $id = session_id(); session_destroy(); return $id;');
+        $this->assertGone($r->result);
+    }
+
+    public function testALateRequestCannotBringADestroyedSessionBack(): void
+    {
+        $id = $this->session();
+        $logout = $this->start('session_start(); gate("in"); session_destroy();', $id)->at('in');
+        $late = $this->start('session_start(); $_SESSION["late"] = 1;', $id);
+        self::$server->awaitWaiter();
+        $logout->go()->end();
+        $r = $late->end();
+        $this->assertNotSame($id, $r->id);
+        $this->assertSame(['late' => 1], $r->session);
+        $this->assertGone($id);
+    }
+
+    /** exit and errors end a script as its end does: PHP saves what is in $_SESSION. The handler must be as good as PHP's own. */
+    public function testEndsThatPhpSeesSaveLikePhpsOwnHandler(): void
+    {
+        $dir = self::$server->dir . '/files';
+        mkdir($dir);
+        foreach (['exit(0);', 'undefined_function();', 'eval("class A { abstract function f(); }");',
+            'ini_set("memory_limit", "8M"); str_repeat("x", 100_000_000);', 'set_time_limit(1); while (true);'] as $end) {
+            $code = "session_start(); \$_SESSION['n'] = 2; $end";
+            $id = $this->session();
+            $output = $this->start($code, $id)->output();
+            $this->assertFree($id);
+            $ours = $this->stored($id)['php'];
+
+            file_put_contents("$dir/sess_$id", 'n|i:1;');
+            $this->start("session_set_save_handler(new SessionHandler(), true); session_save_path('$dir'); $code", $id, 'mode=r')->output();
+            $theirs = file_get_contents("$dir/sess_$id");
+            $this->assertSame($theirs, $ours, $end . $output);
+        }
+    }
+
+    /**
+     * @testWith [""]
+     *           ["persistent=1"]
+     */
+    public function testAKilledPhpLeavesNothing(string $query): void
+    {
+        $id = $this->session();
+        $request = $this->start('session_start(); $_SESSION["n"] = 2; gate("in");', $id, $query)->at('in');
+        $request->kill();
+        $this->assertFree($id);
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+    }
+
+    public function testAKilledPhpThatWaitedForTheLockIsOutOfTheQueue(): void
+    {
+        $id = $this->session();
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $request = $this->start('gate("before"); session_start(); gate("in");', $id)->at('before')->go();
+        self::$server->awaitWaiter();
+        $request->kill();
+        $holder->close();
+        $this->assertFree($id);
+    }
+
+    public function testAllBytes(): void
+    {
+        $code = '$_SESSION["bytes"] = implode("", array_map("chr", range(0, 255))) . "\r\n\0*3\r\n$-1\r\n"; $_SESSION["emoji \u{1f600}"] = "\u{1f468}\u{200d}\u{1f469}";';
+        $id = $this->session($code);
+        $r = $this->request('session_start();', $id);
+        $this->assertSame(implode('', array_map('chr', range(0, 255))) . "\r\n\0*3\r\n$-1\r\n", $r->session['bytes']);
+        $this->assertSame("\u{1f468}\u{200d}\u{1f469}", $r->session["emoji \u{1f600}"]);
+    }
+
+    /** More than the server takes as one value, and nearly as much as it takes as one session. */
+    public function testBigSessions(): void
+    {
+        foreach ([1 << 20, 4_000_000] as $size) {
+            $id = $this->session("\$_SESSION['big'] = str_repeat(\"0123456789abcde\\n\", $size >> 4);");
+            $r = $this->request('session_start(); $_SESSION["big"][0] = "X"; return md5($_SESSION["big"]);', $id);
+            $this->assertSame(md5('X' . substr(str_repeat("0123456789abcde\n", $size >> 4), 1)), $r->result);
+            $this->assertSame($r->result, $this->request('session_start(); return md5($_SESSION["big"]);', $id)->result);
+            $r = $this->request('session_start(); $_SESSION = ["small" => 1];', $id);
+            $this->assertSame(2, $r->roundTrips);
+            $this->assertSame(['small' => 1], $this->request('session_start();', $id)->session);
+            $this->request('session_start(); $_SESSION = [];', $id);
+            $this->assertSame([], $this->stored($id));
+        }
+    }
+
+    public function testTooLargeIsAnErrorAndLosesNothing(): void
+    {
+        $id = $this->session();
+        $r = $this->start('session_start(); $_SESSION["big"] = str_repeat("x", 5_000_000);
+            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return $e->getMessage(); }', $id)->end();
+        $this->assertStringStartsWith('sessionserver: put: TOOLARGE ', $r->result);
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $this->assertFree($id);
+    }
+
+    public function testAKeyThatPhpCannotSerializeLosesNothing(): void
+    {
+        $id = $this->session();
+        $r = $this->start('session_start(); $_SESSION["a|b"] = 1;
+            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }', $id)->end();
+        $this->assertStringContainsString("\$_SESSION['a|b']", $r->result);
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $r = $this->start('session_start(); $_SESSION["c"] = function () {};
+            try { session_write_close(); } catch (Exception $e) { $message = $e->getMessage(); }
+            session_start(); $_SESSION["d"] = 1; return $message;', $id)->end();
+        $this->assertStringContainsString('Closure', $r->result); // PHP itself refuses that
+        $this->assertSame(['n' => 1, 'd' => 1], $r->session);
+    }
+
+    public function testLockTimeoutFails(): void
+    {
+        $id = $this->session();
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $r = $this->start('ob_start(); try { session_start(); } catch (SessionServer\Exception\LockTimeoutException $e) {
+            return [$e->errorCode, session_status()]; }', $id, 'lock_timeout=0.02')->end();
+        $this->assertSame(['LOCKTIMEOUT', PHP_SESSION_NONE], $r->result);
+        $this->assertStringNotContainsString('Warning', $r->printed);
+        // and when nobody catches it
+        $this->assertStringContainsString('Uncaught ' . LockTimeoutException::class . ': sessionserver: open: LOCKTIMEOUT ',
+            $this->start('session_start();', $id, 'lock_timeout=0')->output());
+    }
+
+    public function testLockTimeoutReadOnly(): void
+    {
+        $id = $this->session();
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $query = 'lock_timeout=0&on_lock_timeout=readonly';
+        $r = $this->request('session_start(); return $_SESSION["n"];', $id, $query);
+        $this->assertSame([1, $id], [$r->result, $r->id]);
+        $r = $this->start('session_start(); $_SESSION["n"] = 2; return session_write_close();', $id, $query)->end();
+        $this->assertTrue($r->result);
+        $this->assertStringContainsString('Warning: sessionserver: the changed session is not saved: somebody else had its lock', $r->printed);
+        foreach (['session_destroy();' => 'LockTimeoutException', 'session_regenerate_id(true);' => 'ReadOnlyException'] as $code => $class) {
+            $this->assertStringContainsString("Uncaught SessionServer\\Exception\\$class", $this->start("session_start(); $code", $id, $query)->output());
+        }
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $holder->close();
+        $this->request('session_start(); $_SESSION["n"] = 3;', $id, $query);
+        $this->assertSame(['php' => 'n|i:3;'], $this->stored($id));
+    }
+
+    public function testModeR(): void
+    {
+        $id = $this->session();
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $r = $this->request('session_start(); return $_SESSION["n"];', $id, 'mode=r'); // does not wait
+        $this->assertSame([1, 1], [$r->result, $r->roundTrips]);
+        $r = $this->start('session_start(); $_SESSION["n"] = 2;', $id, 'mode=r')->end();
+        $this->assertStringContainsString('the changed session is not saved: the DSN says mode=r', $r->printed);
+        $this->assertStringContainsString('READONLY', $this->start('session_start(); session_destroy();', $id, 'mode=r')->output());
+        $holder->close();
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $r = $this->request('session_start(); return session_id();', '', 'mode=r'); // a visitor without a session
+        $this->assertGone($r->result);
+        $this->assertSame([], $this->request('session_start();', str_repeat('d', 32), 'mode=r')->session);
+    }
+
+    public function testLifetime(): void
+    {
+        $r = $this->request('session_start(); $_SESSION["a"] = 1;', '', 'lifetime=77');
+        $adopted = $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', bin2hex(random_bytes(16)), 'lifetime=78');
+        foreach ([77 => $r->id, 78 => $adopted->id] as $lifetime => $id) {
+            $client = self::$server->client();
+            $client->open($id, 's');
+            $this->assertSame($lifetime, $client->lifetime());
+        }
+    }
+
+    public function testLockLost(): void
+    {
+        self::$server = new Server('session: {lock_lease: 20ms}');
+        try {
+            $id = $this->session();
+            $slow = $this->start('session_start(); $_SESSION["n"] = "slow"; gate("in"); session_write_close();', $id)->at('in');
+            $this->request('session_start(); $_SESSION["n"] = "next";', $id);
+            $this->assertStringContainsString('LockLostException: sessionserver: put: LOCKLOST ', $slow->go()->output());
+            $this->assertSame(['php' => 'n|s:4:"next";'], $this->stored($id));
+            // nothing to save, nothing to complain about
+            $slow = $this->start('session_start(); gate("in");', $id)->at('in');
+            $this->request('session_start(); $_SESSION["n"] = "again";', $id);
+            $this->assertSame('', $slow->go()->end()->printed);
+            // logging out works whoever has the lock, and so does nothing else
+            $slow = $this->start('session_start(); gate("in"); session_regenerate_id(true);', $id)->at('in');
+            $this->request('session_start(); $_SESSION["n"] = "third";', $id);
+            $this->assertStringContainsString('LockLostException: sessionserver: regenerate_id: LOCKLOST ', $slow->go()->output());
+            $slow = $this->start('session_start(); gate("in"); session_destroy();', $id)->at('in');
+            $this->request('session_start(); $_SESSION["n"] = "fourth";', $id);
+            $slow->go()->end();
+            $this->assertGone($id);
+        } finally {
+            self::$server = new Server();
+        }
+    }
+
+    public function testAStrictTenant(): void
+    {
+        self::$server = new Server('session: {strict: true}');
+        try {
+            $id = $this->session();
+            $this->assertSame(['n' => 1], $this->request('session_start();', $id)->session);
+            $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('e', 32))->end();
+            $this->assertStringContainsString('not saved', $r->printed);
+        } finally {
+            self::$server = new Server();
+        }
+    }
+
+    public function testRegisterTwiceAndByFile(): void
+    {
+        $r = $this->request('SessionServer\SaveHandler::register(); session_start(); $_SESSION["a"] = 1;');
+        $this->assertSame(['php' => 'a|i:1;'], $this->stored($r->id));
+        $file = self::$server->dir . '/app.dsn';
+        file_put_contents($file, self::$server->dsn() . "\n");
+        $r = (new Request("file://$file", 'session_start(); return $_SESSION;', $r->id))->end();
+        $this->assertSame([['a' => 1], ''], [$r->result, $r->printed]);
+        $this->assertStringContainsString('DSN: file: cannot be read', (new Request('file:///nowhere', 'session_start();'))->output());
+        $this->assertStringContainsString('DSN: host: missing', (new Request('', 'session_start();'))->output());
+    }
+
+    public function testWithoutRegister(): void
+    {
+        $r = $this->request('session_set_save_handler(new SessionServer\SaveHandler(), true); session_start(); $_SESSION["a"] = 1;');
+        $this->assertSame(['php' => 'a|i:1;'], $this->stored($r->id));
+    }
+
+    /** Laravel has sessions of its own and calls read, write and destroy only. */
+    public function testCalledAsLaravelDoes(): void
+    {
+        [$first, $second] = [bin2hex(random_bytes(20)), bin2hex(random_bytes(20))];
+        $code = fn (string $code) => '$dsn = ' . var_export(self::$server->dsn(), true) . '; $h = new SessionServer\SaveHandler($dsn); ' . $code;
+        $r = $this->request($code("\$empty = \$h->read('$first'); \$h->write('$first', 'data'); return [\$empty, \$h->roundTrips()];"));
+        $this->assertSame(['', 2], $r->result);
+        $this->assertSame(['php' => 'data'], $this->stored($first));
+        $this->assertFree($first);
+        $r = $this->request($code("\$data = \$h->read('$first'); \$h->destroy('$first'); \$h->write('$second', \$data . ' moved'); return \$data;"));
+        $this->assertSame('data', $r->result);
+        $this->assertSame(['php' => 'data moved'], $this->stored($second));
+        $this->assertGone($first);
+    }
+}
