@@ -300,6 +300,75 @@ func (a *arrival) kill(t *testing.T) {
 	}
 }
 
+// TestDeath ends PHP in the midst of a session in the ways in which PHP ends. A worker that lives on has nothing of that session left over for
+// the next visitor, whose stream is the same, and the session is free and whole.
+func TestDeath(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100", Workers: 1})
+	for _, way := range []string{"memory", "time", "exception", "exit", "signal"} {
+		one, other := s.browser(), s.browser()
+		one.want("east", "try.php", "saved 1")
+		other.want("east", "try.php", "saved 1")
+		if _, err := one.fetch("east", "die.php?of="+way, nil); err != nil {
+			t.Errorf("%s: %v", way, err)
+		}
+		other.want("east", "try.php", "saved 2")
+		var n int
+		if _, err := fmt.Sscanf(one.get("west", "try.php").Body, "saved %d", &n); err != nil || n != 2 && n != 3 {
+			t.Errorf("%s: the session counts %d, %v", way, n, err)
+		}
+		other.want("west", "try.php", "saved 3")
+	}
+}
+
+// TestLoginAmidRequests changes the id of a session for which others wait under the old one: they find it under the new one.
+func TestLoginAmidRequests(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, patient+"log: {level: debug}\n")
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100&grace=120", Workers: 4})
+	v := s.browser()
+	v.want("west", "who.php", "nobody 1")
+	old := v.id()
+	login := v.start("east", "login.php")
+	inside := s.gate.await()
+	var late []<-chan answer
+	for i := range 6 {
+		late = append(late, v.start(hosts[i%2], "who.php"))
+		d.awaitWaiters(i + 1)
+	}
+	inside.pass()
+	if a := <-login; a.Status != http.StatusOK || a.Body == old {
+		t.Errorf("the login answers %d %s; the id was %s", a.Status, a.Body, old)
+	}
+	for i, a := range collect(t, late) {
+		if want := fmt.Sprintf("zoe %d", i+2); a.Body != want {
+			t.Errorf("a request with the old id answers %d %q, not %q", a.Status, a.Body, want)
+		}
+	}
+	v.want("west", "who.php", "zoe 8")
+	if v.id() == old {
+		t.Error("the visitor still has the old id")
+	}
+}
+
+// TestLockLost lets a request take longer than a lock lasts: the next one gets the session, and the first one is told that it saves nothing.
+func TestLockLost(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "session: {lock_lease: 1s}\n")
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100", Workers: 1})
+	v := s.browser()
+	v.want("east", "try.php", "saved 1")
+	slow := v.start("east", "midway.php")
+	inside := s.gate.await()
+	v.want("west", "try.php", "saved 2")
+	inside.pass()
+	if said := failure(t, <-slow); !strings.Contains(said, "LockLostException") {
+		t.Errorf("the slow request says: %s", said)
+	}
+	v.want("east", "try.php", "saved 3")
+}
+
 // TestAnyBytes carries any bytes through browser, nginx, PHP and server, and back through another host.
 func TestAnyBytes(t *testing.T) {
 	t.Parallel()
@@ -329,6 +398,7 @@ func TestAnyBytes(t *testing.T) {
 		"every byte": every, "random": random, "none": {}, "emoji": []byte("👩‍👩‍👧‍👦 naïve 日本"),
 		"like the protocol": []byte("\r\nclose\r\n*1\r\n$5\r\nclose\r\nerr NOKEY\r\n"),
 		"1 MiB":             bytes.Repeat([]byte("\x00\r\n\xff"), megabyte/4)[:filling],
+		"3 MiB":             bytes.Repeat([]byte("\x00\r\n\xff"), 3*megabyte/4),
 	} {
 		a := v.send("east", "put.php", bytes.NewReader(data))
 		if !strings.HasPrefix(a.Body, "saved ") || name == "1 MiB" && a.Body != fmt.Sprintf("saved %d", megabyte) {
@@ -336,6 +406,16 @@ func TestAnyBytes(t *testing.T) {
 		}
 		if got := v.get("west", "take.php").Body; got != string(data) {
 			t.Errorf("%s: %d bytes became %d bytes %.60q…", name, len(data), len(got), got)
+		}
+	}
+
+	before := v.get("west", "take.php").Body
+	for _, size := range []int{4 * megabyte, 6 * megabyte} { // more than the server takes for a session, and in a request
+		if said := failure(t, v.send("east", "put.php", bytes.NewReader(make([]byte, size)))); !strings.Contains(said, "TooLarge") {
+			t.Errorf("%d bytes are refused with: %s", size, said)
+		}
+		if got := v.get("west", "take.php").Body; got != before {
+			t.Errorf("a session that could not be saved has %d bytes, and had %d", len(got), len(before))
 		}
 	}
 }
