@@ -1,0 +1,285 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+use PHPUnit\Framework\TestCase;
+use SessionServer\Client;
+use SessionServer\Exception\BadAuthException;
+use SessionServer\Exception\BadIdException;
+use SessionServer\Exception\BusyException;
+use SessionServer\Exception\ConnectionException;
+use SessionServer\Exception\LockTimeoutException;
+use SessionServer\Exception\NoKeyException;
+use SessionServer\Exception\NoSessionException;
+use SessionServer\Exception\NotFoundException;
+use SessionServer\Exception\ServerException;
+use SessionServer\Exception\SessionServerException;
+use SessionServer\Exception\TimeoutException;
+use SessionServer\Exception\UnavailableException;
+use SessionServer\Exception\UnknownCommandException;
+
+final class ClientTest extends SessionTestCase
+{
+    /** @return array<array{string}> */
+    public function transports(): array
+    {
+        return ['tcp' => ['tcp'], 'unix' => ['unix'], 'tcp, persistent' => ['tcp', 'persistent=1'], 'unix, persistent' => ['unix', 'persistent=1']];
+    }
+
+    private function connect(string $scheme, string $query = ''): Client
+    {
+        return new Client($scheme === 'unix' ? self::$server->unixDsn($query) : self::$server->dsn($query));
+    }
+
+    /** @dataProvider transports */
+    public function testEveryCommand(string $scheme, string $query = ''): void
+    {
+        $c = $this->connect($scheme, $query);
+        $this->assertSame(['PONG', 'hi', 'there'], [$c->ping(), $c->ping('hi'), $c->echo('there')]);
+        $this->assertStringContainsString('regenerate_id', $c->help());
+        $this->assertStringStartsWith('regenerate_id [grace_s]', $c->help('regenerate_id'));
+        $this->assertSame('sessionserver', $c->hello()['server']);
+        $this->assertNotSame('', $c->info());
+
+        $id = $c->new(600);
+        $this->assertTrue($c->isOpen());
+        $bytes = implode('', array_map('chr', range(0, 255))) . "\r\n$5\r\n";
+        $c->put('bytes', $bytes);
+        $c->putMany(["key with\nall | of \u{1f600}" => str_repeat('x', 1 << 20), '7' => '', 'gone' => 'soon']);
+        $this->assertSame([$bytes, ''], [$c->get('bytes'), $c->get('7')]);
+        $this->assertNull($c->get('nothing'));
+        $this->assertSame(['soon', null], $c->getMany('gone', 'nothing'));
+        $this->assertSame(['soon'], $c->getMany('gone'));
+        $this->assertSame([1, true, false], [$c->remove('gone', 'nothing'), $c->exists('7'), $c->exists('gone')]);
+        $this->assertSame(['bytes', "key with\nall | of \u{1f600}", '7'], $c->keys());
+        $this->assertSame(['bytes' => $bytes, "key with\nall | of \u{1f600}" => str_repeat('x', 1 << 20), 7 => ''], $c->getAll());
+        $c->expire('7', 300);
+        $this->assertSame([600, 700, 700], [$c->lifetime(), $c->lifetime(700), $c->lifetime()]);
+        $c->commit();
+        $this->assertSame([1, 3], [$c->stat()['version'], $c->stat()['keys']]);
+        $c->close();
+        $this->assertFalse($c->isOpen());
+
+        $c->open($id, 'u', 0.5);
+        $c->putAll(['only' => 'this']);
+        $c->abort();
+        $c->open($id);
+        $this->assertCount(3, $c->keys());
+        $c->putAll(['only' => 'this']);
+        $new = $c->regenerateId(60);
+        $c->close();
+        $c->open($id, 'r');
+        $this->assertSame(['only' => 'this'], $c->getAll());
+        $c->reset();
+        $this->assertFalse($c->isOpen());
+        $c->open($new, 's');
+        $c->close();
+        $c->open($new);
+        $c->destroy();
+        $this->assertGone($new);
+        $c->quit();
+        $this->assertSame('PONG', $c->ping()); // connected again
+        $c->disconnect();
+    }
+
+    public function testErrors(): void
+    {
+        $c = self::$server->client();
+        $id = $c->new();
+        foreach ([
+            [BusyException::class, fn () => $c->new()],
+            [NoKeyException::class, fn () => $c->expire('nothing', 5)],
+            [UnknownCommandException::class, fn () => $c->call('nonsense')],
+            [LockTimeoutException::class, fn () => self::$server->client()->open($id, 'rw', 0)],
+            [BadIdException::class, fn () => self::$server->client()->open('short')],
+            [NotFoundException::class, fn () => self::$server->client()->open(str_repeat('z', 32), 'u')],
+            [NoSessionException::class, fn () => self::$server->client()->get('a')],
+            [BadAuthException::class, fn () => self::$server->client()->auth('nobody', 'nothing', 'hss_wrong')],
+        ] as [$class, $do]) {
+            try {
+                $do();
+                $this->fail("no $class");
+            } catch (ServerException $e) {
+                $this->assertInstanceOf($class, $e);
+                $this->assertStringContainsString($e->errorCode . ' ' . $e->serverMessage, $e->getMessage());
+                $this->assertStringNotContainsString($id, $e->getMessage());
+            }
+        }
+        $this->assertTrue($c->isOpen());
+    }
+
+    /** Every code of the protocol has a class, and no class has a code that the protocol does not have. */
+    public function testErrorCodes(): void
+    {
+        $protocol = file_get_contents(getenv('SESSIONSERVER_PROTOCOL') ?: __DIR__ . '/../../../wire/PROTOCOL.md');
+        $table = explode('## 7.', explode('## 6. Errors', $protocol)[1])[0];
+        preg_match_all('/^\| `([A-Z]+)` \|/m', $table, $m);
+        $this->assertSame($m[1], ServerException::codes());
+        foreach ($m[1] as $code) {
+            $e = ServerException::fromReply("$code some text", 'open');
+            $this->assertNotSame(ServerException::class, $e::class);
+            $this->assertInstanceOf(SessionServerException::class, $e);
+            $this->assertNotInstanceOf(ConnectionException::class, $e);
+            $this->assertSame([$code, 'some text', "sessionserver: open: $code some text"], [$e->errorCode, $e->serverMessage, $e->getMessage()]);
+            $this->assertStringContainsString("$code: ", (string) (new \ReflectionClass($e))->getDocComment());
+        }
+        $this->assertSame(ServerException::class, ServerException::fromReply('NEWCODE text')::class);
+    }
+
+    public function testPipeline(): void
+    {
+        $c = self::$server->client();
+        $replies = $c->pipeline([['new'], ['put', 'a', '1'], ['put', '', 'x'], ['get', 'a', 'b'], ['remove', 'a'], ['abort']]);
+        $this->assertSame(1, $c->roundTrips());
+        $this->assertSame(['OK', ['1', null], 1, 'OK'], [$replies[1], $replies[3], $replies[4], $replies[5]]);
+        $this->assertInstanceOf(ServerException::class, $replies[2]);
+        $this->assertFalse($c->isOpen());
+    }
+
+    /** The server may let a client wait for a lock for longer than it may take for anything else. */
+    public function testWaitingForALockIsNoTimeout(): void
+    {
+        $holder = self::$server->client();
+        $id = $holder->new();
+        $this->expectException(LockTimeoutException::class);
+        self::$server->client('timeout=0.05')->open($id, 'rw', 0.2);
+    }
+
+    public function testWrongCredentialsAreToldBeforeAnythingIsDone(): void
+    {
+        $c = new Client(str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
+        try {
+            $c->new();
+            $this->fail('they are taken');
+        } catch (BadAuthException $e) {
+            $this->assertStringNotContainsString('S3cr3t', print_r($e, true));
+            $this->assertSame(1, $c->roundTrips());
+        }
+    }
+
+    public function testNobodyThere(): void
+    {
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        $address = stream_socket_get_name($socket, false);
+        fclose($socket);
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage("sessionserver: no connection to $address: Connection refused");
+        (new Client("tcp://$address"))->ping();
+    }
+
+    public function testNobodyAtASocket(): void
+    {
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage('sessionserver: no connection to /nowhere/socket: No such file or directory');
+        (new Client('unix:///nowhere/socket'))->ping();
+    }
+
+    /** A server that says what it is told, once, after it has been asked; null: nothing at all. */
+    private function answering(?string $reply): string
+    {
+        $code = '$s = stream_socket_server("tcp://127.0.0.1:0"); echo stream_socket_get_name($s, false), "\n"; $c = stream_socket_accept($s);'
+            . 'fread($c, 8192); $reply = ' . var_export($reply, true) . '; if ($reply === null) { fgets(STDIN); } fwrite($c, $reply);';
+        $this->fake = new Child(['php', '-r', $code]);
+        return $this->fake->line();
+    }
+
+    private ?Child $fake = null;
+
+    protected function tearDown(): void
+    {
+        $this->fake = null;
+    }
+
+    public function testAServerThatSaysNothing(): void
+    {
+        $address = $this->answering(null);
+        $this->expectException(TimeoutException::class);
+        $this->expectExceptionMessage("sessionserver: $address: no answer within 0.05 s");
+        (new Client("tcp://$address?timeout=0.05"))->ping();
+    }
+
+    /** @testWith ["HTTP/1.1 400 Bad Request\r\n\r\n", "answers, but is no sessionserver"]
+     *            ["$100\r\nhalf", "broke in the middle of an answer"]
+     *            ["", "broke while waiting for an answer"]
+     *            ["+PON", "broke while waiting for an answer"]
+     */
+    public function testAServerThatSaysSomethingElse(string $reply, string $message): void
+    {
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage($message);
+        (new Client('tcp://' . $this->answering($reply)))->ping();
+    }
+
+    public function testARefusedConnection(): void
+    {
+        $this->expectException(UnavailableException::class);
+        $this->expectExceptionMessage('sessionserver: UNAVAILABLE too many');
+        (new Client('tcp://' . $this->answering("err UNAVAILABLE too many\r\n")))->ping();
+    }
+
+    public function testARestartedServerIsNotNoticedBetweenSessions(): void
+    {
+        $c = self::$server->client();
+        $id = $c->new();
+        $c->put('a', '1');
+        $c->close();
+        self::$server->restart();
+        $c->open($id, 'u');
+        $this->assertSame('1', $c->get('a'));
+        self::$server->restart();
+        try {
+            $c->put('a', '2');
+            $this->fail('the session is still open');
+        } catch (ConnectionException $e) {
+            $this->assertStringContainsString('what was not saved is dropped', $e->getMessage());
+        }
+        $this->assertFalse($c->isOpen());
+        $c->open($id, 'u');
+        $this->assertSame('1', $c->get('a'));
+    }
+
+    public function testADrainingServerIsLeft(): void
+    {
+        $server = new Server();
+        $c = $server->client();
+        $c->ping();
+        $other = $server->client();
+        $other->new(); // keeps the server from ending
+        $server->drain();
+        $this->expectException(ConnectionException::class); // the server has closed the connection, and listens no more
+        $c->new();
+    }
+
+    public function testTwoPersistentClientsHaveTwoStreams(): void
+    {
+        foreach ([self::$server->dsn('persistent=1'), self::$server->unixDsn('persistent=1')] as $dsn) {
+            [$a, $b] = [new Client($dsn), new Client($dsn)];
+            $a->new();
+            $b->new();
+            $this->assertTrue($a->isOpen() && $b->isOpen());
+            $a->abort();
+            $b->abort();
+        }
+    }
+
+    /** Somebody has left replies in a persistent stream that are for somebody else. */
+    public function testAPersistentStreamThatIsOutOfStepIsThrownAway(): void
+    {
+        $dsn = \SessionServer\Dsn::parse(self::$server->dsn('persistent=1&timeout=9'));
+        $address = 'tcp://' . self::$server->address . "/{$dsn->fingerprint()}-0";
+        foreach ([["*2\r\n$4\r\nping\r\n$3\r\nold\r\n", 'old replies'], ["*1\r\n$3\r\nnew\r\n", 'an open session'],
+            ["*1\r\n$4\r\nquit\r\n", 'a closed connection']] as [$bytes, $what]) {
+            $stream = stream_socket_client($address, $number, $text, 5, STREAM_CLIENT_CONNECT | STREAM_CLIENT_PERSISTENT);
+            fwrite($stream, "*1\r\n$4\r\nping\r\n");
+            $this->assertSame("+PONG\r\n", fgets($stream));
+            fwrite($stream, $bytes);
+            $c = new Client($dsn);
+            $this->assertSame(32, strlen($c->new()), $what);
+            $c->put('a', $what);
+            $this->assertSame($what, $c->get('a'));
+            $c->disconnect();
+        }
+    }
+}
