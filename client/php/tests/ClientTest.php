@@ -248,7 +248,7 @@ final class ClientTest extends SessionTestCase
         $other = $server->client();
         $other->new(); // keeps the server from ending
         $server->drain();
-        $this->expectException(ConnectionException::class); // the server has closed the connection, and listens no more
+        $this->expectException(SessionServerException::class); // there is no other one to go to
         $c->new();
     }
 

@@ -74,6 +74,7 @@ final class Server
     public function drain(): void
     {
         $this->process->signal(15);
+        $this->process->logged('/"msg":"draining"/');
     }
 
     /** From here on awaitWaiter looks. */

@@ -1,0 +1,129 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+/**
+ * Sessions that other languages share.
+ */
+final class JsonFormatTest extends SessionTestCase
+{
+    protected function start(string $code, string $cookie = '', string $query = '', array $ini = []): Request
+    {
+        return parent::start($code, $cookie, 'format=json', $ini);
+    }
+
+    public function testValues(): void
+    {
+        $r = $this->request('session_start(); $_SESSION = ["null" => null, "true" => true, "int" => PHP_INT_MAX, "float" => 1.0, "third" => 1 / 3,
+            "text" => "a/b \u{1f600} \u{2028}", "list" => [1, [2]], "map" => ["a" => ["b" => 1.5], "7" => 0], "empty" => [], "a b|c" => "", "7" => 7];');
+        $this->assertSame(2, $r->roundTrips);
+        $this->assertSame(['null' => 'null', 'true' => 'true', 'int' => '9223372036854775807', 'float' => '1.0', 'third' => '0.3333333333333333',
+            'text' => "\"a/b \u{1f600} \u{2028}\"", 'list' => '[1,[2]]', 'map' => '{"a":{"b":1.5},"7":0}', 'empty' => '[]', 'a b|c' => '""', 7 => '7'],
+            $this->stored($r->id));
+        $again = $this->request('session_start(); return session_encode();', $r->id);
+        $this->assertSame($r->session, $again->session);
+        $this->assertSame(serialize($r->session), $again->result);
+        $this->assertSame(1, $this->version($r->id));
+    }
+
+    public function testOnlyWhatHasChangedIsSent(): void
+    {
+        $id = $this->session('$_SESSION = ["same" => [1, 2], "changed" => 1, "foreign" => 5];');
+        $client = self::$server->client();
+        $client->open($id, 'u');
+        $client->put('foreign', '{"a" : 1, "b": [ ]}'); // written by another language, in its own way
+        $client->expire('same', 1000);
+        $client->close();
+        $r = $this->request('session_start(); $_SESSION["changed"]++; $_SESSION["added"] = true;', $id);
+        $this->assertSame(2, $r->roundTrips);
+        $this->assertSame(['same' => '[1,2]', 'changed' => '2', 'foreign' => '{"a" : 1, "b": [ ]}', 'added' => 'true'], $this->stored($id));
+        $r = $this->request('session_start(); unset($_SESSION["foreign"]);', $id);
+        $this->assertSame(2, $r->roundTrips);
+        $r = $this->request('session_start(); unset($_SESSION["added"]); $_SESSION["changed"]++;', $id);
+        $this->assertSame(3, $r->roundTrips); // nothing half: the session is closed only when both are known to have worked
+        $this->assertSame(['same' => '[1,2]', 'changed' => '3'], $this->stored($id));
+        $before = $this->version($id);
+        $this->request('session_start(); $_SESSION["changed"] = 3;', $id);
+        $this->assertSame($before, $this->version($id));
+    }
+
+    /** @return array<array{string, string, string}> */
+    public function impossible(): array
+    {
+        return [
+            ['$_SESSION["o"] = new ArrayObject([1]);', "['o']", 'an object (ArrayObject)'],
+            ['$_SESSION["o"] = new stdClass();', "['o']", 'an object (stdClass)'],
+            ['$_SESSION["cart"]["items"][3] = new DateTime();', "['cart']['items'][3]", 'an object (DateTime)'],
+            ['$_SESSION["f"] = STDIN;', "['f']", 'a resource'],
+            ['$_SESSION["s"] = "\xff";', "['s']", 'a string that is not UTF-8'],
+            ['$_SESSION["s"] = ["\xff" => 1];', "['s']", 'a key in it is not UTF-8'],
+            ['$_SESSION["x"]["y"] = NAN;', "['x']['y']", 'NAN or INF'],
+            ['$_SESSION["x"] = -INF;', "['x']", 'NAN or INF'],
+            ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']", 'nested more than 500 deep, or holds itself'],
+            ['$_SESSION[""] = 1;', "['']", 'a key is 1 to 256 bytes without NUL'],
+            ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'a key is 1 to 256 bytes without NUL'],
+            ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'a key is 1 to 256 bytes without NUL'],
+        ];
+    }
+
+    /** @dataProvider impossible */
+    public function testWhatJsonCannotCarryIsRefusedByName(string $code, string $key, string $what): void
+    {
+        $id = $this->session('$_SESSION = ["a" => 1, "b" => 2];');
+        $r = $this->start("session_start(); \$_SESSION['a'] = 'changed'; unset(\$_SESSION['b']); $code
+            try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) { \$_SESSION = []; return \$e->getMessage(); }", $id)->end();
+        $this->assertStringContainsString("$key", $r->result);
+        $this->assertStringContainsString($what, $r->result);
+        $this->assertStringContainsString('the session stays as it was', $r->result);
+        $this->assertSame(['a' => '1', 'b' => '2'], $this->stored($id));
+        $this->assertFree($id);
+    }
+
+    public function testAValueThatIsNoJson(): void
+    {
+        $id = $this->session();
+        $client = self::$server->client();
+        $client->open($id, 'u');
+        $client->put('raw', 'no json');
+        $client->close();
+        $this->assertStringContainsString("the value of the key 'raw' is not JSON (Syntax error)", $this->start('session_start();', $id)->output());
+        $this->assertFree($id);
+    }
+
+    public function testTheOtherSerializer(): void
+    {
+        $id = $this->session('$_SESSION = ["a" => [1, null], "b" => "x"];');
+        $php = 'ini_set("session.serialize_handler", "php"); session_start();';
+        $r = $this->request("$php \$_SESSION['c'] = 1.5; return session_encode();", $id);
+        $this->assertSame('a|a:2:{i:0;i:1;i:1;N;}b|s:1:"x";c|d:1.5;', $r->result);
+        $this->assertSame(['a' => '[1,null]', 'b' => '"x"', 'c' => '1.5'], $this->stored($id));
+        foreach (['$_SESSION["p|q"] = 1;', '$_SESSION[5] = 1; $_SESSION["a"] = 2;'] as $code) {
+            $this->assertStringContainsString('set it to php_serialize', $this->start("$php $code", $id)->output());
+        }
+        $this->request('session_start(); $_SESSION["p|q"] = 1;', $id);
+        $this->assertStringContainsString('set it to php_serialize', $this->start($php, $id)->output());
+        $this->assertStringContainsString('it needs session.serialize_handler = php_serialize or php',
+            $this->start('ini_set("session.serialize_handler", "php_binary"); session_start();', $id)->output());
+    }
+
+    public function testRegenerateDestroyReset(): void
+    {
+        $id = $this->session('$_SESSION = ["a" => 1, "b" => 2];');
+        $r = $this->request('session_start(); session_regenerate_id(true); $_SESSION["a"] = 3;', $id);
+        $this->assertSame(['a' => '3', 'b' => '2'], $this->stored($r->id));
+        $r2 = $this->request('session_start(); session_regenerate_id(false); $_SESSION["a"] = 4;', $r->id);
+        $this->assertSame(['a' => '3', 'b' => '2'], $this->stored($r->id));
+        $this->assertSame(['a' => '4', 'b' => '2'], $this->stored($r2->id));
+        $r = $this->request('session_start(); $_SESSION["a"] = 9; session_reset(); $a = $_SESSION["a"]; session_destroy(); return $a;', $r2->id);
+        $this->assertSame(4, $r->result);
+        $this->assertGone($r2->id);
+    }
+
+    public function testOutsideOfPhpsSessions(): void
+    {
+        $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->end();
+        $this->assertStringContainsString('format=json needs $_SESSION', $r->result);
+    }
+}

@@ -1,0 +1,131 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+/**
+ * Streams that outlive the request that opened them.
+ */
+final class PersistentTest extends SessionTestCase
+{
+    private const COUNT = 'session_start(); $_SESSION["n"] = ($_SESSION["n"] ?? 0) + 1; session_write_close(); return [session_id(), $_SESSION["n"]];';
+
+    /** @return array<array{string}> */
+    public function schemes(): array
+    {
+        return ['tcp' => ['tcp'], 'unix' => ['unix']];
+    }
+
+    private function web(string $scheme): WebServer
+    {
+        return new WebServer($scheme === 'unix' ? self::$server->unixDsn('persistent=1') : self::$server->dsn('persistent=1'));
+    }
+
+    /** The number that the server gives to a connection. */
+    private function connection(WebServer $web): int
+    {
+        return $web->ask('return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))->call("client", "id");');
+    }
+
+    /** @dataProvider schemes */
+    public function testAStreamIsUsedAgain(string $scheme): void
+    {
+        $web = $this->web($scheme);
+        $first = $this->connection($web);
+        [$id, $n] = $web->ask(self::COUNT);
+        $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
+        $this->assertSame($first, $this->connection($web));
+        $rounds = $web->ask('$h = SessionServer\SaveHandler::register(); session_start(); $_SESSION["n"]++; session_write_close(); return $h->roundTrips();', $id);
+        $this->assertSame(2, $rounds);
+        self::$server->restart();
+        $this->assertSame([$id, 4], $web->ask(self::COUNT, $id));
+    }
+
+    /** @dataProvider schemes */
+    public function testEndsInTheMiddleFreeTheLock(string $scheme): void
+    {
+        $web = $this->web($scheme);
+        [$id] = $web->ask(self::COUNT);
+        $n = 1;
+        foreach ([
+            'session_start(); session_abort(); exit("end");' => 0,
+            'session_start(); $_SESSION["n"]++; exit("end");' => 1,
+            'session_start(); $_SESSION["n"]++; undefined_function();' => 1,
+            'session_start(); $_SESSION["n"]++; ini_set("memory_limit", "8M"); str_repeat("x", 100_000_000);' => 1,
+            'session_start(); $_SESSION["n"]++; set_time_limit(1); while (true);' => 1,
+            'session_start(); $_SESSION["f"] = function () {}; return 1;' => 0,
+            // without the shutdown function that saves
+            'session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
+                session_start(); $_SESSION["n"]++; undefined_function();' => 0,
+            '$c = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $c->new(); undefined_function();' => 0,
+        ] as $code => $changes) {
+            $printed = $web->run($code, $id);
+            $this->assertFree($id);
+            $n += $changes;
+            $this->assertSame(["php" => "n|i:$n;"], $this->stored($id), "$code\n$printed");
+            $this->assertSame([$id, ++$n], $web->ask(self::COUNT, $id), "$code\n$printed");
+        }
+    }
+
+    /** @dataProvider schemes */
+    public function testTheServerIsRestartedInTheMiddleOfARequest(string $scheme): void
+    {
+        $web = $this->web($scheme);
+        [$id] = $web->ask(self::COUNT);
+        $dir = self::$server->dir;
+        // The request stops inside its session until the server, which it sees end, is another one.
+        $restarter = new Child(['php', '-r', 'while (!file_exists($argv[1])) usleep(1000); echo "in\n";', "$dir/in"]);
+        $code = 'session_start(); $_SESSION["n"] = 99; touch("' . $dir . '/in"); while (file_exists("' . $dir . '/in")) { usleep(1000); clearstatcache(); }
+            try { session_write_close(); } catch (SessionServer\Exception\ConnectionException $e) { return $e->getMessage(); }';
+        $pid = pcntl_fork();
+        if ($pid === 0) { // the asker must not run the destructors of this process
+            file_put_contents("$dir/answer", $web->run($code, $id));
+            posix_kill(posix_getpid(), SIGKILL);
+        }
+        $restarter->line();
+        self::$server->restart();
+        unlink("$dir/in");
+        pcntl_waitpid($pid, $status);
+        $this->assertStringContainsString('what was not saved is dropped', json_decode(file_get_contents("$dir/answer")));
+        unlink("$dir/answer");
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
+    }
+
+    public function testALockTimeoutChangesNoCookie(): void
+    {
+        $web = new WebServer(self::$server->dsn('lock_timeout=0'));
+        $web->ask(self::COUNT);
+        preg_match('/Set-Cookie: PHPSESSID=([0-9a-f]{32})/', $web->headers, $m);
+        $id = $m[1];
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $this->assertStringContainsString('LockTimeoutException', $web->run(self::COUNT, $id));
+        $this->assertStringNotContainsString('Set-Cookie', $web->headers);
+        self::$server->kill();
+        $this->assertStringContainsString('ConnectionException', $web->run(self::COUNT, $id));
+        $this->assertStringNotContainsString('Set-Cookie', $web->headers);
+        self::$server->start();
+        $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
+    }
+
+    public function testWhatShowsOfASecret(): void
+    {
+        $web = new WebServer(str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
+        foreach (['session_start();', 'session_start(["read_and_close" => true]);', 'return ini_get("session.save_path");', 'return session_save_path();',
+            'var_dump(SessionServer\SaveHandler::register());', 'try { session_start(); } catch (Exception $e) { print_r($e); throw $e; }',
+            'ini_set("session.use_strict_mode", "0"); session_start();'] as $code) {
+            foreach (['', str_repeat('a', 32)] as $cookie) {
+                $this->assertStringNotContainsString('S3cr3t', $web->run($code, $cookie), $code);
+            }
+        }
+        $this->assertStringContainsString('BADAUTH', $web->run('session_start();'));
+        $this->assertStringContainsString('tcp://shop:xxxxx@', $web->run('echo ini_get("session.save_path");'));
+        $file = self::$server->dir . '/secret.dsn';
+        file_put_contents($file, str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
+        $web = new WebServer("file://$file");
+        $this->assertStringContainsString('BADAUTH', $web->run('session_start();'));
+        $this->assertStringNotContainsString('S3cr3t', $web->run('phpinfo();')); // the file, in the column of the master value too
+    }
+}
