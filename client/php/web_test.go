@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -367,6 +368,67 @@ func TestLockLost(t *testing.T) {
 		t.Errorf("the slow request says: %s", said)
 	}
 	v.want("east", "try.php", "saved 3")
+}
+
+// TestAnythingGoes lets visitors share a few workers and their streams, while requests end in every way and the server is restarted again and
+// again. Nobody gets another one's session, and what was acknowledged stays.
+func TestAnythingGoes(t *testing.T) {
+	t.Parallel()
+	const visitors, requests, between = 6, 80, 100
+	d := startDaemon(t, patient)
+	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100&grace=120", Workers: 2})
+	made := make(chan struct{}, visitors*requests)
+	var all sync.WaitGroup
+	for i := range visitors {
+		all.Go(func() { anything(t, s.browser(), fmt.Sprintf("visitor%d", i), requests, made) })
+	}
+	go func() {
+		all.Wait()
+		close(made)
+	}()
+	n := 0
+	for range made {
+		n++
+		switch n % (2 * between) {
+		case between - 1:
+			d.restart()
+		case 2*between - 1:
+			d.stop()
+			d.start()
+		}
+	}
+}
+
+// anything makes requests and holds the counter of the session against those that were acknowledged. After one that failed it may have been
+// saved or not.
+func anything(t *testing.T, v *visitor, name string, requests int, made chan<- struct{}) {
+	last, unsure := 0, 0
+	for range requests {
+		end := []string{"", "", "", "", "kill", "memory", "regenerate", "abort"}[rand.IntN(8)]
+		a, err := v.fetch(hosts[rand.IntN(2)], "any.php?owner="+name+"&end="+end, nil)
+		made <- struct{}{}
+		number, saved := strings.CutPrefix(a.Body, "saved ")
+		n, _ := strconv.Atoi(number)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+			return
+		case saved && (n <= last || n > last+unsure+1):
+			t.Errorf("%s counts %d; acknowledged was %d, and %d more are not certain", name, n, last, unsure)
+			return
+		case saved:
+			last, unsure = n, 0
+		case a.Body == "aborted":
+		case a.Status == http.StatusOK && !strings.Contains(a.Body, "Exception: "):
+			t.Errorf("%s: %s", name, a.Body)
+			return
+		default:
+			unsure++
+		}
+	}
+	if last == 0 {
+		t.Errorf("%s has saved nothing: the test has tested nothing", name)
+	}
 }
 
 // TestAnyBytes carries any bytes through browser, nginx, PHP and server, and back through another host.

@@ -20,6 +20,6 @@ switch ($_GET['of']) {
     case 'exit':
         exit('gone');
     case 'signal': // as FPM's request_terminate_timeout does it
-        posix_kill(getmypid(), SIGTERM);
+        posix_kill(getmypid(), 15);
         while (true);
 }
