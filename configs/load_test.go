@@ -93,11 +93,9 @@ func TestMistakes(t *testing.T) {
 			`f:3: listen[1].name: "a" (allowed: a name that no other listener has)`},
 		"addresses": {"listen:\n- {name: a, address: localhost, allow: ['::1']}\n- {name: b, address: 'h:http', allow: ['::1']}\n- {name: c, address: 'h:65536', allow: ['::1']}\n- {name: d, address: unix:x}\n- {name: e, address: 'h:-1', allow: ['::1']}\n",
 			"f:2: listen[0].address: …\nf:3: listen[1].address: …\nf:4: listen[2].address: …\nf:5: listen[3].address: \"unix:x\" (allowed: host:port, or unix:/path)\nf:6: listen[4].address: …"},
-		"plaintext":  {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
-		"nobody":     {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
-		"nobody []":  {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
-		"everybody":  {"listen:\n- name: a\n  address: ':1'\n  allow: [0.0.0.0/0]\n  anonymous: dev/app\n", "f:5: listen[0].anonymous: anonymous access needs an allowlist that is narrower than everybody"},
-		"everybody6": {"listen:\n- name: a\n  address: ':1'\n  allow: [127.0.0.1, '::/0']\n  anonymous: dev/app\n", "f:5: listen[0].anonymous: anonymous …"},
+		"plaintext": {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
+		"nobody":    {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
+		"nobody []": {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
 		"everything": {"storage:\n  sync: sometimes\n  sync_interval: 0\n  sweep_interval: 1ms\n  sweep_batch: 0\n  path: ''\n" +
 			"limits:\n  line: 1\n  value: 1GiB\n  request: 1\n  args: 1\n  connections: 0\n  connections_per_ip: -1\n  idle_timeout: -1s\n" +
 			"  request_timeout: 0s\n  write_timeout: 1ns\n  error_budget: 0\n  drain_timeout: 9999h\nlog:\n  level: x\n  format: y\nadmin:\n  address: z\n",

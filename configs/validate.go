@@ -34,9 +34,6 @@ func (c *Config) Validate() Problems {
 		if len(l.Allow) == 0 && !isUnix {
 			v.add(at+"allow", "nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
 		}
-		if l.Anonymous != "" && slices.ContainsFunc(l.Allow, func(p Prefix) bool { return p.Bits() == 0 }) {
-			v.add(at+"anonymous", "anonymous access needs an allowlist that is narrower than everybody")
-		}
 	}
 	if c.Admin.Address != "" && !hostPort(c.Admin.Address) {
 		v.add("admin.address", "%.80q (allowed: host:port, or nothing)", c.Admin.Address)

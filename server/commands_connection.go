@@ -42,7 +42,10 @@ func runAuth(c *Call) error {
 
 // authenticate makes the connection act as the app with these credentials; when they are not good it stays who it was.
 func (c *Call) authenticate(name, secret string) error {
-	if c.conn.session != nil {
+	if s := c.conn.session; s != nil {
+		if err := s.Err(); err != nil {
+			return err
+		}
 		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
 	}
 	decide := c.conn.server.opts.Authenticator
@@ -53,7 +56,7 @@ func (c *Call) authenticate(name, secret string) error {
 	if err != nil {
 		return err
 	}
-	c.conn.info.Identity = id
+	c.conn.identify(id)
 	return nil
 }
 
@@ -118,7 +121,7 @@ func runHello(c *Call) error {
 	return nil
 }
 
-// hello reads the arguments of HELLO and authenticates if they ask for it.
+// hello reads the arguments of HELLO, and authenticates if they ask for it and all of them are good.
 func (c *Call) hello() (proto int, name []byte, err error) {
 	proto, args := c.Reply.Proto(), c.Args
 	if len(args) > 0 {
@@ -127,17 +130,23 @@ func (c *Call) hello() (proto int, name []byte, err error) {
 		}
 		proto, args = int(args[0][0]-'0'), args[1:]
 	}
+	var credentials [][]byte
 	for len(args) > 0 {
 		switch option := strings.ToLower(string(args[0])); {
 		case option == "auth" && len(args) >= 3:
-			if err := c.authenticate(string(args[1]), string(args[2])); err != nil {
-				return 0, nil, err
-			}
-			args = args[3:]
+			credentials, args = args[1:3], args[3:]
 		case option == "setname" && len(args) >= 2:
 			name, args = args[1], args[2:]
+			if err := checkConnName(name); err != nil {
+				return 0, nil, err
+			}
 		default:
 			return 0, nil, wire.Errorf(wire.BadArg, "usage: %s", c.Command.usage())
+		}
+	}
+	if credentials != nil {
+		if err := c.authenticate(string(credentials[0]), string(credentials[1])); err != nil {
+			return 0, nil, err
 		}
 	}
 	return proto, name, nil

@@ -57,8 +57,8 @@ func runClient(c *Call) error {
 	case sub == "getname" && len(c.Args) == 1:
 		c.Reply.Value([]byte(c.conn.name))
 	case sub == "setname" && len(c.Args) == 2:
-		if len(c.Args[1]) > 64 {
-			return wire.Errorf(wire.BadArg, "a connection's name has at most 64 bytes")
+		if err := checkConnName(c.Args[1]); err != nil {
+			return err
 		}
 		c.conn.name = string(c.Args[1])
 		c.Reply.OK()
@@ -66,6 +66,14 @@ func runClient(c *Call) error {
 		c.Reply.OK()
 	default:
 		return wire.Errorf(wire.BadArg, "usage: %s", c.Command.usage())
+	}
+	return nil
+}
+
+// checkConnName bounds what a client may have the server remember.
+func checkConnName(name []byte) error {
+	if len(name) > 64 {
+		return wire.Errorf(wire.BadArg, "a connection's name has at most 64 bytes")
 	}
 	return nil
 }
@@ -152,7 +160,8 @@ func runReset(c *Call) error {
 		c.conn.session = nil
 		_ = s.Abort() // it is dropped, whatever it has to say
 	}
-	c.conn.name, c.conn.info.Identity = "", c.conn.how.Anonymous
+	c.conn.name = ""
+	c.conn.identify(c.conn.how.Anonymous)
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")
 	return nil

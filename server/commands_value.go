@@ -98,7 +98,7 @@ func runGet(c *Call) error {
 		}
 		return nil
 	}
-	values := make([][]byte, len(c.Args))
+	values, total := make([][]byte, len(c.Args)), 0
 	for i, key := range c.Args {
 		value, err := c.Session().Get(key)
 		if err != nil && !errors.Is(err, session.ErrNoKey) {
@@ -106,6 +106,10 @@ func runGet(c *Call) error {
 		}
 		if err == nil {
 			values[i] = value[:len(value):len(value)]
+		}
+		// The same key many times over would make a small request a very large answer.
+		if total += len(value); total > c.conn.server.opts.Limits.Request {
+			return wire.Errorf(wire.TooLarge, "the values have more than %d bytes together; ask for fewer", c.conn.server.opts.Limits.Request)
 		}
 	}
 	c.Reply.Values(values)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"sessionserver/auth"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -64,8 +65,19 @@ func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
 		c.info.Remote = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 	}
 	c.log = s.opts.Logger.With("conn", c.info.ID)
-	c.reader = wire.NewReader(c, s.opts.Limits, s.table.payload(s.opts.Limits))
+	c.reader = wire.NewReader(c, wire.StrangerLimits(), nil)
 	return c
+}
+
+// identify makes the connection act as id, which may be nobody. Strangers may send little.
+func (c *conn) identify(id auth.Identity) {
+	c.info.Identity = id
+	if id.IsZero() {
+		c.reader.SetLimits(wire.StrangerLimits(), nil)
+		return
+	}
+	limits := c.server.opts.Limits
+	c.reader.SetLimits(limits, c.server.table.payload(limits))
 }
 
 // remote is where the connection comes from, for the log.
@@ -93,7 +105,6 @@ func (c *conn) local() bool {
 
 // serve is the life of a connection: read a request, handle it, and flush when nothing more waits to be read.
 func (c *conn) serve() {
-	c.server.opts.Observer.ConnOpened(c.info)
 	c.log.Debug("connection opened", "listener", c.how.Name, "remote", c.remote())
 	defer c.close()
 	defer func() {
@@ -143,7 +154,7 @@ func (c *conn) begin() bool {
 		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
 		return false
 	}
-	c.info.Identity = c.how.Anonymous
+	c.identify(c.how.Anonymous)
 	return true
 }
 
@@ -286,6 +297,7 @@ func (c *conn) handle(req *wire.Request) {
 	}
 	if errors.Is(err, errPeerLeft) {
 		c.reason, c.quit = PeerLeft, true
+		c.observe(cmd, began, true)
 		return
 	}
 	if err == nil && !c.reply.Complete() {
@@ -313,6 +325,12 @@ func (c *conn) run(f wire.Framing) (err error) {
 		}
 	}()
 	cmd := c.call.Command
+	if c.session != nil && cmd.Needs != Nothing {
+		// Who has lost the lock must hear that before anything else about the session.
+		if err := c.session.Err(); err != nil {
+			return err
+		}
+	}
 	if a, n := cmd.arity(f), len(c.call.Args); n < a.Min || n > a.Max {
 		return wire.Errorf(wire.BadArg, "usage: %s", cmd.usage())
 	}
@@ -343,9 +361,18 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 	} else if c.budget < c.server.opts.ErrorBudget {
 		c.budget++
 	}
-	c.server.opts.Observer.CommandRan(CommandInfo{
-		Conn: c.info, Command: name, Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Duration: time.Since(began),
-	})
+	c.observe(cmd, began, false)
+}
+
+// observe tells the observer how a request ended.
+func (c *conn) observe(cmd *Command, began time.Time, peerLeft bool) {
+	info := CommandInfo{
+		Conn: c.info, Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), PeerLeft: peerLeft, Duration: time.Since(began),
+	}
+	if cmd != nil {
+		info.Command = cmd.Name
+	}
+	c.server.opts.Observer.CommandRan(info)
 }
 
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.

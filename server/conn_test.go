@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/auth"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
 	"sessionserver/session"
@@ -176,6 +177,56 @@ func TestBadInputLosesNothing(t *testing.T) {
 	p.ask("get foo", "ok bar")
 }
 
+// TestLargeAnswer: a small request cannot ask for a very large answer.
+func TestLargeAnswer(t *testing.T) {
+	p := dial(t, servertest.Start(t, servertest.Config{}))
+	p.ask("new", "ok ")
+	p.ask("put k "+strings.Repeat("x", 1<<20), "ok")
+	p.send("*6\r\n$3\r\nget\r\n" + strings.Repeat("$1\r\nk\r\n", 5))
+	p.want("-TOOLARGE ")
+	p.ask("ping", "ok")
+}
+
+// TestStrangers: who has no identity may send little, and has the room it needs as soon as it has one.
+func TestStrangers(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{
+		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
+		Options: server.Options{Authenticator: oneApp{}},
+	})
+	p := dial(t, s)
+	p.ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
+	p.send("*3\r\n$4\r\necho\r\n$1\r\nx\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\n")
+	p.want("-TOOLARGE ")
+	p.send("*6\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$5\r\na/app\r\n$6\r\nsecret\r\n$4\r\nJUNK\r\n")
+	p.want("-BADARG ")
+	p.ask("new", "err NOAUTH ") // a HELLO that is refused has done nothing
+	p.ask("auth a/app wrong", "err BADAUTH ")
+	p.ask("auth a/app secret", "ok")
+	id := p.ask("new", "ok ")
+	p.ask("auth a/app secret", "err BUSY ")
+	p.ask("put k "+strings.Repeat("x", 100<<10), "ok")
+	p.ask("close", "ok")
+	p.send("reset\r\n")
+	p.want("ok RESET")
+	p.ask("open "+id, "err NOAUTH ")
+	p.ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
+	p.send("*2\r\n$6\r\nclient\r\n$7\r\ngetname\r\n*4\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$7\r\nSETNAME\r\n$65\r\n" +
+		strings.Repeat("n", 65) + "\r\n")
+	p.want("$0")
+	p.want("")
+	p.want("-BADARG ")
+}
+
+// oneApp knows a single app.
+type oneApp struct{}
+
+func (oneApp) Authenticate(_ context.Context, name, secret string) (auth.Identity, error) {
+	if name == "a/app" && secret == "secret" {
+		return auth.Identity{Tenant: "a", App: "app"}, nil
+	}
+	return auth.Identity{}, auth.ErrBadCredentials
+}
+
 // TestPipeline sends many requests at once and reads the answers afterwards: all of them come, in order.
 func TestPipeline(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
@@ -307,41 +358,6 @@ func TestConnectionCaps(t *testing.T) {
 	}
 }
 
-// TestTimeouts: a silent connection is closed; one that was begun and not finished is told so.
-func TestTimeouts(t *testing.T) {
-	for name, row := range map[string]struct {
-		opts       server.Options
-		send, want string
-	}{
-		"idle":               {server.Options{IdleTimeout: 20 * time.Millisecond}, "ping\r\n", "ok PONG"},
-		"never spoke":        {server.Options{IdleTimeout: 20 * time.Millisecond}, "", ""},
-		"half a line":        {server.Options{RequestTimeout: 20 * time.Millisecond}, "ping", "err PROTOCOL "},
-		"half a request":     {server.Options{RequestTimeout: 20 * time.Millisecond}, "*2\r\n$4\r\nping\r\n$5\r\nhe", "-PROTOCOL "},
-		"drops of a request": {server.Options{RequestTimeout: 20 * time.Millisecond}, "*2\r\n", "-PROTOCOL "},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := dial(t, servertest.Start(t, servertest.Config{Options: row.opts}))
-			p.send(row.send)
-			if row.want != "" {
-				p.want(row.want)
-			}
-			p.closed()
-		})
-	}
-}
-
-// TestIdleConnectionGoesOn: a connection that has given its buffers back reads the next request as if nothing had been.
-func TestIdleConnectionGoesOn(t *testing.T) {
-	s := servertest.Start(t, servertest.Config{})
-	p := dial(t, s)
-	p.ask("new", "ok")
-	p.ask("put foo bar", "ok")
-	timer := time.NewTimer(1100 * time.Millisecond) // longer than buffers are kept
-	<-timer.C
-	p.ask("get foo", "ok bar")
-}
-
 // TestBrokenConnectionRollsBack: what was not saved is gone, and the lock is free at once.
 func TestBrokenConnectionRollsBack(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
@@ -369,8 +385,8 @@ func TestWaitersLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			events := make(chan session.Event, 100)
-			s := servertest.Start(t, servertest.Config{Observe: func(e session.Event) { events <- e }})
+			seen := newObserver()
+			s := servertest.Start(t, servertest.Config{Options: server.Options{Observer: seen}})
 			holder, waiter, next := dial(t, s), dial(t, s), dial(t, s)
 			id := holder.ask("new", "ok ")
 			waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
@@ -378,6 +394,10 @@ func TestWaitersLeave(t *testing.T) {
 			next.send("ping\r\nopen " + id + " rw 600000\r\n")
 			next.want("ok PONG")
 			leave(waiter)
+			// The holder still has the lock: the waiter's connection can only end because its leaving was noticed.
+			if why := <-seen.closed; why != server.PeerLeft {
+				t.Errorf("it was closed for %v", why)
+			}
 			holder.ask("put foo bar", "ok")
 			holder.ask("close", "ok")
 			next.want("ok")
@@ -449,7 +469,8 @@ func TestShutdownCuts(t *testing.T) {
 func TestLockLost(t *testing.T) {
 	settings := session.DefaultSettings()
 	settings.LockLease = 20 * time.Millisecond
-	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id", "stat", "abort", "lifetime"} {
+	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id", "stat", "abort", "lifetime",
+		"get", "put", "expire x", "get a b", "lifetime soon", "regenerate_id x", "new", "open 0123456789abcdef", "auth a/b c"} {
 		t.Run(next, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Config{Settings: settings})

@@ -11,10 +11,10 @@
 //	  ▼
 //	framing: line or RESP                 package wire
 //	  ▼
-//	command table: which row, how many    command.go, table.go
+//	command table: which row, how many    command.go
 //	arguments
 //	  ▼
-//	gates, in order                       gate.go
+//	gates, in order: authenticated?       gate.go (who it is: package auth)
 //	  ▼
 //	handler: decode, call, reply          commands_connection.go, commands_redis.go,
 //	  │                                   commands_session.go, commands_value.go

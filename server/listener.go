@@ -23,7 +23,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", how.Name, how.Plaintext)
 	}
 	if !how.Anonymous.IsZero() {
-		if err := checkAnonymous(how.Allow); err != nil {
+		if err := CheckAnonymous(how.Allow); err != nil {
 			return fmt.Errorf("server: listener %s: %w", how.Name, err)
 		}
 	}
@@ -48,7 +48,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		}
 		// Out of file descriptors or the like: what is open goes on, and new ones come as soon as there is room.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.opts.Logger.Error("cannot accept a connection", "listener", how.Name, "err", err, "retry_in", pause)
+		s.opts.Logger.Error("cannot accept a connection", "listener", how.Name, "err", err, "retry_in", pause.String())
 		select {
 		case <-time.After(pause):
 		case <-s.draining.Done():
@@ -56,11 +56,12 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 	}
 }
 
-// checkAnonymous answers an error if everybody could be anonymous: serving without credentials needs a list of who that is for.
-func checkAnonymous(allow []netip.Prefix) error {
+// CheckAnonymous answers an error if an allowlist is too wide for anonymous access: serving without credentials needs a list of who that
+// is for, and ranges wider than IPv4's /8 or IPv6's /16 are nobody's own network.
+func CheckAnonymous(allow []netip.Prefix) error {
 	for _, p := range allow {
-		if p.Bits() == 0 {
-			return errors.New("anonymous access needs an allowlist narrower than everybody")
+		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
+			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d", p, least)
 		}
 	}
 	return nil
@@ -69,6 +70,7 @@ func checkAnonymous(allow []netip.Prefix) error {
 // accept starts a connection, or refuses it and tells why.
 func (s *Server) accept(nc net.Conn, how *Listen) {
 	c := s.newConn(nc, how)
+	s.opts.Observer.ConnOpened(c.info)
 	if refusal := s.admit(c); refusal != nil {
 		s.opts.Logger.Debug("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
 		s.opts.Observer.ConnClosed(c.info, Refused)

@@ -8,7 +8,8 @@ import (
 	"sessionserver/wire"
 )
 
-// Observer is told what happens, for metrics and audit. Its methods are called by many connections at once and must be quick.
+// Observer is told what happens, for metrics and audit. Its methods are called by many connections at once and must be quick. Each
+// connection is opened once and closed once, also one that is refused.
 type Observer interface {
 	ConnOpened(ConnInfo)
 	ConnClosed(ConnInfo, CloseReason)
@@ -29,6 +30,7 @@ type CommandInfo struct {
 	Command  string // a name from the command table, or "" if it is unknown: never what a client made up
 	Framing  wire.Framing
 	Outcome  wire.Code // "" is success
+	PeerLeft bool      // the client left while the command waited: there was no answer
 	Duration time.Duration
 }
 

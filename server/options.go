@@ -66,9 +66,11 @@ func (o Options) withDefaults() Options {
 			*n = v
 		}
 	}
-	if o.Limits == (wire.Limits{}) {
-		o.Limits = wire.DefaultLimits()
-	}
+	limits := wire.DefaultLimits()
+	number(&o.Limits.Line, limits.Line)
+	number(&o.Limits.Value, limits.Value)
+	number(&o.Limits.Request, limits.Request)
+	number(&o.Limits.Args, limits.Args)
 	set(&o.IdleTimeout, 10*time.Minute)
 	set(&o.RequestTimeout, 30*time.Second)
 	set(&o.WriteTimeout, 30*time.Second)
@@ -95,14 +97,15 @@ func (o Options) validate() error {
 	if o.Tenant == nil {
 		errs = append(errs, errors.New("server: Options.Tenant is required"))
 	}
-	for name, d := range map[string]time.Duration{"IdleTimeout": o.IdleTimeout, "RequestTimeout": o.RequestTimeout, "WriteTimeout": o.WriteTimeout} {
-		if d < 0 {
-			errs = append(errs, fmt.Errorf("server: Options.%s is negative", name))
-		}
-	}
-	for name, n := range map[string]int{"MaxConns": o.MaxConns, "MaxConnsPerIP": o.MaxConnsPerIP, "ErrorBudget": o.ErrorBudget} {
-		if n < 0 {
-			errs = append(errs, fmt.Errorf("server: Options.%s is negative", name))
+	for _, field := range []struct {
+		name  string
+		value int64
+	}{
+		{"IdleTimeout", int64(o.IdleTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
+		{"MaxConns", int64(o.MaxConns)}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
+	} {
+		if field.value < 0 {
+			errs = append(errs, fmt.Errorf("server: Options.%s is negative", field.name))
 		}
 	}
 	return errors.Join(errs...)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrServerClosed is what Serve returns after Shutdown.
@@ -55,7 +56,8 @@ func (s *Server) isDraining() bool { return s.draining.Err() != nil }
 
 // Shutdown stops accepting and wakes idle connections. Commands in progress are finished; connections with an open session may go on until it
 // is closed, or until ctx ends: then their locks are released and what was not saved is dropped. Waiters for locks are told at
-// once. It returns when every connection has ended; calling it again is harmless.
+// once. It returns when every connection has ended, or two seconds after ctx has if a command still hangs
+// then; calling it again is harmless.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.drain(errShutdown)
@@ -84,6 +86,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.cut()
 	}
 	s.mu.Unlock()
-	<-done
+	// A handler may hang in a storage that does not answer; nobody waits for that.
+	select {
+	case <-done:
+	case <-time.After(lingerTime + time.Second):
+	}
 	return context.Cause(ctx)
 }

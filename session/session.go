@@ -36,6 +36,9 @@ func (s *Session) settings() *Settings { return &s.tenant.Settings }
 // was.
 func (s *Session) Ended() bool { return s.ended }
 
+// Err answers why the session cannot be used any more, as every other method would: ErrLockLost, which ends it, or ErrClosed.
+func (s *Session) Err() error { return s.ready() }
+
 // ready answers why the session cannot be used: it has ended, or its lock is lost, which ends it.
 func (s *Session) ready() error {
 	if s.ended {

@@ -34,6 +34,14 @@ func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Rea
 	return &Reader{src: src, limits: limits, payload: payload}
 }
 
+// SetLimits changes what is accepted from the next request on; see NewReader.
+func (r *Reader) SetLimits(limits Limits, payload func(name []byte) int) {
+	if payload == nil {
+		payload = func([]byte) int { return 0 }
+	}
+	r.limits, r.payload = limits, payload
+}
+
 // Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
 // the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
 // io.ErrUnexpectedEOF; other errors are those of src, after which Next may be called again unless Midway.

@@ -70,9 +70,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		Tenant: func(name string) *session.Tenant {
 			return &session.Tenant{Name: name, Settings: *p.settings.Load()}
 		},
-		Limits: wire.Limits{
-			Line: int(cfg.Limits.Line), Value: int(cfg.Limits.Value), Request: int(cfg.Limits.Request), Args: cfg.Limits.Args,
-		},
+		Limits:         wireLimits(cfg.Limits),
 		IdleTimeout:    cfg.Limits.IdleTimeout,
 		RequestTimeout: cfg.Limits.RequestTimeout,
 		WriteTimeout:   cfg.Limits.WriteTimeout,
@@ -112,6 +110,9 @@ func inspect(cfg *configs.Config) configs.Problems {
 		if _, err := auth.ParseIdentity(l.Anonymous); l.Anonymous != "" && err != nil {
 			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
 		}
+		if err := server.CheckAnonymous(treatment(l).Allow); l.Anonymous != "" && err != nil {
+			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
+		}
 	}
 	return problems
 }
@@ -134,6 +135,10 @@ func sessionSettings(c configs.Session) *session.Settings {
 		LockLease: c.LockLease, LockWait: c.LockWait, GraceMax: c.GraceMax,
 		MaxKeys: c.MaxKeys, MaxValue: int(c.MaxValue), MaxBytes: int(c.MaxBytes),
 	}
+}
+
+func wireLimits(c configs.Limits) wire.Limits {
+	return wire.Limits{Line: int(c.Line), Value: int(c.Value), Request: int(c.Request), Args: c.Args}
 }
 
 func treatment(l configs.Listen) server.Listen {
@@ -168,7 +173,10 @@ func listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, os.Chmod(path, 0o660)
+	if err := os.Chmod(path, 0o660); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part fails it drains too, and

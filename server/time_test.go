@@ -1,0 +1,207 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/session"
+	"sessionserver/storage/memory"
+)
+
+// pipes is a listener whose connections are in memory, so that time in a synctest bubble is theirs too.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.close.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// far is a connection that comes from wherever it says.
+type far struct {
+	net.Conn
+	from netip.AddrPort
+}
+
+func (f far) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.from) }
+
+// inBubble runs a server in virtual time. dial connects from an address.
+func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Options{})
+		opts.Sessions = session.NewManager(store, session.Options{})
+		opts.Tenant = func(name string) *session.Tenant {
+			return &session.Tenant{Name: name, Settings: session.DefaultSettings()}
+		}
+		s, err := server.New(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l, how) }()
+		test(t, s, func(from string) *peer {
+			ours, theirs := net.Pipe()
+			l.conns <- far{theirs, netip.MustParseAddrPort(from)}
+			t.Cleanup(func() { _ = ours.Close() })
+			return &peer{t, ours, bufio.NewReader(ours)}
+		})
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Shutdown(ended)
+		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		_ = store.Close()
+	})
+}
+
+var everywhere = server.Listen{
+	Name: "everywhere", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, Plaintext: server.PlaintextAlways,
+}
+
+// TestIdleTimeout: a connection is closed when nothing has come for that long, not before, and whether or not it ever spoke.
+func TestIdleTimeout(t *testing.T) {
+	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		silent, spoke := dial("192.0.2.1:1"), dial("192.0.2.1:2")
+		spoke.ask("ping", "ok")
+		time.Sleep(9 * time.Minute)
+		spoke.ask("ping", "ok") // its buffers were given back long ago
+		began := time.Now()
+		silent.closed()
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it was closed after %v more", took)
+		}
+		spoke.closed()
+		if took := time.Since(began); took < 10*time.Minute || took > 10*time.Minute+2*time.Second {
+			t.Errorf("the one that spoke was closed after %v", took)
+		}
+	})
+}
+
+// TestRequestTimeout: a request must be complete in time, however slowly it goes on coming.
+func TestRequestTimeout(t *testing.T) {
+	for name, row := range map[string]struct{ begin, drip, want string }{
+		"line": {"put key ", "x", "err PROTOCOL "},
+		"RESP": {"*3\r\n$3\r\nput\r\n$1\r\nk\r\n$1000\r\n", "x", "-PROTOCOL "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p := dial("192.0.2.1:1")
+				began := time.Now()
+				p.send(row.begin)
+				var dripping sync.WaitGroup
+				dripping.Go(func() {
+					for {
+						time.Sleep(time.Second)
+						if _, err := io.WriteString(p, row.drip); err != nil {
+							return
+						}
+					}
+				})
+				p.want(row.want)
+				if took := time.Since(began); took != 30*time.Second {
+					t.Errorf("it was cut off after %v", took)
+				}
+				_ = p.Close()
+				dripping.Wait()
+			})
+		})
+	}
+}
+
+// TestWriteTimeout: who does not read is not waited for.
+func TestWriteTimeout(t *testing.T) {
+	seen := newObserver()
+	inBubble(t, server.Options{Observer: seen}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p := dial("192.0.2.1:1")
+		p.send("ping\r\n")
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		select {
+		case why := <-seen.closed:
+			if why != server.WriteTimeout {
+				t.Errorf("it was closed for %v", why)
+			}
+		default:
+			t.Error("it is still open")
+		}
+	})
+}
+
+// TestPlaintextForLoopback: unless the listener says otherwise, plaintext is for this machine.
+func TestPlaintextForLoopback(t *testing.T) {
+	how := everywhere
+	how.Plaintext = server.PlaintextLoopback
+	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		for _, from := range []string{"192.0.2.1:1", "[2001:db8::1]:1", "10.0.0.1:1", "[::ffff:192.0.2.1]:1"} {
+			p := dial(from)
+			p.send("p") // the first byte decides
+			p.want("err TLSREQUIRED ")
+		}
+		for _, from := range []string{"127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"} {
+			dial(from).ask("ping", "ok PONG")
+		}
+	})
+}
+
+// TestCapPerAddress: addresses are counted one by one in IPv4 and by /64 in IPv6, and a place is free when its connection has gone.
+func TestCapPerAddress(t *testing.T) {
+	inBubble(t, server.Options{MaxConnsPerIP: 1}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		first := dial("[2001:db8:0:1::1]:1")
+		first.ask("ping", "ok")
+		dial("[2001:db8:0:1:ffff::2]:1").want("err UNAVAILABLE ")
+		dial("[2001:db8:0:2::1]:1").ask("ping", "ok")
+		dial("192.0.2.1:1").ask("ping", "ok")
+		dial("192.0.2.2:1").ask("ping", "ok")
+		dial("[::ffff:192.0.2.2]:1").want("err UNAVAILABLE ")
+		_ = first.Close()
+		synctest.Wait()
+		dial("[2001:db8:0:1::3]:1").ask("ping", "ok")
+	})
+}
+
+// TestShutdownWakesIdle: draining takes no time when nothing is under way, and ends a connection as soon as its session is closed.
+func TestShutdownWakesIdle(t *testing.T) {
+	how := everywhere
+	how.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	how.Anonymous = auth.Identity{Tenant: "a", App: "app"}
+	inBubble(t, server.Options{}, how, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+		idle, fresh, busy := dial("192.0.2.1:1"), dial("192.0.2.1:2"), dial("192.0.2.1:3")
+		idle.ask("ping", "ok")
+		busy.ask("new", "ok ")
+		synctest.Wait()
+		began := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(context.Background()) }()
+		idle.closed()
+		fresh.closed()
+		busy.ask("put k v", "ok")
+		busy.ask("close", "ok")
+		busy.closed()
+		if err := <-done; err != nil || time.Since(began) != 0 {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+		}
+	})
+}
