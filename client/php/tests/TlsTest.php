@@ -1,0 +1,114 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+use SessionServer\Client;
+use SessionServer\Exception\ConnectionException;
+
+/**
+ * TLS, with authorities and certificates made here, and a proxy that ends it before a server without.
+ */
+final class TlsTest extends SessionTestCase
+{
+    private static string $dir;
+    private static Child $proxy;
+    private static string $address;
+
+    public static function setUpBeforeClass(): void
+    {
+        parent::setUpBeforeClass();
+        self::$dir = self::$server->dir . '/tls';
+        mkdir(self::$dir);
+        [$ca, $caKey] = self::certificate('ca', null, null, 'v3_ca');
+        self::certificate('server', $ca, $caKey, 'server');
+        self::certificate('client', $ca, $caKey, 'client');
+        self::certificate('other-ca', null, null, 'v3_ca');
+        self::$proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address]);
+        self::$address = self::$proxy->line();
+    }
+
+    public static function tearDownAfterClass(): void
+    {
+        self::$proxy->kill();
+        parent::tearDownAfterClass();
+    }
+
+    private static function certificate(string $name, mixed $ca, mixed $caKey, string $extensions): array
+    {
+        $config = self::$dir . '/openssl.cnf';
+        file_put_contents($config, <<<'CNF'
+            [req]
+            distinguished_name = dn
+            [dn]
+            [v3_ca]
+            basicConstraints = critical, CA:TRUE
+            [server]
+            basicConstraints = CA:FALSE
+            subjectAltName = DNS:localhost
+            [client]
+            basicConstraints = CA:FALSE
+            extendedKeyUsage = clientAuth
+            CNF);
+        $options = ['config' => $config, 'x509_extensions' => $extensions, 'digest_alg' => 'sha256', 'private_key_bits' => 2048, 'private_key_type' => OPENSSL_KEYTYPE_EC,
+            'curve_name' => 'prime256v1'];
+        $key = openssl_pkey_new($options);
+        $request = openssl_csr_new(['commonName' => $name], $key, $options);
+        $certificate = openssl_csr_sign($request, $ca, $caKey ?? $key, 1, $options, random_int(1, PHP_INT_MAX));
+        openssl_x509_export_to_file($certificate, self::$dir . "/$name.pem");
+        openssl_pkey_export_to_file($key, self::$dir . "/$name.key", null, $options);
+        return [$certificate, $key];
+    }
+
+    private function dsn(string $host, string $ca, string $more = '', ?string $address = null): string
+    {
+        return 'tls://' . str_replace('127.0.0.1', $host, $address ?? self::$address) . '?cafile=' . self::$dir . "/$ca.pem" . $more;
+    }
+
+    public function testSession(): void
+    {
+        foreach (['', '&persistent=1'] as $more) {
+            $r = (new Request($this->dsn('localhost', 'ca', $more), 'session_start(); $_SESSION["s"] = str_repeat("\0\r\n\xff", 250_000); session_write_close();
+                session_start(); return md5($_SESSION["s"]);'))->end();
+            $this->assertSame([md5(str_repeat("\0\r\n\xff", 250_000)), ''], [$r->result, $r->printed]);
+        }
+    }
+
+    public function testClientCertificate(): void
+    {
+        $proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address, 'certificates']);
+        $address = $proxy->line();
+        $certificate = '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir . '/client.key';
+        (new Client($this->dsn('localhost', 'ca', $certificate, $address)))->ping();
+        $this->assertSame('client', $proxy->line()); // the proxy tells whose it is
+        $this->expectException(ConnectionException::class);
+        (new Client($this->dsn('localhost', 'ca', '', $address)))->ping();
+    }
+
+    public function testAnotherAuthority(): void
+    {
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage('certificate verify failed');
+        (new Client($this->dsn('localhost', 'other-ca')))->ping();
+    }
+
+    public function testAnotherName(): void
+    {
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage('did not match expected name');
+        (new Client($this->dsn('127.0.0.1', 'ca')))->ping();
+    }
+
+    public function testTheSystemsAuthorities(): void
+    {
+        $this->expectException(ConnectionException::class);
+        (new Client('tls://' . self::$address))->ping();
+    }
+
+    public function testAServerWithoutTls(): void
+    {
+        $this->expectException(ConnectionException::class);
+        (new Client('tls://' . self::$server->address))->ping();
+    }
+}
