@@ -17,9 +17,10 @@
 // Ownership. No slice is shared across the border. What a caller passes in is the caller's again when the method
 // returns; what a driver hands out is the caller's to change.
 //
-// Durability. When Put or PutAll has returned nil, the record outlives the process's being killed; whether it outlives
-// the machine's losing power is the driver's setting. When it has returned an error, the record is the old or the new
-// one, never a mixture and never torn, and nothing of it lands later. Delete and Touch may be undone by a crash.
+// Durability. When Put, PutAll or Touch has returned nil, what it wrote outlives the process's being killed; whether it
+// outlives the machine's losing power is the driver's setting, which may except Touch. When it has returned an error, the
+// record is the old or the new one, never a mixture and never torn, and nothing of it lands later. Delete may be undone
+// by a crash.
 //
 // Concurrency. Every method may be called from many goroutines at once, also for one key. The operations on one key appear in some order
 // that agrees with real time: a Get that starts after a Put has returned sees that Put or a later one.

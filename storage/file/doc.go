@@ -15,7 +15,8 @@
 // with [SyncNever] the kernel writes when it likes: an acknowledged record survives kill -9, but not the loss of power,
 // after which a file may be found torn. A file that is torn or foreign answers storage.ErrCorrupt, counts in no usage,
 // is left alone by the sweep for somebody to look at, and can be overwritten and deleted like any record. Touch writes
-// into the file, outside of what its checksums cover but for one of its own, and is synced by nobody.
+// into the file, outside of what its checksums cover but for one of its own: in both modes it survives kill -9, and is
+// synced by nobody.
 //
 // A folder belongs to one store at a time, which locks the file "lock" in it. Opening takes time in proportion to the
 // number of records: the head of every file is read. It needs rename, fsync and flock to work, which excludes some

@@ -10,10 +10,10 @@
 // # Durability
 //
 // Pebble keeps the tail of its log in a buffer of the process until somebody asks for a sync, so that an unsynced commit is
-// lost when the process is killed. Put and PutAll therefore always ask for one, and [SyncMode] decides below the library, in
+// lost when the process is killed. Put, PutAll and Touch therefore always ask for one, and [SyncMode] decides below the library, in
 // the file system that it is given, what a sync of the log is (walsync.go). In every mode an acknowledged write has
 // been handed to the kernel and survives kill -9; with [SyncAlways] it has reached the disk. Concurrent writers share a
-// sync. Touch, Delete and sweeping do not ask for one: they reach the disk with the next Put.
+// sync. Delete and sweeping do not ask for one: they reach the kernel and the disk with the next write that does.
 //
 // Waiting for the disk cannot be interrupted: a context is looked at before a write begins, and a write that has begun is finished.
 //

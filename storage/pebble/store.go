@@ -154,28 +154,32 @@ func (s *Store) Touch(ctx context.Context, key storage.Key, expires time.Time) e
 	defer s.leave()
 	e := s.begin()
 	defer e.end()
+	err := s.touchOne(e, key, expires.UnixMilli())
+	if err == nil {
+		err = e.wait()
+	}
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("pebble: touch: %w", err)
+	}
+	return err
+}
+
+func (s *Store) touchOne(e *edit, key storage.Key, expires int64) error {
 	st := s.stripe(key.ID)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	c, err := e.look(key)
 	if err != nil {
-		return fmt.Errorf("pebble: touch: %w", err)
+		return err
 	}
 	if !c.had || c.old.marker || c.old.expires <= s.now().UnixMilli() {
 		return storage.ErrNotFound
 	}
-	at := expires.UnixMilli()
-	if at <= c.old.expires {
-		return nil
+	// Also where nothing is raised something is written and waited for: whoever has raised it may still be waiting.
+	if err := e.move(c, key, expires, 0); err != nil {
+		return err
 	}
-	err = e.move(c, key, at, 0)
-	if err == nil {
-		err = e.apply(false)
-	}
-	if err != nil {
-		return fmt.Errorf("pebble: touch: %w", err)
-	}
-	return nil
+	return e.apply(true)
 }
 
 // Delete removes the record under key.

@@ -63,6 +63,7 @@ func Run(t *testing.T, h Harness) {
 	}
 	if h.Durable {
 		t.Run("kill", func(t *testing.T) { testKill(t, h) })
+		t.Run("kill after touch", func(t *testing.T) { testKillTouch(t, h) })
 	}
 }
 

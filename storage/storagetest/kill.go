@@ -145,6 +145,69 @@ func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
 	wg.Wait()
 }
 
+// testKillTouch: a Touch that was acknowledged outlives the process's being killed, also when nothing else is written after it.
+func testKillTouch(t *testing.T, h Harness) {
+	if dir := os.Getenv(killFolder); dir != "" {
+		touchUntilKilled(t, h, dir, os.Getenv(killRound))
+		return
+	}
+	dir := t.TempDir()
+	acknowledged := killOne(t, dir, "0")
+	s, err := h.Open(t, dir, newClock().now)
+	if err != nil {
+		t.Fatalf("Open after the kill: %v", err)
+	}
+	defer s.Close()
+	for writer, last := range acknowledged {
+		got, err := s.Get(t.Context(), killKey(writer, 0))
+		if errors.Is(err, storage.ErrNotFound) && last == 0 {
+			continue // it was killed before it came to this
+		}
+		if err != nil {
+			t.Fatalf("Get after the kill: %v", err)
+		}
+		if want := touchedExpiry(last); got.Expires.Before(want) {
+			t.Errorf("writer %s: Touch to %v was acknowledged, the record expires at %v", writer, want, got.Expires)
+		}
+	}
+}
+
+// touchedExpiry is what a writer's nth Touch asks for.
+func touchedExpiry(n int) time.Time { return epoch.Add(time.Hour + time.Duration(n)*time.Second) }
+
+// touchUntilKilled is what the victim does: every writer puts a record and, when all have, touches it again and again.
+func touchUntilKilled(t *testing.T, h Harness, dir, round string) {
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	s, err := h.Open(t, dir, newClock().now)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	defer s.Close()
+	for w := range killWriters {
+		writer := writerName(round, w)
+		if err := s.Put(t.Context(), killKey(writer, 0), killRecord(writer, 0)); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+	}
+	var wg sync.WaitGroup
+	for w := range killWriters {
+		writer := writerName(round, w)
+		wg.Go(func() {
+			for n := 1; ; n++ {
+				if err := s.Touch(context.Background(), killKey(writer, 0), touchedExpiry(n)); err != nil {
+					t.Errorf("touch: %v", err)
+					return
+				}
+				fmt.Printf("acknowledged %s\n", writer)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // checkSurvivors opens the folder of the killed and compares.
 func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string]int) {
 	s, err := h.Open(t, dir, newClock().now)
