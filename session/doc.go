@@ -13,7 +13,8 @@
 // Each session has one lock, exclusive or shared, granted strictly in order of arrival by this process; nobody polls.
 // A lock is a lease: from the moment it was got its holder has Settings.LockLease before the next waiter may take it
 // away. Every save is fenced: it happens only while the lock is held, and while it happens the lock cannot be lost,
-// so no save of a former holder can land on top of a later one's. Lock order: a lock table shard's mutex is
+// so no save of a former holder can land on top of a later one's. What a snapshot writes without the lock, that the
+// session is used, keeps all saves waiting as long as it takes. Lock order: a lock table shard's mutex is
 // innermost; where two are needed, the one with the lower index comes first.
 //
 // # Ids

@@ -73,6 +73,18 @@ func (f *fixture) hook(before func(op storagetest.Op) error) {
 	})
 }
 
+// afterGet calls do once, when the store has answered the next Get.
+func (f *fixture) afterGet(do func()) {
+	f.store.After(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
+		if op == storagetest.OpGet && do != nil {
+			now := do
+			do = nil
+			now()
+		}
+		return nil
+	})
+}
+
 // empty fails if a lock is left in the table.
 func (f *fixture) empty(t *lockTable) {
 	f.Helper()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sessionserver/storage/storagetest"
@@ -75,6 +76,92 @@ func TestSavingNeedsNoTouch(t *testing.T) {
 		f.ok(s.Commit(ctx))
 		f.ok(s.Close(ctx))
 		f.equal("touches", f.did(storagetest.OpTouch), 0)
+		f.lives(id, 24*time.Minute)
+	})
+}
+
+// A snapshot that was read before another saved the session with a shorter lifetime does not overrule that.
+func TestSnapshotDoesNotProlongWhatWasShortened(t *testing.T) {
+	shorten := func(f *fixture, s *Session) {
+		f.ok(s.SetLifetime(time.Minute))
+		f.ok(s.Close(ctx))
+	}
+	t.Run("before it is touched", func(t *testing.T) {
+		play(t, func(f *fixture) {
+			id := f.saved("k", "v")
+			sleep(20 * time.Minute)
+			f.afterGet(func() { shorten(f, f.open(id, ReadWrite)) })
+			f.ok(f.open(id, Snapshot).Close(ctx))
+			f.lives(id, time.Minute)
+		})
+	})
+	for _, during := range []storagetest.Op{storagetest.OpGet, storagetest.OpTouch} {
+		t.Run("during "+string(during), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				f.settings(func(s *Settings) { s.LockLease = time.Hour })
+				id := f.saved("k", "v")
+				s := f.open(id, ReadWrite)
+				sleep(20 * time.Minute)
+				saved, gets := make(chan struct{}), 0
+				f.hook(func(op storagetest.Op) error {
+					if op == storagetest.OpGet {
+						gets++
+					}
+					if op == during && gets == 2 { // the second is that before touching
+						gets++
+						go func() {
+							defer close(saved)
+							shorten(f, s)
+						}()
+						synctest.Wait()
+						select {
+						case <-saved:
+							f.Error("the save did not wait for the touch")
+						default:
+						}
+						f.refused(id, ErrLockTimeout, ReadWrite) // the lock is its holder's as ever
+					}
+					return nil
+				})
+				f.ok(f.open(id, Snapshot).Close(ctx))
+				<-saved
+				f.hook(nil)
+				f.lives(id, time.Minute)
+			})
+		})
+	}
+}
+
+// The lock is free for others while a snapshot is touched, and a touch or save that is under way is use enough.
+func TestTouchingASnapshotRefusesNoOpen(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.saved("k", "v")
+		sleep(20 * time.Minute)
+		var p *pending
+		f.hook(func(op storagetest.Op) error {
+			if op == storagetest.OpTouch && p == nil {
+				p = f.later(id, ReadWrite, 0)
+				f.refused(id, ErrLockTimeout, ReadWrite)
+				touches := f.did(storagetest.OpTouch)
+				f.ok(f.open(id, Snapshot).Close(ctx))
+				f.equal("touches", f.did(storagetest.OpTouch), touches)
+			}
+			return nil
+		})
+		f.ok(f.open(id, Snapshot).Close(ctx))
+		s := p.session()
+		touches := f.did(storagetest.OpTouch)
+		sleep(20 * time.Minute)
+		f.put(s, "k", "w")
+		f.hook(func(op storagetest.Op) error {
+			if op == storagetest.OpPut {
+				f.ok(f.open(id, Snapshot).Close(ctx))
+			}
+			return nil
+		})
+		f.ok(s.Close(ctx))
+		f.hook(nil)
+		f.equal("touches", f.did(storagetest.OpTouch), touches)
 		f.lives(id, 24*time.Minute)
 	})
 }

@@ -31,8 +31,9 @@ type lock struct {
 	key     storage.Key
 	holders []*hold
 	queue   []*hold
-	one     [1]*hold    // room for a single holder
-	expiry  *time.Timer // runs while somebody waits: fires when the last holder's lease is over
+	one     [1]*hold      // room for a single holder
+	touched chan struct{} // not nil while somebody without the lock touches the session; closed when that is over
+	expiry  *time.Timer   // runs while somebody waits: fires when the last holder's lease is over
 }
 
 // hold is one party's place in the queue and then its possession of the lock.
@@ -153,7 +154,7 @@ func (l *lock) advance() {
 	case l.expiry != nil:
 		l.expiry.Stop()
 	}
-	if len(l.holders) == 0 && len(l.queue) == 0 {
+	if len(l.holders) == 0 && len(l.queue) == 0 && l.touched == nil {
 		delete(l.shard.locks, l.key)
 	}
 }
@@ -259,9 +260,15 @@ func without(holds []*hold, h *hold) []*hold {
 }
 
 // beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: what
-// has begun under the lock ends before anybody else gets it.
+// has begun under the lock ends before anybody else gets it. It waits for a touch that is under way without the lock.
 func (h *hold) beginSave() bool {
 	l := h.own()
+	for l.touched != nil {
+		touched := l.touched
+		l.shard.mu.Unlock()
+		<-touched
+		l = h.own()
+	}
 	defer l.shard.mu.Unlock()
 	if h.state.Load() != held {
 		return false
@@ -274,6 +281,30 @@ func (h *hold) endSave() {
 	l := h.own()
 	defer l.shard.mu.Unlock()
 	h.saving = false
+	l.advance()
+}
+
+// beginTouch keeps everybody from saving what is under key until endTouch, without taking the lock, so that nobody who
+// opens the session notices. It refuses if somebody is just saving or touching it: who does uses the session as well.
+func (t *lockTable) beginTouch(key storage.Key) bool {
+	s := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := t.enter(s, key)
+	if l.touched != nil || slices.ContainsFunc(l.holders, func(h *hold) bool { return h.saving }) {
+		return false
+	}
+	l.touched = make(chan struct{})
+	return true
+}
+
+func (t *lockTable) endTouch(key storage.Key) {
+	s := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.locks[key]
+	close(l.touched)
+	l.touched = nil
 	l.advance()
 }
 

@@ -271,22 +271,35 @@ func (m *Manager) create(t *Tenant, h *hold) *Session {
 func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Session, error) {
 	for {
 		s, next, err := m.load(ctx, t, key, nil, Snapshot)
-		if err != nil {
-			return nil, err
+		if s != nil {
+			s, err = m.touchSnapshot(ctx, s)
 		}
-		if s == nil {
-			key = next
-			continue
+		if s != nil || err != nil {
+			return s, err
 		}
-		err = s.touch(ctx)
-		if err == nil {
-			return s, nil
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return nil, err
-		}
-		// It has ended or moved to another id since it was read: look again.
+		key = next
 	}
+}
+
+// touchSnapshot touches the session of which s is a snapshot. As others may have saved it since it was read, with a
+// shorter lifetime say, it is read again while nobody can. It returns what it has read last, or neither a session nor
+// an error if the session has ended or moved to another id meanwhile.
+func (m *Manager) touchSnapshot(ctx context.Context, s *Session) (*Session, error) {
+	if _, _, due := s.used(); !due || !m.locks.beginTouch(s.key) {
+		return s, nil
+	}
+	defer m.locks.endTouch(s.key)
+	again, _, err := m.load(ctx, s.tenant, s.key, nil, Snapshot)
+	if again != nil {
+		err = again.touch(ctx)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return again, nil
 }
 
 // storeError tells what an operation on the store failed with in this package's words.

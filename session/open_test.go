@@ -387,17 +387,11 @@ func TestSnapshotReadsWhatWasSavedLast(t *testing.T) {
 func TestSnapshotFollowsASessionThatMovesMeanwhile(t *testing.T) {
 	play(t, func(f *fixture) {
 		id := f.saved("k", "v")
-		sleep(f.tenant.Settings.Lifetime / 2) // so that touching is due
 		s := f.open(id, ReadWrite)
-		f.hook(func(op storagetest.Op) error {
-			if op == storagetest.OpTouch && s != nil {
-				moving := s
-				s = nil
-				_, err := moving.Regenerate(ctx, time.Minute)
-				f.ok(err)
-				f.ok(moving.Abort())
-			}
-			return nil
+		sleep(f.tenant.Settings.Lifetime / 2) // so that touching is due
+		f.afterGet(func() {
+			f.regenerate(s, time.Minute)
+			f.ok(s.Abort())
 		})
 		snap := f.open(id, Snapshot)
 		f.has(snap, "k", "v")

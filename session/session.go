@@ -407,12 +407,19 @@ func (s *Session) outlived() error {
 	return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
 }
 
-// touch writes down that the session is used, under the fence if there is a lock, and if it is worth it: when the
-// expiry would move by a tenth of the lifetime or more.
+// used tells how long the session lives unused, when it expires if it is used now, and whether that is worth writing
+// down: when the expiry moves by a tenth of the lifetime or more.
+func (s *Session) used() (idle time.Duration, end time.Time, due bool) {
+	idle = s.rec.idle(s.settings())
+	end = s.rec.end(s.settings(), idle, time.Now())
+	return idle, end, end.Sub(s.expires) >= idle/10
+}
+
+// touch writes down that the session is used, if it is worth it, under the fence. Without a lock the caller has seen to
+// that by beginTouch.
 func (s *Session) touch(ctx context.Context) error {
-	idle := s.rec.idle(s.settings())
-	end := s.rec.end(s.settings(), idle, time.Now())
-	if end.Sub(s.expires) < idle/10 {
+	idle, end, due := s.used()
+	if !due {
 		return nil
 	}
 	if s.hold != nil && !s.hold.beginSave() {
