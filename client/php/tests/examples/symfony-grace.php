@@ -1,0 +1,17 @@
+<?php
+
+require getenv('PACKAGE') . '/autoload.php';
+require '/usr/share/php/Symfony/Component/HttpFoundation/autoload.php';
+putenv('SESSION_DSN=tcp://localhost');
+
+use SessionServer\SaveHandler;
+use Symfony\Component\HttpFoundation\Session\Session;
+use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+use Symfony\Component\HttpFoundation\Session\Storage\Proxy\AbstractProxy;
+
+SaveHandler::register(getenv('SESSION_DSN'));
+$session = new Session(new NativeSessionStorage([], new class extends AbstractProxy {}));
+
+$session->set('n', 1);
+echo $session->get('n');
+$session->save();
