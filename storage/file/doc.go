@@ -5,8 +5,8 @@
 // an os.Root, and a tenant's name is encoded before it becomes a folder's.
 //
 // Begin reading at layout.go, which says what lies where, then format.go, what is in a file, then [Store]. batch.go
-// writes several records as one, scan.go finds out at the start what is there, sweep.go walks the folders for what has
-// expired.
+// writes several records as one, scan.go finds out at the start what is there, queue.go remembers what expires when,
+// sweep.go removes it.
 //
 // # Durability
 //
@@ -19,6 +19,7 @@
 // synced by nobody.
 //
 // A folder belongs to one store at a time, which locks the file "lock" in it. Opening takes time in proportion to the
-// number of records: the head of every file is read. It needs rename, fsync and flock to work, which excludes some
+// number of records: the head of every file is read. A file that somebody else puts there while the folder is open is found,
+// but counted and swept only after the next opening. It needs rename, fsync and flock to work, which excludes some
 // network file systems.
 package file

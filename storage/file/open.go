@@ -50,6 +50,7 @@ func open(o Options) (_ *Store, err error) {
 	}()
 	s := &Store{root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text()}
 	s.tenants.byName = make(map[string]*tenant)
+	s.queue.byKey = make(map[queueKey]*queued)
 	if err := s.makeFolder(tenantsFolder, "."); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"sessionserver/storage"
 )
 
-// scan counts what each tenant keeps and removes temporary files. It runs before anybody else has the store.
+// scan counts what each tenant keeps, queues it for the sweep and removes temporary files. It runs before anybody else has the store.
 func (s *Store) scan() error {
 	folders := make(chan scanFolder)
 	errs := make(chan error, 1) // the first error; others are dropped
@@ -93,11 +93,18 @@ func (s *Store) scanRecords(f scanFolder) error {
 		if !ok || !e.Type().IsRegular() || e.Name()[:2] != f.prefix {
 			return nil
 		}
-		h, counted, err := s.counted(file, storage.Key{Tenant: f.tenant.name, ID: id})
-		if counted {
+		h, err := s.readHeadAt(file, storage.Key{Tenant: f.tenant.name, ID: id})
+		if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrCorrupt) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.queue.set(f.tenant, id, h.expires)
+		if !h.marker {
 			f.tenant.add(1, h.length)
 		}
-		return err
+		return nil
 	})
 }
 

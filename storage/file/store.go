@@ -18,7 +18,7 @@ import (
 // Store keeps each record in a file.
 //
 // Locks are taken in this order: life, the sweep's or the batch's, a tenant's folders, stripes by ascending index, a
-// tenant's usage. Files are written and synced while no stripe is held: a stripe is held for the moment of a rename, a
+// tenant's usage, the queue. Files are written and synced while no stripe is held: a stripe is held for the moment of a rename, a
 // removal or of reading a head.
 type Store struct {
 	root  *os.Root
@@ -38,7 +38,8 @@ type Store struct {
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
 	tenants tenants
 	batch   sync.Mutex // held by the batch that has the journal
-	sweep   sweep
+	sweep   sync.Mutex // held for a round of sweeping
+	queue   queue
 }
 
 var (
@@ -138,8 +139,11 @@ func (s *Store) touch(key storage.Key, expires int64) error {
 	if expires <= h.expires {
 		return nil
 	}
-	_, err = f.WriteAt(appendExpiry(nil, expires), expiryOffset)
-	return err
+	if _, err = f.WriteAt(appendExpiry(nil, expires), expiryOffset); err != nil {
+		return err
+	}
+	s.queue.set(t, key.ID, expires)
+	return nil
 }
 
 // Delete implements storage.Store.
@@ -179,7 +183,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := errors.Join(s.sweep.close(), s.root.Close(), s.lock.Close()); err != nil {
+	if err := errors.Join(s.root.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("file: close: %w", err)
 	}
 	return nil
@@ -274,12 +278,12 @@ func (s *Store) remove(t *tenant, key storage.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := s.root.Remove(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	err = s.root.Remove(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if counted {
+	s.queue.drop(t, key.ID)
+	if counted && err == nil {
 		t.add(-1, -old.length)
 	}
 	return nil

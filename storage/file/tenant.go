@@ -55,17 +55,6 @@ func (ts *tenants) make(name string) (*tenant, error) {
 	return t, nil
 }
 
-// all answers the tenants in no order.
-func (ts *tenants) all() []*tenant {
-	ts.mu.RLock()
-	defer ts.mu.RUnlock()
-	all := make([]*tenant, 0, len(ts.byName))
-	for _, t := range ts.byName {
-		all = append(all, t)
-	}
-	return all
-}
-
 // path answers where the record with that id is.
 func (t *tenant) path(id storage.ID) string { return subFolder(t.folder, id[0]) + "/" + recordName(id) }
 

@@ -16,6 +16,7 @@ type staged struct {
 	temp    string // its path
 	counts  bool   // whether the record counts in a usage
 	length  int64  // of the data
+	expires int64  // Unix time in milliseconds
 	replace string // the path that it is to have
 }
 
@@ -31,7 +32,7 @@ func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
 	}
 	st := staged{
 		key: key, tenant: t, folder: subFolder(t.folder, key.ID[0]), replace: t.path(key.ID),
-		counts: !rec.Marker, length: int64(len(rec.Data)),
+		counts: !rec.Marker, length: int64(len(rec.Data)), expires: rec.Expires.UnixMilli(),
 	}
 	st.temp = fmt.Sprintf("%s.%s-%d%s", st.replace, s.nonce, s.temps.Add(1), tempSuffix)
 	if err := s.writeFile(st.temp, encode(key, rec)); err != nil {
@@ -52,6 +53,7 @@ func (s *Store) replace(st staged) error {
 	if err := s.root.Rename(st.temp, st.replace); err != nil {
 		return err
 	}
+	s.queue.set(st.tenant, st.key.ID, st.expires)
 	var records, bytes int64
 	if counted {
 		records, bytes = -1, -old.length
