@@ -22,7 +22,7 @@ import (
 const journalTitle = "sessionserver file journal 1\n"
 
 // PutAll implements storage.Batcher. When it fails with the batch half visible, which takes a disk that fails between
-// two renames, the store takes no writes until it is opened again.
+// two renames, the store takes no writes until it is opened again, and Options.Failed is told.
 func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("put all", err)
@@ -123,7 +123,9 @@ func (s *Store) replaceAll(batch []staged) error {
 			return errors.Join(err, s.discard(batch))
 		}
 		err = fmt.Errorf("a batch stopped half way; nothing is written until the folder is opened again: %w", err)
-		s.failed.CompareAndSwap(nil, &err)
+		if s.failed.CompareAndSwap(nil, &err) {
+			s.tell(err)
+		}
 		return err
 	}
 	return nil

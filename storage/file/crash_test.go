@@ -149,7 +149,12 @@ func TestJournalDamage(t *testing.T) {
 // undo.
 func TestBatchHalfWay(t *testing.T) {
 	dir := t.TempDir()
-	s := openStore(t, dir)
+	var told []error
+	s, err := Open(Options{Path: dir, Failed: func(err error) { told = append(told, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
 	if err := s.PutAll(t.Context(), batchOf("old")); err != nil {
 		t.Fatal(err)
 	}
@@ -180,10 +185,17 @@ func TestBatchHalfWay(t *testing.T) {
 	if err := s.PutAll(t.Context(), batchOf("old")); err != nil {
 		t.Fatal(err)
 	}
+	if len(told) > 0 {
+		t.Errorf("told of %v, but the store goes on", told)
+	}
 
 	block(blocked)
-	if err := s.PutAll(t.Context(), entries); err == nil {
+	err = s.PutAll(t.Context(), entries)
+	if err == nil {
 		t.Fatal("PutAll over a folder succeeded")
+	}
+	if len(told) != 1 || !errors.Is(err, told[0]) {
+		t.Errorf("told of %v, PutAll = %v", told, err)
 	}
 	unblock(blocked)
 	for name, err := range map[string]error{
@@ -195,6 +207,9 @@ func TestBatchHalfWay(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "opened again") {
 			t.Errorf("%s after the failure: %v", name, err)
 		}
+	}
+	if len(told) != 1 {
+		t.Errorf("told %d times", len(told))
 	}
 	if rec, err := s.Get(t.Context(), entries[0].Key); err != nil || string(rec.Data) != "new" {
 		t.Errorf("Get of the first entry = %q, %v", rec.Data, err)

@@ -35,6 +35,10 @@ type Options struct {
 
 	// Now is the clock that decides what has expired. Default time.Now.
 	Now func() time.Time
+
+	// Failed is told, once, that the store takes no writes until it is opened again, because of err. It is called from the
+	// midst of writing: it must return at once and must not call the store. It may be nil.
+	Failed func(err error)
 }
 
 // withDefaults answers a copy of o with every field set, or says which field is wrong.
@@ -49,6 +53,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Sync = mode
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Failed == nil {
+		o.Failed = func(error) {}
 	}
 	return o, nil
 }

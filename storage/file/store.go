@@ -34,6 +34,7 @@ type Store struct {
 	// failed is set when a batch stopped half way. Writing goes on after the store has been opened again, which
 	// completes the batch: what was written before that would be overwritten then.
 	failed atomic.Pointer[error]
+	tell   func(error) // of that
 
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
 	tenants tenants
