@@ -25,12 +25,12 @@ var drivers = map[string]func(c configs.Storage, log *slog.Logger, failed func(e
 	"memory": func(configs.Storage, *slog.Logger, func(error)) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, _ *slog.Logger, _ func(error)) (storage.Store, error) {
+	"file": func(c configs.Storage, _ *slog.Logger, failed func(error)) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
-		return file.Open(file.Options{Path: c.Path, Sync: mode})
+		return file.Open(file.Options{Path: c.Path, Sync: mode, Failed: failed})
 	},
 	"pebble": func(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error) {
 		mode, err := pebble.ParseSyncMode(c.Sync)
@@ -78,16 +78,41 @@ func claim(folder, driver string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	mark := filepath.Join(folder, "DRIVER")
-	owner, err := os.ReadFile(mark)
-	if errors.Is(err, fs.ErrNotExist) {
-		return os.WriteFile(mark, []byte(driver+"\n"), 0o600)
+	owner, err := os.ReadFile(filepath.Join(folder, markName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	switch name := strings.Trim(string(owner), "\x00 \t\r\n"); name {
+	case driver:
+		return nil
+	case "": // none, or one whose content a loss of power took
+		return mark(folder, driver)
+	default:
+		return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
+	}
+}
+
+const markName = "DRIVER"
+
+// mark writes the name so that a crash leaves all of it or nothing.
+func mark(folder, driver string) error {
+	f, err := os.CreateTemp(folder, markName+".*.tmp") // readable by its owner only
 	if err != nil {
 		return err
 	}
-	if name := strings.TrimSpace(string(owner)); name != driver {
-		return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
+	_, err = f.WriteString(driver + "\n")
+	if err == nil {
+		err = f.Sync()
 	}
-	return nil
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(folder, markName))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
