@@ -72,12 +72,55 @@ func TestSavingNeedsNoTouch(t *testing.T) {
 		id := f.saved("k", "v")
 		sleep(20 * time.Minute)
 		s := f.open(id, ReadWrite)
+		f.equal("touches by opening", f.did(storagetest.OpTouch), 1)
+		sleep(10 * time.Minute)
 		f.put(s, "k", "w")
 		f.ok(s.Commit(ctx))
 		f.ok(s.Close(ctx))
-		f.equal("touches", f.did(storagetest.OpTouch), 0)
+		f.equal("touches", f.did(storagetest.OpTouch), 1)
 		f.lives(id, 24*time.Minute)
 	})
+}
+
+// A session that is opened is used, also if nothing comes of it.
+func TestAbortedIsUsed(t *testing.T) {
+	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				id := f.saved("k", "v")
+				for range 20 {
+					sleep(5 * time.Minute)
+					s := f.open(id, mode)
+					if mode.exclusive() {
+						f.put(s, "k", "w")
+						f.ok(s.SetLifetime(time.Hour)) // which is not saved
+					}
+					f.ok(s.Abort())
+				}
+				f.holds(id, "k", "v")
+				f.lives(id, 24*time.Minute)
+			})
+		})
+	}
+}
+
+func TestExpiredBetweenReadingAndTouching(t *testing.T) {
+	for mode, want := range map[Mode]error{ReadWrite: nil, Update: ErrNotFound, Read: ErrNotFound, Snapshot: ErrNotFound} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				id := f.saved("k", "v")
+				sleep(24*time.Minute - time.Second)
+				f.afterGet(func() { time.Sleep(time.Second) })
+				s, err := f.try(id, mode, 0)
+				f.is(err, want)
+				if err == nil { // as if it had expired before
+					f.has(s)
+					f.ok(s.Abort())
+				}
+				f.equal("locks granted", f.count(LockGranted), map[bool]int{true: 2, false: 1}[err == nil])
+			})
+		})
+	}
 }
 
 // A snapshot that was read before another saved the session with a shorter lifetime does not overrule that.
@@ -254,7 +297,7 @@ func TestLifetimeOfASessionsOwn(t *testing.T) {
 		f.equal("lifetime", d, 2*time.Hour)
 		st, err := s.Stat()
 		f.ok(err)
-		f.equal("last used", time.Since(st.LastUsed).Round(time.Second), 50*time.Minute)
+		f.equal("last used", time.Since(st.LastUsed).Round(time.Second), time.Duration(0)) // it was opened
 		f.ok(s.Close(ctx))
 		s = f.open(id, ReadWrite)
 		d, err = s.Lifetime()

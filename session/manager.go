@@ -118,9 +118,14 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 			mode = Update // nobody asked for a session under an id that he cannot know
 		}
 		s, next, err := m.load(ctx, t, key, h, mode)
-		if s != nil && mode == Read {
+		if s != nil && s.stored {
+			// Opening is use, in whatever way the session ends. That a save may follow costs a second small write, but
+			// in a tenth of the lifetime only once.
 			if err = s.touch(ctx); err != nil {
 				s = nil
+			}
+			if errors.Is(err, ErrNotFound) {
+				err = nil // it has ended since it was read: look again
 			}
 		}
 		if s != nil {

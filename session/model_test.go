@@ -200,9 +200,7 @@ func (m *model) load(a *mActor) (next string, err error) {
 	a.state, a.origin, a.stored, a.dirty, a.expires = k.mState, k.mState, true, false, k.expires
 	a.idle = m.idleOf(k.mState)
 	a.state.values = live(a.state.values)
-	if !a.mode.exclusive() {
-		m.touch(a)
-	}
+	m.touch(a)
 	return "", nil
 }
 
@@ -216,7 +214,7 @@ func (m *model) touch(a *mActor) {
 		k.expires = end
 		m.stored[a.id] = k
 	}
-	a.expires = end
+	a.expires, a.idle = end, idle
 }
 
 // reach tries to get to the session under id. It leaves the actor with an answer, or waiting.
