@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * Every piece of PHP in docs/php.md is in an example that runs.
+ * Every piece of PHP in docs/php.md and the README is in an example that runs.
  */
 final class DocsTest extends SessionTestCase
 {
@@ -36,7 +36,8 @@ final class DocsTest extends SessionTestCase
         foreach ($this->examples() as [$name]) {
             $examples .= $trim(file_get_contents(__DIR__ . "/examples/$name"));
         }
-        preg_match_all('/^```php\n(.*?)^```/ms', file_get_contents(__DIR__ . '/../../../docs/php.md'), $pieces);
+        $docs = file_get_contents(__DIR__ . '/../../../docs/php.md') . file_get_contents(__DIR__ . '/../../../README.md');
+        preg_match_all('/^```php\n(.*?)^```/ms', $docs, $pieces);
         $this->assertNotEmpty($pieces[1]);
         foreach ($pieces[1] as $piece) {
             $this->assertStringContainsString($trim(str_replace("require 'vendor/autoload.php';\n", '', $piece)), $examples);
