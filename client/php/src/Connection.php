@@ -85,6 +85,18 @@ final class Connection
         if ($this->exchanging) {
             $this->close(); // an exception from a signal handler, say, has left replies behind
         }
+        // PHP tells of broken connections in notices as well, and not every application's handler of errors heeds an @.
+        set_error_handler(static fn (): bool => true);
+        try {
+            return $this->tryTwice($requests, $wait);
+        } finally {
+            restore_error_handler();
+        }
+    }
+
+    /** Exchanges, on a new stream if one from an earlier request turns out to be no good. */
+    private function tryTwice(#[\SensitiveParameter] array $requests, float $wait): array
+    {
         if ($this->stream === null) {
             $this->connect();
         }
@@ -165,7 +177,7 @@ final class Connection
     private function write(#[\SensitiveParameter] string $bytes): void
     {
         for ($length = strlen($bytes), $done = 0; $done < $length; $done += $n) {
-            $n = @fwrite($this->stream, $done === 0 ? $bytes : substr($bytes, $done));
+            $n = fwrite($this->stream, $done === 0 ? $bytes : substr($bytes, $done));
             if ($n === false || $n === 0) {
                 $this->farewell();
                 throw $this->broken('the connection broke while sending');
@@ -185,7 +197,7 @@ final class Connection
     private function farewell(): void
     {
         $this->setReadTimeout($this->dsn->timeout);
-        $line = @fgets($this->stream);
+        $line = fgets($this->stream);
         if ($line !== false && str_starts_with($line, 'err ')) {
             $this->close();
             throw ServerException::fromReply(rtrim(substr($line, 4)));
@@ -194,7 +206,7 @@ final class Connection
 
     private function reply(string $command): mixed
     {
-        $line = @fgets($this->stream);
+        $line = fgets($this->stream);
         if ($line === false || !str_ends_with($line, "\r\n")) {
             throw $this->broken('the connection broke while waiting for an answer');
         }
@@ -225,7 +237,7 @@ final class Connection
 
     private function bulk(int $length): string
     {
-        $bytes = @stream_get_contents($this->stream, $length + 2);
+        $bytes = stream_get_contents($this->stream, $length + 2);
         if ($bytes === false || strlen($bytes) !== $length + 2) {
             throw $this->broken('the connection broke in the middle of an answer');
         }

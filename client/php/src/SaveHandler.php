@@ -27,6 +27,8 @@ use SessionServer\Exception\SessionServerException;
  */
 final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
 {
+    private const MODE_R = 'the DSN says mode=r';
+
     /** What register() has hidden behind session.save_path. */
     private static ?Dsn $hidden = null;
 
@@ -160,7 +162,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         try {
             return $this->load($id, 'rw');
         } catch (NotFoundException) {
-            $this->unlock($id, $this->dsn->mode === 'r' ? 'the DSN says mode=r'
+            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R
                 : 'it has ended, or the tenant takes no ids but its own (set session.use_strict_mode = 1, so that PHP asks for a new id)');
             return $this->format->load(null);
         } catch (SessionServerException $e) {
@@ -215,8 +217,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     public function destroy(#[\SensitiveParameter] string $id): bool
     {
         $this->start();
-        if ($this->unlocked !== null && $this->dsn->mode === 'r') {
-            throw new ReadOnlyException('READONLY', 'the DSN says mode=r', 'destroy');
+        if ($this->dsn->mode === 'r') {
+            throw new ReadOnlyException('READONLY', self::MODE_R, 'destroy');
         }
         $mine = $id === $this->id && $this->client->isOpen();
         if (self::isRegenerating()) {
@@ -225,14 +227,18 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             }
             return $this->regenerating = true; // create_sid comes next
         }
-        $replies = $mine ? $this->client->pipeline([['destroy']]) : [null];
+        $replies = $mine ? $this->client->pipeline([['destroy']]) : [];
         if (!$mine || $replies[0] instanceof LockLostException) { // whoever logs out wants to be out
-            $replies = $this->client->pipeline([...$this->farewell(), $this->openRequest($id, 'u'), ['destroy']]);
-            $replies = array_slice($replies, -2);
+            $replies = array_slice($this->client->pipeline([...$this->farewell(), $this->openRequest($id, 'u'), ['destroy']]), -2);
         }
         $this->letGo();
-        if ($replies[0] instanceof ServerException && !$replies[0] instanceof NotFoundException) {
-            throw $replies[0];
+        foreach ($replies as $reply) {
+            if ($reply instanceof NotFoundException) {
+                break; // gone it is
+            }
+            if ($reply instanceof ServerException) {
+                throw $reply;
+            }
         }
         return true;
     }
@@ -257,7 +263,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             return $this->unsaved ? $this->format->load(null) : $this->format->load($this->client->call(...$this->format->request()));
         }
         if ($this->dsn->mode === 'r') {
-            return $this->snapshot($id, 'the DSN says mode=r');
+            return $this->snapshot($id, self::MODE_R);
         }
         $requests = [...$this->farewell(), $this->openRequest($id, $mode), $this->format->request()];
         $replies = $this->client->pipeline($requests);
@@ -329,6 +335,10 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $requests = [...$this->farewell(), $this->openRequest($id, 'rw')];
         $this->forget();
         $this->format->load(null);
+        if ($this->dsn->mode === 'r') {
+            $this->unlock($id, self::MODE_R);
+            return [];
+        }
         $this->id = $id;
         $this->unsaved = true;
         return $requests;

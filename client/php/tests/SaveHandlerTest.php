@@ -135,10 +135,12 @@ final class SaveHandlerTest extends SessionTestCase
 
     public function testRegenerateWithoutGrace(): void
     {
-        $id = $this->session();
-        $r = $this->request('session_start(); session_regenerate_id(true);', $id, 'grace=0');
-        $this->assertSame(['n' => 1], $this->request('session_start();', $r->id)->session);
-        $this->assertGone($id);
+        foreach (['', 'ini_set("session.use_strict_mode", "0");'] as $ini) {
+            $id = $this->session();
+            $r = $this->request("$ini session_start(); session_regenerate_id(true);", $id, 'grace=0');
+            $this->assertSame(['n' => 1], $this->request('session_start();', $r->id)->session);
+            $this->assertGone($id);
+        }
         $this->assertSame([], $this->request('session_start();', $id)->session);
     }
 
@@ -390,6 +392,8 @@ final class SaveHandlerTest extends SessionTestCase
         $r = $this->request('session_start(); return session_id();', '', 'mode=r'); // a visitor without a session
         $this->assertGone($r->result);
         $this->assertSame([], $this->request('session_start();', str_repeat('d', 32), 'mode=r')->session);
+        $r = $this->start('$handler->write(str_repeat("d", 32), "x");', '', 'mode=r')->end();
+        $this->assertStringContainsString('not saved: the DSN says mode=r', $r->printed);
     }
 
     public function testLifetime(): void
