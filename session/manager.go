@@ -101,7 +101,13 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 		return m.snapshot(ctx, t, asked)
 	}
 	key, began, waited := asked, time.Now(), time.Duration(0)
-	for {
+	for aliases := 0; ; aliases++ {
+		if err := onward(ctx, aliases); err != nil {
+			return nil, err
+		}
+		if aliases > 0 && time.Since(began) > max(opts.Wait, followTime) {
+			return nil, m.lockTimeout(key, opts, began)
+		}
 		h, next, err := m.lock(ctx, t, key, opts, began)
 		if err != nil {
 			return nil, err
@@ -128,8 +134,10 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 				err = nil // it has ended since it was read: look again
 			}
 		}
-		if s != nil {
+		if s != nil || errors.Is(err, ErrLockLost) { // whoever is told of a loss is told that it was had
 			m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID, Waited: waited})
+		}
+		if s != nil {
 			return s, nil
 		}
 		h.release()
@@ -274,7 +282,10 @@ func (m *Manager) create(t *Tenant, h *hold) *Session {
 
 // snapshot opens the last saved state.
 func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Session, error) {
-	for {
+	for aliases := 0; ; aliases++ {
+		if err := onward(ctx, aliases); err != nil {
+			return nil, err
+		}
 		s, next, err := m.load(ctx, t, key, nil, Snapshot)
 		if s != nil {
 			s, err = m.touchSnapshot(ctx, s)

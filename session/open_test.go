@@ -434,22 +434,28 @@ func TestUndecodableRecordIsRefused(t *testing.T) {
 }
 
 func TestLeaseThatIsOverBeforeTheSessionIsRead(t *testing.T) {
-	play(t, func(f *fixture) {
-		id := f.saved("k", "v")
-		sleep(f.tenant.Settings.Lifetime / 2)
-		lease := f.tenant.Settings.LockLease
-		f.hook(func(op storagetest.Op) error {
-			if op == storagetest.OpGet {
-				time.Sleep(lease + time.Second)
-			}
-			return nil
+	for _, mode := range []Mode{ReadWrite, Update, Read} {
+		t.Run(mode.String(), func(t *testing.T) {
+			play(t, func(f *fixture) {
+				id := f.saved("k", "v")
+				sleep(f.tenant.Settings.Lifetime / 2)
+				lease := f.tenant.Settings.LockLease
+				f.hook(func(op storagetest.Op) error {
+					if op == storagetest.OpGet {
+						time.Sleep(lease + time.Second)
+					}
+					return nil
+				})
+				slow, next := f.later(id, mode, time.Minute), f.later(id, ReadWrite, 2*time.Minute)
+				sleep(lease + time.Second)
+				slow.refused(ErrLockLost)
+				f.hook(nil)
+				sleep(lease)
+				f.has(next.session(), "k", "v")
+				f.ok(next.s.Close(ctx))
+				f.equal("locks lost", f.count(LockLost), 1)
+				f.equal("locks granted", f.count(LockGranted), 3) // that of the new session, the one that was lost, and the next
+			})
 		})
-		reads, writes := f.later(id, Read, time.Minute), f.later(id, ReadWrite, 2*time.Minute)
-		sleep(lease + time.Second)
-		reads.refused(ErrLockLost)
-		f.hook(nil)
-		sleep(lease)
-		f.has(writes.session(), "k", "v")
-		f.ok(writes.s.Close(ctx))
-	})
+	}
 }

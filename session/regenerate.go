@@ -8,6 +8,28 @@ import (
 	"sessionserver/storage"
 )
 
+// Each Regenerate with a grace period leaves an alias behind, which leads to the next: by an old id, a session that moves
+// often is found over many. So that this stays cheap, an id is followed over aliasesMax of them; beyond that it is as if
+// the grace period were over, and only the newer ids lead to the session. The way also ends with the context, and, for
+// those who want a lock, after followTime or as long as they would wait for it, if that is longer.
+const (
+	aliasesMax = 1000
+	followTime = time.Second
+)
+
+// onward answers why one should not go on after having followed this many aliases.
+func onward(ctx context.Context, aliases int) error {
+	switch {
+	case aliases == 0:
+		return nil
+	case aliases > aliasesMax:
+		return fmt.Errorf("%w: it has moved more than %d times since it had this id", ErrNotFound, aliasesMax)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
 // successor is an id to which a session is to move, and its lock. After a failed Regenerate nobody knows which of the
 // two ids the store has the session under, so its lock is kept, until the session has been saved or moved after all,
 // or has ended.

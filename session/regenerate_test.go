@@ -128,6 +128,86 @@ func TestChainsLeadToTheNewest(t *testing.T) {
 	})
 }
 
+// chain makes a session and moves it n times, and returns all its ids.
+func (f *fixture) chain(n int) []string {
+	f.Helper()
+	ids := []string{f.saved("k", "v")}
+	s := f.open(ids[0], ReadWrite)
+	for range n {
+		ids = append(ids, f.regenerate(s, time.Minute))
+	}
+	f.ok(s.Close(ctx))
+	return ids
+}
+
+func TestChainsAreFollowedSoFar(t *testing.T) {
+	play(t, func(f *fixture) {
+		ids := f.chain(aliasesMax + 2)
+		for _, id := range ids[:2] {
+			f.refused(id, ErrNotFound)
+			for _, mode := range []Mode{ReadWrite, Update, Read} {
+				f.later(id, mode, time.Minute).refused(ErrNotFound)
+			}
+		}
+		f.hook(nil)
+		before := f.did(storagetest.OpGet)
+		f.refused(ids[0], ErrNotFound, ReadWrite)
+		f.equal("records read", f.did(storagetest.OpGet)-before, aliasesMax+1)
+		for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
+			s := f.open(ids[2], mode)
+			f.has(s, "k", "v")
+			f.ok(s.Close(ctx))
+		}
+	})
+}
+
+func TestFollowingAChainTakesNoLongerThanTheWait(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.chain(200)[0]
+		slow := func(storagetest.Op) error {
+			time.Sleep(99 * time.Millisecond)
+			return nil
+		}
+		for _, mode := range []Mode{ReadWrite, Update, Read} {
+			for wait, most := range map[time.Duration]time.Duration{
+				0: followTime, time.Millisecond: followTime, 5 * time.Second: 5 * time.Second,
+			} {
+				f.hook(slow)
+				began, timeouts := time.Now(), f.count(LockTimedOut)
+				_, err := f.try(id, mode, wait)
+				f.is(err, ErrLockTimeout)
+				if took := time.Since(began); took < most || took > most+200*time.Millisecond {
+					f.Errorf("mode %v, wait %v: it took %v", mode, wait, took)
+				}
+				f.equal("time-outs", f.count(LockTimedOut)-timeouts, 1)
+			}
+		}
+		f.hook(nil)
+		f.ok(f.open(id, ReadWrite).Close(ctx))
+	})
+}
+
+func TestFollowingAChainEndsWithTheContext(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.chain(100)[0]
+		for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
+			for _, wait := range []time.Duration{0, time.Minute} {
+				cctx, cancel := context.WithCancelCause(ctx)
+				gets, gone := 0, errors.New("gone")
+				f.hook(func(storagetest.Op) error {
+					if gets++; gets == 10 {
+						cancel(gone)
+					}
+					return nil
+				})
+				_, err := f.m.Open(cctx, f.tenant, []byte(id), OpenOptions{Mode: mode, Wait: wait})
+				f.is(err, gone)
+				f.equal("records read", gets, 10)
+			}
+		}
+	})
+}
+
 func TestDestroyedAtTheEndOfAChain(t *testing.T) {
 	play(t, func(f *fixture) {
 		old := f.saved("k", "v")
