@@ -58,6 +58,7 @@ type DSN struct {
 	Mode       string // mode: rw or r
 	Format     string // format: php or json
 	Persistent bool   // persistent: 0 or 1
+	Grace      string // grace: whole seconds for which an id leads on once it is replaced
 }
 
 // ParseDSN reads a DSN. Its error is a *DSNError that tells everything that is wrong.
@@ -316,10 +317,21 @@ var dsnParameters = []parameter{
 			return ""
 		},
 		"0, 1"},
+	{"grace",
+		func(d *DSN, v string) bool {
+			d.Grace = v
+			n, err := strconv.ParseUint(v, 10, 16)
+			return err == nil && n <= graceMax
+		},
+		func(d *DSN) string { return d.Grace },
+		fmt.Sprintf("0 to %d, whole seconds", graceMax)},
 	file("cafile", func(d *DSN) *string { return &d.CAFile }),
 	file("certfile", func(d *DSN) *string { return &d.CertFile }),
 	file("keyfile", func(d *DSN) *string { return &d.KeyFile }),
 }
+
+// graceMax is the longest grace period, in seconds, that a server takes unless it is set otherwise.
+const graceMax = 300
 
 // lifetimeMax is the longest lifetime that a server takes.
 const lifetimeMax = 10 * 365 * 24 * time.Hour

@@ -55,6 +55,7 @@ func TestParseDSN(t *testing.T) {
 			func(d *client.DSN) bool {
 				return d.LockTimeout == 1250*time.Millisecond && d.Mode == "r" && d.Lifetime == time.Hour && d.Persistent
 			}},
+		{"tcp://h?grace=0", "tcp://h:9090?grace=0", func(d *client.DSN) bool { return d.Grace == "0" }},
 		{"tcp://h?persistent=0&", "tcp://h:9090", func(d *client.DSN) bool { return !d.Persistent }},
 	} {
 		d, err := client.ParseDSN(tt.in)
@@ -116,6 +117,7 @@ func TestParseDSNProblems(t *testing.T) {
 		{"tcp://h?on_lock_timeout=wait", "on_lock_timeout: allowed: fail, readonly"},
 		{"tcp://h?mode=w", "mode: allowed: rw, r"},
 		{"tcp://h?lifetime=0", "lifetime: allowed: 1 to 315360000, whole seconds"},
+		{"tcp://h?grace=301", "grace: allowed: 0 to 300, whole seconds"},
 		{"tcp://h?format=xml", "format: allowed: php, json"},
 		{"tcp://h?persistent=yes", "persistent: allowed: 0, 1"},
 		{"tls://h?cafile=", "cafile: allowed: the path of a PEM file"},
@@ -123,9 +125,9 @@ func TestParseDSNProblems(t *testing.T) {
 		{"tcp://h?cafile=c", "cafile, certfile, keyfile: for the scheme tls only"},
 		{"tcp://h?mode=r&mode=r", "mode: given twice"},
 		{"tcp://h?locktimeout=1", "unknown parameter locktimeout (allowed: timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
-			"format, persistent, cafile, certfile, keyfile)"},
+			"format, persistent, grace, cafile, certfile, keyfile)"},
 		{"unix:///s?hss_S3=1", "unknown parameter (allowed: tenant, timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
-			"format, persistent, cafile, certfile, keyfile)"},
+			"format, persistent, grace, cafile, certfile, keyfile)"},
 		{"tcp://A:hss_S3@h:x/T?mode=q&timeout=q", "app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
 			"port: allowed: 1 to 65535; tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
 			"mode: allowed: rw, r; timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
