@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace SessionServer;
 
+use SessionServer\Exception\BadArgException;
 use SessionServer\Exception\ConnectionException;
 use SessionServer\Exception\LockLostException;
 use SessionServer\Exception\LockTimeoutException;
@@ -104,7 +105,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $this->failure = null;
         try {
             if ($this->regenerating && $this->client->isOpen()) {
-                $this->id = $this->minted = $this->client->regenerateId($this->dsn->grace);
+                $this->id = $this->minted = $this->move();
             } elseif ($this->id !== null || $this->dsn->mode === 'r') {
                 // session_create_id() while a session is open: `new` would need a connection of its own for an id that may
                 // never be used, and 128 random bits are as good from here.
@@ -293,6 +294,16 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $this->id = $id;
         $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === []; // maybe: if not, nothing is lost
         return $data;
+    }
+
+    /** Moves the session to a new id. */
+    private function move(): string
+    {
+        try {
+            return $this->client->regenerateId($this->dsn->grace);
+        } catch (BadArgException) { // the server is set to take no grace as long as that
+            return $this->client->regenerateId(0);
+        }
     }
 
     /** Reads what was saved last and keeps nothing open. */

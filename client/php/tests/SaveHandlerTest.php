@@ -433,6 +433,19 @@ final class SaveHandlerTest extends SessionTestCase
         }
     }
 
+    public function testAServerWithoutGrace(): void
+    {
+        self::$server = new Server('session: {grace_max: 1s}');
+        try {
+            $id = $this->session();
+            $r = $this->request('session_start(); session_regenerate_id(true);', $id);
+            $this->assertGone($id);
+            $this->assertSame(['php' => 'n|i:1;'], $this->stored($r->id));
+        } finally {
+            self::$server = new Server();
+        }
+    }
+
     public function testAStrictTenant(): void
     {
         self::$server = new Server('session: {strict: true}');
