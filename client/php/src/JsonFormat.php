@@ -87,13 +87,13 @@ final class JsonFormat implements Format
     }
 
     /** @param non-empty-list<int|string> $path */
-    private static function check(#[\SensitiveParameter] mixed &$value, array $path): void
+    private static function check(#[\SensitiveParameter] mixed $value, array $path): void
     {
         if (is_array($value)) {
             if (count($path) > self::DEPTH) {
                 throw self::refusal([$path[0]], 'it is nested more than ' . self::DEPTH . ' deep, or holds itself');
             }
-            foreach ($value as $key => &$item) {
+            foreach ($value as $key => $item) {
                 if (is_string($key) && !preg_match('//u', $key)) {
                     throw self::refusal($path, 'a key in it is not UTF-8');
                 }
