@@ -147,6 +147,15 @@ final class ClientTest extends SessionTestCase
         self::$server->client('timeout=0.05')->open($id, 'rw', 0.2);
     }
 
+    public function testNorIsWaitingForAsLongAsTheTenantSays(): void
+    {
+        $server = new Server('session: {lock_wait: 200ms}');
+        $holder = $server->client();
+        $id = $holder->new();
+        $this->expectException(LockTimeoutException::class);
+        $server->client('timeout=0.05')->open($id);
+    }
+
     public function testWrongCredentialsAreToldBeforeAnythingIsDone(): void
     {
         $c = new Client(str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
@@ -279,6 +288,10 @@ final class ClientTest extends SessionTestCase
             fwrite($stream, "*1\r\n$4\r\nping\r\n");
             $this->assertSame("+PONG\r\n", fgets($stream));
             fwrite($stream, $bytes);
+            if ($what === 'an open session') {
+                fgets($stream);
+                fgets($stream);
+            }
             $c = new Client($dsn);
             $this->assertSame(32, strlen($c->new()), $what);
             $c->put('a', $what);

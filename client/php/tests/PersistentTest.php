@@ -58,7 +58,9 @@ final class PersistentTest extends SessionTestCase
             // without the shutdown function that saves
             'session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
                 session_start(); $_SESSION["n"]++; undefined_function();' => 0,
-            '$c = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $c->new(); undefined_function();' => 0,
+            '$c = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $c->open($_COOKIE["PHPSESSID"]); undefined_function();' => 0,
+            '$GLOBALS["c"] = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $GLOBALS["c"]->open($_COOKIE["PHPSESSID"]);
+                ini_set("memory_limit", "8M"); str_repeat("x", 100_000_000);' => 0,
         ] as $code => $changes) {
             $printed = $web->run($code, $id);
             $this->assertFree($id);

@@ -372,6 +372,9 @@ final class SaveHandlerTest extends SessionTestCase
             $this->assertStringContainsString("Uncaught SessionServer\\Exception\\$class", $this->start("session_start(); $code", $id, $query)->output());
         }
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $other = self::$server->client();
+        $new = $other->new(); // there is nothing to read yet
+        $this->assertStringContainsString('LockTimeoutException', $this->start('ini_set("session.use_strict_mode", "0"); session_start();', $new, $query)->output());
         $holder->close();
         $this->request('session_start(); $_SESSION["n"] = 3;', $id, $query);
         $this->assertSame(['php' => 'n|i:3;'], $this->stored($id));
