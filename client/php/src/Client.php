@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace SessionServer;
 
-use SessionServer\Exception\BusyException;
 use SessionServer\Exception\ConnectionException;
 use SessionServer\Exception\LockLostException;
 use SessionServer\Exception\NoSessionException;
@@ -64,10 +63,8 @@ final class Client
             $again = false;
             $replies = $this->connection->exchange($requests, $wait);
         }
-        if ($replies[0] instanceof ShutdownException && $again
-            || $replies[0] instanceof BusyException && !$this->connection->sessionOpen) {
-            // The server is leaving and another one may have taken its place; or an earlier request of PHP has died without
-            // letting go of a persistent stream. Nothing has been done yet.
+        if ($replies[0] instanceof ShutdownException && $again) {
+            // The server is leaving and another one may have taken its place. Nothing has been done yet.
             $this->connection->close();
             $replies = $this->connection->exchange($requests, $wait);
         }

@@ -12,10 +12,11 @@ use SessionServer\Exception\TimeoutException;
  * One connection to a server: sends requests in RESP, any number at once, and reads their replies. It connects when it is
  * first needed, authenticates in the first round trip, and counts round trips.
  *
- * A persistent stream outlives the request of PHP that made it. Two things make that safe. What a request leaves behind
- * in the middle of something is closed when it ends, by release(). And the first exchange on a stream from an earlier
- * request begins with a ping of random text: a stream that answers anything else has old replies in it and is thrown
- * away, before one of them could be taken for somebody else's session.
+ * A persistent stream outlives the request of PHP that made it, also one that dies with a session open and replies under
+ * way. So the first exchange on a persistent stream begins with a ping of random text and a reset: a stream that answers
+ * anything else has old replies in it and is thrown away, before one of them could be taken for somebody else's session,
+ * and a session that was left open is dropped, before anything could be done to it. What a request leaves behind in the
+ * middle of something is closed by release() as well, if PHP gets that far, so that its lock is free sooner.
  *
  * @internal use Client
  */
@@ -29,7 +30,7 @@ final class Connection
     private string $persistentId = '';
     private int $slot = 0;
     private bool $fresh = false;      // the stream has been made, or taken over, and is still to be greeted
-    private bool $old = false;        // and it is from an earlier request
+    private bool $old = false;        // and it may be from an earlier request
     private bool $exchanging = false; // requests are out whose replies are not all in
     private int $received = 0;        // replies of the last exchange
     private float $readTimeout = 0.0;
@@ -50,7 +51,10 @@ final class Connection
 
     public function __destruct()
     {
-        $this->release();
+        // An exit in a shutdown function skips the one that saves $_SESSION. PHP then runs destructors, and saves after them.
+        if (session_status() !== PHP_SESSION_ACTIVE) {
+            $this->release();
+        }
     }
 
     /** How many times requests were sent and their replies waited for. */
@@ -116,7 +120,11 @@ final class Connection
             $this->close(); // it was dead or out of step. What was begun on it is undone with it.
             $this->connect(true);
         }
-        return $this->fresh ? $this->greetAndSend($requests, $wait) : $this->send($requests, $wait);
+        $replies = $this->fresh ? $this->greetAndSend($requests, $wait) : $this->send($requests, $wait);
+        if ($replies === null) {
+            throw $this->broken('the connection is out of step');
+        }
+        return $replies;
     }
 
     /** The request that authenticates, or none. @return list<list<string>> */
@@ -134,13 +142,9 @@ final class Connection
         if ($this->old) {
             $nonce = bin2hex(random_bytes(8));
             $greeting[] = ['ping', $nonce];
-            if ($this->dsn->scheme === 'unix') {
-                $greeting[] = ['reset']; // the name of a socket, unlike an address, cannot say whose stream it is
-            }
+            $greeting[] = ['reset'];
         }
-        if (!$this->old || $this->dsn->scheme === 'unix') {
-            array_push($greeting, ...$this->authentication());
-        }
+        array_push($greeting, ...$this->authentication());
         if ($greeting === []) {
             $this->fresh = false;
             return $this->send($requests, $wait);
@@ -155,8 +159,8 @@ final class Connection
     {
         $this->exchanging = true;
         $this->roundTrips++;
+        $this->setReadTimeout($this->dsn->timeout + $wait); // of writing, too
         $this->write(Resp::requests($requests));
-        $this->setReadTimeout($this->dsn->timeout + $wait);
         $replies = [];
         foreach ($requests as $i => $request) {
             $reply = $this->reply($request[0]);
@@ -267,14 +271,14 @@ final class Connection
         }
         do {
             $this->open($address, $flags);
-            $this->old = $this->dsn->persistent && ftell($this->stream) > 0; // it has been read from before
-            $again = $fresh && $this->old;
+            $again = $fresh && $this->dsn->persistent && ftell($this->stream) > 0; // it has been read from before
             if ($again) {
                 fclose($this->stream);
                 $this->stream = null;
             }
         } while ($again);
         $this->fresh = true;
+        $this->old = $this->dsn->persistent; // whether it really is, its position does not tell for sure
         $this->readTimeout = 0.0;
     }
 
@@ -311,6 +315,7 @@ final class Connection
             $this->close();
             // TLS says what is wrong in warnings, everything else in $text.
             $text = $text !== '' && $text !== null ? $text : implode('; ', $why);
+            $text = str_replace($address, $this->dsn->scheme . '://' . $this->dsn->address(), $text); // without what take() adds to it
             throw new ConnectionException('sessionserver: no connection to ' . $this->dsn->address() . ": $text");
         }
         $this->stream = $stream;

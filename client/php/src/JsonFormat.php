@@ -79,10 +79,13 @@ final class JsonFormat implements Format
         }
         $this->serializable($key);
         self::check($value, [$key]);
+        $precision = ini_set('serialize_precision', '-1'); // no digit of a float is lost
         try {
             return json_encode($value, self::FLAGS, self::DEPTH + 12);
         } catch (\JsonException $e) {
             throw self::refusal([$key], $e->getMessage());
+        } finally {
+            ini_set('serialize_precision', (string) $precision);
         }
     }
 

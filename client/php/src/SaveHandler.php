@@ -79,7 +79,10 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         if ($handler->dsn->format === 'json') {
             ini_set('session.serialize_handler', 'php_serialize'); // has all keys; the other one not those with | in them
         }
-        session_set_save_handler($handler, true);
+        if (!session_set_save_handler($handler, true)) {
+            throw new \LogicException('sessionserver: PHP takes no save handler now: register() must come before session_start() '
+                . '(is session.auto_start on?) and before any output');
+        }
         return $handler;
     }
 

@@ -299,4 +299,13 @@ final class ClientTest extends SessionTestCase
             $c->disconnect();
         }
     }
+
+    /** The time-out is for sending, too: somebody accepts the connection and never reads. */
+    public function testSendingTimesOut(): void
+    {
+        $deaf = stream_socket_server('tcp://127.0.0.1:0');
+        $client = new Client(\SessionServer\Dsn::parse('tcp://' . stream_socket_get_name($deaf, false) . '?timeout=1'));
+        $this->expectException(ConnectionException::class);
+        $client->put('key', str_repeat('x', 64 << 20));
+    }
 }

@@ -22,6 +22,46 @@ final class PersistentTest extends SessionTestCase
         return new WebServer($scheme === 'unix' ? self::$server->unixDsn('persistent=1') : self::$server->dsn('persistent=1'));
     }
 
+    /**
+     * A request that dies so that nothing of ours runs any more leaves its session open on the stream. Whoever has the stream
+     * next sees nothing of it and can do nothing to it, whatever is done first.
+     *
+     * @dataProvider schemes
+     */
+    public function testTheDeadLeaveNothingToTheNext(string $scheme): void
+    {
+        $web = $this->web($scheme);
+        [$alice] = $web->ask(self::COUNT);
+        [$bob] = $web->ask(self::COUNT);
+        $client = 'new SessionServer\\Client(SessionServer\\Dsn::load(ini_get("session.save_path")))';
+        $handler = 'new SessionServer\\SaveHandler(SessionServer\\Dsn::load(ini_get("session.save_path")))';
+        foreach ([
+            "try { return ($client)->getAll(); } catch (SessionServer\\Exception\\NoSessionException) { return 'none'; }" => 'none',
+            "return count(array_filter(($client)->pipeline([['open', '$bob', 'rw', '0'], ['put', 'bob', '1'], ['close']]), is_object(...)));" => 0,
+            "return ($handler)->write('$bob', 'n|i:7;');" => true,
+            "return ($handler)->destroy('$bob');" => true,
+        ] as $next => $answer) {
+            $web->run("register_shutdown_function(fn () => exit(0)); \$GLOBALS['c'] = $client; \$GLOBALS['c']->open(\$_COOKIE['PHPSESSID']);
+                \$GLOBALS['c']->put('half', 'written'); ini_set('memory_limit', '8M'); str_repeat('x', 100_000_000);", $alice);
+            $this->assertSame($answer, $web->ask($next), $next);
+            $this->assertSame(['php' => 'n|i:1;'], $this->stored($alice), $next);
+            $this->assertFree($alice);
+        }
+        $this->assertGone($bob);
+    }
+
+    /** PHP saves after it has run destructors if the shutdown function that saves was skipped, by an exit in another one say. */
+    public function testASaveAfterDestructors(): void
+    {
+        $web = $this->web('tcp');
+        [$id] = $web->ask(self::COUNT);
+        $web->run('register_shutdown_function(fn () => exit(0));
+            session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
+            session_start(); $_SESSION["n"]++; return 1;', $id);
+        $this->assertSame(['php' => 'n|i:2;'], $this->stored($id));
+        $this->assertFree($id);
+    }
+
     /** The number that the server gives to a connection. */
     private function connection(WebServer $web): int
     {

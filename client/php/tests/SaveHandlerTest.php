@@ -494,4 +494,12 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertSame(['php' => 'data moved'], $this->stored($second));
         $this->assertGone($first);
     }
+
+    /** PHP takes no handler while a session is active: nobody must go on with PHP's own files without knowing. */
+    public function testRegisterTooLate(): void
+    {
+        $result = $this->request('session_start(); try { SessionServer\SaveHandler::register(); } catch (LogicException $e) { return $e->getMessage(); }',
+            '', '', ['error_reporting' => '0']);
+        $this->assertStringContainsString('before session_start()', $result->result);
+    }
 }
