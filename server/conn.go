@@ -141,7 +141,8 @@ func (c *conn) begin() bool {
 	first, err := c.reader.Peek()
 	switch {
 	case err != nil:
-		return c.misread(err)
+		c.misread(err)
+		return false // without a first byte nothing has been decided
 	case first == recordHandshake:
 		c.reason = TLSUnsupported
 		c.log.Info("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
