@@ -8,15 +8,18 @@ import (
 
 // Config is a configuration file. Times are written as in Go ("24m", "1h30m"), sizes as a number with an optional KiB, MiB or GiB.
 type Config struct {
-	Listen  []Listen `yaml:"listen"`
-	Admin   Admin    `yaml:"admin"`
-	Storage Storage  `yaml:"storage"`
-	Session Session  `yaml:"session"`
-	Limits  Limits   `yaml:"limits"`
-	Log     Log      `yaml:"log"`
+	Listen        []Listen    `yaml:"listen"`
+	PublicAddress string      `yaml:"public_address"` // what DSNs name, as tls://host:port, or ""
+	Tenants       string      `yaml:"tenants"`        // folder of the tenants' files, or "" for none
+	Admin         Admin       `yaml:"admin"`
+	Storage       Storage     `yaml:"storage"`
+	Session       Session     `yaml:"session"`
+	Quotas        Quotas      `yaml:"quotas"`
+	Rates         ServerRates `yaml:"rates"`
+	Limits        Limits      `yaml:"limits"`
+	Log           Log         `yaml:"log"`
 
-	file  string
-	lines map[string]int // where each key stands
+	document
 }
 
 // Listen is one address that the server listens on.
@@ -25,6 +28,8 @@ type Listen struct {
 	Address   string   `yaml:"address"`   // host:port, or unix:/path
 	Plaintext string   `yaml:"plaintext"` // loopback, never or always
 	Allow     []Prefix `yaml:"allow"`     // who may connect
+	Deny      []Prefix `yaml:"deny"`      // who may not, although allow has them
+	Proxies   []Prefix `yaml:"proxies"`   // balancers, which must say with the PROXY protocol who the client is
 	Anonymous string   `yaml:"anonymous"` // tenant/app that clients without credentials are, or ""
 }
 
@@ -56,6 +61,36 @@ type Session struct {
 	MaxKeys          int           `yaml:"max_keys"`
 	MaxValue         Size          `yaml:"max_value"`
 	MaxBytes         Size          `yaml:"max_bytes"`
+}
+
+// Quotas bound what a tenant may have at a time. 0 is no limit.
+type Quotas struct {
+	Sessions    int  `yaml:"sessions"`
+	Bytes       Size `yaml:"bytes"`       // of all its sessions
+	Connections int  `yaml:"connections"` // of all its apps
+	Waiters     int  `yaml:"waiters"`     // for locks
+}
+
+// Rates bound what a tenant's commands may cost.
+type Rates struct {
+	OnLimit string `yaml:"on_limit"` // reject or delay
+	Tenant  Rate   `yaml:"tenant"`   // of all its apps together
+	App     Rate   `yaml:"app"`      // of each app
+	Address Rate   `yaml:"address"`  // of each client address
+	Mint    Rate   `yaml:"mint"`     // sessions that each app makes
+}
+
+// ServerRates are those of every tenant that does not say otherwise, and those that are no tenant's.
+type ServerRates struct {
+	Rates
+	AuthFailures Rate `yaml:"auth_failures"` // of each client address
+	Strangers    Rate `yaml:"strangers"`     // of each client address, before it has an identity
+}
+
+// Rate is how much there may be a second on average, and how much at once. 0 a second is no limit.
+type Rate struct {
+	PerSecond float64 `yaml:"per_second"`
+	Burst     int     `yaml:"burst"`
 }
 
 // Limits bound what connections may cost.
@@ -90,6 +125,11 @@ func Default() Config {
 		Session: Session{
 			Lifetime: 24 * time.Minute, FreshLifetime: 2 * time.Minute, LockLease: time.Minute, LockWait: 10 * time.Second,
 			GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
+		},
+		Quotas: Quotas{Connections: 8192}, // half of all: no tenant alone can take the whole server
+		Rates: ServerRates{
+			Rates:        Rates{OnLimit: "reject"},
+			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Strangers: Rate{PerSecond: 100, Burst: 200},
 		},
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,

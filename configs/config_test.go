@@ -19,7 +19,7 @@ func TestReferenceIsDefault(t *testing.T) {
 			t.Errorf("reference.yaml does not mention %s", key)
 		}
 	}
-	cfg.file, cfg.lines = "", nil
+	cfg.document = document{}
 	if want := Default(); !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("reference.yaml is not the defaults:\n%+v\n%+v", *cfg, want)
 	}
@@ -31,6 +31,10 @@ func settings(of reflect.Type, inside string) []string {
 	for i := range of.NumField() {
 		f := of.Field(i)
 		if !f.IsExported() {
+			continue
+		}
+		if f.Anonymous {
+			keys = append(keys, settings(f.Type, inside)...)
 			continue
 		}
 		name := f.Tag.Get("yaml")
@@ -57,7 +61,7 @@ func TestDevLoads(t *testing.T) {
 	want := Default()
 	want.Listen[0].Name, want.Listen[0].Anonymous = "dev", "dev/app"
 	want.Admin.Address, want.Storage.Path = "127.0.0.1:9180", ".sessionserver"
-	cfg.file, cfg.lines = "", nil
+	cfg.document = document{}
 	if !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("dev.yaml:\n%+v\nwant:\n%+v", *cfg, want)
 	}
@@ -76,7 +80,7 @@ func TestPartial(t *testing.T) {
 		{Name: "a b", Address: "unix:/run/s", Plaintext: "loopback"},
 		{Name: "b", Address: "[::]:0", Plaintext: "always", Allow: []Prefix{prefix(t, "10.0.0.0/8"), prefix(t, "2001:db8::1/128")}},
 	}
-	cfg.file, cfg.lines = "", nil
+	cfg.document = document{}
 	if !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", *cfg, want)
 	}

@@ -11,22 +11,22 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// decoder fills a Config from the nodes of a YAML document. The YAML library could do that too, but it stops at the first kind of mistake,
+// decoder fills a struct from the nodes of a YAML document. The YAML library could do that too, but it stops at the first kind of mistake,
 // tells of Go's types instead of settings, and follows aliases, with which a small file becomes a large one.
 type decoder struct {
-	cfg      *Config
+	doc      *document
 	problems Problems
 	unread   map[string]bool // keys whose value could not be read
 }
 
 // add notes a problem with a setting whose name stands in line.
 func (d *decoder) add(line int, key, format string, args ...any) {
-	d.problems = append(d.problems, Problem{File: d.cfg.file, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{File: d.doc.file, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 // fail notes that the value at n could not be read.
 func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
-	line := d.cfg.lines[key]
+	line := d.doc.lines[key]
 	if line == 0 {
 		line = n.Line
 	}
@@ -89,6 +89,8 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 		d.settings(key, n, into)
 	case reflect.Slice:
 		d.list(key, n, into)
+	case reflect.Map:
+		d.byName(key, n, into)
 	case reflect.String:
 		if !isText(n) {
 			d.refuse(n, key, `a text; "" is none`)
@@ -108,6 +110,13 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 			return
 		}
 		into.SetInt(int64(number))
+	case reflect.Float64:
+		number, err := strconv.ParseFloat(n.Value, 64)
+		if err != nil || strings.Trim(n.Value, "0123456789.") != "" { // ParseFloat would take 1e3, inf and more
+			d.refuse(n, key, "a number such as 100 or 0.5")
+			return
+		}
+		into.SetFloat(number)
 	default:
 		panic(fmt.Sprintf("configs: %s: no setting can be a %v", key, into.Type()))
 	}
@@ -128,12 +137,7 @@ func (d *decoder) duration(key string, n *yaml.Node, into reflect.Value) {
 // settings reads a mapping into a struct. One without anything in it, as is left when all its lines are comments, changes nothing.
 func (d *decoder) settings(key string, n *yaml.Node, into reflect.Value) {
 	fields := map[string]reflect.Value{}
-	var allowed []string
-	for i := range into.NumField() {
-		if name := into.Type().Field(i).Tag.Get("yaml"); name != "" {
-			fields[name], allowed = into.Field(i), append(allowed, name)
-		}
-	}
+	allowed := fieldsOf(into, fields)
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
@@ -141,37 +145,90 @@ func (d *decoder) settings(key string, n *yaml.Node, into reflect.Value) {
 		d.refuse(n, key, "settings: "+strings.Join(allowed, ", "))
 		return
 	}
+	d.pairs(key, n, func(at string, name, value *yaml.Node) {
+		d.value(at, value, fields[name.Value])
+	}, func(name *yaml.Node) string {
+		if _, known := fields[name.Value]; known && name.Kind == yaml.ScalarNode {
+			return ""
+		}
+		return "there is no such setting (allowed: " + strings.Join(allowed, ", ") + ")"
+	})
+}
+
+// fieldsOf finds the settings of a struct by their names, those of embedded structs too, and answers the names in order.
+func fieldsOf(of reflect.Value, into map[string]reflect.Value) (names []string) {
+	for i := range of.NumField() {
+		f := of.Type().Field(i)
+		if f.Anonymous && f.IsExported() {
+			names = append(names, fieldsOf(of.Field(i), into)...)
+		} else if name := f.Tag.Get("yaml"); name != "" {
+			into[name], names = of.Field(i), append(names, name)
+		}
+	}
+	return names
+}
+
+// byName reads a mapping whose keys are names that the writer has given.
+func (d *decoder) byName(key string, n *yaml.Node, into reflect.Value) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.refuse(n, key, "settings by name")
+		return
+	}
+	all := reflect.MakeMap(into.Type())
+	d.pairs(key, n, func(at string, name, value *yaml.Node) {
+		one := reflect.New(into.Type().Elem()).Elem()
+		d.value(at, value, one)
+		all.SetMapIndex(reflect.ValueOf(name.Value), one)
+	}, func(name *yaml.Node) string {
+		if name.Kind == yaml.ScalarNode {
+			return ""
+		}
+		return "this is no name (allowed: one word)"
+	})
+	into.Set(all)
+}
+
+// pairs goes through a mapping. refuse says why a name cannot stand there, or ""; with the others, each seen once, use is called.
+func (d *decoder) pairs(key string, n *yaml.Node, use func(at string, name, value *yaml.Node), refuse func(name *yaml.Node) string) {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name := n.Content[i]
 		at := join(key, name)
-		field, known := fields[name.Value]
-		switch first, twice := seen[name.Value], seen[name.Value] > 0; {
-		case name.Kind != yaml.ScalarNode || !known:
-			d.add(name.Line, at, "there is no such setting (allowed: %s)", strings.Join(allowed, ", "))
-		case twice:
-			d.add(name.Line, at, "it is there twice, first in line %d", first)
-		default:
-			seen[name.Value] = name.Line
-			d.cfg.lines[at] = name.Line
-			d.value(at, n.Content[i+1], field)
+		if why := refuse(name); why != "" {
+			d.add(name.Line, at, "%s", why)
+			continue
 		}
+		if first := seen[name.Value]; first > 0 {
+			d.add(name.Line, at, "it is there twice, first in line %d", first)
+			continue
+		}
+		seen[name.Value] = name.Line
+		d.doc.lines[at] = name.Line
+		use(at, name, n.Content[i+1])
 	}
 }
 
 // join is the key of the setting called name inside another. What could not be one is quoted, so that it is seen where it ends.
 func join(key string, name *yaml.Node) string {
-	at := name.Value
-	switch {
-	case name.Kind != yaml.ScalarNode:
-		at = "?"
-	case at == "" || len(at) > 40 || strings.Trim(at, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "":
-		at = fmt.Sprintf("%.40q", at)
+	at := "?"
+	if name.Kind == yaml.ScalarNode {
+		at = quoted(name.Value)
 	}
 	if key != "" {
 		return key + "." + at
 	}
 	return at
+}
+
+// quoted is a name as it stands in keys.
+func quoted(name string) string {
+	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+		return fmt.Sprintf("%.40q", name)
+	}
+	return name
 }
 
 // list reads a sequence into a slice. All its places are kept, also those with problems, so that keys say which one is meant.
@@ -180,10 +237,14 @@ func (d *decoder) list(key string, n *yaml.Node, into reflect.Value) {
 		d.refuse(n, key, "a list")
 		return
 	}
+	if len(n.Content) == 0 {
+		into.SetZero()
+		return
+	}
 	list := reflect.MakeSlice(into.Type(), len(n.Content), len(n.Content))
 	for i, c := range n.Content {
 		at := fmt.Sprintf("%s[%d]", key, i)
-		d.cfg.lines[at] = c.Line
+		d.doc.lines[at] = c.Line
 		d.value(at, c, list.Index(i))
 	}
 	into.Set(list)

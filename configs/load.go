@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "\n")
 }
 
-// sizeMax is the most bytes that a configuration has: room for some ten thousand address ranges.
+// sizeMax is the most bytes that a configuration, or the file of a tenant, has: room for some ten thousand address ranges.
 const sizeMax = 1 << 20
 
 // problemsMax is how many problems are told at once.
@@ -52,6 +53,15 @@ const problemsMax = 100
 
 // Load reads the configuration in a file. An error is Problems, or that the file could not be read. See Parse.
 func Load(file string, also ...func(*Config) Problems) (*Config, error) {
+	data, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, data, also...)
+}
+
+// read reads a file, up to one byte more than it may have.
+func read(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("configs: %w", err)
@@ -61,7 +71,7 @@ func Load(file string, also ...func(*Config) Problems) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configs: %w", err)
 	}
-	return Parse(file, data, also...)
+	return data, nil
 }
 
 // Parse reads the configuration in data, strictly: a key that is not known, or is there twice, is a problem, as is everything that only
@@ -69,41 +79,71 @@ func Load(file string, also ...func(*Config) Problems) (*Config, error) {
 // so that all of it is told at once; it is asked although other keys have problems, and these have their defaults then. file is for messages.
 func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, error) {
 	cfg := Default()
-	cfg.file, cfg.lines = file, make(map[string]int)
+	asks := []func() Problems{cfg.Validate}
+	for _, ask := range also {
+		asks = append(asks, func() Problems { return ask(&cfg) })
+	}
+	decoded := func() {
+		for i := range cfg.Listen {
+			cfg.Listen[i].setDefaults()
+		}
+	}
+	if problems := parse(file, data, &cfg.document, &cfg, decoded, asks); len(problems) > 0 {
+		return nil, problems
+	}
+	return &cfg, nil
+}
+
+// document is where the settings of a file stand in it.
+type document struct {
+	file  string
+	lines map[string]int
+}
+
+// parse reads data into a struct whose document is doc. When all was decoded it calls decoded, and then asks what is wrong.
+func parse(file string, data []byte, doc *document, into any, decoded func(), asks []func() Problems) Problems {
+	*doc = document{file, make(map[string]int)}
 	if len(data) > sizeMax {
-		return nil, Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(sizeMax))}}
+		return Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(sizeMax))}}
 	}
 	var documents []yaml.Node
 	if err := yaml.Load(data, &documents, yaml.WithAllDocuments()); err != nil {
-		return nil, undecodable(file, err)
+		return concealed(undecodable(file, err))
 	}
 	if len(documents) == 0 || len(documents[0].Content) == 0 || documents[0].Content[0].Tag == "!!null" {
-		return nil, Problems{{File: file, Text: "the file is empty"}}
+		return Problems{{File: file, Text: "the file is empty"}}
 	}
-	d := decoder{cfg: &cfg, unread: make(map[string]bool)}
-	d.value("", documents[0].Content[0], reflect.ValueOf(&cfg).Elem())
+	d := decoder{doc: doc, unread: make(map[string]bool)}
+	d.value("", documents[0].Content[0], reflect.ValueOf(into).Elem())
 	if len(documents) > 1 {
 		d.add(documents[1].Line, "", "another document begins here (allowed: one)")
 	}
-	for i := range cfg.Listen {
-		cfg.Listen[i].setDefaults()
-	}
+	decoded()
 	problems := d.problems
-	for _, ask := range append([]func(*Config) Problems{(*Config).Validate}, also...) {
-		for _, p := range ask(&cfg) {
+	for _, ask := range asks {
+		for _, p := range ask() {
 			if d.reached(p.Key) {
 				problems = append(problems, p)
 			}
 		}
 	}
-	if len(problems) > 0 {
-		slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
-		if more := len(problems) - problemsMax; more > 0 {
-			problems = append(problems[:problemsMax], Problem{File: file, Text: fmt.Sprintf("and %d more", more)})
-		}
-		return nil, problems
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	if more := len(problems) - problemsMax; more > 0 {
+		problems = append(problems[:problemsMax], Problem{File: file, Text: fmt.Sprintf("and %d more", more)})
 	}
-	return &cfg, nil
+	return concealed(problems)
+}
+
+// Conceal hides the secrets of apps in a text, whole or cut off: what an operator has written into the wrong place is not to turn up in a log.
+func Conceal(text string) string { return secrets.ReplaceAllString(text, "hss_…") }
+
+var secrets = regexp.MustCompile(`hss_[0-9A-Za-z]+`)
+
+func concealed(problems Problems) Problems {
+	for i := range problems {
+		problems[i].Key, problems[i].Text = Conceal(problems[i].Key), Conceal(problems[i].Text)
+	}
+	return problems
 }
 
 // undecodable turns an error of the YAML library, which says that this is no YAML, into Problems.
@@ -125,15 +165,15 @@ func undecodable(file string, err error) Problems {
 	return Problems{{File: file, Line: line, Text: fmt.Sprintf("this is not YAML: %.200s", text)}}
 }
 
-// Problem makes a problem with a key of this configuration.
-func (c *Config) Problem(key, format string, args ...any) Problem {
-	return Problem{File: c.file, Line: c.line(key), Key: key, Text: fmt.Sprintf(format, args...)}
+// Problem makes a problem with a key of this file.
+func (d *document) Problem(key, format string, args ...any) Problem {
+	return Problem{File: d.file, Line: d.line(key), Key: key, Text: fmt.Sprintf(format, args...)}
 }
 
 // line finds where a key stands, or else the innermost key around it that is there.
-func (c *Config) line(key string) int {
+func (d *document) line(key string) int {
 	for ; key != ""; key = outer(key) {
-		if n, found := c.lines[key]; found {
+		if n, found := d.lines[key]; found {
 			return n
 		}
 	}

@@ -19,7 +19,7 @@ func TestMistakes(t *testing.T) {
 		"comments only":    {"# nothing\n", "f: the file is empty"},
 		"nothing":          {"---\n", "f: the file is empty"},
 		"null":             {"null\n", "f: the file is empty"},
-		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, admin, storage, session, limits, log)`},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, admin, storage, session, quotas, rates, limits, log)`},
 		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
 		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
 		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
@@ -50,14 +50,14 @@ func TestMistakes(t *testing.T) {
 
 		// Settings that there are not.
 		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
-		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, admin, storage, session, limits, log)"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, admin, storage, session, quotas, rates, limits, log)"},
 		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
 		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
 		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},
 		"unprintable":     {"\"a\\nb\": 1\n", `f:1: "a\nb": there is no such setting …`},
 		"empty key":       {"\"\": 1\n", `f:1: "": there is no such setting …`},
 		"long key":        {strings.Repeat("k", 1000) + ": 1\n", `f:1: "` + strings.Repeat("k", 40) + `": there is no such setting …`},
-		"in a list":       {listener + "  port: 1\n", "f:5: listen[0].port: there is no such setting (allowed: name, address, plaintext, allow, anonymous)"},
+		"in a list":       {listener + "  port: 1\n", "f:5: listen[0].port: there is no such setting (allowed: name, address, plaintext, allow, deny, proxies, anonymous)"},
 
 		// Values of the wrong kind.
 		"list for settings":     {"log: [1]\n", "f:1: log: a list stands here (allowed: settings: level, format)"},
@@ -93,9 +93,25 @@ func TestMistakes(t *testing.T) {
 			`f:3: listen[1].name: "a" (allowed: a name that no other listener has)`},
 		"addresses": {"listen:\n- {name: a, address: localhost, allow: ['::1']}\n- {name: b, address: 'h:http', allow: ['::1']}\n- {name: c, address: 'h:65536', allow: ['::1']}\n- {name: d, address: unix:x}\n- {name: e, address: 'h:-1', allow: ['::1']}\n",
 			"f:2: listen[0].address: …\nf:3: listen[1].address: …\nf:4: listen[2].address: …\nf:5: listen[3].address: \"unix:x\" (allowed: host:port, or unix:/path)\nf:6: listen[4].address: …"},
-		"plaintext": {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
-		"nobody":    {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
-		"nobody []": {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
+		"plaintext":           {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
+		"nobody":              {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
+		"nobody []":           {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
+		"proxies of a socket": {"listen:\n- name: a\n  address: unix:/a\n  proxies: [10.0.0.0/8]\n", "f:4: listen[0].proxies: balancers cannot …"},
+		"quotas and rates": {"quotas: {sessions: -1, bytes: 1MiB, connections: 99999999, waiters: no}\nrates:\n  on_limit: wait\n  tenant: {per_second: 1, burst: 7}\n" +
+			"  app: {per_second: 0, burst: 7}\n  address: {per_second: 0.5, burst: 8}\n  mint: {per_second: 1e3}\n  auth_failures: {per_second: 1, burst: 0}\n" +
+			"  strangers:\n    per_second: 0.0001\n    burst: -1\n",
+			`f:1: quotas.waiters: "no" (allowed: a whole number)
+f:1: quotas.sessions: -1 (allowed: 0 to 1125899906842624)
+f:1: quotas.connections: 99999999 (allowed: 0 to 10000000)
+f:3: rates.on_limit: "wait" (allowed: reject, delay)
+f:4: rates.tenant.burst: 7 (allowed: 8 to 10000000)
+f:7: rates.mint.per_second: "1e3" (allowed: a number such as 100 or 0.5)
+f:8: rates.auth_failures.burst: 0 (allowed: 1 to 10000000)
+f:10: rates.strangers.per_second: 0.0001 (allowed: 0.001 to 1000000, or 0 for no limit)
+f:11: rates.strangers.burst: -1 (allowed: 8 to 10000000)`},
+		"a secret": {"storage:\n  driver: [hss_abc]\n  hss_XYZ: 1\n  cache: =hss_0123=\nlog: *hss_9\n", "f:5: this is not YAML: unknown anchor 'hss_…' referenced"},
+		"a secret in values": {"storage:\n  hss_XYZ: 1\n  cache: =hss_0123=\nhss_1234567890123456789012345678901234567890123456789: 1\n",
+			"f:2: storage.\"hss_…\": there is no …\nf:3: storage.cache: \"=hss_…=\" is not a size …\nf:4: hss_…: there is no such …"},
 		"everything": {"storage:\n  sync: sometimes\n  sync_interval: 0\n  sweep_interval: 1ms\n  sweep_batch: 0\n  path: ''\n" +
 			"limits:\n  line: 1\n  value: 1GiB\n  request: 1\n  args: 1\n  connections: 0\n  connections_per_ip: -1\n  idle_timeout: -1s\n" +
 			"  request_timeout: 0s\n  write_timeout: 1ns\n  error_budget: 0\n  drain_timeout: 9999h\nlog:\n  level: x\n  format: y\nadmin:\n  address: z\n",

@@ -11,7 +11,7 @@ import (
 
 // Validate returns everything that is wrong with the configuration, as far as this package can know. It touches nothing but c.
 func (c *Config) Validate() Problems {
-	v := validator{c: c}
+	v := validator{c: &c.document}
 	if len(c.Listen) == 0 {
 		v.add("listen", "there is no listener (allowed: one or more)")
 	}
@@ -31,6 +31,9 @@ func (c *Config) Validate() Problems {
 			v.add(at+"address", "%.80q (allowed: host:port, or unix:/path)", l.Address)
 		}
 		v.oneOf(at+"plaintext", l.Plaintext, "loopback", "never", "always")
+		if len(l.Proxies) > 0 && isUnix {
+			v.add(at+"proxies", "balancers cannot come to a Unix socket (allowed: nothing here)")
+		}
 		if len(l.Allow) == 0 && !isUnix {
 			v.add(at+"allow", "nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
 		}
@@ -50,6 +53,10 @@ func (c *Config) Validate() Problems {
 	if c.Session.MaxValue > c.Limits.Value {
 		v.add("session.max_value", "%v is more than limits.value lets through (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
 	}
+	v.quotas(c.Quotas)
+	v.rates(c.Rates.Rates)
+	v.rate("rates.auth_failures", c.Rates.AuthFailures, 1)
+	v.rate("rates.strangers", c.Rates.Strangers, costMax)
 	l := c.Limits
 	v.size("limits.line", l.Line, KiB, MiB)
 	v.size("limits.value", l.Value, KiB, 16*MiB)
@@ -77,12 +84,42 @@ func hostPort(address string) bool {
 
 // validator collects problems.
 type validator struct {
-	c        *Config
+	c        *document
 	problems Problems
 }
 
 func (v *validator) add(key, format string, args ...any) {
 	v.problems = append(v.problems, v.c.Problem(key, format, args...))
+}
+
+func (v *validator) quotas(q Quotas) {
+	v.number("quotas.sessions", int64(q.Sessions), 0, 1<<50)
+	v.size("quotas.bytes", q.Bytes, 0, 1<<50)
+	v.number("quotas.connections", int64(q.Connections), 0, 10_000_000)
+	v.number("quotas.waiters", int64(q.Waiters), 0, 10_000_000)
+}
+
+// costMax is twice what the most expensive command takes from a rate: a smaller bucket could never let two of them through at once.
+const costMax = 8
+
+func (v *validator) rates(r Rates) {
+	v.oneOf("rates.on_limit", r.OnLimit, "reject", "delay")
+	v.rate("rates.tenant", r.Tenant, costMax)
+	v.rate("rates.app", r.App, costMax)
+	v.rate("rates.address", r.Address, costMax)
+	v.rate("rates.mint", r.Mint, 1)
+}
+
+// rate wants a bucket that holds at least least, where there is a limit at all.
+func (v *validator) rate(key string, r Rate, least int64) {
+	const most = 1_000_000
+	if r.PerSecond != 0 && (r.PerSecond < 0.001 || r.PerSecond > most) {
+		v.add(key+".per_second", "%v (allowed: 0.001 to %d, or 0 for no limit)", r.PerSecond, most)
+	}
+	if r.PerSecond == 0 {
+		least = 0
+	}
+	v.number(key+".burst", int64(r.Burst), least, 10*most)
 }
 
 func (v *validator) oneOf(key, value string, allowed ...string) {
