@@ -1,0 +1,67 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/mholt/acmez/v3"
+	rfc8555 "github.com/mholt/acmez/v3/acme"
+)
+
+const (
+	dnsPresentTime = 2 * time.Minute
+	dnsCleanUpTime = 30 * time.Second
+	dnsOutput      = 2048 // bytes of what the program said that an error repeats
+)
+
+// dnsProgram answers DNS-01 challenges by a program of the operator, so that no provider's API has to be linked in. It is run as
+//
+//	PROGRAM present _acme-challenge.example.com. VALUE
+//	PROGRAM cleanup _acme-challenge.example.com. VALUE
+//
+// as the exec provider of lego does, whose programs fit. The first adds a TXT record of that value, beside others that may be there (a name
+// and its wildcard have one each), and ends with status 0 once the name servers of the zone answer with it, within two minutes; the second
+// takes it away again, within half a minute. Both have the environment of the server.
+type dnsProgram struct{ path string }
+
+var _ acmez.Solver = dnsProgram{}
+
+func (p dnsProgram) Present(ctx context.Context, challenge rfc8555.Challenge) error {
+	return p.run(ctx, dnsPresentTime, "present", challenge)
+}
+
+func (p dnsProgram) CleanUp(ctx context.Context, challenge rfc8555.Challenge) error {
+	return p.run(ctx, dnsCleanUpTime, "cleanup", challenge)
+}
+
+func (p dnsProgram) run(ctx context.Context, limit time.Duration, verb string, challenge rfc8555.Challenge) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	name := challenge.DNS01TXTRecordName() + "."
+	var output tail
+	cmd := exec.CommandContext(ctx, p.path, verb, name, challenge.DNS01KeyAuthorization())
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.WaitDelay = time.Second // for a child of its that keeps the output open
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("it was stopped: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("certs: %s %s %s: %w: %s", p.path, verb, name, err, bytes.TrimSpace(output))
+	}
+	return nil
+}
+
+// tail keeps the end of what is written to it, where programs say why they failed.
+type tail []byte
+
+func (t *tail) Write(b []byte) (int, error) {
+	*t = append(*t, b...)
+	if over := len(*t) - dnsOutput; over > 0 {
+		*t = append((*t)[:0], (*t)[over:]...)
+	}
+	return len(b), nil
+}

@@ -1,0 +1,316 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Protocol is the name of the session protocol in ALPN. A client need not name any, but one that names others only is refused.
+const Protocol = "sessionserver"
+
+// Options says where certificates come from. At least one source must be there.
+type Options struct {
+	Files      []Pair
+	ACME       *ACME
+	LocalCA    string       // the folder of a local CA, made there if it is not yet; "" is none
+	LocalNames []string     // names and IP addresses that the local CA certifies beside localhost, 127.0.0.1 and ::1
+	Log        *slog.Logger // nil is nowhere
+	Observer   Observer     // nil is fine
+}
+
+// Certs chooses certificates for handshakes and keeps them fresh. All methods may be called by many goroutines at once.
+type Certs struct {
+	files    *files
+	acme     *acme    // nil without ACME
+	local    *localCA // nil without a local CA
+	base     *tls.Config
+	log      *slog.Logger
+	observer Observer
+
+	mu      sync.Mutex // guards what follows
+	clients []*clientCA
+	stop    context.CancelFunc // nil before Start
+	closed  bool
+	running sync.WaitGroup
+	poke    chan struct{} // a file to watch was added
+}
+
+// New reads the certificate files, and makes or opens the local CA. It neither listens nor asks a CA for anything: that is [Certs.Start]'s.
+// The error says which file or setting is wrong and what to do. Close must be called.
+func New(o Options) (*Certs, error) {
+	if len(o.Files) == 0 && o.ACME == nil && o.LocalCA == "" {
+		return nil, errors.New("certs: there is no source of certificates: name files, ACME or a local CA")
+	}
+	c := &Certs{log: o.Log, observer: o.Observer, poke: make(chan struct{}, 1)}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.observer == nil {
+		c.observer = nobody{}
+	}
+	var err error
+	if c.files, err = openFiles(o.Files, c.log, c.observer); err != nil {
+		return nil, err
+	}
+	if o.LocalCA != "" {
+		if c.local, err = openLocalCA(o.LocalCA, o.LocalNames, time.Now, c.log, c.observer); err != nil {
+			return nil, err
+		}
+	}
+	if o.ACME != nil {
+		if c.acme, err = newACME(*o.ACME, c.files, c.log, c.observer); err != nil {
+			return nil, err
+		}
+	}
+	c.base = c.baseConfig()
+	c.files.warnExpiring(time.Now())
+	return c, nil
+}
+
+// TLSConfig is the configuration of a listener that asks for no client certificate; [Certs.ClientConfig] makes those of the others. The
+// caller closes a connection for which [IsChallenge] holds: whoever it is has proved nothing, and was not asked for a certificate.
+//
+// A session that is resumed was authenticated as the first one was. Tickets are sealed with keys that change daily and die with the process.
+func (c *Certs) TLSConfig() *tls.Config { return c.base.Clone() }
+
+func (c *Certs) baseConfig() *tls.Config {
+	config := &tls.Config{
+		GetCertificate: c.certificate,
+		MinVersion:     tls.VersionTLS12,
+		// For TLS 1.2, forward secrecy and authenticated encryption only. Those of TLS 1.3 are all of this kind, and not to be chosen.
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+		NextProtos:                  []string{Protocol},
+		DynamicRecordSizingDisabled: true, // a reply of 2 KiB is one write instead of two
+	}
+	if c.acme != nil && c.acme.overTLS {
+		config.NextProtos = append(config.NextProtos, challengeProtocol)
+	}
+	return config
+}
+
+// certificate chooses the certificate for a handshake. Neither a certificate nor an error makes crypto/tls send unrecognized_name; its own
+// error, which the listener sees, is then "no certificates configured".
+func (c *Certs) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := strings.ToLower(hello.ServerName)
+	switch {
+	case isChallenge(hello):
+		if c.acme == nil || !c.acme.overTLS || !c.acme.serves(name) {
+			return nil, nil
+		}
+		return c.acme.certificate(hello, name)
+	case name == "":
+		return c.unnamed(hello)
+	}
+	if cert := c.files.index().find(hello, name); cert != nil {
+		return cert, nil
+	}
+	var pending error
+	if c.acme != nil && c.acme.serves(name) {
+		cert, err := c.acme.certificate(hello, name)
+		if err == nil {
+			return cert, nil
+		}
+		pending = fmt.Errorf("certs: there is no certificate for %q yet", name)
+	}
+	if c.local != nil {
+		if cert := c.local.index().find(hello, name); cert != nil {
+			return cert, nil
+		}
+	}
+	return nil, pending
+}
+
+// unnamed chooses the certificate for a client that asks for no name: one for the address that it connected to, or else the default.
+func (c *Certs) unnamed(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	files, local := c.files.index(), &index{}
+	if c.local != nil {
+		local = c.local.index()
+	}
+	address := localIP(hello.Conn)
+	for _, i := range []*index{files, local} {
+		if cert := i.find(hello, address); address != "" && cert != nil {
+			return cert, nil
+		}
+	}
+	if files.first != nil {
+		return files.first, nil
+	}
+	if c.acme != nil && c.acme.first != "" {
+		if cert, err := c.acme.certificate(hello, c.acme.first); err == nil || local.first == nil {
+			return cert, err
+		}
+	}
+	return local.first, nil
+}
+
+// localIP is the address that the client connected to, without a zone, or "".
+func localIP(conn net.Conn) string {
+	if conn == nil {
+		return ""
+	}
+	tcp, ok := conn.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	return tcp.IP.String()
+}
+
+// Start begins to watch files and to ask the ACME server for certificates, and returns. It is called once, when the session listener
+// accepts connections already, whose address listening is: the ACME server will knock there. An error is one of ACME's set-up: without it
+// nothing runs. All ends with ctx or Close.
+func (c *Certs) Start(ctx context.Context, listening net.Addr) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.stop != nil {
+		return errors.New("certs: it was started or closed before")
+	}
+	ctx, stop := context.WithCancel(ctx)
+	if c.acme != nil {
+		if err := c.acme.start(ctx, listening); err != nil {
+			stop()
+			return err
+		}
+	}
+	c.stop = stop
+	c.running.Go(func() { c.watch(ctx) })
+	return nil
+}
+
+// Close ends what Start began and waits for it; a challenge that is being cleaned up may take half a minute. Handshakes go on with what is
+// there. Calling it twice is harmless.
+func (c *Certs) Close() {
+	c.mu.Lock()
+	closed, stop := c.closed, c.stop
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
+		return
+	}
+	if stop != nil {
+		stop()
+	}
+	c.running.Wait()
+	if c.acme != nil {
+		c.acme.close()
+	}
+}
+
+// SetHosts says which names have certificates beside those of ACME.Names: the ones that tenants declare. A certificate for one that is new
+// is obtained in the background, from the storage folder if it was there before; one that is gone is not served any more. A name that a file
+// or a wildcard covers needs none of its own. The error names those that can have none, the others are taken. Without ACME it does nothing.
+func (c *Certs) SetHosts(hosts []string) error {
+	if c.acme == nil {
+		return nil
+	}
+	return c.acme.setHosts(hosts)
+}
+
+// Reload reads all files again, as when they change. What cannot be used is in the error and in the log, and what there was before stays.
+func (c *Certs) Reload() error {
+	errs := []error{c.files.reload()}
+	c.mu.Lock()
+	clients := slices.Clone(c.clients)
+	c.mu.Unlock()
+	for _, ca := range clients {
+		errs = append(errs, ca.reload())
+	}
+	if c.acme != nil {
+		c.acme.sync() // a file may cover a name now, or not any more
+	}
+	return errors.Join(errs...)
+}
+
+// Expiries are the certificates that are served now, those of files first.
+func (c *Certs) Expiries() []Expiry {
+	all := c.files.expiries()
+	if c.acme != nil {
+		all = append(all, c.acme.expiries()...)
+	}
+	if c.local != nil {
+		all = append(all, c.local.expiries()...)
+	}
+	return all
+}
+
+// maintain is what has to be looked at now and then: files on file systems that tell of no change, and certificates that grow old.
+func (c *Certs) maintain() {
+	_ = c.Reload() // it is in the log
+	if c.local != nil {
+		c.local.renew()
+	}
+	if c.acme != nil {
+		c.acme.retry()
+	}
+}
+
+// index finds certificates by name. It does not change once it is built.
+type index struct {
+	first  *tls.Certificate
+	byName map[string][]*tls.Certificate
+}
+
+func newIndex(certs []*tls.Certificate) *index {
+	i := &index{byName: map[string][]*tls.Certificate{}}
+	for _, cert := range certs {
+		if i.first == nil {
+			i.first = cert
+		}
+		for _, name := range names(cert) {
+			i.byName[name] = append(i.byName[name], cert)
+		}
+	}
+	return i
+}
+
+// find is the certificate for a name in lower case, or nil. Of several, such as an ECDSA and an RSA one, it is the first that the client
+// understands; hello may be nil.
+func (i *index) find(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
+	choice := i.byName[name]
+	if len(choice) == 0 {
+		choice = i.byName[wildcard(name)]
+	}
+	if len(choice) == 0 {
+		return nil
+	}
+	if len(choice) > 1 && hello != nil {
+		for _, cert := range choice {
+			if hello.SupportsCertificate(cert) == nil {
+				return cert
+			}
+		}
+	}
+	return choice[0]
+}
+
+// wildcard is the name that a certificate for all siblings of name has: *.example.com for www.example.com.
+func wildcard(name string) string {
+	_, parent, ok := strings.Cut(name, ".")
+	if !ok || net.ParseIP(name) != nil {
+		return ""
+	}
+	return "*." + parent
+}
+
+// names are those that a certificate is for, in lower case.
+func names(cert *tls.Certificate) []string {
+	var all []string
+	for _, name := range cert.Leaf.DNSNames {
+		all = append(all, strings.ToLower(name))
+	}
+	for _, ip := range cert.Leaf.IPAddresses {
+		all = append(all, ip.String())
+	}
+	return all
+}

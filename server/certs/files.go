@@ -1,0 +1,161 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Pair are the files of one certificate, PEM: the certificate with its chain, and its private key.
+type Pair struct {
+	Cert string
+	Key  string
+}
+
+// warnBefore is how long before its end a certificate that somebody must renew by hand is spoken of.
+const warnBefore = 14 * 24 * time.Hour
+
+// files are certificate files and what was read from them.
+type files struct {
+	log      *slog.Logger
+	observer Observer
+	current  atomic.Pointer[index]
+
+	mu    sync.Mutex // guards pairs, and is held while they are read
+	pairs []*pair
+}
+
+// pair is one certificate and what it was read from.
+type pair struct {
+	Pair
+	cert    *tls.Certificate
+	read    [sha256.Size]byte // of what was in the files when cert was made
+	refused string            // the last complaint, so that it is made once
+}
+
+// openFiles reads all pairs, or says all that is wrong with them.
+func openFiles(pairs []Pair, log *slog.Logger, observer Observer) (*files, error) {
+	f := &files{log: log, observer: observer}
+	for _, p := range pairs {
+		f.pairs = append(f.pairs, &pair{Pair: p})
+	}
+	if err := f.reload(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *files) index() *index { return f.current.Load() }
+
+// reload reads all pairs again. One that cannot be used is in the error, and keeps the certificate that it had.
+func (f *files) reload() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	var certs []*tls.Certificate
+	for _, p := range f.pairs {
+		if err := f.load(p); err != nil {
+			errs = append(errs, err)
+		}
+		if p.cert != nil {
+			certs = append(certs, p.cert)
+		}
+	}
+	f.current.Store(newIndex(certs))
+	return errors.Join(errs...)
+}
+
+func (f *files) load(p *pair) error {
+	cert, read, err := p.open()
+	if err != nil {
+		if p.cert != nil && err.Error() != p.refused {
+			p.refused = err.Error()
+			f.log.Error("certificate file cannot be used, the certificate from before stays", "error", err,
+				"names", names(p.cert), "not_after", p.cert.Leaf.NotAfter)
+			f.observer.CertificateChanged(Event{Kind: Failed, Source: FromFile, Names: names(p.cert), Err: err})
+		}
+		return err
+	}
+	p.refused = ""
+	if p.cert != nil && p.read == read {
+		return nil
+	}
+	kind := Loaded
+	if p.cert != nil {
+		kind = Renewed
+	}
+	p.cert, p.read = cert, read
+	f.log.Info("certificate file loaded", "file", p.Cert, "names", names(cert), "not_after", cert.Leaf.NotAfter)
+	f.observer.CertificateChanged(Event{Kind: kind, Source: FromFile, Names: names(cert), NotAfter: cert.Leaf.NotAfter})
+	if info, err := os.Stat(p.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
+		f.log.Warn("everybody on this machine may read the private key: chmod o= it", "file", p.Key, "mode", info.Mode().Perm().String())
+	}
+	return nil
+}
+
+// open reads the files, and makes the certificate unless nothing changed.
+func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
+	var none [sha256.Size]byte
+	certPEM, err := os.ReadFile(p.Cert)
+	if err != nil {
+		return nil, none, fmt.Errorf("certs: reading a certificate: %w", err)
+	}
+	keyPEM, err := os.ReadFile(p.Key)
+	if err != nil {
+		return nil, none, fmt.Errorf("certs: reading a private key: %w", err)
+	}
+	read := sha256.Sum256(bytes.Join([][]byte{certPEM, keyPEM}, []byte{0}))
+	if p.cert != nil && p.read == read {
+		return p.cert, read, nil
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err == nil {
+		_, err = parseCertificates(certPEM) // tls takes half a chain
+	}
+	switch {
+	case err != nil:
+		return nil, none, fmt.Errorf("certs: %s and %s are no pair: %s (write the chain, own certificate first, and its key, both as PEM)",
+			p.Cert, p.Key, strings.TrimPrefix(err.Error(), "tls: "))
+	case len(names(&cert)) == 0:
+		return nil, none, fmt.Errorf("certs: %s has no subject alternative name, so no client will take it (make one that names the host)", p.Cert)
+	}
+	return &cert, read, nil
+}
+
+// warnExpiring speaks of the certificates that will not be good for long.
+func (f *files) warnExpiring(now time.Time) {
+	for _, e := range f.expiries() {
+		if left := e.NotAfter.Sub(now); left < warnBefore {
+			f.log.Warn("certificate file expires soon: replace it", "names", e.Names, "not_after", e.NotAfter,
+				"days_left", int(left/(24*time.Hour)))
+			f.observer.CertificateChanged(Event{Kind: Expiring, Source: FromFile, Names: e.Names, NotAfter: e.NotAfter})
+		}
+	}
+}
+
+func (f *files) expiries() []Expiry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []Expiry
+	for _, p := range f.pairs {
+		all = append(all, Expiry{Source: FromFile, Names: names(p.cert), NotAfter: p.cert.Leaf.NotAfter})
+	}
+	return all
+}
+
+// paths are the files to watch.
+func (f *files) paths() []string {
+	var all []string
+	for _, p := range f.pairs {
+		all = append(all, p.Cert, p.Key)
+	}
+	return all
+}

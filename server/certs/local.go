@@ -1,0 +1,226 @@
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	caLife   = 10 * 365 * 24 * time.Hour
+	leafLife = 180 * 24 * time.Hour
+)
+
+// CAFile is the certificate of the local CA in a folder: what clients are given to trust (cafile in a DSN).
+func CAFile(folder string) string { return filepath.Join(folder, "ca.pem") }
+
+// localCA certifies names of this machine. Its own key and certificate are made once and kept in a folder; those of the server live in
+// memory, so that they are new with each start.
+type localCA struct {
+	names    []string
+	now      func() time.Time
+	log      *slog.Logger
+	observer Observer
+	cert     *x509.Certificate
+	key      *ecdsa.PrivateKey
+
+	renewing sync.Mutex
+	current  atomic.Pointer[index]
+}
+
+// openLocalCA opens the CA in folder, or makes it.
+func openLocalCA(folder string, names []string, now func() time.Time, log *slog.Logger, observer Observer) (*localCA, error) {
+	ca := &localCA{now: now, log: log, observer: observer, names: []string{"localhost", "127.0.0.1", "::1"}}
+	for _, name := range names {
+		if name = strings.ToLower(name); !slices.Contains(ca.names, name) {
+			ca.names = append(ca.names, name)
+		}
+	}
+	err := ca.open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ca.create(folder)
+	}
+	if err == nil {
+		err = ca.issue()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("certs: local CA: %w", err)
+	}
+	return ca, nil
+}
+
+func (ca *localCA) index() *index { return ca.current.Load() }
+
+// open reads the CA. It does not exist until its certificate does, which is written last.
+func (ca *localCA) open(folder string) error {
+	certPEM, err := os.ReadFile(CAFile(folder))
+	if err != nil {
+		return err
+	}
+	keyPEM, err := os.ReadFile(keyFile(folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is there but its key is not (remove it to have a new CA made, which clients must be given)", CAFile(folder))
+	}
+	if err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return fmt.Errorf("%s and %s are no pair: %w (remove them to have a new CA made, which clients must be given)",
+			CAFile(folder), keyFile(folder), err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok || !pair.Leaf.IsCA || ca.now().After(pair.Leaf.NotAfter) {
+		return fmt.Errorf("%s is no CA of ours, or has expired (remove it to have a new one made, which clients must be given)", CAFile(folder))
+	}
+	ca.cert, ca.key = pair.Leaf, key
+	return nil
+}
+
+func (ca *localCA) create(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	now := ca.now()
+	template := &x509.Certificate{
+		SerialNumber:          serial(),
+		Subject:               pkix.Name{Organization: []string{"sessionserver"}, CommonName: "sessionserver local CA of " + host},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, // it can certify servers only
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true, // and no further CA
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	if ca.cert, err = x509.ParseCertificate(der); err != nil {
+		return err
+	}
+	ca.key = key
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(keyFile(folder), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return err
+	}
+	if err := writeFile(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		return err
+	}
+	ca.log.Info("local CA made", "file", CAFile(folder), "not_after", ca.cert.NotAfter)
+	return nil
+}
+
+// issue makes the server's certificate.
+func (ca *localCA) issue() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	now := ca.now()
+	template := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      pkix.Name{CommonName: "localhost"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(leafLife),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if template.NotAfter.After(ca.cert.NotAfter) {
+		template.NotAfter = ca.cert.NotAfter
+	}
+	for _, name := range ca.names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	ca.current.Store(newIndex([]*tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}))
+	ca.observer.CertificateChanged(Event{Kind: Loaded, Source: FromLocalCA, Names: ca.names, NotAfter: leaf.NotAfter})
+	return nil
+}
+
+// renew makes another certificate when less than a third of the life of the one that is served is left.
+func (ca *localCA) renew() {
+	ca.renewing.Lock()
+	defer ca.renewing.Unlock()
+	leaf := ca.index().first.Leaf
+	if leaf.NotAfter.Sub(ca.now()) > leaf.NotAfter.Sub(leaf.NotBefore)/3 || leaf.NotAfter.Equal(ca.cert.NotAfter) {
+		return
+	}
+	if err := ca.issue(); err != nil {
+		ca.log.Error("local CA cannot renew its certificate, the one from before stays", "error", err, "not_after", leaf.NotAfter)
+		ca.observer.CertificateChanged(Event{Kind: Failed, Source: FromLocalCA, Names: ca.names, Err: err})
+	}
+}
+
+func (ca *localCA) expiries() []Expiry {
+	return []Expiry{{Source: FromLocalCA, Names: ca.names, NotAfter: ca.index().first.Leaf.NotAfter}}
+}
+
+func keyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
+
+// serial is 127 random bits; RFC 5280 section 4.1.2.2 wants it positive and at most 20 octets.
+func serial() *big.Int {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[0] &= 0x7f
+	return new(big.Int).SetBytes(b[:])
+}
+
+// writeFile writes a file whole or not at all, also when the power fails.
+func writeFile(name string, data []byte, mode fs.FileMode) error {
+	file, err := os.CreateTemp(filepath.Dir(name), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // it is not there any more if all went well
+	_, err = file.Write(data)
+	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), name); err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
