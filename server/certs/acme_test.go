@@ -1,0 +1,371 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestACMEFromNothingToRenewed(t *testing.T) {
+	t.Parallel()
+	l, ca := acmeListener(t, 8*time.Second)
+	var seen events
+	options := ca.acme(t, "renewed.example.com", "also.renewed.example.com")
+	options.renewCheck = 500 * time.Millisecond
+	c := open(t, Options{ACME: options, Observer: &seen})
+	serve(t, l, c.TLSConfig())
+	start(t, c, l)
+
+	first := got(t, l, ca.issued, "renewed.example.com")
+	got(t, l, ca.issued, "also.renewed.example.com")
+	kept, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "renewed.example.com"})
+	must(t, err)
+	defer kept.Close()
+
+	// Handshakes all the time, and connections that stay open, do not notice.
+	stop, handshakes := make(chan struct{}), atomic.Int64{}
+	var clients sync.WaitGroup
+	for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := served(l, ca.issued, name); err != nil {
+					t.Errorf("after %d handshakes: %v", handshakes.Load(), err)
+					return
+				}
+				handshakes.Add(1)
+			}
+		})
+	}
+	eventually(t, func() error {
+		for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
+			if len(seen.of(Renewed, name)) < 2 {
+				return errors.New(name + " is not renewed twice")
+			}
+		}
+		return nil
+	})
+	eventually(t, func() error {
+		now, err := served(l, ca.issued, "renewed.example.com")
+		if err == nil && now.Equal(first) {
+			err = errors.New("the first certificate is still served")
+		}
+		return err
+	})
+	close(stop)
+	clients.Wait()
+	must(t, echo(kept))
+	t.Logf("%d handshakes", handshakes.Load())
+
+	for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
+		if n := len(seen.of(Obtained, name)); n != 1 {
+			t.Errorf("%s was obtained %d times", name, n)
+		}
+		if n := len(seen.of(Failed, name)); n != 0 {
+			t.Errorf("%s failed %d times", name, n)
+		}
+		if e := seen.of(Renewed, name)[0]; e.NotAfter.IsZero() || e.Source != FromACME {
+			t.Errorf("%+v", e)
+		}
+	}
+	if e := c.Expiries(); len(e) != 2 || e[1].Names[0] != "renewed.example.com" || time.Until(e[1].NotAfter) > 10*time.Second {
+		t.Errorf("expiries %v", e)
+	}
+}
+
+func TestACMENames(t *testing.T) {
+	t.Parallel()
+	l, ca := acmeListener(t, 0)
+	c := open(t, Options{ACME: ca.acme(t, "first.names.example.com", "second.names.example.com")})
+	serve(t, l, c.TLSConfig())
+	if _, err := served(l, ca.issued, "first.names.example.com"); err == nil || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("before it is there: %v", err)
+	}
+	start(t, c, l)
+	first := got(t, l, ca.issued, "first.names.example.com")
+	got(t, l, ca.issued, "second.names.example.com")
+	got(t, l, ca.issued, "SECOND.names.example.com")
+	if cert := got(t, l, ca.issued, ""); !cert.Equal(first) {
+		t.Errorf("without a name: %v", cert.DNSNames)
+	}
+	for _, name := range []string{"names.example.com", "x.names.example.com", "x.first.names.example.com", "localhost"} {
+		_, err := served(l, ca.issued, name)
+		must(t, refused(err))
+	}
+	for _, name := range []string{"first.names.example.com", "elsewhere.example.com", ""} {
+		if err := challengeHello(l, name); err == nil {
+			t.Errorf("a challenge for %q that nobody asked for is answered", name)
+		}
+	}
+	if err := c.Start(context.Background(), l.Addr()); err == nil {
+		t.Error("it is started twice")
+	}
+}
+
+func TestACMERestartAsksForNothing(t *testing.T) {
+	t.Parallel()
+	l, ca := acmeListener(t, 0)
+	options := ca.acme(t, "restart.example.com")
+	c := open(t, Options{ACME: options})
+	serve(t, l, c.TLSConfig())
+	start(t, c, l)
+	first := got(t, l, ca.issued, "restart.example.com")
+	c.Close()
+	c.Close()
+
+	again := open(t, Options{ACME: options})
+	second := listen(t)
+	serve(t, second, again.TLSConfig())
+	begin := time.Now()
+	start(t, again, second)
+	if cert := got(t, second, ca.issued, "restart.example.com"); !cert.Equal(first) {
+		t.Error("it is another certificate")
+	}
+	t.Logf("served %v after the start", time.Since(begin))
+	if n := ca.orders.Load(); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+	entries, err := os.ReadDir(options.Storage)
+	must(t, err)
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// TestACMEHosts also has the listener ask for client certificates, of which an ACME server has none.
+func TestACMEHosts(t *testing.T) {
+	t.Parallel()
+	l, ca := acmeListener(t, 0)
+	vouching := newAuthority(t, "clients")
+	file := filepath.Join(t.TempDir(), "clients.pem")
+	must(t, os.WriteFile(file, vouching.pem(), 0o644))
+	me, err := tls.X509KeyPair(vouching.issue(t, nil, time.Hour, "me"))
+	must(t, err)
+	visit := func(name string) (*x509.Certificate, error) {
+		conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: name, Certificates: []tls.Certificate{me}})
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0], nil
+	}
+
+	var seen events
+	covering := newAuthority(t, "files")
+	c := open(t, Options{
+		ACME: ca.acme(t), Observer: &seen, Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
+	})
+	config, err := c.ClientConfig(RequiredClientCertificates, file)
+	must(t, err)
+	serve(t, l, config)
+	must(t, c.SetHosts([]string{"one.hosts.example.com"})) // remembered until the start
+	start(t, c, l)
+	eventually(t, func() error { _, err := visit("one.hosts.example.com"); return err })
+
+	if err := c.SetHosts([]string{"one.hosts.example.com", "Two.hosts.example.com", "*.hosts.example.com", "localhost", "1.2.3.4",
+		"a_b.example.com", "x.covered.example.com"}); err == nil || strings.Count(err.Error(), "\n") != 3 {
+		t.Errorf("bad hosts: %v", err)
+	}
+	eventually(t, func() error { _, err := visit("two.hosts.example.com"); return err })
+	must(t, c.SetHosts([]string{"two.hosts.example.com"}))
+	_, err = visit("one.hosts.example.com")
+	must(t, refused(err))
+	if _, err := visit("two.hosts.example.com"); err != nil {
+		t.Error(err)
+	}
+	if n := len(seen.of(Removed, "one.hosts.example.com")); n != 1 {
+		t.Errorf("%d times removed", n)
+	}
+	if e := c.Expiries(); len(e) != 2 || e[1].Names[0] != "two.hosts.example.com" {
+		t.Errorf("expiries %v", e)
+	}
+
+	orders := ca.orders.Load()
+	must(t, c.SetHosts([]string{"one.hosts.example.com", "two.hosts.example.com"}))
+	eventually(t, func() error { _, err := visit("one.hosts.example.com"); return err })
+	if n := ca.orders.Load(); n != orders || orders != 2 {
+		t.Errorf("%d orders, then %d", orders, n)
+	}
+	if _, err := served(l, ca.issued, "two.hosts.example.com"); err == nil {
+		t.Error("a client without a certificate is served")
+	}
+	// Offering the challenge's protocol beside ours is no way round the certificate.
+	conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "two.hosts.example.com", NextProtos: []string{challengeProtocol, Protocol}})
+	if err == nil {
+		conn.Close()
+		t.Error("a client without a certificate that offers acme-tls/1 is served")
+	}
+}
+
+// TestACMEHostRemovedWhileItIsObtained takes a host away during its challenge: what comes of it is not served.
+func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
+	t.Parallel()
+	l, ca := acmeListener(t, 0)
+	var seen events
+	c := open(t, Options{ACME: ca.acme(t), Observer: &seen})
+	config := c.TLSConfig()
+	choose := config.GetCertificate
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := choose(hello)
+		if isChallenge(hello) && cert != nil {
+			c.SetHosts(nil)
+		}
+		return cert, err
+	}
+	serve(t, l, config)
+	start(t, c, l)
+	must(t, c.SetHosts([]string{"gone.example.com"}))
+	eventually(t, func() error {
+		if len(seen.of(Removed, "gone.example.com")) == 0 {
+			return errors.New("it was not removed")
+		}
+		return nil
+	})
+	c.Close()
+	_, err := served(l, ca.issued, "gone.example.com")
+	must(t, refused(err))
+	if e := c.Expiries(); len(e) != 0 {
+		t.Errorf("expiries %v", e)
+	}
+}
+
+func TestACMEOverHTTP(t *testing.T) {
+	t.Parallel()
+	l, front := listen(t), listen(t)
+	ca := newPebble(t, 1, front.Addr().(*net.TCPAddr).Port, 0)
+	options := ca.acme(t, "http.example.com")
+	options.HTTPAddress = "127.0.0.1:0"
+	c := open(t, Options{ACME: options})
+	serve(t, l, c.TLSConfig())
+	start(t, c, l)
+	// The port that the ACME server knocks at leads to the one that was opened, as port 80 does behind a router.
+	behind := net.JoinHostPort(c.acme.issuer.ListenHost, fmt.Sprint(c.acme.issuer.AltHTTPPort))
+	go func() {
+		for {
+			in, err := front.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", behind)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				go io.Copy(out, in)
+				io.Copy(in, out)
+			}()
+		}
+	}()
+	got(t, l, ca.issued, "http.example.com")
+	if err := challengeHello(l, "http.example.com"); err == nil {
+		t.Error("a TLS-ALPN challenge is answered")
+	}
+
+	taken := ca.acme(t, "http.example.com")
+	taken.HTTPAddress = l.Addr().String()
+	if err := open(t, Options{ACME: taken}).Start(context.Background(), l.Addr()); err == nil {
+		t.Error("a port that is taken is no error")
+	}
+}
+
+func TestACMEOverDNS(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	ca := newPebble(t, 1, 1, 0)
+	options := ca.acme(t, "*.dns.example.com", "dns.example.com")
+	options.DNSProgram = ca.dns.program(t)
+	c := open(t, Options{ACME: options})
+	serve(t, l, c.TLSConfig())
+	must(t, c.Start(context.Background(), nil)) // nobody knocks
+	got(t, l, ca.issued, "dns.example.com")
+	must(t, c.SetHosts([]string{"tenant.dns.example.com"})) // the wildcard is enough
+	got(t, l, ca.issued, "tenant.dns.example.com")
+	_, err := served(l, ca.issued, "a.b.dns.example.com")
+	must(t, refused(err))
+	eventually(t, func() error {
+		if n := ca.dns.records(); n != 0 {
+			return fmt.Errorf("%d records are left", n)
+		}
+		return nil
+	})
+	if n := ca.orders.Load(); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+func TestDNSProgramThatFails(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	ca := newPebble(t, 1, 1, 0)
+	options := ca.acme(t, "fails.example.com")
+	options.DNSProgram = hookProgram(t, "fail")
+	var seen events
+	var log logged
+	c := open(t, Options{ACME: options, Observer: &seen, Log: log.logger()})
+	start(t, c, l)
+	eventually(t, func() error {
+		failed := seen.of(Failed, "fails.example.com")
+		if len(failed) == 0 {
+			return errors.New("nobody was told")
+		}
+		if !strings.Contains(failed[0].Err.Error(), "the provider says no") {
+			t.Errorf("%v", failed[0].Err)
+		}
+		return nil
+	})
+	if !strings.Contains(log.String(), "dns_program") {
+		t.Error("no hint is logged")
+	}
+
+	begin := time.Now()
+	err := dnsProgram{hookProgram(t, "hang")}.run(context.Background(), 200*time.Millisecond, "present", testChallenge)
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 10*time.Second {
+		t.Errorf("a program that hangs: %v after %v", err, time.Since(begin))
+	}
+}
+
+func TestACMEThatCannotBe(t *testing.T) {
+	t.Parallel()
+	good := func() *ACME { return &ACME{Names: []string{"a.example.com"}, AgreeTerms: true, Storage: t.TempDir()} }
+	for says, spoil := range map[string]func(*ACME){
+		"terms of service": func(a *ACME) { a.AgreeTerms = false },
+		"storage folder":   func(a *ACME) { a.Storage = "" },
+		"needs DNS-01":     func(a *ACME) { a.Names = []string{"*.example.com"} },
+		`"1.2.3.4"`:        func(a *ACME) { a.Names = []string{"1.2.3.4"} },
+		`"a..b"`:           func(a *ACME) { a.Names = []string{"a..b"} },
+		"none.pem":         func(a *ACME) { a.CARoots = filepath.Join(a.Storage, "none.pem") },
+	} {
+		o := good()
+		spoil(o)
+		if c, err := New(Options{ACME: o}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+			c.Close()
+		}
+	}
+	c := open(t, Options{ACME: good()})
+	if err := c.Start(context.Background(), &net.UnixAddr{Name: "/x"}); err == nil || !strings.Contains(err.Error(), "http_address") {
+		t.Errorf("a Unix socket: %v", err)
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("no source at all is no error")
+	}
+}
