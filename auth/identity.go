@@ -1,14 +1,9 @@
 package auth
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 )
-
-// ErrBadCredentials is the one answer to an unknown tenant, an unknown app and a wrong secret.
-var ErrBadCredentials = errors.New("auth: bad credentials")
 
 // Identity is who a connection acts as. The zero Identity is nobody.
 type Identity struct {
@@ -25,13 +20,14 @@ func (id Identity) String() string { return id.Tenant + "/" + id.App }
 // path, a pattern, a metric's label or a DSN would read as more than a name. The error shows the beginning of name, quoted.
 func ParseIdentity(name string) (Identity, error) {
 	tenant, app, found := strings.Cut(name, "/")
-	if !found || !validName(tenant) || !validName(app) {
+	if !found || !ValidName(tenant) || !ValidName(app) {
 		return Identity{}, fmt.Errorf("auth: %.80q is not tenant/app (each 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", name)
 	}
 	return Identity{Tenant: tenant, App: app}, nil
 }
 
-func validName(name string) bool {
+// ValidName reports whether name may be that of a tenant or an app; see ParseIdentity.
+func ValidName(name string) bool {
 	if len(name) < 1 || len(name) > 64 {
 		return false
 	}
@@ -42,10 +38,4 @@ func validName(name string) bool {
 		}
 	}
 	return true
-}
-
-// Authenticator turns credentials into an identity.
-type Authenticator interface {
-	// Authenticate answers ErrBadCredentials for all that it does not know, whatever of it is wrong.
-	Authenticate(ctx context.Context, name, secret string) (Identity, error)
 }

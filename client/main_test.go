@@ -2,8 +2,6 @@ package client_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/subtle"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"sessionserver/auth"
 	"sessionserver/client"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/session"
 )
 
 // TestMain runs a server for the examples, and in the end looks for goroutines that the client has left behind.
@@ -65,20 +63,16 @@ func (t *mainTB) cleanUp() {
 
 const secret = "hss_7Q2wS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tX"
 
-// credentials lets acme/shop in.
-type credentials struct{}
-
-func (credentials) Authenticate(_ context.Context, name, s string) (auth.Identity, error) {
-	if name != "acme/shop" || subtle.ConstantTimeCompare([]byte(s), []byte(secret)) != 1 {
-		return auth.Identity{}, auth.ErrBadCredentials
-	}
-	return auth.ParseIdentity(name)
-}
-
 // start runs a server that knows acme/shop and nobody else.
 func start(t testing.TB, cfg servertest.Config) *servertest.Server {
 	t.Helper()
-	cfg.Options.Authenticator = credentials{}
+	if cfg.Tenants == nil {
+		acme := servertest.Tenant("acme/shop", secret)
+		if cfg.Settings != (session.Settings{}) {
+			acme.Sessions = cfg.Settings
+		}
+		cfg.Tenants = []server.Tenant{acme, servertest.Tenant("dev/app", "")}
+	}
 	if cfg.Listen.Name == "" {
 		cfg.Listen = server.Listen{Name: "test", Allow: servertest.Loopback}
 	}
@@ -154,6 +148,8 @@ func newObserver() *observer { return &observer{closed: make(chan server.CloseRe
 
 func (o *observer) ConnOpened(server.ConnInfo)                           {}
 func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
+func (o *observer) HandshakeDone(server.ConnInfo, time.Duration)         {}
+
 func (o *observer) CommandRan(info server.CommandInfo) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

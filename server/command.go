@@ -20,10 +20,11 @@ type Command struct {
 	Line Arity // how many arguments a line is split into; the last one is taken verbatim
 	RESP Arity // how many arguments a RESP request may have
 
-	Needs   Needs
-	Access  Access
-	Cost    int     // what it takes from a rate limit; 1 is a plain look-up in memory
-	Payload Payload // how long the last argument of a line may be
+	Needs    Needs
+	Access   Access
+	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
+	Releases bool    // it lets go of what the client holds: it is charged for, but never refused for its rate
+	Payload  Payload // how long the last argument of a line may be
 
 	Run func(*Call) error // answers with exactly one call of Call.Reply, or returns an error
 }
@@ -124,8 +125,8 @@ func (cmd *Command) check() error {
 		return fmt.Errorf("column Needs is missing")
 	case cmd.Access == accessUnset:
 		return fmt.Errorf("column Access is missing")
-	case cmd.Cost < 1:
-		return fmt.Errorf("column Cost must be at least 1")
+	case cmd.Cost < 1 || cmd.Cost > BurstMin:
+		return fmt.Errorf("column Cost must be 1 to %d", BurstMin)
 	case cmd.Payload != NoPayload && cmd.Line.Max == 0:
 		return fmt.Errorf("column Payload is for a command with arguments")
 	case cmd.Run == nil:

@@ -26,7 +26,7 @@ func newWith(t *testing.T, rows ...Command) (s *Server, panicked string) {
 		}
 	}()
 	s, err := New(Options{
-		Sessions: session.NewManager(nil, session.Options{}), Tenant: func(string) *session.Tenant { return nil }, Commands: rows,
+		Sessions: session.NewManager(nil, session.Options{}), Commands: rows,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +59,8 @@ func TestRowsAreChecked(t *testing.T) {
 		"unknown needs":      {func(c *Command) { c.Needs = OpenSession + 1 }, "none of those that there are"},
 		"no access":          {func(c *Command) { c.Access = 0 }, "Access is missing"},
 		"unknown access":     {func(c *Command) { c.Access = Write + 1 }, "none of those that there are"},
-		"no cost":            {func(c *Command) { c.Cost = 0 }, "Cost must be at least 1"},
-		"negative cost":      {func(c *Command) { c.Cost = -1 }, "Cost must be at least 1"},
+		"no cost":            {func(c *Command) { c.Cost = 0 }, "Cost must be 1 to 8"},
+		"negative cost":      {func(c *Command) { c.Cost = -1 }, "Cost must be 1 to 8"},
 		"payload of nothing": {func(c *Command) { c.Line = Exactly(0) }, "Payload is for a command with arguments"},
 		"unknown payload":    {func(c *Command) { c.Payload = SessionPayload + 1 }, "none of those that there are"},
 		"no handler":         {func(c *Command) { c.Run = nil }, "Run is missing"},

@@ -1,9 +1,10 @@
 package server
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
-	"sessionserver/auth"
 	"sessionserver/wire"
 )
 
@@ -19,6 +20,10 @@ var connectionCommands = []Command{
 		Line: Exactly(0), RESP: Arity{0, 6}, Needs: Nothing, Access: None, Cost: 1, Run: runHello,
 	},
 	{
+		Name: "whoami", Help: "tells who the connection acts as, and what the tenant may have and has",
+		Line: Exactly(0), RESP: Exactly(0), Needs: Identity, Access: None, Cost: 1, Run: runWhoami,
+	},
+	{
 		Name: "ping", Usage: "[text]", Help: "answers PONG, or the text",
 		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: Nothing, Access: None, Cost: 1, Run: runPing,
 	},
@@ -28,7 +33,7 @@ var connectionCommands = []Command{
 	},
 	{
 		Name: "quit", Help: "drops what was not saved and closes the connection",
-		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Run: runQuit,
+		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Releases: true, Run: runQuit,
 	},
 }
 
@@ -40,23 +45,39 @@ func runAuth(c *Call) error {
 	return nil
 }
 
-// authenticate makes the connection act as the app with these credentials; when they are not good it stays who it was.
-func (c *Call) authenticate(name, secret string) error {
-	if s := c.conn.session; s != nil {
-		if err := s.Err(); err != nil {
-			return err
+// runWhoami answers a map of texts; in a line name=value pairs. A limit of 0 is none.
+func runWhoami(c *Call) error {
+	a := &c.conn.access
+	rules := a.rules.sessions.Settings
+	fields := [][2]string{
+		{"tenant", a.grant.Identity.Tenant},
+		{"app", a.grant.Identity.App},
+		{"role", string(a.grant.Role)},
+		{"address", c.conn.remote()},
+		{"tls", c.conn.info.tlsVersion()},
+		{"lifetime_s", strconv.FormatInt(int64(rules.Lifetime/time.Second), 10)},
+		{"absolute_lifetime_s", strconv.FormatInt(int64(rules.AbsoluteLifetime/time.Second), 10)},
+		{"lock_wait_ms", strconv.FormatInt(rules.LockWait.Milliseconds(), 10)},
+		{"lock_lease_ms", strconv.FormatInt(rules.LockLease.Milliseconds(), 10)},
+		{"max_keys", strconv.Itoa(rules.MaxKeys)},
+		{"max_value", strconv.Itoa(rules.MaxValue)},
+		{"max_bytes", strconv.Itoa(rules.MaxBytes)},
+		{"connections", strconv.FormatInt(a.rules.usage.conns.Load(), 10)},
+		{"max_connections", strconv.Itoa(a.rules.maxConns)},
+	}
+	if c.Reply.Framing() == wire.RESP {
+		c.Reply.OpenMap(len(fields))
+		for _, f := range fields {
+			c.Reply.Text(f[0])
+			c.Reply.Text(f[1])
 		}
-		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
+		return nil
 	}
-	decide := c.conn.server.opts.Authenticator
-	if decide == nil {
-		return auth.ErrBadCredentials
+	line := make([]string, len(fields))
+	for i, f := range fields {
+		line[i] = f[0] + "=" + f[1]
 	}
-	id, err := decide.Authenticate(c.Context(), name, secret)
-	if err != nil {
-		return err
-	}
-	c.conn.identify(id)
+	c.Reply.Text(strings.Join(line, " "))
 	return nil
 }
 

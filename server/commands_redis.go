@@ -33,7 +33,7 @@ var redisCommands = []Command{
 	},
 	{
 		Name: "reset", Help: "drops what was not saved and makes the connection as it was when it was new",
-		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Run: runReset,
+		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Releases: true, Run: runReset,
 	},
 }
 
@@ -161,7 +161,9 @@ func runReset(c *Call) error {
 		_ = s.Abort() // it is dropped, whatever it has to say
 	}
 	c.conn.name = ""
-	c.conn.identify(c.conn.how.Anonymous)
+	if err := c.conn.identify(c.conn.initially()); err != nil {
+		return err
+	}
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")
 	return nil

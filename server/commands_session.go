@@ -21,19 +21,19 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runClose,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runClose,
 	},
 	{
 		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runCommit,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runCommit,
 	},
 	{
 		Name: "abort", Help: "lets go of the session without saving",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runAbort,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Releases: true, Run: runAbort,
 	},
 	{
 		Name: "destroy", Help: "removes the session; its id cannot be used again",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Run: runDestroy,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runDestroy,
 	},
 	{
 		Name: "regenerate_id", Usage: "[grace_s]", Help: "moves the session to a new id and answers it; for the grace period the old one leads there",
@@ -50,19 +50,9 @@ var sessionCommands = []Command{
 }
 
 // tenant is the caller's namespace with its rules as they are now.
-func (c *Call) tenant() (*session.Tenant, error) {
-	t := c.conn.server.opts.Tenant(c.Identity().Tenant)
-	if t == nil {
-		return nil, wire.Errorf(wire.NoAuth, "the tenant is not served any more; authenticate again")
-	}
-	return t, nil
-}
+func (c *Call) tenant() *session.Tenant { return &c.conn.access.rules.sessions }
 
-func runNew(c *Call) error {
-	t, err := c.tenant()
-	if err != nil {
-		return err
-	}
+func runNew(c *Call) (err error) {
 	lifetime := time.Duration(0)
 	if len(c.Args) == 1 {
 		if lifetime, err = seconds(c.Args[0]); err != nil {
@@ -72,7 +62,10 @@ func runNew(c *Call) error {
 			return wire.Errorf(wire.BadArg, "a lifetime is 1 second or more")
 		}
 	}
-	id, s, err := c.conn.server.opts.Sessions.New(c.Context(), t, lifetime)
+	if err := c.mint(); err != nil {
+		return err
+	}
+	id, s, err := c.conn.server.opts.Sessions.New(c.Context(), c.tenant(), lifetime)
 	if err != nil {
 		return err
 	}
@@ -81,12 +74,9 @@ func runNew(c *Call) error {
 	return nil
 }
 
-func runOpen(c *Call) error {
-	t, err := c.tenant()
-	if err != nil {
-		return err
-	}
-	opts := session.OpenOptions{Wait: t.Settings.LockWait, OnWait: c.conn.onWait}
+func runOpen(c *Call) (err error) {
+	t := c.tenant()
+	opts := session.OpenOptions{Wait: t.Settings.LockWait, OnWait: c.conn.onWaitForLock}
 	if len(c.Args) >= 2 {
 		if opts.Mode, err = session.ParseMode(c.Args[1]); err != nil {
 			return err
@@ -103,16 +93,33 @@ func runOpen(c *Call) error {
 	if err != nil {
 		return err
 	}
+	if s.Unsaved() {
+		if err := c.mint(); err != nil {
+			_ = s.Abort() // there is nothing to lose
+			return err
+		}
+	}
 	c.conn.session = s
 	c.Reply.OK()
 	return nil
 }
 
-// onWait is called before an open waits for a lock: what was answered so far is sent, and the wait ends early if the peer leaves
-// or the server drains.
-func (c *conn) onWait(ctx context.Context) (context.Context, func()) {
-	c.log.Debug("waiting for a lock") // from here on its place in the queue is certain
+// onWaitForLock is called when an open waits for a lock.
+func (c *conn) onWaitForLock(ctx context.Context) (context.Context, func()) {
+	return c.onWait(ctx, "waiting for a lock") // its place in the queue is certain
+}
+
+// onWait is called before a command waits: what was answered so far is sent, and the wait ends early if the peer leaves, the credentials
+// are revoked, or the server drains.
+func (c *conn) onWait(ctx context.Context, why string) (context.Context, func()) {
+	c.log.Debug(why)
 	ctx, cancel := context.WithCancelCause(ctx)
+	c.mu.Lock()
+	c.interrupt = cancel
+	if c.revoked {
+		cancel(errRevoked)
+	}
+	c.mu.Unlock()
 	if c.flush() != nil {
 		cancel(errPeerLeft)
 	}
@@ -121,6 +128,9 @@ func (c *conn) onWait(ctx context.Context) (context.Context, func()) {
 	return ctx, func() {
 		stopDraining()
 		stopWatching()
+		c.mu.Lock()
+		c.interrupt = nil
+		c.mu.Unlock()
 		cancel(nil)
 	}
 }

@@ -2,17 +2,17 @@ package server
 
 import (
 	"bytes"
+	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
 	"time"
 
-	"sessionserver/auth"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -26,21 +26,21 @@ const (
 
 	// lingerTime is how long a connection that the server ends is kept for its peer to read why.
 	lingerTime = time.Second
-
-	// recordHandshake is the first byte of a TLS connection (RFC 8446, section 5.1).
-	recordHandshake = 0x16
 )
-
-// handshakeFailure is the TLS alert (RFC 8446, section 6) that a client of a listener without TLS gets: what its library understands.
-var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
 
 // conn is one connection. All but what the mutex guards belongs to the goroutine in serve.
 type conn struct {
-	server *Server
-	nc     net.Conn
-	how    *Listen
-	info   ConnInfo
-	log    *slog.Logger
+	server  *Server
+	nc      net.Conn
+	how     *Listen
+	info    ConnInfo
+	log     *slog.Logger
+	opened  time.Time
+	counted bool // for its address; guarded by Server.mu
+
+	head        []byte            // bytes that were read and are not looked at yet
+	certificate *x509.Certificate // the client's, verified; nil if it has shown none
+	access      access
 
 	reader  *wire.Reader
 	reply   wire.Encoder
@@ -53,31 +53,21 @@ type conn struct {
 	quit    bool
 	reason  CloseReason
 
-	mu      sync.Mutex
-	resting bool // blocked in a read, with neither a session nor half a request
+	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu
+	resting   bool                    // blocked in a read, with neither a session nor half a request
+	revoked   bool                    // the credentials were, and the connection was closed
+	interrupt context.CancelCauseFunc // ends what the connection waits for; nil while it waits for nothing
 }
 
 func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
-	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget}
+	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget, opened: time.Now()}
 	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: how.Name}
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		ap := tcp.AddrPort()
-		c.info.Remote = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+		c.info.Remote = unmapped(tcp.AddrPort())
 	}
 	c.log = s.opts.Logger.With("conn", c.info.ID)
 	c.reader = wire.NewReader(c, wire.StrangerLimits(), nil)
 	return c
-}
-
-// identify makes the connection act as id, which may be nobody. Strangers may send little.
-func (c *conn) identify(id auth.Identity) {
-	c.info.Identity = id
-	if id.IsZero() {
-		c.reader.SetLimits(wire.StrangerLimits(), nil)
-		return
-	}
-	limits := c.server.opts.Limits
-	c.reader.SetLimits(limits, c.server.table.payload(limits))
 }
 
 // remote is where the connection comes from, for the log.
@@ -103,25 +93,37 @@ func (c *conn) local() bool {
 	return !c.info.Remote.IsValid() || c.info.Remote.Addr().IsLoopback()
 }
 
-// serve is the life of a connection: read a request, handle it, and flush when nothing more waits to be read.
+// serve is the life of a connection: find out how it speaks and who it is, and then read requests and handle them. That goes on in a goroutine
+// of its own, because the stack that a TLS handshake needs is never given back.
 func (c *conn) serve() {
 	c.log.Debug("connection opened", "listener", c.how.Name, "remote", c.remote())
-	defer c.close()
+	if c.guarded(c.begin) {
+		go c.guarded(c.loop)
+	}
+}
+
+// guarded runs a part of the connection's life, and ends the connection unless that says that it goes on.
+func (c *conn) guarded(part func() (goesOn bool)) (goesOn bool) {
 	defer func() {
 		if p := recover(); p != nil { // not of a command's: see run
 			c.reason = Failed
 			refused := c.refusal("", &panicked{p, debug.Stack()})
 			c.reply.Error(refused.Code, refused.Message)
 		}
+		if !goesOn {
+			c.close()
+		}
 	}()
-	if !c.begin() {
-		return
-	}
+	return part()
+}
+
+// loop reads requests and handles them, and flushes when nothing more waits to be read. It ends with the connection.
+func (c *conn) loop() bool {
 	for !c.quit {
 		req, err := c.reader.Next()
 		if err != nil {
 			if !c.misread(err) {
-				return
+				return false
 			}
 			continue
 		}
@@ -131,31 +133,42 @@ func (c *conn) serve() {
 			c.reason, c.quit = Drained, true
 		}
 		if c.reply.Len() >= flushAt && c.flush() != nil {
-			return
+			return false
 		}
 	}
+	return false
 }
 
-// begin looks at the first byte, which decides between TLS and plaintext, and at who may speak the latter.
+// begin looks at the first byte, which decides between TLS and plaintext, at who may speak the latter, and at who the client is.
 func (c *conn) begin() bool {
-	first, err := c.reader.Peek()
-	switch {
-	case err != nil:
-		c.misread(err)
-		return false // without a first byte nothing has been decided
+	if len(c.head) == 0 {
+		var first [1]byte
+		if _, err := c.Read(first[:]); err != nil {
+			c.misread(err)
+			return false // without a first byte nothing has been decided
+		}
+		c.head = first[:]
+	}
+	switch first := c.head[0]; {
 	case first == recordHandshake:
-		c.reason = TLSUnsupported
-		c.log.Info("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-		_, _ = c.nc.Write(handshakeFailure)
-		return false
+		if !c.secure() {
+			return false
+		}
+		c.reply.Begin(wire.Line) // unless the client speaks first, nobody knows
 	case c.how.Plaintext == PlaintextNever, c.how.Plaintext == PlaintextLoopback && !c.local():
 		c.reason = PlaintextRefused
 		c.frame(first)
 		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
 		return false
+	default:
+		c.frame(first)
 	}
-	c.identify(c.how.Anonymous)
+	if err := c.identify(c.initially()); err != nil {
+		c.reason = Refused
+		refused := c.refusal("", err)
+		c.reply.Error(refused.Code, refused.Message)
+		return false
+	}
 	return true
 }
 
@@ -171,6 +184,11 @@ func (c *conn) frame(first byte) {
 // Read is where the reader gets its bytes from. Before it may block, everything that was answered is sent; a connection that stays
 // idle gives its buffers back first.
 func (c *conn) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
@@ -205,8 +223,17 @@ func (c *conn) rest(room int) bool {
 		}
 		c.resting = true
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
+	until := time.Now().Add(wait)
+	if login := c.opened.Add(c.server.opts.LoginTimeout); c.nobodyYet() && login.Before(until) {
+		until = login
+	}
+	_ = c.nc.SetReadDeadline(until)
 	return true
+}
+
+// nobodyYet reports whether the connection must still say who it is.
+func (c *conn) nobodyYet() bool {
+	return c.access.grant.Identity.IsZero() && (c.access.from != nil || c.how.Anonymous.IsZero())
 }
 
 // wakeIdle ends a read between two requests if no session is open. The server is draining.
@@ -219,7 +246,11 @@ func (c *conn) wakeIdle() {
 }
 
 // cut ends the connection whatever it is doing.
-func (c *conn) cut() { _ = c.nc.Close() }
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.nc.Close()
+}
 
 // flush sends what was answered.
 func (c *conn) flush() error {
@@ -257,6 +288,10 @@ func (c *conn) misread(err error) bool {
 			c.reason = BrokenFraming
 		}
 		return !refused.Fatal && !c.quit
+	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.nobodyYet() && time.Since(c.opened) >= c.server.opts.LoginTimeout:
+		c.reason = LoginTimeout
+		c.reply.Begin(wire.Line)
+		c.reply.Error(wire.NoAuth, "nobody has authenticated in time; the connection is closed")
 	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.reader.Release():
 		c.reply.Release()
 		return true
@@ -280,9 +315,7 @@ func (c *conn) handle(req *wire.Request) {
 	began := time.Now()
 	c.reply.Begin(req.Framing)
 	cmd := c.server.table.lookup(req.Name)
-	if cmd == nil && looksLikeHTTP(req) {
-		c.reason, c.quit = BrokenFraming, true
-		c.answer(nil, began, wire.Errorf(wire.Protocol, "this is no HTTP server; the connection is closed"))
+	if cmd == nil && c.handleForeign(req, began) {
 		return
 	}
 	if cmd == nil {
@@ -311,9 +344,21 @@ func (c *conn) handle(req *wire.Request) {
 	c.answer(cmd, began, err)
 }
 
-// looksLikeHTTP finds what a browser sends when a web page makes it send a request here. Its body would be read as commands.
-func looksLikeHTTP(req *wire.Request) bool {
-	return bytes.EqualFold(req.Name, []byte("post")) || bytes.EqualFold(req.Name, []byte("host:"))
+// handleForeign ends a connection that speaks another protocol, the rest of which must not be read as commands: HTTP, when a web page makes a
+// browser send a request here, and the PROXY protocol, when nobody has said that this peer may tell who clients are.
+func (c *conn) handleForeign(req *wire.Request, began time.Time) bool {
+	text := ""
+	switch {
+	case bytes.EqualFold(req.Name, []byte("post")), bytes.EqualFold(req.Name, []byte("host:")):
+		text = "this is no HTTP server; the connection is closed"
+	case string(req.Name) == "PROXY":
+		text = "this listener takes no PROXY header from this address (an operator lists balancers under proxies); the connection is closed"
+	default:
+		return false
+	}
+	c.reason, c.quit = BrokenFraming, true
+	c.answer(nil, began, wire.Errorf(wire.Protocol, "%s", text))
+	return true
 }
 
 // run asks the gates and then runs the command. A panic becomes an error, after which nothing on this connection is to be trusted: it
@@ -383,12 +428,20 @@ func (c *conn) close() {
 		c.session = nil
 	}
 	switch _ = c.flush(); c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed:
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked:
 		hangUp(c.nc)
 	default:
 		_ = c.nc.Close()
 	}
 	c.reader.Release()
+	c.mu.Lock()
+	if c.revoked {
+		c.reason = Revoked
+	}
+	c.mu.Unlock()
+	c.leave()
 	c.server.opts.Observer.ConnClosed(c.info, c.reason)
 	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())
+	c.server.forget(c)
+	c.server.conns.Done()
 }

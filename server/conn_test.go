@@ -191,7 +191,7 @@ func TestLargeAnswer(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{
 		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
-		Options: server.Options{Authenticator: oneApp{}},
+		Tenants: []server.Tenant{servertest.Tenant("a/app", "secret")},
 	})
 	p := dial(t, s)
 	p.ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
@@ -215,16 +215,6 @@ func TestStrangers(t *testing.T) {
 	p.want("$0")
 	p.want("")
 	p.want("-BADARG ")
-}
-
-// oneApp knows a single app.
-type oneApp struct{}
-
-func (oneApp) Authenticate(_ context.Context, name, secret string) (auth.Identity, error) {
-	if name == "a/app" && secret == "secret" {
-		return auth.Identity{Tenant: "a", App: "app"}, nil
-	}
-	return auth.Identity{}, auth.ErrBadCredentials
 }
 
 // TestPipeline sends many requests at once and reads the answers afterwards: all of them come, in order.
@@ -293,7 +283,7 @@ func TestPlaintextRefused(t *testing.T) {
 
 func TestAllowlist(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{
-		Name: "elsewhere", Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Name: "elsewhere", Allow: auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	}}))
 	p.want("err IPDENIED ")
 	p.closed()
@@ -306,7 +296,7 @@ func TestEmptyAllowlistAdmitsNobody(t *testing.T) {
 }
 
 func TestAnonymousNeedsAllowlist(t *testing.T) {
-	srv, err := server.New(server.Options{Sessions: session.NewManager(nil, session.Options{}), Tenant: func(string) *session.Tenant { return nil }})
+	srv, err := server.New(server.Options{Sessions: session.NewManager(nil, session.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +304,7 @@ func TestAnonymousNeedsAllowlist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	how := server.Listen{Name: "open", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	how := server.Listen{Name: "open", Allow: servertest.Everywhere}
 	how.Anonymous.Tenant, how.Anonymous.App = "dev", "app"
 	if err := srv.Serve(l, how); err == nil || !strings.Contains(err.Error(), "allowlist") {
 		t.Errorf("Serve: %v", err)

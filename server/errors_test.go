@@ -26,8 +26,11 @@ func testConn(t *testing.T) (*conn, *bytes.Buffer) {
 	var logged bytes.Buffer
 	s, err := New(Options{
 		Sessions: session.NewManager(nil, session.Options{}),
-		Tenant:   func(string) *session.Tenant { return nil },
-		Logger:   slog.New(slog.NewTextHandler(&logged, nil)),
+		Tenants: []Tenant{{
+			Tenant:   auth.Tenant{Name: "test", Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
+			Sessions: session.DefaultSettings(),
+		}},
+		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +195,7 @@ func TestCancelledByShutdown(t *testing.T) {
 func TestCounted(t *testing.T) {
 	want := map[wire.Code]bool{
 		wire.NoAuth: true, wire.BadAuth: true, wire.BadID: true, wire.BadKey: true, wire.BadArg: true, wire.TooLarge: true, wire.Unknown: true, wire.Protocol: true,
+		wire.RateLimited: true,
 	}
 	for _, code := range wire.Codes {
 		if counted(code) != want[code] {

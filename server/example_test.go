@@ -64,9 +64,12 @@ func Example() {
 	store := memory.New(memory.Options{})
 	srv, err := server.New(server.Options{
 		Sessions: session.NewManager(store, session.Options{}),
-		Tenant: func(name string) *session.Tenant {
-			return &session.Tenant{Name: name, Settings: session.DefaultSettings()}
-		},
+		Tenants: []server.Tenant{{
+			Tenant: auth.Tenant{
+				Name: "dev", Access: servertest.Loopback, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}},
+			},
+			Sessions: session.DefaultSettings(),
+		}},
 		Commands: []server.Command{incr},
 	})
 	if err != nil {

@@ -12,16 +12,29 @@ type gate struct {
 // cannot decide refuses.
 var gates = []gate{
 	{"authenticated", admitAuthenticated},
+	{"allowlist", admitAddress},
+	{"rates", admitRate},
 	{"serving", admitServing},
 	{"session state", admitState},
 }
 
-// admitAuthenticated lets only somebody through to what is not for everybody.
+// admitAuthenticated lets only somebody through to what is not for everybody, and only as long as the credentials are good.
 func admitAuthenticated(c *Call) error {
+	if err := c.conn.renew(); err != nil {
+		return err
+	}
 	if c.Command.Needs == Nothing || !c.Identity().IsZero() {
 		return nil
 	}
 	return wire.Errorf(wire.NoAuth, "authenticate first: auth tenant/app secret")
+}
+
+// admitAddress lets only those through whom the tenant and the app take from where they come from.
+func admitAddress(c *Call) error {
+	if c.Command.Needs == Nothing || c.conn.access.admitted {
+		return nil
+	}
+	return errDenied
 }
 
 // admitServing lets no new session begin when the server is about to leave. Those that are open go on.

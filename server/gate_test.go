@@ -16,7 +16,7 @@ func TestGateOrder(t *testing.T) {
 	for _, g := range gates {
 		names = append(names, g.name)
 	}
-	if want := []string{"authenticated", "serving", "session state"}; !slices.Equal(names, want) {
+	if want := []string{"authenticated", "allowlist", "rates", "serving", "session state"}; !slices.Equal(names, want) {
 		t.Errorf("the gates are %v, want %v", names, want)
 	}
 }
@@ -28,7 +28,10 @@ func TestGates(t *testing.T) {
 			for _, open := range []bool{false, true} {
 				c, _ := testConn(t)
 				if somebody {
-					c.info.Identity = auth.Identity{Tenant: "test", App: "app"}
+					c.how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+					if err := c.identify(c.initially()); err != nil || c.info.Identity != c.how.Anonymous {
+						t.Fatal(err, c.info.Identity)
+					}
 				}
 				if draining {
 					c.server.drain(errShutdown)
@@ -36,7 +39,7 @@ func TestGates(t *testing.T) {
 				if open {
 					c.session = &session.Session{}
 				}
-				for _, row := range append(builtin().rows, &Command{Name: "whoami", Needs: Identity}) {
+				for _, row := range append(builtin().rows, &Command{Name: "about", Needs: Identity}) {
 					want := wire.Code("")
 					switch {
 					case row.Needs == Nothing:
@@ -79,7 +82,7 @@ func TestNeeds(t *testing.T) {
 		if row.Needs == Nothing {
 			free = append(free, row.Name)
 		}
-		if (row.Needs == Nothing) != (row.Access == None) {
+		if (row.Needs == Nothing || row.Needs == Identity) != (row.Access == None) {
 			t.Errorf("%s needs %v and has access %v", row.Name, row.Needs, row.Access)
 		}
 	}

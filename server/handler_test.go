@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sessionserver/server"
 	"sessionserver/server/servertest"
@@ -89,6 +90,7 @@ func newObserver() *observer {
 func (o *observer) ConnOpened(server.ConnInfo)                           {}
 func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
 func (o *observer) CommandRan(info server.CommandInfo)                   { o.commands <- info }
+func (o *observer) HandshakeDone(server.ConnInfo, time.Duration)         {}
 
 // TestBadHandlers: what a handler does wrong is answered with one error that tells nothing, logged, and observed; only a panic ends the connection.
 func TestBadHandlers(t *testing.T) {

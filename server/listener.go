@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sessionserver/wire"
@@ -23,7 +24,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", how.Name, how.Plaintext)
 	}
 	if !how.Anonymous.IsZero() {
-		if err := CheckAnonymous(how.Allow); err != nil {
+		if err := CheckAnonymous(how.Allow.Allow); err != nil {
 			return fmt.Errorf("server: listener %s: %w", how.Name, err)
 		}
 	}
@@ -70,18 +71,44 @@ func CheckAnonymous(allow []netip.Prefix) error {
 // accept starts a connection, or refuses it and tells why.
 func (s *Server) accept(nc net.Conn, how *Listen) {
 	c := s.newConn(nc, how)
-	s.opts.Observer.ConnOpened(c.info)
 	if refusal := s.admit(c); refusal != nil {
-		s.opts.Logger.Debug("connection refused", "listener", how.Name, "remote", c.remote(), "why", refusal.Message)
-		s.opts.Observer.ConnClosed(c.info, Refused)
-		s.turnAway(nc, refusal)
+		s.opts.Observer.ConnOpened(c.info)
+		s.refuse(c, refusal)
 		return
 	}
 	go func() {
-		defer s.conns.Done()
+		balancer := c.info.Remote.Addr()
+		if !contains(how.Proxies, balancer) {
+			s.opts.Observer.ConnOpened(c.info)
+		} else if refusal := s.admitProxied(c); refusal != nil {
+			s.refuse(c, refusal)
+			s.forget(c)
+			s.conns.Done()
+			return
+		}
 		c.serve()
-		s.forget(c)
 	}()
+}
+
+// admitProxied learns who the client behind a balancer is, and asks what admit has not asked about it.
+func (s *Server) admitProxied(c *conn) *wire.Error {
+	balancer := c.info.Remote.Addr()
+	err := c.readProxyHeader()
+	s.opts.Observer.ConnOpened(c.info)
+	if err != nil {
+		s.opts.Logger.Warn("a balancer sent no good PROXY header", "listener", c.how.Name, "balancer", balancer, "err", err)
+		return wire.Errorf(wire.Protocol, "this address must send a PROXY header first")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.admitAddress(c)
+}
+
+// refuse ends a connection that may not come.
+func (s *Server) refuse(c *conn, refusal *wire.Error) {
+	s.opts.Logger.Debug("connection refused", "listener", c.how.Name, "remote", c.remote(), "why", refusal.Message)
+	s.opts.Observer.ConnClosed(c.info, Refused)
+	s.turnAway(c.nc, refusal)
 }
 
 // turnAway tells a peer why it may not come. The framing is not known before a byte is read: a line is readable in either. While many are
@@ -111,24 +138,39 @@ func hangUp(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// admit counts a connection in, or answers why it may not come.
+// admit counts a connection in, or answers why it may not come. Of one from a balancer nothing more is known yet than that.
 func (s *Server) admit(c *conn) *wire.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ip := c.info.Remote.Addr()
 	switch {
 	case s.isDraining():
 		return errShutdown
-	case ip.IsValid() && !allowed(c.how.Allow, ip):
-		return wire.Errorf(wire.IPDenied, "this address may not connect here")
 	case len(s.open) >= s.opts.MaxConns:
 		return wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later")
-	case ip.IsValid() && s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
-		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
+	}
+	if !contains(c.how.Proxies, c.info.Remote.Addr()) {
+		if refusal := s.admitAddress(c); refusal != nil {
+			return refusal
+		}
 	}
 	s.open[c] = struct{}{}
-	s.perIP[c.ipKey()]++
 	s.conns.Add(1)
+	return nil
+}
+
+// admitAddress asks whether a client may come from where it comes from, and counts it there. The caller holds s.mu.
+func (s *Server) admitAddress(c *conn) *wire.Error {
+	ip := c.info.Remote.Addr()
+	switch {
+	case !ip.IsValid():
+		return nil
+	case !c.how.Allow.Admits(ip):
+		return wire.Errorf(wire.IPDenied, "this address may not connect here")
+	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
+		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
+	}
+	s.perIP[c.ipKey()]++
+	c.counted = true
 	return nil
 }
 
@@ -136,16 +178,14 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
+	if !c.counted {
+		return
+	}
 	if s.perIP[c.ipKey()]--; s.perIP[c.ipKey()] == 0 {
 		delete(s.perIP, c.ipKey())
 	}
 }
 
-func allowed(allow []netip.Prefix, ip netip.Addr) bool {
-	for _, p := range allow {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
+func contains(ranges []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

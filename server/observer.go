@@ -1,7 +1,9 @@
 package server
 
 import (
+	"crypto/tls"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sessionserver/auth"
@@ -14,6 +16,7 @@ type Observer interface {
 	ConnOpened(ConnInfo)
 	ConnClosed(ConnInfo, CloseReason)
 	CommandRan(CommandInfo)
+	HandshakeDone(ConnInfo, time.Duration) // of TLS, and good
 }
 
 // ConnInfo describes a connection.
@@ -21,7 +24,16 @@ type ConnInfo struct {
 	ID       uint64 // counts the connections of this process
 	Listener string
 	Remote   netip.AddrPort // not valid for a Unix socket
+	TLS      uint16         // the version (tls.VersionTLS12, …); 0 is plaintext
 	Identity auth.Identity  // nobody until it has authenticated
+}
+
+// tlsVersion names the version of TLS, "none" for plaintext.
+func (i ConnInfo) tlsVersion() string {
+	if i.TLS == 0 {
+		return "none"
+	}
+	return strings.TrimPrefix(tls.VersionName(i.TLS), "TLS ")
 }
 
 // CommandInfo describes one request that was answered.
@@ -38,27 +50,34 @@ type CommandInfo struct {
 type CloseReason uint8
 
 const (
-	PeerLeft         CloseReason = iota // the client closed it, or the network broke
-	Quit                                // by the command quit
-	Refused                             // by a connection cap or an allowlist
-	TLSUnsupported                      // the client speaks TLS and the listener does not
-	PlaintextRefused                    // the client may not speak plaintext
-	IdleTimeout                         // nothing came for too long
-	RequestTimeout                      // a request was begun and not finished
-	WriteTimeout                        // the client does not read its replies
-	BrokenFraming                       // nobody knows where the next request begins
-	ErrorBudget                         // too many errors
-	Drained                             // the server is shutting down
-	Failed                              // a fault of the server's own
+	PeerLeft          CloseReason = iota // the client closed it, or the network broke
+	Quit                                 // by the command quit
+	Refused                              // by a connection cap, an allowlist or a tenant's quota of connections, or without a PROXY header
+	TLSUnsupported                       // the client speaks TLS and the listener does not
+	PlaintextRefused                     // the client may not speak plaintext
+	IdleTimeout                          // nothing came for too long
+	RequestTimeout                       // a request was begun and not finished
+	WriteTimeout                         // the client does not read its replies
+	BrokenFraming                        // nobody knows where the next request begins
+	ErrorBudget                          // too many errors
+	Drained                              // the server is shutting down
+	Failed                               // a fault of the server's own
+	HandshakeFailed                      // of TLS: it was not good, or took too long
+	TooManyHandshakes                    // of TLS, from this address
+	ACMEChallenge                        // an authority has seen what it wanted
+	LoginTimeout                         // nobody has authenticated
+	TooManyFailures                      // bad credentials, from this address
+	Revoked                              // the credentials are not good any more
 )
 
 func (r CloseReason) String() string {
 	return [...]string{"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout", "request_timeout",
-		"write_timeout", "broken_framing", "error_budget", "drained", "failed"}[r]
+		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed", "too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked"}[r]
 }
 
 type nobody struct{}
 
-func (nobody) ConnOpened(ConnInfo)              {}
-func (nobody) ConnClosed(ConnInfo, CloseReason) {}
-func (nobody) CommandRan(CommandInfo)           {}
+func (nobody) ConnOpened(ConnInfo)                   {}
+func (nobody) ConnClosed(ConnInfo, CloseReason)      {}
+func (nobody) CommandRan(CommandInfo)                {}
+func (nobody) HandshakeDone(ConnInfo, time.Duration) {}

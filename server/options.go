@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,11 +17,8 @@ import (
 type Options struct {
 	Sessions *session.Manager // required
 
-	// Tenant returns the rules of the tenant with this name, as they are now, or nil if there is none. Required.
-	Tenant func(name string) *session.Tenant
-
-	// Authenticator decides about credentials; without one no credentials are good.
-	Authenticator auth.Authenticator
+	// Tenants are all that there are; see Server.SetTenants.
+	Tenants []Tenant
 
 	// Commands are served beside the built-in ones; see Command.
 	Commands []Command
@@ -33,6 +31,14 @@ type Options struct {
 	MaxConnsPerIP  int           // connections of one address; default 4,096
 	ErrorBudget    int           // errors that a connection may make more than successes; default 64
 
+	LoginTimeout     time.Duration // until a connection must have said who it is; default 1 min
+	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
+	HandshakesPerIP  int           // TLS handshakes of one address at once; default 64
+
+	// By each address: how often bad credentials are heard, and what commands may cost before anybody has authenticated. The defaults are 1
+	// a second, 20 at once, and 100 a second, 200 at once.
+	AuthFailures, Strangers Rate
+
 	Version  string       // told to clients; default "dev"
 	Logger   *slog.Logger // default: nothing is logged
 	Observer Observer     // default: nobody
@@ -42,7 +48,9 @@ type Options struct {
 type Listen struct {
 	Name      string         // for logs and metrics
 	Plaintext Plaintext      // who may speak without TLS
-	Allow     []netip.Prefix // who may connect; empty is nobody. Unix sockets are guarded by the file system instead
+	TLS       *tls.Config    // nil: TLS is not served
+	Allow     auth.Allowlist // who may connect. Unix sockets are guarded by the file system instead
+	Proxies   []netip.Prefix // balancers: each of their connections must begin with a PROXY header, which is believed
 	Anonymous auth.Identity  // who a connection is without credentials; zero is nobody
 }
 
@@ -77,6 +85,15 @@ func (o Options) withDefaults() Options {
 	number(&o.MaxConns, 16<<10)
 	number(&o.MaxConnsPerIP, 4<<10)
 	number(&o.ErrorBudget, 64)
+	set(&o.LoginTimeout, time.Minute)
+	set(&o.HandshakeTimeout, 10*time.Second)
+	number(&o.HandshakesPerIP, 64)
+	if o.AuthFailures == (Rate{}) {
+		o.AuthFailures = Rate{PerSecond: 1, Burst: 20}
+	}
+	if o.Strangers == (Rate{}) {
+		o.Strangers = Rate{PerSecond: 100, Burst: 200}
+	}
 	if o.Version == "" {
 		o.Version = "dev"
 	}
@@ -94,8 +111,11 @@ func (o Options) validate() error {
 	if o.Sessions == nil {
 		errs = append(errs, errors.New("server: Options.Sessions is required"))
 	}
-	if o.Tenant == nil {
-		errs = append(errs, errors.New("server: Options.Tenant is required"))
+	if err := o.AuthFailures.validate(1); err != nil {
+		errs = append(errs, fmt.Errorf("server: Options.AuthFailures %w", err))
+	}
+	if err := o.Strangers.validate(BurstMin); err != nil {
+		errs = append(errs, fmt.Errorf("server: Options.Strangers %w", err))
 	}
 	for _, field := range []struct {
 		name  string
@@ -103,6 +123,7 @@ func (o Options) validate() error {
 	}{
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"MaxConns", int64(o.MaxConns)}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
+		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {
 		if field.value < 0 {
 			errs = append(errs, fmt.Errorf("server: Options.%s is negative", field.name))

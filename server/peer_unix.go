@@ -44,8 +44,12 @@ func watchPeer(ctx context.Context, nc net.Conn) (context.Context, func()) {
 }
 
 func rawConn(nc net.Conn) syscall.RawConn {
-	if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = tls.NetConn()
+	for {
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		nc = outer.NetConn()
 	}
 	sc, ok := nc.(syscall.Conn)
 	if !ok {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"sessionserver/auth"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
 )
@@ -271,21 +270,11 @@ func TestRedisPipeline(t *testing.T) {
 	})
 }
 
-// one knows a single pair of credentials.
-type one struct{}
-
-func (one) Authenticate(_ context.Context, name, secret string) (auth.Identity, error) {
-	if name != "acme/shop" || secret != "hss_secret" {
-		return auth.Identity{}, auth.ErrBadCredentials
-	}
-	return auth.Identity{Tenant: "acme", App: "shop"}, nil
-}
-
 // TestRedisAuth: what a library calls user and password are the app and its secret.
 func TestRedisAuth(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		s := servertest.Start(t, servertest.Config{
-			Options: server.Options{Authenticator: one{}}, Listen: server.Listen{Name: "strict", Allow: servertest.Loopback},
+			Tenants: []server.Tenant{servertest.Tenant("acme/shop", "hss_secret")}, Listen: server.Listen{Name: "strict", Allow: servertest.Loopback},
 		})
 		for secret, code := range map[string]string{"hss_secret": "", "hss_wrong": "BADAUTH ", "": "NOAUTH "} {
 			opts := &redis.Options{Addr: s.Addr, Protocol: version, MaxRetries: -1, Username: "acme/shop", Password: secret}

@@ -27,10 +27,15 @@ type Server struct {
 	conns   sync.WaitGroup
 	turning chan struct{} // holds one for each peer that is being told why it may not come
 
-	mu        sync.Mutex // guards what follows; a conn's mutex comes after it
-	listeners map[net.Listener]struct{}
-	open      map[*conn]struct{}
-	perIP     map[string]int
+	directory atomic.Pointer[directory]
+	setting   sync.Mutex // held by SetTenants; comes before mu
+	addresses addressBook
+
+	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
+	listeners  map[net.Listener]struct{}
+	open       map[*conn]struct{}
+	perIP      map[string]int // connections of each address
+	handshakes map[string]int // those that are under way, of each address
 }
 
 // New makes a server. It panics on a row of opts.Commands that is half filled or doubles a name.
@@ -40,12 +45,16 @@ func New(opts Options) (*Server, error) {
 	}
 	opts = opts.withDefaults()
 	s := &Server{
-		opts:      opts,
-		turning:   make(chan struct{}, 1024),
-		table:     builtin().with(opts.Commands),
-		listeners: make(map[net.Listener]struct{}),
-		open:      make(map[*conn]struct{}),
-		perIP:     make(map[string]int),
+		opts:       opts,
+		turning:    make(chan struct{}, 1024),
+		table:      builtin().with(opts.Commands),
+		listeners:  make(map[net.Listener]struct{}),
+		open:       make(map[*conn]struct{}),
+		perIP:      make(map[string]int),
+		handshakes: make(map[string]int),
+	}
+	if err := s.SetTenants(opts.Tenants); err != nil {
+		return nil, err
 	}
 	s.ctx, s.kill = context.WithCancelCause(context.Background())
 	s.draining, s.drain = context.WithCancelCause(s.ctx)

@@ -14,6 +14,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/server"
+	"sessionserver/server/servertest"
 	"sessionserver/session"
 	"sessionserver/storage/memory"
 )
@@ -51,9 +52,7 @@ func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t 
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.New(memory.Options{})
 		opts.Sessions = session.NewManager(store, session.Options{})
-		opts.Tenant = func(name string) *session.Tenant {
-			return &session.Tenant{Name: name, Settings: session.DefaultSettings()}
-		}
+		opts.Tenants = append(opts.Tenants, servertest.Tenant("test/app", "secret"))
 		s, err := server.New(opts)
 		if err != nil {
 			t.Fatal(err)
@@ -78,12 +77,15 @@ func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t 
 }
 
 var everywhere = server.Listen{
-	Name: "everywhere", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, Plaintext: server.PlaintextAlways,
+	Name: "everywhere", Allow: servertest.Everywhere, Plaintext: server.PlaintextAlways,
 }
 
 // TestIdleTimeout: a connection is closed when nothing has come for that long, not before, and whether or not it ever spoke.
 func TestIdleTimeout(t *testing.T) {
-	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	how := everywhere
+	how.Allow.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
 		silent, spoke := dial("192.0.2.1:1"), dial("192.0.2.1:2")
 		spoke.ask("ping", "ok")
 		time.Sleep(9 * time.Minute)
@@ -97,6 +99,26 @@ func TestIdleTimeout(t *testing.T) {
 		if took := time.Since(began); took < 10*time.Minute || took > 10*time.Minute+2*time.Second {
 			t.Errorf("the one that spoke was closed after %v", took)
 		}
+	})
+}
+
+// TestLoginTimeout: who does not say who it is has to go, however it spends the time.
+func TestLoginTimeout(t *testing.T) {
+	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		began := time.Now()
+		silent, talks, known := dial("192.0.2.1:1"), dial("192.0.2.1:2"), dial("192.0.2.1:3")
+		known.ask("auth test/app secret", "ok")
+		for range 5 {
+			time.Sleep(10 * time.Second)
+			talks.ask("ping", "ok")
+		}
+		silent.want("err NOAUTH ")
+		talks.want("err NOAUTH ")
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("they were closed after %v", took)
+		}
+		time.Sleep(time.Minute)
+		known.ask("ping", "ok")
 	})
 }
 
@@ -185,8 +207,8 @@ func TestCapPerAddress(t *testing.T) {
 // TestShutdownWakesIdle: draining takes no time when nothing is under way, and ends a connection as soon as its session is closed.
 func TestShutdownWakesIdle(t *testing.T) {
 	how := everywhere
-	how.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	how.Anonymous = auth.Identity{Tenant: "a", App: "app"}
+	how.Allow = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
 	inBubble(t, server.Options{}, how, func(t *testing.T, s *server.Server, dial func(string) *peer) {
 		idle, fresh, busy := dial("192.0.2.1:1"), dial("192.0.2.1:2"), dial("192.0.2.1:3")
 		idle.ask("ping", "ok")

@@ -9,9 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unicode"
 
@@ -26,7 +26,6 @@ import (
 type process struct {
 	log       *slog.Logger
 	cfg       *configs.Config
-	settings  atomic.Pointer[session.Settings] // replaced by reload
 	server    *server.Server
 	sessions  *session.Manager
 	listeners []listening
@@ -51,7 +50,6 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 			err = errors.Join(err, p.close())
 		}
 	}()
-	p.settings.Store(sessionSettings(cfg.Session))
 
 	store, err := openStore(cfg.Storage, log, func(err error) {
 		select {
@@ -66,10 +64,8 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	p.sessions = session.NewManager(store, session.Options{})
 
 	p.server, err = server.New(server.Options{
-		Sessions: p.sessions,
-		Tenant: func(name string) *session.Tenant {
-			return &session.Tenant{Name: name, Settings: *p.settings.Load()}
-		},
+		Sessions:       p.sessions,
+		Tenants:        anonymousTenants(cfg),
 		Limits:         wireLimits(cfg.Limits),
 		IdleTimeout:    cfg.Limits.IdleTimeout,
 		RequestTimeout: cfg.Limits.RequestTimeout,
@@ -110,7 +106,7 @@ func inspect(cfg *configs.Config) configs.Problems {
 		if _, err := auth.ParseIdentity(l.Anonymous); l.Anonymous != "" && err != nil {
 			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
 		}
-		if err := server.CheckAnonymous(treatment(l).Allow); l.Anonymous != "" && err != nil {
+		if err := server.CheckAnonymous(treatment(l).Allow.Allow); l.Anonymous != "" && err != nil {
 			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
 		}
 	}
@@ -142,12 +138,37 @@ func wireLimits(c configs.Limits) wire.Limits {
 }
 
 func treatment(l configs.Listen) server.Listen {
-	how := server.Listen{Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Allow: make([]netip.Prefix, len(l.Allow))}
-	for i, p := range l.Allow {
-		how.Allow[i] = p.Prefix
+	how := server.Listen{
+		Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Proxies: prefixes(l.Proxies),
+		Allow: auth.Allowlist{Allow: prefixes(l.Allow), Deny: prefixes(l.Deny)},
 	}
 	how.Anonymous, _ = auth.ParseIdentity(l.Anonymous) // inspect has seen it
 	return how
+}
+
+func prefixes(ranges []configs.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, len(ranges))
+	for i, p := range ranges {
+		out[i] = p.Prefix
+	}
+	return out
+}
+
+// anonymousTenants are those that listeners name without credentials.
+func anonymousTenants(cfg *configs.Config) []server.Tenant {
+	var tenants []server.Tenant
+	for _, l := range cfg.Listen {
+		id, err := auth.ParseIdentity(l.Anonymous)
+		if err != nil || slices.ContainsFunc(tenants, func(t server.Tenant) bool { return t.Name == id.Tenant }) {
+			continue
+		}
+		everywhere := auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+		tenants = append(tenants, server.Tenant{
+			Tenant:   auth.Tenant{Name: id.Tenant, Access: everywhere, Apps: []auth.App{{Name: id.App, Role: auth.ReadWrite}}},
+			Sessions: *sessionSettings(cfg.Session),
+		})
+	}
+	return tenants
 }
 
 // listen opens an address of the configuration. A Unix socket that a dead server has left is replaced; its group may connect.
@@ -218,8 +239,7 @@ func (p *process) reload(cfg *configs.Config) error {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return problems
 	}
-	p.settings.Store(sessionSettings(cfg.Session))
-	return nil
+	return p.server.SetTenants(anonymousTenants(cfg))
 }
 
 // close closes what is open, the last first. It may be called again.

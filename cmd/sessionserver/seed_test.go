@@ -124,7 +124,7 @@ func TestRedisCLI(t *testing.T) {
 					t.Errorf("no %s in:\n%s", want, all)
 				}
 			}
-			rest := strings.Join(run("new", "destroy", "ping", "ping hi", "echo hi", "help", "help put", "hello 3", "auth a/b c", "select 0",
+			rest := strings.Join(run("new", "destroy", "whoami", "ping", "ping hi", "echo hi", "help", "help put", "hello 3", "auth a/b c", "select 0",
 				"client id", "command count", "command docs put", "info", "reset", "quit"), "\n")
 			for _, want := range []string{"PONG", `"hi"`, "BADAUTH", "sets a value", "sessionserver_version", "RESET"} {
 				if !strings.Contains(rest, want) {

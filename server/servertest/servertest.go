@@ -20,8 +20,9 @@ type Config struct {
 	Store    storage.Store    // default: in memory, closed with the test
 	Settings session.Settings // default: session.DefaultSettings
 	Observe  func(session.Event)
-	Options  server.Options // Sessions and Tenant are filled in
-	Listen   server.Listen  // default: loopback only, everybody there acts as test/app
+	Tenants  []server.Tenant // default: test, with Settings and the app app
+	Options  server.Options  // Sessions and Tenants are filled in
+	Listen   server.Listen   // default: loopback only, everybody there acts as test/app
 }
 
 // Server is a running server.
@@ -47,9 +48,11 @@ func Start(t testing.TB, cfg Config) *Server {
 	}
 	sessions := session.NewManager(cfg.Store, session.Options{Observe: cfg.Observe})
 	cfg.Options.Sessions = sessions
-	cfg.Options.Tenant = func(name string) *session.Tenant {
-		return &session.Tenant{Name: name, Settings: cfg.Settings}
+	if cfg.Tenants == nil {
+		cfg.Tenants = []server.Tenant{Tenant("test/app", "")}
+		cfg.Tenants[0].Sessions = cfg.Settings
 	}
+	cfg.Options.Tenants = cfg.Tenants
 	srv, err := server.New(cfg.Options)
 	if err != nil {
 		t.Fatal(err)
@@ -71,8 +74,27 @@ func Start(t testing.TB, cfg Config) *Server {
 	return &Server{Server: srv, Addr: l.Addr().String(), Sessions: sessions}
 }
 
-// Loopback are the addresses of this machine.
-var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+// Loopback are the addresses of this machine, Everywhere are all that there are.
+var (
+	Loopback   = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+	Everywhere = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+)
+
+// Tenant makes a tenant with one app, given as tenant/app, that may come from everywhere with this secret; "" is no secret.
+func Tenant(name, secret string) server.Tenant {
+	id, err := auth.ParseIdentity(name)
+	if err != nil {
+		panic(err)
+	}
+	app := auth.App{Name: id.App, Role: auth.ReadWrite}
+	if secret != "" {
+		app.Secrets = []auth.SecretHash{auth.HashSecret(secret)}
+	}
+	return server.Tenant{
+		Tenant:   auth.Tenant{Name: id.Tenant, Access: Everywhere, Apps: []auth.App{app}},
+		Sessions: session.DefaultSettings(),
+	}
+}
 
 // Dial opens a connection to the server.
 func (s *Server) Dial(ctx context.Context) (net.Conn, error) {

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"sessionserver/auth"
+	"sessionserver/wire"
+)
+
+// access is who a connection acts as and by which rules. Nobody has a directory and the rates of a stranger only.
+type access struct {
+	grant    auth.Grant
+	from     *directory // where all of this was found
+	rules    *rules
+	admitted bool             // whether the client may come from where it comes from
+	rates    [3]*rate.Limiter // of the address, the app and the tenant
+	mint     *rate.Limiter
+}
+
+func (a *access) onLimit() OnLimit {
+	if a.rules == nil {
+		return Reject
+	}
+	return a.rules.rates.OnLimit
+}
+
+var (
+	errRevoked = wire.Errorf(wire.NoAuth, "the credentials of this connection are not good any more: it is closed; connect and authenticate again")
+	errDenied  = wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address")
+)
+
+// identify makes the connection act as the holder of grant, which may be nobody's. On an error it stays who it was. Strangers may send
+// little.
+func (c *conn) identify(grant auth.Grant) error {
+	for {
+		d := c.server.directory.Load()
+		next, err := c.accessOf(grant, d)
+		if err != nil {
+			return err
+		}
+		c.assume(next)
+		// Tenants that were set meanwhile may not have seen what this connection had become.
+		if c.server.directory.Load() == d {
+			return nil
+		}
+		if grant, err = c.server.directory.Load().auth.Renew(grant); err != nil {
+			grant = auth.Grant{}
+		}
+	}
+}
+
+// accessOf works out the access that a grant gives by a directory, and counts the connection for its tenant.
+func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
+	next := access{grant: grant, from: d}
+	if grant.Identity.IsZero() {
+		next.rates[0] = c.limiter(strangers, c.server.opts.Strangers)
+		return next, nil
+	}
+	r := d.rules[grant.Identity.Tenant]
+	if was := c.access.rules; was == nil || was.usage != r.usage {
+		if n := r.usage.conns.Add(1); r.maxConns > 0 && n > int64(r.maxConns) {
+			r.usage.conns.Add(-1)
+			return access{}, wire.Errorf(wire.Quota, "the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns)
+		}
+	}
+	app := r.apps[grant.Identity.App]
+	next.rules, next.mint = r, app.mint
+	next.rates = [3]*rate.Limiter{c.limiter(grant.Identity.Tenant, r.rates.Address), app.rate, r.usage.rate}
+	next.admitted = d.auth.Admits(grant.Identity, c.info.Remote.Addr())
+	return next, nil
+}
+
+// limiter is that of the client's address for kind. Clients of a Unix socket have none.
+func (c *conn) limiter(kind string, r Rate) *rate.Limiter {
+	who := rated{kind: kind}
+	if c.info.Remote.IsValid() {
+		who.address = c.ipKey()
+	}
+	return c.server.addresses.limiter(who, r)
+}
+
+// assume puts an access in the place of the one before.
+func (c *conn) assume(next access) {
+	if was := c.access.rules; was != nil && (next.rules == nil || next.rules.usage != was.usage) {
+		was.usage.conns.Add(-1)
+	}
+	c.mu.Lock()
+	c.access = next
+	c.mu.Unlock()
+	c.info.Identity = next.grant.Identity
+	if next.grant.Identity.IsZero() {
+		c.reader.SetLimits(wire.StrangerLimits(), nil)
+		return
+	}
+	limits := c.server.opts.Limits
+	c.reader.SetLimits(limits, c.server.table.payload(limits))
+}
+
+// renew brings the access up to date with the directory as it is now.
+func (c *conn) renew() error {
+	grant := c.access.grant
+	if e := grant.Expires; !e.IsZero() && time.Now().After(e) {
+		return c.revoke()
+	}
+	d := c.server.directory.Load()
+	if d == c.access.from || grant.Identity.IsZero() {
+		return nil
+	}
+	grant, err := d.auth.Renew(grant)
+	if err == nil {
+		err = c.identify(grant)
+	}
+	if err != nil || c.access.grant.Identity.IsZero() || !c.access.admitted {
+		return c.revoke()
+	}
+	return nil
+}
+
+func (c *conn) revoke() error {
+	c.reason, c.quit = Revoked, true
+	return errRevoked
+}
+
+// leave counts the connection out of its tenant.
+func (c *conn) leave() {
+	if c.access.rules != nil {
+		c.access.rules.usage.conns.Add(-1)
+	}
+}
+
+// recheck ends the connection if by d nobody may act any more as it does. It is called while the connection does something else, perhaps
+// waiting for a lock; the caller holds s.mu.
+func (c *conn) recheck(d *directory) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := c.access.grant.Identity
+	if id.IsZero() {
+		return
+	}
+	if _, err := d.auth.Renew(c.access.grant); err == nil && d.auth.Admits(id, c.info.Remote.Addr()) {
+		return
+	}
+	c.revoked = true
+	if c.interrupt != nil {
+		c.interrupt(errRevoked)
+	}
+	_ = c.nc.Close()
+}
+
+// initially is who the client is before it has said anything: by its certificate if it has shown one, or else whoever the listener
+// takes it for.
+func (c *conn) initially() auth.Grant {
+	known := c.server.directory.Load().auth
+	grant, err := auth.Grant{}, auth.ErrBadCredentials
+	switch {
+	case c.certificate != nil:
+		grant, err = known.Certificate(c.certificate)
+	case !c.how.Anonymous.IsZero():
+		grant, err = known.Anonymous(c.how.Anonymous)
+	default:
+		return auth.Grant{}
+	}
+	if err != nil {
+		c.log.Info("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
+			"listener", c.how.Name, "remote", c.remote())
+		return auth.Grant{}
+	}
+	return grant
+}
+
+// authenticate makes the connection act as the app with these credentials; when they are not good it stays who it was.
+func (c *Call) authenticate(name, secret string) error {
+	if s := c.conn.session; s != nil {
+		if err := s.Err(); err != nil {
+			return err
+		}
+		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
+	}
+	d := c.conn.server.directory.Load().auth
+	grant, err := d.Secret(name, secret)
+	if errors.Is(err, auth.ErrBadCredentials) {
+		return c.conn.failed(err)
+	}
+	if !d.Admits(grant.Identity, c.conn.info.Remote.Addr()) {
+		return errDenied
+	}
+	return c.conn.identify(grant)
+}
+
+// failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,
+// since nobody can guess a secret, and many hosts may share an address.
+func (c *conn) failed(err error) error {
+	if wait := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, false); wait > 0 {
+		c.reason, c.quit = TooManyFailures, true
+		return rateLimited(wait)
+	}
+	return err
+}

@@ -1,0 +1,39 @@
+package server
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// readProxyHeader learns from a trusted balancer who the client is, by the PROXY protocol (versions 1 and 2). A balancer that speaks for
+// itself, as for a health check, stays who it is. A connection without a header is refused: a balancer that is set to send none would make
+// all its clients look like itself.
+func (c *conn) readProxyHeader() error {
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
+	r := bufio.NewReaderSize(c.nc, 256)
+	header, err := proxyproto.Read(r)
+	if err != nil {
+		return err
+	}
+	if r.Buffered() > 0 {
+		c.head, _ = r.Peek(r.Buffered())
+	}
+	if header.Command.IsLocal() {
+		return nil
+	}
+	from, ok := header.SourceAddr.(*net.TCPAddr)
+	if !ok {
+		return errors.New("server: the PROXY header names no TCP address")
+	}
+	c.info.Remote = unmapped(from.AddrPort())
+	return nil
+}
+
+func unmapped(ap netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}

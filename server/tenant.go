@@ -1,0 +1,115 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+
+	"sessionserver/auth"
+	"sessionserver/session"
+)
+
+// Tenant is all that the server keeps to for one tenant.
+type Tenant struct {
+	auth.Tenant                  // its apps, and from where they may come
+	Sessions    session.Settings // the rules for its sessions, and its quotas for them
+	MaxConns    int              // connections of all its apps at once; 0 is no limit
+	Rates       Rates
+}
+
+// directory is all that the server knows of its tenants at one time. It is never changed; SetTenants puts another in its place.
+type directory struct {
+	auth  *auth.Directory
+	rules map[string]*rules
+}
+
+// rules are those of one tenant, and what is counted by them.
+type rules struct {
+	sessions session.Tenant
+	maxConns int
+	rates    Rates
+	usage    *usage
+	apps     map[string]*appUsage
+}
+
+// usage is what is counted of a tenant. It goes on from one directory to the next.
+type usage struct {
+	conns atomic.Int64
+	rate  *rate.Limiter
+}
+
+// appUsage is what is counted of an app.
+type appUsage struct{ rate, mint *rate.Limiter }
+
+// SetTenants makes these all the tenants that there are. Connections whose credentials are not good any more, or whose clients may not come
+// from where they come from any more, end; the others go on by the new rules. On an error, which tells of everything that is wrong with the tenants,
+// nothing has changed.
+func (s *Server) SetTenants(tenants []Tenant) error {
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	next, err := newDirectory(tenants, s.directory.Load())
+	if err != nil {
+		return err
+	}
+	s.directory.Store(next)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		c.recheck(next)
+	}
+	return nil
+}
+
+// newDirectory makes a directory that goes on counting where before, which may be nil, is.
+func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
+	d := &directory{rules: make(map[string]*rules, len(tenants))}
+	known := make([]auth.Tenant, len(tenants))
+	var errs []error
+	for i, t := range tenants {
+		known[i] = t.Tenant
+		for _, e := range t.Sessions.Validate() {
+			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name, e))
+		}
+		if t.MaxConns < 0 {
+			errs = append(errs, fmt.Errorf("server: tenant %s: MaxConns is negative", t.Name))
+		}
+		if err := t.Rates.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("server: tenant %s: %w", t.Name, err))
+		}
+		d.rules[t.Name] = t.rules(before)
+	}
+	var err error
+	if d.auth, err = auth.NewDirectory(known); err != nil {
+		errs = append(errs, err)
+	}
+	return d, errors.Join(errs...)
+}
+
+func (t *Tenant) rules(before *directory) *rules {
+	r := &rules{
+		sessions: session.Tenant{Name: t.Name, Settings: t.Sessions},
+		maxConns: t.MaxConns, rates: t.Rates, apps: make(map[string]*appUsage, len(t.Apps)),
+	}
+	var old rules
+	if before != nil && before.rules[t.Name] != nil {
+		old = *before.rules[t.Name]
+	}
+	if r.usage = old.usage; r.usage == nil {
+		r.usage = &usage{rate: newLimiter(t.Rates.Tenant)}
+	} else {
+		setLimiter(r.usage.rate, t.Rates.Tenant)
+	}
+	for _, a := range t.Apps {
+		u := old.apps[a.Name]
+		if u == nil {
+			u = &appUsage{rate: newLimiter(t.Rates.App), mint: newLimiter(t.Rates.Mint)}
+		} else {
+			setLimiter(u.rate, t.Rates.App)
+			setLimiter(u.mint, t.Rates.Mint)
+		}
+		r.apps[a.Name] = u
+	}
+	return r
+}

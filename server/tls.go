@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// recordHandshake is the first byte of a TLS connection (RFC 8446, section 5.1).
+const recordHandshake = 0x16
+
+// acmeALPN is what an authority speaks that comes to see whether this server has a name (RFC 8737). It leaves after the handshake.
+const acmeALPN = "acme-tls/1"
+
+// handshakeFailure is the TLS alert (RFC 8446, section 6) that a client of a listener without TLS gets: what its library understands.
+var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
+
+// secure makes the connection speak TLS. The first byte of the handshake has been read. It reports whether the connection can go on.
+func (c *conn) secure() bool {
+	if c.how.TLS == nil {
+		c.reason = TLSUnsupported
+		c.log.Info("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
+		_, _ = c.nc.Write(handshakeFailure)
+		return false
+	}
+	if !c.server.beginHandshake(c) {
+		c.reason = TooManyHandshakes
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.server.ctx, c.server.opts.HandshakeTimeout)
+	defer cancel()
+	_ = c.nc.SetDeadline(time.Time{})
+	secured := tls.Server(&headed{Conn: c.nc, head: c.head}, c.how.TLS)
+	c.head = nil
+	began := time.Now()
+	err := secured.HandshakeContext(ctx)
+	c.server.endHandshake(c)
+	if err != nil {
+		c.reason = HandshakeFailed
+		c.log.Debug("TLS handshake failed", "listener", c.how.Name, "remote", c.remote(), "err", err)
+		return false
+	}
+	state := secured.ConnectionState()
+	c.info.TLS = state.Version
+	c.server.opts.Observer.HandshakeDone(c.info, time.Since(began))
+	if state.NegotiatedProtocol == acmeALPN {
+		c.reason = ACMEChallenge
+		_ = secured.Close()
+		return false
+	}
+	if len(state.PeerCertificates) > 0 {
+		c.certificate = state.PeerCertificates[0]
+	}
+	c.mu.Lock()
+	c.nc = secured
+	c.mu.Unlock()
+	return true
+}
+
+// beginHandshake counts a handshake, unless the client's address has as many under way as it may.
+func (s *Server) beginHandshake(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP {
+		return false
+	}
+	s.handshakes[c.ipKey()]++
+	return true
+}
+
+func (s *Server) endHandshake(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handshakes[c.ipKey()]--; s.handshakes[c.ipKey()] == 0 {
+		delete(s.handshakes, c.ipKey())
+	}
+}
+
+// headed is a connection some of which has been read already.
+type headed struct {
+	net.Conn
+	head []byte
+}
+
+func (h *headed) Read(p []byte) (int, error) {
+	if len(h.head) > 0 {
+		n := copy(p, h.head)
+		h.head = h.head[n:]
+		return n, nil
+	}
+	return h.Conn.Read(p)
+}
+
+// NetConn is the connection itself; see rawConn.
+func (h *headed) NetConn() net.Conn { return h.Conn }
