@@ -307,7 +307,9 @@ func wildcard(name string) string {
 func names(cert *tls.Certificate) []string {
 	var all []string
 	for _, name := range cert.Leaf.DNSNames {
-		all = append(all, strings.ToLower(name))
+		if name != "" {
+			all = append(all, strings.ToLower(name))
+		}
 	}
 	for _, ip := range cert.Leaf.IPAddresses {
 		all = append(all, ip.String())

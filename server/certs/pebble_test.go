@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,10 +49,14 @@ func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble 
 	front := wfe.New(quiet, store, validation, authority, []string{"pebble.test"}, false, false, 0, 0)
 	handler := front.Handler()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/order-plz" && r.Method == http.MethodPost {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		if r.URL.Path == "/order-plz" && answer.Code == http.StatusCreated {
 			p.orders.Add(1)
 		}
-		handler.ServeHTTP(w, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		w.Write(answer.Body.Bytes())
 	}))
 	server.Config.ErrorLog = quiet
 	server.StartTLS()
