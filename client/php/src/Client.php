@@ -30,10 +30,13 @@ final class Client
 
     private readonly Connection $connection;
 
-    /** @throws Exception\DsnException */
-    public function __construct(#[\SensitiveParameter] Dsn|string $dsn)
+    /**
+     * @param bool $forPhp (internal) PHP's own session goes over it
+     * @throws Exception\DsnException
+     */
+    public function __construct(#[\SensitiveParameter] Dsn|string $dsn, bool $forPhp = false)
     {
-        $this->connection = new Connection(is_string($dsn) ? Dsn::parse($dsn) : $dsn);
+        $this->connection = new Connection(is_string($dsn) ? Dsn::parse($dsn) : $dsn, $forPhp);
     }
 
     /**

@@ -39,13 +39,14 @@ final class Connection
     /** Whether a session is open on the other end; kept by Client. */
     public bool $sessionOpen = false;
 
-    public function __construct(private readonly Dsn $dsn)
+    /** @param bool $forPhp PHP's own session goes over it: it is not let go of before PHP has saved that */
+    public function __construct(private readonly Dsn $dsn, private readonly bool $forPhp = false)
     {
         if ($dsn->persistent) {
             // PHP runs no destructors after a fatal error, but it runs shutdown functions. Those that others have registered,
             // such as the one that saves $_SESSION, come before: this one registers itself anew to be the last.
             $weak = \WeakReference::create($this);
-            register_shutdown_function(static fn () => register_shutdown_function(static fn () => $weak->get()?->release()));
+            register_shutdown_function(static fn () => register_shutdown_function(static fn () => $weak->get()?->shutDown()));
         }
     }
 
@@ -53,6 +54,14 @@ final class Connection
     {
         // An exit in a shutdown function skips the one that saves $_SESSION. PHP then runs destructors, and saves after them.
         if (session_status() !== PHP_SESSION_ACTIVE) {
+            $this->release();
+        }
+    }
+
+    /** Some applications have no shutdown function that saves $_SESSION: PHP will save after this one, too. */
+    private function shutDown(): void
+    {
+        if (!$this->forPhp || session_status() !== PHP_SESSION_ACTIVE) {
             $this->release();
         }
     }
@@ -262,8 +271,9 @@ final class Connection
     private function connect(bool $fresh = false): void
     {
         $flags = STREAM_CLIENT_CONNECT;
+        $persistent = $this->dsn->persistent && !self::isTooLate();
         $address = $this->dsn->scheme . '://' . ($this->dsn->scheme === 'unix' ? '' : $this->dsn->address());
-        if ($this->dsn->persistent) {
+        if ($persistent) {
             $flags |= STREAM_CLIENT_PERSISTENT;
             $address .= $this->take();
         } elseif ($this->dsn->scheme === 'unix') {
@@ -271,15 +281,27 @@ final class Connection
         }
         do {
             $this->open($address, $flags);
-            $again = $fresh && $this->dsn->persistent && ftell($this->stream) > 0; // it has been read from before
+            $again = $fresh && $persistent && ftell($this->stream) > 0; // it has been read from before
             if ($again) {
                 fclose($this->stream);
                 $this->stream = null;
             }
         } while ($again);
         $this->fresh = true;
-        $this->old = $this->dsn->persistent; // whether it really is, its position does not tell for sure
+        $this->old = $persistent; // whether it really is, its position does not tell for sure
         $this->readTimeout = 0.0;
+    }
+
+    /**
+     * Whether PHP is ending the request and calls what saves the session, as the last thing and from nowhere. It has let go of
+     * persistent streams then. One that is opened, or taken, still later keeps what is freed with this request (its context), and
+     * crashes the process when another request uses it.
+     */
+    private static function isTooLate(): bool
+    {
+        $trace = debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS);
+        $first = end($trace);
+        return is_a($first['class'] ?? '', \SessionHandlerInterface::class, true);
     }
 
     private function open(string $address, int $flags): void
@@ -342,12 +364,13 @@ final class Connection
         if ($this->stream === null) {
             return;
         }
-        if (!$this->dsn->persistent || $this->exchanging || $this->sessionOpen || $this->fresh) {
+        if ($this->persistentId === '' || $this->exchanging || $this->sessionOpen || $this->fresh) {
             $this->close();
             return;
         }
         $this->stream = null;
         unset(self::$taken[$this->persistentId][$this->slot]);
+        $this->persistentId = '';
     }
 
     /** Closes the connection, which drops what was not saved and lets go of the lock. */
@@ -359,6 +382,7 @@ final class Connection
         }
         if ($this->persistentId !== '') {
             unset(self::$taken[$this->persistentId][$this->slot]);
+            $this->persistentId = '';
         }
         $this->exchanging = $this->sessionOpen = $this->fresh = false;
     }

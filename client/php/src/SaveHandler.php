@@ -96,7 +96,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     {
         $this->dsn ??= Dsn::load($path);
         $path = '';
-        $this->client ??= new Client($this->dsn);
+        $this->client ??= new Client($this->dsn, true);
         $this->format ??= $this->dsn->format === 'json' ? new JsonFormat() : new PhpFormat();
         return true; // it connects when it knows what to ask for
     }

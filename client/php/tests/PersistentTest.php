@@ -62,6 +62,36 @@ final class PersistentTest extends SessionTestCase
         $this->assertFree($id);
     }
 
+    /**
+     * PHP lets go of persistent streams before it saves that late. A stream that is opened still later must not persist: the next
+     * request would use what was freed with this one.
+     *
+     * @dataProvider schemes
+     */
+    public function testAStreamOpenedAfterTheEndDoesNotPersist(string $scheme): void
+    {
+        $web = $this->web($scheme);
+        $id = bin2hex(random_bytes(16));
+        $web->run('session_set_save_handler(new class(SessionServer\Dsn::load(ini_get("session.save_path")), "' . $id . '") implements SessionHandlerInterface {
+            public function __construct(private $dsn, private $to) {}
+            public function open($path, $name): bool { return true; }
+            public function close(): bool { return true; }
+            public function read($id): string { return ""; }
+            public function destroy($id): bool { return true; }
+            public function gc($max): int { return 0; }
+            public function write($id, $data): bool {
+                $c = new SessionServer\Client($this->dsn);
+                $c->open($this->to);
+                $c->put("connection", (string) $c->call("client", "id"));
+                $c->close();
+                return true;
+            }
+        }, false); session_start(); $_SESSION["n"] = 1; return 1;');
+        $late = (int) $this->stored($id)['connection'];
+        $this->assertGreaterThan($late, $this->connection($web));
+        $this->assertSame($this->connection($web), $this->connection($web));
+    }
+
     /** The number that the server gives to a connection. */
     private function connection(WebServer $web): int
     {
@@ -97,7 +127,9 @@ final class PersistentTest extends SessionTestCase
             'session_start(); $_SESSION["f"] = function () {}; return 1;' => 0,
             // without the shutdown function that saves
             'session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
-                session_start(); $_SESSION["n"]++; undefined_function();' => 0,
+                session_start(); $_SESSION["n"]++; return 1;' => 1,
+            'session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
+                session_start(); $_SESSION["n"]++; undefined_function();' => 1,
             '$c = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $c->open($_COOKIE["PHPSESSID"]); undefined_function();' => 0,
             '$GLOBALS["c"] = new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))); $GLOBALS["c"]->open($_COOKIE["PHPSESSID"]);
                 ini_set("memory_limit", "8M"); str_repeat("x", 100_000_000);' => 0,
