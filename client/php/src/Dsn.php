@@ -124,10 +124,15 @@ final class Dsn
         return array_map(static fn (array $pair) => $pair[0], array_filter($all, static fn (array $pair) => $pair[0] !== $pair[1]));
     }
 
-    /** Tells connections apart that must not be mixed up: by everything in the DSN, the secret too, as a hash. */
+    /**
+     * Tells connections apart that must not be mixed up: by everything in the DSN but the secret. What a connection may do by
+     * its secret ends with the reset that each reuse begins with; what it may do by its certificate does not.
+     *
+     * @internal
+     */
     public function fingerprint(): string
     {
-        return substr(hash('sha256', $this->redacted() . "\0" . ($this->secret?->reveal() ?? '')), 0, 32);
+        return substr(hash('sha256', $this->redacted()), 0, 32);
     }
 
     public function __debugInfo(): array

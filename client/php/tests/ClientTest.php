@@ -300,6 +300,50 @@ final class ClientTest extends SessionTestCase
         }
     }
 
+    /**
+     * Two apps of different secrets, one after the other, have the same persistent stream: nothing of the first one's secret shows
+     * in its name, and nothing of its rights is left when the second one comes.
+     */
+    public function testAPersistentStreamForgetsWhoItWas(): void
+    {
+        [$alice, $bob] = [\SessionServer\Dsn::parse('tcp://shop:hss_alice@h/acme?persistent=1'), \SessionServer\Dsn::parse('tcp://shop:hss_bob@h/acme?persistent=1')];
+        $this->assertSame($alice->fingerprint(), $bob->fingerprint());
+        foreach (['tcp://cart:hss_alice@h/acme?persistent=1', 'tls://shop:hss_alice@h/acme?persistent=1&certfile=c&keyfile=k', 'tcp://h?persistent=1'] as $other) {
+            $this->assertNotSame($alice->fingerprint(), \SessionServer\Dsn::parse($other)->fingerprint());
+        }
+        $fake = new Child(['php', '-r', <<<'PHP'
+            $server = stream_socket_server('tcp://127.0.0.1:0');
+            echo stream_socket_get_name($server, false), "\n";
+            $stream = stream_socket_accept($server, 60); // one is enough
+            while (($line = fgets($stream)) !== false) {
+                for ($words = [], $n = (int) substr($line, 1); $n > 0; $n--) {
+                    $words[] = substr(fread($stream, (int) substr(fgets($stream), 1) + 2), 0, -2);
+                }
+                echo implode(' ', $words), "\n";
+                fwrite($stream, $words[0] === 'ping' ? '$' . strlen($words[1]) . "\r\n$words[1]\r\n" : "+OK\r\n");
+            }
+            PHP]);
+        $address = $fake->line();
+        foreach (['alice', 'bob'] as $who) {
+            $client = new Client("tcp://shop:hss_$who@$address/acme?persistent=1");
+            $client->ping($who);
+            unset($client); // as at the end of a request
+            $this->assertMatchesRegularExpression('/^ping [0-9a-f]{16}$/', $fake->line());
+            $this->assertSame(['reset', "auth acme/shop hss_$who", "ping $who"], [$fake->line(), $fake->line(), $fake->line()]);
+        }
+    }
+
+    /** What reset leaves of an identity: nothing. */
+    public function testResetIsComplete(): void
+    {
+        $client = self::$server->client();
+        $client->call('client', 'setname', 'before');
+        $client->new();
+        $replies = $client->pipeline([['reset'], ['client', 'getname'], ['put', 'a', '1']]);
+        $this->assertSame(['RESET', ''], array_slice($replies, 0, 2));
+        $this->assertInstanceOf(\SessionServer\Exception\NoSessionException::class, $replies[2]);
+    }
+
     /** The time-out is for sending, too: somebody accepts the connection and never reads. */
     public function testSendingTimesOut(): void
     {
