@@ -35,12 +35,11 @@ final class PhpFormat implements Format
 
     public function save(#[\SensitiveParameter] string $data): array
     {
+        if ($this->isEmpty($data)) {
+            return $this->stored === '' ? [] : [['remove', ...self::KEYS]];
+        }
         if ($data === $this->stored) {
             return [];
-        }
-        if ($data === '') {
-            $this->beEmptyOnPurpose();
-            return [['remove', ...self::KEYS]];
         }
         $size = max(self::PIECE, (int) ceil(strlen($data) / count(self::KEYS)));
         $request = ['put'];
@@ -53,16 +52,26 @@ final class PhpFormat implements Format
         return [$request];
     }
 
+    /** Whether this is what PHP makes of an empty session: nothing at all, or, if it is another serializer's, an array without items. */
+    private function isEmpty(#[\SensitiveParameter] string $data): bool
+    {
+        if (session_status() !== PHP_SESSION_ACTIVE) {
+            return $data === '';
+        }
+        if ($data === '') {
+            $this->beEmptyOnPurpose();
+            return true;
+        }
+        return ($_SESSION ?? []) === [] && $data === session_encode();
+    }
+
     /** PHP's own serializer answers nothing at all if one key holds its separator; that would wipe out everything. */
     private function beEmptyOnPurpose(): void
     {
-        if (session_status() !== PHP_SESSION_ACTIVE) {
-            return;
-        }
         foreach (array_keys($_SESSION ?? []) as $key) {
             if (is_string($key) && str_contains($key, '|')) {
                 throw new EncodingException("sessionserver: \$_SESSION['$key']: PHP cannot store a key with | in it"
-                    . ' (set session.serialize_handler = php_serialize); the session stays as it was');
+                    . ' (set session.serialize_handler = php_serialize); nothing is saved, the session stays as it was');
             }
         }
     }

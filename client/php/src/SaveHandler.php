@@ -38,7 +38,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private ?Format $format = null;
 
     private ?string $id = null;        // of the session that PHP has open
-    private bool $unsaved = false;     // it was made by this request and is not stored yet
+    private bool $unsaved = false;     // it is made by this request and is not stored yet
+    private bool $own = false;         // the server has made its id for this request
     private ?string $data = null;      // what validateId has read, for read()
     private ?string $unlocked = null;  // why it is open without a lock, and changes to it are not saved
     private ?string $minted = null;    // an id from create_sid that read() has not seen yet
@@ -115,7 +116,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->minted = bin2hex(random_bytes(16));
             } else {
                 $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
-                $this->unsaved = true;
+                $this->unsaved = $this->own = true;
                 $this->format->load(null);
             }
         } catch (SessionServerException $e) {
@@ -163,23 +164,16 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             [$data, $this->data] = [$this->data, null];
             return $data;
         }
-        try {
-            return $this->load($id, 'rw');
-        } catch (NotFoundException) {
-            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R
-                : 'it has ended, or the tenant takes no ids but its own (set session.use_strict_mode = 1, so that PHP asks for a new id)');
-            return $this->format->load(null);
-        } catch (SessionServerException $e) {
-            $this->letGo();
-            throw $e;
-        }
+        return $this->take($id);
     }
 
     public function write(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
     {
         $this->start();
         try {
-            $requests = $id === $this->id ? [] : $this->openToWrite($id);
+            if ($id !== $this->id || $this->unlocked === null && !$this->client->isOpen()) {
+                $this->openToWrite($id);
+            }
             $changes = $this->format->save($data);
             if ($this->unlocked !== null) {
                 if ($changes) {
@@ -187,16 +181,18 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 }
                 return true; // false would make PHP print session.save_path
             }
-            array_push($requests, ...$changes);
-            if ($this->unsaved && $this->dsn->lifetime !== null) {
-                $requests[] = ['lifetime', (string) $this->dsn->lifetime];
+            if ($this->unsaved && !$changes) {
+                return $this->leave('abort'); // nothing is stored for an id that is never written
             }
             if (count($changes) > 1) {
                 // `close` behind two changes of which one is refused would save half of them.
-                $this->demand($requests);
-                $requests = [];
+                $this->demand($changes);
+                $changes = [];
             }
-            $this->demand([...$requests, ['close']]);
+            if ($this->unsaved && $this->dsn->lifetime !== null) {
+                $changes[] = ['lifetime', (string) $this->dsn->lifetime];
+            }
+            $this->demand([...$changes, ['close']]);
         } finally {
             $this->letGo();
         }
@@ -206,7 +202,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     /** Called instead of write() if nothing has changed: there is nothing to lose, so nothing to complain about. */
     public function updateTimestamp(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
     {
-        return $this->leave('close');
+        return $this->leave($this->unsaved ? 'abort' : 'close');
     }
 
     /**
@@ -257,6 +253,21 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     {
         if ($this->format === null) {
             $this->open((string) ini_get('session.save_path'), '');
+        }
+    }
+
+    /** Opens a session for writing, makes it if there is none, and answers its data. */
+    private function take(#[\SensitiveParameter] string $id): string
+    {
+        try {
+            return $this->load($id, 'rw');
+        } catch (NotFoundException) {
+            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R
+                : 'it has ended, or the tenant takes no ids but its own (set session.use_strict_mode = 1, so that PHP asks for a new id)');
+            return $this->format->load(null);
+        } catch (SessionServerException $e) {
+            $this->letGo();
+            throw $e;
         }
     }
 
@@ -336,35 +347,44 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Requests for a session that write() is called for without read(): Laravel does so after it has changed the id. PHP
-     * itself never does; there it means that the session was lost on the way.
-     *
-     * @return list<non-empty-list<string>>
+     * Opens a session that write() is called for without read(): Laravel does so after it has changed the id. PHP itself
+     * never does; there it means that the session was lost on the way.
      */
-    private function openToWrite(#[\SensitiveParameter] string $id): array
+    private function openToWrite(#[\SensitiveParameter] string $id): void
     {
-        if (session_status() === PHP_SESSION_ACTIVE) {
+        if ($id === $this->id || session_status() === PHP_SESSION_ACTIVE) {
             throw new ConnectionException('sessionserver: the session is not open any more; nothing was saved');
         }
-        $requests = [...$this->farewell(), $this->openRequest($id, 'rw')];
-        $this->forget();
-        $this->format->load(null);
-        if ($this->dsn->mode === 'r') {
-            $this->unlock($id, self::MODE_R);
-            return [];
-        }
-        $this->id = $id;
-        $this->unsaved = true;
-        return $requests;
+        $this->take($id);
     }
 
     /** Sends requests that must all succeed. @param non-empty-list<non-empty-list<string>> $requests */
     private function demand(#[\SensitiveParameter] array $requests): void
     {
-        foreach ($this->client->pipeline($requests) as $reply) {
+        $replies = $this->client->pipeline($requests);
+        foreach ($replies as $reply) {
             if ($reply instanceof ServerException) {
+                if ($this->own && $this->unsaved && !$this->client->isOpen() && !end($replies) instanceof ServerException) {
+                    $this->takeBack();
+                }
                 throw $reply;
             }
+        }
+    }
+
+    /**
+     * Removes the new session that `close` has stored, empty, behind what was refused; not if somebody else has got hold of
+     * it meanwhile. An id that did not come from the server is left alone: it would be burnt, and its visitor may have no way
+     * to another one. The server lets go of empty sessions soon.
+     */
+    private function takeBack(): void
+    {
+        try {
+            [, $stat] = $this->client->pipeline([['open', $this->id, 'u', '0'], ['stat']]);
+            if (is_array($stat) && Client::map($stat)['version'] === 1) {
+                $this->client->pipeline([['destroy']]);
+            }
+        } catch (SessionServerException) { // what was refused is of more interest
         }
     }
 
@@ -407,7 +427,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function forget(): void
     {
         $this->id = $this->data = $this->unlocked = null;
-        $this->unsaved = false;
+        $this->unsaved = $this->own = false;
     }
 
     /** Whether destroy() was called by session_regenerate_id(true), through however many handlers around this one. */

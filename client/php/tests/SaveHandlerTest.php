@@ -27,15 +27,56 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertGone($r->result);
     }
 
-    public function testAnEmptySessionIsStoredForAShortTimeOnly(): void
+    /** @return array<array{array<string, string|int>, string}> */
+    public function waysToSerialize(): array
     {
-        $r = $this->request('session_start();');
-        $this->assertSame(2, $r->roundTrips);
+        $ways = [[['session.serialize_handler' => 'php'], ''], [['session.serialize_handler' => 'php_serialize'], ''],
+            [['session.serialize_handler' => 'php_serialize'], 'format=json'], [['session.serialize_handler' => 'php'], 'format=json'],
+            [['session.serialize_handler' => 'php_binary'], '']];
+        return extension_loaded('igbinary') ? [...$ways, [['session.serialize_handler' => 'igbinary'], '']] : $ways;
+    }
+
+    /**
+     * Whoever only looks takes no room on the server.
+     *
+     * @dataProvider waysToSerialize
+     */
+    public function testASessionThatStaysEmptyIsNotStored(array $ini, string $query): void
+    {
+        foreach ([1, 0] as $lazy) {
+            foreach (['', '$_SESSION["a"] = 1; unset($_SESSION["a"]);', '$_SESSION["a"] = 1; session_unset();'] as $code) {
+                $r = $this->request("session_start(); $code", '', $query, $ini + ['session.lazy_write' => $lazy]);
+                $this->assertSame([2, []], [$r->roundTrips, $r->session]);
+                $this->assertGone($r->id);
+                $adopted = bin2hex(random_bytes(16));
+                $r = $this->request("ini_set('session.use_strict_mode', '0'); session_start(); $code", $adopted, $query, $ini + ['session.lazy_write' => $lazy]);
+                $this->assertSame([2, $adopted], [$r->roundTrips, $r->id]);
+                $this->assertGone($adopted);
+            }
+            $r = $this->request('session_start(); $old = session_id(); session_regenerate_id(true); return $old;', '', $query, $ini + ['session.lazy_write' => $lazy]);
+            $this->assertGone($r->result);
+            $this->assertGone($r->id);
+        }
+    }
+
+    /**
+     * One that has been emptied is another matter: its visitor keeps the id for a while.
+     *
+     * @dataProvider waysToSerialize
+     */
+    public function testAnEmptiedSessionIsStoredForAShortTimeOnly(array $ini, string $query): void
+    {
+        $id = $this->request('session_start(); $_SESSION["a"] = 1;', '', $query, $ini)->id;
+        $r = $this->request('session_start(); $_SESSION = [];', $id, $query, $ini);
+        $this->assertSame([$id, 2], [$r->id, $r->roundTrips]);
+        $this->assertSame([], $this->stored($id));
         $client = self::$server->client();
-        $client->open($r->id, 's');
+        $client->open($id, 's');
         $stat = $client->stat();
-        $this->assertSame(0, $stat['keys']);
-        $this->assertLessThanOrEqual(120, $stat['expires'] - $stat['created']);
+        $this->assertLessThanOrEqual(120, $stat['expires'] - $stat['last_used']);
+        $this->assertSame([], $this->request('session_start();', $id, $query, $ini)->session);
+        $r = $this->request('session_start(); $_SESSION["b"] = 2;', $id, $query, $ini);
+        $this->assertSame([['b' => 2], $id], [$this->request('session_start();', $id, $query, $ini)->session, $r->id]);
     }
 
     public function testResumeUnchangedTouchesOnly(): void
@@ -329,8 +370,47 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertFree($id);
     }
 
+    /**
+     * @testWith ["", ""]
+     *           ["", "lifetime=50"]
+     *           ["", "format=json"]
+     *           ["session_regenerate_id(true);", ""]
+     *           ["session_regenerate_id(false);", "grace=0"]
+     */
+    public function testARefusedFirstSaveLeavesNothing(string $code, string $query): void
+    {
+        $r = $this->start("session_start(); $code \$_SESSION['big'] = str_repeat('x', 5_000_000); \$id = session_id();
+            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException \$e) { return [\$id, \$e->getMessage()]; }", '', $query)->end();
+        $this->assertStringStartsWith('sessionserver: put: TOOLARGE ', $r->result[1]);
+        $this->assertSame('', $r->printed);
+        $this->assertGone($r->result[0]);
+    }
+
+    /** An id that the server has not made: what it had before stays, and it can be used later. */
+    public function testARefusedSaveOfAnAdoptedSession(): void
+    {
+        $id = bin2hex(random_bytes(16));
+        $code = 'ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["big"] = str_repeat("x", 5_000_000);
+            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return 1; }';
+        $this->assertSame(1, $this->start($code, $id)->end()->result);
+        $this->assertSame([], $this->stored($id));
+        $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["n"] = 1;', $id);
+        $this->assertSame(1, $this->start($code, $id)->end()->result);
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+        $client = self::$server->client();
+        $client->open($other = bin2hex(random_bytes(16)));
+        $client->put('of another language', '1');
+        $client->close();
+        $this->assertSame(1, $this->start($code, $other)->end()->result);
+        $this->assertSame(['of another language' => '1'], $this->stored($other));
+    }
+
     public function testAKeyThatPhpCannotSerializeLosesNothing(): void
     {
+        $r = $this->start('session_start(); $_SESSION["a|b"] = 1; $id = session_id();
+            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return [$id, $e->getMessage()]; }')->end();
+        $this->assertStringContainsString("\$_SESSION['a|b']", $r->result[1]);
+        $this->assertGone($r->result[0]);
         $id = $this->session();
         $r = $this->start('session_start(); $_SESSION["a|b"] = 1;
             try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }', $id)->end();
@@ -493,6 +573,11 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertSame('data', $r->result);
         $this->assertSame(['php' => 'data moved'], $this->stored($second));
         $this->assertGone($first);
+        // saves twice, the second time what is shorter, and nothing
+        $this->request($code("\$h->write('$second', str_repeat('x', 3_000_000)); \$h->write('$second', 'short');"));
+        $this->assertSame('short', $this->request($code("return \$h->read('$second');"))->result);
+        $this->request($code("\$h->write('$second', '');"));
+        $this->assertSame([], $this->stored($second));
     }
 
     /** PHP takes no handler while a session is active: nobody must go on with PHP's own files without knowing. */
