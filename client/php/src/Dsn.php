@@ -77,6 +77,20 @@ final class Dsn
         return self::parse($text);
     }
 
+    /**
+     * Reads what session.save_path says.
+     *
+     * @internal
+     * @throws DsnException
+     */
+    public static function ofSavePath(#[\SensitiveParameter] string $savePath): self
+    {
+        if ($savePath === '') {
+            throw new DsnException(['session.save_path is empty: set it to a DSN such as tls://app:secret@host/tenant']);
+        }
+        return self::load($savePath);
+    }
+
     /** The address as messages show it. */
     public function address(): string
     {

@@ -69,7 +69,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     {
         if ($dsn === null) {
             $path = (string) ini_get('session.save_path');
-            $dsn = self::$hidden !== null && $path === self::$hidden->redacted() ? self::$hidden : Dsn::load($path);
+            $dsn = self::$hidden !== null && $path === self::$hidden->redacted() ? self::$hidden : Dsn::ofSavePath($path);
             if ($dsn->secret !== null && !str_starts_with($path, 'file:')) {
                 self::$hidden = $dsn;
                 @ini_set('session.save_path', $dsn->redacted());
@@ -95,7 +95,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
 
     public function open(#[\SensitiveParameter] string $path, string $name): bool
     {
-        $this->dsn ??= Dsn::load($path);
+        $this->dsn ??= Dsn::ofSavePath($path);
         $path = '';
         $this->client ??= new Client($this->dsn, true);
         $this->format ??= $this->dsn->format === 'json' ? new JsonFormat() : new PhpFormat();
@@ -133,6 +133,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     {
         if ($id === $this->minted || !preg_match('/^[\x21-\x7e]{16,256}$/D', $id)) {
             return false;
+        }
+        if ($this->dsn->mode === 'r') {
+            return true; // what is not there cannot be made either, and another id would take the visitor's cookie away
         }
         $this->failure = null;
         try {

@@ -184,6 +184,19 @@ final class PersistentTest extends SessionTestCase
         $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
     }
 
+    /** Cookies that mode=r sends, and does not. */
+    public function testCookiesOfModeR(): void
+    {
+        $web = new WebServer(self::$server->dsn('mode=r'));
+        $web->run('session_start();', str_repeat('a', 32)); // unknown
+        $this->assertStringNotContainsString('Set-Cookie', $web->headers);
+        $web->run('session_start(["use_cookies" => (int) isset($_COOKIE[session_name()])]);');
+        $this->assertStringNotContainsString('Set-Cookie', $web->headers);
+        $id = $this->session();
+        $this->assertSame([$id, 1], $web->ask('session_start(["use_cookies" => (int) isset($_COOKIE[session_name()])]); return [session_id(), $_SESSION["n"]];', $id));
+        $this->assertStringNotContainsString('Set-Cookie', $web->headers);
+    }
+
     public function testWhatShowsOfASecret(): void
     {
         $web = new WebServer(str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
