@@ -12,6 +12,10 @@ use SessionServer\Exception\EncodingException;
  *
  * It stores $_SESSION itself and not what PHP's serializer has made of it; that is used only to hand data to PHP.
  *
+ * PHP has arrays for JSON's arrays and objects alike. What does not show in one, that it is an object without items or with
+ * the keys 0, 1, 2, is known from what was stored at its place. Integers beyond 64 bits become floats in PHP; they are
+ * not written back.
+ *
  * @internal
  */
 final class JsonFormat implements Format
@@ -51,9 +55,13 @@ final class JsonFormat implements Format
         $put = ['put'];
         $rest = $this->stored;
         foreach ($_SESSION ?? [] as $key => $value) {
+            $this->check($key, $value);
             $json = $this->encode($key, $value);
-            if (!$this->isStored($key, $json)) {
+            $stored = $this->stored[$key] ?? null;
+            if ($stored === null) {
                 array_push($put, (string) $key, $json);
+            } elseif ($stored !== $json && !$this->isStored($key, $json)) {
+                array_push($put, (string) $key, $this->encode($key, $this->shaped($key, $value)));
             }
             unset($rest[$key]);
         }
@@ -65,20 +73,53 @@ final class JsonFormat implements Format
     }
 
     /** Others write the same value in other words: with spaces, say. That is no change. */
-    private function isStored(int|string $key, #[\SensitiveParameter] string $json): bool
+    private function isStored(int|string $key, string $json): bool
     {
-        $stored = $this->stored[$key] ?? null;
-        return $stored === $json
-            || $stored !== null && json_encode(json_decode($stored, true, self::DEPTH + 12), self::FLAGS, self::DEPTH + 12) === $json;
+        return $this->encode($key, json_decode($this->stored[$key], true, self::DEPTH + 12)) === $json;
+    }
+
+    /** The value that is to take the place of what is stored, with objects where that has objects. */
+    private function shaped(int|string $key, #[\SensitiveParameter] mixed $value): mixed
+    {
+        $stored = $this->stored[$key];
+        $depth = self::DEPTH + 12;
+        if (preg_match('/[0-9]{19}/', $stored) && json_decode($stored, true, $depth, JSON_BIGINT_AS_STRING) !== json_decode($stored, true, $depth)) {
+            self::refuseRounded($value, [$key]);
+        }
+        // Some keys PHP's objects cannot have; then this is null.
+        return str_contains($stored, '{') ? self::like($value, json_decode($stored, false, $depth)) : $value;
+    }
+
+    /** Makes objects of arrays that were ones and do not look it; those with other keys become objects anyway. */
+    private static function like(#[\SensitiveParameter] mixed $value, #[\SensitiveParameter] mixed $stored): mixed
+    {
+        $wasObject = $stored instanceof \stdClass;
+        if (!is_array($value) || !$wasObject && !is_array($stored)) {
+            return $value;
+        }
+        $stored = (array) $stored;
+        $shaped = [];
+        foreach ($value as $key => $item) {
+            $shaped[$key] = self::like($item, $stored[$key] ?? null);
+        }
+        $isObject = $wasObject && ($value === [] || $stored !== [] && array_is_list($stored));
+        return $isObject ? (object) $shaped : $shaped;
+    }
+
+    /** @param non-empty-list<int|string> $path */
+    private static function refuseRounded(#[\SensitiveParameter] mixed $value, array $path): void
+    {
+        if (is_array($value)) {
+            foreach ($value as $key => $item) {
+                self::refuseRounded($item, [...$path, $key]);
+            }
+        } elseif (is_float($value) && abs($value) >= 2 ** 63) {
+            throw self::refusal($path, 'an integer beyond 64 bits is stored there, which PHP has rounded (others can store it as a string)');
+        }
     }
 
     private function encode(int|string $key, #[\SensitiveParameter] mixed $value): string
     {
-        if (!preg_match('/^[^\0]{1,256}$/sD', (string) $key)) {
-            throw self::refusal([(string) $key], 'a key is 1 to 256 bytes without NUL');
-        }
-        $this->serializable($key);
-        self::check($value, [$key]);
         $precision = ini_set('serialize_precision', '-1'); // no digit of a float is lost
         try {
             return json_encode($value, self::FLAGS, self::DEPTH + 12);
@@ -89,8 +130,17 @@ final class JsonFormat implements Format
         }
     }
 
+    private function check(int|string $key, #[\SensitiveParameter] mixed $value): void
+    {
+        if (!preg_match('/^[^\0]{1,256}$/sD', (string) $key)) {
+            throw self::refusal([(string) $key], 'a key is 1 to 256 bytes without NUL');
+        }
+        $this->serializable($key);
+        self::checkValue($value, [$key]);
+    }
+
     /** @param non-empty-list<int|string> $path */
-    private static function check(#[\SensitiveParameter] mixed $value, array $path): void
+    private static function checkValue(#[\SensitiveParameter] mixed $value, array $path): void
     {
         if (is_array($value)) {
             if (count($path) > self::DEPTH) {
@@ -101,7 +151,7 @@ final class JsonFormat implements Format
                     throw self::refusal($path, 'a key in it is not UTF-8');
                 }
                 if (!is_int($item) && !is_bool($item)) {
-                    self::check($item, [...$path, $key]);
+                    self::checkValue($item, [...$path, $key]);
                 }
             }
         } elseif (is_string($value)) {
@@ -126,7 +176,7 @@ final class JsonFormat implements Format
         foreach ($path as $key) {
             $name .= is_int($key) ? "[$key]" : "['" . addcslashes($key, "\0..\37\177..\377'\\") . "']";
         }
-        return new EncodingException("sessionserver: $name cannot be stored with format=json: $what; the session stays as it was");
+        return new EncodingException("sessionserver: $name cannot be stored with format=json: $what; nothing is saved, the session stays as it was");
     }
 
     /** @param array<mixed> $values */

@@ -92,6 +92,78 @@ final class JsonFormatTest extends SessionTestCase
         $this->assertFree($id);
     }
 
+    private function store(string $id, array $values): void
+    {
+        $client = self::$server->client();
+        $client->open($id, 'u');
+        $client->putMany($values);
+        $client->close();
+    }
+
+    /** In any order. */
+    private function assertStored(array $values, string $id): void
+    {
+        $stored = $this->stored($id);
+        ksort($stored);
+        ksort($values);
+        $this->assertSame($values, $stored);
+    }
+
+    /** PHP reads them rounded. So they stay as they are, or are replaced, but are never written back. */
+    public function testIntegersBeyond64Bits(): void
+    {
+        $id = $this->session('$_SESSION = ["n" => 1];');
+        $big = ['id' => '18446744073709551615', 'user' => '{"name": "a", "ids": [1, -9223372036854775809]}', 'float' => '1e25', 'text' => '"18446744073709551615"'];
+        $this->store($id, $big);
+        $r = $this->request('session_start(); $_SESSION["n"]++; return [$_SESSION["id"], $_SESSION["user"]["ids"][1]];', $id);
+        $this->assertSame([18446744073709551615.0, -9223372036854775809.0], $r->result);
+        $this->assertStored($big + ['n' => '2'], $id);
+        $this->request('session_start(); $_SESSION["float"] *= 10; $_SESSION["text"] .= "0"; $_SESSION["n"]++;', $id);
+        $this->assertStored(['float' => '1.0e+26', 'text' => '"184467440737095516150"', 'n' => '3'] + $big, $id);
+        foreach (['$_SESSION["user"]["name"] = "b";' => "['user']['ids'][1]", '$_SESSION["id"] *= 3;' => "['id']", '$_SESSION["id"] = [$_SESSION["id"]];' => "['id'][0]"] as $code => $name) {
+            $before = $this->stored($id);
+            $r = $this->start("session_start(); \$_SESSION['n'] = 9; $code
+                try { session_write_close(); } catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->end();
+            $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json: an integer beyond 64 bits", $r->result);
+            $this->assertStringContainsString('nothing is saved', $r->result);
+            $this->assertStored($before, $id);
+            $this->assertFree($id);
+        }
+        $this->request('session_start(); $_SESSION["user"] = ["name" => "b"]; $_SESSION["id"] = 7;', $id);
+        $this->assertStored(['user' => '{"name":"b"}', 'id' => '7'] + $before, $id);
+    }
+
+    /** An object without items, or with the keys 0, 1, 2, is an array in PHP like any other; it stays an object where it was one. */
+    public function testObjectsStayObjects(): void
+    {
+        $id = $this->session('$_SESSION = ["n" => 1];');
+        $cases = [
+            '{"a":{},"b":[],"c":1}' => ['$v["c"] = 2;', '{"a":{},"b":[],"c":2}'],
+            '{}' => ['$v["b"]["x"] = 1;', '{"b":{"x":1}}'],
+            '{"a":{"b":{}}}' => ['$v["a"]["b"]["x"] = 1;', '{"a":{"b":{"x":1}}}'],
+            '{"a":{"b":{"x":1}}}' => ['unset($v["a"]["b"]["x"]);', '{"a":{"b":{}}}'],
+            '{"x":1}' => ['$v = [];', '{}'],
+            '{"0":"a","1":"b"}' => ['$v[1] = "c";', '{"0":"a","1":"c"}'],
+            '{"0":"a"}' => ['$v[] = [];', '{"0":"a","1":[]}'],
+            '[{"t":{}},{"t":{}}]' => ['$v[1]["t"] = ["x"];', '[{"t":{}},{"t":["x"]}]'],
+            '[]' => ['$v["x"] = [];', '{"x":[]}'],
+            '[1,{}]' => ['$v[0] = "text";', '["text",{}]'],
+            '{"a":{}} ' => ['$v = "text";', '"text"'],
+            ' {"a":{},"b":1}' => ['$v["a"] = 1; $v["b"] = [];', '{"a":1,"b":[]}'],
+            '{"a":{"x":1}}' => ['$v["a"] = ["list"];', '{"a":["list"]}'],
+            '{"":{},"b":1}' => ['$v["b"] = 2;', '{"":{},"b":2}'],
+            '{"\\u0000":{},"b":1}' => ['$v["b"] = 2;', '{"\\u0000":[],"b":2}'], // no object of PHP has such a key
+        ];
+        foreach ($cases as $before => [$code, $after]) {
+            $this->store($id, ['v' => $before]);
+            $this->request('session_start(); $_SESSION["n"]++;', $id);
+            $this->assertSame($before, $this->stored($id)['v']);
+            $r = $this->request("session_start(); \$v = &\$_SESSION['v']; $code", $id);
+            $this->assertSame($after, $this->stored($id)['v'], "$before $code");
+            $this->assertStringNotContainsString('stdClass', serialize($r->session)); // not even through references
+        }
+    }
+
     public function testTheOtherSerializer(): void
     {
         $id = $this->session('$_SESSION = ["a" => [1, null], "b" => "x"];');
