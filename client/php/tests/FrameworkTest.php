@@ -103,47 +103,78 @@ final class FrameworkTest extends SessionTestCase
         $this->assertArrayNotHasKey('user', $r->result);
     }
 
-    /** What PEAR's class does that matters here: it calls setDefaults first, and saves when it is destroyed. */
-    private const PEAR = <<<'PHP'
-        abstract class HTTP_Session2_Container {
-            protected $options = [];
-            public function __construct($options = null) {
-                $this->setDefaults();
-                foreach ($options ?? [] as $name => $value) if (array_key_exists($name, $this->options)) $this->options[$name] = $value;
+    /**
+     * What PEAR's classes do that matters here: a container gets its defaults first and takes no option that has none, it saves
+     * when it is destroyed, and is found by the name of its file; a visitor without a cookie gets an id that can be guessed, and
+     * every session a value.
+     */
+    private const PEAR = [
+        'HTTP/Session2/Container.php' => <<<'PHP'
+            interface HTTP_Session2_Container_Interface {
+                public function open($save_path, $session_name);
+                public function close();
+                public function read($id);
+                public function write($id, $data);
+                public function destroy($id);
+                public function gc($maxlifetime);
+                public function replicate($target, $id = null);
             }
-            public function __destruct() { session_write_close(); }
-            protected function setDefaults() {}
-            abstract public function open($save_path, $session_name);
-            abstract public function close();
-            abstract public function read($id);
-            abstract public function write($id, $data);
-            abstract public function destroy($id);
-            abstract public function gc($maxlifetime);
-            abstract public function replicate($target, $id = null);
-            abstract public function set();
-        }
-        PHP;
+            abstract class HTTP_Session2_Container implements HTTP_Session2_Container_Interface {
+                protected $options = [];
+                public function __construct($options = null) {
+                    $this->setDefaults();
+                    if (is_array($options)) $this->parseOptions($options);
+                }
+                public function __destruct() { session_write_close(); }
+                protected function setDefaults() {}
+                protected function parseOptions($options) { $this->options = array_intersect_key($options, $this->options) + $this->options; }
+                public function set() { throw new LogicException('PHP has no session_module_name("user") any more'); }
+            }
+            PHP,
+        'HTTP/Session2.php' => <<<'PHP'
+            class HTTP_Session2 {
+                public static $container;
+                public static function setContainer($name, $options = null) {
+                    include_once "HTTP/Session2/Container/$name.php";
+                    $class = "HTTP_Session2_Container_$name";
+                    self::$container = new $class($options);
+                    self::$container->set();
+                }
+                public static function start($name = 'SessionID', $id = null) {
+                    session_name($name);
+                    if (!isset($_COOKIE[$name])) session_id($id ?: uniqid(dechex(rand())));
+                    session_start();
+                    $_SESSION['__info'] = isset($_SESSION['__info']) ? 2 : 1;
+                }
+                public static function destroy() { session_unset(); session_destroy(); }
+                public static function regenerateId($old = false) { return session_regenerate_id($old); }
+                public static function replicate($target, $id = null) { return self::$container->replicate($target, $id); }
+            }
+            PHP,
+    ];
 
     public function testHttpSession2(): void
     {
-        $file = dirname(__DIR__) . '/pear/HTTP/Session2/Container/SessionServer.php';
-        $require = "require '$file';";
-        $setup = '$container = new HTTP_Session2_Container_SessionServer(["dsn" => getenv("SESSION_DSN")]); $container->set();';
-        $double = self::$server->dir . '/HTTP/Session2/Container.php';
-        mkdir(dirname($double), 0700, true);
-        file_put_contents($double, "<?php\n" . self::PEAR);
-        $require = "set_include_path('" . self::$server->dir . "'); $require";
-        // It proposes ids itself, as HTTP_Session2::start does.
-        $id = $this->inFile($require, $setup, 'session_id(uniqid(dechex(rand()))); session_start(); $_SESSION["n"] = 1; session_write_close(); return session_id();', '')->result;
-        $this->assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $id);
-        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
-        $r = $this->inFile($require, $setup, 'session_start(); $_SESSION["n"]++; return $_SESSION["n"];', $id);
-        $this->assertSame(2, $r->result);
-        $this->assertSame(['php' => 'n|i:2;'], $this->stored($id));
-        $this->inFile($require, $setup, 'session_start(); session_destroy();', $id);
+        foreach (self::PEAR as $file => $code) {
+            $file = self::$server->dir . "/pear/$file";
+            is_dir(dirname($file)) || mkdir(dirname($file), 0700, true);
+            file_put_contents($file, "<?php\n$code");
+        }
+        $require = 'set_include_path("' . dirname(__DIR__) . '/pear:' . self::$server->dir . '/pear"); require "HTTP/Session2.php";';
+        $setup = 'HTTP_Session2::setContainer("SessionServer", ["dsn" => getenv("SESSION_DSN")]);';
+        $start = '$_COOKIE["SessionID"] = $_COOKIE["PHPSESSID"] ?? null; HTTP_Session2::start();';
+        $id = $this->inFile($require, $setup, "$start \$_SESSION['n'] = 1; HTTP_Session2::\$container = null; return session_id();", '')->result;
+        $this->assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $id); // not the one that can be guessed
+        $this->assertSame(['php' => '__info|i:1;n|i:1;'], $this->stored($id));
+        $r = $this->inFile($require, $setup, "$start HTTP_Session2::regenerateId(true); return [session_id(), \$_SESSION['n']++];", $id, 'grace=60');
+        $this->assertSame(1, $r->result[1]);
+        $this->assertSame(['php' => '__info|i:2;n|i:2;'], $this->stored($r->result[0]));
+        $this->assertSame($this->stored($r->result[0]), $this->stored($id)); // the grace is there
+        $r = $this->inFile($require, $setup, "$start try { HTTP_Session2::replicate('x'); } catch (BadMethodCallException \$e) { HTTP_Session2::destroy(); return \$e->getMessage(); }", $id);
+        $this->assertStringContainsString('not replicated', $r->result);
         $this->assertGone($id);
         // and by hand
-        $r = $this->inFile($require, '$container = new HTTP_Session2_Container_SessionServer(["dsn" => getenv("SESSION_DSN")]);', '$id = str_repeat("f", 32);
+        $r = $this->inFile($require . 'require "HTTP/Session2/Container/SessionServer.php";', '$container = new HTTP_Session2_Container_SessionServer(["dsn" => getenv("SESSION_DSN")]);', '$id = str_repeat("f", 32);
             $container->open("", ""); $got = [$container->read($id)]; $container->write($id, "data"); $container->close(); $got[] = $container->read($id);
             $container->destroy($id); $got[] = $container->gc(1); try { $container->replicate("x"); } catch (BadMethodCallException $e) { $got[] = $e->getMessage(); }
             return $got;', '');
