@@ -86,6 +86,7 @@ func (c *conn) limiter(kind string, r Rate) *rate.Limiter {
 func (c *conn) assume(next access) {
 	if was := c.access.rules; was != nil && (next.rules == nil || next.rules.usage != was.usage) {
 		was.usage.conns.Add(-1)
+		c.release()
 	}
 	c.mu.Lock()
 	c.access = next
@@ -128,6 +129,7 @@ func (c *conn) revoke() error {
 func (c *conn) leave() {
 	if c.access.rules != nil {
 		c.access.rules.usage.conns.Add(-1)
+		c.release()
 	}
 }
 

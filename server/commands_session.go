@@ -100,6 +100,11 @@ func runOpen(c *Call) (err error) {
 		}
 	}
 	c.conn.session = s
+	if !c.conn.account() {
+		c.conn.session = nil
+		_ = s.Abort() // there is nothing to lose yet
+		return errCrowded
+	}
 	c.Reply.OK()
 	return nil
 }

@@ -41,6 +41,7 @@ type conn struct {
 	head        []byte            // bytes that were read and are not looked at yet
 	certificate *x509.Certificate // the client's, verified; nil if it has shown none
 	access      access
+	held        int // bytes that account has counted
 
 	reader  *wire.Reader
 	reply   wire.Encoder
@@ -193,6 +194,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	if c.reader.Midway() {
+		if !c.account() {
+			return 0, errCrowded
+		}
 		if c.begun.IsZero() {
 			c.begun = time.Now()
 		}
@@ -280,6 +284,11 @@ func (c *conn) misread(err error) bool {
 	case c.server.isDraining() && idle && c.session == nil:
 		c.reason = Drained
 		return false
+	case errors.Is(err, errCrowded): // what is left of the request is not waited for
+		c.reason = Crowded
+		c.reply.Begin(c.reader.Framing())
+		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
+		return false
 	case errors.As(err, &refused):
 		c.begun = time.Time{}
 		c.reply.Begin(c.reader.Framing())
@@ -342,6 +351,7 @@ func (c *conn) handle(req *wire.Request) {
 		c.reply.Begin(req.Framing)
 	}
 	c.answer(cmd, began, err)
+	c.account()
 }
 
 // handleForeign ends a connection that speaks another protocol, the rest of which must not be read as commands: HTTP, when a web page makes a
@@ -428,7 +438,7 @@ func (c *conn) close() {
 		c.session = nil
 	}
 	switch _ = c.flush(); c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked:
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded:
 		hangUp(c.nc)
 	default:
 		_ = c.nc.Close()

@@ -16,6 +16,7 @@ var gates = []gate{
 	{"rates", admitRate},
 	{"serving", admitServing},
 	{"session state", admitState},
+	{"memory", admitMemory},
 }
 
 // admitAuthenticated lets only somebody through to what is not for everybody, and only as long as the credentials are good.

@@ -158,6 +158,13 @@ func (s *Server) admit(c *conn) *wire.Error {
 	return nil
 }
 
+// What a connection takes from the rate that its address has for strangers, beside its commands before it has authenticated. A full TLS
+// handshake costs as much time as some ten commands.
+const (
+	connCost      = 1
+	handshakeCost = 8
+)
+
 // admitAddress asks whether a client may come from where it comes from, and counts it there. The caller holds s.mu.
 func (s *Server) admitAddress(c *conn) *wire.Error {
 	ip := c.info.Remote.Addr()
@@ -168,6 +175,9 @@ func (s *Server) admitAddress(c *conn) *wire.Error {
 		return wire.Errorf(wire.IPDenied, "this address may not connect here")
 	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
 		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
+	}
+	if wait := take(c.limiter(strangers, s.opts.Strangers), connCost, false); wait > 0 {
+		return wire.Errorf(wire.RateLimited, "this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1)
 	}
 	s.perIP[c.ipKey()]++
 	c.counted = true

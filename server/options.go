@@ -35,8 +35,8 @@ type Options struct {
 	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
 	HandshakesPerIP  int           // TLS handshakes of one address at once; default 64
 
-	// By each address: how often bad credentials are heard, and what commands may cost before anybody has authenticated. The defaults are 1
-	// a second, 20 at once, and 100 a second, 200 at once.
+	// By each address: how often bad credentials are heard, by default once a second, 20 at once; and what connections, TLS handshakes
+	// and the commands before anybody has authenticated may cost, by default 4,000 a second, 8,000 at once.
 	AuthFailures, Strangers Rate
 
 	Version  string       // told to clients; default "dev"
@@ -92,7 +92,7 @@ func (o Options) withDefaults() Options {
 		o.AuthFailures = Rate{PerSecond: 1, Burst: 20}
 	}
 	if o.Strangers == (Rate{}) {
-		o.Strangers = Rate{PerSecond: 100, Burst: 200}
+		o.Strangers = Rate{PerSecond: 4000, Burst: 8000}
 	}
 	if o.Version == "" {
 		o.Version = "dev"

@@ -16,6 +16,7 @@ type Tenant struct {
 	auth.Tenant                  // its apps, and from where they may come
 	Sessions    session.Settings // the rules for its sessions, and its quotas for them
 	MaxConns    int              // connections of all its apps at once; 0 is no limit
+	MaxMemory   int64            // bytes of requests, replies and open sessions that its connections hold at once, those below 64 KiB not counted; 0 is no limit
 	Rates       Rates
 }
 
@@ -27,17 +28,19 @@ type directory struct {
 
 // rules are those of one tenant, and what is counted by them.
 type rules struct {
-	sessions session.Tenant
-	maxConns int
-	rates    Rates
-	usage    *usage
-	apps     map[string]*appUsage
+	sessions  session.Tenant
+	maxConns  int
+	maxMemory int64
+	rates     Rates
+	usage     *usage
+	apps      map[string]*appUsage
 }
 
 // usage is what is counted of a tenant. It goes on from one directory to the next.
 type usage struct {
-	conns atomic.Int64
-	rate  *rate.Limiter
+	conns  atomic.Int64
+	memory atomic.Int64 // see conn.account
+	rate   *rate.Limiter
 }
 
 // appUsage is what is counted of an app.
@@ -75,6 +78,9 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 		if t.MaxConns < 0 {
 			errs = append(errs, fmt.Errorf("server: tenant %s: MaxConns is negative", t.Name))
 		}
+		if t.MaxMemory < 0 {
+			errs = append(errs, fmt.Errorf("server: tenant %s: MaxMemory is negative", t.Name))
+		}
 		if err := t.Rates.validate(); err != nil {
 			errs = append(errs, fmt.Errorf("server: tenant %s: %w", t.Name, err))
 		}
@@ -90,7 +96,7 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 func (t *Tenant) rules(before *directory) *rules {
 	r := &rules{
 		sessions: session.Tenant{Name: t.Name, Settings: t.Sessions},
-		maxConns: t.MaxConns, rates: t.Rates, apps: make(map[string]*appUsage, len(t.Apps)),
+		maxConns: t.MaxConns, maxMemory: t.MaxMemory, rates: t.Rates, apps: make(map[string]*appUsage, len(t.Apps)),
 	}
 	var old rules
 	if before != nil && before.rules[t.Name] != nil {

@@ -59,11 +59,11 @@ func (c *conn) secure() bool {
 	return true
 }
 
-// beginHandshake counts a handshake, unless the client's address has as many under way as it may.
+// beginHandshake counts a handshake, unless the client's address has as many under way as it may, or begins too many.
 func (s *Server) beginHandshake(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP {
+	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP || take(c.limiter(strangers, s.opts.Strangers), handshakeCost, false) > 0 {
 		return false
 	}
 	s.handshakes[c.ipKey()]++

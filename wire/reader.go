@@ -84,6 +84,14 @@ func (r *Reader) Peek() (byte, error) {
 // Midway reports whether a request has begun and is not complete. After a fatal error it never will be.
 func (r *Reader) Midway() bool { return r.midway }
 
+// Held is how many bytes the reader holds for the request: 0 when it has none and its buffer is but the ordinary one.
+func (r *Reader) Held() int {
+	if len(r.buf) <= bufferSize {
+		return 0
+	}
+	return len(r.buf)
+}
+
 // Release gives the buffer back until bytes arrive, if nothing is in it, and reports whether there was one to give. An idle connection then
 // holds one byte. The request before is no longer valid.
 func (r *Reader) Release() bool {
