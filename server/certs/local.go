@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ func CAFile(folder string) string { return filepath.Join(folder, "ca.pem") }
 // localCA certifies names of this machine. Its own key and certificate are made once and kept in a folder; those of the server live in
 // memory, so that they are new with each start.
 type localCA struct {
+	folder   string
 	names    []string
 	now      func() time.Time
 	log      *slog.Logger
@@ -47,15 +49,21 @@ type localCA struct {
 
 // openLocalCA opens the CA in folder, or makes it.
 func openLocalCA(folder string, names []string, now func() time.Time, log *slog.Logger, observer Observer) (*localCA, error) {
-	ca := &localCA{now: now, log: log, observer: observer, names: []string{"localhost", "127.0.0.1", "::1"}}
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, fmt.Errorf("certs: local CA: %w", err)
+	}
+	ca := &localCA{folder: folder, now: now, log: log, observer: observer, names: []string{"localhost", "127.0.0.1", "::1"}}
 	for _, name := range names {
 		if name = strings.ToLower(name); !slices.Contains(ca.names, name) {
 			ca.names = append(ca.names, name)
 		}
 	}
-	err := ca.open(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ca.create(folder)
+	if err = ca.open(); errors.Is(err, fs.ErrNotExist) {
+		err = ca.create()
+	}
+	if err == nil {
+		err = ca.revokeNothing()
 	}
 	if err == nil {
 		err = ca.issue()
@@ -69,7 +77,8 @@ func openLocalCA(folder string, names []string, now func() time.Time, log *slog.
 func (ca *localCA) index() *index { return ca.current.Load() }
 
 // open reads the CA. It does not exist until its certificate does, which is written last.
-func (ca *localCA) open(folder string) error {
+func (ca *localCA) open() error {
+	folder := ca.folder
 	certPEM, err := os.ReadFile(CAFile(folder))
 	if err != nil {
 		return err
@@ -94,7 +103,8 @@ func (ca *localCA) open(folder string) error {
 	return nil
 }
 
-func (ca *localCA) create(folder string) error {
+func (ca *localCA) create() error {
+	folder := ca.folder
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -127,6 +137,9 @@ func (ca *localCA) create(folder string) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Remove(crlFile(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) { // an older CA's
+		return err
+	}
 	if err := writeFile(keyFile(folder), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
 		return err
 	}
@@ -135,6 +148,21 @@ func (ca *localCA) create(folder string) error {
 	}
 	ca.log.Info("local CA made", "file", CAFile(folder), "not_after", ca.cert.NotAfter)
 	return nil
+}
+
+// revokeNothing writes the list of revoked certificates, which is empty: the server's keys are never kept. It is there because scanners, and
+// some clients, find fault with certificates that name no list.
+func (ca *localCA) revokeNothing() error {
+	if _, err := os.Stat(crlFile(ca.folder)); err == nil {
+		return nil
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: ca.cert.NotBefore, NextUpdate: ca.cert.NotAfter,
+	}, ca.cert, ca.key)
+	if err != nil {
+		return err
+	}
+	return writeFile(crlFile(ca.folder), der, 0o644)
 }
 
 // issue makes the server's certificate.
@@ -151,6 +179,8 @@ func (ca *localCA) issue() error {
 		NotAfter:     now.Add(leafLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+
+		CRLDistributionPoints: []string{(&url.URL{Scheme: "file", Path: crlFile(ca.folder)}).String()},
 	}
 	if template.NotAfter.After(ca.cert.NotAfter) {
 		template.NotAfter = ca.cert.NotAfter
@@ -192,6 +222,8 @@ func (ca *localCA) renew() {
 func (ca *localCA) expiries() []Expiry {
 	return []Expiry{{Source: FromLocalCA, Names: ca.names, NotAfter: ca.index().first.Leaf.NotAfter}}
 }
+
+func crlFile(folder string) string { return filepath.Join(folder, "ca.crl") }
 
 func keyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
 

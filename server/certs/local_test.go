@@ -40,7 +40,12 @@ func TestLocalCA(t *testing.T) {
 	}
 	_, err = served(l, pool, "elsewhere.internal")
 	must(t, refused(err))
-	for name, mode := range map[string]os.FileMode{"ca.pem": 0o644, "ca-key.pem": 0o600} {
+	list, err := x509.ParseRevocationList(mustRead(t, strings.TrimPrefix(cert.CRLDistributionPoints[0], "file://")))
+	must(t, err)
+	if err := list.CheckSignatureFrom(c.local.cert); err != nil || len(list.RevokedCertificateEntries) != 0 || list.NextUpdate.Before(cert.NotAfter) {
+		t.Errorf("revocation list %+v: %v", list, err)
+	}
+	for name, mode := range map[string]os.FileMode{"ca.crl": 0o644, "ca.pem": 0o644, "ca-key.pem": 0o600} {
 		if info, err := os.Stat(filepath.Join(folder, name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
