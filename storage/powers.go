@@ -39,9 +39,19 @@ type Usage struct {
 	Bytes   int64 // the lengths of the records' data, summed
 }
 
-// Meter tells what a tenant keeps in constant time.
+// Meter tells what a tenant keeps in constant time, as of one moment: while a record is replaced the answer is the old
+// one or the new one, and while a batch is written it is that from before it or after it. Right after a store has been opened the answer is right.
 type Meter interface {
 	Usage(ctx context.Context, tenant string) (Usage, error)
+}
+
+// Dropper removes all that a tenant keeps, Markers and expired records included, and answers how many of the records had counted in its
+// Usage. It is many small steps, between which other operations have their turn. What is written to the tenant
+// meanwhile is there afterwards or is not, and is counted either way. When it has returned nil, nothing that was there
+// before comes back, also after a crash that Put outlives; when it has not, because it failed, its context ended or the process was killed, each
+// record is there or is not, Usage tells which, and another call removes the rest.
+type Dropper interface {
+	DropTenant(ctx context.Context, tenant string) (removed int64, err error)
 }
 
 // PutAll writes the entries as one where the store is a Batcher, and otherwise one after the other in the order given,
@@ -74,4 +84,12 @@ func UsageOf(ctx context.Context, s Store, tenant string) (Usage, error) {
 		return m.Usage(ctx, tenant)
 	}
 	return Usage{}, errors.ErrUnsupported
+}
+
+// DropTenant removes all that tenant keeps in s, or answers errors.ErrUnsupported.
+func DropTenant(ctx context.Context, s Store, tenant string) (removed int64, err error) {
+	if d, ok := s.(Dropper); ok {
+		return d.DropTenant(ctx, tenant)
+	}
+	return 0, errors.ErrUnsupported
 }

@@ -40,7 +40,7 @@ func TestConformance(t *testing.T) {
 		{"memory", storagetest.Harness{Open: over(openMemory, 64<<20)}},
 		{"memory, small cache", storagetest.Harness{Open: over(openMemory, 16<<10)}},
 		{"memory, no cache", storagetest.Harness{Open: over(openMemory, 0)}},
-		{"memory without powers", storagetest.Harness{NoBatch: true, NoSweep: true, NoUsage: true, Open: over(
+		{"memory without powers", storagetest.Harness{NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: over(
 			func(t testing.TB, dir string, now func() time.Time) (storage.Store, error) {
 				s, err := openMemory(t, dir, now)
 				return struct{ storage.Store }{s}, err

@@ -39,6 +39,7 @@ type shard struct {
 	lru    *simplelru.LRU[storage.Key, entry]
 	bytes  int64 // the sum of the entries' costs
 	fences [fenceCount]fence
+	drops  map[string]int // tenants being dropped, and by how many at once
 	hits   uint64
 	misses uint64
 	closed bool
@@ -130,7 +131,7 @@ func (sh *shard) end(key storage.Key, w write) {
 
 // add keeps an entry and evicts the ones used least recently until all fit. The caller holds mu.
 func (sh *shard) add(key storage.Key, e entry) {
-	if sh.closed || sh.lru.Contains(key) { // two loads of the same record
+	if sh.closed || sh.drops[key.Tenant] > 0 || sh.lru.Contains(key) { // the last: two loads of the same record
 		return
 	}
 	sh.lru.Add(key, e)
@@ -147,6 +148,30 @@ func (sh *shard) drop(key storage.Key) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.lru.Remove(key)
+}
+
+// beginDrop takes out all entries of a tenant. It is a write to all keys that the tenant may have, and followed by an endDrop.
+func (sh *shard) beginDrop(tenant string) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.drops[tenant]++
+	for _, key := range sh.lru.Keys() {
+		if key.Tenant == tenant {
+			sh.lru.Remove(key)
+		}
+	}
+}
+
+// endDrop lets entries of the tenant in again, but nothing that was loaded before.
+func (sh *shard) endDrop(tenant string) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.drops[tenant]--; sh.drops[tenant] == 0 {
+		delete(sh.drops, tenant)
+	}
+	for i := range sh.fences {
+		sh.fences[i].begun++ // for other tenants a miss, at most
+	}
 }
 
 func (sh *shard) addTo(sum *Stats) {

@@ -46,6 +46,7 @@ var (
 	_ storage.Batcher = (*Store)(nil)
 	_ storage.Sweeper = (*Store)(nil)
 	_ storage.Meter   = (*Store)(nil)
+	_ storage.Dropper = (*Store)(nil)
 )
 
 // New wraps inner, which belongs to the cache from here on and is closed with it.
@@ -62,6 +63,7 @@ func New(inner storage.Store, opts Options) *Store {
 			panic(err) // for a size that is not positive
 		}
 		sh.lru = lru
+		sh.drops = make(map[string]int)
 	}
 	return s
 }
@@ -152,6 +154,15 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 // Usage implements storage.Meter if the wrapped store does.
 func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error) {
 	return storage.UsageOf(ctx, s.inner, tenant)
+}
+
+// DropTenant implements storage.Dropper if the wrapped store does.
+func (s *Store) DropTenant(ctx context.Context, tenant string) (int64, error) {
+	for i := range s.shards {
+		s.shards[i].beginDrop(tenant)
+		defer s.shards[i].endDrop(tenant)
+	}
+	return storage.DropTenant(ctx, s.inner, tenant)
 }
 
 // Close implements storage.Store. It closes the wrapped store.

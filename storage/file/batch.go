@@ -114,8 +114,16 @@ func (s *Store) replaceAll(batch []staged) error {
 		s.stripes[i].Lock()
 		defer s.stripes[i].Unlock()
 	}
+	added := make(map[*tenant]storage.Usage) // entered when all is done, so that nobody sees the sums in between
+	defer func() {
+		for t, u := range added {
+			t.add(u)
+		}
+	}()
 	for i, st := range batch {
-		err := s.replace(st)
+		u, err := s.replace(st)
+		u.Records, u.Bytes = u.Records+added[st.tenant].Records, u.Bytes+added[st.tenant].Bytes
+		added[st.tenant] = u
 		if err == nil {
 			continue
 		}

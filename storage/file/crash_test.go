@@ -84,7 +84,9 @@ func TestCrash(t *testing.T) {
 		}, "new"},
 		{"journal and one rename", func(s *Store) error {
 			batch, err := s.stageAll(batchOf("new"))
-			return errors.Join(err, s.writeJournal(batch), s.replace(batch[0]))
+			err = errors.Join(err, s.writeJournal(batch))
+			_, e := s.replace(batch[0])
+			return errors.Join(err, e)
 		}, "new"},
 		{"journal and all renames", func(s *Store) error {
 			batch, err := s.stageAll(batchOf("new"))

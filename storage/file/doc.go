@@ -6,7 +6,7 @@
 //
 // Begin reading at layout.go, which says what lies where, then format.go, what is in a file, then [Store]. batch.go
 // writes several records as one, scan.go finds out at the start what is there, queue.go remembers what expires when,
-// sweep.go removes it.
+// sweep.go removes it, and drop.go a whole tenant.
 //
 // # Durability
 //

@@ -102,7 +102,7 @@ func (s *Store) scanRecords(f scanFolder) error {
 		}
 		s.queue.set(f.tenant, id, h.expires)
 		if !h.marker {
-			f.tenant.add(1, h.length)
+			f.tenant.add(storage.Usage{Records: 1, Bytes: h.length})
 		}
 		return nil
 	})

@@ -48,6 +48,7 @@ var (
 	_ storage.Batcher = (*Store)(nil)
 	_ storage.Sweeper = (*Store)(nil)
 	_ storage.Meter   = (*Store)(nil)
+	_ storage.Dropper = (*Store)(nil)
 )
 
 // Get implements storage.Store. A file that is torn or foreign answers storage.ErrCorrupt, wrapped with what is wrong
@@ -104,7 +105,8 @@ func (s *Store) put(key storage.Key, rec storage.Record) error {
 	}
 	stripe := &s.stripes[key.ID[0]]
 	stripe.Lock()
-	err = s.replace(st)
+	added, err := s.replace(st)
+	st.tenant.add(added)
 	stripe.Unlock()
 	if err != nil {
 		return errors.Join(err, s.root.Remove(st.temp))
@@ -285,7 +287,7 @@ func (s *Store) remove(t *tenant, key storage.Key) error {
 	}
 	s.queue.drop(t, key.ID)
 	if counted && err == nil {
-		t.add(-1, -old.length)
+		t.add(storage.Usage{Records: -1, Bytes: -old.length})
 	}
 	return nil
 }

@@ -58,11 +58,11 @@ func (ts *tenants) make(name string) (*tenant, error) {
 // path answers where the record with that id is.
 func (t *tenant) path(id storage.ID) string { return subFolder(t.folder, id[0]) + "/" + recordName(id) }
 
-func (t *tenant) add(records, bytes int64) {
+func (t *tenant) add(u storage.Usage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept.Records += records
-	t.kept.Bytes += bytes
+	t.kept.Records += u.Records
+	t.kept.Bytes += u.Bytes
 }
 
 func (t *tenant) usage() storage.Usage {
@@ -90,6 +90,13 @@ func (s *Store) makeFolders(t *tenant, b byte) error {
 	}
 	t.folders.safe[b] = true
 	return nil
+}
+
+// forgetFolders makes makeFolders look again.
+func (t *tenant) forgetFolders(b byte) {
+	t.folders.Lock()
+	defer t.folders.Unlock()
+	t.folders.safe[b], t.folders.self = false, false
 }
 
 // makeFolder makes a folder in parent, where there is none.

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"sessionserver/storage"
@@ -27,42 +28,48 @@ func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
 	if err != nil {
 		return staged{}, err
 	}
-	if err := s.makeFolders(t, key.ID[0]); err != nil {
-		return staged{}, err
-	}
 	st := staged{
 		key: key, tenant: t, folder: subFolder(t.folder, key.ID[0]), replace: t.path(key.ID),
 		counts: !rec.Marker, length: int64(len(rec.Data)), expires: rec.Expires.UnixMilli(),
 	}
 	st.temp = fmt.Sprintf("%s.%s-%d%s", st.replace, s.nonce, s.temps.Add(1), tempSuffix)
-	if err := s.writeFile(st.temp, encode(key, rec)); err != nil {
-		return staged{}, err
+	content := encode(key, rec)
+	for attempt := 0; ; attempt++ {
+		if err := s.makeFolders(t, key.ID[0]); err != nil {
+			return staged{}, err
+		}
+		err := s.writeFile(st.temp, content)
+		if !errors.Is(err, fs.ErrNotExist) || attempt == stageAttempts {
+			return st, err
+		}
+		t.forgetFolders(key.ID[0]) // DropTenant has just removed one; it removes none that has a file in it
 	}
-	return st, nil
 }
 
-// replace makes the staged record the record. The caller holds its stripe.
-func (s *Store) replace(st staged) error {
+// stageAttempts is how often the folders are made again for a file that cannot be made because they are gone.
+const stageAttempts = 10
+
+// replace makes the staged record the record, and answers what that adds to its tenant's usage. The caller holds its
+// stripe.
+func (s *Store) replace(st staged) (added storage.Usage, err error) {
 	if p := s.failed.Load(); p != nil { // while this waited for the stripe
-		return *p
+		return added, *p
 	}
 	old, counted, err := s.counted(st.replace, st.key)
 	if err != nil {
-		return err
+		return added, err
 	}
 	if err := s.root.Rename(st.temp, st.replace); err != nil {
-		return err
+		return added, err
 	}
 	s.queue.set(st.tenant, st.key.ID, st.expires)
-	var records, bytes int64
 	if counted {
-		records, bytes = -1, -old.length
+		added.Records, added.Bytes = -1, -old.length
 	}
 	if st.counts {
-		records, bytes = records+1, bytes+st.length
+		added.Records, added.Bytes = added.Records+1, added.Bytes+st.length
 	}
-	st.tenant.add(records, bytes)
-	return nil
+	return added, nil
 }
 
 // writeFile makes a file with that content and leaves nothing behind when it fails.
@@ -81,12 +88,16 @@ func (s *Store) writeFile(path string, content []byte) error {
 	return nil
 }
 
-// syncFolder makes the names in a folder safe, if the store syncs.
+// syncFolder makes the names in a folder safe, if the store syncs. In a folder that DropTenant has removed there are
+// none.
 func (s *Store) syncFolder(folder string) error {
 	if !s.sync {
 		return nil
 	}
 	f, err := s.root.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

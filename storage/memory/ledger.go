@@ -6,33 +6,44 @@ import (
 	"sessionserver/storage"
 )
 
-// ledger counts what each tenant keeps. An item is entered and struck out while its shard is locked, so the sums are
-// those of the records.
+// ledger counts what each tenant keeps. What a write changes is entered while its shards are locked, so the sums are those
+// of the records.
 type ledger struct {
 	mu      sync.Mutex
 	tenants map[string]storage.Usage // only tenants that keep something; nil once the store has been closed
 }
 
-func (l *ledger) add(it *item)      { l.change(it, 1) }
-func (l *ledger) subtract(it *item) { l.change(it, -1) }
-
-func (l *ledger) change(it *item, sign int64) {
-	if it.marker {
-		return
-	}
+// enter adds what one write has changed, as one.
+func (l *ledger) enter(changes ...change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tenants == nil {
 		return
 	}
-	u := l.tenants[it.key.Tenant]
-	u.Records += sign
-	u.Bytes += sign * int64(len(it.data))
-	if u.Records == 0 {
-		delete(l.tenants, it.key.Tenant)
-		return
+	for _, c := range changes {
+		u := l.tenants[c.tenant]
+		u.Records += c.Records
+		u.Bytes += c.Bytes
+		if u == (storage.Usage{}) {
+			delete(l.tenants, c.tenant)
+			continue
+		}
+		l.tenants[c.tenant] = u
 	}
-	l.tenants[it.key.Tenant] = u
+}
+
+// change is a difference to what a tenant keeps.
+type change struct {
+	tenant string
+	storage.Usage
+}
+
+// add counts an item that has come (1) or gone (-1).
+func (c *change) add(it *item, sign int64) {
+	if !it.marker {
+		c.Records += sign
+		c.Bytes += sign * int64(len(it.data))
+	}
 }
 
 func (l *ledger) usage(tenant string) (storage.Usage, error) {

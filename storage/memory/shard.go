@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -35,12 +36,13 @@ func (sh *shard) live(key storage.Key, now time.Time) (*item, error) {
 	return it, nil
 }
 
-// put keeps rec, whose data the shard owns from here on.
-func (sh *shard) put(key storage.Key, rec storage.Record, l *ledger) {
+// put keeps rec, whose data the shard owns from here on. What that changes is for the ledger.
+func (sh *shard) put(key storage.Key, rec storage.Record) change {
+	c := change{tenant: key.Tenant}
 	expires := rec.Expires.UnixMilli()
 	it, ok := sh.items[key]
 	if ok {
-		l.subtract(it)
+		c.add(it, -1)
 		it.data, it.marker = rec.Data, rec.Marker
 		sh.queue.move(it, expires)
 	} else {
@@ -48,13 +50,49 @@ func (sh *shard) put(key storage.Key, rec storage.Record, l *ledger) {
 		sh.items[key] = it
 		sh.queue.add(it)
 	}
-	l.add(it)
+	c.add(it, 1)
+	return c
 }
 
 func (sh *shard) remove(it *item, l *ledger) {
 	delete(sh.items, it.key)
 	sh.queue.remove(it)
-	l.subtract(it)
+	c := change{tenant: it.key.Tenant}
+	c.add(it, -1)
+	l.enter(c)
+}
+
+// dropStep is how many items drop looks at before it lets others have their turn.
+const dropStep = 256
+
+// drop removes all items of a tenant and answers how many of them counted.
+func (sh *shard) drop(ctx context.Context, tenant string, l *ledger) (removed int64, err error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	seen := 0
+	for key, it := range sh.items { // others may change the map in between; what is there all the time is visited
+		if sh.items == nil {
+			break
+		}
+		if key.Tenant == tenant && sh.items[key] == it {
+			sh.remove(it, l)
+			if !it.marker {
+				removed++
+			}
+		}
+		if seen++; seen%dropStep == 0 {
+			sh.mu.Unlock()
+			err = ctx.Err()
+			sh.mu.Lock()
+		}
+		if err != nil {
+			return removed, err
+		}
+	}
+	if sh.items == nil {
+		return removed, storage.ErrClosed
+	}
+	return removed, nil
 }
 
 // sweep removes what has expired, as long as there is some of *left.

@@ -18,7 +18,8 @@ type Options struct {
 	Now func() time.Time // the clock; time.Now if nil
 }
 
-// Store keeps records in memory. Its methods never wait for anything but each other, so they ignore their contexts.
+// Store keeps records in memory. Its methods never wait for anything but each other, so they ignore their contexts, but for
+// DropTenant.
 //
 // Locks are taken in this order: shards by ascending index, then the ledger's.
 type Store struct {
@@ -33,6 +34,7 @@ var (
 	_ storage.Batcher = (*Store)(nil)
 	_ storage.Sweeper = (*Store)(nil)
 	_ storage.Meter   = (*Store)(nil)
+	_ storage.Dropper = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -73,7 +75,7 @@ func (s *Store) Put(_ context.Context, key storage.Key, rec storage.Record) erro
 	if sh.items == nil {
 		return storage.ErrClosed
 	}
-	sh.put(key, rec, &s.ledger)
+	s.ledger.enter(sh.put(key, rec))
 	return nil
 }
 
@@ -97,10 +99,12 @@ func (s *Store) PutAll(_ context.Context, entries []storage.Entry) error {
 			return storage.ErrClosed
 		}
 	}
-	for _, e := range entries {
+	changes := make([]change, len(entries))
+	for i, e := range entries {
 		e.Record.Data = bytes.Clone(e.Record.Data)
-		s.shard(e.Key).put(e.Key, e.Record, &s.ledger)
+		changes[i] = s.shard(e.Key).put(e.Key, e.Record)
 	}
+	s.ledger.enter(changes...)
 	return nil
 }
 
@@ -160,6 +164,18 @@ func (s *Store) Sweep(_ context.Context, limit int) (storage.Swept, error) {
 // Usage implements storage.Meter.
 func (s *Store) Usage(_ context.Context, tenant string) (storage.Usage, error) {
 	return s.ledger.usage(tenant)
+}
+
+// DropTenant implements storage.Dropper. It looks at the records of all tenants, a few at a time.
+func (s *Store) DropTenant(ctx context.Context, tenant string) (removed int64, err error) {
+	for i := range s.shards {
+		n, err := s.shards[i].drop(ctx, tenant, &s.ledger)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
 }
 
 // Close implements storage.Store. It forgets all records.

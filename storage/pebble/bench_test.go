@@ -109,3 +109,21 @@ func cpuTime() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkDropTenant drops a tenant with 20,000 sessions of 2 KiB.
+func BenchmarkDropTenant(b *testing.B) {
+	const records = 20_000
+	s := mustOpen(b, Options{Path: b.TempDir(), Sync: SyncNever})
+	rec := storage.Record{Data: make([]byte, 2<<10), Expires: time.Now().Add(time.Hour)}
+	for b.Loop() {
+		b.StopTimer()
+		for i := range records {
+			must(b, s.Put(b.Context(), key("acme", name("k", i)), rec))
+		}
+		b.StartTimer()
+		if n, err := s.DropTenant(b.Context(), "acme"); n != records || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(records*b.N), "µs/record")
+}

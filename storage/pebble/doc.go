@@ -5,7 +5,7 @@
 // types stay in this folder.
 //
 // Begin reading at [Store] (store.go). layout.go says what lies under which key, edit.go how one write changes record,
-// expiry index and usage as one, sweep.go how the expired leave, disk.go what happens when the disk fails.
+// expiry index and usage as one, sweep.go how the expired leave, drop.go how a tenant does, disk.go what happens when the disk fails.
 //
 // # Durability
 //

@@ -170,8 +170,13 @@ func (e *edit) apply(sync bool) error {
 		e.s.disk.fail("apply", "", err)
 		return err
 	}
-	for _, c := range e.changes {
-		c.tenant.add(c.delta())
+	var delta storage.Usage
+	for i, c := range e.changes {
+		delta = plus(delta, c.delta())
+		if i == len(e.changes)-1 || e.changes[i+1].tenant != c.tenant { // nobody is to see the sums in between
+			c.tenant.add(delta)
+			delta = storage.Usage{}
+		}
 		if c.has {
 			e.s.remember(c.st, c.key, c.new)
 		} else {

@@ -71,6 +71,11 @@ func appendRecordKey(dst []byte, k storage.Key) []byte {
 	return appendOwner(append(dst, prefixRecord), k)
 }
 
+// appendTenantKey appends what the keys of all of a tenant's records begin with.
+func appendTenantKey(dst []byte, tenant string) []byte {
+	return append(append(dst, prefixRecord, byte(len(tenant))), tenant...)
+}
+
 func appendUsageKey(dst []byte, tenant string) []byte {
 	return append(append(dst, prefixUsage), tenant...)
 }

@@ -18,6 +18,7 @@ var (
 	_ storage.Batcher = (*Store)(nil)
 	_ storage.Sweeper = (*Store)(nil)
 	_ storage.Meter   = (*Store)(nil)
+	_ storage.Dropper = (*Store)(nil)
 )
 
 // Store keeps records in one folder. It has all optional powers.

@@ -20,22 +20,37 @@ func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error)
 	}
 	defer s.leave()
 	if t := s.tenants.find(tenant); t != nil {
-		return storage.Usage{Records: t.records.Load(), Bytes: t.bytes.Load()}, nil
+		return t.usage(), nil
 	}
 	return storage.Usage{}, nil
 }
 
 // tenant is what is kept in memory of one tenant.
 type tenant struct {
-	name    string
-	number  uint32 // stands for the name in the tables of headers
-	records atomic.Int64
-	bytes   atomic.Int64
+	name   string
+	number uint32 // stands for the name in the tables of headers
+
+	mu   sync.Mutex // guards kept
+	kept storage.Usage
 }
 
 func (t *tenant) add(d storage.Usage) {
-	t.records.Add(d.Records)
-	t.bytes.Add(d.Bytes)
+	if d == (storage.Usage{}) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = plus(t.kept, d)
+}
+
+func (t *tenant) usage() storage.Usage {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.kept
+}
+
+func plus(a, b storage.Usage) storage.Usage {
+	return storage.Usage{Records: a.Records + b.Records, Bytes: a.Bytes + b.Bytes}
 }
 
 // tenants holds every tenant that has ever been written to since the store was opened, or kept something then.

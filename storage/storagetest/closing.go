@@ -25,6 +25,7 @@ func testPowers(f *fixture) {
 		}},
 		{"Sweeper", f.h.NoSweep, func() error { _, err := storage.Sweep(f.ctx, f.store, 1); return err }},
 		{"Meter", f.h.NoUsage, func() error { _, err := storage.UsageOf(f.ctx, f.store, "acme"); return err }},
+		{"Dropper", f.h.NoDrop, func() error { _, err := storage.DropTenant(f.ctx, f.store, "acme"); return err }},
 	} {
 		if err := p.call(); p.none && !errors.Is(err, errors.ErrUnsupported) {
 			f.Errorf("%s: %v, want errors.ErrUnsupported as the harness says", p.name, err)
@@ -63,6 +64,9 @@ func (f *fixture) operations(ctx context.Context) map[string]func() error {
 	}
 	if !f.h.NoUsage {
 		ops["Usage"] = func() error { _, err := storage.UsageOf(ctx, f.store, "acme"); return err }
+	}
+	if !f.h.NoDrop {
+		ops["DropTenant"] = func() error { _, err := storage.DropTenant(ctx, f.store, "other"); return err }
 	}
 	return ops
 }

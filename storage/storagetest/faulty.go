@@ -21,10 +21,12 @@ const (
 	OpPutAll Op = "put_all"
 	OpSweep  Op = "sweep"
 	OpUsage  Op = "usage"
+	OpDrop   Op = "drop"
 	OpClose  Op = "close"
 )
 
-// Hook is called around an operation. The key is the zero one for those that have none; a batch has its first entry's.
+// Hook is called around an operation. The key is the zero one for those that have none, or has no id for those that
+// are about a tenant; a batch has its first entry's.
 // A hook may wait, which delays the operation; an error is what the operation answers.
 type Hook func(ctx context.Context, op Op, key storage.Key) error
 
@@ -43,6 +45,7 @@ var (
 	_ storage.Batcher = (*Faulty)(nil)
 	_ storage.Sweeper = (*Faulty)(nil)
 	_ storage.Meter   = (*Faulty)(nil)
+	_ storage.Dropper = (*Faulty)(nil)
 )
 
 // NewFaulty wraps inner. As long as nothing else is asked for it behaves like inner.
@@ -148,6 +151,15 @@ func (f *Faulty) Usage(ctx context.Context, tenant string) (u storage.Usage, err
 		return storage.Usage{}, err
 	}
 	return u, nil
+}
+
+// DropTenant implements storage.Dropper if the wrapped store does.
+func (f *Faulty) DropTenant(ctx context.Context, tenant string) (removed int64, err error) {
+	err = f.around(ctx, OpDrop, storage.Key{Tenant: tenant}, func() (err error) {
+		removed, err = storage.DropTenant(ctx, f.inner, tenant)
+		return err
+	})
+	return removed, err
 }
 
 // Close implements storage.Store.

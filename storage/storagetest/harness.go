@@ -25,6 +25,7 @@ type Harness struct {
 	NoBatch bool // the store is no storage.Batcher
 	NoSweep bool // the store is no storage.Sweeper
 	NoUsage bool // the store is no storage.Meter
+	NoDrop  bool // the store is no storage.Dropper
 }
 
 // Run checks the store that h opens against every sentence of the contract.
@@ -53,6 +54,10 @@ func Run(t *testing.T, h Harness) {
 		{"sweep against writes", testSweepVersusWrites},
 		{"usage", testUsage},
 		{"usage under load", testUsageConcurrent},
+		{"usage at every moment", testUsageMoments},
+		{"drop", testDrop},
+		{"drop against writes", testDropVersusWrites},
+		{"drop is interruptible", testDropInterrupted},
 		{"reopen", testReopen},
 		{"exclusive", testExclusive},
 		{"close", testClose},
@@ -64,6 +69,7 @@ func Run(t *testing.T, h Harness) {
 	if h.Durable {
 		t.Run("kill", func(t *testing.T) { testKill(t, h) })
 		t.Run("kill after touch", func(t *testing.T) { testKillTouch(t, h) })
+		t.Run("kill while dropping", func(t *testing.T) { testKillDrop(t, h) })
 	}
 }
 
@@ -171,6 +177,16 @@ func (f *fixture) wantNone(k storage.Key) {
 	if len(got.Data) > 0 {
 		f.Errorf("Get(%s) handed out %d bytes with an error", show(k), len(got.Data))
 	}
+}
+
+// drop answers how many records the store says that it has removed.
+func (f *fixture) drop(tenant string) int64 {
+	f.Helper()
+	n, err := storage.DropTenant(f.ctx, f.store, tenant)
+	if err != nil {
+		f.Fatalf("DropTenant(%q): %v", tenant, err)
+	}
+	return n
 }
 
 // usage answers what the store says that the tenant keeps.

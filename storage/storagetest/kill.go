@@ -39,15 +39,15 @@ func testKill(t *testing.T, h Harness) {
 	dir := t.TempDir()
 	acknowledged := make(map[string]int) // how many writes of each writer of each round
 	for round := range 3 {
-		for writer, n := range killOne(t, dir, strconv.Itoa(round)) {
+		for writer, n := range killOne(t, dir, strconv.Itoa(round), 150) {
 			acknowledged[writer] = n
 		}
 		checkSurvivors(t, h, dir, acknowledged)
 	}
 }
 
-// killOne starts a victim, kills it and answers what it had acknowledged.
-func killOne(t *testing.T, dir, round string) map[string]int {
+// killOne starts a victim, kills it when it has acknowledged so many things, and answers what it had acknowledged.
+func killOne(t *testing.T, dir, round string, enough int) map[string]int {
 	parts := strings.Split(t.Name(), "/")
 	for i, part := range parts {
 		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
@@ -84,11 +84,11 @@ func killOne(t *testing.T, dir, round string) map[string]int {
 			continue
 		}
 		acknowledged[rest]++
-		if total++; total == 150 {
+		if total++; total == enough {
 			cmd.Process.Kill() // what is in the pipe already has been acknowledged and is read on
 		}
 	}
-	if err := cmd.Wait(); total < 150 {
+	if err := cmd.Wait(); total < enough {
 		t.Fatalf("the victim ended by itself: %v\n%s", err, &trouble)
 	}
 	return acknowledged
@@ -114,10 +114,7 @@ func killRecord(writer string, n int) storage.Record {
 
 // writeUntilKilled is what the victim does: each writer puts a record under a new key, then the pair, and says so.
 func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(1)
-	}()
+	watchParent()
 	s, err := h.Open(t, dir, newClock().now)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
@@ -152,7 +149,7 @@ func testKillTouch(t *testing.T, h Harness) {
 		return
 	}
 	dir := t.TempDir()
-	acknowledged := killOne(t, dir, "0")
+	acknowledged := killOne(t, dir, "0", 150)
 	s, err := h.Open(t, dir, newClock().now)
 	if err != nil {
 		t.Fatalf("Open after the kill: %v", err)
@@ -177,10 +174,7 @@ func touchedExpiry(n int) time.Time { return epoch.Add(time.Hour + time.Duration
 
 // touchUntilKilled is what the victim does: every writer puts a record and, when all have, touches it again and again.
 func touchUntilKilled(t *testing.T, h Harness, dir, round string) {
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(1)
-	}()
+	watchParent()
 	s, err := h.Open(t, dir, newClock().now)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
@@ -253,4 +247,12 @@ func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string
 			t.Errorf("Usage(%s) after the kill = %+v, %v; want %+v", tenant, got, err, want)
 		}
 	}
+}
+
+// watchParent ends the victim when the process that has started it does.
+func watchParent() {
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 }

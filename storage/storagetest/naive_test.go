@@ -24,6 +24,8 @@ var faults = []string{
 	"batch in reverse", "batch seen in reverse", "batch keeps the first", "batch forgets the last",
 	"works when closed", "get works when closed", "usage works when closed", "closes once", "delete wants a record",
 	"empty data is none", "data ends at newline", "large data is cut", "put never shortens", "marker forgotten", "lacks usage",
+	"drop goes by prefix", "drop keeps markers", "drop keeps the expired", "drop counts markers", "drop takes half",
+	"drop works when closed", "usage counts a batch in steps", "lacks drop",
 }
 
 // naive is the contract in its plainest form: one lock, one map. Its fault, if it has one, breaks one sentence of it.
@@ -150,7 +152,7 @@ func (n *naive) PutAll(_ context.Context, entries []storage.Entry) error {
 			e.Record.Data = bytes.Clone(e.Record.Data)
 		}
 		n.put(e.Key, e.Record)
-		if n.is("batch seen in reverse") {
+		if n.is("batch seen in reverse") || n.is("usage counts a batch in steps") {
 			n.mu.Unlock()
 			for range 10 {
 				runtime.Gosched() // the fault is to let others in here
@@ -248,6 +250,33 @@ func (n *naive) Usage(_ context.Context, tenant string) (storage.Usage, error) {
 		}
 	}
 	return u, nil
+}
+
+func (n *naive) DropTenant(_ context.Context, tenant string) (int64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.is("lacks drop") {
+		return 0, errors.ErrUnsupported
+	}
+	if n.isClosed() && !n.is("drop works when closed") {
+		return 0, storage.ErrClosed
+	}
+	removed, left := int64(0), len(n.records)
+	tenant = n.key(storage.Key{Tenant: tenant}).Tenant
+	for k, r := range n.records {
+		mine := k.Tenant == tenant || n.is("drop goes by prefix") && strings.HasPrefix(k.Tenant, tenant)
+		switch {
+		case !mine, n.is("drop keeps markers") && r.Marker, n.is("drop keeps the expired") && !n.alive(r),
+			n.is("drop takes half") && left%2 == 0:
+		default:
+			delete(n.records, k)
+			if !r.Marker || n.is("drop counts markers") {
+				removed++
+			}
+		}
+		left--
+	}
+	return removed, nil
 }
 
 func (n *naive) Close() error {

@@ -133,8 +133,21 @@ func (r *randomRun) step() {
 	case n < 94:
 		r.note("advance to a minute")
 		r.advance(time.Minute)
-	case n < 99:
+	case n < 98:
 		r.sweepSome()
+	case n < 99:
+		if r.h.NoDrop || r.rng.IntN(3) > 0 {
+			return
+		}
+		r.note("DropTenant(%q)", k.Tenant)
+		want, err := r.model.DropTenant(r.ctx, k.Tenant)
+		if err != nil {
+			r.Fatal(err)
+		}
+		// In between sweeps it depends on the driver how much there was.
+		if got := r.drop(k.Tenant); got != want && !r.sweeping {
+			r.Errorf("DropTenant(%q) removed %d, the memory driver %d", k.Tenant, got, want)
+		}
 	default:
 		if r.h.Durable {
 			r.note("reopen")

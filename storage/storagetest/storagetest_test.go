@@ -23,7 +23,7 @@ func TestFaultyConforms(t *testing.T) {
 // A wrapper around a store without powers has none either.
 func TestFaultyHasNoPowersOfItsOwn(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{
-		NoBatch: true, NoSweep: true, NoUsage: true,
+		NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true,
 		Open: func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
 			bare := struct{ storage.Store }{memory.New(memory.Options{Now: now})}
 			return storagetest.NewFaulty(bare), nil
