@@ -30,7 +30,16 @@ type ACME struct {
 	CARoots     string   // PEM file of the authorities that vouch for a private server; "" is the system's
 	Storage     string   // folder for the account, keys and certificates; several servers may share one
 	HTTPAddress string   // where HTTP-01 is answered; the CA connects to port 80 of each name
-	DNSProgram  string   // see docs of dnsProgram; used alone where it is set
+
+	// DNSProgram answers DNS-01 challenges, so that no provider's API has to be linked in; it is used alone where it is set. It is run as
+	//
+	//	PROGRAM present _acme-challenge.example.com. VALUE
+	//	PROGRAM cleanup _acme-challenge.example.com. VALUE
+	//
+	// as the exec provider of lego does, whose programs fit. The first adds a TXT record of that value, beside others that may be there (a name
+	// and its wildcard have one each), and ends with status 0 once the name servers of the zone answer with it, within two minutes; the second
+	// takes it away again, within half a minute. Both have the environment of the server.
+	DNSProgram string
 
 	renewCheck time.Duration // how often to look for certificates to renew; 0 is certmagic's ten minutes
 }
@@ -76,7 +85,7 @@ type acme struct {
 
 	mu      sync.Mutex // guards what follows
 	hosts   []string
-	ctx     context.Context // nil before start
+	ctx     context.Context // nil before start and after close
 	jobs    map[string]*job
 	running sync.WaitGroup
 }
@@ -232,6 +241,9 @@ func (a *acme) close() {
 	if a.http != nil {
 		a.http.Close()
 	}
+	a.mu.Lock()
+	a.ctx = nil // no job begins from now on
+	a.mu.Unlock()
 	a.running.Wait()
 	a.cache.Stop()
 }
@@ -333,7 +345,7 @@ func (a *acme) retry() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name, j := range a.jobs {
-		if !j.failed.IsZero() && time.Since(j.failed) > retryAfter && a.ctx.Err() == nil {
+		if !j.failed.IsZero() && time.Since(j.failed) > retryAfter && a.ctx != nil {
 			j.cancel()
 			a.begin(name)
 		}

@@ -17,14 +17,7 @@ const (
 	dnsOutput      = 2048 // bytes of what the program said that an error repeats
 )
 
-// dnsProgram answers DNS-01 challenges by a program of the operator, so that no provider's API has to be linked in. It is run as
-//
-//	PROGRAM present _acme-challenge.example.com. VALUE
-//	PROGRAM cleanup _acme-challenge.example.com. VALUE
-//
-// as the exec provider of lego does, whose programs fit. The first adds a TXT record of that value, beside others that may be there (a name
-// and its wildcard have one each), and ends with status 0 once the name servers of the zone answer with it, within two minutes; the second
-// takes it away again, within half a minute. Both have the environment of the server.
+// dnsProgram answers DNS-01 challenges by a program of the operator: see ACME.DNSProgram.
 type dnsProgram struct{ path string }
 
 var _ acmez.Solver = dnsProgram{}
