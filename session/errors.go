@@ -16,6 +16,7 @@ var (
 	ErrBadMode     = errors.New("unknown mode")
 	ErrBadDuration = errors.New("time out of range")
 	ErrTooLarge    = errors.New("too large")
+	ErrQuota       = errors.New("over quota") // always a *QuotaError, which says of which
 )
 
 // ErrStore says that the store failed; what it wraps besides is for the log only.

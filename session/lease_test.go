@@ -43,9 +43,9 @@ func TestReleasingALostLockTakesNothingFromTheNext(t *testing.T) {
 
 func TestWaiterThatComesAfterTheLeaseTakesTheLockAtOnce(t *testing.T) {
 	for name, come := range map[string]func(*bout) *hold{
-		"waiting":     func(b *bout) *hold { return b.t.queue(b.key, true, testLease) },
-		"not waiting": func(b *bout) *hold { return b.t.try(b.key, true, testLease) },
-		"shared":      func(b *bout) *hold { return b.t.try(b.key, false, testLease) },
+		"waiting":     func(b *bout) *hold { return b.one(b.key, true) },
+		"not waiting": func(b *bout) *hold { return b.try(true) },
+		"shared":      func(b *bout) *hold { return b.try(false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			lockTest(t, func(b *bout) {
@@ -105,7 +105,7 @@ func TestSaveDefersTheLoss(t *testing.T) {
 		}
 		sleep(3 * testLease)
 		b.states(h, "hw")
-		if b.t.try(b.key, true, testLease) != nil {
+		if b.try(true) != nil {
 			t.Error("somebody took a pinned lock")
 		}
 		h[0].endSave()

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"context"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -21,6 +23,7 @@ type lockShard struct {
 	mu    sync.Mutex // guards the map and every lock and hold in it
 	index int
 	locks map[storage.Key]*lock
+	drops map[string]int // tenants being dropped, and by how many at once; nobody gets a lock of theirs
 }
 
 // lock is one session's lock: either one exclusive holder, or any number of shared ones, and those who wait in order
@@ -33,6 +36,7 @@ type lock struct {
 	queue   []*hold
 	one     [1]*hold      // room for a single holder
 	touched chan struct{} // not nil while somebody without the lock touches the session; closed when that is over
+	saved   chan struct{} // not nil while somebody waits for a save to be over; closed then
 	expiry  *time.Timer   // runs while somebody waits: fires when the last holder's lease is over
 }
 
@@ -44,7 +48,8 @@ type hold struct {
 	saving    bool // a save is under way: the lease cannot be taken away until it is over
 	lease     time.Duration
 	until     time.Time     // end of the lease, once held
-	granted   chan struct{} // closed when a waiting hold is granted
+	granted   chan struct{} // closed when a waiting hold is granted or dropped
+	account   *account      // of the tenant, which counts those that wait; nil: this one never waited
 }
 
 const (
@@ -52,13 +57,18 @@ const (
 	held
 	lost     // the lease was over and somebody else took the lock
 	released // its own doing
+	dropped  // the tenant was dropped
 )
+
+// errDropping is the answer to whoever wants a lock of a tenant that is being dropped.
+var errDropping = fmt.Errorf("%w: all sessions of the tenant are being removed; try again later", ErrNotFound)
 
 func newLockTable(onLost func(storage.Key)) *lockTable {
 	t := &lockTable{seed: maphash.MakeSeed(), lost: onLost}
 	for i := range t.shards {
 		t.shards[i].index = i
 		t.shards[i].locks = make(map[storage.Key]*lock)
+		t.shards[i].drops = make(map[string]int)
 	}
 	return t
 }
@@ -81,30 +91,42 @@ func (t *lockTable) enter(s *lockShard, key storage.Key) *lock {
 
 // try takes the lock of key if it can be had at once without overtaking anybody; otherwise it returns nil and leaves no
 // trace, so that it delays nobody.
-func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) *hold {
+func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) (*hold, error) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.drops[key.Tenant] > 0 {
+		return nil, errDropping
+	}
 	h := &hold{exclusive: exclusive, lease: lease}
 	if l := t.enter(s, key); !l.take(h) {
-		return nil
+		return nil, nil
 	}
-	return h
+	return h, nil
 }
 
-// queue takes the lock of key, or a place at the end of its queue: then granted is not nil.
-func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration) *hold {
+// queue takes the lock of key, or a place at the end of its queue: then granted is not nil. It answers ErrQuota if as
+// many wait on the account as may.
+func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration, a *account, mostWaiters int) (*hold, error) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := &hold{exclusive: exclusive, lease: lease}
-	if l := t.enter(s, key); !l.take(h) {
-		h.granted = make(chan struct{})
-		h.lock.Store(l)
-		l.queue = append(l.queue, h)
-		l.advance()
+	if s.drops[key.Tenant] > 0 {
+		return nil, errDropping
 	}
-	return h
+	h := &hold{exclusive: exclusive, lease: lease}
+	l := t.enter(s, key)
+	if l.take(h) {
+		return h, nil
+	}
+	if err := a.wait(mostWaiters); err != nil {
+		return nil, err
+	}
+	h.account, h.granted = a, make(chan struct{})
+	h.lock.Store(l)
+	l.queue = append(l.queue, h)
+	l.advance()
+	return h, nil
 }
 
 // take grants the lock to h if nobody stands before it and what holders there are make room or have had their time.
@@ -133,8 +155,14 @@ func (l *lock) grant(h *hold) {
 	h.state.Store(held)
 	l.holders = append(l.holders, h)
 	if h.granted != nil {
-		close(h.granted)
+		h.wake()
 	}
+}
+
+// wake ends the wait of h, which has left the queue.
+func (h *hold) wake() {
+	h.account.waiters.Add(-1)
+	close(h.granted)
 }
 
 // advance grants the lock to as many at the head of the queue as it admits, taking it from holders whose lease is
@@ -220,7 +248,13 @@ func (h *hold) own() *lock {
 func (h *hold) key() storage.Key { return h.lock.Load().key }
 
 // isLost reports whether the lock was taken away.
-func (h *hold) isLost() bool { return h.state.Load() == lost }
+func (h *hold) isLost() bool {
+	state := h.state.Load()
+	return state == lost || state == dropped
+}
+
+// isDropped reports whether it was because the tenant was dropped.
+func (h *hold) isDropped() bool { return h.state.Load() == dropped }
 
 // release gives up the lock, or the place in the queue, and lets the next ones in. Releasing what is not held any
 // more is harmless.
@@ -232,6 +266,7 @@ func (h *hold) release() {
 		l.holders = without(l.holders, h)
 	case waiting:
 		l.queue = without(l.queue, h)
+		h.account.waiters.Add(-1)
 	default:
 		return
 	}
@@ -239,14 +274,15 @@ func (h *hold) release() {
 	l.advance()
 }
 
-// leave gives up the place in the queue, or reports that the lock was granted in the meantime.
-func (h *hold) leave() (granted bool) {
+// leave gives up the place in the queue, or reports that the wait was over in the meantime.
+func (h *hold) leave() (over bool) {
 	l := h.own()
 	defer l.shard.mu.Unlock()
 	if h.state.Load() != waiting {
 		return true
 	}
 	l.queue = without(l.queue, h)
+	h.account.waiters.Add(-1)
 	h.state.Store(released)
 	l.advance()
 	return false
@@ -281,7 +317,19 @@ func (h *hold) endSave() {
 	l := h.own()
 	defer l.shard.mu.Unlock()
 	h.saving = false
+	l.unpinned()
 	l.advance()
+}
+
+// unpinned is called after a save, before advance.
+func (l *lock) unpinned() {
+	if l.saved != nil {
+		close(l.saved)
+		l.saved = nil
+	}
+	if l.shard.drops[l.key.Tenant] > 0 {
+		l.drop()
+	}
 }
 
 // beginTouch keeps everybody from saving what is under key until endTouch, without taking the lock, so that nobody who
@@ -343,6 +391,93 @@ func (t *lockTable) move(h, n *hold) {
 		w.lock.Store(to)
 	}
 	to.queue = append(moved, to.queue...)
+	from.unpinned()
+	to.unpinned()
 	from.advance()
 	to.advance()
+}
+
+// drop takes the lock from all who have it or wait for it, but for those who are just saving.
+func (l *lock) drop() {
+	kept := l.holders[:0]
+	for _, h := range l.holders {
+		if h.saving {
+			kept = append(kept, h)
+			continue
+		}
+		h.state.Store(dropped)
+		if l.table.lost != nil {
+			l.table.lost(l.key)
+		}
+	}
+	clear(l.holders[len(kept):])
+	l.holders = kept
+	for _, h := range l.queue {
+		h.state.Store(dropped)
+		h.wake()
+	}
+	l.queue = nil
+}
+
+// beginDrop takes all locks of a tenant from those who have them or wait for them, and keeps everybody from getting one
+// until endDrop. When it has returned nil nobody saves a session of the tenant any more.
+func (t *lockTable) beginDrop(ctx context.Context, tenant string) error {
+	for i := range t.shards {
+		t.shards[i].beginDrop(tenant)
+	}
+	// Those who were just saving lose their locks when they have finished. A save under a new key that Regenerate has taken
+	// in the meantime is over no later than the one under the old key.
+	for i := range t.shards {
+		for {
+			saved := t.shards[i].saving(tenant)
+			if saved == nil {
+				break
+			}
+			select {
+			case <-saved:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *lockShard) beginDrop(tenant string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drops[tenant]++
+	for key, l := range s.locks {
+		if key.Tenant == tenant {
+			l.drop()
+			l.advance() // which may take it out of the table
+		}
+	}
+}
+
+// saving answers a channel that is closed when one of those who are saving a session of the tenant has finished, or nil
+// if nobody is.
+func (s *lockShard) saving(tenant string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, l := range s.locks {
+		if key.Tenant == tenant && slices.ContainsFunc(l.holders, func(h *hold) bool { return h.saving }) {
+			if l.saved == nil {
+				l.saved = make(chan struct{})
+			}
+			return l.saved
+		}
+	}
+	return nil
+}
+
+func (t *lockTable) endDrop(tenant string) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		if s.drops[tenant]--; s.drops[tenant] == 0 {
+			delete(s.drops, tenant)
+		}
+		s.mu.Unlock()
+	}
 }

@@ -23,11 +23,27 @@ func lockTest(t *testing.T, test func(*bout)) {
 	})
 }
 
+// try takes the lock, or answers nil.
+func (b *bout) try(exclusive bool) *hold {
+	b.Helper()
+	h, err := b.t.try(b.key, exclusive, testLease)
+	b.ok(err)
+	return h
+}
+
+// one makes somebody queue up.
+func (b *bout) one(key storage.Key, exclusive bool) *hold {
+	b.Helper()
+	h, err := b.t.queue(key, exclusive, testLease, b.m.accounts.of(key.Tenant), 0)
+	b.ok(err)
+	return h
+}
+
 // queue makes each letter of who queue up: x exclusive, s shared.
 func (b *bout) queue(who string) []*hold {
 	var holds []*hold
 	for _, c := range who {
-		holds = append(holds, b.t.queue(b.key, c == 'x', testLease))
+		holds = append(holds, b.one(b.key, c == 'x'))
 	}
 	return holds
 }
@@ -61,11 +77,11 @@ func (b *bout) release(holds ...*hold) {
 
 func TestLockIsGrantedInOrderOfArrival(t *testing.T) {
 	lockTest(t, func(b *bout) {
-		first := b.t.queue(b.key, true, testLease)
+		first := b.one(b.key, true)
 		const n = 100
 		order := make(chan int, n)
 		for i := range n {
-			h := b.t.queue(b.key, true, testLease)
+			h := b.one(b.key, true)
 			go func() {
 				<-h.granted
 				order <- i
@@ -99,7 +115,7 @@ func TestSharedBetweenTwoWritersShare(t *testing.T) {
 func TestNobodyOvertakes(t *testing.T) {
 	lockTest(t, func(b *bout) {
 		h := b.queue("sx")
-		if b.t.try(b.key, false, testLease) != nil {
+		if b.try(false) != nil {
 			t.Error("a shared try overtook the writer that waits")
 		}
 		h = append(h, b.queue("s")...)
@@ -110,8 +126,8 @@ func TestNobodyOvertakes(t *testing.T) {
 
 func TestTryLeavesNoTrace(t *testing.T) {
 	lockTest(t, func(b *bout) {
-		h := b.t.try(b.key, true, testLease)
-		if b.t.try(b.key, true, testLease) != nil || b.t.try(b.key, false, testLease) != nil {
+		h := b.try(true)
+		if b.try(true) != nil || b.try(false) != nil {
 			t.Error("two have the lock")
 		}
 		sleep(10 * testLease)
@@ -119,7 +135,7 @@ func TestTryLeavesNoTrace(t *testing.T) {
 			t.Error("the lock was lost to somebody who did not wait")
 		}
 		h.release()
-		a, c := b.t.try(b.key, false, testLease), b.t.try(b.key, false, testLease)
+		a, c := b.try(false), b.try(false)
 		if a == nil || c == nil {
 			t.Fatal("two readers do not share")
 		}
@@ -165,7 +181,7 @@ func TestMoveTakesTheQueueAlong(t *testing.T) {
 			to.ID[31]++
 			h[0].beginSave()
 			n := b.t.follow(h[0], to)
-			early := b.t.queue(to, true, testLease) // comes to the new key by itself, but later than h
+			early := b.one(to, true) // comes to the new key by itself, but later than h
 			b.t.move(h[0], n)
 			all := []*hold{h[0], n, h[1], h[2], early}
 			b.states(all, "rhwww")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"time"
 
 	"sessionserver/storage"
@@ -18,14 +19,17 @@ type Options struct {
 
 // Manager opens sessions that a store keeps. It must be the only one that writes to that store: the locks are its own.
 type Manager struct {
-	store   storage.Store
-	locks   *lockTable
-	observe func(Event)
+	store    storage.Store
+	locks    *lockTable
+	accounts accounts
+	observe  func(Event)
+	full     chan struct{} // holds something when Sweep should not wait for its interval
 }
 
 // NewManager makes a manager of the sessions in store, which stays the caller's to close.
 func NewManager(store storage.Store, opts Options) *Manager {
-	m := &Manager{store: store, observe: opts.Observe}
+	m := &Manager{store: store, observe: opts.Observe, full: make(chan struct{}, 1)}
+	m.accounts.seed = maphash.MakeSeed()
 	if m.observe == nil {
 		m.observe = func(Event) {}
 	}
@@ -74,8 +78,8 @@ type OpenOptions struct {
 	OnWait func(context.Context) (waiting context.Context, stop func())
 }
 
-// New opens a session under a new id, locked from birth. Nothing is stored before it is saved. A lifetime of 0 is the
-// tenant's.
+// New opens a session under a new id, locked from birth. Nothing is stored before it is saved, and until then it counts in no
+// quota. A lifetime of 0 is the tenant's. While the tenant is being dropped the answer is ErrNotFound.
 func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (string, *Session, error) {
 	if lifetime != 0 {
 		if err := checkLifetime(t, lifetime); err != nil {
@@ -84,14 +88,19 @@ func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (s
 	}
 	id := mintID()
 	key := storage.Key{Tenant: t.Name, ID: Hash([]byte(id))}
-	s := m.create(t, m.locks.try(key, true, t.Settings.LockLease))
+	h, err := m.locks.try(key, true, t.Settings.LockLease)
+	if err != nil {
+		return "", nil, err
+	}
+	s := m.create(t, h)
 	s.rec.lifetime = lifetime.Truncate(time.Second)
 	m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID})
 	return id, s, nil
 }
 
 // Open opens the session that id names or, during a grace period, leads to. It answers ErrNotFound, ErrLockTimeout,
-// ErrBadID, ErrStore, the context's error, or ErrLockLost if the lease was over before the session could be read.
+// ErrBadID, ErrStore, the context's error, ErrQuota if it would have to wait and too many do, or ErrLockLost if the lease was over
+// before the session could be read.
 func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptions) (*Session, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -154,10 +163,11 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts OpenOptions, began time.Time) (
 	h *hold, next storage.Key, err error,
 ) {
+	h, err = m.locks.try(key, opts.Mode.exclusive(), t.Settings.LockLease)
+	if h != nil || err != nil {
+		return h, key, err
+	}
 	if opts.Wait <= 0 {
-		if h = m.locks.try(key, opts.Mode.exclusive(), t.Settings.LockLease); h != nil {
-			return h, key, nil
-		}
 		// Perhaps it is locked only by others who are finding out that this id leads elsewhere, or to nothing.
 		next, err = m.follow(ctx, key, opts.Mode)
 		if err == nil && next == key {
@@ -166,7 +176,11 @@ func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts Ope
 		return nil, next, err
 	}
 	// The place in the queue comes first: looking into the store takes time, in which others must not overtake.
-	h = m.locks.queue(key, opts.Mode.exclusive(), t.Settings.LockLease)
+	h, err = m.locks.queue(key, opts.Mode.exclusive(), t.Settings.LockLease, m.accounts.of(t.Name), t.Settings.MaxWaiters)
+	if err != nil {
+		m.refused(t.Name, key.ID, err)
+		return nil, key, err
+	}
 	if h.granted == nil {
 		return h, key, nil
 	}
@@ -177,7 +191,11 @@ func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts Ope
 			return nil, key, err
 		}
 	}
-	return h, key, m.await(ctx, h, opts, began)
+	err = m.await(ctx, h, opts, began)
+	if err == nil && h.isDropped() {
+		err = errDropping
+	}
+	return h, key, err
 }
 
 // follow tells where the id under key leads without taking its lock: to key itself, or to the id that its session has
@@ -268,7 +286,10 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 		next, err := mk.follow(key)
 		return nil, next, err
 	}
-	s := &Session{m: m, tenant: t, key: key, hold: h, rec: rec, loaded: stored.Data, stored: true, expires: stored.Expires}
+	s := &Session{
+		m: m, tenant: t, key: key, hold: h,
+		rec: rec, loaded: stored.Data, size: len(stored.Data), stored: true, expires: stored.Expires,
+	}
 	s.idle = rec.idle(&t.Settings)
 	s.rec.values.dropExpired(now)
 	return s, key, nil

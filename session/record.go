@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -92,15 +91,18 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // bufferMax is the largest buffer that is kept.
 const bufferMax = 64 << 10
 
-// write puts a session into the store.
-func (m *Manager) write(ctx context.Context, key storage.Key, r *record, expires time.Time) error {
+// encode answers the record in a buffer, for recycle to take back.
+func encode(r *record) *[]byte {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord(slices.Grow((*buf)[:0], recordSize(r)), r)
-	err := m.store.Put(ctx, key, storage.Record{Data: *buf, Expires: expires})
-	if err == nil && cap(*buf) <= bufferMax {
+	return buf
+}
+
+// recycle takes back what encode has lent. A buffer that a store has failed with is left to the garbage collector.
+func recycle(buf *[]byte) {
+	if cap(*buf) <= bufferMax {
 		buffers.Put(buf)
 	}
-	return err
 }
 
 // decode reads what was kept under an id: a session into r, or else a marker, which it returns. Keys and values are

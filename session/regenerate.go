@@ -73,6 +73,16 @@ func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (string, 
 	if s.rec.outlived(s.settings(), now) {
 		return "", s.outlived()
 	}
+	// It may be there twice for a moment, or for good if the store fails, but no quota keeps a session from moving.
+	var more storage.Usage
+	if s.stored {
+		more = storage.Usage{Records: 1, Bytes: int64(len(s.loaded))}
+	}
+	booked, err := s.m.book(ctx, s.tenant, &noQuotas, s.key.ID, more)
+	if err != nil {
+		return "", err
+	}
+	defer booked.settle()
 	if !s.hold.beginSave() {
 		return "", s.lockLost()
 	}

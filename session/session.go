@@ -22,6 +22,7 @@ type Session struct {
 
 	rec     record
 	loaded  []byte        // the record as it was loaded; nobody needs what is saved, as the lock is given up after that
+	size    int           // bytes of the record as it is stored, or fewer
 	expires time.Time     // as it is stored
 	idle    time.Duration // how long what is stored lives unused
 	next    successor
@@ -52,6 +53,9 @@ func (s *Session) ready() error {
 
 func (s *Session) lockLost() error {
 	s.end()
+	if s.hold.isDropped() {
+		return fmt.Errorf("%w: all sessions of the tenant were removed, and nothing was saved", ErrLockLost)
+	}
 	return fmt.Errorf("%w: it was held for more than %v while others waited; nothing was saved, open the session again",
 		ErrLockLost, s.tenant.Settings.LockLease)
 }
@@ -275,6 +279,12 @@ func checkLifetime(t *Tenant, d time.Duration) error {
 	return nil
 }
 
+// Unsaved reports whether the session was never saved: nobody else can have seen it.
+func (s *Session) Unsaved() bool { return !s.stored }
+
+// Bytes is how much the session holds: the size of all its keys and values.
+func (s *Session) Bytes() int { return s.rec.values.bytes }
+
 // Stat describes a session.
 type Stat struct {
 	Created  time.Time
@@ -305,7 +315,8 @@ func (s *Session) Stat() (Stat, error) {
 
 // Commit saves, lets go of the lock, and leaves the session open for reading. On an error nothing has changed: the
 // session is still open, locked, and has all its changes, unless the error is ErrLockLost or, when its absolute
-// lifetime is over, ErrNotFound.
+// lifetime is over, ErrNotFound. It is ErrQuota if the tenant may not have that much more: then the session can be made
+// smaller and saved, saved later, or aborted; what is stored is what it was.
 func (s *Session) Commit(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -383,22 +394,42 @@ func (s *Session) save(ctx context.Context) error {
 	rec.version++
 	idle := rec.idle(s.settings())
 	expires := rec.end(s.settings(), idle, now)
+	buf := encode(&rec)
+	size := len(*buf)
+	booked, err := s.m.book(ctx, s.tenant, s.settings(), s.key.ID, s.growth(size, now))
+	if err != nil {
+		recycle(buf)
+		return err
+	}
+	defer booked.settle()
 	if !s.hold.beginSave() {
+		recycle(buf)
 		return s.lockLost()
 	}
-	err := s.m.write(ctx, s.key, &rec, expires)
+	err = s.m.store.Put(ctx, s.key, storage.Record{Data: *buf, Expires: expires})
 	s.hold.endSave()
 	if err != nil {
+		s.size = min(s.size, size) // who knows which of them is stored now
 		return storeError("save", err)
 	}
+	recycle(buf)
 	kind := Saved
 	if !s.stored {
 		kind = Created
 	}
-	s.rec, s.loaded, s.stored, s.expires, s.idle, s.dirty = rec, nil, true, expires, idle, false
+	s.rec, s.loaded, s.size, s.stored, s.expires, s.idle, s.dirty = rec, nil, size, true, expires, idle, false
 	s.forgetNext(ctx)
 	s.m.observe(Event{Kind: kind, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
+}
+
+// growth is what writing size bytes adds at most to what the tenant has. What has expired may have been swept, and its room
+// taken by others.
+func (s *Session) growth(size int, now time.Time) storage.Usage {
+	if !s.stored || !now.Before(s.expires) {
+		return storage.Usage{Records: 1, Bytes: int64(size)}
+	}
+	return storage.Usage{Bytes: int64(max(size-s.size, 0))}
 }
 
 // outlived ends a session whose absolute lifetime is over.

@@ -26,6 +26,11 @@ type Settings struct {
 	MaxKeys  int // keys of one session
 	MaxValue int // bytes of one value
 	MaxBytes int // bytes of all keys and values of one session
+
+	// Quotas of the whole tenant; 0 is none. See the package documentation.
+	MaxSessions   int   // saved sessions
+	MaxTotalBytes int64 // bytes that they take in the store: keys, values and what is known of each, about 20 bytes and 5 a key
+	MaxWaiters    int   // connections that wait for locks at once
 }
 
 // DefaultSettings are PHP's lifetime of 24 minutes and the limits of the specification.
@@ -54,6 +59,9 @@ const LifetimeMax = 10 * 365 * 24 * time.Hour
 // burnTime is how long an id is refused after its session has gone when there is no absolute lifetime to outlive.
 const burnTime = 24 * time.Hour
 
+// quotaMax is the largest quota, in sessions, bytes or connections.
+const quotaMax = 1 << 50
+
 // SettingError says what is wrong with one field of Settings.
 type SettingError struct {
 	Field   string
@@ -70,7 +78,7 @@ func (s Settings) Validate() []SettingError {
 			errs = append(errs, SettingError{field, fmt.Sprintf("%v (allowed: %v to %v)", d, least, most)})
 		}
 	}
-	number := func(field string, n, least, most int) {
+	number := func(field string, n, least, most int64) {
 		if n < least || n > most {
 			errs = append(errs, SettingError{field, fmt.Sprintf("%d (allowed: %d to %d)", n, least, most)})
 		}
@@ -83,9 +91,12 @@ func (s Settings) Validate() []SettingError {
 	within("LockLease", s.LockLease, 10*time.Millisecond, 24*time.Hour)
 	within("LockWait", s.LockWait, 0, WaitMax)
 	within("GraceMax", s.GraceMax, 0, time.Hour)
-	number("MaxKeys", s.MaxKeys, 1, keysMax)
-	number("MaxValue", s.MaxValue, 1, 16<<20)
-	number("MaxBytes", s.MaxBytes, 1, 64<<20)
+	number("MaxKeys", int64(s.MaxKeys), 1, keysMax)
+	number("MaxValue", int64(s.MaxValue), 1, 16<<20)
+	number("MaxBytes", int64(s.MaxBytes), 1, 64<<20)
+	number("MaxSessions", int64(s.MaxSessions), 0, quotaMax)
+	number("MaxTotalBytes", s.MaxTotalBytes, 0, quotaMax)
+	number("MaxWaiters", int64(s.MaxWaiters), 0, quotaMax)
 	return errs
 }
 

@@ -13,7 +13,7 @@ func TestSettingsAreValidated(t *testing.T) {
 	}
 	bad := Settings{
 		Lifetime: -1, AbsoluteLifetime: -2, FreshLifetime: -1, LockLease: -1, LockWait: -1, GraceMax: -1,
-		MaxKeys: -1, MaxValue: -1, MaxBytes: -1,
+		MaxKeys: -1, MaxValue: -1, MaxBytes: -1, MaxSessions: -1, MaxTotalBytes: -1, MaxWaiters: -1,
 	}
 	said := map[string]bool{}
 	for _, err := range bad.Validate() {

@@ -16,6 +16,7 @@ type arena struct {
 
 	mu      sync.Mutex // serializes arrivals and guards what follows
 	key     storage.Key
+	account account
 	arrived []*hold
 }
 
@@ -23,7 +24,10 @@ type arena struct {
 func (a *arena) arrive(t *lockTable, exclusive bool, lease time.Duration) (h *hold, place int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	h = t.queue(a.key, exclusive, lease)
+	h, err := t.queue(a.key, exclusive, lease, &a.account, 0)
+	if err != nil {
+		panic(err)
+	}
 	a.arrived = append(a.arrived, h)
 	return h, len(a.arrived)
 }
@@ -121,6 +125,11 @@ func TestLockUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	for i, a := range arenas {
+		if n := a.account.waiters.Load(); n != 0 {
+			t.Errorf("%d are counted as waiting in arena %d, where nobody does", n, i)
+		}
+	}
 	for i := range table.shards {
 		if n := len(table.shards[i].locks); n > 0 {
 			t.Errorf("%d locks are left in shard %d", n, i)

@@ -55,7 +55,7 @@ func TestStoreThatSweepsByItself(t *testing.T) {
 
 func TestEventsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
-	for k := Created; k <= LockLost; k++ {
+	for k := Created; k <= TenantDropped; k++ {
 		if name := k.String(); name == "" || seen[name] {
 			t.Errorf("event %d is called %q", k, name)
 		} else {
