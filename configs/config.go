@@ -11,6 +11,7 @@ type Config struct {
 	Listen        []Listen    `yaml:"listen"`
 	PublicAddress string      `yaml:"public_address"` // what DSNs name, as tls://host:port, or ""
 	Tenants       string      `yaml:"tenants"`        // folder of the tenants' files, or "" for none
+	TLS           TLS         `yaml:"tls"`
 	Admin         Admin       `yaml:"admin"`
 	Storage       Storage     `yaml:"storage"`
 	Session       Session     `yaml:"session"`
@@ -31,6 +32,9 @@ type Listen struct {
 	Deny      []Prefix `yaml:"deny"`      // who may not, although allow has them
 	Proxies   []Prefix `yaml:"proxies"`   // balancers, which must say with the PROXY protocol who the client is
 	Anonymous string   `yaml:"anonymous"` // tenant/app that clients without credentials are, or ""
+
+	ClientCertificates string `yaml:"client_certificates"` // none, optional or required
+	ClientCA           string `yaml:"client_ca"`           // file of those who may vouch for clients
 }
 
 // Admin is the HTTP address for operators.
@@ -117,7 +121,11 @@ type Log struct {
 // Default is what is not written in a file.
 func Default() Config {
 	return Config{
-		Listen: []Listen{{Name: "main", Address: "127.0.0.1:9090", Plaintext: "loopback", Allow: loopback()}},
+		Listen: []Listen{{Name: "main", Address: "127.0.0.1:9090", Plaintext: "loopback", Allow: loopback(), ClientCertificates: "none"}},
+		TLS: TLS{
+			ACME:             ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", Storage: "/var/lib/sessionserver-acme"},
+			HandshakeTimeout: 10 * time.Second, HandshakesPerIP: 64,
+		},
 		Storage: Storage{
 			Driver: "pebble", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,
 			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,
@@ -148,6 +156,9 @@ func (l *Listen) setDefaults() {
 	}
 	if l.Plaintext == "" {
 		l.Plaintext = "loopback"
+	}
+	if l.ClientCertificates == "" {
+		l.ClientCertificates = "none"
 	}
 }
 

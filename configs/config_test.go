@@ -46,7 +46,7 @@ func settings(of reflect.Type, inside string) []string {
 		switch {
 		case f.Type.Kind() == reflect.Struct:
 			keys = append(keys, settings(f.Type, key+".")...)
-		case f.Type.Kind() == reflect.Slice && f.Type.Elem() != reflect.TypeFor[Prefix]():
+		case f.Type == reflect.TypeFor[[]Listen](): // the one list that has a place by default
 			keys = append(keys, settings(f.Type.Elem(), key+"[0].")...)
 		}
 	}
@@ -77,8 +77,9 @@ func TestPartial(t *testing.T) {
 	want := Default()
 	want.Session.Lifetime, want.Session.Strict, want.Storage.Cache, want.Storage.Path = 90*60e9, true, 0, "2026"
 	want.Listen = []Listen{
-		{Name: "a b", Address: "unix:/run/s", Plaintext: "loopback"},
-		{Name: "b", Address: "[::]:0", Plaintext: "always", Allow: []Prefix{prefix(t, "10.0.0.0/8"), prefix(t, "2001:db8::1/128")}},
+		{Name: "a b", Address: "unix:/run/s", Plaintext: "loopback", ClientCertificates: "none"},
+		{Name: "b", Address: "[::]:0", Plaintext: "always", ClientCertificates: "none",
+			Allow: []Prefix{prefix(t, "10.0.0.0/8"), prefix(t, "2001:db8::1/128")}},
 	}
 	cfg.document = document{}
 	if !reflect.DeepEqual(*cfg, want) {

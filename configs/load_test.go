@@ -19,7 +19,7 @@ func TestMistakes(t *testing.T) {
 		"comments only":    {"# nothing\n", "f: the file is empty"},
 		"nothing":          {"---\n", "f: the file is empty"},
 		"null":             {"null\n", "f: the file is empty"},
-		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, admin, storage, session, quotas, rates, limits, log)`},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, log)`},
 		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
 		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
 		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
@@ -50,14 +50,14 @@ func TestMistakes(t *testing.T) {
 
 		// Settings that there are not.
 		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
-		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, admin, storage, session, quotas, rates, limits, log)"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, log)"},
 		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
 		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
 		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},
 		"unprintable":     {"\"a\\nb\": 1\n", `f:1: "a\nb": there is no such setting …`},
 		"empty key":       {"\"\": 1\n", `f:1: "": there is no such setting …`},
 		"long key":        {strings.Repeat("k", 1000) + ": 1\n", `f:1: "` + strings.Repeat("k", 40) + `": there is no such setting …`},
-		"in a list":       {listener + "  port: 1\n", "f:5: listen[0].port: there is no such setting (allowed: name, address, plaintext, allow, deny, proxies, anonymous)"},
+		"in a list":       {listener + "  port: 1\n", "f:5: listen[0].port: there is no such setting (allowed: name, address, plaintext, allow, deny, proxies, anonymous, client_certificates, client_ca)"},
 
 		// Values of the wrong kind.
 		"list for settings":     {"log: [1]\n", "f:1: log: a list stands here (allowed: settings: level, format)"},
@@ -109,6 +109,32 @@ f:7: rates.mint.per_second: "1e3" (allowed: a number such as 100 or 0.5)
 f:8: rates.auth_failures.burst: 0 (allowed: 1 to 10000000)
 f:10: rates.strangers.per_second: 0.0001 (allowed: 0.001 to 1000000, or 0 for no limit)
 f:11: rates.strangers.burst: -1 (allowed: 8 to 10000000)`},
+		"tls": {listener + "  client_certificates: required\n  client_ca: ca.pem\n- {name: b, address: ':2', allow: ['::1'], client_certificates: maybe}\n" +
+			"- {name: c, address: ':3', allow: ['::1'], client_ca: ca.pem}\n" +
+			"tls:\n  handshake_timeout: 1ms\n  handshakes_per_ip: 0\n  acme:\n    email: x\n    storage: ''\n    directory: 1\n    http_address: x\n",
+			`f:5: listen[0].client_certificates: "required", and there is no TLS (allowed: none, unless …
+f:7: listen[1].client_certificates: "maybe" (allowed: none, optional, required)
+f:7: listen[1].client_certificates: "maybe", and there is no TLS …
+f:8: listen[2].client_ca: "ca.pem", and no client is asked for a certificate …
+f:10: tls.handshake_timeout: 1ms (allowed: 100ms to 1m0s)
+f:11: tls.handshakes_per_ip: 0 (allowed: 1 to 1000000)`},
+		"acme": {listener + "  client_certificates: optional\ntls:\n  certificates: [{cert: a}, {key: b}]\n  acme:\n    names: [UP.example.com, '*.example.com', 1.2.3.4]\n    email: x\n" +
+			"    storage: ''\n    directory: http://x\n    http_address: x\n    on_demand: true\n",
+			`f:2: listen[0].client_ca: it is missing (allowed: the PEM file …
+f:7: tls.certificates[0].key: it is missing (allowed: a PEM file)
+f:7: tls.certificates[1].cert: it is missing …
+f:8: tls.acme.agree_terms: false (allowed: true, once you have read …
+f:9: tls.acme.names[0]: "UP.example.com" (allowed: a name such as sessions.example.com, in lower case)
+f:9: tls.acme.names[1]: "*.example.com" is a wildcard (allowed with a dns_program)
+f:9: tls.acme.names[2]: "1.2.3.4" (allowed: …
+f:10: tls.acme.email: "x" (allowed: an address, or nothing)
+f:11: tls.acme.storage: it is missing (allowed: a folder)
+f:12: tls.acme.directory: "http://x" (allowed: https://…)
+f:13: tls.acme.http_address: "x" (allowed: host:port such as :80, or nothing)
+f:14: tls.acme.on_demand: there are no tenants …`},
+		"acme on sockets": {"listen: [{name: a, address: unix:/a}]\ntls: {acme: {names: [a.example.com], agree_terms: true}}\n", "f:2: tls.acme: no listener is one that …"},
+		"acme twice": {"tls: {acme: {names: ['*.example.com'], agree_terms: true, http_address: ':80', dns_program: x}}\n",
+			"f:1: tls.acme.http_address: there is a dns_program, which is used alone …"},
 		"a secret": {"storage:\n  driver: [hss_abc]\n  hss_XYZ: 1\n  cache: =hss_0123=\nlog: *hss_9\n", "f:5: this is not YAML: unknown anchor 'hss_…' referenced"},
 		"a secret in values": {"storage:\n  hss_XYZ: 1\n  cache: =hss_0123=\nhss_1234567890123456789012345678901234567890123456789: 1\n",
 			"f:2: storage.\"hss_…\": there is no …\nf:3: storage.cache: \"=hss_…=\" is not a size …\nf:4: hss_…: there is no such …"},

@@ -38,6 +38,7 @@ func (c *Config) Validate() Problems {
 			v.add(at+"allow", "nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
 		}
 	}
+	v.tls(c)
 	if c.Admin.Address != "" && !hostPort(c.Admin.Address) {
 		v.add("admin.address", "%.80q (allowed: host:port, or nothing)", c.Admin.Address)
 	}

@@ -1,0 +1,120 @@
+package configs
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// TenantExt is how the name of a tenant's file ends; what stands before it is the tenant's name.
+const TenantExt = ".yaml"
+
+// Tenant is the file of a tenant. Who may come is always written out; session, quotas and rates that it leaves out are those of the configuration.
+type Tenant struct {
+	Name string // from the name of the file
+
+	Allow   []Prefix       `yaml:"allow"` // from where its apps may come
+	Deny    []Prefix       `yaml:"deny"`  // from where not, although allow has them
+	Hosts   []string       `yaml:"hosts"` // names for which the server is to obtain certificates
+	Session Session        `yaml:"session"`
+	Quotas  Quotas         `yaml:"quotas"`
+	Rates   Rates          `yaml:"rates"`
+	Apps    map[string]App `yaml:"apps"`
+
+	document
+}
+
+// App is a credential inside a tenant.
+type App struct {
+	Role         string   `yaml:"role"`
+	Secrets      []string `yaml:"secrets"`      // hashes
+	Certificates []string `yaml:"certificates"` // names that its client certificates bear
+	Allow        []Prefix `yaml:"allow"`        // from where it may come, of where the tenant may come from; none is from everywhere there
+	Deny         []Prefix `yaml:"deny"`
+}
+
+// AppNames are the names of the apps, sorted.
+func (t *Tenant) AppNames() []string { return slices.Sorted(maps.Keys(t.Apps)) }
+
+// AppKey is the key of an app in the file of its tenant.
+func AppKey(app string) string { return "apps." + quoted(app) }
+
+// LoadTenant reads the file of a tenant beside the configuration main. See ParseTenant.
+func LoadTenant(file string, main *Config, also ...func(*Tenant) Problems) (*Tenant, error) {
+	data, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTenant(file, data, main, also...)
+}
+
+// ParseTenant reads a tenant as strictly as Parse does a configuration. The tenant is named after the file; whether that is a name, and all else
+// that this package cannot know, is for also to say.
+func ParseTenant(file string, data []byte, main *Config, also ...func(*Tenant) Problems) (*Tenant, error) {
+	t := &Tenant{
+		Name:    strings.TrimSuffix(filepath.Base(file), TenantExt),
+		Session: main.Session, Quotas: main.Quotas, Rates: main.Rates.Rates,
+	}
+	asks := []func() Problems{func() Problems { return t.validate(main) }}
+	for _, ask := range also {
+		asks = append(asks, func() Problems { return ask(t) })
+	}
+	if problems := parse(file, data, &t.document, t, func() {}, asks); len(problems) > 0 {
+		return nil, problems
+	}
+	return t, nil
+}
+
+// validate returns everything that is wrong with the tenant, as far as this package can know.
+func (t *Tenant) validate(main *Config) Problems {
+	v := validator{c: &t.document}
+	if len(t.Allow) == 0 {
+		v.add("allow", "nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
+	}
+	for i, host := range t.Hosts {
+		if key := fmt.Sprintf("hosts[%d]", i); !isHost(host) {
+			v.add(key, "%.80q (allowed: a name such as sessions.example.com, in lower case)", host)
+		} else if slices.Index(t.Hosts, host) < i {
+			v.add(key, "%q is there twice", host)
+		}
+	}
+	if t.Session.MaxValue > main.Limits.Value {
+		v.add("session.max_value", "%v is more than limits.value of the server lets through (allowed: up to %v)", t.Session.MaxValue, main.Limits.Value)
+	}
+	v.quotas(t.Quotas)
+	v.rates(t.Rates)
+	for _, name := range t.AppNames() {
+		key := AppKey(name)
+		app := t.Apps[name]
+		if _, written := t.lines[key+".allow"]; written && len(app.Allow) == 0 {
+			v.add(key+".allow", "nobody may come (allowed: address ranges, or to leave it out)")
+		}
+		v.once(key+".secrets", app.Secrets)
+		v.once(key+".certificates", app.Certificates)
+	}
+	return v.problems
+}
+
+// once wants each of a list to be there once.
+func (v *validator) once(key string, list []string) {
+	for i, one := range list {
+		if slices.Index(list, one) < i {
+			v.add(fmt.Sprintf("%s[%d]", key, i), "%.100q is there twice", one)
+		}
+	}
+}
+
+// isHost reports whether name is one that a certificate authority could put into a certificate: letters, digits and hyphens with dots between
+// (RFC 1123, section 2.1), not an address, without wildcards.
+func isHost(name string) bool {
+	labels := strings.Split(name, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	return len(name) <= 253 && len(labels) > 1 && strings.Trim(last, "0123456789") != ""
+}

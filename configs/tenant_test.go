@@ -1,0 +1,295 @@
+package configs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const acme = `allow: [0.0.0.0/0, "::/0"]
+deny: [192.0.2.0/24]
+hosts: [sessions.acme.example]
+session: {lifetime: 1h}
+quotas: {sessions: 100000}
+rates: {on_limit: delay, tenant: {per_second: 2000, burst: 4000}}
+apps:
+  shop:
+    role: readwrite
+    secrets:
+      - sha256:0123
+    certificates: ["dns:shop.acme.example"]
+    allow: [10.0.0.0/8]
+  blog: {role: readwrite}
+`
+
+// TestTenant: a file says what it names, and the rest is as in the configuration.
+func TestTenant(t *testing.T) {
+	main := Default()
+	main.Session.Strict, main.Quotas.Waiters, main.Rates.App = true, 7, Rate{10, 20}
+	got, err := ParseTenant("tenants.d/acme.yaml", []byte(acme), &main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Tenant{
+		Name:  "acme",
+		Allow: []Prefix{prefix(t, "0.0.0.0/0"), prefix(t, "::/0")}, Deny: []Prefix{prefix(t, "192.0.2.0/24")},
+		Hosts: []string{"sessions.acme.example"}, Session: main.Session, Quotas: main.Quotas,
+		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}},
+		Apps: map[string]App{
+			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
+			"blog": {Role: "readwrite"},
+		},
+	}
+	want.Session.Lifetime, want.Quotas.Sessions = time.Hour, 100_000
+	if p := got.Problem("apps.shop.secrets[0]", "x"); p.Error() != "tenants.d/acme.yaml:11: apps.shop.secrets[0]: x" {
+		t.Error(p)
+	}
+	if names := got.AppNames(); !slices.Equal(names, []string{"blog", "shop"}) {
+		t.Error(names)
+	}
+	got.document = document{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got:\n%+v\nwant:\n%+v", got, want)
+	}
+}
+
+// TestTenantMistakes: the rules are those of TestMistakes; here is what only tenants have.
+func TestTenantMistakes(t *testing.T) {
+	const secret = "hss_0123456789012345678901234567890123456789012000000"
+	for name, row := range map[string]struct{ text, want string }{
+		"empty":        {"", "a: the file is empty"},
+		"nobody":       {"hosts: []\n", "a: allow: nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
+		"nobody []":    {"\nallow: []\n", "a:2: allow: nobody may come …"},
+		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: there is no such setting (allowed: allow, deny, hosts, session, quotas, rates, apps)"},
+		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: there is no such setting (allowed: on_limit, tenant, app, address, mint)"},
+		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
+			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
+		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list stands here (allowed: settings by name)"},
+		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny)"},
+		"app twice":   {"allow: [::1]\napps:\n  shop: {}\n  shop: {}\n", "a:4: apps.shop: it is there twice, first in line 3"},
+		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: this is no name (allowed: one word)"},
+		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n", "a:4: apps.shop.password: there is no such setting …"},
+		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n", "a:4: apps.shop.allow: nobody may come (allowed: address ranges, or to leave it out)"},
+		"twice":       {"allow: [::1]\napps: {a: {secrets: [x, x]}, b: {certificates: [y, z, y]}}\n", "a:2: apps.a.secrets[1]: \"x\" is there twice\na:2: apps.b.certificates[2]: \"y\" is there twice"},
+		"too much":    {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB is more than limits.value of the server lets through (allowed: up to 1MiB)"},
+		"quotas":      {"allow: [::1]\nquotas: {waiters: -1}\nrates: {mint: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.mint.burst: 0 (allowed: 1 to …"},
+		"a secret":    {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
+		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
+			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: settings stand …"},
+		"also": {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			main := Default()
+			tenant, err := ParseTenant("a", []byte(row.text), &main, func(t *Tenant) Problems {
+				if name != "also" {
+					return nil
+				}
+				return Problems{t.Problem("allow", "also"), t.Problem("quotas.bytes", "a consequence")}
+			})
+			var problems Problems
+			if !errors.As(err, &problems) || tenant != nil {
+				t.Fatalf("got %v, %v", tenant, err)
+			}
+			told, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
+			for i := range max(len(told), len(want)) {
+				if i >= len(told) || i >= len(want) || !says(told[i], want[i]) {
+					t.Fatalf("it says:\n%.2000s\nwant:\n%s", err, row.want)
+				}
+			}
+			if strings.Contains(err.Error(), secret[4:12]) {
+				t.Errorf("it shows the secret: %v", err)
+			}
+		})
+	}
+}
+
+// folder is a folder of tenants in a test.
+type folder struct {
+	*testing.T
+	path string
+	main *Config
+	now  *Tenants
+}
+
+func newFolder(t *testing.T) *folder {
+	main := Default()
+	return &folder{T: t, path: t.TempDir(), main: &main}
+}
+
+func (f *folder) write(name, text string) {
+	f.Helper()
+	if err := os.WriteFile(filepath.Join(f.path, name), []byte(text), 0o600); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// look loads the folder and wants these tenants, as name:lifetime, and problems, each by its beginning.
+func (f *folder) look(tenants string, problems ...string) {
+	f.Helper()
+	f.now = LoadTenants(f.path, f.main, f.now, func(t *Tenant) Problems {
+		if t.Name == "Bad" {
+			return Problems{t.Problem("", "this is no name")}
+		}
+		return nil
+	})
+	var got []string
+	for _, t := range f.now.All {
+		got = append(got, t.Name+":"+t.Session.Lifetime.String())
+		if f.now.Tenant(t.Name) != t {
+			f.Errorf("tenant %s is not found", t.Name)
+		}
+	}
+	if strings.Join(got, " ") != tenants {
+		f.Errorf("tenants %v, want %s", got, tenants)
+	}
+	ok := len(f.now.Problems) == len(problems)
+	for i, p := range f.now.Problems {
+		ok = ok && strings.HasPrefix(strings.TrimPrefix(p.Error(), f.path+"/"), problems[i])
+	}
+	if !ok {
+		f.Errorf("problems:\n%v\nwant:\n%s", f.now.Problems, strings.Join(problems, "\n"))
+	}
+	again := LoadTenants(f.path, f.main, f.now)
+	if !again.Same(f.now) {
+		f.Errorf("the same folder seems to have changed")
+	}
+}
+
+// TestFolder: a mistake in one file keeps what that file said, and nothing else.
+func TestFolder(t *testing.T) {
+	f := newFolder(t)
+	f.look("")
+	f.write("a.yaml", "allow: [::1]\nsession: {lifetime: 1h}\n")
+	f.write("b.yaml", "allow: []\n")
+	f.write("Bad.yaml", "allow: [::1]\n")
+	f.write("notes.txt", "not YAML: [")
+	f.write(".b.yaml.tmp.yaml", "not YAML: [")
+	f.write("c.yml", "not YAML: [")
+	f.write("gone.drop", "")
+	f.look("a:1h0m0s", "Bad.yaml: this is no name", "b.yaml:1: allow: nobody may come")
+	if stale, missing := f.now.Stale(); len(stale) != 0 || !slices.Equal(missing, []string{"Bad", "b"}) {
+		t.Errorf("stale %v, missing %v", stale, missing)
+	}
+	if !slices.Equal(f.now.Drops, []string{"gone"}) {
+		t.Errorf("to drop: %v", f.now.Drops)
+	}
+	if err := os.Remove(filepath.Join(f.path, "Bad.yaml")); err != nil {
+		t.Fatal(err)
+	}
+
+	f.write("b.yaml", "allow: [::1]\nsession: {lifetime: 2h}\n")
+	f.look("a:1h0m0s b:2h0m0s")
+	first := f.now
+	f.write("a.yaml", "allow: [::1]\nsession: {lifetime: soon}\n")
+	f.write("b.yaml", "allow: [::1]\nsession: {lifetime: 3h}\n") // what changes in another file does not wait
+	f.look("a:1h0m0s b:3h0m0s", "a.yaml:2: session.lifetime: \"soon\"")
+	if stale, missing := f.now.Stale(); len(missing) != 0 || !slices.Equal(stale, []string{"a"}) {
+		t.Errorf("stale %v, missing %v", stale, missing)
+	}
+	if first.All[1].Session.Lifetime != 2*time.Hour {
+		t.Error("what was there before has changed")
+	}
+	f.write("a.yaml", "") // as when it is being written
+	f.look("a:1h0m0s b:3h0m0s", "a.yaml: the file is empty")
+	if err := os.Remove(filepath.Join(f.path, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	f.look("a:1h0m0s", "a.yaml: the file is empty")
+	f.write("a.yaml", "allow: [::1]\n")
+	f.look("a:24m0s")
+
+	other := *f.main // other settings of the server reach tenants whose files are the same
+	other.Session.Lifetime = 5 * time.Hour
+	f.main = &other
+	f.look("a:5h0m0s")
+}
+
+// TestFolderFiles: links, folders, and what cannot be read.
+func TestFolderFiles(t *testing.T) {
+	f := newFolder(t)
+	path := func(name string) string { return filepath.Join(f.path, name) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(path("..2026_1"), 0o700))
+	must(os.MkdirAll(path("..2026_2"), 0o700))
+	f.write("..2026_1/a.yaml", "allow: [::1]\nsession: {lifetime: 1h}\n")
+	f.write("..2026_2/a.yaml", "allow: [::1]\nsession: {lifetime: 2h}\n")
+	must(os.Symlink("..2026_1", path("..data")))
+	must(os.Symlink("..data/a.yaml", path("a.yaml")))
+	must(os.Mkdir(path("dir.yaml"), 0o700))
+	f.look("a:1h0m0s", "dir.yaml: it cannot be read: it is no file")
+	must(os.Symlink("..2026_2", path("..tmp"))) // how Kubernetes changes a ConfigMap
+	must(os.Rename(path("..tmp"), path("..data")))
+	f.look("a:2h0m0s", "dir.yaml: it cannot be read: it is no file")
+
+	must(os.Remove(path("..2026_2/a.yaml"))) // a link to nothing is no tenant any more
+	must(os.Remove(path("dir.yaml")))
+	f.look("", "a.yaml: it cannot be read: no such file")
+	f.write("..2026_2/a.yaml", "allow: [::1]\n")
+	f.look("a:24m0s")
+
+	must(os.Truncate(path("..2026_2/a.yaml"), 1<<40))
+	f.look("a:24m0s", "a.yaml: the file is too large (allowed: 1MiB)")
+	f.write("..2026_2/a.yaml", "allow: [::1]\n")
+	f.look("a:24m0s")
+
+	must(os.Rename(f.path, f.path+"-away")) // a folder that is not there is not an empty one
+	f.look("a:24m0s", f.path+": the folder cannot be read, and nothing is changed: no such file")
+	must(os.Rename(f.path+"-away", f.path))
+	f.look("a:24m0s")
+}
+
+func TestFolderHosts(t *testing.T) {
+	f := newFolder(t)
+	for _, name := range []string{"c", "a", "b"} {
+		f.write(name+".yaml", "allow: [::1]\nhosts:\n- "+name+".example\n- shared.example\n")
+	}
+	f.look("a:24m0s b:24m0s c:24m0s", "b.yaml:4: hosts[1]: shared.example is a host of tenant a already", "c.yaml:4: hosts[1]: shared.example is a host of tenant a already")
+}
+
+// TestFolderOrder: what is found does not depend on what was there before, apart from files with mistakes.
+func TestFolderOrder(t *testing.T) {
+	f := newFolder(t)
+	for _, name := range []string{"a", "a-b", "a_b", "ab"} {
+		f.write(name+".yaml", "allow: [::1]\n")
+		f.now = LoadTenants(f.path, f.main, f.now)
+	}
+	fresh := LoadTenants(f.path, f.main, nil)
+	if !reflect.DeepEqual(fresh.All, f.now.All) || len(fresh.All) != 4 || fresh.Tenant("a_b") == nil || fresh.Tenant("b") != nil {
+		t.Errorf("%v, afresh %v", f.now.All, fresh.All)
+	}
+}
+
+// FuzzTenant: whatever the file, there is an answer, and no secret in it.
+func FuzzTenant(f *testing.F) {
+	f.Add([]byte(acme))
+	f.Add([]byte("apps: {hss_aaaaaaaaaaaaaaaaa: {? [a] : hss_aaaaaaaaaaaaaaaaa}}\nallow: *hss_aaaaaaaaaaaaaaaaa\n"))
+	main := Default()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tenant, err := ParseTenant("a.yaml", data, &main)
+		if err == nil {
+			if len(tenant.Allow) == 0 {
+				t.Error("nobody may come")
+			}
+			return
+		}
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) == 0 || tenant != nil {
+			t.Fatalf("got %v, %v", tenant, err)
+		}
+		for _, p := range problems {
+			if text := p.Error(); strings.ContainsAny(text, "\n\x00") || len(text) > 2000 || strings.Contains(text, "hss_a") {
+				t.Errorf("not fit to be shown: %q", text)
+			}
+		}
+	})
+}

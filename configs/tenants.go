@@ -1,0 +1,157 @@
+package configs
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DropExt is how the name of a tenant's file ends that was deleted while its sessions were not yet: `tenant delete --drop-sessions` renames it.
+const DropExt = ".drop"
+
+// Tenants are what the files in a folder say. They are never changed: another look at the folder makes other Tenants.
+type Tenants struct {
+	All      []*Tenant // sorted by name
+	Problems Problems  // what is wrong with the files, in their order
+	Drops    []string  // the names of tenants whose sessions are to be dropped, sorted
+
+	main  *Config
+	files map[string]tenantFile // by the name of the file
+}
+
+// tenantFile is what a file says now, and what it said last when nothing was wrong with it.
+type tenantFile struct {
+	sum      [sha256.Size]byte
+	problems Problems
+	good     *Tenant // nil if there was something wrong ever since the file is there
+}
+
+// Tenant finds a tenant by its name, or nil.
+func (ts *Tenants) Tenant(name string) *Tenant {
+	i, found := slices.BinarySearchFunc(ts.All, name, func(t *Tenant, name string) int { return strings.Compare(t.Name, name) })
+	if !found {
+		return nil
+	}
+	return ts.All[i]
+}
+
+// Stale are the names of the tenants that are as they were, because something is wrong with their files, and Missing of those that there would be.
+func (ts *Tenants) Stale() (stale, missing []string) {
+	for name, f := range ts.files {
+		name = strings.TrimSuffix(name, TenantExt)
+		switch {
+		case len(f.problems) > 0 && f.good != nil:
+			stale = append(stale, name)
+		case len(f.problems) > 0:
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(stale)
+	slices.Sort(missing)
+	return stale, missing
+}
+
+// LoadTenants looks at the files in a folder. old is what it held before, nil at the first time: a file with which something is wrong goes on saying
+// what it said there, whatever else has changed, so that a mistake in one file neither takes a tenant out of service nor holds up what was
+// revoked in another. A file that is gone takes its tenant with it; a folder that cannot be read leaves everything as it was.
+//
+// Files that do not end in .yaml or .drop, and those that begin with a dot, are not looked at.
+func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant) Problems) *Tenants {
+	if old == nil {
+		old = new(Tenants)
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		again := *old
+		again.Problems = Problems{{File: folder, Text: "the folder cannot be read, and nothing is changed: " + cause(err)}}
+		return &again
+	}
+	ts := &Tenants{main: main, files: make(map[string]tenantFile)}
+	for _, entry := range entries { // sorted by ReadDir
+		name := entry.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		if dropped, found := strings.CutSuffix(name, DropExt); found {
+			ts.Drops = append(ts.Drops, dropped)
+			continue
+		}
+		if !strings.HasSuffix(name, TenantExt) {
+			continue
+		}
+		f := loadTenantFile(filepath.Join(folder, name), main, old, old.files[name], also)
+		ts.files[name] = f
+		ts.Problems = append(ts.Problems, f.problems...)
+		if f.good != nil {
+			ts.All = append(ts.All, f.good)
+		}
+	}
+	slices.SortFunc(ts.All, func(a, b *Tenant) int { return strings.Compare(a.Name, b.Name) })
+	ts.Problems = append(ts.Problems, ts.hostsTwice()...)
+	return ts
+}
+
+func loadTenantFile(path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems) tenantFile {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file")
+	}
+	var data []byte
+	if err == nil {
+		data, err = read(path)
+	}
+	if err != nil {
+		good := before.good
+		if errors.Is(err, fs.ErrNotExist) { // it was taken away this moment, or is a link to nothing: the tenant is gone
+			good = nil
+		}
+		return tenantFile{problems: Problems{{File: path, Text: "it cannot be read: " + cause(err)}}, good: good}
+	}
+	f := tenantFile{sum: sha256.Sum256(data)}
+	if f.sum == before.sum && old.main == main {
+		return before // to parse thousands of files would take seconds
+	}
+	f.good, err = ParseTenant(path, data, main, also...)
+	if err != nil {
+		f.good = before.good
+		if !errors.As(err, &f.problems) {
+			f.problems = Problems{{File: path, Text: cause(err)}}
+		}
+	}
+	return f
+}
+
+// cause is what the system says, without the file that the message is about anyhow.
+func cause(err error) string {
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return err.Error()
+}
+
+// hostsTwice finds the hosts that several tenants claim. It harms nobody: who a client is does not depend on the name that it calls.
+func (ts *Tenants) hostsTwice() Problems {
+	var problems Problems
+	claims := make(map[string]*Tenant)
+	for _, t := range ts.All {
+		for i, host := range t.Hosts {
+			if first := claims[host]; first != nil {
+				problems = append(problems, t.Problem(fmt.Sprintf("hosts[%d]", i), "%s is a host of tenant %s already", host, first.Name))
+				continue
+			}
+			claims[host] = t
+		}
+	}
+	return problems
+}
+
+// Same reports whether two looks at a folder found the same, so that nobody needs to be told.
+func (ts *Tenants) Same(other *Tenants) bool {
+	return ts.main == other.main && slices.Equal(ts.All, other.All) && slices.Equal(ts.Problems, other.Problems) && slices.Equal(ts.Drops, other.Drops)
+}
