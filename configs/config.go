@@ -73,6 +73,7 @@ type Quotas struct {
 	Bytes       Size `yaml:"bytes"`       // of all its sessions
 	Connections int  `yaml:"connections"` // of all its apps
 	Waiters     int  `yaml:"waiters"`     // for locks
+	Memory      Size `yaml:"memory"`      // what requests, replies and open sessions take beyond 64 KiB a connection
 }
 
 // Rates bound what a tenant's commands may cost.
@@ -88,7 +89,7 @@ type Rates struct {
 type ServerRates struct {
 	Rates
 	AuthFailures Rate `yaml:"auth_failures"` // of each client address
-	Strangers    Rate `yaml:"strangers"`     // of each client address, before it has an identity
+	Strangers    Rate `yaml:"strangers"`     // of each client address: what it asks before it has an identity, connections and TLS handshakes too
 }
 
 // Rate is how much there may be a second on average, and how much at once. 0 a second is no limit.
@@ -134,10 +135,10 @@ func Default() Config {
 			Lifetime: 24 * time.Minute, FreshLifetime: 2 * time.Minute, LockLease: time.Minute, LockWait: 10 * time.Second,
 			GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
 		},
-		Quotas: Quotas{Connections: 8192}, // half of all: no tenant alone can take the whole server
+		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no tenant alone can take the whole server
 		Rates: ServerRates{
 			Rates:        Rates{OnLimit: "reject"},
-			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Strangers: Rate{PerSecond: 100, Burst: 200},
+			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Strangers: Rate{PerSecond: 4000, Burst: 8000},
 		},
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,

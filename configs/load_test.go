@@ -97,12 +97,13 @@ func TestMistakes(t *testing.T) {
 		"nobody":              {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
 		"nobody []":           {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
 		"proxies of a socket": {"listen:\n- name: a\n  address: unix:/a\n  proxies: [10.0.0.0/8]\n", "f:4: listen[0].proxies: balancers cannot …"},
-		"quotas and rates": {"quotas: {sessions: -1, bytes: 1MiB, connections: 99999999, waiters: no}\nrates:\n  on_limit: wait\n  tenant: {per_second: 1, burst: 7}\n" +
+		"quotas and rates": {"quotas: {sessions: -1, bytes: 1MiB, connections: 99999999, waiters: no, memory: 1}\nrates:\n  on_limit: wait\n  tenant: {per_second: 1, burst: 7}\n" +
 			"  app: {per_second: 0, burst: 7}\n  address: {per_second: 0.5, burst: 8}\n  mint: {per_second: 1e3}\n  auth_failures: {per_second: 1, burst: 0}\n" +
 			"  strangers:\n    per_second: 0.0001\n    burst: -1\n",
 			`f:1: quotas.waiters: "no" (allowed: a whole number)
 f:1: quotas.sessions: -1 (allowed: 0 to 1125899906842624)
 f:1: quotas.connections: 99999999 (allowed: 0 to 10000000)
+f:1: quotas.memory: 1 (allowed: 1MiB to 1048576GiB)
 f:3: rates.on_limit: "wait" (allowed: reject, delay)
 f:4: rates.tenant.burst: 7 (allowed: 8 to 10000000)
 f:7: rates.mint.per_second: "1e3" (allowed: a number such as 100 or 0.5)

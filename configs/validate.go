@@ -98,6 +98,9 @@ func (v *validator) quotas(q Quotas) {
 	v.size("quotas.bytes", q.Bytes, 0, 1<<50)
 	v.number("quotas.connections", int64(q.Connections), 0, 10_000_000)
 	v.number("quotas.waiters", int64(q.Waiters), 0, 10_000_000)
+	if q.Memory != 0 {
+		v.size("quotas.memory", q.Memory, MiB, 1<<50)
+	}
 }
 
 // costMax is twice what the most expensive command takes from a rate: a smaller bucket could never let two of them through at once.
