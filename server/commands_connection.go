@@ -49,6 +49,8 @@ func runAuth(c *Call) error {
 func runWhoami(c *Call) error {
 	a := &c.conn.access
 	rules := a.rules.sessions.Settings
+	// What a store does not count, or cannot tell now, is 0 here: nobody is refused for asking.
+	used, _ := c.conn.server.opts.Sessions.Usage(c.Context(), a.grant.Identity.Tenant)
 	fields := [][2]string{
 		{"tenant", a.grant.Identity.Tenant},
 		{"app", a.grant.Identity.App},
@@ -62,6 +64,12 @@ func runWhoami(c *Call) error {
 		{"max_keys", strconv.Itoa(rules.MaxKeys)},
 		{"max_value", strconv.Itoa(rules.MaxValue)},
 		{"max_bytes", strconv.Itoa(rules.MaxBytes)},
+		{"sessions", strconv.FormatInt(used.Sessions, 10)},
+		{"max_sessions", strconv.FormatInt(int64(rules.MaxSessions), 10)},
+		{"bytes", strconv.FormatInt(used.Bytes, 10)},
+		{"max_total_bytes", strconv.FormatInt(int64(rules.MaxTotalBytes), 10)},
+		{"waiters", strconv.FormatInt(used.Waiters, 10)},
+		{"max_waiters", strconv.FormatInt(int64(rules.MaxWaiters), 10)},
 		{"connections", strconv.FormatInt(a.rules.usage.conns.Load(), 10)},
 		{"max_connections", strconv.Itoa(a.rules.maxConns)},
 	}

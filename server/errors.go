@@ -32,6 +32,7 @@ var codes = []struct {
 	{session.ErrBadMode, wire.BadArg},
 	{session.ErrBadDuration, wire.BadArg},
 	{session.ErrTooLarge, wire.TooLarge},
+	{session.ErrQuota, wire.Quota},
 }
 
 // panicked is the error that a panic becomes.

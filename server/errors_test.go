@@ -95,6 +95,7 @@ func TestEveryErrorHasACode(t *testing.T) {
 			"ErrBadMode":     {session.ErrBadMode, wire.BadArg},
 			"ErrBadDuration": {session.ErrBadDuration, wire.BadArg},
 			"ErrTooLarge":    {session.ErrTooLarge, wire.TooLarge},
+			"ErrQuota":       {session.ErrQuota, wire.Quota},
 			"ErrStore":       {session.ErrStore, wire.Unavailable},
 		},
 		"../auth": {
