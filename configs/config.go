@@ -107,6 +107,7 @@ type Limits struct {
 	Connections      int           `yaml:"connections"`
 	ConnectionsPerIP int           `yaml:"connections_per_ip"`
 	IdleTimeout      time.Duration `yaml:"idle_timeout"`
+	LoginTimeout     time.Duration `yaml:"login_timeout"`
 	RequestTimeout   time.Duration `yaml:"request_timeout"`
 	WriteTimeout     time.Duration `yaml:"write_timeout"`
 	ErrorBudget      int           `yaml:"error_budget"`
@@ -143,7 +144,7 @@ func Default() Config {
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,
 			Connections: 16384, ConnectionsPerIP: 4096,
-			IdleTimeout: 10 * time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+			IdleTimeout: 10 * time.Minute, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
 		},
 		Log: Log{Level: "info", Format: "auto"},

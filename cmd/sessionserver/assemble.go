@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/server"
+	"sessionserver/server/certs"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -27,6 +29,7 @@ type process struct {
 	log       *slog.Logger
 	cfg       *configs.Config
 	server    *server.Server
+	certs     *certs.Certs // nil without TLS
 	sessions  *session.Manager
 	listeners []listening
 	failed    chan error     // why the process cannot go on
@@ -51,12 +54,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		}
 	}()
 
-	store, err := openStore(cfg.Storage, log, func(err error) {
-		select {
-		case p.failed <- fmt.Errorf("the storage failed: %w", err):
-		default: // it has been told already
-		}
-	})
+	store, err := openStore(cfg.Storage, log, func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) })
 	if err != nil {
 		return nil, err
 	}
@@ -64,30 +62,94 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	p.sessions = session.NewManager(store, session.Options{})
 
 	p.server, err = server.New(server.Options{
-		Sessions:       p.sessions,
-		Tenants:        anonymousTenants(cfg),
-		Limits:         wireLimits(cfg.Limits),
-		IdleTimeout:    cfg.Limits.IdleTimeout,
-		RequestTimeout: cfg.Limits.RequestTimeout,
-		WriteTimeout:   cfg.Limits.WriteTimeout,
-		MaxConns:       cfg.Limits.Connections,
-		MaxConnsPerIP:  cfg.Limits.ConnectionsPerIP,
-		ErrorBudget:    cfg.Limits.ErrorBudget,
-		Version:        version,
-		Logger:         log,
+		Sessions:         p.sessions,
+		Tenants:          anonymousTenants(cfg),
+		Limits:           wireLimits(cfg.Limits),
+		IdleTimeout:      cfg.Limits.IdleTimeout,
+		LoginTimeout:     cfg.Limits.LoginTimeout,
+		RequestTimeout:   cfg.Limits.RequestTimeout,
+		WriteTimeout:     cfg.Limits.WriteTimeout,
+		MaxConns:         cfg.Limits.Connections,
+		MaxConnsPerIP:    cfg.Limits.ConnectionsPerIP,
+		ErrorBudget:      cfg.Limits.ErrorBudget,
+		HandshakeTimeout: cfg.TLS.HandshakeTimeout,
+		HandshakesPerIP:  cfg.TLS.HandshakesPerIP,
+		AuthFailures:     bucket(cfg.Rates.AuthFailures),
+		Strangers:        bucket(cfg.Rates.Strangers),
+		Version:          version,
+		Logger:           log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	if cfg.TLS.Used() {
+		if p.certs, err = openCertificates(cfg, log); err != nil {
+			return nil, err
+		}
+		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
+	}
 	for _, l := range cfg.Listen {
+		how := treatment(l)
+		if p.certs != nil {
+			if how.TLS, err = p.certs.ClientConfig(certs.ClientCertificates(l.ClientCertificates), l.ClientCA); err != nil {
+				return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+			}
+		}
 		listener, err := listen(l.Address)
 		if err != nil {
 			return nil, fmt.Errorf("cannot listen: %w", err)
 		}
 		p.closers = append(p.closers, ignoreClosed(listener.Close))
-		p.listeners = append(p.listeners, listening{listener, treatment(l)})
+		p.listeners = append(p.listeners, listening{listener, how})
 	}
 	return p, nil
+}
+
+// openCertificates opens the sources of certificates that cfg names.
+func openCertificates(cfg *configs.Config, log *slog.Logger) (*certs.Certs, error) {
+	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log}
+	for _, pair := range cfg.TLS.Certificates {
+		opts.Files = append(opts.Files, certs.Pair{Cert: pair.Cert, Key: pair.Key})
+	}
+	if a := cfg.TLS.ACME; a.Used() {
+		opts.ACME = &certs.ACME{
+			Names: a.Names, Email: a.Email, AgreeTerms: a.AgreeTerms, Directory: a.Directory, CARoots: a.CARoots,
+			Storage: a.Storage, HTTPAddress: a.HTTPAddress, DNSProgram: a.DNSProgram,
+		}
+	}
+	if public, err := url.Parse(cfg.PublicAddress); err == nil && public.Hostname() != "" && cfg.TLS.LocalCA != "" {
+		opts.LocalNames = []string{public.Hostname()}
+	}
+	return certs.New(opts)
+}
+
+// startCertificates begins to ask for certificates and to watch their files. The listeners accept already: an authority that is asked
+// knocks at one of them.
+func (p *process) startCertificates(ctx context.Context) error {
+	if p.certs == nil {
+		return nil
+	}
+	for _, l := range p.listeners {
+		if l.Addr().Network() == "tcp" {
+			return p.certs.Start(ctx, l.Addr())
+		}
+	}
+	return p.certs.Start(ctx, p.listeners[0].Addr())
+}
+
+func bucket(r configs.Rate) server.Rate {
+	if r.PerSecond == 0 {
+		return server.Unlimited
+	}
+	return server.Rate{PerSecond: r.PerSecond, Burst: r.Burst}
+}
+
+// fail ends the process for this reason, unless there is one already.
+func (p *process) fail(err error) {
+	select {
+	case p.failed <- err:
+	default:
+	}
 }
 
 // inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
@@ -218,6 +280,9 @@ func (p *process) run(ctx context.Context) error {
 		background.Go(func() { ended <- p.server.Serve(l.Listener, l.how) })
 	}
 	var failed error
+	if err := p.startCertificates(ctx); err != nil {
+		p.fail(err)
+	}
 	select {
 	case <-ctx.Done():
 		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout.String())
@@ -238,6 +303,9 @@ func (p *process) run(ctx context.Context) error {
 func (p *process) reload(cfg *configs.Config) error {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return problems
+	}
+	if p.certs != nil {
+		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
 	}
 	return p.server.SetTenants(anonymousTenants(cfg))
 }
