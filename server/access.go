@@ -189,7 +189,22 @@ func (c *Call) authenticate(name, secret string) error {
 	if !d.Admits(grant.Identity, c.conn.info.Remote.Addr()) {
 		return errDenied
 	}
-	return c.conn.identify(grant)
+	if err := c.conn.identify(grant); err != nil {
+		return err
+	}
+	return c.conn.chargeLogin()
+}
+
+// chargeLogin takes what a new connection costs from the rates of the identity that it has got. One beyond them is closed: otherwise whoever
+// is at their limit would only have to connect anew.
+func (c *conn) chargeLogin() error {
+	for _, l := range c.access.rates {
+		if wait := take(l, loginCost, false); wait > 0 {
+			c.reason, c.quit = RateLimited, true
+			return rateLimited(wait)
+		}
+	}
+	return nil
 }
 
 // failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,

@@ -438,7 +438,7 @@ func (c *conn) close() {
 		c.session = nil
 	}
 	switch _ = c.flush(); c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded:
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded, RateLimited:
 		hangUp(c.nc)
 	default:
 		_ = c.nc.Close()

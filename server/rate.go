@@ -181,6 +181,9 @@ func take(l *rate.Limiter, n int, indebted bool) (wait time.Duration) {
 	return max(wait, time.Millisecond)
 }
 
+// loginCost is what it costs to authenticate.
+const loginCost = 2
+
 // rateLimited is the refusal of a command that may come again after wait.
 func rateLimited(wait time.Duration) error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
