@@ -192,17 +192,9 @@ func (c *Call) authenticate(name, secret string) error {
 	if err := c.conn.identify(grant); err != nil {
 		return err
 	}
-	return c.conn.chargeLogin()
-}
-
-// chargeLogin takes what a new connection costs from the rates of the identity that it has got. One beyond them is closed: otherwise whoever
-// is at their limit would only have to connect anew.
-func (c *conn) chargeLogin() error {
-	for _, l := range c.access.rates {
-		if wait := take(l, loginCost, false); wait > 0 {
-			c.reason, c.quit = RateLimited, true
-			return rateLimited(wait)
-		}
+	if err := c.conn.charge(loginCost, false); err != nil {
+		c.conn.reason, c.conn.quit = RateLimited, true // or else whoever is at their limit would only have to connect anew
+		return err
 	}
 	return nil
 }

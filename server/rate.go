@@ -189,19 +189,24 @@ func rateLimited(wait time.Duration) error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
-// admitRate takes what the command costs from the rates of the client's address, of the app and of the tenant. A command that lets go of a
-// session is charged for and never refused: nobody else would get its lock sooner for that.
+// admitRate takes what the command costs. One that lets go of a session is charged for and never refused: nobody else would get its lock
+// sooner for that.
 func admitRate(c *Call) error {
-	for _, l := range c.conn.access.rates {
+	return c.conn.charge(c.Command.Cost, c.Command.Releases)
+}
+
+// charge takes a cost from the rates of the client's address, of the app and of the tenant, waiting for it if the tenant is set so.
+func (c *conn) charge(cost int, indebted bool) error {
+	for _, l := range c.access.rates {
 		for l != nil {
-			wait := take(l, c.Command.Cost, c.Command.Releases)
+			wait := take(l, cost, indebted)
 			if wait == 0 {
 				break
 			}
-			if c.conn.access.onLimit() != Delay || wait > DelayMax {
+			if c.access.onLimit() != Delay || wait > DelayMax {
 				return rateLimited(wait)
 			}
-			if err := c.conn.holdBack(wait); err != nil {
+			if err := c.holdBack(wait); err != nil {
 				return err
 			}
 		}
