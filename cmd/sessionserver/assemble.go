@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +30,7 @@ type process struct {
 	server    *server.Server
 	certs     *certs.Certs // nil without TLS
 	sessions  *session.Manager
+	tenants   *tenants
 	listeners []listening
 	failed    chan error     // why the process cannot go on
 	closers   []func() error // of what is open, in the order of opening
@@ -63,7 +63,6 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 
 	p.server, err = server.New(server.Options{
 		Sessions:         p.sessions,
-		Tenants:          anonymousTenants(cfg),
 		Limits:           wireLimits(cfg.Limits),
 		IdleTimeout:      cfg.Limits.IdleTimeout,
 		LoginTimeout:     cfg.Limits.LoginTimeout,
@@ -87,6 +86,13 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 			return nil, err
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
+	}
+	p.tenants = newTenants(cfg, log, p.server.SetTenants, p.sessions.DropTenant)
+	if p.certs != nil && cfg.TLS.ACME.OnDemand {
+		p.tenants.certify = p.certs.SetHosts
+	}
+	if err := p.tenants.load(); err != nil {
+		return nil, err
 	}
 	for _, l := range cfg.Listen {
 		how := treatment(l)
@@ -216,23 +222,6 @@ func prefixes(ranges []configs.Prefix) []netip.Prefix {
 	return out
 }
 
-// anonymousTenants are those that listeners name without credentials.
-func anonymousTenants(cfg *configs.Config) []server.Tenant {
-	var tenants []server.Tenant
-	for _, l := range cfg.Listen {
-		id, err := auth.ParseIdentity(l.Anonymous)
-		if err != nil || slices.ContainsFunc(tenants, func(t server.Tenant) bool { return t.Name == id.Tenant }) {
-			continue
-		}
-		everywhere := auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
-		tenants = append(tenants, server.Tenant{
-			Tenant:   auth.Tenant{Name: id.Tenant, Access: everywhere, Apps: []auth.App{{Name: id.App, Role: auth.ReadWrite}}},
-			Sessions: *sessionSettings(cfg.Session),
-		})
-	}
-	return tenants
-}
-
 // listen opens an address of the configuration. A Unix socket that a dead server has left is replaced; its group may connect.
 func listen(address string) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(address, "unix:")
@@ -265,11 +254,12 @@ func listen(address string) (net.Listener, error) {
 // run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part fails it drains too, and
 // answers why: whoever supervises the process starts it anew, and what was acknowledged is found again.
 func (p *process) run(ctx context.Context) error {
-	sweeping, stopSweeping := context.WithCancel(context.Background())
-	defer stopSweeping()
+	working, stopWorking := context.WithCancel(context.Background())
+	defer stopWorking()
 	var background sync.WaitGroup
+	background.Go(func() { p.tenants.watch(working) })
 	background.Go(func() {
-		p.sessions.Sweep(sweeping, session.SweepOptions{
+		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,
 			Batch:    p.cfg.Storage.SweepBatch,
 			Failed:   func(err error) { p.log.Error("sweeping failed", "err", err) },
@@ -294,7 +284,7 @@ func (p *process) run(ctx context.Context) error {
 	if err := p.server.Shutdown(draining); err != nil {
 		p.log.Warn("sessions were still open when the time to drain was over: what they had not saved is dropped")
 	}
-	stopSweeping()
+	stopWorking()
 	background.Wait()
 	return failed
 }
@@ -307,7 +297,7 @@ func (p *process) reload(cfg *configs.Config) error {
 	if p.certs != nil {
 		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
 	}
-	return p.server.SetTenants(anonymousTenants(cfg))
+	return p.tenants.reload(cfg)
 }
 
 // close closes what is open, the last first. It may be called again.

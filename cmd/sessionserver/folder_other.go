@@ -1,0 +1,14 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package main
+
+import (
+	"io/fs"
+	"os"
+)
+
+func inode(fs.FileInfo) uint64 { return 0 }
+
+func sameOwner(*os.File, fs.FileInfo) error { return nil }
+
+func flock(*os.File) (free bool, err error) { return true, nil }
