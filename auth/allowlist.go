@@ -18,9 +18,22 @@ func (l *Allowlist) Admits(ip netip.Addr) bool {
 		return true
 	}
 	ip = ip.Unmap().WithZone("")
-	return contains(l.Allow, ip) && !contains(l.Deny, ip)
+	return Contains(l.Allow, ip) && !Contains(l.Deny, ip)
 }
 
-func contains(ranges []netip.Prefix, ip netip.Addr) bool {
-	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
+func (l *Allowlist) clone() Allowlist {
+	return Allowlist{Allow: slices.Clone(l.Allow), Deny: slices.Clone(l.Deny)}
+}
+
+// Contains reports whether one of the ranges has ip, which is not an IPv4 address written as IPv6. The ranges may be.
+func Contains(ranges []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return Unmap(p).Contains(ip) })
+}
+
+// Unmap is the IPv4 range that an IPv6 range stands for, or else the range as it is.
+func Unmap(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p
 }

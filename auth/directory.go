@@ -32,6 +32,20 @@ type App struct {
 	Certificates []CertificateName
 }
 
+// clone copies all that is not for the caller of NewDirectory to change any more.
+func (t *Tenant) clone() *Tenant {
+	c := &Tenant{Name: t.Name, Access: t.Access.clone(), Apps: slices.Clone(t.Apps)}
+	for i := range c.Apps {
+		a := &c.Apps[i]
+		a.Secrets, a.Certificates = slices.Clone(a.Secrets), slices.Clone(a.Certificates)
+		if a.Access != nil {
+			access := a.Access.clone()
+			a.Access = &access
+		}
+	}
+	return c
+}
+
 // Role is what an app is for, as policies see it.
 type Role string
 
@@ -59,7 +73,7 @@ func NewDirectory(tenants []Tenant) (*Directory, error) {
 	}
 	var errs []error
 	for i := range tenants {
-		t := &tenants[i]
+		t := tenants[i].clone()
 		if !ValidName(t.Name) || d.tenants[t.Name] != nil {
 			errs = append(errs, fmt.Errorf("auth: tenant %.80q: the name is none, or another's too", t.Name))
 		}
