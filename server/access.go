@@ -17,14 +17,16 @@ type access struct {
 	rules    *rules
 	admitted bool             // whether the client may come from where it comes from
 	rates    [3]*rate.Limiter // of the address, the app and the tenant
+	bucket   *bucket          // the first of them; see addressBook.hold
 	mint     *rate.Limiter
 }
 
-func (a *access) onLimit() OnLimit {
-	if a.rules == nil {
-		return Reject
+// patience is for how long the connection is held back by a rate at most.
+func (c *conn) patience() time.Duration {
+	if c.access.rules != nil && c.access.rules.rates.OnLimit == Delay {
+		return DelayMax
 	}
-	return a.rules.rates.OnLimit
+	return 0
 }
 
 var (
@@ -37,6 +39,12 @@ var (
 func (c *conn) identify(grant auth.Grant) error {
 	for {
 		d := c.server.directory.Load()
+		if !grant.Identity.IsZero() {
+			var err error
+			if grant, err = d.auth.Renew(grant); err != nil { // it is of an earlier directory
+				return err
+			}
+		}
 		next, err := c.accessOf(grant, d)
 		if err != nil {
 			return err
@@ -46,9 +54,6 @@ func (c *conn) identify(grant auth.Grant) error {
 		if c.server.directory.Load() == d {
 			return nil
 		}
-		if grant, err = c.server.directory.Load().auth.Renew(grant); err != nil {
-			grant = auth.Grant{}
-		}
 	}
 }
 
@@ -56,7 +61,7 @@ func (c *conn) identify(grant auth.Grant) error {
 func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	next := access{grant: grant, from: d}
 	if grant.Identity.IsZero() {
-		next.rates[0] = c.limiter(strangers, c.server.opts.Strangers)
+		next.hold(c, strangers, c.server.opts.Strangers)
 		return next, nil
 	}
 	r := d.rules[grant.Identity.Tenant]
@@ -68,18 +73,31 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	}
 	app := r.apps[grant.Identity.App]
 	next.rules, next.mint = r, app.mint
-	next.rates = [3]*rate.Limiter{c.limiter(grant.Identity.Tenant, r.rates.Address), app.rate, r.usage.rate}
+	next.rates[1], next.rates[2] = app.rate, r.rate
+	next.hold(c, grant.Identity.Tenant, r.rates.Address)
 	next.admitted = d.auth.Admits(grant.Identity, c.info.Remote.Addr())
 	return next, nil
 }
 
-// limiter is that of the client's address for kind. Clients of a Unix socket have none.
+// hold takes the limiter that the client's address has for kind.
+func (a *access) hold(c *conn, kind string, r Rate) {
+	if a.bucket = c.server.addresses.hold(c.rated(kind), r); a.bucket != nil {
+		a.rates[0] = a.bucket.Limiter
+	}
+}
+
+// limiter is that of the client's address for kind, for use at once.
 func (c *conn) limiter(kind string, r Rate) *rate.Limiter {
+	return c.server.addresses.limiter(c.rated(kind), r)
+}
+
+// rated is the client's address for a limiter of kind. Clients of a Unix socket have none.
+func (c *conn) rated(kind string) rated {
 	who := rated{kind: kind}
 	if c.info.Remote.IsValid() {
 		who.address = c.ipKey()
 	}
-	return c.server.addresses.limiter(who, r)
+	return who
 }
 
 // assume puts an access in the place of the one before.
@@ -88,6 +106,7 @@ func (c *conn) assume(next access) {
 		was.usage.conns.Add(-1)
 		c.release()
 	}
+	c.server.addresses.letGo(c.access.bucket)
 	c.mu.Lock()
 	c.access = next
 	c.mu.Unlock()
@@ -106,15 +125,10 @@ func (c *conn) renew() error {
 	if e := grant.Expires; !e.IsZero() && time.Now().After(e) {
 		return c.revoke()
 	}
-	d := c.server.directory.Load()
-	if d == c.access.from || grant.Identity.IsZero() {
+	if c.server.directory.Load() == c.access.from || grant.Identity.IsZero() {
 		return nil
 	}
-	grant, err := d.auth.Renew(grant)
-	if err == nil {
-		err = c.identify(grant)
-	}
-	if err != nil || c.access.grant.Identity.IsZero() || !c.access.admitted {
+	if err := c.identify(grant); err != nil || !c.access.admitted {
 		return c.revoke()
 	}
 	return nil
@@ -131,6 +145,7 @@ func (c *conn) leave() {
 		c.access.rules.usage.conns.Add(-1)
 		c.release()
 	}
+	c.server.addresses.letGo(c.access.bucket)
 }
 
 // recheck ends the connection if by d nobody may act any more as it does. It is called while the connection does something else, perhaps
@@ -149,7 +164,7 @@ func (c *conn) recheck(d *directory) {
 	if c.interrupt != nil {
 		c.interrupt(errRevoked)
 	}
-	_ = c.nc.Close()
+	_ = bare(c.nc).Close() // TLS would first say goodbye, and wait for a peer that does not read
 }
 
 // initially is who the client is before it has said anything: by its certificate if it has shown one, or else whoever the listener
@@ -192,17 +207,23 @@ func (c *Call) authenticate(name, secret string) error {
 	if err := c.conn.identify(grant); err != nil {
 		return err
 	}
-	if err := c.conn.charge(loginCost, false); err != nil {
-		c.conn.reason, c.conn.quit = RateLimited, true // or else whoever is at their limit would only have to connect anew
-		return err
+	return c.conn.chargeLogin()
+}
+
+// chargeLogin takes what a new connection costs from the rates of the identity that it has got. One beyond them is closed: otherwise whoever
+// is at their limit would only have to connect anew.
+func (c *conn) chargeLogin() error {
+	err := c.pay(loginCost, c.patience())
+	if refused, ok := err.(*wire.Error); ok && refused.Code == wire.RateLimited {
+		c.reason, c.quit = RateLimited, true
 	}
-	return nil
+	return err
 }
 
 // failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,
 // since nobody can guess a secret, and many hosts may share an address.
 func (c *conn) failed(err error) error {
-	if wait := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, false); wait > 0 {
+	if wait, ok := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
 		c.reason, c.quit = TooManyFailures, true
 		return rateLimited(wait)
 	}

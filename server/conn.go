@@ -91,7 +91,11 @@ func (c *conn) ipKey() string {
 
 // local reports whether the peer is on this machine.
 func (c *conn) local() bool {
-	return !c.info.Remote.IsValid() || c.info.Remote.Addr().IsLoopback()
+	if !c.info.Remote.IsValid() {
+		return true
+	}
+	peer, ok := c.nc.RemoteAddr().(*net.TCPAddr) // not so if a balancer elsewhere says that it serves its own machine
+	return ok && peer.IP.IsLoopback() && c.info.Remote.Addr().IsLoopback()
 }
 
 // serve is the life of a connection: find out how it speaks and who it is, and then read requests and handle them. That goes on in a goroutine
@@ -193,14 +197,15 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	roomy := c.account()
 	if c.reader.Midway() {
-		if !c.account() {
+		if !roomy {
 			return 0, errCrowded
 		}
 		if c.begun.IsZero() {
 			c.begun = time.Now()
 		}
-		_ = c.nc.SetReadDeadline(c.begun.Add(c.server.opts.RequestTimeout))
+		_ = c.nc.SetReadDeadline(c.inTime(c.begun.Add(c.server.opts.RequestTimeout)))
 		return c.nc.Read(p)
 	}
 	if !c.rest(len(p)) {
@@ -227,12 +232,16 @@ func (c *conn) rest(room int) bool {
 		}
 		c.resting = true
 	}
-	until := time.Now().Add(wait)
-	if login := c.opened.Add(c.server.opts.LoginTimeout); c.nobodyYet() && login.Before(until) {
-		until = login
-	}
-	_ = c.nc.SetReadDeadline(until)
+	_ = c.nc.SetReadDeadline(c.inTime(time.Now().Add(wait)))
 	return true
+}
+
+// inTime is until, or when the connection must have said who it is, if that comes first.
+func (c *conn) inTime(until time.Time) time.Time {
+	if login := c.opened.Add(c.server.opts.LoginTimeout); c.nobodyYet() && login.Before(until) {
+		return login
+	}
+	return until
 }
 
 // nobodyYet reports whether the connection must still say who it is.
@@ -253,7 +262,7 @@ func (c *conn) wakeIdle() {
 func (c *conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.nc.Close()
+	_ = bare(c.nc).Close()
 }
 
 // flush sends what was answered.
@@ -297,9 +306,9 @@ func (c *conn) misread(err error) bool {
 			c.reason = BrokenFraming
 		}
 		return !refused.Fatal && !c.quit
-	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.nobodyYet() && time.Since(c.opened) >= c.server.opts.LoginTimeout:
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.nobodyYet() && time.Since(c.opened) >= c.server.opts.LoginTimeout:
 		c.reason = LoginTimeout
-		c.reply.Begin(wire.Line)
+		c.reply.Begin(c.reader.Framing())
 		c.reply.Error(wire.NoAuth, "nobody has authenticated in time; the connection is closed")
 	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.reader.Release():
 		c.reply.Release()
@@ -438,7 +447,8 @@ func (c *conn) close() {
 		c.session = nil
 	}
 	switch _ = c.flush(); c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded, RateLimited:
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded,
+		RateLimited, HandshakeFailed:
 		hangUp(c.nc)
 	default:
 		_ = c.nc.Close()

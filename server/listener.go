@@ -6,9 +6,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
+	"sessionserver/auth"
 	"sessionserver/wire"
 )
 
@@ -61,6 +61,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 // is for, and ranges wider than IPv4's /8 or IPv6's /16 are nobody's own network.
 func CheckAnonymous(allow []netip.Prefix) error {
 	for _, p := range allow {
+		p = auth.Unmap(p)
 		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
 			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d", p, least)
 		}
@@ -78,7 +79,7 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 	}
 	go func() {
 		balancer := c.info.Remote.Addr()
-		if !contains(how.Proxies, balancer) {
+		if !auth.Contains(how.Proxies, balancer) {
 			s.opts.Observer.ConnOpened(c.info)
 		} else if refusal := s.admitProxied(c); refusal != nil {
 			s.refuse(c, refusal)
@@ -95,7 +96,10 @@ func (s *Server) admitProxied(c *conn) *wire.Error {
 	balancer := c.info.Remote.Addr()
 	err := c.readProxyHeader()
 	s.opts.Observer.ConnOpened(c.info)
-	if err != nil {
+	switch {
+	case err != nil && s.isDraining():
+		return errShutdown
+	case err != nil:
 		s.opts.Logger.Warn("a balancer sent no good PROXY header", "listener", c.how.Name, "balancer", balancer, "err", err)
 		return wire.Errorf(wire.Protocol, "this address must send a PROXY header first")
 	}
@@ -148,7 +152,7 @@ func (s *Server) admit(c *conn) *wire.Error {
 	case len(s.open) >= s.opts.MaxConns:
 		return wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later")
 	}
-	if !contains(c.how.Proxies, c.info.Remote.Addr()) {
+	if !auth.Contains(c.how.Proxies, c.info.Remote.Addr()) {
 		if refusal := s.admitAddress(c); refusal != nil {
 			return refusal
 		}
@@ -176,7 +180,7 @@ func (s *Server) admitAddress(c *conn) *wire.Error {
 	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
 		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
 	}
-	if wait := take(c.limiter(strangers, s.opts.Strangers), connCost, false); wait > 0 {
+	if wait, ok := take(c.limiter(strangers, s.opts.Strangers), connCost, 0); !ok {
 		return wire.Errorf(wire.RateLimited, "this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1)
 	}
 	s.perIP[c.ipKey()]++
@@ -194,8 +198,4 @@ func (s *Server) forget(c *conn) {
 	if s.perIP[c.ipKey()]--; s.perIP[c.ipKey()] == 0 {
 		delete(s.perIP, c.ipKey())
 	}
-}
-
-func contains(ranges []netip.Prefix, ip netip.Addr) bool {
-	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

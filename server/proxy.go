@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,8 +15,11 @@ import (
 // itself, as for a health check, stays who it is. A connection without a header is refused: a balancer that is set to send none would make
 // all its clients look like itself.
 func (c *conn) readProxyHeader() error {
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
-	r := bufio.NewReaderSize(c.nc, 256)
+	nc := c.nc
+	_ = nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
+	stop := context.AfterFunc(c.server.draining, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	r := bufio.NewReaderSize(nc, 256)
 	header, err := proxyproto.Read(r)
 	if err != nil {
 		return err

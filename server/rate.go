@@ -91,6 +91,15 @@ func setLimiter(l *rate.Limiter, r Rate) {
 	}
 }
 
+// carryOn is the limiter that comes after old, which may be nil. Where nothing was limited nothing was taken.
+func carryOn(old *rate.Limiter, r Rate) *rate.Limiter {
+	if old == nil || old.Limit() == rate.Inf {
+		return newLimiter(r)
+	}
+	setLimiter(old, r)
+	return old
+}
+
 // rated is whom a limiter of an addressBook is for.
 type rated struct {
 	kind    string // what is limited: a tenant's name, or one of the two below
@@ -103,11 +112,17 @@ const (
 	strangers    = "!strangers"
 )
 
-// addressBook holds the limiters of client addresses, of which there can be any number: at most bookMax are kept, and those that have been
-// idle long enough to be full, as a new one would be, are let go.
+// addressBook holds the limiters of client addresses, of which there can be any number: at most bookMax are kept beside those that connections
+// hold, and those that have been idle long enough to be full, as a new one would be, are let go.
 type addressBook struct {
-	mu       sync.Mutex
-	limiters map[rated]*rate.Limiter
+	mu       sync.Mutex // guards what follows, and bucket.holders; comes after Server.mu
+	limiters map[rated]*bucket
+}
+
+// bucket is the limiter of an address.
+type bucket struct {
+	*rate.Limiter
+	holders int // connections that go on using it: with another one in its place for the next connection, each would have a rate of its own
 }
 
 const (
@@ -123,17 +138,43 @@ func (b *addressBook) limiter(who rated, r Rate) *rate.Limiter {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.limiters[who]; l != nil {
-		setLimiter(l, r)
-		return l
+	return b.bucket(who, r).Limiter
+}
+
+// hold is limiter for a connection that goes on using it until it calls letGo. Where there is no limit there is nothing to hold.
+func (b *addressBook) hold(who rated, r Rate) *bucket {
+	if r.limit() == rate.Inf || who.address == "" {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := b.bucket(who, r)
+	held.holders++
+	return held
+}
+
+func (b *addressBook) letGo(held *bucket) {
+	if held == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held.holders--
+}
+
+// bucket finds or makes one. The caller holds b.mu.
+func (b *addressBook) bucket(who rated, r Rate) *bucket {
+	if known := b.limiters[who]; known != nil {
+		setLimiter(known.Limiter, r)
+		return known
 	}
 	if b.limiters == nil {
-		b.limiters = make(map[rated]*rate.Limiter)
+		b.limiters = make(map[rated]*bucket)
 	}
 	b.reap()
-	l := newLimiter(r)
-	b.limiters[who] = l
-	return l
+	added := &bucket{Limiter: newLimiter(r)}
+	b.limiters[who] = added
+	return added
 }
 
 var unlimited = newLimiter(Rate{})
@@ -146,11 +187,12 @@ func (b *addressBook) reap() {
 	most, seen := -math.MaxFloat64, 0
 	for who, l := range b.limiters {
 		share := l.TokensAt(now) / float64(l.Burst())
-		if share >= 1 {
+		switch {
+		case l.holders > 0:
+		case share >= 1:
 			delete(b.limiters, who)
 			continue
-		}
-		if share > most {
+		case share > most:
 			fullest, most = who, share
 		}
 		if seen++; seen == bookEvict || seen >= bookReap && len(b.limiters) < bookMax {
@@ -162,23 +204,21 @@ func (b *addressBook) reap() {
 	}
 }
 
-// take takes n from a limiter. If there is not enough it answers how long that takes; indebted takes it all the same, so that what comes after
-// has to wait.
-func take(l *rate.Limiter, n int, indebted bool) (wait time.Duration) {
+// take takes n from a limiter, and answers how long whoever takes it has to wait for that. If that is longer than most, nothing is taken.
+func take(l *rate.Limiter, n int, most time.Duration) (wait time.Duration, ok bool) {
 	now := time.Now()
 	if l.AllowN(now, n) {
-		return 0
+		return 0, true
 	}
 	r := l.ReserveN(now, n)
-	if indebted {
-		return 0
-	}
 	if !r.OK() { // n is more than the burst: validate knows the built-in commands only
-		return time.Hour
+		return time.Hour, false
 	}
-	wait = r.DelayFrom(now)
+	if wait = r.DelayFrom(now); wait <= most {
+		return wait, true
+	}
 	r.CancelAt(now)
-	return max(wait, time.Millisecond)
+	return wait, false
 }
 
 // loginCost is what it costs to authenticate.
@@ -189,32 +229,41 @@ func rateLimited(wait time.Duration) error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
-// admitRate takes what the command costs. One that lets go of a session is charged for and never refused: nobody else would get its lock
-// sooner for that.
+// admitRate takes what the command costs. One that lets go of a session is charged for and never refused: nobody else would get its lock sooner
+// for that.
 func admitRate(c *Call) error {
-	return c.conn.charge(c.Command.Cost, c.Command.Releases)
+	if c.Command.Releases {
+		for _, l := range c.conn.access.rates {
+			if l != nil {
+				take(l, c.Command.Cost, math.MaxInt64) // what comes after has to wait
+			}
+		}
+		return nil
+	}
+	return c.conn.pay(c.Command.Cost, c.conn.patience())
 }
 
-// charge takes a cost from the rates of the client's address, of the app and of the tenant, waiting for it if the tenant is set so.
-func (c *conn) charge(cost int, indebted bool) error {
+// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most at most.
+func (c *conn) pay(cost int, most time.Duration) error {
 	for _, l := range c.access.rates {
-		for l != nil {
-			wait := take(l, cost, indebted)
-			if wait == 0 {
-				break
-			}
-			if c.access.onLimit() != Delay || wait > DelayMax {
-				return rateLimited(wait)
-			}
+		if l == nil {
+			continue
+		}
+		wait, ok := take(l, cost, most)
+		if !ok {
+			return rateLimited(wait)
+		}
+		if wait > 0 {
 			if err := c.holdBack(wait); err != nil {
 				return err
 			}
+			most -= wait
 		}
 	}
 	return nil
 }
 
-// holdBack waits, unless the peer leaves or the server drains.
+// holdBack waits, unless the peer leaves, the credentials are revoked, or the server drains.
 func (c *conn) holdBack(wait time.Duration) error {
 	ctx, stop := c.onWait(c.server.ctx, "held back by a rate")
 	defer stop()
@@ -230,7 +279,7 @@ func (c *conn) holdBack(wait time.Duration) error {
 
 // mint takes one new session from the app's rate. It never waits: a lock may be held.
 func (c *Call) mint() error {
-	if wait := take(c.conn.access.mint, 1, false); wait > 0 {
+	if wait, ok := take(c.conn.access.mint, 1, 0); !ok {
 		return rateLimited(wait)
 	}
 	return nil

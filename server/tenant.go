@@ -32,6 +32,7 @@ type rules struct {
 	maxConns  int
 	maxMemory int64
 	rates     Rates
+	rate      *rate.Limiter
 	usage     *usage
 	apps      map[string]*appUsage
 }
@@ -40,7 +41,6 @@ type rules struct {
 type usage struct {
 	conns  atomic.Int64
 	memory atomic.Int64 // see conn.account
-	rate   *rate.Limiter
 }
 
 // appUsage is what is counted of an app.
@@ -67,7 +67,6 @@ func (s *Server) SetTenants(tenants []Tenant) error {
 
 // newDirectory makes a directory that goes on counting where before, which may be nil, is.
 func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
-	d := &directory{rules: make(map[string]*rules, len(tenants))}
 	known := make([]auth.Tenant, len(tenants))
 	var errs []error
 	for i, t := range tenants {
@@ -84,15 +83,19 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 		if err := t.Rates.validate(); err != nil {
 			errs = append(errs, fmt.Errorf("server: tenant %s: %w", t.Name, err))
 		}
+	}
+	apps, err := auth.NewDirectory(known)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	d := &directory{auth: apps, rules: make(map[string]*rules, len(tenants))}
+	for _, t := range tenants {
 		d.rules[t.Name] = t.rules(before)
 	}
-	var err error
-	if d.auth, err = auth.NewDirectory(known); err != nil {
-		errs = append(errs, err)
-	}
-	return d, errors.Join(errs...)
+	return d, nil
 }
 
+// rules makes those of the tenant. It changes the limiters of the directory before, so all that may be wrong has been looked at.
 func (t *Tenant) rules(before *directory) *rules {
 	r := &rules{
 		sessions: session.Tenant{Name: t.Name, Settings: t.Sessions},
@@ -102,20 +105,16 @@ func (t *Tenant) rules(before *directory) *rules {
 	if before != nil && before.rules[t.Name] != nil {
 		old = *before.rules[t.Name]
 	}
+	r.rate = carryOn(old.rate, t.Rates.Tenant)
 	if r.usage = old.usage; r.usage == nil {
-		r.usage = &usage{rate: newLimiter(t.Rates.Tenant)}
-	} else {
-		setLimiter(r.usage.rate, t.Rates.Tenant)
+		r.usage = &usage{}
 	}
 	for _, a := range t.Apps {
-		u := old.apps[a.Name]
-		if u == nil {
-			u = &appUsage{rate: newLimiter(t.Rates.App), mint: newLimiter(t.Rates.Mint)}
-		} else {
-			setLimiter(u.rate, t.Rates.App)
-			setLimiter(u.mint, t.Rates.Mint)
+		var u appUsage
+		if was := old.apps[a.Name]; was != nil {
+			u = *was
 		}
-		r.apps[a.Name] = u
+		r.apps[a.Name] = &appUsage{rate: carryOn(u.rate, t.Rates.App), mint: carryOn(u.mint, t.Rates.Mint)}
 	}
 	return r
 }

@@ -29,7 +29,7 @@ func (c *conn) secure() bool {
 		c.reason = TooManyHandshakes
 		return false
 	}
-	ctx, cancel := context.WithTimeout(c.server.ctx, c.server.opts.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(c.server.draining, c.server.opts.HandshakeTimeout)
 	defer cancel()
 	_ = c.nc.SetDeadline(time.Time{})
 	secured := tls.Server(&headed{Conn: c.nc, head: c.head}, c.how.TLS)
@@ -38,7 +38,9 @@ func (c *conn) secure() bool {
 	err := secured.HandshakeContext(ctx)
 	c.server.endHandshake(c)
 	if err != nil {
-		c.reason = HandshakeFailed
+		if c.reason = HandshakeFailed; c.server.isDraining() {
+			c.reason = Drained
+		}
 		c.log.Debug("TLS handshake failed", "listener", c.how.Name, "remote", c.remote(), "err", err)
 		return false
 	}
@@ -63,7 +65,10 @@ func (c *conn) secure() bool {
 func (s *Server) beginHandshake(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP || take(c.limiter(strangers, s.opts.Strangers), handshakeCost, false) > 0 {
+	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP {
+		return false
+	}
+	if _, ok := take(c.limiter(strangers, s.opts.Strangers), handshakeCost, 0); !ok {
 		return false
 	}
 	s.handshakes[c.ipKey()]++
@@ -76,6 +81,14 @@ func (s *Server) endHandshake(c *conn) {
 	if s.handshakes[c.ipKey()]--; s.handshakes[c.ipKey()] == 0 {
 		delete(s.handshakes, c.ipKey())
 	}
+}
+
+// bare is the connection beneath TLS, if there is any.
+func bare(nc net.Conn) net.Conn {
+	if secured, ok := nc.(*tls.Conn); ok {
+		return secured.NetConn()
+	}
+	return nc
 }
 
 // headed is a connection some of which has been read already.
