@@ -50,6 +50,7 @@ type mActor struct {
 	id      string // of the session that is open, or is waited for
 	asked   string
 	mode    Mode
+	wait    time.Duration
 	open    bool
 	hold    string // "", "waits", "held" or "lost"
 	until   time.Time
@@ -236,6 +237,8 @@ func (m *model) reach(a *mActor, id string) {
 	}
 	k, ok := m.get(id)
 	switch {
+	case a.wait > 0 && m.set.MaxWaiters > 0 && m.waiters() >= m.set.MaxWaiters:
+		a.answer, a.done = ErrQuota, true
 	case ok && k.marker: // nobody can hold the lock of a marker for more than an instant
 		panic("a marker is locked")
 	case !ok && a.mode != ReadWrite:
@@ -247,6 +250,25 @@ func (m *model) reach(a *mActor, id string) {
 		m.lock(id).queue = append(m.lock(id).queue, a)
 		m.advance(id)
 	}
+}
+
+func (m *model) waiters() int {
+	n := 0
+	for _, l := range m.locks {
+		n += len(l.queue)
+	}
+	return n
+}
+
+// sessions counts what is kept, also what has expired: nobody sweeps.
+func (m *model) sessions() int {
+	n := 0
+	for _, k := range m.stored {
+		if !k.marker {
+			n++
+		}
+	}
+	return n
 }
 
 // next is when something happens by itself, before limit.
@@ -325,6 +347,9 @@ func (m *model) save(a *mActor) error {
 			return nil
 		}
 	}
+	if isNew := !a.stored || !time.Now().Before(a.expires); isNew && m.set.MaxSessions > 0 && m.sessions() >= m.set.MaxSessions {
+		return ErrQuota
+	}
 	a.state.version++
 	a.expires = m.end(a.state, m.idleOf(a.state))
 	m.stored[a.id] = kept{mState: a.state, expires: a.expires}
@@ -402,6 +427,11 @@ func (r *run) same(got, want error) {
 func (r *run) gather() {
 	r.Helper()
 	synctest.Wait()
+	want := Usage{Sessions: int64(r.model.sessions()), Waiters: int64(r.model.waiters())}
+	got, err := r.m.Usage(ctx, r.tenant.Name)
+	if got.Bytes = 0; err != nil || got != want {
+		r.fail("usage is %+v, %v, should be %+v", got, err, want)
+	}
 	for i, a := range r.actors {
 		if r.waits[i] == nil {
 			continue
@@ -461,7 +491,7 @@ func (r *run) step(i int) {
 		}
 		mode := []Mode{ReadWrite, ReadWrite, ReadWrite, Update, Read, Read, Snapshot}[rnd.IntN(7)]
 		r.logf("actor %d: open %s %v %v", i, id, mode, wait)
-		*a = mActor{asked: id, mode: mode, giveUp: time.Now().Add(wait)}
+		*a = mActor{asked: id, mode: mode, wait: wait, giveUp: time.Now().Add(wait)}
 		ch := make(chan opened, 1)
 		r.waits[i], r.real[i] = ch, nil
 		go func() {
@@ -633,6 +663,9 @@ func TestAgainstModel(t *testing.T) {
 			set.Strict = rnd.IntN(3) == 0
 			if rnd.IntN(2) == 0 {
 				set.AbsoluteLifetime = 15 * time.Minute
+			}
+			if rnd.IntN(2) == 0 {
+				set.MaxSessions, set.MaxWaiters = 1+rnd.IntN(4), 1+rnd.IntN(3)
 			}
 			r := &run{
 				T: t, rnd: rnd,
