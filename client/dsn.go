@@ -508,3 +508,11 @@ func (d DSN) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
 // MarshalText is what encoders see: not fit to be read back, since the secret does not show.
 func (d DSN) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Reveal writes the DSN with its secret, for a program that has made one and shows it to whom it is for.
+func (d DSN) Reveal() string {
+	if d.Secret.IsZero() {
+		return d.String()
+	}
+	return strings.Replace(d.String(), ":"+concealed+"@", ":"+escape(d.Secret.Reveal())+"@", 1)
+}

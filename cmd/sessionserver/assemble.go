@@ -160,7 +160,7 @@ func (p *process) fail(err error) {
 
 // inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
 func inspect(cfg *configs.Config) configs.Problems {
-	var problems configs.Problems
+	problems := inspectAddress(cfg)
 	if drivers[cfg.Storage.Driver] == nil {
 		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
 	}

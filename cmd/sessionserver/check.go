@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
+	"sessionserver/auth"
 	"sessionserver/configs"
 )
 
@@ -14,20 +16,57 @@ type checkCmd struct {
 func notes(cfg *configs.Config) []string {
 	var notes []string
 	for _, l := range cfg.Listen {
-		if l.Anonymous == "" {
-			notes = append(notes, fmt.Sprintf("listener %s has no anonymous identity: nobody can use sessions there, since credentials cannot be made yet", l.Name))
+		if l.Anonymous == "" && cfg.Tenants == "" {
+			notes = append(notes, fmt.Sprintf("listener %s has no anonymous identity, and there is no folder of tenants: nobody can use sessions there", l.Name))
+		}
+		if l.ClientCA != "" && cfg.Tenants == "" {
+			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and there is no folder of tenants: nobody is known by one", l.Name))
 		}
 	}
 	return notes
 }
 
-// Run says everything that is wrong with the file, or that nothing is.
+// tenantNotes are the notes on tenants.
+func tenantNotes(cfg *configs.Config, ts *configs.Tenants) []string {
+	var notes []string
+	anonymous := make(map[auth.Identity]bool)
+	for _, l := range cfg.Listen {
+		id, _ := auth.ParseIdentity(l.Anonymous)
+		anonymous[id] = true
+	}
+	if len(ts.All) == 0 {
+		notes = append(notes, fmt.Sprintf("%s holds no tenant: nobody can use sessions", cfg.Tenants))
+	}
+	for _, t := range ts.All {
+		for _, name := range t.AppNames() {
+			id := auth.Identity{Tenant: t.Name, App: name}
+			if a := t.Apps[name]; len(a.Secrets)+len(a.Certificates) == 0 && !anonymous[id] {
+				notes = append(notes, fmt.Sprintf("app %s has neither a secret nor a certificate: nobody can be it", id))
+			}
+		}
+		if len(t.Hosts) > 0 && !cfg.TLS.ACME.OnDemand {
+			notes = append(notes, fmt.Sprintf("tenant %s names hosts, for which no certificates are obtained: tls.acme.on_demand is false", t.Name))
+		}
+	}
+	return notes
+}
+
+// Run says everything that is wrong with the file and those of the tenants, or that nothing is.
 func (c *checkCmd) Run(io streams) error {
 	cfg, err := configs.Load(c.File, inspect)
 	if err != nil {
 		return err
 	}
-	for _, note := range notes(cfg) {
+	said := notes(cfg)
+	if cfg.Tenants != "" {
+		ts := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant)
+		if problems := slices.Concat(ts.Problems, together(cfg, ts)); len(problems) > 0 {
+			return problems
+		}
+		said = append(said, tenantNotes(cfg, ts)...)
+		fmt.Fprintf(io.out, "%s: tenants in %s: %d\n", c.File, cfg.Tenants, len(ts.All))
+	}
+	for _, note := range said {
 		fmt.Fprintf(io.out, "%s: note: %s\n", c.File, note)
 	}
 	_, err = fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"sessionserver/configs"
 )
 
 // version is set by the build.
@@ -19,13 +21,17 @@ type commands struct {
 	Serve     serveCmd     `cmd:"" help:"Run the server."`
 	Check     checkCmd     `cmd:"" help:"Check a configuration file and say everything that is wrong with it."`
 	Reference referenceCmd `cmd:"" help:"Print a configuration file with every setting and its default."`
+	Tenant    tenantCmd    `cmd:"" help:"Make, list, show and delete tenants."`
+	App       appCmd       `cmd:"" help:"Make, list, rotate and revoke the credentials of a tenant's apps."`
+	DSN       dsnCmd       `cmd:"" name:"dsn" help:"Check a DSN."`
 	Play      playCmd      `cmd:"" help:"Play a transcript against a running server."`
 	Bench     benchCmd     `cmd:"" help:"Run session cycles against a running server and measure them."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
-// streams are where a subcommand writes.
+// streams are where a subcommand reads and writes.
 type streams struct {
+	in       io.Reader
 	out, err io.Writer
 }
 
@@ -33,7 +39,7 @@ func main() {
 	// The first signal asks the subcommand to end; from then on a further one kills as usual.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, cancel)
-	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}))
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // run executes a command line and returns its exit status: 0 for success, 1 for failure, 2 for words that mean nothing.
@@ -60,11 +66,11 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 	case exited >= 0: // --help has been answered
 		return exited
 	case err != nil:
-		fmt.Fprintf(io.err, "sessionserver: %v\n", err)
+		fmt.Fprintf(io.err, "sessionserver: %s\n", configs.Conceal(err.Error())) // it may show an argument
 		return 2
 	}
 	if err := parsed.Run(); err != nil {
-		fmt.Fprintln(io.err, err)
+		fmt.Fprintln(io.err, configs.Conceal(err.Error()))
 		return 1
 	}
 	return 0

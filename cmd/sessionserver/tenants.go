@@ -162,7 +162,9 @@ func (t *tenants) report(next *configs.Tenants, right bool) {
 				removed = append(removed, tenant.Name)
 			}
 		}
-		t.log.Info("the tenants have changed", "added", shorten(added), "changed", shorten(changed), "removed", shorten(removed))
+		if len(added)+len(changed)+len(removed) > 0 {
+			t.log.Info("the tenants have changed", "added", shorten(added), "changed", shorten(changed), "removed", shorten(removed))
+		}
 	}
 	stale, missing := next.Stale()
 	if len(stale)+len(missing) > 0 {

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+)
+
+type appCmd struct {
+	Create appCreateCmd `cmd:"" help:"Make an app and print its DSN, once: only a hash of the secret in it is kept."`
+	List   appListCmd   `cmd:"" help:"List the apps of a tenant."`
+	Rotate appRotateCmd `cmd:"" help:"Give an app a second secret and print the new DSN, once; the old one stays good until it is revoked."`
+	Revoke appRevokeCmd `cmd:"" help:"Take away a secret of an app, or the app; its connections end within a second."`
+}
+
+// newSecret makes a secret, the text of its hash, and what stands behind that in a file.
+func newSecret() (secret, hash, comment string) {
+	secret = auth.NewSecret()
+	return secret, auth.HashSecret(secret).String(), "made " + time.Now().Format(time.DateOnly)
+}
+
+type appCreateCmd struct {
+	App         string   `arg:"" name:"tenant/app" help:"The app."`
+	Certificate []string `placeholder:"NAME" sep:"none" help:"A client certificate with this name is the app too: dns:NAME, uri:URI, subject:CN=… or sha256:FINGERPRINT."`
+	Allow       []string `placeholder:"RANGE" help:"From where it may come, of where its tenant may come from (default: everywhere there)."`
+	NoSecret    bool     `help:"Without a secret: its certificates are its credentials."`
+	Address     string   `placeholder:"DSN" help:"The server that the DSN is to name, such as tls://sessions.example.com:9090 (default: public_address of the configuration)."`
+	Place       place    `embed:""`
+}
+
+// Run makes the app.
+func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
+	id, err := parseApp(c.App)
+	if err != nil {
+		return err
+	}
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	address, err := f.address(c.Address)
+	if err != nil {
+		return err
+	}
+	allow, err := ranges(c.Allow)
+	if err != nil {
+		return err
+	}
+	app := configs.App{Role: string(auth.ReadWrite), Certificates: c.Certificate, Allow: allow}
+	var secret, comment string
+	if !c.NoSecret {
+		var hash string
+		secret, hash, comment = newSecret()
+		app.Secrets = []string{hash}
+	}
+	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
+		if _, found := t.Apps[id.App]; found {
+			return nil, fmt.Errorf("there is an app %s already (app rotate gives it another secret)", id)
+		}
+		return configs.AddApp(text, id.App, app, comment)
+	})
+	if err != nil {
+		return err
+	}
+	if secret != "" || len(app.Certificates) > 0 {
+		if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, len(app.Certificates) > 0)); err != nil {
+			return fmt.Errorf("app %s is made, and its DSN could not be printed: app revoke %s and make it again: %w", id, id, err)
+		}
+	}
+	switch {
+	case secret != "":
+		fmt.Fprintln(io.err, "This is the DSN, shown once: only a hash of its secret is kept. Whoever has it can use all sessions of the tenant.")
+	case len(app.Certificates) > 0:
+		fmt.Fprintln(io.err, "This is the DSN; write the paths of the certificate and its key into it. The listener must ask for client certificates: see client_certificates.")
+	default:
+		fmt.Fprintf(io.err, "App %s has no credentials: only a listener's anonymous identity can be it.\n", id)
+	}
+	return nil
+}
+
+func parseApp(text string) (auth.Identity, error) {
+	id, err := auth.ParseIdentity(text)
+	if err != nil {
+		return id, errors.New(configs.Conceal(strings.TrimPrefix(err.Error(), "auth: ")))
+	}
+	return id, nil
+}
+
+type appListCmd struct {
+	Tenant string `arg:"" help:"The tenant."`
+	Place  place  `embed:""`
+}
+
+// Run lists the apps.
+func (c *appListCmd) Run(io streams) error {
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	t, err := f.tenant(c.Tenant)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "APP\tROLE\tSECRETS\tCERTIFICATES\tALLOW")
+	for _, name := range t.AppNames() {
+		a := t.Apps[name]
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
+	}
+	return w.Flush()
+}
+
+type appRotateCmd struct {
+	App     string `arg:"" name:"tenant/app" help:"The app."`
+	Address string `placeholder:"DSN" help:"The server that the DSN is to name (default: public_address of the configuration)."`
+	Place   place  `embed:""`
+}
+
+// Run adds a secret.
+func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
+	id, err := parseApp(c.App)
+	if err != nil {
+		return err
+	}
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	address, err := f.address(c.Address)
+	if err != nil {
+		return err
+	}
+	secret, hash, comment := newSecret()
+	var before []string
+	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
+		a, err := appOf(t, id)
+		if err != nil {
+			return nil, err
+		}
+		if before = shortHashes(a.Secrets); len(before) >= auth.SecretsMax {
+			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n    sessionserver app revoke %s --oldest %s\n",
+				id, len(before), strings.Join(before, " and "), id, c.Place)
+		}
+		return configs.AddSecret(text, id.App, hash, comment)
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, false)); err != nil {
+		return fmt.Errorf("the DSN could not be printed: app revoke %s --secret %s and rotate again: %w", id, auth.HashSecret(secret).Short(), err)
+	}
+	fmt.Fprintln(io.err, "This is the new DSN, shown once: only a hash of its secret is kept.")
+	if len(before) > 0 {
+		fmt.Fprintf(io.err, "The old one stays good beside it. Once nobody uses it any more, end it with\n\n    sessionserver app revoke %s --oldest %s\n\n", id, c.Place)
+	}
+	return nil
+}
+
+func appOf(t *configs.Tenant, id auth.Identity) (configs.App, error) {
+	a, found := t.Apps[id.App]
+	if !found {
+		return a, fmt.Errorf("tenant %s has no app %s (app list %s shows all)", id.Tenant, id.App, id.Tenant)
+	}
+	return a, nil
+}
+
+type appRevokeCmd struct {
+	App    string `arg:"" name:"tenant/app" help:"The app: all of it, unless one of the flags names a secret."`
+	Secret string `xor:"secret" placeholder:"SHORT" help:"Only the secret whose hash begins so, as app list shows it."`
+	Oldest bool   `xor:"secret" help:"Only the older one of its two secrets."`
+	Place  place  `embed:""`
+}
+
+// Run takes a secret or the app away.
+func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
+	id, err := parseApp(c.App)
+	if err != nil {
+		return err
+	}
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	done := fmt.Sprintf("app %s is revoked", id)
+	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
+		a, err := appOf(t, id)
+		if err != nil {
+			return nil, err
+		}
+		if c.Secret == "" && !c.Oldest {
+			return configs.RemoveApp(text, id.App)
+		}
+		hash, err := c.choose(id, a.Secrets)
+		if err != nil {
+			return nil, err
+		}
+		done = fmt.Sprintf("secret %s of app %s is revoked", strings.Join(shortHashes([]string{hash}), ""), id)
+		return configs.RemoveSecret(text, id.App, hash)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(io.out, done)
+	return err
+}
+
+// choose finds the secret that the flags mean.
+func (c *appRevokeCmd) choose(id auth.Identity, hashes []string) (string, error) {
+	if c.Oldest {
+		if len(hashes) < 2 {
+			return "", fmt.Errorf("app %s has no secret beside the one in use: app rotate makes the next one first, app revoke %s without --oldest ends the app", id, id)
+		}
+		return hashes[0], nil // a new one is always put behind
+	}
+	var found []string
+	for _, h := range hashes {
+		if strings.HasPrefix(strings.TrimPrefix(h, "sha256:"), strings.ToLower(strings.TrimPrefix(c.Secret, "sha256:"))) {
+			found = append(found, h)
+		}
+	}
+	if len(found) != 1 || len(c.Secret) < 4 {
+		shorts := shortHashes(hashes)
+		slices.Sort(shorts)
+		return "", fmt.Errorf("--secret: app %s has these: %s (allowed: the beginning of one of them, 4 digits at least)", id, orNone(strings.Join(shorts, " ")))
+	}
+	return found[0], nil
+}

@@ -1,0 +1,405 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	stdio "io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/client"
+	"sessionserver/configs"
+	"sessionserver/wire"
+)
+
+// address finds what DSNs are to name: what flag says, or the configuration.
+func (f *tenantFolder) address(flag string) (*client.DSN, error) {
+	text := flag
+	switch {
+	case text != "":
+	case f.dev:
+		text = "tls://127.0.0.1:" + strconv.Itoa(client.DefaultPort)
+	case f.cfg.PublicAddress != "":
+		text = f.cfg.PublicAddress
+	default:
+		text = listenerAddress(f.cfg)
+	}
+	if text == "" {
+		return nil, errors.New("nothing says where clients find the server: give --address tls://sessions.example.com:9090, or write it as public_address into the configuration")
+	}
+	dsn, err := parseAddress(text)
+	if err != nil {
+		return nil, fmt.Errorf("--address: %w", err)
+	}
+	ca := f.cfg.TLS.LocalCA
+	if f.dev {
+		ca = filepath.Join(f.cfg.Storage.Path, devCA)
+	}
+	if ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && flag == "" {
+		if dsn.CAFile, err = filepath.Abs(filepath.Join(ca, devCAFile)); err != nil {
+			return nil, err
+		}
+	}
+	return dsn, nil
+}
+
+// parseAddress reads a DSN that says where a server is and not who asks.
+func parseAddress(text string) (*client.DSN, error) {
+	dsn, err := client.ParseDSN(text)
+	if err == nil && !strings.Contains(text, "://") {
+		err = errors.New("it begins with no scheme")
+	}
+	if err == nil && (dsn.App != "" || dsn.Tenant != "") {
+		err = errors.New("it names a tenant or an app")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (allowed: such as tls://sessions.example.com:9090)", err)
+	}
+	return dsn, nil
+}
+
+// inspectAddress answers what is wrong with public_address.
+func inspectAddress(cfg *configs.Config) configs.Problems {
+	if cfg.PublicAddress == "" {
+		return nil
+	}
+	if _, err := parseAddress(cfg.PublicAddress); err != nil {
+		return configs.Problems{cfg.Problem("public_address", "%v", err)}
+	}
+	return nil
+}
+
+// listenerAddress is where clients find the first listener, or "" if it does not say so: it may listen on all addresses of the machine.
+func listenerAddress(cfg *configs.Config) string {
+	l := cfg.Listen[0]
+	if path, isUnix := strings.CutPrefix(l.Address, "unix:"); isUnix {
+		return "unix://" + path
+	}
+	host, port, err := net.SplitHostPort(l.Address)
+	ip, notIP := netip.ParseAddr(host)
+	if err != nil || port == "0" {
+		return ""
+	}
+	if names := cfg.TLS.ACME.Names; len(names) > 0 && !strings.HasPrefix(names[0], "*") {
+		return "tls://" + net.JoinHostPort(names[0], port)
+	}
+	switch {
+	case host == "" || notIP == nil && ip.IsUnspecified():
+		return ""
+	case cfg.TLS.Used():
+		return "tls://" + net.JoinHostPort(host, port)
+	case l.Plaintext == "always", l.Plaintext == "loopback" && (notIP == nil && ip.IsLoopback() || host == "localhost"):
+		return "tcp://" + net.JoinHostPort(host, port)
+	}
+	return ""
+}
+
+// newDSN is the DSN of an app. Without a secret it names files for a certificate that whoever uses it puts into place.
+func newDSN(address *client.DSN, id auth.Identity, secret string, certificate bool) string {
+	dsn := *address
+	dsn.Tenant = id.Tenant
+	if secret != "" {
+		dsn.App, dsn.Secret = id.App, client.NewSecret(secret)
+	} else if certificate && dsn.Scheme == "tls" && dsn.CertFile == "" {
+		dsn.CertFile, dsn.KeyFile = id.App+".pem", id.App+".key"
+	}
+	return dsn.Reveal()
+}
+
+type dsnCmd struct {
+	Check dsnCheckCmd `cmd:"" help:"Connect as a client would and tell all that is seen on the way, or what is wrong and what to do about it."`
+}
+
+type dsnCheckCmd struct {
+	DSN     string        `arg:"" optional:"" help:"The DSN; - reads it from standard input, and without it the environment's SESSIONSERVER_DSN is taken: unlike arguments, both are hidden from the other users of the machine."`
+	Timeout time.Duration `default:"30s" placeholder:"TIME" help:"How long it may take in all (default ${default})."`
+}
+
+// Run checks the DSN.
+func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
+	text, err := c.text(io)
+	if err != nil {
+		return err
+	}
+	dsn, err := client.ParseDSN(text)
+	if err != nil {
+		return err // which shows nothing of it
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	check := &dsnCheck{dsn: dsn, row: func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+	}}
+	err = check.run(ctx, text)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err != nil {
+		said := printable(strings.TrimPrefix(err.Error(), "sessionserver: "))
+		return fmt.Errorf("FAILED: %s\n\n%s", said, check.advice(err))
+	}
+	_, err = fmt.Fprintln(io.out, "Everything works.")
+	return err
+}
+
+// text finds the DSN.
+func (c *dsnCheckCmd) text(io streams) (string, error) {
+	switch c.DSN {
+	case "":
+		if text := os.Getenv("SESSIONSERVER_DSN"); text != "" {
+			return text, nil
+		}
+		return "", errors.New("there is no DSN: give it as the environment's SESSIONSERVER_DSN, on standard input with -, or as an argument")
+	case "-":
+		text, err := stdio.ReadAll(stdio.LimitReader(io.in, 64<<10))
+		return strings.TrimSpace(string(text)), err
+	}
+	return c.DSN, nil
+}
+
+// printable is what a server or a certificate says, fit for a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// dsnCheck is one check on its way.
+type dsnCheck struct {
+	dsn *client.DSN
+	row func(name, format string, args ...any) // tells something that is right
+
+	connected bool // there was a connection beneath TLS
+}
+
+// run tells all that is seen, until something is wrong.
+func (c *dsnCheck) run(ctx context.Context, text string) error {
+	c.row("DSN", "%s", c.dsn)
+	var state *tls.ConnectionState
+	began, connected := time.Now(), time.Time{}
+	shook := connected
+	cl, err := client.Dial(ctx, text, client.Options{
+		MaxOpen: 1,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err == nil && !c.connected {
+				c.connected, connected = true, time.Now()
+				c.row("address", "%s, connected in %s", nc.RemoteAddr(), ms(connected.Sub(began)))
+			}
+			return nc, err
+		},
+		TLS: &tls.Config{VerifyConnection: func(s tls.ConnectionState) error {
+			if state == nil {
+				state, shook = &s, time.Now()
+				c.tls(s, shook.Sub(connected))
+			}
+			return nil
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if state == nil {
+		c.row("TLS", "none: whoever is on the way can read along")
+	}
+	facts, err := cl.WhoAmI(ctx)
+	if err != nil {
+		return err
+	}
+	c.facts(facts)
+	if err := c.pings(ctx, cl); err != nil {
+		return err
+	}
+	return c.cycle(ctx, cl)
+}
+
+func (c *dsnCheck) tls(s tls.ConnectionState, took time.Duration) {
+	c.row("TLS", "%s, %s, handshake in %s", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), ms(took))
+	cert := s.PeerCertificates[0]
+	c.row("certificate", "%s; issued by %s; expires %s, in %d days", certNames(cert), orElse(cert.Issuer.String(), "nobody by name"),
+		cert.NotAfter.Format(time.DateOnly), int(time.Until(cert.NotAfter)/(24*time.Hour)))
+}
+
+func certNames(cert *x509.Certificate) string {
+	names := slices.Clone(cert.DNSNames)
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return few(names)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond)) }
+
+// facts tells what whoami answered.
+func (c *dsnCheck) facts(facts map[string]string) {
+	fact := func(name string) string { return orElse(facts[name], "?") }
+	limit := func(name string) string {
+		if facts[name] == "0" {
+			return "no limit"
+		}
+		return fact(name)
+	}
+	c.row("identity", "%s/%s, role %s, seen from %s", fact("tenant"), fact("app"), fact("role"), fact("address"))
+	absolute := limit("absolute_lifetime_s")
+	if absolute != "no limit" {
+		absolute += " s"
+	}
+	c.row("sessions live", "%s s unused; at all: %s", fact("lifetime_s"), absolute)
+	c.row("locks", "wait %s ms, lease %s ms", fact("lock_wait_ms"), fact("lock_lease_ms"))
+	c.row("a session", "%s keys, %s bytes a value, %s bytes in all", fact("max_keys"), fact("max_value"), fact("max_bytes"))
+	c.row("the tenant", "sessions %s of %s, bytes %s of %s, connections %s of %s", fact("sessions"), limit("max_sessions"),
+		fact("bytes"), limit("max_total_bytes"), fact("connections"), limit("max_connections"))
+}
+
+// pings measures round trips.
+func (c *dsnCheck) pings(ctx context.Context, cl *client.Client) error {
+	const count = 11
+	took := make([]time.Duration, count)
+	for i := range took {
+		began := time.Now()
+		if err := cl.Ping(ctx); err != nil {
+			return err
+		}
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	c.row("round trip", "%s (the middle one of %d, from %s to %s)", ms(took[count/2]), count, ms(took[0]), ms(took[count-1]))
+	return nil
+}
+
+// cycle makes a session, saves it, finds it again and destroys it.
+func (c *dsnCheck) cycle(ctx context.Context, cl *client.Client) error {
+	began := time.Now()
+	s, err := cl.New(ctx, time.Minute) // or it would stay long if the check ended here
+	if err != nil {
+		return err
+	}
+	defer func() { s.Abort(ctx) }()
+	id := s.ID()
+	if err := s.Put(ctx, "dsn_check", "works"); err != nil {
+		return err
+	}
+	if err := s.Close(ctx); err != nil {
+		return err
+	}
+	if s, err = cl.Open(ctx, id, client.OpenOptions{Mode: client.ModeUpdate}); err != nil {
+		s = new(client.Session)
+		return err
+	}
+	value, _, err := s.Get(ctx, "dsn_check")
+	if err != nil {
+		return err
+	}
+	if err := s.Destroy(ctx); err != nil {
+		return err
+	}
+	if value != "works" {
+		return fmt.Errorf("a session was saved and says %q now", value)
+	}
+	c.row("one session", "new, put, close, open, get, destroy in %s", ms(time.Since(began)))
+	return nil
+}
+
+// advice says what to do about an error.
+func (c *dsnCheck) advice(err error) string {
+	var refusal *client.Error
+	if errors.As(err, &refusal) {
+		if text := refusals[refusal.Code]; text != "" {
+			return text
+		}
+		return "The server refused it; its message says why."
+	}
+	var (
+		dns      *net.DNSError
+		cert     *tls.CertificateVerificationError
+		alert    tls.AlertError
+		header   tls.RecordHeaderError
+		hostname x509.HostnameError
+		unknown  x509.UnknownAuthorityError
+		invalid  x509.CertificateInvalidError
+	)
+	addr := c.dsn.Addr()
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Sprintf("No address is known for %s: see whether the name is spelt right and the DNS has it.", c.dsn.Host)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("Nothing listens at %s: see whether the server runs, listens on that port, and on an address that other machines reach (listen[].address).", addr)
+	case errors.Is(err, fs.ErrNotExist) && c.dsn.Scheme == "unix":
+		return fmt.Sprintf("There is no socket %s: see whether the server runs and listens there (listen[].address: unix:%s).", addr, addr)
+	case errors.Is(err, fs.ErrPermission):
+		return "This user may not use the file or socket: see its owner and mode; a server's socket is for its group."
+	case errors.Is(err, fs.ErrNotExist):
+		return "A file that the DSN names is not there: see cafile, certfile and keyfile."
+	case errors.As(err, &hostname):
+		return fmt.Sprintf("The certificate of the server is for %s, not for %s: use one of those names in the DSN, or give the server a certificate for this one.",
+			printable(certNames(hostname.Certificate)), c.dsn.Host)
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("Nobody who is trusted here vouches for the certificate of the server (issued by %s). If it is from an authority of your own, name the file of its "+
+			"root in the DSN: ?cafile=/path/to/ca.pem; a server with local_ca has it there as ca.pem.", printable(issuer(err, unknown)))
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "The certificate is not valid at this time: renew it (sessionserver's log says why it was not), or set the clock of this machine."
+	case errors.As(err, &cert):
+		return "The certificate of the server cannot be trusted as it is."
+	case errors.As(err, &header):
+		return fmt.Sprintf("What listens at %s speaks no TLS: set up tls in the configuration of the server, or begin the DSN with tcp:// on the same machine.", addr)
+	case errors.As(err, &alert):
+		return "The server broke off the TLS handshake. If the listener requires client certificates (client_certificates: required), the DSN needs certfile and keyfile of one that its client_ca vouches for."
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		if !c.connected {
+			return fmt.Sprintf("No answer from %s: see whether a firewall is in between, and whether host and port are right.", addr)
+		}
+		return "The server accepted the connection and did not answer in time: see its log, and whether this is a session server at all. With proxies set it waits for a PROXY header."
+	case c.connected:
+		return "The server closed the connection: its log says why. What speaks there may be no session server, want a PROXY header (listen[].proxies), or want TLS (tls:// instead of tcp://)."
+	}
+	return fmt.Sprintf("%s was not reached.", addr)
+}
+
+// issuer is who has issued the certificate that is not trusted.
+func issuer(err error, unknown x509.UnknownAuthorityError) string {
+	cert := unknown.Cert
+	var failed *tls.CertificateVerificationError
+	if errors.As(err, &failed) && len(failed.UnverifiedCertificates) > 0 {
+		cert = failed.UnverifiedCertificates[0]
+	}
+	if cert == nil {
+		return "?"
+	}
+	return orElse(cert.Issuer.String(), "nobody by name")
+}
+
+// refusals say what to do about each code that a server may answer here.
+var refusals = map[client.Code]string{
+	wire.BadAuth: "Tenant, app or secret are not right; the server does not say which. See `sessionserver app list TENANT`; `app rotate TENANT/APP` makes a new DSN. " +
+		"If they are right, the app may be revoked, or its tenant's file may have a mistake, which the server's log tells.",
+	wire.NoAuth: "The server wants to know who asks: put app and secret into the DSN, tls://app:secret@host:9090/tenant, or a certificate, which must be one that an app of the tenant names.",
+	wire.IPDenied: "This machine's address may not come: add it to allow of the listener, of the tenant or of the app (and see deny). Behind a balancer the server sees the balancer's address, " +
+		"unless listen[].proxies names it.",
+	wire.TLSRequired: "The listener takes no plaintext from here: begin the DSN with tls:// instead of tcp://.",
+	wire.Quota:       "The tenant has all that it may have: raise quotas in its file, or wait until sessions have expired.",
+	wire.RateLimited: "Too much was asked in a short time: wait as long as the message says, or raise rates in the tenant's file. After many failures to authenticate, an address waits longer.",
+	wire.Denied:      "The policy says no to this app.",
+	wire.Unavailable: "The server has no room or no storage at the moment: see its log and try again.",
+	wire.Shutdown:    "The server is stopping: try again when it runs.",
+	wire.LockTimeout: "The session that was just made is locked by somebody else, which should not be: see the server's log.",
+	wire.Unknown:     "This server is older than this program, or is another one.",
+	wire.Internal:    "Something went wrong in the server: its log has the id that the message names.",
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+)
+
+type tenantCmd struct {
+	Create tenantCreateCmd `cmd:"" help:"Make a tenant, which has no apps yet."`
+	List   tenantListCmd   `cmd:"" help:"List the tenants."`
+	Show   tenantShowCmd   `cmd:"" help:"Show a tenant with its apps, without secrets."`
+	Delete tenantDeleteCmd `cmd:"" help:"Delete a tenant with its apps; their connections end at once."`
+}
+
+type tenantCreateCmd struct {
+	Name     string        `arg:"" help:"Its name: 1 to 64 of a-z, 0-9, - and _."`
+	Allow    []string      `placeholder:"RANGE" help:"From where its apps may come: address ranges, or the word everybody (default: this machine)."`
+	Lifetime time.Duration `placeholder:"TIME" help:"How long its sessions live unused, such as 1h30m (default: as the configuration says)."`
+	Place    place         `embed:""`
+}
+
+// Run makes the tenant and says what comes next.
+func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	allow, err := ranges(c.Allow)
+	if err != nil {
+		return err
+	}
+	local := len(allow) == 0
+	if local {
+		allow = configs.Default().Listen[0].Allow
+	}
+	if err := f.create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime)); err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.file(c.Name))
+	if local {
+		fmt.Fprintf(io.err, "Only this machine may come, until more address ranges stand under allow in that file.\n")
+	}
+	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Place)
+	return nil
+}
+
+// String is how the flags were written.
+func (p place) String() string {
+	if !p.Dev {
+		return "--config " + p.Config
+	}
+	if p.State != "" {
+		return "--dev --state " + p.State
+	}
+	return "--dev"
+}
+
+// ranges reads address ranges as the command line has them.
+func ranges(texts []string) ([]configs.Prefix, error) {
+	var out []configs.Prefix
+	for _, text := range texts {
+		if text == "everybody" {
+			for _, p := range everywhere() {
+				out = append(out, configs.Prefix{Prefix: p})
+			}
+			continue
+		}
+		var p configs.Prefix
+		if err := p.UnmarshalText([]byte(text)); err != nil {
+			return nil, fmt.Errorf("--allow: %w", err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+type tenantListCmd struct {
+	Place place `embed:""`
+}
+
+// Run lists the tenants. Files with mistakes are listed too, and make the command fail.
+func (c *tenantListCmd) Run(io streams) error {
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create makes it.\n", f.path)
+		return nil
+	}
+	ts := configs.LoadTenants(f.path, f.cfg, nil, inspectTenant)
+	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "TENANT\tAPPS\tALLOW\tHOSTS")
+	for _, t := range ts.All {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", t.Name, len(t.Apps), few(rangeTexts(t.Allow)), few(t.Hosts))
+	}
+	_, missing := ts.Stale()
+	for _, name := range missing {
+		fmt.Fprintf(w, "%s\t?\t?\tsomething is wrong with its file\n", configs.Conceal(name))
+	}
+	for _, name := range ts.Drops {
+		fmt.Fprintf(w, "%s\t-\t-\tdeleted; its sessions are being dropped\n", configs.Conceal(name))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(ts.Problems) > 0 {
+		return ts.Problems
+	}
+	return nil
+}
+
+func few(texts []string) string {
+	const most = 4
+	if more := len(texts) - most; more > 0 {
+		texts = append(texts[:most:most], fmt.Sprintf("and %d more", more))
+	}
+	if len(texts) == 0 {
+		return "-"
+	}
+	return strings.Join(texts, " ")
+}
+
+func rangeTexts(ranges []configs.Prefix) []string {
+	var out []string
+	for _, p := range ranges {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+type tenantShowCmd struct {
+	Name  string `arg:"" help:"The tenant."`
+	Place place  `embed:""`
+}
+
+// Run shows a tenant as the server treats it: also what its file leaves to the configuration.
+func (c *tenantShowCmd) Run(io streams) error {
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	t, err := f.tenant(c.Name)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	row("tenant", "%s", t.Name)
+	row("file", "%s", f.file(t.Name))
+	row("allow", "%s", strings.Join(rangeTexts(t.Allow), " "))
+	row("deny", "%s", orNone(strings.Join(rangeTexts(t.Deny), " ")))
+	row("hosts", "%s", orNone(strings.Join(t.Hosts, " ")))
+	s := t.Session
+	row("lifetime", "%v unused, %s at all, %v without any value", s.Lifetime, unlimited(s.AbsoluteLifetime, 0), s.FreshLifetime)
+	row("locks", "lease %v, wait %v; strict ids: %t", s.LockLease, s.LockWait, s.Strict)
+	row("a session", "%d keys, %v a value, %v in all", s.MaxKeys, s.MaxValue, s.MaxBytes)
+	q := t.Quotas
+	row("quotas", "sessions %s, bytes %s, connections %s, waiters %s, memory %s",
+		unlimited(q.Sessions, 0), unlimited(q.Bytes, 0), unlimited(q.Connections, 0), unlimited(q.Waiters, 0), unlimited(q.Memory, 0))
+	r := t.Rates
+	row("rates", "tenant %s, app %s, address %s, mint %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.Mint), r.OnLimit)
+	for _, name := range t.AppNames() {
+		a := t.Apps[name]
+		row("app "+name, "%s; secrets %s; certificates %s; allow %s; deny %s", a.Role, orNone(strings.Join(shortHashes(a.Secrets), " ")),
+			orNone(strings.Join(a.Certificates, " ")), orElse(strings.Join(rangeTexts(a.Allow), " "), "as the tenant"), orNone(strings.Join(rangeTexts(a.Deny), " ")))
+	}
+	return w.Flush()
+}
+
+func orNone(text string) string { return orElse(text, "none") }
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+func unlimited[T comparable](value, none T) string {
+	if value == none {
+		return "no limit"
+	}
+	return fmt.Sprint(value)
+}
+
+func rateText(r configs.Rate) string {
+	if r.PerSecond == 0 {
+		return "no limit"
+	}
+	return fmt.Sprintf("%v/s, %d at once", r.PerSecond, r.Burst)
+}
+
+// shortHashes are the hashes of secrets as people tell them apart.
+func shortHashes(hashes []string) []string {
+	var out []string
+	for _, text := range hashes {
+		if h, err := auth.ParseSecretHash(text); err == nil {
+			out = append(out, h.Short())
+		}
+	}
+	return out
+}
+
+type tenantDeleteCmd struct {
+	Name         string `arg:"" help:"The tenant."`
+	DropSessions bool   `help:"Remove its sessions too: a running server does so in the background, or else the next one to run. Without it they go as they expire, and come back with a tenant of this name."`
+	Place        place  `embed:""`
+}
+
+// Run deletes the tenant.
+func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
+	f, err := c.Place.open()
+	if err != nil {
+		return err
+	}
+	if err := f.remove(ctx, c.Name, c.DropSessions); err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "tenant %s is deleted\n", c.Name)
+	if c.DropSessions {
+		fmt.Fprintf(io.err, "Its sessions are being dropped until %s is gone.\n", f.mark(c.Name))
+	}
+	return nil
+}
