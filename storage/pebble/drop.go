@@ -89,7 +89,9 @@ func (s *Store) dropOne(k storage.Key, removed *int64) error {
 	if err := e.apply(false); err != nil {
 		return err
 	}
-	*removed += c.old.usage().Records
+	if c.had {
+		*removed += c.old.usage().Records
+	}
 	return nil
 }
 

@@ -280,3 +280,33 @@ func TestKeysDoNotCollide(t *testing.T) {
 		}
 	}
 }
+
+// Dropping a tenant leaves no trace but index entries of damaged records, and no usage even of these.
+func TestDropLeavesNoUsage(t *testing.T) {
+	c := newClock()
+	o := Options{Path: t.TempDir(), Sync: SyncNever, Now: c.now, Headers: 1, tune: small}
+	s := mustOpen(t, o)
+	ctx := t.Context()
+	for i := range 3 * dropStep {
+		must(t, s.Put(ctx, key("acme", name("k", i)), c.rec("data", time.Hour)))
+	}
+	must(t, s.Put(ctx, key("other", "k"), c.rec("data", time.Hour)))
+	must(t, s.db.Set(appendRecordKey(nil, key("acme", "k7")), []byte{9, 9, 9}, nil))
+	must(t, s.Close()) // so that its header is forgotten
+	s = mustOpen(t, o)
+	if n, err := s.DropTenant(ctx, "acme"); n != 3*dropStep-1 || err != nil {
+		t.Errorf("DropTenant = %d, %v", n, err)
+	}
+	for range 2 {
+		if u, err := s.Usage(ctx, "acme"); u != (storage.Usage{}) || err != nil {
+			t.Errorf("usage is %+v, %v", u, err)
+		}
+		must(t, s.Close())
+		s = mustOpen(t, o)
+	}
+	c.advance(2 * time.Hour)
+	if swept, err := s.Sweep(ctx, 100); err != nil || len(swept.Removed) != 1 {
+		t.Errorf("swept %v, %v", swept, err)
+	}
+	verify(t, s)
+}
