@@ -135,7 +135,7 @@ type Grant struct {
 // Secret answers the grant for a name, tenant/app, and a secret. All that is not good is ErrBadCredentials, and takes the same time.
 func (d *Directory) Secret(name, secret string) (Grant, error) {
 	hash := HashSecret(secret)
-	id, err := ParseIdentity(name) // an unknown name takes the way of a known one from here on
+	id, ok := parseIdentity(name) // an unknown name takes the way of a known one from here on
 	app := d.apps[id]
 	if app == nil {
 		app = &App{}
@@ -148,7 +148,7 @@ func (d *Directory) Secret(name, secret string) (Grant, error) {
 		}
 		same |= subtle.ConstantTimeCompare(hash[:], kept[:])
 	}
-	if err != nil || same == 0 {
+	if !ok || same == 0 {
 		return Grant{}, ErrBadCredentials
 	}
 	return Grant{Identity: id, Role: app.Role, secret: hash}, nil
