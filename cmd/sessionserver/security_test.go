@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server/certs"
+)
+
+// house is a server that strangers share, run as users run it: with a folder of tenants, and TLS with a local CA on the port that serves
+// plaintext too. The tests named TestSecurity… attack it from outside.
+type house struct {
+	listen  string            // the listeners as YAML; "" is one for this machine
+	storage string            // the same for storage; "" is memory
+	tls     string            // further settings of tls
+	more    string            // further settings
+	tenants map[string]string // the files
+}
+
+// hosted is a house that runs.
+type hosted struct {
+	*child
+	dir  string // DIR in the settings
+	file string // the configuration
+	ca   string // the file of the local CA
+}
+
+// build writes a house's files, in which DIR is the folder of them all.
+func (h house) build(t *testing.T) *hosted {
+	t.Helper()
+	if h.listen == "" {
+		h.listen = `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8]}]`
+	}
+	if h.storage == "" {
+		h.storage = "{driver: memory}"
+	}
+	if h.tls == "" {
+		h.tls = "{local_ca: DIR/ca}"
+	}
+	dir := t.TempDir()
+	b := &hosted{dir: dir, file: filepath.Join(dir, "config.yaml"), ca: certs.CAFile(filepath.Join(dir, "ca"))}
+	text := fmt.Sprintf("listen: %s\ntenants: DIR/tenants.d\ntls: %s\nstorage: %s\n%s", h.listen, h.tls, h.storage, h.more)
+	if err := os.WriteFile(b.file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "tenants.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range h.tenants {
+		b.tenant(t, name, text)
+	}
+	return b
+}
+
+// serve runs the house.
+func (h house) serve(t *testing.T) *hosted {
+	t.Helper()
+	b := h.build(t)
+	b.child = serve(t, "--config", b.file)
+	return b
+}
+
+// tenant writes the file of a tenant as an editor does: it is never there by half.
+func (h *hosted) tenant(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join(h.dir, "tenants.d", name+".yaml")
+	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tenantFile is the text of a tenant for this machine with apps, each written "name secret secret", and further settings.
+func tenantFile(more string, apps ...string) string {
+	var b strings.Builder
+	if !strings.Contains(more, "allow: ") {
+		b.WriteString("allow: [127.0.0.0/8]\n")
+	}
+	fmt.Fprintf(&b, "%s\napps:\n", more)
+	for _, app := range apps {
+		words := strings.Fields(app)
+		fmt.Fprintf(&b, "  %s:\n    role: readwrite\n    secrets: [", words[0])
+		for i, secret := range words[1:] {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%q", auth.HashSecret(secret).String())
+		}
+		b.WriteString("]\n")
+	}
+	return b.String()
+}
+
+// trust is how a client connects to the house by TLS.
+func (h *hosted) trust(t *testing.T) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(h.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s holds no certificate", h.ca)
+	}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost", NextProtos: []string{"sessionserver"}}
+}
+
+// secure connects by TLS.
+func (h *hosted) secure(t *testing.T) *talk {
+	t.Helper()
+	c := mustConnect(t, h.addr)
+	secured := tls.Client(c.Conn, h.trust(t))
+	if err := secured.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return &talk{secured, bufio.NewReader(secured)}
+}
+
+// as connects and authenticates as an app.
+func (h *hosted) as(t *testing.T, app, secret string) *talk {
+	t.Helper()
+	c := mustConnect(t, h.addr)
+	c.mustAsk(t, "auth "+app+" "+secret)
+	return c
+}
+
+// refused wants a line to be refused with this code, and returns the whole answer.
+func (c *talk) refused(t *testing.T, line, code string) string {
+	t.Helper()
+	answer, err := c.ask(line)
+	if err == nil {
+		t.Errorf("%.60q is answered ok %q, not %s", line, answer, code)
+		return ""
+	}
+	if !strings.Contains(err.Error(), ": err "+code+" ") {
+		t.Errorf("%.60q: %v, not %s", line, err, code)
+	}
+	return err.Error()
+}
+
+// last is what the connection still says until it ends.
+func (c *talk) last(t *testing.T, within time.Duration) string {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if _, err := c.in.WriteTo(&b); err != nil {
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Errorf("the connection is still there after %v", within)
+		}
+	}
+	return b.String()
+}
+
+// awaits polls what happens in another process, where it cannot be awaited.
+func awaits(t *testing.T, within time.Duration, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(within); !happened(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v: %s", within, what)
+		}
+	}
+}
