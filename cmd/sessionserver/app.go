@@ -172,10 +172,10 @@ func appOf(t *configs.Tenant, id auth.Identity) (configs.App, error) {
 }
 
 type appRevokeCmd struct {
-	App    string `arg:"" name:"tenant/app" help:"The app: all of it, unless one of the flags names a secret."`
-	Secret string `xor:"secret" placeholder:"SHORT" help:"Only the secret whose hash begins so, as app list shows it."`
-	Oldest bool   `xor:"secret" help:"Only the older one of its two secrets."`
-	Place  place  `embed:""`
+	App    string  `arg:"" name:"tenant/app" help:"The app: all of it, unless one of the flags names a secret."`
+	Secret *string `xor:"secret" placeholder:"SHORT" help:"Only the secret whose hash begins so, as app list shows it."`
+	Oldest bool    `xor:"secret" help:"Only the older one of its two secrets."`
+	Place  place   `embed:""`
 }
 
 // Run takes a secret or the app away.
@@ -194,7 +194,7 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 		if err != nil {
 			return nil, err
 		}
-		if c.Secret == "" && !c.Oldest {
+		if c.Secret == nil && !c.Oldest {
 			return configs.RemoveApp(text, id.App)
 		}
 		hash, err := c.choose(id, a.Secrets)
@@ -219,13 +219,14 @@ func (c *appRevokeCmd) choose(id auth.Identity, hashes []string) (string, error)
 		}
 		return hashes[0], nil // a new one is always put behind
 	}
+	short := strings.ToLower(strings.TrimPrefix(*c.Secret, "sha256:"))
 	var found []string
 	for _, h := range hashes {
-		if strings.HasPrefix(strings.TrimPrefix(h, "sha256:"), strings.ToLower(strings.TrimPrefix(c.Secret, "sha256:"))) {
+		if strings.HasPrefix(strings.ToLower(strings.TrimPrefix(h, "sha256:")), short) {
 			found = append(found, h)
 		}
 	}
-	if len(found) != 1 || len(c.Secret) < 4 {
+	if len(found) != 1 || len(short) < 4 {
 		shorts := shortHashes(hashes)
 		slices.Sort(shorts)
 		return "", fmt.Errorf("--secret: app %s has these: %s (allowed: the beginning of one of them, 4 digits at least)", id, orNone(strings.Join(shorts, " ")))
