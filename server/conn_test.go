@@ -23,7 +23,25 @@ import (
 type peer struct {
 	t *testing.T
 	net.Conn
-	in *bufio.Reader
+	in   *bufio.Reader
+	said []string // the conversation so far, for when it goes wrong
+}
+
+func newPeer(t *testing.T, nc net.Conn) *peer { return &peer{t: t, Conn: nc, in: bufio.NewReader(nc)} }
+
+// fail ends the test and prints the conversation.
+func (p *peer) fail(format string, args ...any) {
+	p.t.Helper()
+	p.t.Fatalf(format+"\n%s", append(args, strings.Join(p.said, "\n"))...)
+}
+
+func (p *peer) note(who, text string) {
+	if len(text) > 200 {
+		text = fmt.Sprintf("%.200s… (%d bytes)", text, len(text))
+	}
+	if p.said = append(p.said, fmt.Sprintf("%s %q", who, text)); len(p.said) > 50 {
+		p.said = p.said[1:]
+	}
 }
 
 func dial(t *testing.T, s *servertest.Server) *peer {
@@ -36,13 +54,14 @@ func dial(t *testing.T, s *servertest.Server) *peer {
 	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	return &peer{t, nc, bufio.NewReader(nc)}
+	return newPeer(t, nc)
 }
 
 func (p *peer) send(text string) {
 	p.t.Helper()
+	p.note("C:", text)
 	if _, err := io.WriteString(p, text); err != nil {
-		p.t.Fatal(err)
+		p.fail("sending: %v", err)
 	}
 }
 
@@ -51,8 +70,9 @@ func (p *peer) line() string {
 	p.t.Helper()
 	text, err := p.in.ReadString('\n')
 	if err != nil {
-		p.t.Fatalf("reading an answer: %v (after %q)", err, text)
+		p.fail("reading an answer: %v (after %q)", err, text)
 	}
+	p.note("S:", text)
 	return strings.TrimSuffix(text, "\r\n")
 }
 
@@ -69,7 +89,7 @@ func (p *peer) want(want string) string {
 	got := p.line()
 	rest, found := strings.CutPrefix(got, want)
 	if !found {
-		p.t.Fatalf("got %q, want %q…", got, want)
+		p.fail("got %q, want %q…", got, want)
 	}
 	return rest
 }
@@ -78,7 +98,7 @@ func (p *peer) want(want string) string {
 func (p *peer) closed() {
 	p.t.Helper()
 	if rest, err := io.ReadAll(p.in); err != nil || len(rest) > 0 {
-		p.t.Fatalf("the connection is not closed: %q, %v", rest, err)
+		p.fail("the connection is not closed: %q, %v", rest, err)
 	}
 }
 

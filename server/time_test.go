@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -49,31 +48,35 @@ func (f far) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.from) }
 // inBubble runs a server in virtual time. dial connects from an address.
 func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *peer)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		store := memory.New(memory.Options{})
-		opts.Sessions = session.NewManager(store, session.Options{})
-		opts.Tenants = append(opts.Tenants, servertest.Tenant("test/app", "secret"))
-		s, err := server.New(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(l, how) }()
-		test(t, s, func(from string) *peer {
-			ours, theirs := net.Pipe()
-			l.conns <- far{theirs, netip.MustParseAddrPort(from)}
-			t.Cleanup(func() { _ = ours.Close() })
-			return &peer{t, ours, bufio.NewReader(ours)}
-		})
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = s.Shutdown(ended)
-		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-		_ = store.Close()
+	synctest.Test(t, func(t *testing.T) { bubble(t, opts, how, test) })
+}
+
+// bubble is inBubble for a test that is in a bubble already, such as one with certificates: time begins in 2000 there.
+func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *peer)) {
+	t.Helper()
+	store := memory.New(memory.Options{})
+	opts.Sessions = session.NewManager(store, session.Options{})
+	opts.Tenants = append(opts.Tenants, servertest.Tenant("test/app", "secret"))
+	s, err := server.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l, how) }()
+	test(t, s, func(from string) *peer {
+		ours, theirs := net.Pipe()
+		l.conns <- far{theirs, netip.MustParseAddrPort(from)}
+		t.Cleanup(func() { _ = ours.Close() })
+		return newPeer(t, ours)
 	})
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Shutdown(ended)
+	if err := <-served; !errors.Is(err, server.ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	_ = store.Close()
 }
 
 var everywhere = server.Listen{

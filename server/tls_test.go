@@ -1,0 +1,340 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+var testApp = auth.Identity{Tenant: "test", App: "app"}
+
+// overTLS is a listener for this machine, anonymous like that of servertest.
+func overTLS(a *authority) server.Listen {
+	return server.Listen{Name: "tls", Allow: servertest.Loopback, Anonymous: testApp, TLS: a.server()}
+}
+
+// reason wants the next connection to end for why.
+func (o *observer) reason(t *testing.T, why server.CloseReason) {
+	t.Helper()
+	select {
+	case got := <-o.closed:
+		if got != why {
+			t.Errorf("it was closed for %v, want %v", got, why)
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("no connection was closed for %v", why)
+	}
+}
+
+// TestTLS: one port serves both framings in TLS 1.2, in TLS 1.3 and in plaintext, and whoami tells which.
+func TestTLS(t *testing.T) {
+	a := newAuthority(t)
+	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
+	for version, name := range map[uint16]string{0: "none", tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := dial(t, s)
+			if version != 0 {
+				cfg := a.client()
+				cfg.MinVersion, cfg.MaxVersion = version, version
+				p = p.secured(cfg)
+			}
+			if who := p.ask("whoami", "ok tenant=test app=app "); !strings.Contains(who, " tls="+name+" ") {
+				t.Errorf("whoami: %s", who)
+			}
+			id := p.ask("new", "ok ")
+			p.ask("put foo bar", "ok")
+			p.send("*1\r\n$5\r\nclose\r\n*2\r\n$4\r\nopen\r\n$32\r\n" + id + "\r\n*2\r\n$3\r\nget\r\n$3\r\nfoo\r\n")
+			for _, want := range []string{"+OK", "+OK", "$3", "bar"} {
+				p.want(want)
+			}
+			p.ask("quit", "ok")
+			p.closed()
+		})
+	}
+	old := a.client()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	if err := tls.Client(dial(t, s), old).Handshake(); err == nil || !strings.Contains(err.Error(), "protocol version") {
+		t.Errorf("TLS 1.1: %v", err)
+	}
+}
+
+// TestTLSLarge: values as large as they may be, and many requests at once, cross TLS unharmed.
+func TestTLSLarge(t *testing.T) {
+	a := newAuthority(t)
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: overTLS(a)})).secured(a.client())
+	big := strings.Repeat("0123456789abcdef", 1<<16)
+	p.ask("new", "ok ")
+	p.ask("put big "+big, "ok")
+	if got := p.ask("get big", "ok "); got != big {
+		t.Errorf("%d bytes came back", len(got))
+	}
+	const n = 5000
+	var sending sync.WaitGroup
+	sending.Go(func() { _, _ = io.WriteString(p, strings.Repeat("put k v\r\nget k\r\n", n)) })
+	for range n {
+		p.want("ok")
+		p.want("ok v")
+	}
+	sending.Wait()
+}
+
+// TestTLSWaitersLeave: who waits for a lock over TLS and leaves, however, is noticed at once.
+func TestTLSWaitersLeave(t *testing.T) {
+	a := newAuthority(t)
+	for name, leave := range map[string]func(*peer){
+		"says goodbye": func(p *peer) { _ = p.Close() },
+		"breaks off":   func(p *peer) { _ = p.Conn.(*tls.Conn).NetConn().Close() },
+		"resets": func(p *peer) {
+			raw := p.Conn.(*tls.Conn).NetConn().(*peer).Conn.(*net.TCPConn)
+			_ = raw.SetLinger(0)
+			_ = raw.Close()
+		},
+		"pipelined": func(p *peer) { p.send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := newObserver()
+			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+			holder := dial(t, s).secured(a.client())
+			raw := dial(t, s)
+			secured := tls.Client(raw, a.client())
+			waiter, next := newPeer(t, secured), dial(t, s).secured(a.client())
+			id := holder.ask("new", "ok ")
+			waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
+			waiter.want("ok PONG")
+			next.send("ping\r\nopen " + id + " rw 600000\r\n")
+			next.want("ok PONG")
+			leave(waiter)
+			seen.reason(t, server.PeerLeft)
+			holder.ask("put foo bar", "ok")
+			holder.ask("close", "ok")
+			next.want("ok")
+			next.ask("get foo", "ok bar")
+		})
+	}
+}
+
+// TestTLSShutdown: idle connections are closed with a goodbye, those in a handshake do not hold anybody up, and an open session may be finished.
+func TestTLSShutdown(t *testing.T) {
+	a := newAuthority(t)
+	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
+	idle, busy := dial(t, s).secured(a.client()), dial(t, s).secured(a.client())
+	shaking, silent := dial(t, s), dial(t, s)
+	shaking.send("\x16\x03\x01\x02\x00\x01")
+	idle.ask("ping", "ok PONG")
+	busy.ask("new", "ok ")
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	idle.closed()
+	silent.gone()
+	shaking.gone()
+	busy.ask("put foo bar", "ok")
+	busy.ask("close", "ok")
+	busy.closed()
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// TestTLSShutdownCuts: who does not read cannot hold up the end, nor anybody else while it is cut.
+func TestTLSShutdownCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		bubble(t, server.Options{}, secureEverywhere(a), func(t *testing.T, s *server.Server, dial func(string) *peer) {
+			deaf := dial("192.0.2.1:1").secured(a.client())
+			deaf.ask("auth test/app secret", "ok")
+			deaf.ask("new", "ok ")
+			synctest.Wait()
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			began := time.Now()
+			if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second {
+				t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+			}
+		})
+	})
+}
+
+func secureEverywhere(a *authority) server.Listen {
+	how := everywhere
+	how.TLS = a.server()
+	return how
+}
+
+// TestSlowHandshake: a handshake has HandshakeTimeout however slowly it goes on, and an address may have a few at once only; others still connect.
+func TestSlowHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, seen := newAuthority(t), newObserver()
+		opts := server.Options{Observer: seen, HandshakesPerIP: 2}
+		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			slow := []*peer{dial("192.0.2.1:1"), dial("192.0.2.1:2")}
+			began := time.Now()
+			for _, p := range slow {
+				p.send("\x16\x03\x01\x02\x00")
+			}
+			synctest.Wait()
+			third := dial("192.0.2.1:3")
+			third.send("\x16")
+			third.gone()
+			if got := <-seen.closed; got != server.TooManyHandshakes {
+				t.Errorf("the third was closed for %v", got)
+			}
+			dial("192.0.2.1:4").ask("ping", "ok PONG")
+			other := dial("192.0.2.2:1").secured(a.client())
+			other.ask("ping", "ok PONG")
+			if since := time.Since(began); since != 0 {
+				t.Errorf("others waited %v", since)
+			}
+			var dripping sync.WaitGroup
+			dripping.Go(func() {
+				for {
+					time.Sleep(time.Second)
+					if _, err := io.WriteString(slow[0].Conn, "x"); err != nil {
+						return
+					}
+				}
+			})
+			for _, p := range slow {
+				p.gone()
+			}
+			if took := time.Since(began); took != 10*time.Second {
+				t.Errorf("they were closed after %v", took)
+			}
+			for range slow {
+				if got := <-seen.closed; got != server.HandshakeFailed {
+					t.Errorf("closed for %v", got)
+				}
+			}
+			dripping.Wait()
+			dial("192.0.2.1:5").secured(a.client()).ask("ping", "ok PONG") // the places are free
+		})
+	})
+}
+
+// TestBadHandshakes: what is no handshake ends the connection, and nothing else.
+func TestBadHandshakes(t *testing.T) {
+	a := newAuthority(t)
+	for name, send := range map[string]string{
+		"garbage":       "\x16" + strings.Repeat("\xff", 100),
+		"plaintext":     "\x16\r\nping\r\n",
+		"only a record": "\x16\x03\x01\x00\x01\x00",
+		"huge record":   "\x16\x03\x03\xff\xff" + strings.Repeat("x", 70000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := newObserver()
+			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+			p := dial(t, s)
+			_, _ = io.WriteString(p, send) // it may be cut off
+			_ = p.Conn.(*net.TCPConn).CloseWrite()
+			p.gone()
+			seen.reason(t, server.HandshakeFailed)
+			dial(t, s).secured(a.client()).ask("ping", "ok PONG")
+		})
+	}
+}
+
+// TestHandshakeRefusalIsRead: a client whose certificate is not good is told so by its own library, although it has sent a request already.
+func TestHandshakeRefusalIsRead(t *testing.T) {
+	a, stranger := newAuthority(t), newAuthority(t)
+	how := overTLS(a)
+	how.TLS.ClientAuth = tls.RequireAndVerifyClientCert
+	s := servertest.Start(t, servertest.Config{Listen: how})
+	for name, row := range map[string]struct {
+		cfg  func() *tls.Config
+		want string
+	}{
+		"none":       {a.client, "certificate required"},
+		"a stranger": {func() *tls.Config { c := stranger.named("x", nil); c.RootCAs = a.pool(); return c }, "authority"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := row.cfg()
+			if len(cfg.Certificates) > 0 { // send it although the server names other authorities
+				cert := cfg.Certificates[0]
+				cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+			}
+			p := dial(t, s)
+			secured := tls.Client(p, cfg)
+			_, err := io.WriteString(secured, "ping\r\n"+strings.Repeat("ping x\r\n", 100))
+			if err == nil {
+				_, err = secured.Read(make([]byte, 1))
+			}
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("the client sees: %v", err)
+			}
+		})
+	}
+}
+
+// TestACMEChallenge: an authority that comes to look leaves after the handshake.
+func TestACMEChallenge(t *testing.T) {
+	a := newAuthority(t)
+	seen := newObserver()
+	s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+	cfg := a.client()
+	cfg.NextProtos = []string{"acme-tls/1"}
+	p := dial(t, s).secured(cfg)
+	p.closed()
+	seen.reason(t, server.ACMEChallenge)
+}
+
+// TestHalfOpen: clients that connect and say nothing, or a byte, do not keep others out.
+func TestHalfOpen(t *testing.T) {
+	a := newAuthority(t)
+	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
+	for i := range 200 {
+		p := dial(t, s)
+		if i%4 == 0 {
+			p.send("\x16"[:1])
+		}
+	}
+	dial(t, s).secured(a.client()).ask("ping", "ok PONG")
+	dial(t, s).ask("ping", "ok PONG")
+}
+
+// BenchmarkIdleTLS tells what memory an idle TLS connection takes, of the server and its client together less what a client takes by itself.
+func BenchmarkIdleTLS(b *testing.B) {
+	a := newAuthority(b)
+	s := servertest.Start(b, servertest.Config{
+		Listen:  overTLS(a),
+		Options: server.Options{HandshakesPerIP: 1 << 20, Strangers: server.Unlimited},
+	})
+	in := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	var open []net.Conn
+	before := in()
+	for b.Loop() {
+		nc, err := s.Dial(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		secured := tls.Client(nc, a.client())
+		if err := ask(secured, "ping\r\n"); err != nil {
+			b.Fatal(err)
+		}
+		open = append(open, nc) // the client's side of TLS is let go
+	}
+	time.Sleep(1500 * time.Millisecond) // buffers are given back after a second
+	b.ReportMetric(float64(in()-before)/float64(len(open)), "B/conn")
+	for _, nc := range open {
+		_ = nc.Close()
+	}
+}
