@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -20,6 +21,9 @@ func (c *conn) readProxyHeader() error {
 	stop := context.AfterFunc(c.server.draining, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	r := bufio.NewReaderSize(nc, 256)
+	if err := gather(r); err != nil {
+		return err
+	}
 	header, err := proxyproto.Read(r)
 	if err != nil {
 		return err
@@ -36,6 +40,22 @@ func (c *conn) readProxyHeader() error {
 	}
 	c.info.Remote = unmapped(from.AddrPort())
 	return nil
+}
+
+// gather reads until a line is there, or so much that it is no header. The library wants headers of version 1 to come in one piece, which TCP
+// does not promise.
+func gather(r *bufio.Reader) error {
+	const longest = 107 // bytes of a header of version 1
+	for {
+		_, err := r.Peek(r.Buffered() + 1)
+		if err != nil {
+			return err
+		}
+		head, _ := r.Peek(r.Buffered())
+		if head[0] != 'P' || bytes.IndexByte(head, '\n') >= 0 || len(head) >= longest {
+			return nil
+		}
+	}
 }
 
 func unmapped(ap netip.AddrPort) netip.AddrPort {

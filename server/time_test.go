@@ -64,19 +64,21 @@ func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *t
 	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l, how) }()
+	defer func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Shutdown(ended)
+		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		_ = store.Close()
+	}()
 	test(t, s, func(from string) *peer {
 		ours, theirs := net.Pipe()
 		l.conns <- far{theirs, netip.MustParseAddrPort(from)}
 		t.Cleanup(func() { _ = ours.Close() })
 		return newPeer(t, ours)
 	})
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = s.Shutdown(ended)
-	if err := <-served; !errors.Is(err, server.ErrServerClosed) {
-		t.Errorf("Serve: %v", err)
-	}
-	_ = store.Close()
 }
 
 var everywhere = server.Listen{

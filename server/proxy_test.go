@@ -1,0 +1,275 @@
+package server_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+// header is what a balancer sends for a client at from, which may be nobody: then it speaks for itself.
+func header(t testing.TB, version byte, from string, tlvs ...proxyproto.TLV) string {
+	t.Helper()
+	h := &proxyproto.Header{Version: version, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
+	if from != "" {
+		ap := netip.MustParseAddrPort(from)
+		h.Command, h.TransportProtocol = proxyproto.PROXY, proxyproto.TCPv6
+		to := net.ParseIP("2001:db8::99")
+		if ap.Addr().Is4() {
+			h.TransportProtocol, to = proxyproto.TCPv4, net.IPv4(192, 0, 2, 99)
+		}
+		h.SourceAddr = net.TCPAddrFromAddrPort(ap)
+		h.DestinationAddr = &net.TCPAddr{IP: to, Port: 9090}
+	}
+	if err := h.SetTLVs(tlvs); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := h.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+const balancer = "10.1.1.1:5000"
+
+// behind is a listener behind a balancer.
+func behind(balancers ...string) server.Listen {
+	how := everywhere
+	for _, b := range balancers {
+		how.Proxies = append(how.Proxies, netip.MustParsePrefix(b))
+	}
+	return how
+}
+
+// TestProxyHeader: the client is where the header says, in each form that a balancer may send, whole or in pieces, with a request in the
+// same segment.
+func TestProxyHeader(t *testing.T) {
+	long := proxyproto.TLV{Type: 0xEA, Value: bytes.Repeat([]byte("x"), 1500)}
+	for name, row := range map[string]struct{ send, want string }{
+		"v1 TCP4":         {header(t, 1, "192.0.2.7:1234"), "192.0.2.7:1234"},
+		"v1 TCP6":         {header(t, 1, "[2001:db8::7]:1234"), "[2001:db8::7]:1234"},
+		"v1 UNKNOWN":      {"PROXY UNKNOWN\r\n", balancer},
+		"v1 UNKNOWN long": {"PROXY UNKNOWN" + strings.Repeat(" ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 2) + " 65535 65535\r\n", balancer},
+		"v1 mapped":       {"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:192.0.2.99 1234 9090\r\n", "192.0.2.7:1234"},
+		"v2 TCP4":         {header(t, 2, "192.0.2.7:1234"), "192.0.2.7:1234"},
+		"v2 TCP6":         {header(t, 2, "[2001:db8::7]:1234"), "[2001:db8::7]:1234"},
+		"v2 LOCAL":        {header(t, 2, ""), balancer},
+		"v2 with more":    {header(t, 2, "192.0.2.7:1234", long), "192.0.2.7:1234"},
+	} {
+		for _, piece := range []int{1, 7, 1 << 20} {
+			t.Run(fmt.Sprintf("%s in pieces of %d", name, piece), func(t *testing.T) {
+				inBubble(t, server.Options{}, behind("10.1.1.0/24"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+					p := dial(balancer)
+					all := row.send + "auth test/app secret\r\n"
+					p.note("C:", all)
+					for len(all) > 0 {
+						n := min(piece, len(all))
+						if _, err := io.WriteString(p.Conn, all[:n]); err != nil {
+							p.fail("sending: %v", err)
+						}
+						all = all[n:]
+					}
+					p.want("ok")
+					if who := p.ask("whoami", "ok "); !strings.Contains(who, " address="+row.want+" ") {
+						t.Errorf("whoami: %s", who)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestProxyTLS: TLS comes behind the header, also in the same segment.
+func TestProxyTLS(t *testing.T) {
+	for version := byte(1); version <= 2; version++ {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(t)
+			how := behind("10.1.1.0/24")
+			how.TLS, how.Plaintext = a.server(), server.PlaintextNever
+			bubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p := dial(balancer)
+				p.Conn = &prefixed{Conn: p.Conn, first: header(t, version, "192.0.2.7:1234")}
+				p = p.secured(a.client())
+				p.ask("auth test/app secret", "ok")
+				if who := p.ask("whoami", "ok "); !strings.Contains(who, " address=192.0.2.7:1234 tls=1.3 ") {
+					t.Errorf("whoami: %s", who)
+				}
+				q := dial(balancer)
+				q.send(header(t, version, "127.0.0.1:1") + "p")
+				q.want("err TLSREQUIRED ")
+			})
+		})
+	}
+}
+
+// prefixed writes something before the first write, together with it.
+type prefixed struct {
+	net.Conn
+	first string
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	before := len(p.first)
+	n, err := p.Conn.Write(append([]byte(p.first), b...))
+	p.first = ""
+	return max(n-before, 0), err
+}
+
+// TestProxyRefuses: a balancer that sends no good header is refused, and no request of it is run.
+func TestProxyRefuses(t *testing.T) {
+	for name, send := range map[string]string{
+		"none":          "auth test/app secret\r\nnew\r\n",
+		"RESP":          "*1\r\n$4\r\nping\r\n",
+		"TLS":           "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03xxxxxxxx",
+		"no address":    "PROXY TCP4\r\nping\r\n",
+		"no IP":         "PROXY TCP4 localhost 192.0.2.1 1 2\r\nping\r\n",
+		"wrong family":  "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\nping\r\n",
+		"port":          "PROXY TCP4 192.0.2.1 192.0.2.2 99999 2\r\nping\r\n",
+		"endless":       "PROXY TCP4 " + strings.Repeat("1", 500) + "\r\n",
+		"v2 of nothing": "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00ping\r\n",
+		"v2 Unix":       "\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("/", 216) + "ping\r\n",
+		"v2 UDP":        "\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c" + strings.Repeat("\x01", 12) + "ping\r\n",
+		"v2 huge":       "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("x", 5000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := newObserver()
+			inBubble(t, server.Options{Observer: seen}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p := dial(balancer)
+				go func() { _, _ = io.WriteString(p.Conn, send) }() // it may be cut off
+				if text := p.line(); text != "err PROTOCOL this address must send a PROXY header first" {
+					t.Errorf("got %q", text)
+				}
+				p.gone()
+				synctest.Wait()
+				if got := <-seen.closed; got != server.Refused || len(seen.closed) > 0 || len(seen.commands) > 0 {
+					t.Errorf("closed for %v; closed %d more, ran %d", got, len(seen.closed), len(seen.commands))
+				}
+			})
+		})
+	}
+}
+
+// TestProxyUntrusted: a header from anybody else is no header: the connection ends without a command run, whoever it says it is.
+func TestProxyUntrusted(t *testing.T) {
+	for version := byte(1); version <= 2; version++ {
+		how := behind("10.1.1.1/32")
+		how.Allow = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+		how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+		seen := newObserver()
+		inBubble(t, server.Options{Observer: seen}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			p := dial("192.0.2.66:1")
+			go func() { _, _ = io.WriteString(p.Conn, header(t, version, "192.0.2.7:1234")+"new\r\nnew\r\n") }()
+			p.want("err ")
+			p.gone()
+			synctest.Wait()
+			for len(seen.commands) > 0 {
+				if ran := <-seen.commands; ran.Command != "" && ran.Command != "quit" {
+					t.Errorf("v%d: ran %+v", version, ran)
+				}
+			}
+			q := dial("10.1.1.2:1") // next to the balancer
+			q.want("err IPDENIED ")
+		})
+	}
+}
+
+// TestProxySlow: a header has HandshakeTimeout, and does not hold up a shutdown.
+func TestProxySlow(t *testing.T) {
+	for name, send := range map[string]string{"nothing": "", "half": "PROXY TCP4 192.0.2.1", "half v2": "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, server.Options{}, behind("10.1.1.1/32"), func(t *testing.T, s *server.Server, dial func(string) *peer) {
+				p := dial(balancer)
+				p.send(send)
+				began := time.Now()
+				p.want("err PROTOCOL ")
+				if took := time.Since(began); took != 10*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				q := dial(balancer)
+				q.send(send)
+				synctest.Wait()
+				began = time.Now()
+				if err := s.Shutdown(t.Context()); err != nil || time.Since(began) != 0 {
+					t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+				}
+				q.want("err SHUTDOWN ")
+			})
+		})
+	}
+}
+
+// TestProxyAddressCounts: allowlists, caps per address and the plaintext rule look at the client's own address; the balancer's need not be
+// allowed, unless it speaks for itself.
+func TestProxyAddressCounts(t *testing.T) {
+	how := behind("10.1.1.1/32", "127.0.0.1/32", "::ffff:10.1.1.3/128")
+	how.Plaintext = server.PlaintextLoopback
+	how.Allow = auth.Allowlist{
+		Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("127.0.0.0/8")},
+		Deny:  []netip.Prefix{netip.MustParsePrefix("::ffff:192.0.2.9/128")},
+	}
+	for name, row := range map[string]struct{ peer, header, want string }{
+		"a client that may, without TLS":        {balancer, header(t, 1, "192.0.2.7:1"), "err TLSREQUIRED "},
+		"the same through a balancer here":      {"127.0.0.1:5", header(t, 1, "192.0.2.7:1"), "err TLSREQUIRED "},
+		"a client here":                         {"127.0.0.1:5", header(t, 2, "127.0.0.1:1"), "ok PONG"},
+		"a client on the balancer's machine":    {balancer, header(t, 2, "127.0.0.1:1"), "err TLSREQUIRED "},
+		"a client that may not":                 {balancer, header(t, 1, "198.51.100.1:1"), "err IPDENIED "},
+		"a denied one":                          {balancer, header(t, 1, "192.0.2.9:1"), "err IPDENIED "},
+		"a denied one as IPv6":                  {balancer, "PROXY TCP6 ::ffff:192.0.2.9 ::1 1 2\r\n", "err IPDENIED "},
+		"the balancer itself, not allowed":      {balancer, header(t, 2, ""), "err IPDENIED "},
+		"a balancer here speaking for itself":   {"127.0.0.1:5", header(t, 2, ""), "ok PONG"},
+		"a balancer listed as IPv6":             {"10.1.1.3:1", header(t, 1, "198.51.100.1:1"), "err IPDENIED this address may"},
+		"a balancer connecting as IPv6":         {"[::ffff:10.1.1.1]:1", header(t, 1, "192.0.2.7:1"), "err TLSREQUIRED "},
+		"no balancer, its address not allowed":  {"10.1.1.2:1", "", "err IPDENIED "},
+		"no balancer, allowed, plaintext there": {"192.0.2.7:1", "", "err TLSREQUIRED "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p := dial(row.peer)
+				go func() { _, _ = io.WriteString(p.Conn, row.header+"ping\r\n") }()
+				p.want(row.want)
+			})
+		})
+	}
+	inBubble(t, server.Options{MaxConnsPerIP: 2}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		from := func(client string) *peer {
+			p := dial(balancer)
+			p.send(header(t, 2, client))
+			return p
+		}
+		a, b := from("192.0.2.1:1"), from("192.0.2.1:2")
+		a.ask("ping", "ok")
+		b.ask("ping", "ok")
+		third := from("192.0.2.1:3")
+		third.want("err UNAVAILABLE ")
+		from("192.0.2.2:1").ask("ping", "ok")
+		a.ask("quit", "ok")
+		synctest.Wait()
+		from("192.0.2.1:4").ask("ping", "ok")
+	})
+}
+
+// TestProxyReal: the same over real sockets.
+func TestProxyReal(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{Listen: server.Listen{
+		Name: "behind", Allow: servertest.Everywhere, Plaintext: server.PlaintextAlways,
+		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+	}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
+	p := dial(t, s)
+	p.send(header(t, 2, "[2001:db8::1]:7") + "auth test/app secret\r\nwhoami\r\n")
+	p.want("ok")
+	if who := p.want("ok "); !strings.Contains(who, " address=[2001:db8::1]:7 ") {
+		t.Errorf("whoami: %s", who)
+	}
+}
