@@ -113,6 +113,9 @@ func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wi
 		}
 		var err error
 		if replies[i], err = c.replies.Next(); err != nil {
+			if i > 0 && replies[i-1].Err != nil && errors.Is(err, io.EOF) {
+				return nil, replies[i-1].Err // the server has said why it closes the connection
+			}
 			return nil, err
 		}
 		if e := replies[i].Err; e != nil {

@@ -514,5 +514,5 @@ func (d DSN) Reveal() string {
 	if d.Secret.IsZero() {
 		return d.String()
 	}
-	return strings.Replace(d.String(), ":"+concealed+"@", ":"+escape(d.Secret.Reveal())+"@", 1)
+	return strings.Replace(d.String(), ":"+concealed+"@", ":"+strings.ReplaceAll(escape(d.Secret.Reveal()), "/", "%2F")+"@", 1)
 }

@@ -330,7 +330,7 @@ func (c *dsnCheck) advice(err error) string {
 	var (
 		dns      *net.DNSError
 		cert     *tls.CertificateVerificationError
-		alert    tls.AlertError
+		alert    *net.OpError
 		header   tls.RecordHeaderError
 		hostname x509.HostnameError
 		unknown  x509.UnknownAuthorityError
@@ -360,7 +360,7 @@ func (c *dsnCheck) advice(err error) string {
 		return "The certificate of the server cannot be trusted as it is."
 	case errors.As(err, &header):
 		return fmt.Sprintf("What listens at %s speaks no TLS: set up tls in the configuration of the server, or begin the DSN with tcp:// on the same machine.", addr)
-	case errors.As(err, &alert):
+	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls tells of alerts
 		return "The server broke off the TLS handshake. If the listener requires client certificates (client_certificates: required), the DSN needs certfile and keyfile of one that its client_ca vouches for."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		if !c.connected {

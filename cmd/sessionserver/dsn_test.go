@@ -1,0 +1,171 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDSNCheck checks DSNs that are right, and wrong in every way that people meet.
+func TestDSNCheck(t *testing.T) {
+	c := newCLI(t, "")
+	text := "listen:\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
+		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/ca.pem}\n" +
+		"tenants: " + c.dir + "/tenants.d\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
+	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	writeCertificate(t, filepath.Join(c.dir, "ca.pem"))
+	c.do("tenant", "create", "acme")
+	c.do("tenant", "create", "full")
+	c.do("tenant", "create", "slow")
+	c.do("tenant", "create", "away", "--allow", "192.0.2.1")
+	more := func(tenant, text string) {
+		t.Helper()
+		if err := os.WriteFile(c.file(tenant+".yaml"), []byte(strings.Replace(c.read(tenant+".yaml"), "\napps:\n", "\n"+text+"\napps:\n", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more("full", "session: {max_bytes: 1}")
+	more("slow", "rates: {app: {per_second: 0.01, burst: 8}}")
+	secrets := map[string]string{}
+	for _, tenant := range []string{"acme", "full", "slow", "away"} {
+		dsn := c.do("app", "create", tenant+"/shop", "--address", "tls://x")
+		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
+	}
+	s := serve(t, "--config", c.config)
+	addresses := map[string]string{}
+	eventually(t, "it listens everywhere", func() bool {
+		for _, name := range []string{"all", "main", "strict", "closed", "mtls"} {
+			_, rest, _ := strings.Cut(s.logged(), `"listener":"`+name+`","address":"`)
+			addresses[name], _, _ = strings.Cut(rest, `"`)
+		}
+		return addresses["mtls"] != ""
+	})
+	main, ca := addresses["main"], "?cafile="+filepath.Join(c.dir, "ca", "ca.pem")
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	_ = dead.Close()
+	_, port, err := net.SplitHostPort(addresses["all"])
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, row := range []struct {
+		name, dsn string
+		status    int
+		want      []string
+	}{
+		{"TLS", "tls://shop:SECRET@" + main + "/acme" + ca, 0, []string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
+			"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip", "new, put, close, open, get, destroy in ", "Everything works."}},
+		{"plaintext", "tcp://shop:SECRET@" + main + "/acme", 0, []string{"TLS            none", "Everything works."}},
+		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1, []string{"BADAUTH", "Tenant, app or secret are not right"}},
+		{"app", "tls://shops:SECRET@" + main + "/acme" + ca, 1, []string{"BADAUTH"}},
+		{"nobody", "tls://" + main + ca, 1, []string{"NOAUTH", "put app and secret into the DSN"}},
+		{"unknown CA", "tls://shop:SECRET@" + main + "/acme", 1, []string{"Nobody who is trusted here vouches", "?cafile=", "issued by CN="}},
+		{"host name", "tls://shop:SECRET@127.0.0.2:" + port + "/acme" + ca, 1, []string{"is for localhost", "not for 127.0.0.2"}},
+		{"no TLS", "tcp://shop:SECRET@" + addresses["strict"] + "/acme", 1, []string{"TLSREQUIRED", "begin the DSN with tls://"}},
+		{"listener's allowlist", "tls://shop:SECRET@" + addresses["closed"] + "/acme" + ca, 1, nil},
+		{"listener's allowlist, plain", "tcp://shop:SECRET@" + addresses["closed"] + "/acme", 1, []string{"IPDENIED", "add it to allow"}},
+		{"tenant's allowlist", "tls://shop:SECRET@" + main + "/away" + ca, 1, []string{"IPDENIED", "add it to allow"}},
+		{"client certificate", "tls://shop:SECRET@" + addresses["mtls"] + "/acme" + ca, 1, []string{"certfile and keyfile"}},
+		{"full", "tls://shop:SECRET@" + main + "/full" + ca, 1, []string{"TOOLARGE"}},
+		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1, []string{"RATELIMITED", "raise rates in the tenant's file"}},
+		{"refused", "tls://shop:SECRET@" + dead.Addr().String() + "/acme", 1, []string{"Nothing listens at 127.0.0.1"}},
+		{"name", "tls://shop:SECRET@no-such-host.invalid/acme", 1, []string{"No address is known for no-such-host.invalid"}},
+		{"socket", "unix://shop:SECRET@" + c.dir + "/none?tenant=acme", 1, []string{"There is no socket"}},
+		{"cafile", "tls://shop:SECRET@" + main + "/acme?cafile=/none.pem", 1, []string{"A file that the DSN names is not there"}},
+		{"silence", "tls://shop:SECRET@" + silent.Addr().String() + "/acme?timeout=0.05", 1, []string{"did not answer in time"}},
+		{"no DSN", "hello world", 1, []string{"DSN: byte 6"}},
+		{"@", "tls://shop:SECRET/x@" + main, 1, []string{"percent-encode"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			secret := secrets["acme"]
+			for tenant := range secrets {
+				if strings.Contains(row.dsn, "/"+tenant) {
+					secret = secrets[tenant]
+				}
+			}
+			out, said, status := c.run(strings.ReplaceAll(row.dsn, "SECRET", secret)+"\n", "dsn", "check", "-")
+			if status != row.status {
+				t.Errorf("status %d, want %d", status, row.status)
+			}
+			for _, want := range row.want {
+				if !strings.Contains(out+said, want) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+			if strings.Contains(out+said, secret[4:20]) {
+				t.Error("it shows the secret")
+			}
+			if t.Failed() {
+				t.Logf("it says:\n%s%s", out, said)
+			}
+		})
+	}
+	dsn := strings.ReplaceAll("tls://shop:SECRET@"+main+"/acme"+ca, "SECRET", secrets["acme"])
+	if out, said, status := c.run("", "dsn", "check", dsn); status != 0 {
+		t.Errorf("as an argument: %d\n%s%s", status, out, said)
+	}
+	if out, said, status := c.run("", "dsn", "check"); status != 1 || !strings.Contains(said, "SESSIONSERVER_DSN") {
+		t.Errorf("none: %d\n%s%s", status, out, said)
+	}
+	t.Setenv("SESSIONSERVER_DSN", dsn)
+	if out, said, status := c.run("", "dsn", "check"); status != 0 {
+		t.Errorf("from the environment: %d\n%s%s", status, out, said)
+	}
+	if out, said, status := c.run("", "dsn", dsn); status != 2 || strings.Contains(out+said, secrets["acme"][4:20]) {
+		t.Errorf("where no argument is: %d\n%s%s", status, out, said)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(s.logged()+s.printed(), secret[4:20]) {
+			t.Error("the log shows a secret")
+		}
+	}
+}
+
+// writeCertificate writes the certificate of an authority that has signed nothing.
+func writeCertificate(t *testing.T, file string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPrintable: what a server says cannot steer a terminal.
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[31m\nb"); got != "a?[31m?b" {
+		t.Errorf("%q", got)
+	}
+	if got := fmt.Sprint(ms(1500 * time.Microsecond)); got != "1.50 ms" {
+		t.Error(got)
+	}
+}
