@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+)
+
+// operator runs a subcommand on the house's configuration and returns what it printed.
+func (h *hosted) operator(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, err strings.Builder
+	cmd := exec.Command(binary, append(args, "--config", h.file)...)
+	cmd.Stdout, cmd.Stderr = &out, &err
+	if failed := cmd.Run(); failed != nil {
+		t.Fatalf("%v: %v\n%s", args, failed, err.String())
+	}
+	return out.String()
+}
+
+// secretOf is the secret in a DSN that a subcommand has printed.
+func secretOf(t *testing.T, dsn string) string {
+	t.Helper()
+	u, err := url.Parse(strings.TrimSpace(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, _ := u.User.Password()
+	if !auth.LooksLikeSecret(secret) {
+		t.Fatalf("there is no secret in %q", dsn)
+	}
+	return secret
+}
+
+// everyState are connections in every state that one can be in, all of an app: idle, with a lock, waiting for one, in half a request, and by TLS.
+func (h *hosted) everyState(t *testing.T, app, secret, lockedByOther string) map[string]*talk {
+	t.Helper()
+	all := map[string]*talk{
+		"idle": h.as(t, app, secret), "holding a lock": h.as(t, app, secret), "waiting for a lock": h.as(t, app, secret),
+		"half a request": h.as(t, app, secret), "TLS": h.secure(t), "reading": h.as(t, app, secret),
+	}
+	all["TLS"].mustAsk(t, "auth "+app+" "+secret)
+	all["holding a lock"].mustAsk(t, "open held-by-"+strings.ReplaceAll(app, "/", "-")+"-0000")
+	all["holding a lock"].mustAsk(t, "put half written")
+	all["reading"].mustAsk(t, "open "+lockedByOther+" s")
+	if _, err := fmt.Fprintf(all["half a request"], "*2\r\n$3\r\nput\r\n$100\r\nxyz"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(all["waiting for a lock"], "open %s rw 60000\r\n", lockedByOther); err != nil {
+		t.Fatal(err)
+	}
+	awaits(t, 10*time.Second, "nobody waits for the lock", func() bool {
+		return strings.Contains(all["idle"].mustAsk(t, "whoami"), " waiters=1 ")
+	})
+	return all
+}
+
+// ended wants each of the connections to end within a second of began.
+func ended(t *testing.T, began time.Time, all map[string]*talk) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for state, c := range all {
+		wg.Go(func() {
+			if said := c.last(t, time.Until(began.Add(5*time.Second))); strings.Contains(said, "ok") {
+				t.Errorf("%s: it still says %q", state, said)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("%s: it ended after %v", state, took)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d connections ended within %v", len(all), time.Since(began))
+}
+
+// TestSecurityRevocation: what an operator takes away ends within a second whatever uses it, and nothing else.
+func TestSecurityRevocation(t *testing.T) {
+	t.Parallel()
+	h := house{more: "public_address: tls://localhost:9090\n" + unlimitedGuesses}.serve(t)
+	secrets := map[string]string{}
+	for _, tenant := range []string{"acme", "beta", "gamma"} {
+		h.operator(t, "tenant", "create", tenant)
+	}
+	for _, app := range []string{"acme/shop", "acme/api", "beta/shop", "gamma/shop"} {
+		secrets[app] = secretOf(t, h.operator(t, "app", "create", app))
+	}
+	awaits(t, 10*time.Second, "the last app is not known", func() bool {
+		_, err := mustConnect(t, h.addr).ask("auth gamma/shop " + secrets["gamma/shop"])
+		return err == nil
+	})
+	const locked = "locked-by-the-api-app-0"
+	api, gamma := h.as(t, "acme/api", secrets["acme/api"]), h.as(t, "gamma/shop", secrets["gamma/shop"])
+	api.mustAsk(t, "open "+locked)
+	api.mustAsk(t, "put by api")
+	api.mustAsk(t, "close")
+	api.mustAsk(t, "open "+locked)
+	api.mustAsk(t, "put by api2")
+	gamma.mustAsk(t, "open "+locked)
+
+	// Rotation drops nothing. The old secret's connections end with it, the new one's do not.
+	olds := h.everyState(t, "acme/shop", secrets["acme/shop"], locked)
+	next := secretOf(t, h.operator(t, "app", "rotate", "acme/shop"))
+	awaits(t, 10*time.Second, "the new secret is not known", func() bool {
+		_, err := mustConnect(t, h.addr).ask("auth acme/shop " + next)
+		return err == nil
+	})
+	both := h.as(t, "acme/shop", secrets["acme/shop"])
+	both.mustAsk(t, "auth acme/shop "+next) // it uses the new one from now on
+	for _, state := range []string{"idle", "holding a lock", "TLS", "reading"} {
+		olds[state].mustAsk(t, "whoami")
+	}
+	if !strings.Contains(api.mustAsk(t, "whoami"), " waiters=1 ") {
+		t.Error("rotation has ended a wait")
+	}
+	h.operator(t, "app", "revoke", "acme/shop", "--oldest")
+	ended(t, time.Now(), olds)
+	mustConnect(t, h.addr).refused(t, "auth acme/shop "+secrets["acme/shop"], "BADAUTH")
+	both.mustAsk(t, "open held-by-acme-shop-0000 rw 0") // its lock is free
+	if keys := both.mustAsk(t, "keys"); keys != "" {
+		t.Errorf("half a session was saved: %s", keys)
+	}
+	both.mustAsk(t, "abort")
+
+	// The whole app.
+	news := h.everyState(t, "acme/shop", next, locked)
+	news["both"] = both
+	h.operator(t, "app", "revoke", "acme/shop")
+	ended(t, time.Now(), news)
+	mustConnect(t, h.addr).refused(t, "auth acme/shop "+next, "BADAUTH")
+	api.mustAsk(t, "close") // it was there all the time
+	api.mustAsk(t, "open "+locked+" rw 0")
+	if got := api.mustAsk(t, "get by"); got != "api2" {
+		t.Errorf("what the other app saved is %q", got)
+	}
+
+	// A broken file changes nothing for its tenant, and holds up nobody else's revocation.
+	good, err := os.ReadFile(filepath.Join(h.dir, "tenants.d", "acme.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, broken := range []string{"", "allow: [127.0.0.0/8]\napps: {api: {role: emperor}}\n", "apps: [\n", strings.Replace(string(good), "sha256:", "sha256:0", 1), "allow: []\n", "\x00\xff"} {
+		h.tenant(t, "acme", broken)
+		if i == 0 {
+			h.operator(t, "app", "revoke", "gamma/shop")
+			ended(t, time.Now(), map[string]*talk{"gamma": gamma})
+			mustConnect(t, h.addr).refused(t, "auth gamma/shop "+secrets["gamma/shop"], "BADAUTH")
+		}
+		before := strings.Count(h.logged(), "reloaded the rules")
+		if err := h.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		awaits(t, 10*time.Second, "SIGHUP is not answered", func() bool { return strings.Count(h.logged(), "reloaded the rules") > before })
+		api.mustAsk(t, "whoami")
+		api.mustAsk(t, "get by")
+		h.as(t, "acme/api", secrets["acme/api"])
+		mustConnect(t, h.addr).refused(t, "auth acme/shop "+next, "BADAUTH")
+	}
+	if told := h.logged(); !strings.Contains(told, "acme.yaml") || !strings.Contains(told, "emperor") {
+		t.Errorf("the log does not say what is wrong:\n%s", told)
+	}
+
+	// A tenant that is gone.
+	beta := h.as(t, "beta/shop", secrets["beta/shop"])
+	beta.mustAsk(t, "open its-sessions-stay-0")
+	beta.mustAsk(t, "put a b")
+	beta.mustAsk(t, "close")
+	beta.mustAsk(t, "open its-sessions-stay-0")
+	everywhere := h.everyState(t, "beta/shop", secrets["beta/shop"], "its-sessions-stay-0")
+	everywhere["itself"] = beta
+	h.operator(t, "tenant", "delete", "beta")
+	ended(t, time.Now(), everywhere)
+	mustConnect(t, h.addr).refused(t, "auth beta/shop "+secrets["beta/shop"], "BADAUTH")
+	api.mustAsk(t, "close")
+}
