@@ -60,7 +60,8 @@ func TestDevLoads(t *testing.T) {
 	}
 	want := Default()
 	want.Listen[0].Name, want.Listen[0].Anonymous = "dev", "dev/app"
-	want.Admin.Address, want.Storage.Path = "127.0.0.1:9180", ".sessionserver"
+	want.Tenants, want.TLS.LocalCA = ".sessionserver/tenants.d", ".sessionserver/ca"
+	want.Admin.Address, want.Storage.Path = "127.0.0.1:9180", ".sessionserver/sessions"
 	cfg.document = document{}
 	if !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("dev.yaml:\n%+v\nwant:\n%+v", *cfg, want)

@@ -22,6 +22,7 @@ import (
 	"sessionserver/auth"
 	"sessionserver/client"
 	"sessionserver/configs"
+	"sessionserver/server/certs"
 	"sessionserver/wire"
 )
 
@@ -44,12 +45,8 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--address: %w", err)
 	}
-	ca := f.cfg.TLS.LocalCA
-	if f.dev {
-		ca = filepath.Join(f.cfg.Storage.Path, devCA)
-	}
-	if ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && flag == "" {
-		if dsn.CAFile, err = filepath.Abs(filepath.Join(ca, devCAFile)); err != nil {
+	if ca := f.cfg.TLS.LocalCA; ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && (flag == "" || f.dev) {
+		if dsn.CAFile, err = filepath.Abs(certs.CAFile(ca)); err != nil {
 			return nil, err
 		}
 	}

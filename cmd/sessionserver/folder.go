@@ -20,25 +20,14 @@ type place struct {
 	State  string `placeholder:"DIR" help:"With --dev: its folder (default .sessionserver)."`
 }
 
-// devState is the folder of `serve --dev` unless it says another; within it are the tenants and the local CA.
-const (
-	devState   = ".sessionserver"
-	devTenants = "tenants.d"
-	devCA      = "ca"
-	devCAFile  = "ca.pem" // which clients trust
-)
-
 // open finds the folder.
 func (p place) open() (*tenantFolder, error) {
 	if p.Dev {
-		cfg, err := configs.Parse("dev.yaml", configs.Dev)
+		cfg, err := devConfig(p.State)
 		if err != nil {
 			return nil, err
 		}
-		if p.State != "" {
-			cfg.Storage.Path = p.State
-		}
-		return &tenantFolder{path: filepath.Join(cfg.Storage.Path, devTenants), cfg: cfg, dev: true}, nil
+		return &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}, nil
 	}
 	if p.State != "" {
 		return nil, errors.New("sessionserver: --state goes with --dev; a configuration file says it itself")
@@ -208,7 +197,7 @@ func (f *tenantFolder) create(ctx context.Context, name string, text []byte) err
 		return err
 	}
 	if f.dev {
-		if err := os.MkdirAll(f.cfg.Storage.Path, 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 			return err
 		}
 	}

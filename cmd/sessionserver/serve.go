@@ -21,7 +21,7 @@ type serveCmd struct {
 
 	Listen string `placeholder:"ADDR" help:"With --dev: the address to listen on (default 127.0.0.1:9090)."`
 	Admin  string `placeholder:"ADDR" help:"With --dev: the address for operators' HTTP; nothing is served there yet (default 127.0.0.1:9180)."`
-	State  string `placeholder:"DIR" help:"With --dev: the folder to keep sessions in (default .sessionserver)."`
+	State  string `placeholder:"DIR" help:"With --dev: the folder to keep everything in (default .sessionserver)."`
 }
 
 // Run serves until ctx ends.
@@ -29,6 +29,11 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
+	}
+	if s.Dev {
+		if err := ensureDevTenant(ctx, cfg); err != nil {
+			return err
+		}
 	}
 	log := newLogger(cfg.Log, io)
 	p, err := assemble(cfg, log)
@@ -60,7 +65,7 @@ func (s *serveCmd) load() (*configs.Config, error) {
 		}
 		return configs.Load(s.Config, inspect)
 	}
-	cfg, err := configs.Parse("dev.yaml", configs.Dev)
+	cfg, err := devConfig(s.State)
 	if err != nil {
 		return nil, err
 	}
@@ -69,9 +74,6 @@ func (s *serveCmd) load() (*configs.Config, error) {
 	}
 	if s.Admin != "" {
 		cfg.Admin.Address = s.Admin
-	}
-	if s.State != "" {
-		cfg.Storage.Path = s.State
 	}
 	if problems := cfg.Validate(); len(problems) > 0 {
 		return nil, problems
@@ -92,19 +94,20 @@ func (s *serveCmd) advise(err error) error {
 
 // welcome tells somebody who tries the server what to do next.
 func welcome(io streams, cfg *configs.Config, addr net.Addr) {
-	state, err := filepath.Abs(cfg.Storage.Path)
+	state, err := filepath.Abs(filepath.Dir(cfg.Tenants))
 	if err != nil {
-		state = cfg.Storage.Path
+		state = filepath.Dir(cfg.Tenants)
 	}
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil { // a Unix socket
-		fmt.Fprintf(io.out, "sessionserver %s is ready on %s, sessions are kept in %s\n", version, addr, state)
+		fmt.Fprintf(io.out, "sessionserver %s is ready on %s, everything is kept in %s\n", version, addr, state)
 		return
 	}
-	fmt.Fprintf(io.out, `sessionserver %s is ready on %s, sessions are kept in %s
-
-  DSN     tcp://%s
-          clients on this machine need no credentials: they act as %s
+	fmt.Fprintf(io.out, "sessionserver %s is ready on %s, everything is kept in %s\n\n", version, addr, state)
+	if dsn, err := devDSN(cfg, addr); err == nil {
+		fmt.Fprintf(io.out, "  DSN     %s\n", dsn)
+	}
+	fmt.Fprintf(io.out, `          tcp://%s for clients on this machine, which act as %s without credentials
 
   try     telnet %s %s        redis-cli -h %s -p %s
 
@@ -115,7 +118,7 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
           open ID                    with the id from above: goes on with it
           help                       lists the commands
 
-`, version, addr, state, addr, cfg.Listen[0].Anonymous, host, port, host, port)
+`, addr, cfg.Listen[0].Anonymous, host, port, host, port)
 }
 
 // reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.

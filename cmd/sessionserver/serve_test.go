@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,7 +29,21 @@ func TestDev(t *testing.T) {
 		t.Error("the session's id was printed")
 	}
 
+	secret := regexp.MustCompile(`tls://app:(hss_\w+)@` + regexp.QuoteMeta(s.addr) + `/dev\?cafile=\S+`).FindStringSubmatch(s.printed())
+	if secret == nil {
+		t.Fatalf("it prints no DSN:\n%s", s.printed())
+	}
+	if strings.Contains(s.logged(), secret[1]) {
+		t.Error("the secret was logged")
+	}
+
+	before := s.addr
 	s = serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
+	check := exec.Command(binary, "dsn", "check")
+	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+strings.ReplaceAll(secret[0], before, s.addr)) // good also after a restart
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "identity       dev/app") {
+		t.Errorf("dsn check: %v\n%s", err, out)
+	}
 	c = mustConnect(t, s.addr)
 	c.mustAsk(t, "open "+id+" r")
 	if got := c.mustAsk(t, "get foo"); got != "bar" {

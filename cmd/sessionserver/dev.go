@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/server/certs"
+)
+
+// devState is the folder of `serve --dev` unless it says another. It holds the sessions, the tenants and the local CA.
+const devState = ".sessionserver"
+
+// devConfig is the configuration of `serve --dev` with its state in a folder, "" for the usual one.
+func devConfig(state string) (*configs.Config, error) {
+	cfg, err := configs.Parse("dev.yaml", configs.Dev)
+	if err != nil || state == "" {
+		return cfg, err
+	}
+	for _, path := range []*string{&cfg.Storage.Path, &cfg.Tenants, &cfg.TLS.LocalCA} {
+		within, err := filepath.Rel(devState, *path)
+		if err != nil {
+			return nil, err
+		}
+		*path = filepath.Join(state, within)
+	}
+	return cfg, nil
+}
+
+// devSecret is where `serve --dev` keeps the secret of the app that it has made, beside the folder of the tenants, so that it can show its
+// DSN again. No other secret is ever kept.
+func devSecret(cfg *configs.Config) string { return filepath.Join(filepath.Dir(cfg.Tenants), "secret") }
+
+// ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start.
+func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
+	if _, err := os.Stat(cfg.Tenants); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
+	if err != nil {
+		return err
+	}
+	secret, hash, comment := newSecret()
+	text, err := configs.AddApp(configs.NewTenant(cfg.Listen[0].Allow, 0), id.App,
+		configs.App{Role: string(auth.ReadWrite), Secrets: []string{hash}}, comment)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Tenants), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(devSecret(cfg), []byte(secret+"\n"), 0o600); err != nil {
+		return err
+	}
+	f := &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}
+	if err := f.create(ctx, id.Tenant, text); err != nil {
+		return fmt.Errorf("cannot make the tenant %s: %w", id.Tenant, err)
+	}
+	return nil
+}
+
+// devDSN is the DSN of the app that ensureDevTenant has made.
+func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
+	secret, err := os.ReadFile(devSecret(cfg))
+	if err != nil {
+		return "", err
+	}
+	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
+	if err != nil {
+		return "", err
+	}
+	address, err := parseAddress("tls://" + addr.String())
+	if err != nil {
+		return "", err
+	}
+	if address.CAFile, err = filepath.Abs(certs.CAFile(cfg.TLS.LocalCA)); err != nil {
+		return "", err
+	}
+	return newDSN(address, id, strings.TrimSpace(string(secret)), false), nil
+}
