@@ -1,0 +1,128 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/session"
+)
+
+// TestAddressBookIsBounded: many times as many addresses as it has room for do not make it grow, nor forget the ones that are at their limit.
+func TestAddressBookIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b addressBook
+		r := Rate{PerSecond: 0.001, Burst: 10}
+		atLimit := make([]rated, 200)
+		for i := range atLimit {
+			atLimit[i] = rated{"a", fmt.Sprintf("limit %d", i)}
+			for l := b.limiter(atLimit[i], r); l.Allow(); {
+			}
+		}
+		for i := range 3 * bookMax {
+			b.limiter(rated{"a", fmt.Sprint(i)}, r).Allow()
+			if len(b.limiters) > bookMax {
+				t.Fatalf("%d are kept", len(b.limiters))
+			}
+		}
+		for _, who := range atLimit {
+			if l := b.limiters[who]; l == nil || l.Tokens() >= 1 {
+				t.Errorf("%s was forgotten", who.address)
+			}
+		}
+		time.Sleep(time.Hour * 10) // all are full again
+		for i := range bookMax {
+			b.limiter(rated{"b", fmt.Sprint(i)}, r)
+		}
+		if n := len(b.limiters); n > bookMax/2 {
+			t.Errorf("%d are kept although they are full", n)
+		}
+	})
+}
+
+// TestAddressBookSharesOne: as long as a connection holds the limiter of its address, further ones get the same, however full it was when
+// others came.
+func TestAddressBookSharesOne(t *testing.T) {
+	var b addressBook
+	r := Rate{PerSecond: 1, Burst: 10}
+	who := rated{"a", "192.0.2.1"}
+	held := b.hold(who, r)
+	for i := range 2 * bookMax {
+		b.limiter(rated{"a", fmt.Sprint(i)}, r).Allow()
+	}
+	if again := b.hold(who, r); again != held {
+		t.Error("the second connection has a rate of its own")
+	}
+	b.letGo(held)
+	b.letGo(held)
+	for i := range bookMax {
+		b.limiter(rated{"b", fmt.Sprint(i)}, r)
+	}
+	if b.limiters[who] != nil {
+		t.Error("it is kept although nobody holds it and it is full")
+	}
+	b.letGo(b.hold(who, Rate{}))
+	if b.hold(rated{"a", ""}, r) != nil {
+		t.Error("clients of a Unix socket share a rate")
+	}
+}
+
+// ratedConn is a connection under all rates at once.
+func ratedConn(t testing.TB, r Rate) *conn {
+	tenant := Tenant{
+		Tenant:   auth.Tenant{Name: "test", Access: auth.Allowlist{}, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
+		Sessions: session.DefaultSettings(), Rates: Rates{Tenant: r, App: r, Address: r, Mint: r},
+	}
+	s, err := New(Options{Sessions: session.NewManager(nil, session.Options{}), Tenants: []Tenant{tenant}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.newConn(nowhere{}, &Listen{Name: "test", Anonymous: auth.Identity{Tenant: "test", App: "app"}})
+	if err := c.identify(c.initially()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestGatesAllocateNothing: what is asked about each command costs no memory.
+func TestGatesAllocateNothing(t *testing.T) {
+	c := ratedConn(t, Rate{PerSecond: 1e9, Burst: 1 << 30})
+	call := &Call{Command: builtin().lookup([]byte("get")), conn: c}
+	if n := testing.AllocsPerRun(1000, func() {
+		if err := c.renew(); err != nil {
+			t.Fatal(err)
+		}
+		if err := admitRate(call); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkGates(b *testing.B) {
+	for name, r := range map[string]Rate{"unlimited": {}, "limited": {PerSecond: 1e9, Burst: 1 << 30}} {
+		b.Run(name, func(b *testing.B) {
+			c := ratedConn(b, r)
+			call := &Call{Command: builtin().lookup([]byte("ping")), conn: c}
+			b.ReportAllocs()
+			for b.Loop() {
+				c.access.admitted = true
+				for i := range gates {
+					if err := gates[i].admit(call); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// nowhere is a connection that only has an address.
+type nowhere struct{ net.Conn }
+
+func (nowhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }

@@ -1,0 +1,374 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+// rated is a tenant named a with the apps one and two, and these rates.
+func rated(r server.Rates) server.Tenant {
+	t := servertest.Tenant("a/one", "1")
+	t.Apps = append(t.Apps, servertest.Tenant("a/two", "2").Apps...)
+	t.Rates = r
+	return t
+}
+
+// TestRates: each rate is shared by those that it is for and by nobody else, and whoever is beyond it is told exactly when to come again.
+func TestRates(t *testing.T) {
+	ten := server.Rate{PerSecond: 10, Burst: 40}
+	for name, row := range map[string]struct {
+		rates                        server.Rates
+		sameAddress, sameApp, tenant bool // who has what is left of it
+	}{
+		"address": {server.Rates{Address: ten}, true, false, false},
+		"app":     {server.Rates{App: ten}, false, true, false},
+		"tenant":  {server.Rates{Tenant: ten}, false, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := server.Options{Tenants: []server.Tenant{rated(row.rates), servertest.Tenant("b/one", "1")}, ErrorBudget: 1000}
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				as := func(from, who string) *peer {
+					p := dial(from)
+					p.ask("auth "+who, "ok")
+					return p
+				}
+				p, sameAddress := as("192.0.2.1:1", "a/one 1"), as("192.0.2.1:2", "a/two 2")
+				sameApp, tenant, other := as("192.0.2.2:1", "a/one 1"), as("192.0.2.3:1", "a/two 2"), as("192.0.2.1:3", "b/one 1")
+				time.Sleep(time.Minute) // full again
+				for range 40 {
+					p.ask("ping", "ok PONG")
+				}
+				for range 3 { // being refused costs nothing
+					if wait := p.ask("ping", "err RATELIMITED "); wait != "retry in 100 ms" {
+						t.Errorf("it is told %q", wait)
+					}
+				}
+				for who, is := range map[*peer]bool{sameAddress: row.sameAddress || row.tenant, sameApp: row.sameApp, tenant: row.tenant, other: false} {
+					who.ask("ping", map[bool]string{true: "err RATELIMITED ", false: "ok PONG"}[is])
+				}
+				time.Sleep(99 * time.Millisecond)
+				if wait := p.ask("ping", "err RATELIMITED "); wait != "retry in 1 ms" {
+					t.Errorf("it is told %q", wait)
+				}
+				time.Sleep(time.Millisecond)
+				p.ask("ping", "ok PONG")
+				if wait := p.ask("new", "err RATELIMITED "); wait != "retry in 200 ms" { // which costs 2
+					t.Errorf("it is told %q", wait)
+				}
+				time.Sleep(200 * time.Millisecond)
+				p.ask("new", "ok ")
+				p.ask("ping", "err RATELIMITED ")
+			})
+		})
+	}
+}
+
+// TestRatesLetGo: what lets go of a session is never refused for a rate, and paid for later.
+func TestRatesLetGo(t *testing.T) {
+	for command, cost := range map[string]int{"close": 4, "commit": 4, "abort": 1, "destroy": 4, "reset": 1, "quit": 1} {
+		t.Run(command, func(t *testing.T) {
+			opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 8}})}}
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p, q := dial("192.0.2.1:1"), dial("192.0.2.1:2")
+				p.ask("auth a/one 1", "ok")
+				q.ask("auth a/one 1", "ok")
+				p.ask("new", "ok ")
+				p.ask("ping", "ok")
+				p.ask("ping", "ok")
+				p.ask("put k v", "err RATELIMITED retry in 1000 ms")
+				p.ask(command, "ok")
+				if wait := q.ask("ping", "err RATELIMITED "); wait != fmt.Sprintf("retry in %d ms", 1000*(cost+1)) {
+					t.Errorf("afterwards: %s", wait)
+				}
+				time.Sleep(time.Duration(cost+1) * time.Second)
+				q.ask("ping", "ok")
+			})
+		})
+	}
+}
+
+// TestRatesDelay: commands beyond a rate are held back, first come, first served, for so long as may be; the others are refused.
+func TestRatesDelay(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 16}, OnLimit: server.Delay})}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		var peers []*peer
+		for i := range 8 {
+			p := dial(fmt.Sprintf("192.0.2.%d:1", i+1))
+			p.ask("auth a/one 1", "ok") // which takes all that there is
+			peers = append(peers, p)
+		}
+		began := time.Now()
+		for _, p := range peers {
+			p.send("ping\r\n")
+			synctest.Wait()
+		}
+		for i, p := range peers {
+			if i >= 5 {
+				p.want("err RATELIMITED retry in 6000 ms")
+				continue
+			}
+			p.want("ok PONG")
+			if took := time.Since(began); took != time.Duration(i+1)*time.Second {
+				t.Errorf("ping %d was answered after %v", i+1, took)
+			}
+		}
+	})
+}
+
+// TestRatesDelayEnds: a command that is held back ends with its server, and with its credentials.
+func TestRatesDelayEnds(t *testing.T) {
+	slow := server.Rates{App: server.Rate{PerSecond: 1, Burst: 8}, OnLimit: server.Delay}
+	for name, row := range map[string]struct {
+		end  func(*server.Server) error
+		want string // "" is nothing
+		why  server.CloseReason
+	}{
+		"drained": {func(s *server.Server) error { go func() { _ = s.Shutdown(context.Background()) }(); return nil }, "err SHUTDOWN ", server.Drained},
+		"revoked": {func(s *server.Server) error { return s.SetTenants(nil) }, "", server.Revoked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := newObserver()
+			inBubble(t, server.Options{Observer: seen, Tenants: []server.Tenant{rated(slow)}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+				p := dial("192.0.2.1:1")
+				p.ask("auth a/one 1", "ok")
+				for range 6 {
+					p.ask("ping", "ok")
+				}
+				p.send("ping\r\n")
+				synctest.Wait()
+				began := time.Now()
+				if err := row.end(s); err != nil {
+					t.Fatal(err)
+				}
+				if row.want != "" {
+					p.want(row.want)
+				}
+				p.gone()
+				synctest.Wait()
+				if got := <-seen.closed; got != row.why || time.Since(began) != 0 {
+					t.Errorf("closed for %v after %v", got, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
+// TestRatesDelayPeerLeaves: nobody is held back who has gone.
+func TestRatesDelayPeerLeaves(t *testing.T) {
+	t.Parallel()
+	seen := newObserver()
+	s := servertest.Start(t, servertest.Config{
+		Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 0.2, Burst: 8}, OnLimit: server.Delay})},
+		Options: server.Options{Observer: seen},
+		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
+	})
+	p := dial(t, s)
+	p.ask("auth a/one 1", "ok")
+	for range 6 {
+		p.ask("ping", "ok")
+	}
+	for range 7 {
+		<-seen.commands
+	}
+	p.send("ping\r\n" + strings.Repeat("ping x\r\n", 100))
+	_ = p.Close()
+	if ran := <-seen.commands; !ran.PeerLeft || ran.Duration > 3*time.Second {
+		t.Errorf("observed %+v", ran)
+	}
+	seen.reason(t, server.PeerLeft)
+}
+
+// TestMintRate: sessions that an app makes are counted, by new and by opening an id that nobody knows; one that is there costs nothing. What is
+// refused leaves nothing open, and no lock.
+func TestMintRate(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{Mint: server.Rate{PerSecond: 1, Burst: 2}})}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
+		p.ask("auth a/one 1", "ok")
+		q.ask("auth a/two 2", "ok")
+		id := p.ask("new", "ok ")
+		p.ask("put k v", "ok")
+		p.ask("close", "ok")
+		const unknown = "0123456789abcdef0123456789abcdef"
+		p.ask("open "+unknown, "ok")
+		p.ask("abort", "ok")
+		p.ask("new", "err RATELIMITED retry in 1000 ms")
+		for _, mode := range []string{"", " rw", " w 0"} {
+			p.ask("open "+unknown+mode, "err RATELIMITED retry in 1000 ms")
+			p.ask("get k", "err NOSESSION ")
+			q.ask("open "+unknown+" u 0", "err NOTFOUND ")
+		}
+		for _, mode := range []string{"rw", "u", "r", "s"} {
+			p.ask("open "+id+" "+mode, "ok")
+			p.ask("abort", "ok")
+		}
+		q.ask("new", "ok ") // each app has its own
+		q.ask("abort", "ok")
+		q.ask("open "+unknown+" rw 0", "ok")
+		q.ask("abort", "ok")
+		time.Sleep(time.Second)
+		p.ask("new soon", "err BADARG ") // which mints nothing
+		p.ask("new", "ok ")
+		p.ask("abort", "ok")
+		p.ask("new", "err RATELIMITED ")
+	})
+}
+
+// TestAuthFailureRate: who guesses is heard now and then only, and good credentials from the same address are good all the while.
+func TestAuthFailureRate(t *testing.T) {
+	seen := newObserver()
+	opts := server.Options{Observer: seen, AuthFailures: server.Rate{PerSecond: 1, Burst: 3}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p := dial("192.0.2.1:1")
+		for _, guess := range []string{"test/app x", "test/nobody x", "nobody/app x"} {
+			p.ask("auth "+guess, "err BADAUTH ")
+		}
+		p.ask("auth test/app x", "err RATELIMITED retry in 1000 ms")
+		p.closed()
+		if got := <-seen.closed; got != server.TooManyFailures {
+			t.Errorf("closed for %v", got)
+		}
+		for range 5 {
+			q := dial("192.0.2.1:2")
+			q.ask("auth test/app y", "err RATELIMITED ")
+			q.closed()
+			good := dial("192.0.2.1:3")
+			good.ask("auth test/app secret", "ok")
+			good.ask("ping", "ok")
+		}
+		dial("192.0.2.2:1").ask("auth test/app x", "err BADAUTH ")
+		time.Sleep(time.Second)
+		dial("192.0.2.1:4").ask("auth test/app x", "err BADAUTH ")
+		resp := dial("192.0.2.1:5")
+		resp.send("*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$1\r\nx\r\n")
+		resp.want("-RATELIMITED ")
+		resp.closed()
+	})
+}
+
+// TestStrangersRate: what connections do before they say who they are costs their address, and nobody else.
+func TestStrangersRate(t *testing.T) {
+	opts := server.Options{Strangers: server.Rate{PerSecond: 10, Burst: 20}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		known, p := dial("192.0.2.1:1"), dial("192.0.2.1:2")
+		known.ask("auth test/app secret", "ok")
+		for range 17 { // beside two connections and an auth
+			p.ask("help ping", "ok ")
+		}
+		p.ask("ping", "err RATELIMITED retry in 100 ms")
+		dial("192.0.2.1:3").want("err RATELIMITED ")
+		for range 50 {
+			known.ask("ping", "ok")
+		}
+		dial("192.0.2.2:1").ask("ping", "ok")
+		time.Sleep(200 * time.Millisecond)
+		dial("192.0.2.1:4").ask("ping", "ok")
+	})
+}
+
+// TestAbuseEnds: who goes on although refused is closed.
+func TestAbuseEnds(t *testing.T) {
+	seen := newObserver()
+	opts := server.Options{Observer: seen, ErrorBudget: 10, Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 8}})}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p := dial("192.0.2.1:1")
+		p.ask("auth a/one 1", "ok")
+		for range 6 {
+			p.ask("ping", "ok")
+		}
+		for range 10 {
+			p.ask("ping", "err RATELIMITED ")
+		}
+		if text := p.ask("ping", "err RATELIMITED "); !strings.Contains(text, "closed") {
+			t.Errorf("it is not told: %s", text)
+		}
+		p.closed()
+		if got := <-seen.closed; got != server.ErrorBudget {
+			t.Errorf("closed for %v", got)
+		}
+		// Neither does connecting anew help.
+		q := dial("192.0.2.1:2")
+		q.ask("auth a/one 1", "err RATELIMITED ")
+		q.closed()
+		if got := <-seen.closed; got != server.RateLimited {
+			t.Errorf("closed for %v", got)
+		}
+	})
+}
+
+// TestRatesReload: new rates hold for connections that are there, which keep what they have taken; where nothing was limited nothing was taken;
+// and a list with a fault changes no rate.
+func TestRatesReload(t *testing.T) {
+	with := func(r server.Rate) []server.Tenant {
+		return []server.Tenant{rated(server.Rates{App: r, Tenant: r, Address: r})}
+	}
+	none := server.Rate{}
+	opts := server.Options{Tenants: with(none)}
+	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+		set := func(tenants []server.Tenant) {
+			t.Helper()
+			if err := s.SetTenants(tenants); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := dial("192.0.2.1:1")
+		p.ask("auth a/one 1", "ok")
+		for range 50 {
+			p.ask("ping", "ok")
+		}
+		set(with(server.Rate{PerSecond: 1, Burst: 8}))
+		for range 8 {
+			p.ask("ping", "ok")
+		}
+		p.ask("ping", "err RATELIMITED retry in 1000 ms")
+		set(with(server.Rate{PerSecond: 10, Burst: 20}))
+		p.ask("ping", "err RATELIMITED retry in 100 ms")
+		faulty := with(server.Rate{PerSecond: 1000, Burst: 1000})
+		faulty = append(faulty, servertest.Tenant("b/one", "1"), servertest.Tenant("b/one", "1"))
+		if err := s.SetTenants(faulty); err == nil {
+			t.Error("two tenants of one name were taken")
+		}
+		p.ask("ping", "err RATELIMITED retry in 100 ms")
+		time.Sleep(2 * time.Second)
+		for range 20 {
+			p.ask("ping", "ok")
+		}
+		p.ask("ping", "err RATELIMITED ")
+		set(with(none))
+		for range 50 {
+			p.ask("ping", "ok")
+		}
+	})
+}
+
+// TestRatesFaults: rates that would let nothing through, or that nobody can have meant, are faults, all told at once.
+func TestRatesFaults(t *testing.T) {
+	s, err := server.New(server.Options{Sessions: nil})
+	if err == nil || s != nil {
+		t.Error("a server without sessions")
+	}
+	srv := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}, Listen: server.Listen{Name: "strict", Allow: servertest.Loopback}})
+	p := dial(t, srv)
+	p.ask("auth test/app secret", "ok")
+	bad := []server.Tenant{
+		rated(server.Rates{Tenant: server.Rate{PerSecond: 1, Burst: 7}}), rated(server.Rates{OnLimit: "wait"}), {},
+		{Tenant: auth.Tenant{Name: "c", Apps: []auth.App{{Name: "C", Role: auth.ReadWrite}, {Name: "d", Role: "king"}}}, MaxConns: -1},
+	}
+	bad[2].Name = "../b"
+	err = srv.SetTenants(bad)
+	for _, want := range []string{"Rates.Tenant", `"wait"`, `"../b"`, `"a"`, `"c/C"`, `"king"`, "MaxConns", "Lifetime"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %s: %v", want, err)
+		}
+	}
+	p.ask("whoami", "ok tenant=test ")
+	dial(t, srv).ask("auth test/app secret", "ok")
+}
