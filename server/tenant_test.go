@@ -1,0 +1,501 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+// strict is a listener for this machine where everybody must say who they are.
+var strict = server.Listen{Name: "strict", Allow: servertest.Loopback}
+
+// tenantOf is a tenant with one app that has these secrets.
+func tenantOf(name string, secrets ...string) server.Tenant {
+	t := servertest.Tenant(name, "")
+	for _, s := range secrets {
+		t.Apps[0].Secrets = append(t.Apps[0].Secrets, auth.HashSecret(s))
+	}
+	return t
+}
+
+// onlyFrom narrows a tenant's allowlist.
+func onlyFrom(t server.Tenant, prefix string) server.Tenant {
+	t.Access = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix(prefix)}}
+	return t
+}
+
+// TestRevocation: whatever takes the credentials or the address from a client ends its connections at once, whatever they are doing, as if they
+// had broken off: what was not saved is gone, locks and places in queues are free, and nobody else notices.
+func TestRevocation(t *testing.T) {
+	revocations := map[string][]server.Tenant{
+		"secret": {tenantOf("a/app", "new")},
+		"app":    {tenantOf("a/other", "old")},
+		"tenant": {},
+		"access": {onlyFrom(tenantOf("a/app", "old"), "192.0.2.0/24")},
+	}
+	app := tenantOf("a/app", "old")
+	app.Apps[0].Access = &auth.Allowlist{}
+	revocations["app access"] = []server.Tenant{app}
+	denied := tenantOf("a/app", "old")
+	denied.Access.Deny = []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.0/104")}
+	revocations["deny"] = []server.Tenant{denied}
+
+	a := newAuthority(t)
+	activities := map[string]func(p *peer, id string){
+		"idle":           func(p *peer, id string) {},
+		"idle, at rest":  func(p *peer, id string) { p.send("*1\r\n$4\r\nping\r\n"); p.want("+PONG") },
+		"half a request": func(p *peer, id string) { p.send("ping half a requ") },
+		"waiting":        func(p *peer, id string) { p.send("ping\r\nopen " + id + " rw 600000\r\n"); p.want("ok PONG") },
+		"waiting, pipelined": func(p *peer, id string) {
+			p.send("ping\r\nopen " + id + " rw 600000\r\nput stolen 1\r\nclose\r\n")
+			p.want("ok PONG")
+		},
+		"not reading": func(p *peer, id string) {
+			_ = p.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = io.WriteString(p, strings.Repeat("help\r\n", 300_000)) // until nothing goes in any more
+		},
+	}
+	for revocation, after := range revocations {
+		for activity, act := range activities {
+			if activity == "not reading" && revocation != "secret" {
+				continue // it takes a second
+			}
+			for _, overTLS := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, TLS %v", revocation, activity, overTLS), func(t *testing.T) {
+					t.Parallel()
+					seen := newObserver()
+					how := strict
+					how.TLS = a.server()
+					s := servertest.Start(t, servertest.Config{
+						Tenants: []server.Tenant{tenantOf("a/app", "old"), tenantOf("b/app", "b")}, Listen: how, Options: server.Options{Observer: quiet{seen}},
+					})
+					enter := func(credentials string) *peer {
+						p := dial(t, s)
+						if overTLS {
+							p = p.secured(a.client())
+						}
+						p.ask("auth "+credentials, "ok")
+						return p
+					}
+					holder, p, bystander := enter("a/app old"), enter("a/app old"), enter("b/app b")
+					id := holder.ask("new", "ok ")
+					theirs := bystander.ask("new", "ok ")
+					act(p, id)
+					if err := s.SetTenants(append([]server.Tenant{tenantOf("b/app", "b")}, after...)); err != nil {
+						t.Fatal(err)
+					}
+					p.gone()
+					holder.gone()
+					seen.reason(t, server.Revoked)
+					seen.reason(t, server.Revoked)
+					bystander.ask("put k v", "ok")
+					bystander.ask("close", "ok")
+					bystander.ask("open "+theirs, "ok")
+					q := dial(t, s)
+					q.send("auth a/app old\r\n")
+					if answer := q.line(); !strings.HasPrefix(answer, "err BADAUTH ") && !strings.HasPrefix(answer, "err IPDENIED ") {
+						t.Errorf("they are good still: %s", answer)
+					}
+					q.ask("new", "err NOAUTH ")
+					if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "old")}); err != nil {
+						t.Fatal(err)
+					}
+					q = enter("a/app old")
+					q.ask("open "+id+" rw 0", "ok") // the lock is free
+					q.ask("keys", "ok")
+					if who := q.ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
+						t.Errorf("connections are counted wrong: %s", who)
+					}
+				})
+			}
+		}
+	}
+}
+
+// quiet is an observer that forgets commands.
+type quiet struct{ *observer }
+
+func (quiet) CommandRan(server.CommandInfo) {}
+
+// TestRevokedHolderLetsGo: the next in the queue, of another app, gets the lock of a revoked holder at once, and sees nothing of what was not
+// saved; a revoked waiter leaves the queue to those behind it.
+func TestRevokedHolderLetsGo(t *testing.T) {
+	t.Parallel()
+	both := tenantOf("a/one", "1")
+	both.Apps = append(both.Apps, tenantOf("a/two", "2").Apps...)
+	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{both}, Listen: strict})
+	enter := func(credentials string) *peer {
+		p := dial(t, s)
+		p.ask("auth "+credentials, "ok")
+		return p
+	}
+	holder, waiter, next := enter("a/one 1"), enter("a/one 1"), enter("a/two 2")
+	id := holder.ask("new", "ok ")
+	holder.ask("put k saved", "ok")
+	holder.ask("close", "ok")
+	holder.ask("open "+id, "ok")
+	holder.ask("put k dropped", "ok")
+	for _, p := range []*peer{waiter, next} {
+		p.send("ping\r\nopen " + id + " rw 600000\r\n")
+		p.want("ok PONG")
+	}
+	if err := s.SetTenants([]server.Tenant{tenantOf("a/two", "2")}); err != nil {
+		t.Fatal(err)
+	}
+	next.want("ok")
+	next.ask("get k", "ok saved")
+	holder.gone()
+	waiter.gone()
+}
+
+// TestRotation: a second secret, and later the end of the first one when nobody uses it any more, drop no connection, nor does what is taken
+// from or given to others; new rules for sessions hold from the next open.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/app", "old")}, Listen: strict})
+	p := dial(t, s)
+	p.ask("auth a/app old", "ok")
+	id := p.ask("new", "ok ")
+	set := func(tenants ...server.Tenant) {
+		t.Helper()
+		if err := s.SetTenants(tenants); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(tenantOf("a/app", "old", "new"), tenantOf("b/app", "b"))
+	q := dial(t, s)
+	q.ask("auth a/app new", "ok")
+	p.ask("put k v", "ok")
+	p.ask("close", "ok")
+	p.ask("auth a/app new", "ok")
+	p.ask("open "+id, "ok")
+	set(tenantOf("a/app", "new"))
+	p.ask("get k", "ok v")
+	p.ask("close", "ok")
+	q.ask("open "+id, "ok")
+	small := tenantOf("a/app", "new")
+	small.Sessions.MaxValue = 10
+	small.Sessions.Lifetime = 5 * time.Minute
+	set(small)
+	q.ask("close", "ok")
+	if who := q.ask("whoami", "ok "); !strings.Contains(who, " lifetime_s=300 ") || !strings.Contains(who, " max_value=10 ") {
+		t.Errorf("whoami: %s", who)
+	}
+	q.ask("open "+id, "ok")
+	q.ask("put k 01234567890", "err TOOLARGE ")
+}
+
+// TestConstantAnswers: whatever is wrong with credentials, the answer is the same to the byte, in both framings.
+func TestConstantAnswers(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{
+		Tenants: []server.Tenant{tenantOf("a/app", "right", "next"), tenantOf("b/none")}, Listen: strict,
+		Options: server.Options{AuthFailures: server.Unlimited},
+	})
+	answers := make(map[string]string)
+	for _, name := range []string{"a/app", "a/unknown", "unknown/app", "b/none", "a", "/", "a/", "/app", "A/app", "a/app/x", "a//app", "../a/app", "a\x7f/app",
+		strings.Repeat("x", 1000), "a/app\u200b", "!strangers/x", "'--/app"} {
+		for _, secret := range []string{"wrong", "", "righ", "rightt", "right ", "RIGHT", strings.Repeat("x", 2000)} {
+			p := dial(t, s)
+			p.send("auth " + name + " " + secret + "\r\n")
+			answers["line "+p.line()] = name + " " + secret
+			p.send(fmt.Sprintf("*3\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
+			answers["RESP "+p.line()] = name + " " + secret
+			p.send(fmt.Sprintf("*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
+			answers["RESP "+p.line()] = name + " " + secret
+			_ = p.Close()
+		}
+	}
+	if len(answers) != 2 {
+		t.Errorf("the answers differ: %q", answers)
+	}
+	p := dial(t, s)
+	p.ask("auth a/app next", "ok")
+	p.ask("auth a/app wrong", "err BADAUTH ") // and stays who it was
+	p.ask("whoami", "ok tenant=a ")
+}
+
+// TestAllowlists: listener, tenant and app each have a say, by IPv4, IPv6, and IPv4 written as IPv6; who has the right credentials and comes
+// from elsewhere hears that and gets nothing else, and neither does an anonymous client.
+func TestAllowlists(t *testing.T) {
+	list := func(allow string, deny ...string) (l auth.Allowlist) {
+		for _, p := range strings.Fields(allow) {
+			l.Allow = append(l.Allow, netip.MustParsePrefix(p))
+		}
+		for _, p := range deny {
+			l.Deny = append(l.Deny, netip.MustParsePrefix(p))
+		}
+		return l
+	}
+	narrow := list("192.0.2.0/24 2001:db8::/32", "192.0.2.66/32", "2001:db8:bad::/48")
+	byTenant := tenantOf("a/app", "a")
+	byTenant.Access = narrow
+	byApp := tenantOf("b/app", "b")
+	byApp.Apps[0].Access = &narrow
+	nowhere := tenantOf("c/app", "c")
+	nowhere.Access = auth.Allowlist{}
+	both := tenantOf("d/app", "d")
+	both.Access, both.Apps[0].Access = list("192.0.2.0/24"), &auth.Allowlist{Allow: list("192.0.2.0/25 198.51.100.0/24").Allow}
+	opts := server.Options{Tenants: []server.Tenant{byTenant, byApp, nowhere, both}}
+	how := everywhere
+	how.Allow = list("192.0.0.0/8 198.51.100.0/24 2001::/16", "192.0.2.77/32")
+	for from, admits := range map[string]string{ // of a, b, c, d, in this order
+		"192.0.2.1": "ok ok no ok", "192.0.2.200": "ok ok no no", "192.0.2.66": "no no no ok", "192.0.3.1": "no no no no",
+		"::ffff:192.0.2.1": "ok ok no ok", "::ffff:192.0.2.66": "no no no ok", "198.51.100.1": "no no no no",
+		"2001:db8::1": "ok ok no no", "2001:db8:bad::1": "no no no no", "2001:db9::1": "no no no no",
+		"192.0.2.77": "", "203.0.113.1": "", "2002:db8::1": "", "::ffff:192.0.2.77": "",
+	} {
+		t.Run(from, func(t *testing.T) {
+			inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				at := netip.AddrPortFrom(netip.MustParseAddr(from), 1).String()
+				if admits == "" {
+					p := dial(at)
+					p.want("err IPDENIED ")
+					p.closed()
+				}
+				for i, answer := range strings.Fields(admits) {
+					p := dial(at)
+					name := string("abcd"[i])
+					p.ask("auth "+name+"/app wrong", "err BADAUTH ")
+					if answer == "ok" {
+						p.ask("auth "+name+"/app "+name, "ok")
+						p.ask("new", "ok ")
+					} else {
+						p.ask("auth "+name+"/app "+name, "err IPDENIED ")
+						p.ask("new", "err NOAUTH ")
+						p.ask("whoami", "err NOAUTH ")
+						p.ask("auth test/app secret", "ok")
+						p.ask("auth "+name+"/app "+name, "err IPDENIED ")
+						p.ask("whoami", "ok tenant=test ")
+					}
+				}
+			})
+		})
+	}
+	how.Allow = list("192.0.0.0/8")
+	how.Anonymous = auth.Identity{Tenant: "a", App: "app"}
+	inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		dial("192.0.2.1:1").ask("new", "ok ")
+		p := dial("192.0.2.66:1")
+		for _, line := range []string{"new", "whoami", "open 0123456789abcdef", "keys"} {
+			p.ask(line, "err IPDENIED ")
+		}
+		p.ask("ping", "ok")
+		p.ask("auth test/app secret", "ok")
+		p.ask("new", "ok ")
+	})
+}
+
+// TestConnectionQuota: a tenant has exactly as many connections as it may, however many come at once; a place is free when a connection has
+// gone or has become another tenant's.
+func TestConnectionQuota(t *testing.T) {
+	three := tenantOf("a/app", "a")
+	three.MaxConns = 3
+	three.Apps = append(three.Apps, tenantOf("a/other", "o").Apps...)
+	opts := server.Options{Tenants: []server.Tenant{three, tenantOf("b/app", "b")}}
+	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+		var peers []*peer
+		for range 3 {
+			p := dial("192.0.2.1:1")
+			p.ask("auth a/app a", "ok")
+			p.ask("auth a/other o", "ok") // another app of the same tenant is no further connection
+			p.ask("auth a/app a", "ok")
+			peers = append(peers, p)
+		}
+		p := dial("192.0.2.1:2")
+		p.ask("auth a/app a", "err QUOTA ")
+		p.ask("whoami", "err NOAUTH ")
+		p.ask("auth b/app b", "ok")
+		p.ask("auth a/app a", "err QUOTA ")
+		p.ask("whoami", "ok tenant=b ")
+		peers[0].ask("auth b/app b", "ok")
+		p.ask("auth a/app a", "ok")
+		peers[0].ask("auth a/app a", "err QUOTA ")
+		peers[1].ask("reset", "ok RESET")
+		peers[0].ask("auth a/app a", "ok")
+		_ = peers[2].Close()
+		synctest.Wait()
+		if who := p.ask("whoami", "ok "); !strings.Contains(who, " connections=2 max_connections=3") {
+			t.Errorf("whoami: %s", who)
+		}
+		three.MaxConns = 1
+		if err := s.SetTenants([]server.Tenant{three, tenantOf("b/app", "b")}); err != nil {
+			t.Fatal(err)
+		}
+		p.ask("ping", "ok") // those that are there stay
+		peers[0].ask("new", "ok ")
+		peers[1].ask("auth a/app a", "err QUOTA ")
+	})
+}
+
+func TestConnectionQuotaUnderLoad(t *testing.T) {
+	t.Parallel()
+	five := tenantOf("a/app", "a")
+	five.MaxConns = 5
+	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{five}, Listen: strict})
+	for range 10 {
+		var in, out atomic.Int32
+		var all sync.WaitGroup
+		var conns sync.WaitGroup
+		hold := make(chan struct{})
+		all.Add(20)
+		for range 20 {
+			conns.Go(func() {
+				nc, err := s.Dial(t.Context())
+				if err != nil {
+					t.Error(err)
+					all.Done()
+					return
+				}
+				defer nc.Close()
+				for { // while places are being freed
+					if ask(nc, "auth a/app a\r\n") == nil {
+						in.Add(1)
+						break
+					} else if in.Load() >= 5 {
+						out.Add(1)
+						break
+					}
+				}
+				all.Done()
+				<-hold
+				_ = ask(nc, "quit\r\n")
+				_, _ = io.Copy(io.Discard, nc)
+			})
+		}
+		all.Wait()
+		if in.Load() != 5 || out.Load() != 15 {
+			t.Errorf("%d came in, %d did not", in.Load(), out.Load())
+		}
+		close(hold)
+		conns.Wait()
+	}
+}
+
+// TestSetTenantsUnderLoad: while tenants come, go and change their secrets, clients come and go. None of them panics the server or acts by
+// credentials that are not good, and in the end nobody is counted.
+func TestSetTenantsUnderLoad(t *testing.T) {
+	t.Parallel()
+	var logged syncBuffer
+	var opened, closed atomic.Int64
+	seen := counting{&opened, &closed, new(atomic.Int64)}
+	s := servertest.Start(t, servertest.Config{
+		Tenants: []server.Tenant{}, Listen: strict,
+		Options: server.Options{AuthFailures: server.Unlimited, Strangers: server.Unlimited, ErrorBudget: 1 << 20, Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
+	})
+	generation := func(g int) []server.Tenant {
+		if g%7 == 6 {
+			return nil
+		}
+		return []server.Tenant{tenantOf("a/app", fmt.Sprint(g), fmt.Sprint(g+1)), tenantOf("b/app", "b")}
+	}
+	var clients sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range 16 {
+		clients.Go(func() {
+			for g := i; ; g++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				nc, err := s.Dial(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+				for range 3 {
+					if ask(nc, fmt.Sprintf("auth a/app %d\r\n", g%300)) == nil && ask(nc, "new\r\n") == nil {
+						_ = ask(nc, "close\r\n")
+					}
+					_ = ask(nc, "auth b/app b\r\n")
+				}
+				_ = nc.Close()
+			}
+		})
+	}
+	for g := range 300 {
+		if err := s.SetTenants(generation(g)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // for clients to come in between
+	}
+	if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "last")}); err != nil {
+		t.Fatal(err)
+	}
+	close(stop)
+	clients.Wait()
+	for deadline := time.Now().Add(10 * time.Second); opened.Load() != closed.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d were opened, %d closed", opened.Load(), closed.Load())
+		}
+	}
+	p := dial(t, s)
+	p.ask("auth a/app last", "ok")
+	if who := p.ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
+		t.Errorf("whoami: %s", who)
+	}
+	if strings.Contains(logged.String(), "level=ERROR") {
+		t.Errorf("logged: %.2000s", &logged)
+	}
+}
+
+// counting counts connections.
+type counting struct{ opened, closed, commands *atomic.Int64 }
+
+func (c counting) ConnOpened(server.ConnInfo)                       { c.opened.Add(1) }
+func (c counting) ConnClosed(server.ConnInfo, server.CloseReason)   { c.closed.Add(1) }
+func (c counting) CommandRan(server.CommandInfo)                    { c.commands.Add(1) }
+func (c counting) HandshakeDone(_ server.ConnInfo, _ time.Duration) {}
+
+// TestIsolation: no id and no name reaches a session of another tenant, in whatever mode, under whatever key.
+func TestIsolation(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Config{
+		Tenants: []server.Tenant{tenantOf("a/app", "a"), tenantOf("ab/app", "ab"), tenantOf("b/app", "b")}, Listen: strict,
+	})
+	enter := func(credentials string) *peer {
+		p := dial(t, s)
+		p.ask("auth "+credentials, "ok")
+		return p
+	}
+	a, b := enter("a/app a"), enter("b/app b")
+	id := a.ask("new", "ok ")
+	a.ask("put secret of-a", "ok")
+	a.ask("close", "ok")
+	for _, name := range []string{id, "a/" + id, "a:" + id, "../a/" + id, "a\\" + id, "%61/" + id, "/a/" + id, "./../a/" + id, id + "/../" + id, strings.ToUpper(id), "a|" + id, "*" + id[1:],
+		"????????????????????????????????", "{a}" + id} {
+		for _, mode := range []string{"u", "r", "s"} {
+			b.ask("open "+name+" "+mode+" 0", "err NOTFOUND ")
+		}
+		b.ask("open "+name+" rw 0", "ok")
+		b.ask("keys", "ok")
+		b.ask("get secret", "err NOKEY ")
+		b.ask("put secret of-b", "ok")
+		b.ask("close", "ok")
+		b.ask("open "+name, "ok")
+		b.ask("destroy", "ok")
+	}
+	// An id whose lock one tenant holds is free for another, and NUL bytes in RESP end no name.
+	a.ask("open "+id, "ok")
+	b.send(fmt.Sprintf("*4\r\n$4\r\nopen\r\n$%d\r\n%s\r\n$1\r\nu\r\n$1\r\n0\r\n", len(id)+2, "a\x00"+id))
+	b.want("-BADID ")
+	ab := enter("ab/app ab")
+	ab.ask("open "+id+" rw 0", "ok")
+	a.ask("get secret", "ok of-a")
+	a.ask("auth b/app b", "err BUSY ")
+	a.ask("close", "ok")
+	a.ask("auth b/app b", "ok")
+	a.ask("open "+id+" s", "err NOTFOUND ")
+}
