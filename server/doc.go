@@ -5,16 +5,21 @@
 //	client
 //	  │  TCP or Unix socket
 //	  ▼
-//	connection caps ─ IP allowlist        listener.go
+//	connection caps ─ PROXY header ─      listener.go, proxy.go
+//	IP allowlist ─ rate of connecting
 //	  ▼
-//	TLS or plaintext, by the first byte   conn.go
+//	TLS or plaintext, by the first byte   conn.go, tls.go (certificates: package certs below)
+//	  ▼
+//	who it is before it says so           access.go (the directory of tenants: package auth)
 //	  ▼
 //	framing: line or RESP                 package wire
 //	  ▼
 //	command table: which row, how many    command.go
 //	arguments
 //	  ▼
-//	gates, in order: authenticated?       gate.go (who it is: package auth)
+//	gates, in order: authenticated?       gate.go, access.go
+//	allowlists, rates, serving?,          rate.go
+//	session state, memory                 memory.go
 //	  ▼
 //	handler: decode, call, reply          commands_connection.go, commands_redis.go,
 //	  │                                   commands_session.go, commands_value.go
@@ -25,6 +30,8 @@
 //
 // What goes wrong on the way becomes a reply in one place, errors.go. It must never know which driver keeps the sessions, where a
 // setting came from, or who counts what it tells its [Observer].
+//
+// Who its tenants are is told to it by [Server.SetTenants], whole and as often as it changes: tenant.go.
 //
 // Begin reading at conn.serve, then [Command] for how a command is declared; docs/commands.md shows how to add one.
 package server

@@ -265,23 +265,3 @@ func TestPlay(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
-
-// TestReadmeConfiguration: nothing is wrong with the configuration that README shows.
-func TestReadmeConfiguration(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(readme), "```yaml\n")
-	text, _, found2 := strings.Cut(rest, "```")
-	if !found || !found2 {
-		t.Fatal("README shows no configuration")
-	}
-	file := filepath.Join(t.TempDir(), "readme.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(binary, "check", file).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
