@@ -145,7 +145,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 			return nil, err
 		}
 		if before = shortHashes(a.Secrets); len(before) >= auth.SecretsMax {
-			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n    sessionserver app revoke %s --oldest %s\n",
+			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n    sessionserver app revoke %s --oldest %s",
 				id, len(before), strings.Join(before, " and "), id, c.Place)
 		}
 		return configs.AddSecret(text, id.App, hash, comment)

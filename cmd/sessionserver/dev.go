@@ -38,14 +38,18 @@ func devConfig(state string) (*configs.Config, error) {
 // DSN again. No other secret is ever kept.
 func devSecret(cfg *configs.Config) string { return filepath.Join(filepath.Dir(cfg.Tenants), "secret") }
 
-// ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start.
+// ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start: not again if somebody has deleted
+// them, and not if somebody has made such a tenant before.
 func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
-	if _, err := os.Stat(cfg.Tenants); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {
 		return err
+	}
+	f := &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}
+	for _, made := range []string{devSecret(cfg), f.file(id.Tenant)} {
+		if _, err := os.Stat(made); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	secret, hash, comment := newSecret()
 	text, err := configs.AddApp(configs.NewTenant(cfg.Listen[0].Allow, 0), id.App,
@@ -53,17 +57,10 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(cfg.Tenants), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(devSecret(cfg), []byte(secret+"\n"), 0o600); err != nil {
-		return err
-	}
-	f := &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}
 	if err := f.create(ctx, id.Tenant, text); err != nil {
 		return fmt.Errorf("cannot make the tenant %s: %w", id.Tenant, err)
 	}
-	return nil
+	return os.WriteFile(devSecret(cfg), []byte(secret+"\n"), 0o600)
 }
 
 // devDSN is the DSN of the app that ensureDevTenant has made.

@@ -37,7 +37,7 @@ func (p place) open() (*tenantFolder, error) {
 		return nil, err
 	}
 	if cfg.Tenants == "" {
-		return nil, fmt.Errorf("%s names no folder for tenants; add a line such as\n\n    tenants: /etc/sessionserver/tenants.d\n", p.Config)
+		return nil, fmt.Errorf("%s names no folder for tenants; add a line such as\n\n    tenants: /etc/sessionserver/tenants.d", p.Config)
 	}
 	return &tenantFolder{path: cfg.Tenants, cfg: cfg}, nil
 }

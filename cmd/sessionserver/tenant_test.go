@@ -230,6 +230,8 @@ func TestPlace(t *testing.T) {
 	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) + `/ca/ca\.pem\n$`).MatchString(got) {
 		t.Errorf("it prints %q", got)
 	}
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state)
+	mustConnect(t, s.addr).mustAsk(t, "new") // as dev/app, which is there beside a tenant that was made before
 	info, err := os.Stat(filepath.Join(state, "tenants.d", "acme.yaml"))
 	if err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("%v, %v", info.Mode(), err)
