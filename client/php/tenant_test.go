@@ -1,0 +1,91 @@
+package php_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTenantOverTLS takes the way that README shows to those who host for others: a tenant, an app, its DSN over TLS in PHP, another secret, and
+// the end of the first.
+func TestTenantOverTLS(t *testing.T) {
+	t.Parallel()
+	php := program(t, "php")
+	dir := t.TempDir()
+	tenants := filepath.Join(dir, "tenants.d")
+	if err := os.Mkdir(tenants, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, fmt.Sprintf("tenants: %q\ntls: {local_ca: %q}\n", tenants, filepath.Join(dir, "ca")))
+	cli := func(words ...string) string {
+		t.Helper()
+		binary, err := build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, append(words, "--config", d.config)...)
+		cmd.Stderr = t.Output()
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v", words, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	const script = `
+		require $argv[1];
+		ini_set('session.use_cookies', '0');
+		SessionServer\SaveHandler::register($argv[2]);
+		session_id($argv[3]);
+		try {
+			session_start();
+			$_SESSION['visits'] = ($_SESSION['visits'] ?? 0) + 1;
+			session_write_close();
+			echo session_id(), ' ', $_SESSION['visits'];
+		} catch (SessionServer\Exception\ServerException $e) {
+			echo $e->errorCode;
+		}
+	`
+	visit := func(dsn, id string) string {
+		t.Helper()
+		cmd := exec.Command(php, "-d", "display_errors=stderr", "-r", script, "autoload.php", dsn+"&persistent=1", id)
+		cmd.Stderr = t.Output()
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	// soon waits until the server has seen what the command line has written.
+	soon := func(dsn, id, want string) {
+		t.Helper()
+		got := ""
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			if got = visit(dsn, id); strings.HasSuffix(got, want) {
+				return
+			}
+		}
+		t.Fatalf("%q, want %q", got, want)
+	}
+
+	cli("tenant", "create", "acme")
+	first := cli("app", "create", "acme/shop")
+	if !strings.HasPrefix(first, "tls://shop:hss_") {
+		t.Fatalf("the DSN is %.20q…", first)
+	}
+	soon(first, "", " 1")
+	id, _, _ := strings.Cut(visit(first, ""), " ")
+	second := cli("app", "rotate", "acme/shop")
+	soon(second, id, id+" 2")
+	if got := visit(first, id); got != id+" 3" {
+		t.Errorf("with the older secret: %q", got)
+	}
+	cli("app", "revoke", "acme/shop", "--oldest")
+	soon(first, id, "BADAUTH")
+	if got := visit(second, id); !strings.HasPrefix(got, id+" ") {
+		t.Errorf("with the newer secret: %q", got)
+	}
+}
