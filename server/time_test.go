@@ -127,6 +127,25 @@ func TestLoginTimeout(t *testing.T) {
 	})
 }
 
+// TestLoginTimeoutMidway: nor does it help to be always in the middle of a request.
+func TestLoginTimeoutMidway(t *testing.T) {
+	seen := newObserver()
+	inBubble(t, server.Options{Observer: quiet{seen}}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p := dial("192.0.2.1:1")
+		began := time.Now()
+		p.send("pi")
+		for time.Since(began) < 55*time.Second {
+			time.Sleep(5 * time.Second)
+			p.ask("ng", "ok PONG")
+			p.send("pi")
+		}
+		p.want("err NOAUTH ")
+		if took, why := time.Since(began), <-seen.closed; took != time.Minute || why != server.LoginTimeout {
+			t.Errorf("it was closed after %v for %v", took, why)
+		}
+	})
+}
+
 // TestRequestTimeout: a request must be complete in time, however slowly it goes on coming.
 func TestRequestTimeout(t *testing.T) {
 	for name, row := range map[string]struct{ begin, drip, want string }{

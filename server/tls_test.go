@@ -136,7 +136,7 @@ func TestTLSShutdown(t *testing.T) {
 	shaking.send("\x16\x03\x01\x02\x00\x01")
 	idle.ask("ping", "ok PONG")
 	busy.ask("new", "ok ")
-	done := make(chan error, 1)
+	began, done := time.Now(), make(chan error, 1)
 	go func() { done <- s.Shutdown(t.Context()) }()
 	idle.closed()
 	silent.gone()
@@ -144,8 +144,8 @@ func TestTLSShutdown(t *testing.T) {
 	busy.ask("put foo bar", "ok")
 	busy.ask("close", "ok")
 	busy.closed()
-	if err := <-done; err != nil {
-		t.Errorf("Shutdown: %v", err)
+	if err := <-done; err != nil || time.Since(began) > 5*time.Second {
+		t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 	}
 }
 
@@ -153,14 +153,22 @@ func TestTLSShutdown(t *testing.T) {
 func TestTLSShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(t)
-		bubble(t, server.Options{}, secureEverywhere(a), func(t *testing.T, s *server.Server, dial func(string) *peer) {
+		opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "old")}}
+		bubble(t, opts, secureEverywhere(a), func(t *testing.T, s *server.Server, dial func(string) *peer) {
 			deaf := dial("192.0.2.1:1").secured(a.client())
 			deaf.ask("auth test/app secret", "ok")
 			deaf.ask("new", "ok ")
+			revoked := dial("192.0.2.1:2").secured(a.client())
+			revoked.ask("auth a/app old", "ok")
 			synctest.Wait()
+			began := time.Now()
+			if err := s.SetTenants([]server.Tenant{servertest.Tenant("test/app", "secret"), servertest.Tenant("a/app", "new")}); err != nil || time.Since(began) != 0 {
+				t.Errorf("revoking: %v after %v", err, time.Since(began))
+			}
+			revoked.gone()
 			ended, cancel := context.WithCancel(t.Context())
 			cancel()
-			began := time.Now()
+			began = time.Now()
 			if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second {
 				t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 			}
