@@ -1,0 +1,350 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+)
+
+// retryIn reads how long a refusal for a rate tells to wait.
+func retryIn(t *testing.T, refusal string) time.Duration {
+	t.Helper()
+	m := regexp.MustCompile(`RATELIMITED .*retry in (\d+) ms`).FindStringSubmatch(refusal)
+	if m == nil {
+		t.Fatalf("%q does not tell when to come again", refusal)
+	}
+	ms, _ := strconv.Atoi(m[1])
+	return time.Duration(ms) * time.Millisecond
+}
+
+// TestSecurityQuotas: a tenant that is full is refused what is new, and goes on with what lives, which may shrink. Another tenant notices nothing.
+func TestSecurityQuotas(t *testing.T) {
+	t.Parallel()
+	for _, driver := range []string{"memory", "pebble", "file"} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			secret, other := auth.NewSecret(), auth.NewSecret()
+			file := func(quotas string) string { return tenantFile("quotas: {"+quotas+"}", "shop "+secret) }
+			h := house{storage: "{driver: " + driver + ", path: DIR/state}", tenants: map[string]string{
+				"acme": file("sessions: 3"), "other": tenantFile("", "shop "+other),
+			}}.serve(t)
+			c, neighbour := h.as(t, "acme/shop", secret), h.as(t, "other/shop", other)
+			value := strings.Repeat("x", 1000)
+			limit := func(quotas, shown string) {
+				t.Helper()
+				h.tenant(t, "acme", file(quotas))
+				awaits(t, 10*time.Second, "quotas "+quotas+" are not kept", func() bool { return strings.Contains(c.mustAsk(t, "whoami")+" ", shown) })
+			}
+
+			var ids []string
+			for range 3 {
+				ids = append(ids, c.mustAsk(t, "new"))
+				c.mustAsk(t, "put v "+value)
+				c.mustAsk(t, "close")
+			}
+			// The fourth is refused, when it is made or when it is saved; what lives goes on, and makes room.
+			fourth := func() (string, error) {
+				id, err := c.ask("new")
+				if err != nil {
+					return "", err
+				}
+				c.mustAsk(t, "put v "+value)
+				if _, err := c.ask("close"); err != nil {
+					c.mustAsk(t, "abort")
+					return "", err
+				}
+				return id, nil
+			}
+			if _, err := fourth(); err == nil || !strings.Contains(err.Error(), "err QUOTA ") {
+				t.Errorf("a fourth session: %v", err)
+			}
+			c.mustAsk(t, "open fourth-session-by-id")
+			c.refused(t, "close", "QUOTA")
+			c.mustAsk(t, "abort")
+			c.refused(t, "open fourth-session-by-id r", "NOTFOUND")
+			for _, id := range ids {
+				c.mustAsk(t, "open "+id)
+				c.mustAsk(t, "put w "+value)
+				c.mustAsk(t, "close")
+			}
+			c.mustAsk(t, "open "+ids[0])
+			ids[0] = c.mustAsk(t, "regenerate_id 60") // the same session
+			c.mustAsk(t, "close")
+			c.mustAsk(t, "open "+ids[2])
+			c.mustAsk(t, "destroy")
+			if id, err := fourth(); err != nil {
+				t.Errorf("after one is destroyed: %v", err)
+			} else {
+				ids[2] = id
+			}
+
+			// Bytes: the quota is made less than what there is.
+			limit("bytes: 3500", " max_total_bytes=3500 ")
+			c.mustAsk(t, "open "+ids[0])
+			c.mustAsk(t, "put z "+value)
+			c.refused(t, "close", "QUOTA")
+			c.mustAsk(t, "remove z")
+			c.mustAsk(t, "remove w")
+			c.mustAsk(t, "close") // it shrinks, although the tenant has too much
+			c.mustAsk(t, "open "+ids[1])
+			c.mustAsk(t, "put v "+strings.Repeat("y", 1000)) // as large as before
+			c.mustAsk(t, "close")
+			if _, err := fourth(); err == nil || !strings.Contains(err.Error(), "err QUOTA ") {
+				t.Errorf("a session beyond the bytes: %v", err)
+			}
+			c.mustAsk(t, "open "+ids[1])
+			c.mustAsk(t, "destroy")
+			if _, err := fourth(); err != nil {
+				t.Errorf("with room for its bytes: %v", err)
+			}
+			c.mustAsk(t, "open "+ids[0]+" r") // nothing was thrown away for all of this
+			if got := c.mustAsk(t, "get v"); got != value {
+				t.Errorf("a live session has lost its value: %.20q", got)
+			}
+			c.mustAsk(t, "abort")
+
+			// Connections and waiters.
+			limit("connections: 3, waiters: 1", " max_connections=3 ")
+			second, third := h.as(t, "acme/shop", secret), h.as(t, "acme/shop", secret)
+			refused := mustConnect(t, h.addr)
+			refused.refused(t, "auth acme/shop "+secret, "QUOTA")
+			_ = third.Close()
+			awaits(t, 10*time.Second, "a connection that was closed is still counted", func() bool {
+				_, err := refused.ask("auth acme/shop " + secret)
+				return err == nil
+			})
+			third = refused
+			c.mustAsk(t, "open "+ids[0])
+			if _, err := fmt.Fprintf(second, "open %s rw 60000\r\n", ids[0]); err != nil {
+				t.Fatal(err)
+			}
+			awaits(t, 10*time.Second, "nobody waits", func() bool { return strings.Contains(c.mustAsk(t, "whoami"), " waiters=1 ") })
+			third.refused(t, "open "+ids[0]+" rw 60000", "QUOTA")
+			third.refused(t, "open "+ids[0]+" rw 0", "LOCKTIMEOUT") // who does not wait is no waiter
+			c.mustAsk(t, "close")
+			if answer, err := second.in.ReadString('\n'); err != nil || answer != "ok\r\n" {
+				t.Errorf("the waiter gets %q, %v", answer, err)
+			}
+			second.mustAsk(t, "close")
+			_ = third.Close()
+
+			// Memory: what is open at once.
+			limit("memory: 1MiB", " max_connections=8192 ")
+			large := strings.Repeat("x", 450_000)
+			first := h.as(t, "acme/shop", secret)
+			holders := []*talk{c, second, first}
+			crowded := 0
+			for i, holder := range holders {
+				if _, err := holder.ask("new"); err != nil {
+					crowded++
+					continue
+				}
+				if _, err := holder.ask("put v " + large); err != nil {
+					if !strings.Contains(err.Error(), "QUOTA") {
+						t.Fatalf("%d: %v", i, err)
+					}
+					crowded++
+				}
+			}
+			if crowded != 1 {
+				t.Errorf("of three times %d bytes in 1 MiB %d were refused", len(large), crowded)
+			}
+			neighbour.mustAsk(t, "new")
+			neighbour.mustAsk(t, "put v "+large)
+			neighbour.mustAsk(t, "close")
+			c.mustAsk(t, "close")
+			second.mustAsk(t, "close")
+			_ = first.Close()
+			awaits(t, 10*time.Second, "what was let go is still counted", func() bool {
+				if _, err := c.ask("new"); err != nil {
+					return false
+				}
+				_, err := c.ask("put v " + large)
+				c.mustAsk(t, "abort")
+				return err == nil
+			})
+			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.logged(), -1), "\n"); err != "" {
+				t.Errorf("the log has errors:\n%s", err)
+			}
+		})
+	}
+}
+
+// TestSecurityRates: beyond a rate commands are refused and told when to come again, or are held back where the tenant's file says so; who goes on regardless
+// is thrown out.
+func TestSecurityRates(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{more: "limits: {error_budget: 10}\n", tenants: map[string]string{
+		"reject": tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
+		"delay":  tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
+		"tenant": tenantFile("rates: {tenant: {per_second: 10, burst: 20}}", "shop "+secret, "api "+secret),
+		"mint":   tenantFile("rates: {mint: {per_second: 2, burst: 3}}", "shop "+secret, "api "+secret),
+		"mintd":  tenantFile("rates: {on_limit: delay, mint: {per_second: 2, burst: 3}}", "shop "+secret),
+		"free":   tenantFile("", "shop "+secret),
+	}}.serve(t)
+	free := h.as(t, "free/shop", secret)
+
+	t.Run("reject", func(t *testing.T) {
+		t.Parallel()
+		c, api := h.as(t, "reject/shop", secret), h.as(t, "reject/api", secret)
+		drain := func() (wait time.Duration) {
+			t.Helper()
+			for range 1000 {
+				if _, err := c.ask("whoami"); err != nil {
+					return retryIn(t, err.Error())
+				}
+			}
+			t.Fatal("there is no rate")
+			return 0
+		}
+		wait := drain()
+		api.mustAsk(t, "whoami") // another app has its own
+		time.Sleep(wait)         // as the client was told to
+		c.mustAsk(t, "whoami")
+
+		// Releasing is charged for and never refused.
+		time.Sleep(500 * time.Millisecond)
+		c.mustAsk(t, "new")
+		drain()
+		c.mustAsk(t, "close")
+		drain()
+		// Connecting anew is not a way around it, and insisting ends the connection.
+		other := mustConnect(t, h.addr)
+		other.refused(t, "auth reject/shop "+secret, "RATELIMITED")
+		if said := other.last(t, 5*time.Second); said != "" {
+			t.Errorf("it still says %q", said)
+		}
+		for range 100 {
+			if _, err := c.ask("whoami"); err != nil && strings.Contains(err.Error(), "too many errors: the connection is closed") {
+				c.last(t, 5*time.Second)
+				return
+			}
+		}
+		t.Error("who goes on regardless is not thrown out")
+	})
+	t.Run("delay", func(t *testing.T) {
+		t.Parallel()
+		c := h.as(t, "delay/shop", secret)
+		began := time.Now()
+		for range 60 {
+			c.mustAsk(t, "whoami")
+		}
+		if took := time.Since(began); took < 900*time.Millisecond || took > 10*time.Second {
+			t.Errorf("60 commands at 50 a second and 10 at once take %v", took)
+		}
+		// Who would have to wait for longer than some seconds is told so at once, the others wait: 200 connections at 2 each want 8 seconds.
+		crowd := make(chan string, 200)
+		began = time.Now()
+		for range cap(crowd) {
+			c := mustConnect(t, h.addr)
+			if _, err := fmt.Fprintf(c, "auth delay/shop %s\r\n", secret); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				answer, _ := c.in.ReadString('\n')
+				crowd <- answer
+			}()
+		}
+		waited := 0
+		for range cap(crowd) {
+			if answer := <-crowd; answer == "ok\r\n" {
+				waited++
+			} else {
+				retryIn(t, answer)
+			}
+		}
+		if took := time.Since(began); waited < 100 || waited > 150 || took > 8*time.Second {
+			t.Errorf("%d of 200 were held back, for up to %v", waited, took)
+		}
+	})
+	t.Run("tenant", func(t *testing.T) {
+		t.Parallel()
+		shop, api := h.as(t, "tenant/shop", secret), h.as(t, "tenant/api", secret)
+		for range 1000 {
+			if _, err := shop.ask("whoami"); err != nil {
+				retryIn(t, err.Error())
+				break
+			}
+		}
+		retryIn(t, api.refused(t, "new", "RATELIMITED")) // all its apps together
+	})
+	for _, tenant := range []string{"mint", "mintd"} {
+		t.Run(tenant, func(t *testing.T) {
+			t.Parallel()
+			c := h.as(t, tenant+"/shop", secret)
+			var id string
+			for range 3 {
+				id = c.mustAsk(t, "new")
+				c.mustAsk(t, "put a b")
+				c.mustAsk(t, "close")
+			}
+			wait := retryIn(t, c.refused(t, "new", "RATELIMITED"))
+			c.refused(t, "open never-seen-before-0", "RATELIMITED")
+			c.mustAsk(t, "open "+id) // those that there are can be used
+			c.mustAsk(t, "put a c")
+			c.mustAsk(t, "close")
+			time.Sleep(wait)
+			c.mustAsk(t, "new")
+		})
+	}
+	t.Run("others", func(t *testing.T) {
+		t.Parallel()
+		for range 300 {
+			free.mustAsk(t, "new")
+			free.mustAsk(t, "put a b")
+			free.mustAsk(t, "close")
+		}
+	})
+}
+
+// TestSecurityGuessing: who guesses secrets is told to wait and thrown out; good credentials are still good from the same address.
+func TestSecurityGuessing(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{more: "rates: {auth_failures: {per_second: 1, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	guessed := 0
+	for range 3 {
+		c := mustConnect(t, h.addr)
+		for range 20 {
+			_, err := c.ask("auth acme/shop wrong")
+			if err == nil {
+				t.Fatal("a guess was good")
+			}
+			if strings.Contains(err.Error(), "RATELIMITED") {
+				retryIn(t, err.Error())
+				c.last(t, 5*time.Second)
+				break
+			}
+			guessed++
+		}
+	}
+	if guessed < 5 || guessed > 8 {
+		t.Errorf("%d guesses were heard (at once 5)", guessed)
+	}
+	h.as(t, "acme/shop", secret).mustAsk(t, "new")
+}
+
+// TestSecurityFreshLifetime: a session that nobody has put anything into goes soon, one with a value stays.
+func TestSecurityFreshLifetime(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
+		"acme": tenantFile("session: {fresh_lifetime: 1s, lifetime: 1h}", "shop "+secret),
+	}}.serve(t)
+	c := h.as(t, "acme/shop", secret)
+	fresh, used := c.mustAsk(t, "new"), ""
+	c.mustAsk(t, "close")
+	used = c.mustAsk(t, "new")
+	c.mustAsk(t, "put a b")
+	c.mustAsk(t, "close")
+	time.Sleep(1500 * time.Millisecond) // to look at it would be to use it
+	c.refused(t, "open "+fresh+" s", "NOTFOUND")
+	awaits(t, 10*time.Second, "the fresh session is counted", func() bool { return strings.Contains(c.mustAsk(t, "whoami"), " sessions=1 ") })
+	c.mustAsk(t, "open "+used+" r")
+}
