@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+)
+
+// haproxy runs a real HAProxy with a frontend for each of the servers, and returns where those listen.
+func haproxy(t *testing.T, servers ...string) (addrs []string, logged func() string) {
+	t.Helper()
+	path := program(t, "haproxy")
+	dir := t.TempDir()
+	config := "global\n    maxconn 200\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n"
+	cmd := exec.Command(path, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	for i, server := range servers {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy takes it over: the port cannot become another's meanwhile
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		addrs = append(addrs, l.Addr().String())
+		_ = l.Close()
+		config += fmt.Sprintf("frontend f%d\n    bind fd@%d\n    default_backend b%d\nbackend b%d\n    option tcp-check\n    server s %s inter 50ms rise 1 fall 1\n", i, 3+i, i, i, server)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "haproxy.cfg"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for _, f := range cmd.ExtraFiles {
+		_ = f.Close()
+	}
+	return addrs, func() string {
+		text, _ := os.ReadFile(out.Name())
+		return string(text)
+	}
+}
+
+// dialFrom connects from an address of this machine.
+func dialFrom(t *testing.T, from, to string) *talk {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	nc, err := d.Dial("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	return &talk{nc, bufio.NewReader(nc)}
+}
+
+// TestSecurityHAProxy: behind a real HAProxy, by both versions of the PROXY protocol and with TLS passed through, allowlists are about the client. Its
+// health checks find the server well, and are no news.
+func TestSecurityHAProxy(t *testing.T) {
+	t.Parallel()
+	program(t, "haproxy")
+	secret := auth.NewSecret()
+	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
+	h := house{
+		listen:  `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: [127.0.0.1]}]`,
+		more:    "log: {level: debug}\n",
+		tenants: map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
+	}.serve(t)
+	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy", h.addr+" send-proxy-v2 check check-send-proxy")
+	checks := func() int { return strings.Count(h.logged(), `"msg":"connection opened"`) }
+	awaits(t, 20*time.Second, "there are no health checks", func() bool { return checks() >= 10 })
+
+	for version, addr := range addrs {
+		for _, secured := range []bool{false, true} {
+			open := func(from string) *talk {
+				c := dialFrom(t, from, addr)
+				if !secured {
+					return c
+				}
+				s := tls.Client(c.Conn, h.trust(t))
+				if err := s.Handshake(); err != nil {
+					t.Fatalf("v%d from %s: %v\n%s", version+1, from, err, logged())
+				}
+				return &talk{s, bufio.NewReader(s)}
+			}
+			c := open("127.0.0.7")
+			c.mustAsk(t, "auth acme/shop "+secret)
+			c.mustAsk(t, "new")
+			c.mustAsk(t, "put a b")
+			c.mustAsk(t, "close")
+			if who := c.mustAsk(t, "whoami"); !strings.Contains(who, "address=127.0.0.7:") || strings.Contains(who, " tls=1.3 ") != secured {
+				t.Errorf("v%d, TLS %t: %s", version+1, secured, who)
+			}
+			c.refused(t, "auth acme/narrow "+secret, "IPDENIED")
+			open("127.0.0.8").mustAsk(t, "auth acme/narrow "+secret)
+			open("127.0.0.9").refused(t, "auth acme/shop "+secret, "IPDENIED")
+			open("127.0.0.1").refused(t, "auth acme/shop "+secret, "IPDENIED")
+		}
+		for _, from := range []string{"127.0.0.66", "127.0.1.7"} {
+			if said := dialFrom(t, from, addr).last(t, 10*time.Second); !strings.HasPrefix(said, "err IPDENIED ") {
+				t.Errorf("v%d from %s: %q", version+1, from, said)
+			}
+		}
+	}
+
+	// What is no balancer must not say who it is, and a balancer must.
+	for _, header := range []string{"PROXY TCP4 127.0.0.7 127.0.0.1 1 2\r\n", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x07\x7f\x00\x00\x01\x00\x01\x00\x02"} {
+		c := dialFrom(t, "127.0.0.9", h.addr)
+		_, _ = io.WriteString(c, header+"auth acme/shop "+secret+"\r\nnew\r\n")
+		// The second version's begins with what ends a conversation in lines: empty ones, a NUL, QUIT.
+		if said := c.last(t, 10*time.Second); !strings.HasPrefix(said, "err ") || strings.Contains(said, "ok ") || strings.Count(said, "ok") > strings.Count(header, "QUIT") {
+			t.Errorf("a PROXY header from anybody is answered %q", said)
+		}
+		c = dialFrom(t, "127.0.0.1", h.addr) // the balancer's own address
+		_, _ = io.WriteString(c, header+"auth acme/shop "+secret+"\r\nnew\r\n")
+		if first, second := answerOf(c), answerOf(c); first != "ok" || !strings.HasPrefix(second, "ok ") {
+			t.Errorf("the same from a balancer: %q, %q", first, second)
+		}
+	}
+	for _, begun := range []string{"auth acme/shop " + secret + "\r\n", "\x16\x03\x01\x02\x00\x01", "PROXY TCP4 256.1.1.1 x 1 2\r\n", strings.Repeat("P", 300), "PROXY TCP4 127.0.0.7 127.0.0.1 1 2"} {
+		c := dialFrom(t, "127.0.0.1", h.addr)
+		_, _ = io.WriteString(c, begun+"\n")
+		if said := c.last(t, 15*time.Second); !strings.HasPrefix(said, "err PROTOCOL ") || strings.Count(said, "\n") > 1 {
+			t.Errorf("a balancer that begins with %.20q hears %q", begun, said)
+		}
+	}
+	// Who is far away is not served plaintext just because the balancer is near.
+	c := dialFrom(t, "127.0.0.1", h.addr)
+	_, _ = io.WriteString(c, "PROXY TCP4 203.0.113.7 127.0.0.1 1 2\r\nping\r\n")
+	if answer := answerOf(c); !strings.HasPrefix(answer, "err IPDENIED ") {
+		t.Errorf("a far client: %q", answer)
+	}
+
+	before := checks()
+	awaits(t, 20*time.Second, "health checks have ended", func() bool { return checks() > before+10 })
+	if text := logged(); strings.Contains(text, "DOWN") {
+		t.Errorf("HAProxy finds the server ill:\n%s", text)
+	}
+	loud := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindAllString(h.logged(), -1)
+	if len(loud) > 5 { // one for each that began otherwise
+		t.Errorf("%d lines of the log:\n%s", len(loud), strings.Join(loud, "\n"))
+	}
+	t.Logf("%d connections, health checks among them; %d warnings", checks(), len(loud))
+}
+
+func answerOf(c *talk) string {
+	answer, _ := c.in.ReadString('\n')
+	return strings.TrimSuffix(answer, "\r\n")
+}
