@@ -73,7 +73,7 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	}
 	app := r.apps[grant.Identity.App]
 	next.rules, next.mint = r, app.mint
-	next.rates[1], next.rates[2] = app.rate, r.rate
+	next.rates[1], next.rates[2] = limited(app.rate), limited(r.rate)
 	next.hold(c, grant.Identity.Tenant, r.rates.Address)
 	next.admitted = d.auth.Admits(grant.Identity, c.info.Remote.Addr())
 	return next, nil
@@ -171,7 +171,8 @@ func (c *conn) recheck(d *directory) {
 // takes it for.
 func (c *conn) initially() auth.Grant {
 	known := c.server.directory.Load().auth
-	grant, err := auth.Grant{}, auth.ErrBadCredentials
+	var grant auth.Grant
+	var err error
 	switch {
 	case c.certificate != nil:
 		grant, err = known.Certificate(c.certificate)

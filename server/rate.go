@@ -49,7 +49,7 @@ func (r Rates) validate() error {
 	switch r.OnLimit {
 	case "", Reject, Delay:
 	default:
-		return fmt.Errorf("Rates.OnLimit is %.40q (allowed: reject, delay)", r.OnLimit)
+		return fmt.Errorf("%s is %.40q (allowed: reject, delay)", "Rates.OnLimit", r.OnLimit)
 	}
 	for _, f := range []struct {
 		name string
@@ -82,6 +82,14 @@ func (r Rate) limit() rate.Limit {
 }
 
 func newLimiter(r Rate) *rate.Limiter { return rate.NewLimiter(r.limit(), r.Burst) }
+
+// limited is l if it limits anything: asking it costs time.
+func limited(l *rate.Limiter) *rate.Limiter {
+	if l.Limit() == rate.Inf {
+		return nil // and will never limit anything; see carryOn
+	}
+	return l
+}
 
 // setLimiter changes a limiter that is in use; what was taken from it stays taken.
 func setLimiter(l *rate.Limiter, r Rate) {
