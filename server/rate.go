@@ -57,7 +57,7 @@ func (r Rates) validate() error {
 		min  int
 	}{{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1}} {
 		if err := f.rate.validate(f.min); err != nil {
-			return fmt.Errorf("Rates.%s %w", f.name, err)
+			return fmt.Errorf("%s %w", "Rates."+f.name, err)
 		}
 	}
 	return nil
