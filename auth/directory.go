@@ -128,7 +128,7 @@ type Grant struct {
 	Expires  time.Time // when the client's certificate does; zero if it has shown none
 
 	secret      SecretHash
-	certificate CertificateName
+	certificate *x509.Certificate
 	anonymous   bool
 }
 
@@ -167,7 +167,7 @@ func (d *Directory) Certificate(cert *x509.Certificate) (Grant, error) {
 			return Grant{}, ErrBadCredentials
 		}
 		if g.Identity.IsZero() {
-			g = Grant{Identity: id, Role: d.apps[id].Role, Expires: cert.NotAfter, certificate: name}
+			g = Grant{Identity: id, Role: d.apps[id].Role, Expires: cert.NotAfter, certificate: cert}
 		}
 	}
 	if g.Identity.IsZero() {
@@ -196,8 +196,9 @@ func (d *Directory) Renew(g Grant) (Grant, error) {
 	for _, kept := range app.Secrets {
 		good = good || kept == g.secret
 	}
-	if g.certificate != "" {
-		good = d.certificates[g.certificate] == g.Identity
+	if g.certificate != nil {
+		now, err := d.Certificate(g.certificate)
+		good = err == nil && now.Identity == g.Identity
 	}
 	if !good {
 		return Grant{}, ErrBadCredentials

@@ -63,7 +63,7 @@ const (
 	Drained                              // the server is shutting down
 	Failed                               // a fault of the server's own
 	HandshakeFailed                      // of TLS: it was not good, or took too long
-	TooManyHandshakes                    // of TLS, from this address
+	TooManyHandshakes                    // of TLS, from this address in a short time
 	ACMEChallenge                        // an authority has seen what it wanted
 	LoginTimeout                         // nobody has authenticated
 	TooManyFailures                      // bad credentials, from this address

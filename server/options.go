@@ -33,7 +33,7 @@ type Options struct {
 
 	LoginTimeout     time.Duration // until a connection must have said who it is; default 1 min
 	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
-	HandshakesPerIP  int           // TLS handshakes of one address at once; default 64
+	HandshakesPerIP  int           // TLS handshakes of one address at once, further ones wait; default 64
 
 	// By each address: how often bad credentials are heard, by default once a second, 20 at once; and what connections, TLS handshakes
 	// and the commands before anybody has authenticated may cost, by default 4,000 a second, 8,000 at once.

@@ -34,8 +34,8 @@ type Server struct {
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}
 	open       map[*conn]struct{}
-	perIP      map[string]int // connections of each address
-	handshakes map[string]int // those that are under way, of each address
+	perIP      map[string]int         // connections of each address
+	handshakes map[string]*handshakes // by address
 }
 
 // New makes a server. It panics on a row of opts.Commands that is half filled or doubles a name.
@@ -51,7 +51,7 @@ func New(opts Options) (*Server, error) {
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),
 		perIP:      make(map[string]int),
-		handshakes: make(map[string]int),
+		handshakes: make(map[string]*handshakes),
 	}
 	if err := s.SetTenants(opts.Tenants); err != nil {
 		return nil, err

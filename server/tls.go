@@ -25,7 +25,7 @@ func (c *conn) secure() bool {
 		_, _ = c.nc.Write(handshakeFailure)
 		return false
 	}
-	if !c.server.beginHandshake(c) {
+	if _, ok := take(c.limiter(strangers, c.server.opts.Strangers), handshakeCost, 0); !ok {
 		c.reason = TooManyHandshakes
 		return false
 	}
@@ -35,8 +35,7 @@ func (c *conn) secure() bool {
 	secured := tls.Server(&headed{Conn: c.nc, head: c.head}, c.how.TLS)
 	c.head = nil
 	began := time.Now()
-	err := secured.HandshakeContext(ctx)
-	c.server.endHandshake(c)
+	err := c.server.handshake(ctx, c.ipKey(), secured)
 	if err != nil {
 		if c.reason = HandshakeFailed; c.server.isDraining() {
 			c.reason = Drained
@@ -61,25 +60,35 @@ func (c *conn) secure() bool {
 	return true
 }
 
-// beginHandshake counts a handshake, unless the client's address has as many under way as it may, or begins too many.
-func (s *Server) beginHandshake(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.handshakes[c.ipKey()] >= s.opts.HandshakesPerIP {
-		return false
-	}
-	if _, ok := take(c.limiter(strangers, s.opts.Strangers), handshakeCost, 0); !ok {
-		return false
-	}
-	s.handshakes[c.ipKey()]++
-	return true
+// handshakes are those of one address: each that is under way has a place, the others wait for one, first come, first served.
+type handshakes struct {
+	places chan struct{}
+	count  int // under way or waiting
 }
 
-func (s *Server) endHandshake(c *conn) {
+// handshake shakes hands when the address has a place for it.
+func (s *Server) handshake(ctx context.Context, address string, secured *tls.Conn) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.handshakes[c.ipKey()]--; s.handshakes[c.ipKey()] == 0 {
-		delete(s.handshakes, c.ipKey())
+	h := s.handshakes[address]
+	if h == nil {
+		h = &handshakes{places: make(chan struct{}, s.opts.HandshakesPerIP)}
+		s.handshakes[address] = h
+	}
+	h.count++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if h.count--; h.count == 0 {
+			delete(s.handshakes, address)
+		}
+	}()
+	select {
+	case h.places <- struct{}{}:
+		defer func() { <-h.places }()
+		return secured.HandshakeContext(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -194,12 +194,14 @@ func TestSlowHandshake(t *testing.T) {
 				p.send("\x16\x03\x01\x02\x00")
 			}
 			synctest.Wait()
-			third := dial("192.0.2.1:3")
-			third.send("\x16")
-			third.gone()
-			if got := <-seen.closed; got != server.TooManyHandshakes {
-				t.Errorf("the third was closed for %v", got)
-			}
+			var third sync.WaitGroup
+			third.Go(func() {
+				time.Sleep(time.Second)
+				dial("192.0.2.1:3").secured(a.client()).ask("ping", "ok PONG")
+				if since := time.Since(began); since != 10*time.Second {
+					t.Errorf("the third of this address had to wait for %v", since)
+				}
+			})
 			dial("192.0.2.1:4").ask("ping", "ok PONG")
 			other := dial("192.0.2.2:1").secured(a.client())
 			other.ask("ping", "ok PONG")
@@ -227,6 +229,7 @@ func TestSlowHandshake(t *testing.T) {
 				}
 			}
 			dripping.Wait()
+			third.Wait()
 			dial("192.0.2.1:5").secured(a.client()).ask("ping", "ok PONG") // the places are free
 		})
 	})
