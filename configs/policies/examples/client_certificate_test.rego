@@ -1,0 +1,17 @@
+package sessionserver.authz_test
+
+opens(tenant, facts) := object.union({"tenant": tenant, "app": "teller", "role": "readwrite", "command": "open", "access": "write", "mode": "rw"}, facts)
+
+shown(subject) := {"tls": {"version": "1.3", "certificate": {"subject": subject}}}
+
+test_bank_needs_its_certificate if {
+	data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Bank"))
+	not data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Bankrupt"))
+	not data.sessionserver.authz.allow with input as opens("bank", {"tls": {"version": "1.3"}})
+	not data.sessionserver.authz.allow with input as opens("bank", {})
+	data.sessionserver.authz.reasons["show a client certificate of O=Bank"] with input as opens("bank", {})
+}
+
+test_others_do_not if {
+	data.sessionserver.authz.allow with input as opens("acme", {})
+}

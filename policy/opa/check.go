@@ -1,0 +1,30 @@
+package opa
+
+import (
+	"context"
+	"fmt"
+)
+
+// Report is what a look at a source shows.
+type Report struct {
+	Revision string
+	Tenants  []string // those with a policy of their own
+	Tests    []Test
+	Caching  []string // for each question of each policy, what its decisions are cached by
+}
+
+// Check reads and compiles the policies of a source and runs their tests, as an engine does before it uses them. The error tells of everything that is
+// wrong; the report has as much as there is to tell nevertheless.
+func Check(ctx context.Context, source Source) (Report, error) {
+	all, err := source.load(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("policy: %s: %w", source, err)
+	}
+	set, tests, err := compileAll(ctx, all, nil)
+	r := Report{Revision: all.revision, Tenants: sortedKeys(all.tenants), Tests: tests}
+	if err != nil {
+		return r, fmt.Errorf("policy: %s: %w", source, err)
+	}
+	r.Caching = set.caching()
+	return r, nil
+}

@@ -1,0 +1,211 @@
+package opa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"sessionserver/policy"
+)
+
+// Options say what an engine decides by. Source alone is required.
+type Options struct {
+	Source  Source
+	Tenants []policy.Tenant // data.tenants, until SetTenants
+
+	Timeout time.Duration // of one evaluation; 0 is 100 ms
+	Cache   int           // about how many decisions are remembered; 0 is 16,384
+
+	Observer policy.Observer    // may be nil
+	Log      policy.DecisionLog // may be nil
+	Sample   float64            // the share of allowed decisions that Log gets, 0 to 1; it gets all others
+	Logger   *slog.Logger       // of what happens to the source; nil is slog.Default
+}
+
+// Engine decides by the policies of a source. Make it with New, and have Run follow the source.
+type Engine struct {
+	opts Options
+	now  atomic.Pointer[snapshot]
+
+	loading sync.Mutex // one look at the source at a time; taken before mu
+
+	mu       sync.Mutex // guards what follows and changes of now; held for moments only
+	programs *programs
+	tenants  map[string]*ast.Term
+	status   Status
+}
+
+var _ policy.Engine = (*Engine)(nil)
+
+// Status is how an engine stands to its source.
+type Status struct {
+	Source   string
+	Revision string    // of what decides
+	Loaded   time.Time // when that was read
+	Kept     bool      // it was kept in an earlier life, as the source had nothing that is right at the start
+	Caching  []string  // for each question of each policy, what its decisions are cached by
+
+	Checked time.Time // when the source was last looked at
+	Err     error     // what was wrong with it then; what decides is older in that case
+}
+
+// New reads the source, which must be right, and makes an engine of it. A source that keeps what it had may be wrong or away.
+func New(ctx context.Context, opts Options) (*Engine, error) {
+	if opts.Source == nil {
+		return nil, errors.New("policy: Options.Source is missing")
+	}
+	if opts.Timeout < 0 || opts.Cache < 0 || opts.Sample < 0 || opts.Sample > 1 {
+		return nil, errors.New("policy: Options.Timeout and Cache must not be negative, Sample must be 0 to 1")
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 100 * time.Millisecond
+	}
+	if opts.Cache == 0 {
+		opts.Cache = 1 << 14
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	e := &Engine{opts: opts, status: Status{Source: opts.Source.String()}}
+	terms, err := tenantTerms(opts.Tenants)
+	if err != nil {
+		return nil, err
+	}
+	e.tenants = terms
+	err = e.Reload(ctx)
+	if err == nil {
+		return e, nil
+	}
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	all, keptErr := opts.Source.kept()
+	if errors.Is(keptErr, errNothing) {
+		return nil, err
+	}
+	if keptErr == nil {
+		keptErr = e.use(ctx, all)
+	}
+	if keptErr != nil {
+		return nil, errors.Join(err, fmt.Errorf("policy: what was kept: %w", keptErr))
+	}
+	e.status.Kept = true
+	opts.Logger.Warn("the policies are those that were kept, for their source has none that are right", "source", e.status.Source,
+		"revision", e.status.Revision, "err", err)
+	return e, nil
+}
+
+// Decide answers by the policies as they are when it begins. What is found among earlier decisions costs no allocation.
+func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
+	d, took, err := e.now.Load().decide(ctx, in)
+	if e.opts.Observer != nil {
+		ev := policy.Evaluation{Outcome: policy.Denied, Cached: took == 0, Took: took}
+		switch {
+		case err != nil:
+			ev.Outcome = policy.Failed
+		case d.Allow:
+			ev.Outcome = policy.Allowed
+		}
+		e.opts.Observer.Decided(ev)
+	}
+	if e.opts.Log != nil && (!d.Allow || e.opts.Sample > 0 && rand.Float64() < e.opts.Sample) {
+		e.opts.Log.Decided(in, d, err)
+	}
+	return d, err
+}
+
+// SetTenants replaces data.tenants. All decisions that were remembered are forgotten.
+func (e *Engine) SetTenants(tenants []policy.Tenant) error {
+	terms, err := tenantTerms(tenants)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := newSnapshot(e.programs, terms, e.opts.Cache, e.opts.Timeout)
+	if err != nil {
+		return err
+	}
+	e.tenants = terms
+	e.now.Store(s)
+	return nil
+}
+
+// Reload reads the source now. If it is not right, or away, all stays as it is, and the error tells why; so do Status and the log.
+func (e *Engine) Reload(ctx context.Context) error {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	all, err := e.opts.Source.load(ctx)
+	if status := e.Status(); err == nil && !status.Kept && status.Err == nil && e.programs != nil && all.sum == e.programs.sum {
+		err = errSame
+	}
+	if errors.Is(err, errSame) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.status.Checked, e.status.Err = time.Now(), nil
+		return nil
+	}
+	if err == nil {
+		err = e.use(ctx, all)
+	}
+	if err != nil {
+		err = fmt.Errorf("policy: %s: %w", e.opts.Source, err)
+	} else if err := e.opts.Source.keep(); err != nil {
+		e.opts.Logger.Error("the policies decide, but could not be kept for a start without their source", "source", e.opts.Source.String(), "err", err)
+	}
+	e.tell(err)
+	return err
+}
+
+// use compiles, tests and puts in place what a source has. It is called with e.loading locked, under which alone e.programs changes.
+func (e *Engine) use(ctx context.Context, all *contents) error {
+	set, _, err := compileAll(ctx, all, e.programs)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := newSnapshot(set, e.tenants, e.opts.Cache, e.opts.Timeout)
+	if err != nil {
+		return err
+	}
+	e.programs = set
+	e.status.Revision, e.status.Loaded, e.status.Kept, e.status.Caching = set.revision, time.Now(), false, set.caching()
+	e.now.Store(s)
+	return nil
+}
+
+// tell notes how a look at the source went.
+func (e *Engine) tell(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := err != nil && e.status.Err != nil && err.Error() == e.status.Err.Error()
+	e.status.Checked, e.status.Err = time.Now(), err
+	switch {
+	case err == nil:
+		e.opts.Logger.Info("policies were read", "source", e.status.Source, "revision", e.status.Revision, "tenants_with_policy", len(e.programs.tenants))
+	case e.programs != nil && !known: // without programs New tells
+		e.opts.Logger.Error("the policies are as they were", "source", e.status.Source, "revision", e.status.Revision, "err", err)
+	}
+	if e.opts.Observer != nil {
+		e.opts.Observer.Reloaded(err)
+	}
+}
+
+// Run follows the source until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the log and the status tell
+}
+
+// Status tells how the engine stands to its source.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status
+}

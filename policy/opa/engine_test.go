@@ -1,0 +1,366 @@
+package opa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"sessionserver/policy"
+)
+
+// start makes an engine of files, given as names and texts in turn.
+func start(t testing.TB, opts Options, files ...string) (*Engine, error) {
+	t.Helper()
+	if opts.Source == nil {
+		opts.Source = FS("test", mapFS(files...))
+	}
+	opts.Logger = slog.New(slog.DiscardHandler)
+	return New(t.Context(), opts)
+}
+
+func mustStart(t testing.TB, opts Options, files ...string) *Engine {
+	t.Helper()
+	e, err := start(t, opts, files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func mapFS(files ...string) fstest.MapFS {
+	fsys := fstest.MapFS{}
+	for i := 0; i < len(files); i += 2 {
+		fsys[files[i]] = &fstest.MapFile{Data: []byte(files[i+1])}
+	}
+	return fsys
+}
+
+// rules is a module of the operator.
+func rules(text string) string { return "package sessionserver.authz\n\n" + text + "\n" }
+
+// own is a module of a tenant.
+func own(text string) string { return "package sessionserver.tenant\n\n" + text + "\n" }
+
+func TestDenyIsTheDefault(t *testing.T) {
+	slow := "allow if {\n\tcount([1 | some a in numbers.range(1, 9999); some b in numbers.range(1, 9999); a * b == 7.5]) == 0\n}"
+	for name, test := range map[string]struct {
+		rules   string
+		failure string // part of the error; "" for none
+	}{
+		"undefined":         {`allow if input.tenant == "nobody"`, ""},
+		"false":             {`default allow := false`, ""},
+		"no boolean":        {`allow := "yes"`, "neither true nor false"},
+		"a set":             {`allow contains "yes"`, "neither true nor false"},
+		"conflict":          {"allow := true\n\nallow := false if input.app == \"shop\"", "conflict"},
+		"builtin fails":     {"allow if not forbidden\n\nforbidden if to_number(input.app) == 1", "to_number"},
+		"takes too long":    {slow, policy.ErrTimeout.Error()},
+		"reasons fail":      {"allow if false\n\nreasons contains \"x\" if to_number(input.app) == 1", "to_number"},
+		"reasons are wrong": {"allow if false\n\nreasons := 7", "no set of strings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mustStart(t, Options{Timeout: 50 * time.Millisecond}, "a.rego", rules(test.rules))
+			for range 2 { // the second time may be remembered
+				began := time.Now()
+				d, err := e.Decide(t.Context(), &policy.Input{Tenant: "acme", App: "shop"})
+				if d.Allow || (err != nil) != (test.failure != "") || err != nil && !strings.Contains(err.Error(), test.failure) {
+					t.Errorf("got %v %v, want an error with %q", d, err, test.failure)
+				}
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("it took %v", took)
+				}
+			}
+		})
+	}
+	t.Run("cancelled", func(t *testing.T) {
+		e := mustStart(t, Options{Timeout: time.Hour}, "a.rego", rules(slow))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if d, err := e.Decide(ctx, &policy.Input{}); d.Allow || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v %v", d, err)
+		}
+	})
+}
+
+func TestReasons(t *testing.T) {
+	e := mustStart(t, Options{}, "a.rego", rules(`
+reasons contains "first"
+reasons contains "a\nline"
+reasons contains "nothing" if input.app == "other"
+reasons contains 7
+allow if input.app == "good"
+reasons contains sprintf("%s%d", [concat("", [x | some _ in numbers.range(1, 30); x := "0123456789"]), 1])
+`))
+	d, err := e.Decide(t.Context(), &policy.Input{App: "shop"})
+	if err != nil || d.Allow || len(d.Reasons) != 3 || d.Reasons[1] != "a line" || len(d.Reasons[0]) != reasonMax || d.Reasons[2] != "first" {
+		t.Errorf("got %+v %v", d, err)
+	}
+	if d, err := e.Decide(t.Context(), &policy.Input{App: "good"}); err != nil || !d.Allow || d.Reasons != nil {
+		t.Errorf("got %v %v", d, err)
+	}
+}
+
+// TestRefused has policies that must never decide.
+func TestRefused(t *testing.T) {
+	good := rules("allow if true")
+	for name, test := range map[string]struct {
+		files []string
+		want  string
+	}{
+		"nothing":                 {nil, "no rule allow"},
+		"no allow":                {[]string{"a.rego", rules("deny if true")}, "no rule allow"},
+		"syntax":                  {[]string{"a.rego", rules("allow if {")}, "a.rego:4"},
+		"typo in input":           {[]string{"a.rego", rules(`allow if input.tenat == "a"`)}, "undefined ref: input.tenat"},
+		"typo below input":        {[]string{"a.rego", rules(`allow if input.tls.certificate.issuer == "a"`)}, "undefined ref"},
+		"type of input":           {[]string{"a.rego", rules(`allow if input.session.age_s == "a"`)}, "match error"},
+		"typo in a tenant":        {[]string{"a.rego", rules(`allow if data.tenants[input.tenant].setings.x`)}, "setings"},
+		"typo in an app":          {[]string{"a.rego", rules(`allow if data.tenants.acme.apps[input.app].roles == "a"`)}, "roles"},
+		"reaches out":             {[]string{"a.rego", rules(`allow if http.send({"url": "http://localhost", "method": "get"})`)}, "undefined function http.send"},
+		"reads the environment":   {[]string{"a.rego", rules(`allow if opa.runtime().env.HOME`)}, "undefined function opa.runtime"},
+		"unsafe":                  {[]string{"a.rego", rules(`allow if x == 1`)}, "unsafe"},
+		"test fails":              {[]string{"a.rego", good, "a_test.rego", "package x\n\ntest_a if false"}, "test data.x.test_a failed"},
+		"test meets an error":     {[]string{"a.rego", good, "a_test.rego", "package x\n\ntest_a if not to_number(\"a\")"}, "to_number"},
+		"no test in a test file":  {[]string{"a.rego", good, "a_test.rego", "package x\n\ntst_a if true"}, "no test"},
+		"operator in tenant":      {[]string{"a.rego", good, "tenants/acme/a.rego", good}, "no rule allow in package sessionserver.tenant"},
+		"tenant in operator":      {[]string{"a.rego", good, "b.rego", own("allow if true")}, "is for the policies of tenants"},
+		"tenant without a folder": {[]string{"a.rego", good, "tenants/a.rego", good}, "folder"},
+		"tenant's typo":           {[]string{"a.rego", good, "tenants/acme/a.rego", own("allow if input.x")}, "policy of tenant acme"},
+		"data of tenants":         {[]string{"a.rego", good, "data.json", `{"tenants": {"acme": {"apps": {}}}}`}, "without a policy"},
+		"data is garbage":         {[]string{"a.rego", good, "data.json", `{`}, "data.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := start(t, Options{}, test.files...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestTenantsPolicy has both policies decide, each seeing only what it may.
+func TestTenantsPolicy(t *testing.T) {
+	tenants := []policy.Tenant{
+		{Name: "acme", Settings: map[string]any{"secret": "of acme"}}, {Name: "evil", Settings: map[string]any{"n": 1}}, {Name: "plain"},
+	}
+	e := mustStart(t, Options{Tenants: tenants},
+		"a.rego", rules("allow if data.shared.open\n\nreasons contains \"the operator\""),
+		"shared/data.yaml", "open: true\nhidden: 1\n",
+		"b.rego", "package lib\n\nanswer := 42\n",
+		"tenants/evil/a.rego", own(`
+allow if {
+	input.app == "good"
+	data.own.x == 7
+	data.tenants.evil.settings.n == 1
+	not leaks
+}
+leaks if data.tenants.acme
+leaks if count(data.tenants) != 1
+leaks if data.lib.answer != 666
+leaks if data.shared
+leaks if data.sessionserver.authz.allow
+reasons contains sprintf("evil says %v", [data.own.x])`),
+		"tenants/evil/b.rego", "package lib\n\nanswer := 666\n\nallow if true\n",
+		"tenants/evil/c.rego", "package sessionserver.authz\n\nignored := 1\n",
+		"tenants/evil/own/data.json", `{"x": 7}`,
+		"tenants/acme/a.rego", own("allow if {\n\tnot data.own\n\tnot data.lib\n\tdata.tenants.acme.settings.secret\n}"),
+	)
+	for id, want := range map[[2]string]string{
+		{"plain", "x"}:   "true []",
+		{"acme", "x"}:    "true []",
+		{"evil", "good"}: "true []",
+		{"evil", "x"}:    "false [evil says 7]",
+	} {
+		for range 2 {
+			if d, err := e.Decide(t.Context(), &policy.Input{Tenant: id[0], App: id[1]}); err != nil || fmt.Sprint(d.Allow, d.Reasons) != want {
+				t.Errorf("%v: got %v %v, want %s", id, d, err, want)
+			}
+		}
+	}
+}
+
+// TestTenants replaces data.tenants while decisions are made: each is right for what was there before or after.
+func TestTenants(t *testing.T) {
+	e := mustStart(t, Options{}, "a.rego", rules("allow if data.tenants[input.tenant].settings.open"))
+	in := &policy.Input{Tenant: "acme"}
+	for _, open := range []bool{true, false, true} {
+		if err := e.SetTenants([]policy.Tenant{{Name: "acme", Settings: map[string]any{"open": open}}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if d, err := e.Decide(t.Context(), in); err != nil || d.Allow != open {
+				t.Errorf("got %v %v, want %v", d, err, open)
+			}
+		}
+	}
+	if err := e.SetTenants([]policy.Tenant{{Name: "acme", Settings: map[string]any{"f": func() {}}}}); err == nil {
+		t.Error("a function is no setting")
+	}
+}
+
+// TestNotRemembered has policies whose answers may change with nothing but time.
+func TestNotRemembered(t *testing.T) {
+	e := mustStart(t, Options{}, "a.rego", rules("now := time.now_ns()\n\nallow if {\n\tx := data.sessionserver[\"authz\"].now\n\tx % 2 == 0\n}\n\nreasons contains \"x\""))
+	seen := map[bool]bool{}
+	for i := 0; len(seen) < 2 && i < 10000; i++ {
+		d, err := e.Decide(t.Context(), &policy.Input{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[d.Allow] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("got the same answer 10,000 times: %v", e.Status().Caching)
+	}
+}
+
+func TestReads(t *testing.T) {
+	for rules, want := range map[string]string{
+		`allow if input.tenant == "a"`:                                          "cached by tenant",
+		`allow if true`:                                                         "cached by nothing",
+		`allow if input.tls.version`:                                            "cached by tls.version",
+		`allow if input.session`:                                                "cached by session.open, session.new, session.age_s, session.bytes, session.keys",
+		`allow if input.tls.certificate.dns_names[_] == "a"`:                    "cached by tls.certificate.dns_names",
+		`allow if input[_] == "a"`:                                              "cached by the whole input",
+		`allow if walk(input, [_, "a"])`:                                        "cached by the whole input",
+		"allow if {\n\tx := input\n\tx.tenant == \"a\"\n}":                      "cached by the whole input",
+		`allow if data.tenants[input.tenant].apps[input.app].role == "a"`:       "cached by tenant, app",
+		"allow if f(input.app)\n\nf(x) if x == input.key":                       "cached by app, key",
+		"allow if other with input.app as \"a\"\n\nother if input.app == \"a\"": "cached by app",
+		"allow if o.a == 1\n\no[input.app] := 1":                                "cached by app",
+		"allow if o.a.b\n\no[x][input.key] := 1 if some x in [input.app]":       "cached by app, key",
+		"allow if o.a.b == 1\n\no[x].b := 1 if some x in [input.app]":           "cached by app",
+		"allow if f == \"ab\"\n\nf := $\"{input.app}b\"":                        "cached by app",
+		`allow if time.now_ns() > 1`:                                            "not cached, for it calls time.now_ns",
+		"allow if count(\"a\") == 1 with count as f\n\nf(_) := time.now_ns()":   "not cached, for it calls time.now_ns",
+		"allow if input.app == \"a\"\n\nunrelated if input.key == \"b\"":        "cached by app",
+	} {
+		p, err := compileText("package sessionserver.authz\n\n" + rules + "\n")
+		if err != nil {
+			t.Errorf("%s: %v", rules, err)
+		} else if got := p.allow.reads.String(); got != want {
+			t.Errorf("%s\ngot %s, want %s", rules, got, want)
+		}
+	}
+}
+
+// TestBuiltins holds what policies may call against a list that somebody has looked at: nothing may come with another version of OPA unseen.
+func TestBuiltins(t *testing.T) {
+	var names []string
+	for _, b := range capabilities.Builtins {
+		names = append(names, b.Name)
+	}
+	golden(t, "testdata/builtins.txt", strings.Join(names, "\n")+"\n")
+}
+
+func TestExplain(t *testing.T) {
+	e := mustStart(t, Options{}, "a.rego", rules("allow if input.app == \"shop\""), "tenants/acme/a.rego", own("allow if input.command == \"get\"\n\nreasons contains \"no\""))
+	d, text, err := e.Explain(t.Context(), &policy.Input{Tenant: "acme", App: "shop", Command: "put"})
+	if err != nil || d.Allow || d.Reasons[0] != "no" {
+		t.Error(d, err)
+	}
+	for _, want := range []string{"policy of the operator: allow, cached by app", "policy of tenant acme: allow, cached by command", "a.rego:3", `reasons are ["no"]`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}
+
+// seen is an observer and a decision log.
+type seen struct {
+	mu        sync.Mutex
+	evaluated []policy.Evaluation
+	reloaded  []error
+	logged    []string
+}
+
+func (s *seen) Reloaded(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reloaded = append(s.reloaded, err)
+}
+
+type observer struct{ *seen }
+
+func (o observer) Decided(e policy.Evaluation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.evaluated = append(o.evaluated, e)
+}
+
+type decisionLog struct{ *seen }
+
+func (l decisionLog) Decided(in *policy.Input, d policy.Decision, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logged = append(l.logged, fmt.Sprint(in.App, d.Allow, err != nil))
+}
+
+func TestObserver(t *testing.T) {
+	s := &seen{}
+	e := mustStart(t, Options{Observer: observer{s}, Log: decisionLog{s}}, "a.rego", rules(`allow if input.app == "shop"`+"\n\n"+`allow := false if to_number(input.app) == 1`))
+	for _, app := range []string{"1", "1", "x"} {
+		_, _ = e.Decide(t.Context(), &policy.Input{App: app})
+	}
+	want := []policy.Evaluation{{Outcome: policy.Denied}, {Outcome: policy.Denied, Cached: true}, {Outcome: policy.Failed}}
+	for i, got := range s.evaluated {
+		if got.Outcome != want[i].Outcome || got.Cached != want[i].Cached || got.Cached != (got.Took == 0) {
+			t.Errorf("%d: got %+v, want %+v", i, got, want[i])
+		}
+	}
+	if len(s.evaluated) != 3 || len(s.reloaded) != 1 || s.reloaded[0] != nil || fmt.Sprint(s.logged) != "[1false false 1false false xfalse true]" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// TestRace has everything happen at once. Policy and data always agree, so that a mixture would be seen.
+func TestRace(t *testing.T) {
+	versions := &versions{}
+	e := mustStart(t, Options{Source: versions}, "")
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				in := &policy.Input{Tenant: "acme", App: fmt.Sprint(i % 100), Address: netip.MustParseAddr("192.0.2.1")}
+				if d, err := e.Decide(t.Context(), in); err != nil || !d.Allow {
+					t.Errorf("got %v %v", d, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 30 {
+		versions.n.Add(1)
+		if err := e.Reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := e.SetTenants([]policy.Tenant{{Name: "acme", Settings: map[string]any{"n": i}}}); err != nil {
+			t.Error(err)
+		}
+		_ = e.Status()
+	}
+	stop.Store(true)
+	wg.Wait()
+}
+
+// versions is a source whose policy wants the data of the same version.
+type versions struct {
+	files
+	n atomic.Int64
+}
+
+func (v *versions) String() string { return "versions" }
+
+func (v *versions) load(ctx context.Context) (*contents, error) {
+	f := files{name: "versions", fsys: mapFS(
+		"a.rego", rules(fmt.Sprintf("allow if {\n\tdata.version == %d\n\tinput.address == \"192.0.2.1\"\n\tinput.app\n}", v.n.Load())),
+		"data.json", fmt.Sprintf(`{"version": %d}`, v.n.Load()))}
+	return f.load(ctx)
+}

@@ -1,0 +1,230 @@
+package opa
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"sessionserver/policy"
+)
+
+// program is a compiled policy: the operator's, or that of a tenant. Nothing in it changes, and it has no data.
+type program struct {
+	source   *content
+	compiler *ast.Compiler
+	allow    question
+	reasons  question
+}
+
+// question is a rule that is asked for.
+type question struct {
+	name  string
+	query ast.Body
+	reads reads
+}
+
+const answerVar = ast.Var("answer")
+
+// answer is what a question was answered, as far as anybody wants to know.
+type answer struct {
+	allow   bool
+	reasons []string
+}
+
+//go:embed schema/input.json
+var inputSchema []byte
+
+// schemas has the type checker know what input can be. OPA cannot be told so of data; see checkTenantRefs.
+var schemas = func() *ast.SchemaSet {
+	var schema any
+	if err := json.Unmarshal(inputSchema, &schema); err != nil {
+		panic(err)
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.SchemaRootRef, schema)
+	return set
+}()
+
+// forbidden are builtins that no policy may call, beside those that OPA flags as not deterministic, of which time.now_ns alone is left. They reach
+// out, sign, read the clock behind the back of the cache, or can be made to take any time and memory with a few characters.
+var forbidden = []string{
+	"crypto.x509.parse_and_verify_certificates", "crypto.x509.parse_and_verify_certificates_with_options",
+	"io.jwt.decode_verify", "providers.aws.sign_req",
+	"json.match_schema", "json.verify_schema", "graphql.parse", "graphql.parse_and_verify", "graphql.parse_query", "graphql.parse_schema",
+	"graphql.is_valid", "graphql.schema_is_valid",
+	"strings.render_template", "rego.parse_module", "bits.lsh", "net.cidr_expand", "trace",
+}
+
+// capabilities are what policies may use.
+var capabilities = func() *ast.Capabilities {
+	c := ast.CapabilitiesForThisVersion()
+	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
+		return b.Nondeterministic && b.Name != "time.now_ns" || slices.Contains(forbidden, b.Name)
+	})
+	c.AllowNet = []string{}
+	return c
+}()
+
+// newCompiler makes a compiler that knows what input is and what may be called.
+func newCompiler() *ast.Compiler {
+	return ast.NewCompiler().WithCapabilities(capabilities).WithSchemas(schemas).WithDefaultRegoVersion(ast.RegoV1)
+}
+
+// Where the rules of a policy are. A tenant's have another place, so that a file in the wrong folder is a mistake that is seen, and never one that
+// allows.
+var (
+	operatorPackage = ast.MustParseRef("data.sessionserver.authz")
+	tenantPackage   = ast.MustParseRef("data.sessionserver.tenant")
+)
+
+// compile makes a program of the modules that are no tests, which have their rules in pkg.
+func compile(source *content, pkg ast.Ref) (*program, error) {
+	for _, name := range sortedKeys(source.modules) {
+		if other := source.modules[name].Package; other.Path.HasPrefix(tenantPackage) && pkg.Equal(operatorPackage) {
+			return nil, fmt.Errorf("%s: %v is for the policies of tenants, in %sNAME/", name, other, tenantsFolder)
+		}
+	}
+	c := newCompiler()
+	c.Compile(source.modules)
+	if c.Failed() {
+		return nil, c.Errors
+	}
+	if err := checkTenantRefs(c); err != nil {
+		return nil, err
+	}
+	p := &program{source: source, compiler: c}
+	var err error
+	if p.allow, err = newQuestion(c, pkg, "allow"); err != nil {
+		return nil, err
+	}
+	if p.reasons, err = newQuestion(c, pkg, "reasons"); err != nil {
+		return nil, err
+	}
+	if len(c.GetRulesExact(pkg.Append(ast.StringTerm("allow")))) == 0 {
+		return nil, fmt.Errorf("there is no rule allow in %v: nothing would be allowed", &ast.Package{Path: pkg})
+	}
+	return p, nil
+}
+
+func newQuestion(c *ast.Compiler, pkg ast.Ref, name string) (question, error) {
+	ref := pkg.Append(ast.StringTerm(name))
+	query := ast.NewBody(ast.Equality.Expr(ast.NewTerm(answerVar), ast.NewTerm(ref)))
+	compiled, err := c.QueryCompiler().Compile(query)
+	return question{name: name, query: compiled, reads: readsOf(c, ref)}, err
+}
+
+// checkTenantRefs refuses references to what no tenant has, where they are written out: data.tenants[t].aps. It does for data what the schema does
+// for input.
+func checkTenantRefs(c *ast.Compiler) error {
+	var errs ast.Errors
+	check := func(r ast.Ref) bool {
+		if !r.HasPrefix(tenantsRef) {
+			return false
+		}
+		for i, known := range map[int][]string{3: {"apps", "settings"}, 5: {"role", "read", "write"}} {
+			if i >= len(r) || i == 5 && !r[3].Equal(nameApps) {
+				continue
+			}
+			if name, ok := r[i].Value.(ast.String); ok && !slices.Contains(known, string(name)) {
+				errs = append(errs, ast.NewError(ast.TypeErr, r[0].Location, "undefined ref: %v (have: %s)", r, strings.Join(known, ", ")))
+			}
+		}
+		return false
+	}
+	for _, name := range sortedKeys(c.Modules) {
+		ast.WalkRefs(c.Modules[name], check)
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	return nil
+}
+
+var tenantsRef = ast.MustParseRef("data.tenants")
+
+// evaluate answers a question. It takes no longer than limit, nor than ctx lasts, by as much as a single builtin takes.
+func (p *program) evaluate(ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer) (a answer, err error) {
+	cancel := topdown.NewCancel()
+	defer time.AfterFunc(limit, cancel.Cancel).Stop()
+	defer context.AfterFunc(ctx, cancel.Cancel)()
+	defer func() {
+		if r := recover(); r != nil { // a fault of a builtin must not end the process
+			a, err = answer{}, fmt.Errorf("policy: %s: panic: %v\n%s", q.name, r, debug.Stack())
+		}
+	}()
+	query := topdown.NewQuery(q.query).WithCompiler(p.compiler).WithStore(data).WithTransaction(reading{}).WithInput(input).
+		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true)
+	if tracer != nil {
+		query = query.WithQueryTracer(tracer)
+	}
+	err = query.Iter(ctx, func(result topdown.QueryResult) error {
+		return q.read(&a, result[answerVar].Value)
+	})
+	if topdown.IsCancel(err) {
+		err = policy.ErrTimeout
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		return answer{}, fmt.Errorf("policy: %s: %w", q.name, err)
+	}
+	return a, nil
+}
+
+var noMetrics = metrics.NoOp()
+
+// How much a policy may tell a client.
+const (
+	reasonsMax = 8
+	reasonMax  = 200
+)
+
+// read takes the value of the rule.
+func (q *question) read(a *answer, v ast.Value) error {
+	if q.name == "allow" {
+		allow, ok := v.(ast.Boolean)
+		if !ok {
+			return errors.New("it is neither true nor false")
+		}
+		a.allow = bool(allow)
+		return nil
+	}
+	take := func(t *ast.Term) {
+		if s, ok := t.Value.(ast.String); ok && len(a.reasons) < reasonsMax {
+			a.reasons = append(a.reasons, printable(string(s)))
+		}
+	}
+	switch v := v.(type) {
+	case ast.Set:
+		v.Foreach(take)
+	case *ast.Array:
+		v.Foreach(take)
+	default:
+		return errors.New("it is no set of strings")
+	}
+	return nil
+}
+
+// printable is a reason that fits into a line.
+func printable(s string) string {
+	if len(s) > reasonMax {
+		s = s[:reasonMax]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+}

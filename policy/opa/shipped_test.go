@@ -1,0 +1,68 @@
+package opa
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const shipped = "../../configs/policies"
+
+// TestShipped runs the Rego tests of the default policy, and of each example beside it.
+func TestShipped(t *testing.T) {
+	r, err := Check(t.Context(), FS("default", fstest.MapFS{"default.rego": file(t, "default.rego"), "default_test.rego": file(t, "default_test.rego")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d tests; %s", len(r.Tests), strings.Join(r.Caching, "; "))
+	if want := "allow: cached by tenant, app, role, access, mode, key"; r.Caching[0] != want {
+		t.Errorf("got %q, want %q", r.Caching[0], want)
+	}
+
+	examples, err := fs.Glob(os.DirFS(shipped), "examples/*_test.rego")
+	if err != nil || len(examples) < 5 {
+		t.Fatal(examples, err)
+	}
+	for _, tests := range examples {
+		t.Run(path.Base(tests), func(t *testing.T) {
+			example := strings.TrimSuffix(tests, "_test.rego") + ".rego"
+			policies := fstest.MapFS{"default.rego": file(t, "default.rego")}
+			folder := "."
+			if strings.Contains(string(file(t, example).Data), "\npackage sessionserver.tenant\n") {
+				folder = "tenants/acme"
+			}
+			policies[path.Join(folder, path.Base(example))] = file(t, example)
+			policies[path.Join(folder, path.Base(tests))] = file(t, tests)
+			r, err := Check(t.Context(), FS(example, policies))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d tests; %s", len(r.Tests), strings.Join(r.Caching, "; "))
+		})
+	}
+}
+
+// TestSchemas holds the shipped copies, which editors and opa test take, against what policies are checked with.
+func TestSchemas(t *testing.T) {
+	for _, name := range []string{"input.json", "tenants.json"} {
+		used, err := os.ReadFile("schema/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(used) != string(file(t, "schema/"+name).Data) {
+			t.Errorf("copy policy/opa/schema/%s to configs/policies/schema", name)
+		}
+	}
+}
+
+func file(t testing.TB, name string) *fstest.MapFile {
+	t.Helper()
+	data, err := os.ReadFile(path.Join(shipped, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fstest.MapFile{Data: data}
+}

@@ -1,0 +1,166 @@
+package opa
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"sessionserver/policy"
+)
+
+// snapshot is all that decisions are made of: programs, data, and the decisions made before. Only the cache changes, and it begins empty in each.
+type snapshot struct {
+	operator *bound
+	tenants  map[string]*bound // those with a policy of their own
+	cache    *cache
+	limit    time.Duration
+}
+
+// bound is a program with the data that it sees.
+type bound struct {
+	*program
+	owner string // the tenant; "" for the operator
+	data  *document
+	id    uint64 // two for each program of a snapshot: a question each
+}
+
+// newSnapshot binds the programs to data. The operator's sees all tenants, a tenant's itself alone.
+func newSnapshot(set *programs, tenants map[string]*ast.Term, entries int, limit time.Duration) (*snapshot, error) {
+	s := &snapshot{tenants: make(map[string]*bound, len(set.tenants)), cache: newCache(entries), limit: limit}
+	bind := func(p *program, owner string, visible ast.Object) (*bound, error) {
+		files, err := objectOf(p.source.data)
+		if err != nil {
+			return nil, err
+		}
+		return &bound{program: p, owner: owner, data: newDocument(files, visible), id: 2 * uint64(len(s.tenants))}, nil
+	}
+	all := ast.NewObjectWithCapacity(len(tenants))
+	for name, t := range tenants {
+		all.Insert(ast.StringTerm(name), t)
+	}
+	for name, p := range set.tenants {
+		itself := ast.NewObject()
+		if t := tenants[name]; t != nil {
+			itself.Insert(ast.StringTerm(name), t)
+		}
+		b, err := bind(p, name, itself)
+		if err != nil {
+			return nil, err
+		}
+		s.tenants[name] = b
+	}
+	var err error
+	s.operator, err = bind(set.operator, "", all)
+	return s, err
+}
+
+// decide asks the operator's policy and then that of the tenant, if it has one. Both must allow. It tells how long that took to evaluate: not at all
+// if all was found among earlier answers.
+func (s *snapshot) decide(ctx context.Context, in *policy.Input) (policy.Decision, time.Duration, error) {
+	d, took, err := s.ask(ctx, s.operator, in)
+	if err != nil || !d.Allow || len(s.tenants) == 0 {
+		return d, took, err
+	}
+	if b := s.tenants[in.Tenant]; b != nil {
+		var more time.Duration
+		d, more, err = s.ask(ctx, b, in)
+		took += more
+	}
+	return d, took, err
+}
+
+func (s *snapshot) ask(ctx context.Context, b *bound, in *policy.Input) (policy.Decision, time.Duration, error) {
+	a, took, err := s.answer(ctx, b, &b.allow, b.id, in)
+	if err != nil || a.allow {
+		return policy.Decision{Allow: a.allow}, took, err
+	}
+	a, more, err := s.answer(ctx, b, &b.reasons, b.id+1, in)
+	return policy.Decision{Reasons: a.reasons}, took + more, err
+}
+
+// keySize is how long a key may be without costing an allocation; most have a third of it.
+const keySize = 512
+
+func (s *snapshot) answer(ctx context.Context, b *bound, q *question, id uint64, in *policy.Input) (answer, time.Duration, error) {
+	var buf [keySize]byte
+	var key []byte
+	if q.reads.never == "" {
+		key = q.reads.fields.appendKey(binary.AppendUvarint(buf[:0], id), in)
+		if a := s.cache.get(key); a != nil {
+			return *a, 0, nil
+		}
+	}
+	start := time.Now()
+	a, err := b.evaluate(ctx, q, b.data, inputTerm(in), s.limit, nil)
+	took := max(time.Since(start), 1)
+	if err != nil {
+		if b.owner != "" {
+			err = fmt.Errorf("policy of tenant %s: %w", b.owner, err)
+		}
+		return answer{}, took, err
+	}
+	if q.reads.never == "" {
+		s.cache.put(key, a)
+	}
+	return a, took, nil
+}
+
+// programs are the compiled policies of a source.
+type programs struct {
+	revision, sum string
+	operator      *program
+	tenants       map[string]*program
+}
+
+// caching tells what the decisions of each policy are cached by.
+func (set *programs) caching() []string {
+	tell := func(who string, p *program) []string {
+		return []string{who + "allow: " + p.allow.reads.String(), who + "reasons: " + p.reasons.reads.String()}
+	}
+	all := tell("", set.operator)
+	for _, name := range sortedKeys(set.tenants) {
+		all = append(all, tell("tenant "+name+": ", set.tenants[name])...)
+	}
+	return all
+}
+
+// compileAll compiles all policies of a source and runs their tests, but for those of before that have not changed. Whatever is wrong with any is an
+// error that tells of all. The tests are those that were run.
+func compileAll(ctx context.Context, all *contents, before *programs) (*programs, []Test, error) {
+	set := &programs{revision: all.revision, sum: all.sum, tenants: make(map[string]*program, len(all.tenants))}
+	var tests []Test
+	var errs []error
+	one := func(owner string, c *content, same *program) *program {
+		if same != nil && same.source.sum() == c.sum() {
+			return same
+		}
+		pkg := operatorPackage
+		if owner != "" {
+			pkg = tenantPackage
+		}
+		p, err := compile(c, pkg)
+		if err == nil {
+			var ran []Test
+			ran, err = runTests(ctx, c)
+			tests = append(tests, ran...)
+		}
+		if err != nil && owner != "" {
+			err = fmt.Errorf("policy of tenant %s: %w", owner, err)
+		}
+		errs = append(errs, err)
+		return p
+	}
+	var old programs
+	if before != nil {
+		old = *before
+	}
+	set.operator = one("", all.operator, old.operator)
+	for _, name := range sortedKeys(all.tenants) {
+		set.tenants[name] = one(name, all.tenants[name], old.tenants[name])
+	}
+	return set, tests, errors.Join(errs...)
+}
