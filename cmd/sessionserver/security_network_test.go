@@ -170,7 +170,7 @@ func TestSecurityOtherMachine(t *testing.T) {
 
 	for from, to := range map[string]string{"10.77.0.2": main4, "fd77::2": main6} {
 		for sent, want := range map[string]string{
-			"auth all/shop " + secret + "\r\nnew\r\n":        "err TLSREQUIRED ",
+			"auth all/shop " + secret + "\r\nnew\r\n":       "err TLSREQUIRED ",
 			"*3\r\n$4\r\nAUTH\r\n$8\r\nall/shop\r\n$1\r\nx": "-TLSREQUIRED ",
 			"x": "err TLSREQUIRED ",
 		} {
