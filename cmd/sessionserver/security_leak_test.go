@@ -74,7 +74,7 @@ func leaks(t *testing.T, driver string) {
 
 	h := house{
 		storage: "{driver: " + driver + ", path: DIR/state, sweep_interval: 50ms}",
-		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nlimits: {error_budget: 20}\n" +
+		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
 			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n",
 		tenants: map[string]string{
 			"mistaken": "allow: [127.0.0.1]\napps:\n  shop:\n    role: readwrite\n    secrets: [" + mistyped + "]\n",

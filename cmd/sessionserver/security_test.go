@@ -173,3 +173,25 @@ func awaits(t *testing.T, within time.Duration, what string, happened func() boo
 		}
 	}
 }
+
+// cycle is what a web request does: connect, authenticate, and change a session of its own.
+func cycle(addr string, trust *tls.Config, secret string, secured bool) error {
+	c, err := connect(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if secured {
+		s := tls.Client(c.Conn, trust)
+		if err := s.Handshake(); err != nil {
+			return err
+		}
+		c = &talk{s, bufio.NewReader(s)}
+	}
+	for _, line := range []string{"auth acme/shop " + secret, "new", "put a b", "close", "quit"} {
+		if _, err := c.ask(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
