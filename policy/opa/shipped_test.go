@@ -1,6 +1,7 @@
 package opa
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -42,6 +43,36 @@ func TestShipped(t *testing.T) {
 			}
 			t.Logf("%d tests; %s", len(r.Tests), strings.Join(r.Caching, "; "))
 		})
+	}
+}
+
+// TestDocs runs the Rego that docs/policy.md shows, beside the default policy.
+func TestDocs(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := fstest.MapFS{"default.rego": file(t, "default.rego")}
+	for block := range strings.SplitSeq(string(doc), "\n    package ") {
+		var module strings.Builder
+		for i, line := range strings.Split(block, "\n") {
+			line, indented := strings.CutPrefix(line, "    ")
+			if i > 0 && line != "" && !indented {
+				break
+			}
+			module.WriteString(line + "\n")
+		}
+		name := fmt.Sprint("doc", len(policies))
+		if pkg, _, _ := strings.Cut(module.String(), "\n"); strings.HasSuffix(pkg, "_test") {
+			name += "_test"
+		}
+		if strings.HasPrefix(module.String(), "sessionserver.") {
+			policies[name+".rego"] = &fstest.MapFile{Data: []byte("package " + module.String())}
+		}
+	}
+	r, err := Check(t.Context(), FS("docs/policy.md", policies))
+	if err != nil || len(policies) != 3 || len(r.Tests) != 1 {
+		t.Errorf("%d modules, %d tests: %v", len(policies), len(r.Tests), err)
 	}
 }
 

@@ -80,13 +80,15 @@ func (f *files) follow(ctx context.Context, _ func()) { <-ctx.Done() }
 // folder is policies in a folder that is watched.
 type folder struct {
 	files
-	settle, unsettled, poll time.Duration // see watch; tests have less patience
+	watch                   bool          // whether to have the system tell of changes
+	settle, unsettled, poll time.Duration // see follow; tests have less patience
 }
 
 // Folder is a source of files as FS tells, which are read again when they change.
 func Folder(path string) Source {
 	return &folder{
 		files:  files{name: path, fsys: os.DirFS(path), path: path},
+		watch:  true,
 		settle: 100 * time.Millisecond, unsettled: time.Second, poll: 5 * time.Second,
 	}
 }

@@ -15,12 +15,14 @@ import (
 // follow calls changed when files were left alone for settle after a change, or for unsettled if they never are. The system tells of changes; those
 // that it does not tell of, as on network file systems or behind links, are found by looking at the files each poll.
 func (f *folder) follow(ctx context.Context, changed func()) {
-	watcher, err := fsnotify.NewWatcher()
+	var watcher *fsnotify.Watcher // nil if the system has none to give; looking each poll has to do then
 	var events chan fsnotify.Event
 	var faults chan error
-	if err == nil { // if there is none, looking each poll has to do
-		defer watcher.Close()
-		events, faults = watcher.Events, watcher.Errors
+	if f.watch {
+		if w, err := fsnotify.NewWatcher(); err == nil {
+			defer w.Close()
+			watcher, events, faults = w, w.Events, w.Errors
+		}
 	}
 	poll := time.NewTicker(f.poll)
 	defer poll.Stop()
@@ -69,6 +71,10 @@ func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 		}
 		if d.IsDir() && watcher != nil {
 			_ = watcher.Add(name) // looking each poll does instead
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			to, _ := filepath.EvalSymlinks(name)
+			fmt.Fprintln(&b, to)
 		}
 		if info, err := os.Stat(name); err != nil {
 			fmt.Fprintln(&b, name, err)

@@ -1,0 +1,376 @@
+package opa
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"sessionserver/policy"
+)
+
+// told is an observer that hands over how reloads went.
+type told chan error
+
+func (told) Decided(policy.Evaluation) {}
+func (c told) Reloaded(err error)      { c <- err }
+
+func (c told) next(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was reloaded")
+		return nil
+	}
+}
+
+func allows(t *testing.T, e *Engine, in policy.Input, want bool) {
+	t.Helper()
+	if d, err := e.Decide(t.Context(), &in); err != nil || d.Allow != want {
+		t.Errorf("%s/%s: got %v %v, want %v", in.Tenant, in.App, d, err, want)
+	}
+}
+
+// forApp allows one app alone.
+func forApp(app string) string { return rules(fmt.Sprintf("allow if input.app == %q", app)) }
+
+func TestFolder(t *testing.T) {
+	for name, poll := range map[string]bool{"told by the system": false, "by looking": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(name, text string) {
+				t.Helper()
+				path := filepath.Join(dir, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("a.rego", forApp("one"))
+			write("README.md", "no policy")
+			write(".b.rego.swp", "garbage")
+			source := Folder(dir).(*folder)
+			source.settle, source.poll = 10*time.Millisecond, time.Hour
+			if poll {
+				source.settle, source.unsettled, source.poll = time.Millisecond, time.Millisecond, 10*time.Millisecond
+				source.watch = false
+			}
+			reloaded := make(told, 100)
+			e := mustStart(t, Options{Source: source, Observer: reloaded})
+			reloaded.next(t)
+			var running sync.WaitGroup
+			defer running.Wait()
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			running.Go(func() { e.Run(ctx) })
+
+			app := func(name string) policy.Input { return policy.Input{Tenant: "acme", App: name} }
+			allows(t, e, app("one"), true)
+
+			until := func(want string, steps func()) {
+				t.Helper()
+				steps()
+				for {
+					err := reloaded.next(t)
+					if want == "" && err == nil || want != "" && err != nil && strings.Contains(err.Error(), want) {
+						return
+					}
+				}
+			}
+			until("", func() { write("a.rego", forApp("two")) })
+			allows(t, e, app("one"), false)
+			allows(t, e, app("two"), true)
+
+			until("a.rego:", func() { write("a.rego", forApp("three")+"garbage {") })
+			allows(t, e, app("two"), true)
+			if s := e.Status(); s.Err == nil || !strings.Contains(s.Err.Error(), filepath.Join(dir, "a.rego")+":") || s.Source != dir || s.Checked.Before(s.Loaded) {
+				t.Errorf("status %+v", s)
+			}
+
+			until("test_x failed", func() {
+				write("a.rego", forApp("three"))
+				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as {\"app\": \"two\"}")
+			})
+			allows(t, e, app("two"), true)
+
+			until("", func() {
+				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as {\"app\": \"three\"}")
+			})
+			allows(t, e, app("three"), true)
+
+			until("", func() { write("tenants/acme/a.rego", own("allow if input.command == \"get\"")) })
+			allows(t, e, app("three"), false)
+			allows(t, e, policy.Input{Tenant: "other", App: "three"}, true)
+
+			until("", func() { os.RemoveAll(filepath.Join(dir, "tenants")) })
+			allows(t, e, app("three"), true)
+			if s := e.Status(); s.Err != nil {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+}
+
+// TestFolderOfLinks has a folder as Kubernetes makes them: each file is a link through a folder that is replaced.
+func TestFolderOfLinks(t *testing.T) {
+	dir := t.TempDir()
+	for version, app := range map[string]string{"..1": "one", "..2": "two"} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, version, "a.rego"), []byte(forApp(app)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(to, name string) {
+		_ = os.Remove(filepath.Join(dir, name))
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("..1", "..data")
+	link("..data/a.rego", "a.rego")
+	source := Folder(dir).(*folder)
+	e := mustStart(t, Options{Source: source})
+	allows(t, e, policy.Input{App: "one"}, true)
+	before := source.fingerprint(nil)
+	link("..2", "..data")
+	if source.fingerprint(nil) == before {
+		t.Error("the change is not seen")
+	}
+	if err := e.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	allows(t, e, policy.Input{App: "two"}, true)
+}
+
+// signer signs bundles.
+type signer struct{ private, public string }
+
+func newSigner(t *testing.T) signer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer{
+		string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
+	}
+}
+
+// pack makes a bundle of files; the zero signer does not sign.
+func (s signer) pack(t *testing.T, revision string, files ...string) []byte {
+	t.Helper()
+	b := bundle.Bundle{Manifest: bundle.Manifest{Revision: revision}, Data: map[string]any{}}
+	b.Manifest.Init()
+	for i := 0; i < len(files); i += 2 {
+		parsed, _ := ast.ParseModuleWithOpts(files[i], files[i+1], ast.ParserOptions{RegoVersion: ast.RegoV1})
+		b.Modules = append(b.Modules, bundle.ModuleFile{URL: files[i], Path: files[i], Raw: []byte(files[i+1]), Parsed: parsed})
+	}
+	if s.private != "" {
+		if err := b.GenerateSignature(bundle.NewSigningConfig(s.private, "ES256", ""), "default", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var packed bytes.Buffer
+	if err := bundle.NewWriter(&packed).DisableFormat(true).Write(b); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+// shelf serves one bundle.
+type shelf struct {
+	mu     sync.Mutex
+	bundle []byte
+	status int
+	asked  int
+	same   int
+}
+
+func (s *shelf) put(bundle []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bundle, s.status = bundle, http.StatusOK
+}
+
+func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	tag := fmt.Sprintf(`"%x"`, sha256.Sum256(s.bundle))
+	switch {
+	case r.Header.Get("Authorization") != "Bearer letmein":
+		w.WriteHeader(http.StatusUnauthorized)
+	case s.status != http.StatusOK:
+		w.WriteHeader(s.status)
+	case r.Header.Get("If-None-Match") == tag:
+		s.same++
+		w.WriteHeader(http.StatusNotModified)
+	default:
+		w.Header().Set("ETag", tag)
+		_, _ = w.Write(s.bundle)
+	}
+}
+
+func TestBundle(t *testing.T) {
+	key, other := newSigner(t), newSigner(t)
+	shelf := &shelf{}
+	web := httptest.NewServer(shelf)
+	defer web.Close()
+	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: "letmein", Key: key.public, Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
+	open := func(opts BundleOptions) (*Engine, error) {
+		source, err := Bundle(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return start(t, Options{Source: source})
+	}
+	one, two := policy.Input{App: "one"}, policy.Input{App: "two"}
+
+	shelf.put(other.pack(t, "1", "a.rego", forApp("one")))
+	if _, err := open(opts); err == nil {
+		t.Fatal("it starts with a bundle that somebody else has signed")
+	}
+	shelf.put(key.pack(t, "1", "a.rego", forApp("one")))
+	e, err := open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allows(t, e, one, true)
+	if s := e.Status(); s.Revision != "1" || s.Err != nil || s.Kept || s.Source != web.URL+"/policy.tar.gz" {
+		t.Errorf("status %+v", s)
+	}
+	if err := e.Reload(t.Context()); err != nil || shelf.same != 1 {
+		t.Errorf("got %v, and was answered %d times that it is the same", err, shelf.same)
+	}
+
+	altered := key.pack(t, "2", "a.rego", forApp("two"))
+	unsigned := signer{}.pack(t, "2", "a.rego", forApp("two"))
+	for name, bad := range map[string][]byte{
+		"another key": other.pack(t, "2", "a.rego", forApp("two")),
+		"unsigned":    unsigned,
+		"garbage":     []byte(strings.Repeat("garbage", 1000)),
+		"cut short":   altered[:len(altered)-40],
+		"empty":       {},
+		"syntax":      key.pack(t, "2", "a.rego", forApp("two"), "b.rego", rules("allow if input.tenat")),
+		"test fails":  key.pack(t, "2", "a.rego", forApp("two"), "a_test.rego", "package t\n\ntest_x if false\n"),
+		"large":       bytes.Repeat([]byte{0}, fileMax+1),
+	} {
+		shelf.put(bad)
+		if err := e.Reload(t.Context()); err == nil {
+			t.Errorf("%s: it is accepted", name)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+		allows(t, e, one, true)
+		allows(t, e, two, false)
+		if s := e.Status(); s.Err == nil || s.Revision != "1" {
+			t.Errorf("%s: status %+v", name, s)
+		}
+	}
+	shelf.mu.Lock()
+	shelf.status = http.StatusInternalServerError
+	shelf.mu.Unlock()
+	if err := e.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "500") {
+		t.Errorf("got %v", err)
+	}
+
+	shelf.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
+	if err := e.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	allows(t, e, two, true)
+	if s := e.Status(); s.Err != nil || s.Revision != "22" {
+		t.Errorf("status %+v", s)
+	}
+
+	// A restart without the server, and one with a server that has nothing good.
+	shelf.put([]byte("garbage"))
+	for range 2 {
+		e, err := open(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allows(t, e, two, true)
+		if s := e.Status(); !s.Kept || s.Err == nil || s.Revision != "22" || strings.Contains(s.Err.Error(), "secret") {
+			t.Errorf("status %+v", s)
+		}
+		web.Close()
+	}
+	if err := os.WriteFile(filepath.Join(opts.Keep, keptName), unsigned, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(opts); err == nil {
+		t.Error("it starts with an unsigned bundle that lies where the last good one was")
+	}
+}
+
+// TestBundlePoll has a running engine come upon another bundle, and back to life after the server was away from the start.
+func TestBundlePoll(t *testing.T) {
+	key := newSigner(t)
+	shelf := &shelf{}
+	web := httptest.NewServer(shelf)
+	defer web.Close()
+	source, err := Bundle(BundleOptions{URL: web.URL, Token: "letmein", Key: key.public, Algorithm: "ES256", Poll: 5 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shelf.put(key.pack(t, "1", "a.rego", forApp("one")))
+	reloaded := make(told, 1000)
+	e := mustStart(t, Options{Source: source, Observer: reloaded})
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	running.Go(func() { e.Run(ctx) })
+	reloaded.next(t)
+	shelf.put([]byte("garbage"))
+	if err := reloaded.next(t); err == nil {
+		t.Error("garbage is accepted")
+	}
+	shelf.put(key.pack(t, "two", "a.rego", forApp("two")))
+	for reloaded.next(t) != nil {
+	}
+	allows(t, e, policy.Input{App: "two"}, true)
+}
+
+func TestBundleOptions(t *testing.T) {
+	for want, opts := range map[string]BundleOptions{
+		"URL":       {URL: "file:///etc/passwd", Key: "k", Algorithm: "HS256"},
+		"algorithm": {URL: "https://example.com/x", Key: "k", Algorithm: "none"},
+		"key":       {URL: "https://example.com/x", Algorithm: "HS256"},
+	} {
+		if _, err := Bundle(opts); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want something about the %s", err, want)
+		}
+	}
+}
