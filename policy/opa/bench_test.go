@@ -114,3 +114,14 @@ func BenchmarkLoad(b *testing.B) {
 		mustStart(b, Options{Source: source, Tenants: all})
 	}
 }
+
+// BenchmarkLoadTenantPolicies has 100 tenants with a policy of their own, each of which is compiled by itself.
+func BenchmarkLoadTenantPolicies(b *testing.B) {
+	files := fstest.MapFS{"default.rego": file(b, "default.rego")}
+	for i := range 100 {
+		files[fmt.Sprintf("tenants/tenant%d/a.rego", i)] = file(b, "examples/office_hours.rego")
+	}
+	for b.Loop() {
+		mustStart(b, Options{Source: FS("tenants", files), Tenants: thousand()})
+	}
+}

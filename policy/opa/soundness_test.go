@@ -194,7 +194,7 @@ func (g *generator) condition(n, depth int) string {
 			return rule + " with input as " + g.one(`{"tenant": "a", "app": input.app}`, g.either("input", "input.session"), g.either(`object.union(input, {"key": "a"})`, "{}"), "input.tls")
 		},
 		func() string {
-			return rule + " with data.lib.first as " + g.one("data.lib.second", "true", "false", g.text()+" == "+g.lit())
+			return g.one(rule, `data.lib.first("a")`, "data.lib.first("+g.text()+")") + " with data.lib.first as " + g.one("data.lib.second", "data.lib.second", "true", "false", g.text()+" == "+g.lit())
 		},
 		func() string { return rule + " with data.lib.many as " + g.one(`{"a"}`, "{"+g.text()+"}") },
 		func() string { return "data.lib." + g.one("first", "second") + "(" + g.text() + ")" },
