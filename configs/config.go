@@ -82,7 +82,7 @@ type Rates struct {
 	Tenant  Rate   `yaml:"tenant"`   // of all its apps together
 	App     Rate   `yaml:"app"`      // of each app
 	Address Rate   `yaml:"address"`  // of each client address
-	Mint    Rate   `yaml:"mint"`     // sessions that each app makes
+	Mint    Rate   `yaml:"mint"`     // ids that each app makes, or asks for in vain
 }
 
 // ServerRates are those of every tenant that does not say otherwise, and those that are no tenant's.
@@ -104,6 +104,7 @@ type Limits struct {
 	Value            Size          `yaml:"value"`
 	Request          Size          `yaml:"request"`
 	Args             int           `yaml:"args"`
+	Memory           Size          `yaml:"memory"`
 	Connections      int           `yaml:"connections"`
 	ConnectionsPerIP int           `yaml:"connections_per_ip"`
 	IdleTimeout      time.Duration `yaml:"idle_timeout"`
@@ -138,12 +139,12 @@ func Default() Config {
 		},
 		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no tenant alone can take the whole server
 		Rates: ServerRates{
-			Rates:        Rates{OnLimit: "reject"},
+			Rates:        Rates{OnLimit: "reject", Mint: Rate{PerSecond: 200, Burst: 5000}},
 			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Strangers: Rate{PerSecond: 4000, Burst: 8000},
 		},
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,
-			Connections: 16384, ConnectionsPerIP: 4096,
+			Memory: 2 * GiB, Connections: 16384, ConnectionsPerIP: 4096,
 			IdleTimeout: 10 * time.Minute, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
 		},

@@ -39,7 +39,7 @@ func TestTenant(t *testing.T) {
 		Name:  "acme",
 		Allow: []Prefix{prefix(t, "0.0.0.0/0"), prefix(t, "::/0")}, Deny: []Prefix{prefix(t, "192.0.2.0/24")},
 		Hosts: []string{"sessions.acme.example"}, Session: main.Session, Quotas: main.Quotas,
-		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}},
+		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, Mint: main.Rates.Mint},
 		Apps: map[string]App{
 			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
 			"blog": {Role: "readwrite"},
@@ -77,7 +77,7 @@ func TestTenantMistakes(t *testing.T) {
 		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n", "a:4: apps.shop.allow: nobody may come (allowed: address ranges, or to leave it out)"},
 		"twice":       {"allow: [::1]\napps: {a: {secrets: [x, x]}, b: {certificates: [y, z, y]}}\n", "a:2: apps.a.secrets[1]: \"x\" is there twice\na:2: apps.b.certificates[2]: \"y\" is there twice"},
 		"too much":    {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB is more than limits.value of the server lets through (allowed: up to 1MiB)"},
-		"quotas":      {"allow: [::1]\nquotas: {waiters: -1}\nrates: {mint: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.mint.burst: 0 (allowed: 1 to …"},
+		"quotas":      {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
 		"a secret":    {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
 		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
 			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: settings stand …"},

@@ -63,6 +63,7 @@ func (c *Config) Validate() Problems {
 	v.size("limits.value", l.Value, KiB, 16*MiB)
 	v.size("limits.request", l.Request, l.Value, 64*MiB)
 	v.number("limits.args", int64(l.Args), 16, 16_384)
+	v.size("limits.memory", l.Memory, 16*MiB, 1<<50)
 	v.number("limits.connections", int64(l.Connections), 1, 10_000_000)
 	v.number("limits.connections_per_ip", int64(l.ConnectionsPerIP), 1, 10_000_000)
 	v.within("limits.idle_timeout", l.IdleTimeout, time.Second, 24*time.Hour)

@@ -182,7 +182,7 @@ func (c *conn) initially() auth.Grant {
 		return auth.Grant{}
 	}
 	if err != nil {
-		c.log.Info("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
+		c.log.Debug("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
 			"listener", c.how.Name, "remote", c.remote())
 		return auth.Grant{}
 	}

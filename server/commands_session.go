@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -90,6 +91,11 @@ func runOpen(c *Call) (err error) {
 		opts.Wait = time.Duration(ms) * time.Millisecond
 	}
 	s, err := c.conn.server.opts.Sessions.Open(c.Context(), t, c.Args[0], opts)
+	if errors.Is(err, session.ErrNotFound) {
+		if limited := c.mint(); limited != nil {
+			return limited // or who guesses ids could try as many as they like
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -171,6 +177,9 @@ func runRegenerate(c *Call) error {
 		if grace, err = seconds(c.Args[0]); err != nil {
 			return err
 		}
+	}
+	if err := c.mint(); err != nil {
+		return err
 	}
 	id, err := c.Session().Regenerate(c.Context(), grace)
 	if err != nil {

@@ -81,7 +81,7 @@ func (c *conn) refusal(command string, err error) *wire.Error {
 // counted reports whether an error takes from the connection's error budget: those that a correct client does not make.
 func counted(code wire.Code) bool {
 	switch code {
-	case wire.NoAuth, wire.BadAuth, wire.BadID, wire.BadKey, wire.BadArg, wire.TooLarge, wire.Unknown, wire.Protocol, wire.RateLimited:
+	case wire.NoAuth, wire.BadAuth, wire.BadID, wire.BadKey, wire.BadArg, wire.TooLarge, wire.Unknown, wire.Protocol, wire.RateLimited, wire.NoSession, wire.Busy:
 		return true
 	}
 	return false

@@ -196,7 +196,7 @@ func TestCancelledByShutdown(t *testing.T) {
 func TestCounted(t *testing.T) {
 	want := map[wire.Code]bool{
 		wire.NoAuth: true, wire.BadAuth: true, wire.BadID: true, wire.BadKey: true, wire.BadArg: true, wire.TooLarge: true, wire.Unknown: true, wire.Protocol: true,
-		wire.RateLimited: true,
+		wire.RateLimited: true, wire.NoSession: true, wire.Busy: true,
 	}
 	for _, code := range wire.Codes {
 		if counted(code) != want[code] {

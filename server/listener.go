@@ -28,6 +28,9 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 			return fmt.Errorf("server: listener %s: %w", how.Name, err)
 		}
 	}
+	if how.TLS != nil {
+		how.TLS = inTurn(how.TLS)
+	}
 	s.mu.Lock()
 	if s.isDraining() {
 		s.mu.Unlock()

@@ -31,6 +31,8 @@ type Options struct {
 	MaxConnsPerIP  int           // connections of one address; default 4,096
 	ErrorBudget    int           // errors that a connection may make more than successes; default 64
 
+	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, those below 64 KiB not counted; default 2 GiB
+
 	LoginTimeout     time.Duration // until a connection must have said who it is; default 1 min
 	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
 	HandshakesPerIP  int           // TLS handshakes of one address at once, further ones wait; default 64
@@ -85,6 +87,9 @@ func (o Options) withDefaults() Options {
 	number(&o.MaxConns, 16<<10)
 	number(&o.MaxConnsPerIP, 4<<10)
 	number(&o.ErrorBudget, 64)
+	if o.MaxMemory == 0 {
+		o.MaxMemory = 2 << 30
+	}
 	set(&o.LoginTimeout, time.Minute)
 	set(&o.HandshakeTimeout, 10*time.Second)
 	number(&o.HandshakesPerIP, 64)
@@ -122,7 +127,7 @@ func (o Options) validate() error {
 		value int64
 	}{
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
-		{"MaxConns", int64(o.MaxConns)}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
+		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
 		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {
 		if field.value < 0 {

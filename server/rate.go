@@ -17,7 +17,7 @@ type Rates struct {
 	Tenant  Rate // of all its apps together
 	App     Rate // of each app
 	Address Rate // of each client address
-	Mint    Rate // sessions that each app makes: 1 for each, whatever else the command costs
+	Mint    Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
 
 	OnLimit OnLimit
 }
@@ -237,10 +237,10 @@ func rateLimited(wait time.Duration) error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
-// admitRate takes what the command costs. One that lets go of a session is charged for and never refused: nobody else would get its lock sooner
-// for that.
+// admitRate takes what the command costs. One that lets go of the open session is charged for and never refused: nobody else would get its lock
+// sooner for that. The debt is no more than one such command for each session that was opened.
 func admitRate(c *Call) error {
-	if c.Command.Releases {
+	if c.Command.Releases && c.conn.session != nil {
 		for _, l := range c.conn.access.rates {
 			if l != nil {
 				take(l, c.Command.Cost, math.MaxInt64) // what comes after has to wait

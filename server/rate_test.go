@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -186,8 +187,8 @@ func TestRatesDelayPeerLeaves(t *testing.T) {
 	seen.reason(t, server.PeerLeft)
 }
 
-// TestMintRate: sessions that an app makes are counted, by new and by opening an id that nobody knows; one that is there costs nothing. What is
-// refused leaves nothing open, and no lock.
+// TestMintRate: ids that an app makes are counted, by new, by regenerate_id and by opening one that nobody knows, and so are those that it asks for
+// in vain; one that is there costs nothing. What is refused leaves nothing open, and no lock.
 func TestMintRate(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{Mint: server.Rate{PerSecond: 1, Burst: 2}})}}
 	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
@@ -204,21 +205,55 @@ func TestMintRate(t *testing.T) {
 		for _, mode := range []string{"", " rw", " w 0"} {
 			p.ask("open "+unknown+mode, "err RATELIMITED retry in 1000 ms")
 			p.ask("get k", "err NOSESSION ")
-			q.ask("open "+unknown+" u 0", "err NOTFOUND ")
 		}
+		p.ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms") // nor may it guess
+		p.ask("open "+id+" u", "ok")
+		p.ask("regenerate_id", "err RATELIMITED retry in 1000 ms")
+		p.ask("abort", "ok")
 		for _, mode := range []string{"rw", "u", "r", "s"} {
 			p.ask("open "+id+" "+mode, "ok")
 			p.ask("abort", "ok")
 		}
 		q.ask("new", "ok ") // each app has its own
 		q.ask("abort", "ok")
-		q.ask("open "+unknown+" rw 0", "ok")
-		q.ask("abort", "ok")
+		q.ask("open "+unknown+" u 0", "err NOTFOUND ")
+		q.ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms")
 		time.Sleep(time.Second)
 		p.ask("new soon", "err BADARG ") // which mints nothing
 		p.ask("new", "ok ")
 		p.ask("abort", "ok")
 		p.ask("new", "err RATELIMITED ")
+	})
+}
+
+// TestNoDebtWithoutSession: what lets go of a session is never refused while there is one. With none it is a command like others, and no way to make
+// others at the same address, in the same app or in the tenant wait.
+func TestNoDebtWithoutSession(t *testing.T) {
+	opts := server.Options{
+		Tenants:   []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 20}})},
+		Strangers: server.Rate{PerSecond: 1, Burst: 100},
+	}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		stranger := dial("192.0.2.1:1")
+		go func() { _, _ = io.WriteString(stranger.Conn, strings.Repeat("reset\r\n", 1000)) }()
+		go func() { _, _ = io.Copy(io.Discard, stranger.Conn) }()
+		synctest.Wait()
+		time.Sleep(10 * time.Second) // pays for a connection and a command, and not for a debt
+		p := dial("192.0.2.1:2")
+		p.ask("auth a/one 1", "ok")
+		refused := 0
+		for range 60 {
+			p.send("abort\r\n")
+			if line := p.line(); strings.HasPrefix(line, "err RATELIMITED ") {
+				refused++
+			}
+		}
+		if refused < 30 {
+			t.Errorf("%d of 60 were refused", refused)
+		}
+		time.Sleep(20 * time.Second)
+		p.ask("new", "ok ")
+		p.ask("close", "ok")
 	})
 }
 

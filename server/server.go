@@ -30,6 +30,7 @@ type Server struct {
 	directory atomic.Pointer[directory]
 	setting   sync.Mutex // held by SetTenants; comes before mu
 	addresses addressBook
+	memory    atomic.Int64 // see conn.account
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}

@@ -20,7 +20,7 @@ var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
 func (c *conn) secure() bool {
 	if c.how.TLS == nil {
 		c.reason = TLSUnsupported
-		c.log.Info("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
+		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 		_, _ = c.nc.Write(handshakeFailure)
 		return false
@@ -32,10 +32,13 @@ func (c *conn) secure() bool {
 	ctx, cancel := context.WithTimeout(c.server.draining, c.server.opts.HandshakeTimeout)
 	defer cancel()
 	_ = c.nc.SetDeadline(time.Time{})
-	secured := tls.Server(&headed{Conn: c.nc, head: c.head}, c.how.TLS)
+	turn := &turn{server: c.server, address: c.ipKey()}
+	defer turn.over()
+	secured := tls.Server(&headed{Conn: c.nc, head: c.head, turn: turn}, c.how.TLS)
 	c.head = nil
 	began := time.Now()
-	err := c.server.handshake(ctx, c.ipKey(), secured)
+	err := secured.HandshakeContext(ctx)
+	turn.over()
 	if err != nil {
 		if c.reason = HandshakeFailed; c.server.isDraining() {
 			c.reason = Drained
@@ -60,36 +63,74 @@ func (c *conn) secure() bool {
 	return true
 }
 
-// handshakes are those of one address: each that is under way has a place, the others wait for one, first come, first served.
+// handshakes are those of one address whose clients have said their part: each that is under way has a place, the others wait for one, first
+// come, first served. Before a client has said anything there is nothing to do for it, and it takes nobody's place.
 type handshakes struct {
 	places chan struct{}
 	count  int // under way or waiting
 }
 
-// handshake shakes hands when the address has a place for it.
-func (s *Server) handshake(ctx context.Context, address string, secured *tls.Conn) error {
+// turn is one connection's place among the handshakes of its address.
+type turn struct {
+	server  *Server
+	address string
+	of      *handshakes // nil before and after
+	placed  bool
+}
+
+// wait waits for a place.
+func (t *turn) wait(ctx context.Context) error {
+	s := t.server
 	s.mu.Lock()
-	h := s.handshakes[address]
+	h := s.handshakes[t.address]
 	if h == nil {
 		h = &handshakes{places: make(chan struct{}, s.opts.HandshakesPerIP)}
-		s.handshakes[address] = h
+		s.handshakes[t.address] = h
 	}
 	h.count++
+	t.of = h
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if h.count--; h.count == 0 {
-			delete(s.handshakes, address)
-		}
-	}()
 	select {
 	case h.places <- struct{}{}:
-		defer func() { <-h.places }()
-		return secured.HandshakeContext(ctx)
+		t.placed = true
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// over gives the place to the next. Calling it again is harmless.
+func (t *turn) over() {
+	h := t.of
+	if h == nil {
+		return
+	}
+	t.of = nil
+	if t.placed {
+		<-h.places
+	}
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	if h.count--; h.count == 0 {
+		delete(t.server.handshakes, t.address)
+	}
+}
+
+// inTurn is config with handshakes that go on, once the client has said its part, when it is the connection's turn.
+func inTurn(config *tls.Config) *tls.Config {
+	config, choose := config.Clone(), config.GetConfigForClient
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if h, ok := hello.Conn.(*headed); ok {
+			if err := h.turn.wait(hello.Context()); err != nil {
+				return nil, err
+			}
+		}
+		if choose == nil {
+			return nil, nil
+		}
+		return choose(hello)
+	}
+	return config
 }
 
 // bare is the connection beneath TLS, if there is any.
@@ -104,6 +145,7 @@ func bare(nc net.Conn) net.Conn {
 type headed struct {
 	net.Conn
 	head []byte
+	turn *turn
 }
 
 func (h *headed) Read(p []byte) (int, error) {

@@ -68,6 +68,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		LoginTimeout:     cfg.Limits.LoginTimeout,
 		RequestTimeout:   cfg.Limits.RequestTimeout,
 		WriteTimeout:     cfg.Limits.WriteTimeout,
+		MaxMemory:        int64(cfg.Limits.Memory),
 		MaxConns:         cfg.Limits.Connections,
 		MaxConnsPerIP:    cfg.Limits.ConnectionsPerIP,
 		ErrorBudget:      cfg.Limits.ErrorBudget,

@@ -72,6 +72,10 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client) ([]string, err
 		workers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < b.Sessions && failed.Load() == nil; i = next.Add(1) - 1 {
 				s, err := c.New(ctx, b.Duration+10*time.Minute)
+				for limited(err) && failed.Load() == nil {
+					time.Sleep(100 * time.Millisecond) // the tenant's rate for new sessions
+					s, err = c.New(ctx, b.Duration+10*time.Minute)
+				}
 				if err == nil {
 					ids[i] = s.ID()
 					if err = s.Put(ctx, "data", value); err == nil {
@@ -89,6 +93,11 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client) ([]string, err
 		return nil, *err
 	}
 	return ids, nil
+}
+
+func limited(err error) bool {
+	var refusal *client.Error
+	return errors.As(err, &refusal) && refusal.Code == "RATELIMITED"
 }
 
 // value is as long as it was asked for, and another each time.
