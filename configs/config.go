@@ -18,6 +18,7 @@ type Config struct {
 	Quotas        Quotas      `yaml:"quotas"`
 	Rates         ServerRates `yaml:"rates"`
 	Limits        Limits      `yaml:"limits"`
+	Audit         Audit       `yaml:"audit"`
 	Log           Log         `yaml:"log"`
 
 	document
@@ -147,6 +148,10 @@ func Default() Config {
 			Memory: 2 * GiB, Connections: 16384, ConnectionsPerIP: 4096,
 			IdleTimeout: 10 * time.Minute, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
+		},
+		Audit: Audit{
+			Events: []string{"all"}, MaxSize: 100 * MiB, MaxAge: 30 * 24 * time.Hour, Keep: 10, OnFailure: "refuse",
+			Decisions: Decisions{Sample: 0.01, Keys: "hash"},
 		},
 		Log: Log{Level: "info", Format: "auto"},
 	}

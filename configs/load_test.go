@@ -19,7 +19,7 @@ func TestMistakes(t *testing.T) {
 		"comments only":    {"# nothing\n", "f: the file is empty"},
 		"nothing":          {"---\n", "f: the file is empty"},
 		"null":             {"null\n", "f: the file is empty"},
-		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, log)`},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, audit, log)`},
 		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
 		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
 		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
@@ -50,7 +50,7 @@ func TestMistakes(t *testing.T) {
 
 		// Settings that there are not.
 		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
-		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, log)"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, admin, storage, session, quotas, rates, limits, audit, log)"},
 		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
 		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
 		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},
@@ -133,6 +133,18 @@ f:11: tls.acme.storage: it is missing (allowed: a folder)
 f:12: tls.acme.directory: "http://x" (allowed: https://…)
 f:13: tls.acme.http_address: "x" (allowed: host:port such as :80, or nothing)
 f:14: tls.acme.on_demand: there are no tenants …`},
+		"audit": {"audit:\n  output: sylog\n  events: []\n  sync: true\n  max_size: 1KiB\n  max_age: 1s\n  keep: -1\n  on_failure: ignore\n" +
+			"  decisions:\n    output: syslog:udp://h\n    sample: 1.5\n    keys: some\n",
+			`f:2: audit.output: "sylog" (allowed: stdout, syslog, syslog:udp://host:port, …
+f:3: audit.events: there is none (allowed: all, or codes of events; see docs/audit.md)
+f:4: audit.sync: true (allowed: false, unless output is a file)
+f:5: audit.max_size: 1KiB (allowed: 1MiB to 1024GiB, or 0 for no limit)
+f:6: audit.max_age: 1s (allowed: 1m0s to 87600h0m0s, or 0 for no limit)
+f:7: audit.keep: -1 (allowed: 0 to 10000)
+f:8: audit.on_failure: "ignore" (allowed: refuse, continue)
+f:10: audit.decisions.output: "syslog:udp://h" (allowed: stdout, …
+f:11: audit.decisions.sample: 1.5 (allowed: 0 to 1)
+f:12: audit.decisions.keys: "some" (allowed: hash, clear)`},
 		"acme on sockets": {"listen: [{name: a, address: unix:/a}]\ntls: {acme: {names: [a.example.com], agree_terms: true}}\n", "f:2: tls.acme: no listener is one that …"},
 		"acme twice": {"tls: {acme: {names: ['*.example.com'], agree_terms: true, http_address: ':80', dns_program: x}}\n",
 			"f:1: tls.acme.http_address: there is a dns_program, which is used alone …"},

@@ -73,6 +73,7 @@ func (c *Config) Validate() Problems {
 	v.number("limits.error_budget", int64(l.ErrorBudget), 1, 1_000_000)
 	v.within("limits.drain_timeout", l.DrainTimeout, time.Millisecond, time.Hour)
 
+	v.audit(c.Audit)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 	return v.problems
