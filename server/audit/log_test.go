@@ -1,0 +1,495 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// memory is a sink that keeps what it is given, and fails or hangs when it is told to.
+type memory struct {
+	mu       sync.Mutex
+	text     []byte
+	writes   int
+	reopened int
+	broken   error         // what write answers
+	whole    int           // how many lines it writes nevertheless
+	hang     chan struct{} // while it is there write waits until it is closed
+	closed   bool
+}
+
+func (m *memory) write(lines []byte, _ time.Time) (int, error) {
+	m.mu.Lock()
+	hang := m.hang
+	m.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		panic("a closed sink is used")
+	}
+	if m.broken == nil {
+		m.text = append(m.text, lines...)
+		if len(lines) > 0 {
+			m.writes++
+		}
+		return countLines(lines), nil
+	}
+	n := 0
+	for l := range bytes.Lines(lines) {
+		if n == m.whole {
+			break
+		}
+		m.text = append(m.text, l...)
+		n++
+	}
+	return n, m.broken
+}
+
+func (m *memory) reopen(time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reopened++
+	return m.broken
+}
+
+func (m *memory) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return nil
+}
+
+func (m *memory) set(broken error, hang chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken, m.hang = broken, hang
+}
+
+// events are what stands in it, as "seq code count".
+func (m *memory) events(t *testing.T) []string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []string
+	for _, l := range readLines(t, m.text) {
+		text := fmt.Sprintf("%d %s", l.Seq, l.Event)
+		if l.Count != 0 {
+			text += fmt.Sprintf(" %d", l.Count)
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// counts is an observer that counts.
+type counts struct {
+	mu                                 sync.Mutex
+	written, lines, lost, failed, well int
+	troubles                           []error
+}
+
+func (c *counts) Written(Code)                   { c.mu.Lock(); c.written++; c.mu.Unlock() }
+func (c *counts) Flushed(n int, _ time.Duration) { c.mu.Lock(); c.lines += n; c.mu.Unlock() }
+func (c *counts) Failed(error)                   { c.mu.Lock(); c.failed++; c.mu.Unlock() }
+func (c *counts) Recovered()                     { c.mu.Lock(); c.well++; c.mu.Unlock() }
+func (c *counts) Lost(n int)                     { c.mu.Lock(); c.lost += n; c.mu.Unlock() }
+func (c *counts) Troubled(err error) {
+	c.mu.Lock()
+	c.troubles = append(c.troubles, err)
+	c.mu.Unlock()
+}
+
+func (c *counts) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf("written %d, flushed %d, lost %d, failed %d, recovered %d", c.written, c.lines, c.lost, c.failed, c.well)
+}
+
+// newLog makes a log that writes to m.
+func newLog(t *testing.T, m *memory, what OnFailure) (*Log, *counts) {
+	t.Helper()
+	c := &counts{}
+	l := &Log{queue: newQueue(m, time.Second, c), onFailure: what, output: "/memory"}
+	if err := l.queue.start(); err != nil {
+		t.Fatal(err)
+	}
+	return l, c
+}
+
+func record(t *testing.T, l *Log, c Code) {
+	t.Helper()
+	if err := l.Record(Event{Code: c}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func wantCounts(t *testing.T, c *counts, want string) {
+	t.Helper()
+	if c.String() != want {
+		t.Errorf("got:  %s\nwant: %s", c, want)
+	}
+}
+
+// TestRecord: when Record returns the line is there; what is filtered costs no number.
+func TestRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, c := newLog(t, m, Refuse)
+		l.events, _ = ParseEvents([]string{"all", "-session.created"})
+		record(t, l, ServerStarted)
+		record(t, l, SessionCreated)
+		want(t, m.events(t), "1 server.started")
+		l.Note(Event{Code: SessionExpired, Count: 3})
+		synctest.Wait()
+		want(t, m.events(t), "1 server.started", "2 session.expired 3")
+		if err := l.Reopen(); err != nil || m.reopened != 1 {
+			t.Errorf("reopened %d times: %v", m.reopened, err)
+		}
+		l.Note(Event{Code: ServerStopped})
+		for range 2 {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, m.events(t), "1 server.started", "2 session.expired 3", "3 server.stopped")
+		if err := l.Record(Event{Code: AuthFailed}); !errors.Is(err, ErrNotWritten) || !errors.Is(err, errClosed) {
+			t.Errorf("after closing: %v", err)
+		}
+		if err := l.Reopen(); !errors.Is(err, errClosed) {
+			t.Errorf("reopen after closing: %v", err)
+		}
+		wantCounts(t, c, "written 3, flushed 3, lost 1, failed 0, recovered 0")
+	})
+}
+
+// TestRefuse: a log that cannot be written says so at once and for as long as it is so, tries again by itself, and tells first what is missing.
+func TestRefuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, c := newLog(t, m, Refuse)
+		defer l.Close()
+		record(t, l, ServerStarted)
+		full := errors.New("the disk is full")
+		m.set(full, nil)
+		for range 3 {
+			if err := l.Record(Event{Code: SessionCreated}); !errors.Is(err, ErrNotWritten) || !errors.Is(err, full) {
+				t.Fatalf("recorded: %v", err)
+			}
+			if err := l.Err(); err == nil || err.Error() != "audit: the log cannot be written: the disk is full" {
+				t.Fatalf("Err: %v", err)
+			}
+		}
+		wantCounts(t, c, "written 1, flushed 1, lost 3, failed 1, recovered 0")
+		time.Sleep(time.Minute) // fake
+		synctest.Wait()
+		tries := c.failed
+		if tries < 20 || tries > 40 {
+			t.Errorf("%d tries in a minute", tries)
+		}
+		l.Note(Event{Code: SessionExpired})
+		m.set(nil, nil)
+		time.Sleep(probeMax)
+		synctest.Wait()
+		if err := l.Err(); err != nil {
+			t.Errorf("Err when it works again: %v", err)
+		}
+		record(t, l, AuthFailed)
+		got := m.events(t)
+		if len(got) != 3 || !strings.HasSuffix(got[1], " audit.lost 4") {
+			t.Errorf("got %v", got)
+		}
+		if last := readLines(t, m.text)[1]; last.Detail != "the disk is full" {
+			t.Errorf("why: %q", last.Detail)
+		}
+		wantCounts(t, c, fmt.Sprintf("written 3, flushed 3, lost 4, failed %d, recovered 1", tries))
+	})
+}
+
+// TestReopenTriesAtOnce: who has made room says so with SIGHUP, and need not wait.
+func TestReopenTriesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Refuse)
+		defer l.Close()
+		m.set(errors.New("x"), nil)
+		l.Note(Event{Code: SessionExpired})
+		time.Sleep(time.Minute)
+		if err := l.Reopen(); err == nil || !strings.HasPrefix(err.Error(), "audit: the log was not reopened: x") {
+			t.Errorf("reopened: %v", err)
+		}
+		m.set(nil, nil)
+		at := time.Now()
+		if err := l.Reopen(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := l.Err(); err != nil || time.Since(at) != 0 {
+			t.Errorf("after %v: %v", time.Since(at), err)
+		}
+		want(t, m.events(t), m.events(t)...)
+	})
+}
+
+func TestContinue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, c := newLog(t, m, Continue)
+		m.set(errors.New("the disk is full"), nil)
+		for range 5 {
+			record(t, l, SessionCreated)
+			if err := l.Err(); err != nil {
+				t.Error(err)
+			}
+		}
+		wantCounts(t, c, "written 0, flushed 0, lost 5, failed 1, recovered 0")
+		m.set(nil, nil)
+		if err := l.Close(); err != nil { // it tries once more
+			t.Error(err)
+		}
+		want(t, m.events(t), "6 audit.lost 5")
+	})
+}
+
+// TestCloseWhileItFails: nobody waits long, and is told.
+func TestCloseWhileItFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Continue)
+		m.set(errors.New("the disk is full"), nil)
+		record(t, l, SessionCreated)
+		for range 2 {
+			if err := l.Close(); !errors.Is(err, ErrNotWritten) {
+				t.Errorf("closed: %v", err)
+			}
+		}
+	})
+}
+
+// TestSomeWritten: of a batch of which a sink has written some lines, the others are lost.
+func TestSomeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{whole: 2}
+		l, c := newLog(t, m, Refuse)
+		hang := make(chan struct{})
+		m.set(nil, hang)
+		l.Note(Event{Code: SessionCreated})
+		synctest.Wait()
+		for range 5 {
+			l.Note(Event{Code: SessionExpired}) // the next batch
+		}
+		m.set(nil, nil)
+		m.mu.Lock()
+		m.broken = errors.New("x")
+		m.mu.Unlock()
+		close(hang)
+		synctest.Wait()
+		// The first batch was written whole, with an error; the second was dropped.
+		wantCounts(t, c, "written 1, flushed 1, lost 5, failed 1, recovered 0")
+		time.Sleep(time.Hour) // each try writes the line about the lost, which then counts as written
+		synctest.Wait()
+		got := m.events(t)
+		want(t, got[:2], "1 session.created", "7 audit.lost 5")
+		if err := l.Err(); err == nil {
+			t.Error("all is well")
+		}
+		m.set(nil, nil)
+		_ = l.Close()
+		for _, e := range m.events(t)[2:] {
+			t.Errorf("another line: %s", e)
+		}
+	})
+}
+
+// TestHang: a sink that hangs is given up after the time-out, for those whose lines it has and for those that come next; those after them do not
+// wait at all. What it has written in the end is not lost.
+func TestHang(t *testing.T) {
+	for _, what := range []OnFailure{Refuse, Continue} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{}
+			l, c := newLog(t, m, what)
+			hang := make(chan struct{})
+			m.set(nil, hang)
+			at := time.Now()
+			var all sync.WaitGroup
+			for i := range 3 {
+				all.Go(func() {
+					err := l.Record(Event{Code: SessionCreated})
+					if what == Refuse && !errors.Is(err, errTimeout) || what == Continue && err != nil || time.Since(at) != time.Second {
+						t.Errorf("%d after %v: %v", i, time.Since(at), err)
+					}
+				})
+				synctest.Wait()
+			}
+			all.Wait()
+			if err := l.Record(Event{Code: SessionCreated}); (err == nil) != (what == Continue) || time.Since(at) != time.Second {
+				t.Errorf("the next one after %v: %v", time.Since(at), err)
+			}
+			if err := l.Reopen(); !errors.Is(err, errTimeout) {
+				t.Errorf("reopened: %v", err)
+			}
+			wantCounts(t, c, "written 0, flushed 0, lost 3, failed 1, recovered 0")
+			m.set(nil, nil)
+			close(hang)
+			synctest.Wait()
+			record(t, l, AuthFailed)
+			want(t, m.events(t), "1 session.created", "5 audit.lost 3", "6 auth.failed")
+			wantCounts(t, c, "written 3, flushed 3, lost 3, failed 1, recovered 1")
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestCloseWhileItHangs: closing does not wait for ever.
+func TestCloseWhileItHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Refuse)
+		hang := make(chan struct{})
+		m.set(nil, hang)
+		l.Note(Event{Code: ServerStopped})
+		at := time.Now()
+		if err := l.Close(); !errors.Is(err, errTimeout) || time.Since(at) > 3*time.Second {
+			t.Errorf("after %v: %v", time.Since(at), err)
+		}
+		close(hang)
+		<-l.queue.ended
+	})
+}
+
+// TestOpenWhileItHangs: neither does opening.
+func TestOpenWhileItHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{hang: make(chan struct{})}
+		q := newQueue(m, time.Second, nobody{})
+		if err := q.start(); !errors.Is(err, errTimeout) {
+			t.Errorf("opened: %v", err)
+		}
+		close(m.hang)
+		if err := q.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestOneWrite: what many record while a write is under way is one write.
+func TestOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Refuse)
+		defer l.Close()
+		hang := make(chan struct{})
+		m.set(nil, hang)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() { record(t, l, SessionCreated) })
+		}
+		synctest.Wait()
+		m.set(nil, nil)
+		close(hang)
+		all.Wait()
+		if got := m.events(t); len(got) != 100 || m.writes > 2 {
+			t.Errorf("%d events in %d writes", len(got), m.writes)
+		}
+	})
+}
+
+// TestTooManyNotes: the queue is bounded; who need not wait must wait then.
+func TestTooManyNotes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Refuse)
+		defer l.Close()
+		hang := make(chan struct{})
+		m.set(nil, hang)
+		const n = 30_000
+		go func() {
+			for range n {
+				l.Note(Event{Code: SessionExpired})
+			}
+		}()
+		synctest.Wait()
+		l.queue.mu.Lock()
+		if held := len(l.queue.next.buf); held > pendingMax+LineMax {
+			t.Errorf("%d bytes wait", held)
+		}
+		l.queue.mu.Unlock()
+		m.set(nil, nil)
+		close(hang)
+		synctest.Wait()
+		if got := len(m.events(t)); got != n {
+			t.Errorf("%d of %d are there", got, n)
+		}
+	})
+}
+
+// TestNil: without an output there is no log, and all who use it need not know.
+func TestNil(t *testing.T) {
+	l, err := Open(Options{})
+	d, err2 := OpenDecisions(DecisionOptions{})
+	if l != nil || d != nil || err != nil || err2 != nil {
+		t.Fatal(l, d, err, err2)
+	}
+	d.Record(Decision{})
+	l.Note(Event{})
+	for _, err := range []error{l.Record(Event{}), l.Err(), l.Reopen(), l.Close(), d.Reopen(), d.Close()} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for name, o := range map[string]Options{
+		"Output":            {Output: "audit.log"},
+		"Output: ":          {Output: "syslog:udp://host"},
+		"Output: \"syslog:": {Output: "syslog:/a/b"},
+		"MaxSize":           {Output: "./x", MaxSize: -1},
+		"MaxAge":            {Output: "./x", MaxAge: -1},
+		"Keep":              {Output: "./x", Keep: -1},
+		"Timeout":           {Output: "./x", Timeout: -1},
+		"OnFailure":         {Output: "./x", OnFailure: "ignore"},
+	} {
+		if _, err := Open(o); err == nil || !strings.HasPrefix(err.Error(), "audit: "+name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, sample := range []float64{-1, 1.5} {
+		if _, err := OpenDecisions(DecisionOptions{Options: Options{Output: "./x"}, Sample: sample}); err == nil {
+			t.Errorf("a sample of %v", sample)
+		}
+	}
+}
+
+// TestRecordAllocatesNothing, once there are batches to be used again.
+func TestRecordAllocatesNothing(t *testing.T) {
+	l, err := Open(Options{Output: "/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	e := Event{Code: SessionCreated, Tenant: "acme", App: "shop", Listener: "main", Session: [32]byte{1}, Command: "close"}
+	if n := testing.AllocsPerRun(1000, func() { _ = l.Record(e) }); n > 0.5 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() { _ = l.Err() }); n != 0 {
+		t.Errorf("Err: %v allocations", n)
+	}
+}

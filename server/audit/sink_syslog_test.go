@@ -1,0 +1,174 @@
+package audit
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	localMessage  = regexp.MustCompile(`^<86>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d sessionserver\[\d+\]: (\{.*\})$`)
+	remoteMessage = regexp.MustCompile(`^<86>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d) \S+ sessionserver\[\d+\]: (\{.*\})$`)
+)
+
+// message takes the event out of a message of syslog.
+func message(t *testing.T, form *regexp.Regexp, text string) line {
+	t.Helper()
+	m := form.FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no message: %q", text)
+	}
+	return readLines(t, []byte(m[1]+"\n"))[0]
+}
+
+func TestSyslogDatagrams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, row := range []struct {
+		network, address, output string
+		form                     *regexp.Regexp
+	}{
+		{"unixgram", path, "syslog:unix:" + path, localMessage},
+		{"udp", "127.0.0.1:0", "syslog:udp://", remoteMessage},
+	} {
+		peer, err := net.ListenPacket(row.network, row.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.network == "udp" {
+			row.output += peer.LocalAddr().String()
+		}
+		receive := func() line {
+			t.Helper()
+			buf := make([]byte, 65536)
+			_ = peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+			n, _, err := peer.ReadFrom(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return message(t, row.form, string(buf[:n]))
+		}
+		l, _ := openFile(t, Options{Output: row.output})
+		for i, c := range []Code{ServerStarted, AuthFailed} {
+			if err := l.Record(Event{Code: c, Detail: "a\nb"}); err != nil {
+				t.Fatal(err)
+			}
+			if got := receive(); got.Event != c.String() || got.Seq != uint64(i+1) || got.Detail != "a\nb" {
+				t.Errorf("%s: %+v", row.network, got)
+			}
+		}
+		if row.network == "unixgram" { // the daemon is started again
+			_ = peer.Close()
+			_ = os.Remove(path)
+			if err := l.Record(Event{Code: SessionCreated}); !errors.Is(err, ErrNotWritten) {
+				t.Errorf("without a daemon: %v", err)
+			}
+			if peer, err = net.ListenPacket(row.network, row.address); err != nil {
+				t.Fatal(err)
+			}
+			if got := receive(); got.Event != "audit.lost" || got.Count != 1 {
+				t.Errorf("%+v", got)
+			}
+			_ = peer.Close()
+			_ = os.Remove(path)
+			if peer, err = net.ListenPacket(row.network, row.address); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "all is well", func() bool { return l.Err() == nil })
+			record(t, l, SessionDestroyed) // nothing is lost when it was away for a moment only
+			if got := receive(); got.Event != "session.destroyed" {
+				t.Errorf("%+v", got)
+			}
+		}
+		if err := l.Reopen(); err != nil {
+			t.Error(err)
+		}
+		record(t, l, ServerStopped)
+		if got := receive(); got.Event != "server.stopped" {
+			t.Errorf("%+v", got)
+		}
+		_ = l.Close()
+		_ = peer.Close()
+	}
+}
+
+// TestSyslogStreams: each message is a line; when the daemon goes and comes again nothing is lost.
+func TestSyslogStreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, row := range []struct {
+		network, address, output string
+		form                     *regexp.Regexp
+	}{
+		{"unix", path, "syslog:unix:" + path, localMessage},
+		{"tcp", "127.0.0.1:0", "syslog:tcp://", remoteMessage},
+	} {
+		peer, err := net.Listen(row.network, row.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		if row.network == "tcp" {
+			row.output += peer.Addr().String()
+		}
+		l, _ := openFile(t, Options{Output: row.output})
+		for i, c := range []Code{ServerStarted, AuthFailed, ServerStopped} {
+			record(t, l, c) // connects, but for the first
+			conn, err := peer.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			record(t, l, c)
+			in := bufio.NewScanner(conn)
+			for j := range 2 {
+				if !in.Scan() {
+					t.Fatal(in.Err())
+				}
+				if got := message(t, row.form, in.Text()); got.Event != c.String() || got.Seq != uint64(2*i+j+1) {
+					t.Errorf("%s: %+v", row.network, got)
+				}
+			}
+			_ = conn.Close()
+			eventually(t, "the end is noticed", l.queue.sink.(*syslog).gone.Load)
+		}
+		_ = l.Close()
+	}
+}
+
+// TestSyslogHangs: a daemon that does not read is given up.
+func TestSyslogHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, network := range []string{"unix", "unixgram"} {
+		if network == "unix" {
+			peer, err := net.Listen(network, path) // and nobody accepts
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+		} else {
+			peer, err := net.ListenPacket(network, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+		}
+		l, _ := openFile(t, Options{Output: "syslog:unix:" + path, Timeout: 50 * time.Millisecond})
+		began, n, err := time.Now(), 0, error(nil)
+		for ; err == nil && time.Since(began) < 10*time.Second; n++ {
+			began = time.Now()
+			err = l.Record(Event{Code: SessionCreated, Detail: strings.Repeat("x", 200)})
+		}
+		if !errors.Is(err, ErrNotWritten) || time.Since(began) > 5*time.Second {
+			t.Errorf("%s: after %d events and %v: %v", network, n, time.Since(began), err)
+		}
+		if err := l.Err(); err == nil {
+			t.Error("all is well")
+		}
+		_ = l.Close()
+		_ = os.Remove(path)
+	}
+}
