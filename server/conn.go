@@ -163,6 +163,7 @@ func (c *conn) begin() bool {
 	case c.how.Plaintext == PlaintextNever, c.how.Plaintext == PlaintextLoopback && !c.local():
 		c.reason = PlaintextRefused
 		c.frame(first)
+		c.server.notices.refused(c, "", wire.TLSRequired)
 		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
 		return false
 	default:
@@ -415,6 +416,7 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 	}
 	if err != nil {
 		refused := c.refusal(name, err)
+		c.server.notices.refused(c, name, refused.Code)
 		message := refused.Message
 		if counted(refused.Code) {
 			if c.budget--; c.budget < 0 {

@@ -113,7 +113,7 @@ func (s *Server) admitProxied(c *conn) *wire.Error {
 
 // refuse ends a connection that may not come.
 func (s *Server) refuse(c *conn, refusal *wire.Error) {
-	s.opts.Logger.Debug("connection refused", "listener", c.how.Name, "remote", c.remote(), "why", refusal.Message)
+	s.notices.refused(c, "", refusal.Code)
 	s.opts.Observer.ConnClosed(c.info, Refused)
 	s.turnAway(c.nc, refusal)
 }

@@ -30,6 +30,7 @@ type Server struct {
 	directory atomic.Pointer[directory]
 	setting   sync.Mutex // held by SetTenants; comes before mu
 	addresses addressBook
+	notices   notices
 	memory    atomic.Int64 // see conn.account
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
@@ -51,6 +52,7 @@ func New(opts Options) (*Server, error) {
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),
+		notices:    newNotices(),
 		perIP:      make(map[string]int),
 		handshakes: make(map[string]*handshakes),
 	}
