@@ -94,6 +94,7 @@ func TestMistakes(t *testing.T) {
 		"addresses": {"listen:\n- {name: a, address: localhost, allow: ['::1']}\n- {name: b, address: 'h:http', allow: ['::1']}\n- {name: c, address: 'h:65536', allow: ['::1']}\n- {name: d, address: unix:x}\n- {name: e, address: 'h:-1', allow: ['::1']}\n",
 			"f:2: listen[0].address: …\nf:3: listen[1].address: …\nf:4: listen[2].address: …\nf:5: listen[3].address: \"unix:x\" (allowed: host:port, or unix:/path)\nf:6: listen[4].address: …"},
 		"plaintext":           {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
+		"nobody could":        {listener + "  plaintext: never\n- {name: b, address: 'unix:/b', plaintext: never}\n", "f:5: listen[0].plaintext: \"never\", and there is no TLS: nobody could connect (allowed: …\nf:6: listen[1].plaintext: \"never\", and …"},
 		"nobody":              {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
 		"nobody []":           {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
 		"proxies of a socket": {"listen:\n- name: a\n  address: unix:/a\n  proxies: [10.0.0.0/8]\n", "f:4: listen[0].proxies: balancers cannot …"},

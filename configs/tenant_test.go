@@ -169,7 +169,7 @@ func TestFolder(t *testing.T) {
 	f.write("Bad.yaml", "allow: [::1]\n")
 	f.write("notes.txt", "not YAML: [")
 	f.write(".b.yaml.tmp.yaml", "not YAML: [")
-	f.write("c.yml", "not YAML: [")
+	f.write("c.txt", "not YAML: [")
 	f.write("gone.drop", "")
 	f.look("a:1h0m0s", "Bad.yaml: this is no name", "b.yaml:1: allow: nobody may come")
 	if stale, missing := f.now.Stale(); len(stale) != 0 || !slices.Equal(missing, []string{"Bad", "b"}) {
@@ -246,6 +246,19 @@ func TestFolderFiles(t *testing.T) {
 	f.look("a:24m0s", f.path+": the folder cannot be read, and nothing is changed: no such file")
 	must(os.Rename(f.path+"-away", f.path))
 	f.look("a:24m0s")
+}
+
+// TestFolderMisnamed: a file that looks like a tenant's and is none is not passed over in silence.
+func TestFolderMisnamed(t *testing.T) {
+	f := newFolder(t)
+	f.write("a.yaml", "allow: [::1]\n")
+	f.write("a.yml", "allow: [::1]\n")
+	f.write("b.yml", "allow: [::1]\n")
+	f.write("c.YAML", "allow: [::1]\n")
+	f.write(".d.yml", "")
+	f.write("notes.txt", "")
+	f.look("a:24m0s", "a.yml: it ends in .yml, and is not looked at; a.yaml is there beside it: remove one of them",
+		"b.yml: it ends in .yml, and is not looked at: call it b.yaml", "c.YAML: it ends in .YAML, and is not looked at: call it c.yaml")
 }
 
 func TestFolderHosts(t *testing.T) {

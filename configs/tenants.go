@@ -60,7 +60,8 @@ func (ts *Tenants) Stale() (stale, missing []string) {
 // what it said there, whatever else has changed, so that a mistake in one file neither takes a tenant out of service nor holds up what was
 // revoked in another. A file that is gone takes its tenant with it; a folder that cannot be read leaves everything as it was.
 //
-// Files that do not end in .yaml or .drop, and those that begin with a dot, are not looked at.
+// Files that begin with a dot, and those that end neither in .yaml nor in .drop, are not looked at; one that ends in .yml, which looks like a
+// tenant's and is none, is a problem.
 func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant) Problems) *Tenants {
 	if old == nil {
 		old = new(Tenants)
@@ -82,6 +83,7 @@ func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant
 			continue
 		}
 		if !strings.HasSuffix(name, TenantExt) {
+			ts.Problems = append(ts.Problems, misnamed(folder, name)...)
 			continue
 		}
 		f := loadTenantFile(filepath.Join(folder, name), main, old, old.files[name], also)
@@ -94,6 +96,20 @@ func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant
 	slices.SortFunc(ts.All, func(a, b *Tenant) int { return strings.Compare(a.Name, b.Name) })
 	ts.Problems = append(ts.Problems, ts.hostsTwice()...)
 	return ts
+}
+
+// misnamed tells of a file that somebody takes for a tenant's.
+func misnamed(folder, name string) Problems {
+	ext := filepath.Ext(name)
+	if !strings.EqualFold(ext, ".yml") && !strings.EqualFold(ext, TenantExt) {
+		return nil
+	}
+	right := strings.TrimSuffix(name, ext) + TenantExt
+	text := fmt.Sprintf("it ends in %s, and is not looked at: call it %s", ext, right)
+	if _, err := os.Lstat(filepath.Join(folder, right)); err == nil {
+		text = fmt.Sprintf("it ends in %s, and is not looked at; %s is there beside it: remove one of them", ext, right)
+	}
+	return Problems{{File: filepath.Join(folder, name), Text: text}}
 }
 
 func loadTenantFile(path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems) tenantFile {

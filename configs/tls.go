@@ -58,6 +58,9 @@ func (v *validator) tls(c *Config) {
 	}
 	for i, l := range c.Listen {
 		at := fmt.Sprintf("listen[%d].", i)
+		if l.Plaintext == "never" && !t.Used() {
+			v.add(at+"plaintext", "\"never\", and there is no TLS: nobody could connect (allowed: loopback, always, unless tls has certificates, acme or local_ca)")
+		}
 		v.oneOf(at+"client_certificates", l.ClientCertificates, "none", "optional", "required")
 		switch asks := l.ClientCertificates != "none"; {
 		case asks && !t.Used():

@@ -297,7 +297,8 @@ func fingerprint(folder string) string {
 	var b strings.Builder
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, ".") || !strings.HasSuffix(name, configs.TenantExt) && !strings.HasSuffix(name, configs.DropExt) {
+		ext := strings.ToLower(filepath.Ext(name))
+		if strings.HasPrefix(name, ".") || ext != configs.TenantExt && ext != configs.DropExt && ext != ".yml" { // the last is a problem as long as it is there
 			continue
 		}
 		info, err := os.Stat(filepath.Join(folder, name))
