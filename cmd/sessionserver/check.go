@@ -51,20 +51,25 @@ func tenantNotes(cfg *configs.Config, ts *configs.Tenants) []string {
 	return notes
 }
 
-// Run says everything that is wrong with the file and those of the tenants, or that nothing is.
+// Run says everything that is wrong with the file, those of the tenants, and those that it names, or that nothing is. It changes nothing.
 func (c *checkCmd) Run(io streams) error {
 	cfg, err := configs.Load(c.File, inspect)
 	if err != nil {
 		return err
 	}
-	said := notes(cfg)
+	problems, noted := inspectFiles(cfg)
+	said := append(notes(cfg), noted...)
 	if cfg.Tenants != "" {
 		ts := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant)
-		if problems := slices.Concat(ts.Problems, together(cfg, ts)); len(problems) > 0 {
-			return problems
-		}
+		problems = slices.Concat(problems, ts.Problems, together(cfg, ts))
 		said = append(said, tenantNotes(cfg, ts)...)
-		fmt.Fprintf(io.out, "%s: tenants in %s: %d\n", c.File, cfg.Tenants, len(ts.All))
+		said = append(said, openToOthers(cfg, ts)...)
+		if len(problems) == 0 {
+			fmt.Fprintf(io.out, "%s: tenants in %s: %d\n", c.File, cfg.Tenants, len(ts.All))
+		}
+	}
+	if len(problems) > 0 {
+		return problems
 	}
 	for _, note := range said {
 		fmt.Fprintf(io.out, "%s: note: %s\n", c.File, note)

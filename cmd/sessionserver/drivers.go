@@ -78,18 +78,29 @@ func claim(folder, driver string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	owner, err := os.ReadFile(filepath.Join(folder, markName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	name, err := owner(folder)
+	switch {
+	case err != nil:
 		return err
-	}
-	switch name := strings.Trim(string(owner), "\x00 \t\r\n"); name {
-	case driver:
+	case name == driver:
 		return nil
-	case "": // none, or one whose content a loss of power took
+	case name == "":
 		return mark(folder, driver)
-	default:
-		return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
 	}
+	return foreign(folder, name, driver)
+}
+
+// owner reads whose folder it is, "" for nobody's, or for a mark whose content a loss of power took.
+func owner(folder string) (string, error) {
+	name, err := os.ReadFile(filepath.Join(folder, markName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return strings.Trim(string(name), "\x00 \t\r\n"), nil
+}
+
+func foreign(folder, owner, driver string) error {
+	return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, owner, driver)
 }
 
 const markName = "DRIVER"

@@ -216,7 +216,7 @@ func TestMistakes(t *testing.T) {
 		"identity": {[]string{"check", write("id.yaml", "listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1, []string{"id.yaml:1: listen[0].anonymous: "}},
 		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
 			[]string{"twice.yaml:3: listen[1].address: \":1\" is another"}},
-		"nobody can use it": {[]string{"check", write("nobody.yaml", "log: {level: info}\n")}, 0, []string{"note: listener main has no anonymous identity"}},
+		"nobody can use it": {[]string{"check", write("nobody.yaml", "storage: {driver: memory}\n")}, 0, []string{"note: listener main has no anonymous identity"}},
 		"everybody anonymous": {[]string{"check", write("all.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/0], anonymous: a/b}]\n")}, 1,
 			[]string{"all.yaml:1: listen[0].anonymous: anonymous access needs an allowlist narrower than everybody"}},
 		"everybody in halves": {[]string{"check", write("halves.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/1, 128.0.0.0/1], anonymous: a/b}]\n")}, 1,
@@ -226,7 +226,7 @@ func TestMistakes(t *testing.T) {
 		"reference":       {[]string{"reference"}, 0, []string{"storage:\n", "drain_timeout: 20s"}},
 		"interval files":  {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
 		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: there is no such setting (allowed: driver, "}},
-		"fine":            {[]string{"check", write("fine.yaml", "log: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
+		"fine":            {[]string{"check", write("fine.yaml", "storage: {driver: memory}\nlog: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
 		"version":         {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
 		"play nothing":    {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},
 	} {

@@ -140,3 +140,9 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	}
 	return certs, nil
 }
+
+// CheckCA reads a file of authorities, and says what ClientConfig would say of it.
+func CheckCA(file string) error {
+	_, _, err := readPool(file)
+	return err
+}

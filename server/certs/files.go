@@ -159,3 +159,9 @@ func (f *files) paths() []string {
 	}
 	return all
 }
+
+// Check reads the files, and says what New would say of them.
+func (p Pair) Check() error {
+	_, _, err := (&pair{Pair: p}).open()
+	return err
+}

@@ -1,0 +1,8 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// writable answers why this user cannot make files in a folder.
+func writable(folder string) error { return unix.Access(folder, unix.W_OK|unix.X_OK) }

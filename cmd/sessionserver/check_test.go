@@ -1,0 +1,158 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tree is what lies in a folder, with modes, sizes and times.
+func tree(t *testing.T, folder string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&b, path, info.Mode(), info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestCheckFiles: the files and folders that a configuration names are looked at, and nothing is changed.
+func TestCheckFiles(t *testing.T) {
+	dir := t.TempDir()
+	writePair(t, dir, "one", "one.example")
+	writePair(t, dir, "two", "two.example")
+	if err := os.Chmod(filepath.Join(dir, "two.key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string, mode os.FileMode) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeCertificate(t, filepath.Join(dir, "ca.pem"))
+	write("file", "", 0o600)
+	write("files/DRIVER", "file\n", 0o600)
+	write("tenants.d/acme.yaml", "allow: [::1]\n", 0o666)
+	if err := os.Chmod(filepath.Join(dir, "tenants.d"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nothing", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	const listener = "listen: [{name: a, address: \":1\", allow: [::1], client_certificates: optional, client_ca: DIR/"
+	for name, row := range map[string]struct {
+		text   string
+		status int
+		want   []string
+	}{
+		"no certificate": {"storage: {driver: memory}\ntls:\n  certificates: [{cert: DIR/none.pem, key: DIR/none.key}]\n", 1,
+			[]string{"c.yaml:3: tls.certificates[0]: ", "DIR/none.pem: no such file"}},
+		"no key":  {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/ca.pem, key: DIR/none.key}]}\n", 1, []string{"DIR/none.key: no such file"}},
+		"no pair": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/one.pem, key: DIR/two.key}]}\n", 1, []string{"DIR/one.pem and DIR/two.key are no pair"}},
+		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n", 0,
+			[]string{"note: everybody on this machine may read or write the private key DIR/two.key (mode -rw-r--r--): chmod o= it", "nothing is wrong"}},
+		"no client CA":     {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "none.pem}]\n", 1, []string{"c.yaml:3: listen[0].client_ca: ", "DIR/none.pem: no such file"}},
+		"client CA":        {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "file}]\n", 1, []string{"DIR/file: there is no certificate in it"}},
+		"ACME roots":       {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
+		"ACME storage":     {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, storage: DIR/file}}\n", 1, []string{"tls.acme.storage: DIR/file cannot be used: DIR/file is no folder"}},
+		"local CA":         {"storage: {driver: memory}\ntls: {local_ca: DIR/file/ca}\n", 1, []string{"tls.local_ca: DIR/file/ca cannot be used: stat DIR/file/ca: not a directory"}},
+		"storage below":    {"log: {level: info}\nstorage: {path: DIR/file/sessions}\n", 1, []string{"c.yaml:2: storage.path: DIR/file/sessions cannot be used: "}},
+		"storage a file":   {"storage: {path: DIR/file}\n", 1, []string{"storage.path: DIR/file cannot be used: DIR/file is no folder"}},
+		"storage a link":   {"storage: {path: DIR/link}\n", 1, []string{"storage.path: DIR/link is a link to nothing"}},
+		"storage of other": {"storage: {path: DIR/files}\n", 1, []string{"storage.path: the folder DIR/files belongs to driver file, not pebble"}},
+		"storage unmade":   {"storage: {path: DIR/new/sessions}\n", 0, []string{"note: DIR/new/sessions is not there, nor is the folder that it lies in: the server makes both", "nothing is wrong"}},
+		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\ntls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
+			[]string{"storage.path: ", "tls.certificates[0]: ", "DIR/none: the folder cannot be read"}},
+		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 0, []string{"everybody on this machine may write DIR/tenants.d and so let himself in",
+			"everybody on this machine may write DIR/tenants.d/acme.yaml and so let himself in (mode -rw-rw-rw-): chmod o-w it"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write("c.yaml", strings.ReplaceAll(row.text, "DIR", dir), 0o600)
+			before := tree(t, dir)
+			out, said, status := newCLI(t, "").run("", "check", filepath.Join(dir, "c.yaml"))
+			if status != row.status {
+				t.Errorf("status %d, want %d", status, row.status)
+			}
+			for _, want := range row.want {
+				if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", dir)) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+			if after := tree(t, dir); after != before {
+				t.Errorf("it changed something:\n%s\nwas:\n%s", after, before)
+			}
+			if t.Failed() {
+				t.Logf("it says:\n%s%s", out, said)
+			}
+		})
+	}
+}
+
+// writePair writes a certificate that has signed itself, good for a server and a client of that name, and its key.
+func writePair(t *testing.T, dir, file, name string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ext, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(filepath.Join(dir, file+ext), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCheckWritable: a folder that this user may not write is a problem.
+func TestCheckWritable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "closed")
+	if err := os.Mkdir(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "a"), filepath.Join(dir, "a", "b")} {
+		if _, err := usable(path); err == nil || !strings.Contains(err.Error(), dir+" is not writable for user") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
