@@ -53,6 +53,9 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
+	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.cfg, id) {
+		return fmt.Errorf("--no-secret leaves %s without credentials, and nobody could be it: give --certificate NAME too, or a secret", id)
+	}
 	app := configs.App{Role: string(auth.ReadWrite), Certificates: c.Certificate, Allow: allow}
 	var secret, comment string
 	if !c.NoSecret {
@@ -63,6 +66,9 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
 		if _, found := t.Apps[id.App]; found {
 			return nil, fmt.Errorf("there is an app %s already (app rotate gives it another secret)", id)
+		}
+		if err := unclaimed(f, c.Certificate); err != nil {
+			return nil, err
 		}
 		return configs.AddApp(text, id.App, app, comment)
 	})
@@ -81,6 +87,37 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		fmt.Fprintln(io.err, "This is the DSN; write the paths of the certificate and its key into it. The listener must ask for client certificates: see client_certificates.")
 	default:
 		fmt.Fprintf(io.err, "App %s has no credentials: only a listener's anonymous identity can be it.\n", id)
+	}
+	return nil
+}
+
+// isAnonymous reports whether the clients of a listener are this app without credentials.
+func isAnonymous(cfg *configs.Config, id auth.Identity) bool {
+	return slices.ContainsFunc(cfg.Listen, func(l configs.Listen) bool {
+		anonymous, err := auth.ParseIdentity(l.Anonymous)
+		return err == nil && anonymous == id
+	})
+}
+
+// unclaimed answers an error if an app has one of these certificates already: two that have it are let in neither.
+func unclaimed(f *tenantFolder, certificates []string) error {
+	wanted := make(map[auth.CertificateName]bool)
+	for _, text := range certificates {
+		if name, err := auth.ParseCertificateName(text); err == nil { // or else the file would be wrong, which is told
+			wanted[name] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	for _, t := range configs.LoadTenants(f.path, f.cfg, nil, inspectTenant).All {
+		for _, app := range t.AppNames() {
+			for _, text := range t.Apps[app].Certificates {
+				if name, err := auth.ParseCertificateName(text); err == nil && wanted[name] {
+					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and what two apps claim lets neither in; nothing was changed", name, t.Name, app)
+				}
+			}
+		}
 	}
 	return nil
 }

@@ -213,6 +213,37 @@ func TestCheckTenants(t *testing.T) {
 	}
 }
 
+// TestAppCertificates: a certificate that another app has is not given to a second one, which would lock both out; and an app has some credential.
+func TestAppCertificates(t *testing.T) {
+	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
+	c.do("tenant", "create", "acme")
+	c.do("tenant", "create", "other")
+	c.do("app", "create", "acme/shop", "--certificate", "dns:shop.example", "--no-secret")
+	before := c.read("acme.yaml") + c.read("other.yaml")
+	for _, app := range []string{"other/shop", "acme/blog"} {
+		c.fails("dns:shop.example is a certificate of acme/shop already", "app", "create", app, "--certificate", "dns:SHOP.example")
+	}
+	c.fails("--no-secret leaves acme/blog without credentials", "app", "create", "acme/blog", "--no-secret")
+	if c.read("acme.yaml")+c.read("other.yaml") != before {
+		t.Error("a file was changed")
+	}
+	c.do("app", "create", "other/shop", "--certificate", "dns:other.example")
+	text := strings.Replace(string(mustRead(t, c.config)), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
+	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
+}
+
+func mustRead(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // TestPlace: where the tenants are, and what DSNs name.
 func TestPlace(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
