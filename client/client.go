@@ -52,8 +52,8 @@ type Client struct {
 }
 
 // Dial connects to the server that dsn names, authenticates, and returns a client if the server answers. Its error is
-// a *DSNError, a *ConnError, an *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), the context's, or
-// tells what is wrong with opts or a file.
+// a *DSNError, a *ConnError, an *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), a *TenantError, the
+// context's, or tells what is wrong with opts or a file.
 func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	parsed, err := ParseDSN(dsn)
 	if err != nil {
@@ -73,7 +73,7 @@ func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parsed.App == "" {
+	if parsed.App == "" && !d.asksWho() {
 		err = anonymous(ctx, first)
 	}
 	c.pool.put(first)

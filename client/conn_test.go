@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -75,6 +77,50 @@ func TestHandshake(t *testing.T) {
 		}
 		if got := tt.fake.take(); !slices.Equal(got[:min(len(got), len(tt.requests))], tt.requests) {
 			t.Errorf("%s: requests %q, want %q", tt.name, got, tt.requests)
+		}
+	}
+}
+
+// TestTenantOfCertificate: whoever is somebody by a certificate is told if that is in another tenant than the DSN names, in no round trip more.
+func TestTenantOfCertificate(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	ca.issue("server", &x509.Certificate{DNSNames: []string{"h"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	ca.issue("app", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	pair, err := tls.LoadX509KeyPair(ca.file("server.pem"), ca.file("server.key"))
+	must(t, err)
+	for _, tt := range []struct {
+		whoami, text string
+		is           error
+	}{
+		{"%2\r\n$6\r\ntenant\r\n$4\r\nacme\r\n$3\r\napp\r\n$4\r\nshop\r\n", "", nil},
+		{"%2\r\n$6\r\ntenant\r\n$5\r\nother\r\n$3\r\napp\r\n$4\r\nshop\r\n", `the server knows this client as "other/shop", and the DSN names the tenant "acme"`, nil},
+		{"%0\r\n", `as "/"`, nil},
+		{"-NOAUTH who are you\r\n", "sessionserver: dial: NOAUTH who are you", client.ErrNoAuth},
+		{"+OK\r\n", "unexpected reply of kind '+'", nil},
+	} {
+		f := &fake{answer: func(request string) string {
+			if request == "whoami" {
+				return tt.whoami
+			}
+			return usual(request)
+		}}
+		c, err := client.Dial(t.Context(), "tls://h/acme?cafile="+ca.file("ca.pem")+"&certfile="+ca.file("app.pem")+"&keyfile="+ca.file("app.key"), client.Options{
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				near, far := net.Pipe()
+				go f.serve(tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}))
+				return near, nil
+			}})
+		if err == nil {
+			c.Close()
+		}
+		var other *client.TenantError
+		if (err == nil) != (tt.text == "") || err != nil && !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) ||
+			strings.Contains(tt.text, "knows") != errors.As(err, &other) && tt.whoami != "%0\r\n" {
+			t.Errorf("%q: %v, want %s", tt.whoami, err, tt.text)
+		}
+		if got := f.take(); !slices.Equal(got, []string{"hello 3", "ping", "whoami"}) {
+			t.Errorf("%q: requests %q", tt.whoami, got)
 		}
 	}
 }

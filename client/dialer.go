@@ -92,11 +92,14 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	}
 	var refusal *Error
 	var broken *ConnError
+	var other *TenantError
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("sessionserver: dial: %w", ctx.Err())
 	case errors.As(err, &refusal):
 		return nil, refused("dial", refusal)
+	case errors.As(err, &other):
+		return nil, other
 	case errors.As(err, &broken):
 		err = broken.Err
 	}
@@ -122,10 +125,12 @@ func (d *dialer) open(ctx context.Context) (net.Conn, error) {
 
 // greet chooses RESP3 and authenticates. Where the way to the server can be overheard it first learns, in a round
 // trip of its own, whether plaintext is welcome: a server that wants TLS says so before it has been sent the secret.
+// Whom a certificate makes it, only the server knows: in the same round trip it is asked whether that is in the tenant
+// that the DSN names.
 func (d *dialer) greet(ctx context.Context, c *conn) error {
 	if d.dsn.Scheme == "tcp" && !local(c.nc.RemoteAddr()) {
 		c.queue("hello", "3")
-		if err := d.heard(ctx, c); err != nil {
+		if _, err := d.heard(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -135,20 +140,34 @@ func (d *dialer) greet(ctx context.Context, c *conn) error {
 	}
 	c.queue(hello...)
 	c.queue("ping")
-	err := d.heard(ctx, c)
+	asks := d.asksWho()
+	if asks {
+		c.queue("whoami")
+	}
+	replies, err := d.heard(ctx, c)
 	c.out = nil // it holds the secret
-	return err
-}
-
-func (d *dialer) heard(ctx context.Context, c *conn) error {
-	replies, err := c.exchange(ctx, "dial", []string{"%*", "+"}, 0)
-	if err != nil {
+	if err != nil || !asks {
 		return err
 	}
-	if e := first(replies); e != nil {
-		return e
+	facts := factsOf(replies[2])
+	if facts["tenant"] != d.dsn.Tenant {
+		return &TenantError{Tenant: d.dsn.Tenant, Identity: facts["tenant"] + "/" + facts["app"]}
 	}
 	return nil
+}
+
+// asksWho reports whether the DSN names a tenant and not who asks.
+func (d *dialer) asksWho() bool { return d.dsn.Tenant != "" && d.dsn.App == "" }
+
+func (d *dialer) heard(ctx context.Context, c *conn) ([]wire.Reply, error) {
+	replies, err := c.exchange(ctx, "dial", []string{"%*", "+", "%*"}, 0)
+	if err != nil {
+		return nil, err
+	}
+	if e := first(replies); e != nil {
+		return nil, e
+	}
+	return replies, nil
 }
 
 // local reports whether an address is of this machine.

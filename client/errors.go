@@ -63,6 +63,17 @@ func (e *ConnError) Error() string {
 // Unwrap returns what the network said.
 func (e *ConnError) Unwrap() error { return e.Err }
 
+// TenantError says that the certificate of a DSN is not that of an app of the tenant that the DSN names: sessions would
+// be another tenant's.
+type TenantError struct {
+	Tenant   string // that the DSN names
+	Identity string // tenant/app that the server takes the client for
+}
+
+func (e *TenantError) Error() string {
+	return fmt.Sprintf("sessionserver: dial: the server knows this client as %.140q, and the DSN names the tenant %q", e.Identity, e.Tenant)
+}
+
 // DSNError tells everything that is wrong with a DSN, without showing any of its values.
 type DSNError struct {
 	Problems []string // "name: problem (allowed: …)"

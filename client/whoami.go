@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"time"
+
+	"sessionserver/wire"
 )
 
 // WhoAmI asks the server who the client acts as there, and what its tenant may have and has: a map of names, such as
@@ -20,9 +22,14 @@ func (c *Client) WhoAmI(ctx context.Context) (map[string]string, error) {
 	if e := first(replies); e != nil {
 		return nil, refused("whoami", e)
 	}
+	return factsOf(replies[0]), nil
+}
+
+// factsOf reads the reply to whoami.
+func factsOf(r wire.Reply) map[string]string {
 	facts := make(map[string]string)
-	for i := 0; i+1 < len(replies[0].Items); i += 2 {
-		facts[string(replies[0].Items[i].Bytes)] = string(replies[0].Items[i+1].Bytes)
+	for i := 0; i+1 < len(r.Items); i += 2 {
+		facts[string(r.Items[i].Bytes)] = string(r.Items[i+1].Bytes)
 	}
-	return facts, nil
+	return facts
 }

@@ -324,6 +324,11 @@ func (c *dsnCheck) advice(err error) string {
 		}
 		return "The server refused it; its message says why."
 	}
+	var other *client.TenantError
+	if errors.As(err, &other) {
+		return fmt.Sprintf("The certificate is that of %s: if that is who you want to be, name its tenant in the DSN; otherwise give the certificate of an app of tenant %s in certfile and keyfile, "+
+			"or let this one be such an app: sessionserver app create %s/APP --certificate NAME.", printable(other.Identity), other.Tenant, other.Tenant)
+	}
 	var (
 		dns      *net.DNSError
 		cert     *tls.CertificateVerificationError

@@ -21,12 +21,12 @@ import (
 func TestDSNCheck(t *testing.T) {
 	c := newCLI(t, "")
 	text := "listen:\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
-		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/ca.pem}\n" +
+		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/app.pem}\n" +
 		"tenants: " + c.dir + "/tenants.d\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writeCertificate(t, filepath.Join(c.dir, "ca.pem"))
+	writePair(t, c.dir, "app", "app.example")
 	c.do("tenant", "create", "acme")
 	c.do("tenant", "create", "full")
 	c.do("tenant", "create", "slow")
@@ -44,6 +44,8 @@ func TestDSNCheck(t *testing.T) {
 		dsn := c.do("app", "create", tenant+"/shop", "--address", "tls://x")
 		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
 	}
+	c.do("app", "create", "acme/mesh", "--no-secret", "--certificate", "dns:app.example", "--address", "tls://x")
+	certificate := "&certfile=" + c.dir + "/app.pem&keyfile=" + c.dir + "/app.key"
 	s := serve(t, "--config", c.config)
 	addresses := map[string]string{}
 	eventually(t, "it listens everywhere", func() bool {
@@ -87,6 +89,10 @@ func TestDSNCheck(t *testing.T) {
 		{"listener's allowlist, plain", "tcp://shop:SECRET@" + addresses["closed"] + "/acme", 1, []string{"IPDENIED", "add it to allow"}},
 		{"tenant's allowlist", "tls://shop:SECRET@" + main + "/away" + ca, 1, []string{"IPDENIED", "add it to allow"}},
 		{"client certificate", "tls://shop:SECRET@" + addresses["mtls"] + "/acme" + ca, 1, []string{"certfile and keyfile"}},
+		{"certificate", "tls://" + addresses["mtls"] + "/acme" + ca + certificate, 0, []string{"identity       acme/mesh", "Everything works."}},
+		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1, []string{`FAILED: dial: the server knows this client as "acme/mesh", and the DSN names the tenant "away"`,
+			"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
+		{"certificate of nobody's", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
 		{"full", "tls://shop:SECRET@" + main + "/full" + ca, 1, []string{"TOOLARGE"}},
 		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1, []string{"RATELIMITED", "raise rates in the tenant's file"}},
 		{"refused", "tls://shop:SECRET@" + dead.Addr().String() + "/acme", 1, []string{"Nothing listens at 127.0.0.1"}},
