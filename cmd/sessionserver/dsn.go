@@ -145,6 +145,10 @@ func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	var header tls.RecordHeaderError
+	if refusal := check.first.refusal(); refusal != nil && errors.As(err, &header) {
+		err = fmt.Errorf("in place of a TLS handshake the server answered: %w", refusal)
+	}
 	if err != nil {
 		said := printable(strings.TrimPrefix(err.Error(), "sessionserver: "))
 		return fmt.Errorf("FAILED: %s\n\n%s", said, check.advice(err))
@@ -183,7 +187,36 @@ type dsnCheck struct {
 	dsn *client.DSN
 	row func(name, format string, args ...any) // tells something that is right
 
-	connected bool // there was a connection beneath TLS
+	connected bool     // there was a connection beneath TLS
+	first     *opening // what was heard on it first
+}
+
+// opening keeps the beginning of what a server sends: in place of a TLS handshake it may have sent a line that says why there is none.
+type opening struct {
+	net.Conn
+	heard []byte
+}
+
+func (o *opening) Read(p []byte) (int, error) {
+	n, err := o.Conn.Read(p)
+	if room := 256 - len(o.heard); room > 0 {
+		o.heard = append(o.heard, p[:min(n, room)]...)
+	}
+	return n, err
+}
+
+// refusal is what a session server has said in place of a TLS handshake, or nil.
+func (o *opening) refusal() *client.Error {
+	line, ended := "", false
+	if o != nil {
+		line, _, ended = strings.Cut(string(o.heard), "\r\n")
+	}
+	rest, found := strings.CutPrefix(line, "err ")
+	if !found || !ended {
+		return nil
+	}
+	code, message, _ := strings.Cut(rest, " ")
+	return wire.Errorf(client.Code(code), "%s", message)
 }
 
 // run tells all that is seen, until something is wrong.
@@ -199,6 +232,8 @@ func (c *dsnCheck) run(ctx context.Context, text string) error {
 			if err == nil && !c.connected {
 				c.connected, connected = true, time.Now()
 				c.row("address", "%s, connected in %s", nc.RemoteAddr(), ms(connected.Sub(began)))
+				c.first = &opening{Conn: nc}
+				return c.first, nil
 			}
 			return nc, err
 		},
@@ -361,7 +396,8 @@ func (c *dsnCheck) advice(err error) string {
 	case errors.As(err, &cert):
 		return "The certificate of the server cannot be trusted as it is."
 	case errors.As(err, &header):
-		return fmt.Sprintf("What listens at %s speaks no TLS: set up tls in the configuration of the server, or begin the DSN with tcp:// on the same machine.", addr)
+		return fmt.Sprintf("What listens at %s answers and speaks no TLS: see whether host and port are right, and whether the configuration of the server has certificates, acme or "+
+			"local_ca under tls.", addr)
 	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls tells of alerts
 		return "The server broke off the TLS handshake. If the listener requires client certificates (client_certificates: required), the DSN needs certfile and keyfile of one that its client_ca vouches for."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
@@ -369,6 +405,9 @@ func (c *dsnCheck) advice(err error) string {
 			return fmt.Sprintf("No answer from %s: see whether a firewall is in between, and whether host and port are right.", addr)
 		}
 		return "The server accepted the connection and did not answer in time: see its log, and whether this is a session server at all. With proxies set it waits for a PROXY header."
+	case c.connected && c.dsn.Scheme == "tls":
+		return "The server closed the connection before the TLS handshake was over: its log says why. It may take no TLS (see tls in its configuration), not want this address (allow and deny), or " +
+			"want a PROXY header from it (listen[].proxies); a balancer in between may have found no server behind it, or send a PROXY header that the server does not expect."
 	case c.connected:
 		return "The server closed the connection: its log says why. What speaks there may be no session server, want a PROXY header (listen[].proxies), or want TLS (tls:// instead of tcp://)."
 	}
@@ -398,6 +437,8 @@ var refusals = map[client.Code]string{
 	wire.TLSRequired: "The listener takes no plaintext from here: begin the DSN with tls:// instead of tcp://.",
 	wire.Quota:       "The tenant has all that it may have: raise quotas in its file, or wait until sessions have expired.",
 	wire.RateLimited: "Too much was asked in a short time: wait as long as the message says, or raise rates in the tenant's file. After many failures to authenticate, an address waits longer.",
+	wire.Protocol: "The server did not understand what came first. If it wants a PROXY header from this address, which is then one of listen[].proxies, connect through the balancer, or take " +
+		"the address out of proxies; if a balancer in between sends such a header, the server must have that balancer's address under proxies.",
 	wire.Denied:      "The policy says no to this app.",
 	wire.Unavailable: "The server has no room or no storage at the moment: see its log and try again.",
 	wire.Shutdown:    "The server is stopping: try again when it runs.",

@@ -20,7 +20,7 @@ import (
 // TestDSNCheck checks DSNs that are right, and wrong in every way that people meet.
 func TestDSNCheck(t *testing.T) {
 	c := newCLI(t, "")
-	text := "listen:\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
+	text := "listen:\n- {name: proxied, address: \"127.0.0.1:0\", allow: [127.0.0.1], proxies: [127.0.0.1]}\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
 		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/app.pem}\n" +
 		"tenants: " + c.dir + "/tenants.d\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
@@ -49,13 +49,33 @@ func TestDSNCheck(t *testing.T) {
 	s := serve(t, "--config", c.config)
 	addresses := map[string]string{}
 	eventually(t, "it listens everywhere", func() bool {
-		for _, name := range []string{"all", "main", "strict", "closed", "mtls"} {
+		for _, name := range []string{"proxied", "all", "main", "strict", "closed", "mtls"} {
 			_, rest, _ := strings.Cut(s.logged(), `"listener":"`+name+`","address":"`)
 			addresses[name], _, _ = strings.Cut(rest, `"`)
 		}
 		return addresses["mtls"] != ""
 	})
 	main, ca := addresses["main"], "?cafile="+filepath.Join(c.dir, "ca", "ca.pem")
+	// answering is a server that says this to everybody at once.
+	answering := func(text string) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				nc, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = nc.Read(make([]byte, 1<<10)) // or a reset could come before the text
+				_, _ = nc.Write([]byte(text))
+				_ = nc.Close()
+			}
+		}()
+		return l.Addr().String()
+	}
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +113,11 @@ func TestDSNCheck(t *testing.T) {
 		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1, []string{`FAILED: dial: the server knows this client as "acme/mesh", and the DSN names the tenant "away"`,
 			"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
 		{"certificate of nobody's", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
+		{"PROXY header, TLS", "tls://shop:SECRET@" + addresses["proxied"] + "/acme" + ca, 1, []string{"answered: PROTOCOL this address must send a PROXY header first", "connect through the balancer"}},
+		{"PROXY header, plain", "tcp://shop:SECRET@" + addresses["proxied"] + "/acme", 1, []string{"FAILED: dial: PROTOCOL", "connect through the balancer"}},
+		{"refused in place of TLS", "tls://shop:SECRET@" + answering("err IPDENIED not from here\r\n") + "/acme" + ca, 1, []string{"answered: IPDENIED not from here", "add it to allow"}},
+		{"another server", "tls://shop:SECRET@" + answering("SSH-2.0-x\r\n") + "/acme" + ca, 1, []string{"speaks no TLS: see whether host and port are right"}},
+		{"closed before TLS", "tls://shop:SECRET@" + answering("") + "/acme" + ca, 1, []string{"before the TLS handshake was over", "listen[].proxies"}},
 		{"full", "tls://shop:SECRET@" + main + "/full" + ca, 1, []string{"TOOLARGE"}},
 		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1, []string{"RATELIMITED", "raise rates in the tenant's file"}},
 		{"refused", "tls://shop:SECRET@" + dead.Addr().String() + "/acme", 1, []string{"Nothing listens at 127.0.0.1"}},
@@ -118,6 +143,9 @@ func TestDSNCheck(t *testing.T) {
 				if !strings.Contains(out+said, want) {
 					t.Errorf("it does not say %q", want)
 				}
+			}
+			if strings.Contains(said, "tcp://") && strings.HasPrefix(row.dsn, "tls://") {
+				t.Error("it advises plaintext")
 			}
 			if strings.Contains(out+said, secret[4:20]) {
 				t.Error("it shows the secret")
