@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"sessionserver/auth"
+	"sessionserver/client"
 	"sessionserver/configs"
 	"sessionserver/server/certs"
 )
@@ -37,6 +39,31 @@ func devConfig(state string) (*configs.Config, error) {
 // devSecret is where `serve --dev` keeps the secret of the app that it has made, beside the folder of the tenants, so that it can show its
 // DSN again. No other secret is ever kept.
 func devSecret(cfg *configs.Config) string { return filepath.Join(filepath.Dir(cfg.Tenants), "secret") }
+
+// devAddress is where `serve --dev` leaves the address that it listens on, for the DSNs of the commands with --dev.
+func devAddress(cfg *configs.Config) string {
+	return filepath.Join(filepath.Dir(cfg.Tenants), "address")
+}
+
+// devServer is where clients on this machine find a listener, as the beginning of a DSN: one that listens on all addresses is found on the loopback.
+func devServer(scheme string, addr net.Addr) string {
+	if addr.Network() == "unix" {
+		return "unix://" + addr.String()
+	}
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return scheme + "://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return scheme + "://" + addr.String()
+}
+
+// lastDevServer is where the last `serve --dev` with this state was found, or would be as it comes.
+func lastDevServer(cfg *configs.Config) (string, error) {
+	text, err := os.ReadFile(devAddress(cfg))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "tls://127.0.0.1:" + strconv.Itoa(client.DefaultPort), nil
+	}
+	return strings.TrimSpace(string(text)), err
+}
 
 // ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start: not again if somebody has deleted
 // them, and not if somebody has made such a tenant before.
@@ -73,12 +100,14 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	address, err := parseAddress("tls://" + addr.String())
+	address, err := parseAddress(devServer("tls", addr))
 	if err != nil {
 		return "", err
 	}
-	if address.CAFile, err = filepath.Abs(certs.CAFile(cfg.TLS.LocalCA)); err != nil {
-		return "", err
+	if address.Scheme == "tls" {
+		if address.CAFile, err = filepath.Abs(certs.CAFile(cfg.TLS.LocalCA)); err != nil {
+			return "", err
+		}
 	}
 	return newDSN(address, id, strings.TrimSpace(string(secret)), false), nil
 }

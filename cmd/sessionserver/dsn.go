@@ -28,11 +28,15 @@ import (
 
 // address finds what DSNs are to name: what flag says, or the configuration.
 func (f *tenantFolder) address(flag string) (*client.DSN, error) {
-	text := flag
+	text, wrote := flag, "--address"
 	switch {
 	case text != "":
 	case f.dev:
-		text = "tls://127.0.0.1:" + strconv.Itoa(client.DefaultPort)
+		wrote = devAddress(f.cfg)
+		var err error
+		if text, err = lastDevServer(f.cfg); err != nil {
+			return nil, err
+		}
 	case f.cfg.PublicAddress != "":
 		text = f.cfg.PublicAddress
 	default:
@@ -43,7 +47,7 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 	}
 	dsn, err := parseAddress(text)
 	if err != nil {
-		return nil, fmt.Errorf("--address: %w", err)
+		return nil, fmt.Errorf("%s: %w", wrote, err)
 	}
 	if ca := f.cfg.TLS.LocalCA; ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && (flag == "" || f.dev) {
 		if dsn.CAFile, err = filepath.Abs(certs.CAFile(ca)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"sessionserver/configs"
@@ -48,7 +49,11 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())
 	}
 	if s.Dev {
-		welcome(io, cfg, p.listeners[0].Addr())
+		addr := p.listeners[0].Addr()
+		if err := os.WriteFile(devAddress(cfg), []byte(devServer("tls", addr)+"\n"), 0o600); err != nil {
+			return errors.Join(err, p.close())
+		}
+		welcome(io, cfg, addr)
 	}
 	stop := s.reloadOnHangup(p)
 	defer stop()
@@ -98,16 +103,16 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
 	if err != nil {
 		state = filepath.Dir(cfg.Tenants)
 	}
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil { // a Unix socket
-		fmt.Fprintf(io.out, "sessionserver %s is ready on %s, everything is kept in %s\n", version, addr, state)
-		return
-	}
 	fmt.Fprintf(io.out, "sessionserver %s is ready on %s, everything is kept in %s\n\n", version, addr, state)
 	if dsn, err := devDSN(cfg, addr); err == nil {
 		fmt.Fprintf(io.out, "  DSN     %s\n", dsn)
 	}
-	fmt.Fprintf(io.out, `          tcp://%s for clients on this machine, which act as %s without credentials
+	plain := devServer("tcp", addr)
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(plain, "tcp://"))
+	if err != nil { // a Unix socket
+		return
+	}
+	fmt.Fprintf(io.out, `          %s for clients on this machine, which act as %s without credentials
 
   try     telnet %s %s        redis-cli -h %s -p %s
 
@@ -118,7 +123,7 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
           open ID                    with the id from above: goes on with it
           help                       lists the commands
 
-`, addr, cfg.Listen[0].Anonymous, host, port, host, port)
+`, plain, cfg.Listen[0].Anonymous, host, port, host, port)
 }
 
 // reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.

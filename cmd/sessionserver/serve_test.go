@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +59,34 @@ func TestDev(t *testing.T) {
 	out, err = exec.Command(binary, "serve", "--dev", "--listen", s.addr, "--state", filepath.Join(t.TempDir(), "other")).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--listen") {
 		t.Errorf("a second server on the same port: %v\n%s", err, out)
+	}
+}
+
+// TestDevListen: DSNs name where the server was found last, and never an address that is none.
+func TestDevListen(t *testing.T) {
+	c := newCLI(t, "")
+	socket := filepath.Join(t.TempDir(), "s")
+	for i, row := range []struct{ listen, want string }{
+		{"127.0.0.1:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`}, {"0.0.0.0:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
+		{"[::]:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`}, {"unix:" + socket, `unix://APP:hss_\w+@` + regexp.QuoteMeta(socket) + `\?tenant=dev`},
+	} {
+		state := filepath.Join(c.dir, "state", strconv.Itoa(i))
+		s := serve(t, "--dev", "--listen", row.listen, "--admin", "127.0.0.1:0", "--state", state)
+		want := strings.ReplaceAll(row.want, "PORT", s.addr[strings.LastIndex(s.addr, ":")+1:])
+		eventually(t, "it says where it is", func() bool {
+			return regexp.MustCompile(strings.ReplaceAll(want, "APP", "app")).MatchString(s.printed())
+		})
+		if strings.Contains(s.printed(), "tcp://[::]") || strings.Contains(s.printed(), "telnet ::") {
+			t.Errorf("it prints an address that is none:\n%s", s.printed())
+		}
+		dsn, said, status := c.run("", "app", "create", "dev/more", "--dev", "--state", state)
+		if status != 0 || !regexp.MustCompile("^"+strings.ReplaceAll(want, "APP", "more")).MatchString(dsn) {
+			t.Errorf("%s: %d: it prints %q, want %s\n%s", row.listen, status, dsn, want, said)
+		}
+		eventually(t, "the DSN works", func() bool {
+			_, _, status := c.run(strings.TrimSpace(dsn), "dsn", "check", "-")
+			return status == 0
+		})
 	}
 }
 
