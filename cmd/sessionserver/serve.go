@@ -36,7 +36,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 			return err
 		}
 	}
-	log := newLogger(cfg.Log, io)
+	log, level := newLogger(cfg.Log, io)
 	p, err := assemble(cfg, log)
 	if err != nil {
 		return s.advise(err)
@@ -55,7 +55,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 		}
 		welcome(io, cfg, addr)
 	}
-	stop := s.reloadOnHangup(p)
+	stop := s.reloadOnHangup(p, level)
 	defer stop()
 	err = errors.Join(p.run(ctx), p.close())
 	log.Info("stopped")
@@ -127,7 +127,7 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
 }
 
 // reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.
-func (s *serveCmd) reloadOnHangup(p *process) (stop func()) {
+func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -142,7 +142,9 @@ func (s *serveCmd) reloadOnHangup(p *process) (stop func()) {
 				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
 				continue
 			}
-			p.log.Info("reloaded the rules for sessions; other settings take effect at the next start")
+			level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
+			p.log.Info("reloaded the rules for sessions and the level of the log; other settings take effect at the next start")
+			setLevel(level, cfg.Log)
 		}
 	}()
 	return func() {
@@ -152,15 +154,19 @@ func (s *serveCmd) reloadOnHangup(p *process) (stop func()) {
 	}
 }
 
-// newLogger makes the log, which goes to standard error: text for people, JSON for programs.
-func newLogger(c configs.Log, io streams) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // configs has seen that it is one
+// newLogger makes the log, which goes to standard error: text for people, JSON for programs. Its level can be set anew.
+func newLogger(c configs.Log, io streams) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	setLevel(level, c)
 	opts := &slog.HandlerOptions{Level: level}
 	if c.Format == "text" || c.Format == "auto" && isTerminal(io.err) {
-		return slog.New(slog.NewTextHandler(io.err, opts))
+		return slog.New(slog.NewTextHandler(io.err, opts)), level
 	}
-	return slog.New(slog.NewJSONHandler(io.err, opts))
+	return slog.New(slog.NewJSONHandler(io.err, opts)), level
+}
+
+func setLevel(level *slog.LevelVar, c configs.Log) {
+	_ = level.UnmarshalText([]byte(c.Level)) // configs has seen that it is one
 }
 
 func isTerminal(w any) bool {

@@ -123,7 +123,7 @@ func TestDrain(t *testing.T) {
 
 // TestReload: SIGHUP takes over new rules for sessions; a file that is wrong changes nothing.
 func TestReload(t *testing.T) {
-	file, _ := config(t, "storage: {driver: memory}\nsession: {lifetime: 1000s}\n")
+	file, _ := config(t, "storage: {driver: memory}\nsession: {lifetime: 1000s}\nlog: {level: info}\n")
 	s := serve(t, "--config", file)
 	c := mustConnect(t, s.addr)
 	lifetime := func() string {
@@ -164,6 +164,13 @@ func TestReload(t *testing.T) {
 	if got := lifetime(); got != "2000" {
 		t.Errorf("after a reload: lifetime %s", got)
 	}
+	if strings.Contains(s.logged(), `"level":"DEBUG"`) {
+		t.Error("it logs more than it was told")
+	}
+	reload("info", "debug", "reloaded the rules")
+	mustConnect(t, s.addr)
+	eventually(t, "a connection to be logged at level debug", func() bool { return strings.Contains(s.logged(), `"level":"DEBUG"`) })
+	reload("debug", "error", "reloaded the rules")
 }
 
 // TestFolderOfAnotherDriver: nobody finds his sessions gone because the driver was changed and not the folder.

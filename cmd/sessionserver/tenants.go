@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -150,7 +151,7 @@ func (t *tenants) report(next *configs.Tenants, right bool) {
 		switch {
 		case before == nil:
 			added = append(added, tenant.Name)
-		case before != tenant:
+		case !alike(before, tenant):
 			changed = append(changed, tenant.Name)
 		}
 	}
@@ -172,6 +173,11 @@ func (t *tenants) report(next *configs.Tenants, right bool) {
 	} else if right && len(t.status.Problems) > 0 {
 		t.log.Info("nothing is wrong with the tenants any more")
 	}
+}
+
+// alike reports whether two readings of a tenant's file, perhaps beside different configurations, make the same tenant.
+func alike(a, b *configs.Tenant) bool {
+	return a == b || slices.Equal(a.Hosts, b.Hosts) && reflect.DeepEqual(serverTenant(a), serverTenant(b))
 }
 
 // shorten keeps a line of the log readable.
@@ -383,7 +389,9 @@ func inspectTenant(t *configs.Tenant) configs.Problems {
 		if !auth.ValidName(name) {
 			add(key, "%.80q cannot be the name of an app (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", name)
 		}
-		if !slices.Contains(auth.Roles, auth.Role(app.Role)) {
+		if app.Role == "" {
+			add(key+".role", "it is missing (allowed: %s)", roleNames())
+		} else if !slices.Contains(auth.Roles, auth.Role(app.Role)) {
 			add(key+".role", "%.40q (allowed: %s)", app.Role, roleNames())
 		}
 		if len(app.Secrets) > auth.SecretsMax {

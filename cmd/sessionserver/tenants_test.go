@@ -222,6 +222,25 @@ func TestReloadTenants(t *testing.T) {
 	w.write("b.yaml", "allow: [::1]\n")
 	w.becomes("a:1h0m0s b:1h0m0s")
 
+	const changed = "the tenants have changed"
+	eventually(t, "the new tenant to be told of", func() bool { return strings.Contains(w.logged(), "added=b") })
+	before := strings.Count(w.logged(), changed)
+	again := next
+	again.Log.Level = "debug"
+	if err := w.reload(&again); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(w.logged(), changed) != before {
+		t.Errorf("a reload that changes no tenant is told as if it did:\n%s", w.logged())
+	}
+	again.Session.MaxKeys++
+	if err := w.reload(&again); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(w.logged(), "changed=\"a b\"") {
+		t.Errorf("a reload that changes tenants is not told:\n%s", w.logged())
+	}
+
 	w.cfg.Tenants = filepath.Join(t.TempDir(), "none")
 	if err := newTenants(w.cfg, slog.New(slog.DiscardHandler), nil, nil).load(); err == nil {
 		t.Error("there is no folder, and nobody says so")
@@ -308,7 +327,7 @@ func TestTenantMistakes(t *testing.T) {
 		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, with which whoever reads the file comes in: write ` + hash + ` here`,
 		`a.yaml:7: apps.b.secrets[2]: this is no hash`,
 		`a.yaml:8: apps.b.certificates[0]: "a.example" is no name of a certificate (allowed: dns:NAME`,
-		`a.yaml:9: apps.c.role: "" (allowed: readwrite)`,
+		`a.yaml:9: apps.c.role: it is missing (allowed: readwrite)`,
 		`b.yaml:3: apps.a.certificates[0]: dns:a.example is claimed by b/b too, and lets neither in`,
 		`b.yaml:4: apps.b.certificates[0]: dns:a.example is claimed by b/a too`,
 		`b.yaml:3: apps.a.certificates[1]: dns:b.example is claimed by c/a too`,
