@@ -103,7 +103,7 @@ func (p *dsnParser) parse(text string) {
 	case "tls", "tcp", "unix":
 	default:
 		p.problem("scheme: unknown (allowed: tls, tcp, unix)")
-		return
+		d.Scheme = "tls" // with which the rest may be all that there is
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
