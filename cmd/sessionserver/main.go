@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -54,6 +55,7 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(io),
 		kong.UsageOnError(),
+		kong.Help(usage),
 	)
 	if err != nil {
 		panic(err) // a fault in the struct above
@@ -74,6 +76,20 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 		return 1
 	}
 	return 0
+}
+
+// usage prints the help of kong, which shows all flags that must be there as if it were not one of them that must.
+func usage(options kong.HelpOptions, ctx *kong.Context) error {
+	var text strings.Builder
+	out := ctx.Stdout
+	ctx.Stdout = &text
+	err := kong.DefaultHelpPrinter(options, ctx)
+	ctx.Stdout = out
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, strings.ReplaceAll(text.String(), " --config=FILE --dev ", " (--config=FILE | --dev) "))
+	return err
 }
 
 type versionCmd struct{}

@@ -239,6 +239,8 @@ func TestMistakes(t *testing.T) {
 		"no subcommand":      {nil, 0, []string{"serve", "check", "play", "bench", "version"}},
 		"unknown subcommand": {[]string{"dance"}, 2, []string{"dance"}},
 		"serve what":         {[]string{"serve"}, 2, []string{"--config", "--dev"}},
+		"serve how":          {[]string{"serve", "--help"}, 0, []string{"sessionserver serve (--config=FILE | --dev) [flags]"}},
+		"create how":         {[]string{"app", "create", "--help"}, 0, []string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
 		"both":               {[]string{"serve", "--dev", "--config", "x"}, 2, []string{"--config", "--dev"}},
 		"overrides":          {[]string{"serve", "--config", "x", "--state", "y"}, 1, []string{"--dev"}},
 		"no such file":       {[]string{"serve", "--config", filepath.Join(dir, "none")}, 1, []string{"no such file"}},
