@@ -6,6 +6,7 @@ namespace SessionServer;
 
 use SessionServer\Exception\ConnectionException;
 use SessionServer\Exception\LockLostException;
+use SessionServer\Exception\LockTimeoutException;
 use SessionServer\Exception\NoSessionException;
 use SessionServer\Exception\NotFoundException;
 use SessionServer\Exception\ServerException;
@@ -28,15 +29,18 @@ final class Client
     /** Seconds that a tenant can have as its time to wait for a lock at most. */
     private const LONGEST_WAIT = 600.0;
 
+    private readonly Dsn $dsn;
     private readonly Connection $connection;
 
     /**
+     * @param Dsn|string $dsn also file:///path of a file that holds it, as Dsn::load takes it
      * @param bool $forPhp (internal) PHP's own session goes over it
      * @throws Exception\DsnException
      */
     public function __construct(#[\SensitiveParameter] Dsn|string $dsn, bool $forPhp = false)
     {
-        $this->connection = new Connection(is_string($dsn) ? Dsn::parse($dsn) : $dsn, $forPhp);
+        $this->dsn = is_string($dsn) ? Dsn::load($dsn) : $dsn;
+        $this->connection = new Connection($this->dsn, $forPhp);
     }
 
     /**
@@ -127,24 +131,42 @@ final class Client
         $this->connection->close();
     }
 
-    /** Makes a session, opens it for writing and answers its id. @param ?int $lifetime seconds that it lives unused */
+    /**
+     * Makes a session, opens it for writing and answers its id.
+     *
+     * @param ?int $lifetime seconds that it lives unused; null: as the DSN says, or else the tenant
+     */
     public function new(?int $lifetime = null): string
     {
+        $lifetime ??= $this->dsn->lifetime;
         return $lifetime === null ? $this->call('new') : $this->call('new', (string) $lifetime);
     }
 
     /**
-     * Opens a session.
+     * Opens a session, and answers the mode in which it is open: s if its lock was not free in time and the DSN says
+     * on_lock_timeout=readonly, otherwise the one asked for.
      *
      * @param string $mode rw: exclusive, made if there is none; u: exclusive, existing only; r: shared with other readers;
      *     s: what was saved last, without a lock
-     * @param ?float $wait seconds to wait for the lock; null: as the tenant says
+     * @param ?float $wait seconds to wait for the lock; null: as the DSN says, or else the tenant
      * @throws Exception\NotFoundException
      * @throws Exception\LockTimeoutException
      */
-    public function open(#[\SensitiveParameter] string $id, string $mode = 'rw', ?float $wait = null): void
+    public function open(#[\SensitiveParameter] string $id, string $mode = 'rw', ?float $wait = null): string
     {
-        $this->call(...self::openRequest($id, $mode, $wait));
+        try {
+            $this->call(...self::openRequest($id, $mode, $wait ?? $this->dsn->lockTimeout));
+        } catch (LockTimeoutException $e) {
+            if ($this->dsn->onLockTimeout !== 'readonly') {
+                throw $e;
+            }
+            try {
+                $this->call(...self::openRequest($id, $mode = 's', 0));
+            } catch (NotFoundException) {
+                throw $e; // nothing is saved yet by the one who has the lock
+            }
+        }
+        return $mode;
     }
 
     /** @internal @return non-empty-list<string> */

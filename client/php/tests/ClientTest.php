@@ -14,6 +14,7 @@ use SessionServer\Exception\LockTimeoutException;
 use SessionServer\Exception\NoKeyException;
 use SessionServer\Exception\NoSessionException;
 use SessionServer\Exception\NotFoundException;
+use SessionServer\Exception\ReadOnlyException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\SessionServerException;
 use SessionServer\Exception\TimeoutException;
@@ -154,6 +155,53 @@ final class ClientTest extends SessionTestCase
         $id = $holder->new();
         $this->expectException(LockTimeoutException::class);
         $server->client('timeout=0.05')->open($id);
+    }
+
+    public function testTheDsnSaysHowLongToWaitForALock(): void
+    {
+        $holder = self::$server->client();
+        $id = $holder->new();
+        $holder->put('a', '1');
+        $holder->commit();
+        $holder->abort();
+        $this->assertSame('u', $holder->open($id, 'u'));
+        $holder->put('a', '2');
+        $began = microtime(true);
+        try {
+            self::$server->client('lock_timeout=0.1')->open($id, 'u');
+            $this->fail('two have the lock');
+        } catch (LockTimeoutException) {
+            $this->assertLessThan(8, microtime(true) - $began); // the tenant's time is 10 s
+        }
+        $reader = self::$server->client('lock_timeout=600&on_lock_timeout=readonly');
+        $this->assertSame('s', $reader->open($id, 'u', 0)); // the caller's time is before the DSN's
+        $this->assertTrue($reader->isOpen());
+        $this->assertSame('1', $reader->get('a'));
+        $this->expectException(ReadOnlyException::class);
+        $reader->put('a', '3');
+    }
+
+    public function testReadonlyNeedsSomethingSaved(): void
+    {
+        $id = ($holder = self::$server->client())->new();
+        $client = self::$server->client('lock_timeout=0&on_lock_timeout=readonly');
+        try {
+            $client->open($id);
+            $this->fail('two have the lock');
+        } catch (LockTimeoutException) {
+            $this->assertFalse($client->isOpen());
+        }
+        $holder->abort();
+    }
+
+    public function testTheDsnSaysHowLongNewSessionsLive(): void
+    {
+        $client = self::$server->client('lifetime=700');
+        $client->new();
+        $this->assertSame(700, $client->lifetime());
+        $client->abort();
+        $client->new(800);
+        $this->assertSame(800, $client->lifetime());
     }
 
     public function testWrongCredentialsAreToldBeforeAnythingIsDone(): void
