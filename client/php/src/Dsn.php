@@ -65,16 +65,54 @@ final class Dsn
      */
     public static function load(#[\SensitiveParameter] string $savePath): self
     {
-        $text = $savePath;
-        if (str_starts_with($savePath, 'file:///')) {
-            $content = @file_get_contents(substr($savePath, 7));
-            if ($content === false) {
-                throw new DsnException(['file: cannot be read']);
-            }
-            $text = trim($content);
+        if (!str_starts_with($savePath, 'file:///')) {
+            $text = $savePath;
+            $savePath = '';
+            return self::parse($text);
         }
-        $savePath = '';
-        return self::parse($text);
+        $file = substr($savePath, 7);
+        $text = self::content($file);
+        $parser = new DsnParser();
+        $dsn = $parser->parse($text);
+        $text = '';
+        return $dsn ?? throw new DsnException($parser->problems(), $file);
+    }
+
+    /** Reads a file that holds a DSN as its only line. */
+    private static function content(string $file): string
+    {
+        $why = [];
+        $directory = false;
+        set_error_handler(static function (int $level, string $message) use (&$why): bool {
+            $why[] = $message;
+            return true;
+        });
+        try {
+            $directory = is_dir($file);
+            $content = $directory ? '' : file_get_contents($file);
+        } catch (\ValueError) { // NUL in the name
+            $content = false;
+        } finally {
+            restore_error_handler();
+        }
+        $only = 'the file must hold the DSN as its only line';
+        if ($directory) {
+            throw new DsnException(["a directory: $only"], $file);
+        }
+        if ($content === false) {
+            $why = implode('; ', $why);
+            $why = str_contains($why, 'open_basedir') ? 'open_basedir does not allow it'
+                : preg_replace('/^.*: /s', '', $why); // what the system says stands last
+            throw new DsnException(['the file cannot be read: ' . ($why ?: 'no such name')], $file);
+        }
+        $text = trim($content);
+        if ($text === '') {
+            throw new DsnException(["the file is empty: $only"], $file);
+        }
+        if (strpbrk($text, "\r\n") !== false) {
+            throw new DsnException(["more than one line: $only"], $file);
+        }
+        return $text;
     }
 
     /**

@@ -54,7 +54,8 @@ final class DsnParser
         }
         [$this->scheme, $rest] = explode('://', $text, 2);
         if (!in_array($this->scheme, ['tls', 'tcp', 'unix'], true)) {
-            return $this->problem('scheme: unknown (allowed: tls, tcp, unix)');
+            return $this->problem($this->scheme === 'file' ? 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'
+                : 'scheme: unknown (allowed: tls, tcp, unix)');
         }
         $end = strcspn($rest, '/?#');
         [$authority, $rest] = [substr($rest, 0, $end), substr($rest, $end)];

@@ -70,6 +70,7 @@ final class DsnTest extends TestCase
             ['tls://', 'host: missing'],
             ['tls://a:hss_S3@/t', 'host: missing'],
             ['redis://a:hss_S3@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
+            ['file://hss_S3', 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'],
             ['hss_S3://a@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
             ['a:hss_S3@h/t', 'scheme: missing (allowed: tls://, tcp://, unix://, or host:port alone)'],
             ['hss_S3', 'host: this is a secret (app:secret@host)'],
@@ -139,6 +140,77 @@ final class DsnTest extends TestCase
                 && !str_contains($frame['class'], 'Tests')) as $frame) {
                 $this->assertStringNotContainsString('S3', print_r($frame['args'] ?? [], true));
             }
+        }
+    }
+
+    /** @return array<array{?string, string}> what is in the file, and what is said of it */
+    public function files(): array
+    {
+        $only = 'the file must hold the DSN as its only line';
+        return [
+            'empty' => ["\n", "the file is empty: $only"],
+            'two lines' => ["# the shop's\ntcp://a:hss_S3@h/t\n", "more than one line: $only"],
+            'absent' => [null, 'the file cannot be read: No such file or directory'],
+            'wrong' => ["tcp://a:hss_S3@h:x/t\n", 'port: allowed: 1 to 65535'],
+            'a file in a file' => ['file:///hss_S3', 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'],
+        ];
+    }
+
+    /** @dataProvider files */
+    public function testBadFiles(?string $content, string $problem): void
+    {
+        $file = tempnam(sys_get_temp_dir(), 'dsn');
+        $content === null ? unlink($file) : file_put_contents($file, $content);
+        try {
+            $this->assertRefused($file, $problem);
+        } finally {
+            $content === null || unlink($file);
+        }
+    }
+
+    public function testFilesThatCannotBeRead(): void
+    {
+        $this->assertRefused(__DIR__, 'a directory: the file must hold the DSN as its only line');
+        $this->assertRefused("/a\0b", 'the file cannot be read: no such name');
+        $file = tempnam(sys_get_temp_dir(), 'dsn');
+        chmod($file, 0);
+        $root = posix_geteuid() === 0;
+        $root && posix_seteuid(65534); // root reads whatever there is
+        try {
+            $this->assertRefused($file, 'the file cannot be read: Permission denied');
+        } finally {
+            $root && posix_seteuid(0);
+            unlink($file);
+        }
+    }
+
+    private function assertRefused(string $file, string $problem): void
+    {
+        set_error_handler(static fn (int $level, string $message) => throw new \ErrorException($message)); // heeds no @
+        try {
+            foreach ([Dsn::load(...), fn (string $dsn) => new Client($dsn), fn (string $dsn) => new SaveHandler($dsn)] as $use) {
+                try {
+                    $use("file://$file");
+                    $this->fail('it is taken');
+                } catch (DsnException $e) {
+                    $this->assertSame("sessionserver: DSN in $file: $problem", $e->getMessage());
+                }
+            }
+        } finally {
+            restore_error_handler();
+        }
+    }
+
+    public function testEverybodyTakesAFile(): void
+    {
+        $file = tempnam(sys_get_temp_dir(), 'dsn');
+        file_put_contents($file, " tcp://shop:hss_S3@127.0.0.1:1/acme\r\n");
+        try {
+            foreach ([Dsn::load("file://$file"), new Client("file://$file"), new SaveHandler("file://$file")] as $object) {
+                $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', print_r($object, true));
+            }
+        } finally {
+            unlink($file);
         }
     }
 

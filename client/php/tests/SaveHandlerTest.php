@@ -551,7 +551,7 @@ final class SaveHandlerTest extends SessionTestCase
         file_put_contents($file, self::$server->dsn() . "\n");
         $r = (new Request("file://$file", 'session_start(); return $_SESSION;', $r->id))->end();
         $this->assertSame([['a' => 1], ''], [$r->result, $r->printed]);
-        $this->assertStringContainsString('DSN: file: cannot be read', (new Request('file:///nowhere', 'session_start();'))->output());
+        $this->assertStringContainsString('DSN in /nowhere: the file cannot be read: No such file or directory', (new Request('file:///nowhere', 'session_start();'))->output());
         foreach (['session_start();', 'session_set_save_handler(new SessionServer\SaveHandler(), true); session_start();'] as $code) {
             $output = (new Request('', $code))->output();
             $this->assertStringContainsString('session.save_path is empty: set it to a DSN such as tls://', $output);
