@@ -338,9 +338,24 @@ final class Connection
             // TLS says what is wrong in warnings, everything else in $text.
             $text = $text !== '' && $text !== null ? $text : implode('; ', $why);
             $text = str_replace($address, $this->dsn->scheme . '://' . $this->dsn->address(), $text); // without what take() adds to it
+            $text = preg_replace('/\s*\n\s*/', ' ', $text) . $this->advice($text);
             throw new ConnectionException('sessionserver: no connection to ' . $this->dsn->address() . ": $text");
         }
         $this->stream = $stream;
+    }
+
+    /** What to do about a certificate of the server that is not taken. */
+    private function advice(string $why): string
+    {
+        if (str_contains($why, 'did not match expected')) {
+            return ' (the host in the DSN must be one of the names in the server\'s certificate)';
+        }
+        if (!str_contains($why, 'certificate verify failed')) {
+            return '';
+        }
+        return $this->dsn->cafile === ''
+            ? ' (if the authority of the server\'s certificate is not one of the system\'s, cafile= in the DSN names its PEM file; or the certificate has expired)'
+            : ' (the authority of the server\'s certificate is not in the file that cafile= in the DSN names, or the certificate has expired)';
     }
 
     /**

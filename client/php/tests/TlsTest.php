@@ -86,24 +86,32 @@ final class TlsTest extends SessionTestCase
         (new Client($this->dsn('localhost', 'ca', '', $address)))->ping();
     }
 
-    public function testAnotherAuthority(): void
+    /** @return array<array{string, ?string, string}> */
+    public function untrusted(): array
     {
-        $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage('certificate verify failed');
-        (new Client($this->dsn('localhost', 'other-ca')))->ping();
+        return [
+            'another authority' => ['localhost', 'other-ca', 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
+                . "(the authority of the server's certificate is not in the file that cafile= in the DSN names, or the certificate has expired)"],
+            "the system's authorities" => ['localhost', null, 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
+                . "(if the authority of the server's certificate is not one of the system's, cafile= in the DSN names its PEM file; or the certificate has expired)"],
+            'another name' => ['127.0.0.1', 'ca', "did not match expected name `127.0.0.1'; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) "
+                . "(the host in the DSN must be one of the names in the server's certificate)"],
+            'no such file' => ['localhost', 'nothing', 'failed loading cafile stream'],
+        ];
     }
 
-    public function testAnotherName(): void
+    /** @dataProvider untrusted */
+    public function testUntrusted(string $host, ?string $ca, string $message): void
     {
-        $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage('did not match expected name');
-        (new Client($this->dsn('127.0.0.1', 'ca')))->ping();
-    }
-
-    public function testTheSystemsAuthorities(): void
-    {
-        $this->expectException(ConnectionException::class);
-        (new Client('tls://' . self::$address))->ping();
+        $address = str_replace('127.0.0.1', $host, self::$address);
+        try {
+            (new Client($ca === null ? "tls://$address" : $this->dsn($host, $ca)))->ping();
+            $this->fail('it is trusted');
+        } catch (ConnectionException $e) {
+            $this->assertStringStartsWith("sessionserver: no connection to $address: ", $e->getMessage());
+            $this->assertStringContainsString(sprintf($message, $address), $e->getMessage());
+            $this->assertStringNotContainsString("\n", $e->getMessage());
+        }
     }
 
     public function testAServerWithoutTls(): void
