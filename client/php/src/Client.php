@@ -319,7 +319,7 @@ final class Client
     {
         foreach ($this->pipeline([['reset'], ...$this->connection->authentication()]) as $reply) {
             if ($reply instanceof ServerException) {
-                throw $reply;
+                throw $this->connection->explain($reply);
             }
         }
     }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace SessionServer;
 
+use SessionServer\Exception\BadAuthException;
 use SessionServer\Exception\ConnectionException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\TimeoutException;
@@ -143,6 +144,13 @@ final class Connection
             : [['auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()]];
     }
 
+    /** Adds what to check to what the server says of the credentials. */
+    public function explain(ServerException $e): ServerException
+    {
+        return !$e instanceof BadAuthException ? $e
+            : $e->advise("check app, tenant and secret in the DSN {$this->dsn->redacted()}: has the secret been rotated or revoked?");
+    }
+
     /** Exchanges with what a new or reused stream needs before anything else; answers null if it is out of step. */
     private function greetAndSend(#[\SensitiveParameter] array $requests, float $wait): ?array
     {
@@ -180,7 +188,7 @@ final class Connection
                 return null;
             } elseif ($reply instanceof ServerException) {
                 $this->close();
-                throw $reply;
+                throw $this->explain($reply);
             }
         }
         $this->exchanging = false;

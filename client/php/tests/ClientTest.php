@@ -212,6 +212,8 @@ final class ClientTest extends SessionTestCase
             $this->fail('they are taken');
         } catch (BadAuthException $e) {
             $this->assertStringNotContainsString('S3cr3t', print_r($e, true));
+            $this->assertSame('sessionserver: auth: BADAUTH ' . $e->serverMessage . ' (check app, tenant and secret in the DSN tcp://shop:xxxxx@'
+                . self::$server->address . '/acme: has the secret been rotated or revoked?)', $e->getMessage());
             $this->assertSame(1, $c->roundTrips());
         }
     }

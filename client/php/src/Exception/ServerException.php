@@ -40,9 +40,17 @@ class ServerException extends SessionServerException
     final public function __construct(
         public readonly string $errorCode,
         public readonly string $serverMessage,
-        string $command = '',
+        private readonly string $command = '',
+        string $advice = '',
     ) {
-        parent::__construct('sessionserver: ' . ($command === '' ? '' : $command . ': ') . $errorCode . ' ' . $serverMessage);
+        parent::__construct('sessionserver: ' . ($command === '' ? '' : $command . ': ') . $errorCode . ' ' . $serverMessage
+            . ($advice === '' ? '' : " ($advice)"));
+    }
+
+    /** @internal The same with a piece of advice behind what the server says. */
+    public function advise(string $advice): static
+    {
+        return new static($this->errorCode, $this->serverMessage, $this->command, $advice);
     }
 
     /**
