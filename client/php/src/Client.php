@@ -22,7 +22,8 @@ use SessionServer\Exception\TimeoutException;
  *     $client->put('foo', 'bar');
  *     $client->close();
  *
- * Every method may throw ConnectionException, and the exception of the code that the server answers.
+ * Every method may throw ConnectionException, the exception of the code that the server answers, and DsnException if the
+ * certificate that the DSN names belongs to another tenant than the DSN does.
  */
 final class Client
 {

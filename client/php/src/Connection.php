@@ -6,6 +6,7 @@ namespace SessionServer;
 
 use SessionServer\Exception\BadAuthException;
 use SessionServer\Exception\ConnectionException;
+use SessionServer\Exception\DsnException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\TimeoutException;
 
@@ -23,6 +24,9 @@ use SessionServer\Exception\TimeoutException;
  */
 final class Connection
 {
+    /** Commands whose work is undone by the end of the connection, if no other one comes between. */
+    private const LEAVE_NOTHING = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all', 'remove', 'abort', 'ping', 'whoami'];
+
     /** @var array<string, array<int, true>> persistent streams in use in this request, by address and number */
     private static array $taken = [];
 
@@ -93,6 +97,7 @@ final class Connection
      * @return list<mixed> strings, integers, null, lists of these, or ServerException
      * @throws ConnectionException when the connection cannot be made or breaks; it is closed then
      * @throws ServerException when the server refuses the connection or the credentials
+     * @throws DsnException when the certificate belongs to another tenant than the DSN names
      */
     public function exchange(#[\SensitiveParameter] array $requests, float $wait): array
     {
@@ -144,6 +149,28 @@ final class Connection
             : [['auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()]];
     }
 
+    /**
+     * The request that tells whose the certificate is, if that decides the tenant; or none. A certificate is good for one
+     * tenant, whichever the DSN names.
+     *
+     * @return list<list<string>>
+     */
+    private function identification(): array
+    {
+        return $this->dsn->tenant !== '' && $this->dsn->secret === null ? [['whoami']] : [];
+    }
+
+    /** Throws if the reply to identification() tells of another tenant than the DSN. */
+    private function identify(mixed $facts): void
+    {
+        $tenant = is_array($facts) ? Client::map($facts)['tenant'] ?? '' : '';
+        if ($tenant !== $this->dsn->tenant) {
+            $this->close();
+            throw new DsnException(["tenant: the DSN names {$this->dsn->tenant}, but the server takes the certificate in certfile for one of the tenant "
+                . "$tenant; nothing was saved"]);
+        }
+    }
+
     /** Adds what to check to what the server says of the credentials. */
     public function explain(ServerException $e): ServerException
     {
@@ -161,14 +188,28 @@ final class Connection
             $greeting[] = ['ping', $nonce];
             $greeting[] = ['reset'];
         }
-        array_push($greeting, ...$this->authentication());
+        array_push($greeting, ...$this->authentication(), ...$this->identification());
         if ($greeting === []) {
+            $this->fresh = false;
+            return $this->send($requests, $wait);
+        }
+        if ($this->identification() !== [] && !self::leavesNothing($requests)) {
+            // What is saved cannot be taken back from a wrong tenant: it waits for the answer.
+            if ($this->send($greeting, 0.0, count($greeting), $nonce) === null) {
+                return null;
+            }
             $this->fresh = false;
             return $this->send($requests, $wait);
         }
         $replies = $this->send([...$greeting, ...$requests], $wait, count($greeting), $nonce);
         $this->fresh = false;
         return $replies;
+    }
+
+    /** Whether nothing of the requests is left on the server if the connection ends behind them. */
+    private static function leavesNothing(#[\SensitiveParameter] array $requests): bool
+    {
+        return array_diff(array_map(static fn (array $request) => strtolower($request[0]), $requests), self::LEAVE_NOTHING) === [];
     }
 
     /** @param int $greeting how many of the requests are a greeting; their replies are looked at here and left out */
@@ -189,6 +230,8 @@ final class Connection
             } elseif ($reply instanceof ServerException) {
                 $this->close();
                 throw $this->explain($reply);
+            } elseif ($request[0] === 'whoami') {
+                $this->identify($reply);
             }
         }
         $this->exchanging = false;

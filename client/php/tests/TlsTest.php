@@ -6,6 +6,8 @@ namespace SessionServer\Tests;
 
 use SessionServer\Client;
 use SessionServer\Exception\ConnectionException;
+use SessionServer\Exception\DsnException;
+use SessionServer\Exception\ServerException;
 
 /**
  * TLS, with authorities and certificates made here, and a proxy that ends it before a server without.
@@ -84,6 +86,54 @@ final class TlsTest extends SessionTestCase
         $this->assertSame('client', $proxy->line()); // the proxy tells whose it is
         $this->expectException(ConnectionException::class);
         (new Client($this->dsn('localhost', 'ca', '', $address)))->ping();
+    }
+
+    /** The tenant is the one of the certificate. If the DSN names another one, nothing is done there. */
+    public function testTheTenantOfACertificate(): void
+    {
+        $dsn = fn (string $tenant, string $more = '') => str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', '&certfile=' . self::$dir
+            . '/client.pem&keyfile=' . self::$dir . "/client.key$more"));
+        $id = self::$server->client()->new();
+        foreach (['', '&persistent=1'] as $more) {
+            for ($request = 0; $request < 2; $request++) { // the second one has the persistent stream of the first one
+                $client = new Client($dsn('dev', $more));
+                $client->open($id);
+                $this->assertSame([], $client->keys());
+                $client->abort();
+                $this->assertSame(3, $client->roundTrips());
+                unset($client);
+                $client = new Client($dsn('dev', $more));
+                $this->assertNotInstanceOf(ServerException::class, $client->pipeline([['open', $id], ['put', 'a', '1'], ['close']])[2]);
+                $this->assertSame(2, $client->roundTrips()); // it saves: the tenant is asked for before
+                unset($client);
+                self::$server->client()->pipeline([['open', $id], ['remove', 'a'], ['close']]);
+            }
+            foreach ([[['new']], [['open', $id], ['put', 'b', '1'], ['close']], [['OPEN', $id, 'u'], ['destroy']]] as $requests) {
+                $client = new Client($dsn('acme', $more));
+                try {
+                    $client->pipeline($requests);
+                    $this->fail('another tenant is taken');
+                } catch (DsnException $e) {
+                    $this->assertSame('sessionserver: DSN: tenant: the DSN names acme, but the server takes the certificate in certfile for one of the tenant dev; '
+                        . 'nothing was saved', $e->getMessage());
+                }
+                $this->assertSame([false, 1], [$client->isOpen(), $client->roundTrips()]);
+            }
+            $this->assertSame([], $this->stored($id));
+        }
+    }
+
+    public function testTheSaveHandlerTellsOfAnotherTenant(): void
+    {
+        $dsn = fn (string $tenant) => str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir
+            . '/client.key'));
+        $code = 'try { session_start(); } catch (SessionServer\Exception\DsnException $e) { return $e->problems; } $_SESSION["n"] = 1; session_write_close(); return $handler->roundTrips();';
+        $good = (new Request($dsn('dev'), $code))->end();
+        $this->assertSame(2, $good->result);
+        $this->assertSame(2, (new Request($dsn('dev'), $code, $good->id))->end()->result);
+        foreach (['', $good->id] as $cookie) {
+            $this->assertStringContainsString('the DSN names acme, but', (new Request($dsn('acme'), $code, $cookie))->end()->result[0]);
+        }
     }
 
     /** @return array<array{string, ?string, string}> */
