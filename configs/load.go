@@ -45,8 +45,8 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "\n")
 }
 
-// sizeMax is the most bytes that a configuration, or the file of a tenant, has: room for some ten thousand address ranges.
-const sizeMax = 1 << 20
+// SizeMax is the most bytes that a configuration, or the file of a tenant, has: room for some ten thousand address ranges.
+const SizeMax = 1 << 20
 
 // problemsMax is how many problems are told at once.
 const problemsMax = 100
@@ -67,7 +67,7 @@ func read(file string) ([]byte, error) {
 		return nil, fmt.Errorf("configs: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, sizeMax+1))
+	data, err := io.ReadAll(io.LimitReader(f, SizeMax+1))
 	if err != nil {
 		return nil, fmt.Errorf("configs: %w", err)
 	}
@@ -78,6 +78,25 @@ func read(file string) ([]byte, error) {
 // makes YAML harder to read (aliases, tags, several documents). Each of also is asked for what is wrong beyond what this package can know,
 // so that all of it is told at once; it is asked although other keys have problems, and these have their defaults then. file is for messages.
 func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, error) {
+	cfg, problems := parseConfig(file, data, also)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return cfg, nil
+}
+
+// LoadAnyhow reads what can be read of a configuration with which something is wrong, which problems tell; the rest has its defaults. It is for
+// what must not wait until all is right, such as to take a tenant's secret away, and never to serve by.
+func LoadAnyhow(file string, also ...func(*Config) Problems) (cfg *Config, problems Problems, err error) {
+	data, err := read(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, problems = parseConfig(file, data, also)
+	return cfg, problems, nil
+}
+
+func parseConfig(file string, data []byte, also []func(*Config) Problems) (*Config, Problems) {
 	cfg := Default()
 	asks := []func() Problems{cfg.Validate}
 	for _, ask := range also {
@@ -88,10 +107,7 @@ func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, e
 			cfg.Listen[i].setDefaults()
 		}
 	}
-	if problems := parse(file, data, &cfg.document, &cfg, decoded, asks); len(problems) > 0 {
-		return nil, problems
-	}
-	return &cfg, nil
+	return &cfg, parse(file, data, &cfg.document, &cfg, decoded, asks)
 }
 
 // document is where the settings of a file stand in it.
@@ -103,8 +119,8 @@ type document struct {
 // parse reads data into a struct whose document is doc. When all was decoded it calls decoded, and then asks what is wrong.
 func parse(file string, data []byte, doc *document, into any, decoded func(), asks []func() Problems) Problems {
 	*doc = document{file, make(map[string]int)}
-	if len(data) > sizeMax {
-		return Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(sizeMax))}}
+	if len(data) > SizeMax {
+		return Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(SizeMax))}}
 	}
 	var documents []yaml.Node
 	if err := yaml.Load(data, &documents, yaml.WithAllDocuments()); err != nil {

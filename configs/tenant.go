@@ -1,11 +1,16 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // TenantExt is how the name of a tenant's file ends; what stands before it is the tenant's name.
@@ -41,18 +46,67 @@ func (t *Tenant) AppNames() []string { return slices.Sorted(maps.Keys(t.Apps)) }
 // AppKey is the key of an app in the file of its tenant.
 func AppKey(app string) string { return "apps." + quoted(app) }
 
-// LoadTenant reads the file of a tenant beside the configuration main. See ParseTenant.
+// LoadTenant reads the file of a tenant beside the configuration main. See ParseTenant, and LoadTenants for links.
 func LoadTenant(file string, main *Config, also ...func(*Tenant) Problems) (*Tenant, error) {
-	data, err := read(file)
+	folder, err := os.OpenRoot(filepath.Dir(file))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("configs: %w", err)
+	}
+	defer folder.Close()
+	data, err := readTenant(folder, filepath.Base(file))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("configs: %w", err)
+		}
+		return nil, Problems{unreadable(file, err)}
 	}
 	return ParseTenant(file, data, main, also...)
+}
+
+// readTenant reads a file of the folder, up to one byte more than it may have. Who may write into the folder need not be who reads it: nothing
+// that lies elsewhere is read, and no pipe is waited for.
+func readTenant(folder *os.Root, name string) ([]byte, error) {
+	f, err := folder.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		if info, lerr := folder.Lstat(name); lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			err = fmt.Errorf("%w (a link here may only lead to what is in this folder too: put the file itself here)", cause(err))
+		}
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no file")
+	}
+	return io.ReadAll(io.LimitReader(f, SizeMax+1))
+}
+
+func unreadable(file string, err error) Problem {
+	return Problem{File: file, Text: "it cannot be read: " + cause(err).Error()}
+}
+
+// cause is what the system says, without the file that the message is about anyhow.
+func cause(err error) error {
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // ParseTenant reads a tenant as strictly as Parse does a configuration. The tenant is named after the file; whether that is a name, and all else
 // that this package cannot know, is for also to say.
 func ParseTenant(file string, data []byte, main *Config, also ...func(*Tenant) Problems) (*Tenant, error) {
+	t, problems := ParseTenantAnyhow(file, data, main, also...)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return t, nil
+}
+
+// ParseTenantAnyhow answers what can be read of a tenant with which something may be wrong, as LoadAnyhow does of a configuration.
+func ParseTenantAnyhow(file string, data []byte, main *Config, also ...func(*Tenant) Problems) (*Tenant, Problems) {
 	t := &Tenant{
 		Name:    strings.TrimSuffix(filepath.Base(file), TenantExt),
 		Session: main.Session, Quotas: main.Quotas, Rates: main.Rates.Rates,
@@ -61,10 +115,7 @@ func ParseTenant(file string, data []byte, main *Config, also ...func(*Tenant) P
 	for _, ask := range also {
 		asks = append(asks, func() Problems { return ask(t) })
 	}
-	if problems := parse(file, data, &t.document, t, func() {}, asks); len(problems) > 0 {
-		return nil, problems
-	}
-	return t, nil
+	return t, parse(file, data, &t.document, t, func() {}, asks)
 }
 
 // validate returns everything that is wrong with the tenant, as far as this package can know.

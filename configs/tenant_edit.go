@@ -32,7 +32,7 @@ func NewTenant(allow []Prefix, lifetime time.Duration) []byte {
 
 // AddApp adds an app to the text of a tenant. comment is put behind its secrets.
 func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
-	return edit(text, func(e *editor) { e.set(appNode(app, comment), "apps", name) }, func(t *Tenant) error {
+	return edit(text, adds, func(e *editor) { e.set(appNode(app, comment), "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; found {
 			return fmt.Errorf("configs: there is an app %s already", name)
 		}
@@ -44,9 +44,10 @@ func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
 	})
 }
 
-// RemoveApp takes an app out of the text of a tenant, with the comment that stands right above it.
+// RemoveApp takes an app out of the text of a tenant, with the comment that stands right above it. Something may be wrong with the app, but with
+// nothing else.
 func RemoveApp(text []byte, name string) ([]byte, error) {
-	return edit(text, func(e *editor) { e.set(nil, "apps", name) }, func(t *Tenant) error {
+	return edit(text, removes, func(e *editor) { e.set(nil, "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; !found {
 			return fmt.Errorf("configs: there is no app %s", name)
 		}
@@ -57,22 +58,22 @@ func RemoveApp(text []byte, name string) ([]byte, error) {
 
 // AddSecret adds the hash of a secret to those of an app, behind them, with a comment.
 func AddSecret(text []byte, app, hash, comment string) ([]byte, error) {
-	return editSecrets(text, app, func(hashes []string) []string { return append(slices.Clone(hashes), hash) }, func(list *yaml.Node) {
+	return editSecrets(text, adds, app, func(hashes []string) []string { return append(slices.Clone(hashes), hash) }, func(list *yaml.Node) {
 		list.Content = append(list.Content, scalar(hash, comment))
 	})
 }
 
 // RemoveSecret takes the hash of a secret away from an app.
 func RemoveSecret(text []byte, app, hash string) ([]byte, error) {
-	return editSecrets(text, app, func(hashes []string) []string {
+	return editSecrets(text, removes, app, func(hashes []string) []string {
 		return slices.DeleteFunc(slices.Clone(hashes), func(h string) bool { return h == hash })
 	}, func(list *yaml.Node) {
 		list.Content = slices.DeleteFunc(list.Content, func(n *yaml.Node) bool { return n.Value == hash })
 	})
 }
 
-func editSecrets(text []byte, app string, change func([]string) []string, changeNode func(list *yaml.Node)) ([]byte, error) {
-	return edit(text, func(e *editor) {
+func editSecrets(text []byte, how purpose, app string, change func([]string) []string, changeNode func(list *yaml.Node)) ([]byte, error) {
+	return edit(text, how, func(e *editor) {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		if old := find(find(find(e.root, "apps"), app), "secrets"); old != nil && old.Kind == yaml.SequenceNode {
 			list = block(old)
@@ -99,11 +100,19 @@ func editSecrets(text []byte, app string, change func([]string) []string, change
 	})
 }
 
-// edit changes a text, which must say afterwards what means makes of what it said before.
-func edit(text []byte, change func(*editor), means func(*Tenant) error) ([]byte, error) {
-	want, err := meaning(text)
-	if err != nil {
-		return nil, err
+// purpose is what an edit is for.
+type purpose bool
+
+const (
+	adds    purpose = false
+	removes purpose = true // also what could not be read
+)
+
+// edit changes a text, which must say afterwards what means makes of what it said before, and nothing that cannot be read.
+func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) error) ([]byte, error) {
+	want, problems := meaning(text)
+	if len(problems) > 0 && how == adds {
+		return nil, problems
 	}
 	if err := means(want); err != nil {
 		return nil, err
@@ -123,24 +132,22 @@ func edit(text []byte, change func(*editor), means func(*Tenant) error) ([]byte,
 	if bytes.Contains(text, []byte("\r\n")) {
 		out = strings.ReplaceAll(strings.ReplaceAll(out, "\r\n", "\n"), "\n", "\r\n")
 	}
-	got, err := meaning([]byte(out))
-	if err != nil || !reflect.DeepEqual(got, want) {
+	got, problems := meaning([]byte(out))
+	if len(problems) > 0 || !reflect.DeepEqual(got, want) {
 		return nil, fmt.Errorf("configs: the file is written in a way that cannot be changed here; change it by hand")
 	}
 	return []byte(out), nil
 }
 
-// meaning is what the text of a tenant says, whether or not that is right.
-func meaning(text []byte) (*Tenant, error) {
+// meaning is what the text of a tenant says, whether or not that is right, and what cannot be read in it.
+func meaning(text []byte) (*Tenant, Problems) {
 	t := new(Tenant)
-	if problems := parse("", text, &t.document, t, func() {}, nil); len(problems) > 0 {
-		return nil, problems
-	}
+	problems := parse("", text, &t.document, t, func() {}, nil)
 	t.document = document{}
 	if len(t.Apps) == 0 {
 		t.Apps = map[string]App{}
 	}
-	return t, nil
+	return t, problems
 }
 
 // editor changes the lines of a text whose nodes are known.

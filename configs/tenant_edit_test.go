@@ -96,6 +96,7 @@ func TestEdits(t *testing.T) {
 			"\"apps\":\n  'a':\n    \"role\": x\n    'secrets':\n      - \"A\" # z\n      - C\n"},
 		"line ends of Windows": {"allow: [::1]\r\napps:\r\n  a: # z\r\n    role: x\r\n", addSecret("a", hashC), "allow: [::1]\r\napps:\r\n  a: # z\r\n    role: x\r\n    secrets:\r\n      - C # made today\r\n"},
 		"all of an app":        {"apps:\n", addApp("new", full), "apps:\n  new:\n    role: readwrite\n    secrets:\n      - C # made today\n    certificates:\n      - dns:a.example\n      - 'subject:CN=a, O=b # c'\n    allow:\n      - 10.0.0.0/8\n      - ::1/128\n"},
+		"an app with mistakes": {"apps:\n  a: # z\n    rol: x\n    secrets: 5\n  b: {role: x}\n", removeApp("a"), "apps:\n  b: {role: x}\n"},
 		"within a document":    {"---\nallow: [::1]\n...\n", addApp("new", one), "---\nallow: [::1]\napps:\n" + oneText + "...\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,6 +139,9 @@ func TestEditsRefused(t *testing.T) {
 		"a mistake":           {"allow: 1\n", addApp("a", App{}), "1: allow: \"1\" (allowed: a list)"},
 		"empty":               {"", addApp("a", App{}), "the file is empty"},
 		"no YAML":             {"a: [", addApp("a", App{}), "this is not YAML"},
+		"a mistake beside":    {"allow: 1\napps:\n  a: {role: x}\n", removeApp("a"), "change it by hand"},
+		"an app twice":        {"apps:\n  a: {role: x}\n  a: {role: y}\n", removeApp("a"), "change it by hand"},
+		"nothing to remove":   {"", removeApp("a"), "there is no app a"},
 		"an odd way to write": {"apps:\n  a:\n    secrets: [\n" + hashA + "\n]\n", addSecret("a", hashC), "change it by hand"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,29 +177,34 @@ func FuzzEdits(f *testing.F) {
 	f.Add([]byte("{allow: [::1], apps: {shop: {role: x, secrets: [" + hashA + "]}}}\n"))
 	f.Add([]byte("apps:\n  shop: {role: x,\n   secrets: [" + hashA + "\n  ]} # z\n  b:\n# y\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		before, err := meaning(data)
-		if err != nil {
+		before, wrong := meaning(data)
+		if less, err := RemoveApp(data, "shop"); err == nil {
+			if after, wrong := meaning(less); len(wrong) > 0 || len(after.Apps) != len(before.Apps)-1 {
+				t.Fatalf("%v\n%s", wrong, less)
+			}
+		}
+		if len(wrong) > 0 {
 			return
 		}
 		changed, err := AddApp(data, "new", App{Role: "readwrite", Secrets: []string{hashC}}, "made today")
 		if err != nil {
 			return
 		}
-		if after, err := meaning(changed); err != nil || len(after.Apps) != len(before.Apps)+1 {
-			t.Fatalf("%v\n%s", err, changed)
+		if after, wrong := meaning(changed); len(wrong) > 0 || len(after.Apps) != len(before.Apps)+1 {
+			t.Fatalf("%v\n%s", wrong, changed)
 		}
 		back, err := RemoveApp(changed, "new")
 		if err != nil {
 			t.Fatalf("what was added cannot be removed: %v\n%s", err, changed)
 		}
-		if after, err := meaning(back); err != nil || !reflect.DeepEqual(before, after) {
-			t.Fatalf("%v\n%s", err, back)
+		if after, wrong := meaning(back); len(wrong) > 0 || !reflect.DeepEqual(before, after) {
+			t.Fatalf("%v\n%s", wrong, back)
 		}
 		if rotated, err := AddSecret(data, "shop", hashC, "made today"); err == nil {
 			if again, err := RemoveSecret(rotated, "shop", hashC); err != nil {
 				t.Fatalf("%v\n%s", err, rotated)
-			} else if after, err := meaning(again); err != nil || !reflect.DeepEqual(before, after) {
-				t.Fatalf("%v\n%s", err, again)
+			} else if after, wrong := meaning(again); len(wrong) > 0 || !reflect.DeepEqual(before, after) {
+				t.Fatalf("%v\n%s", wrong, again)
 			}
 		}
 		var problems Problems

@@ -242,6 +242,19 @@ func TestFolderFiles(t *testing.T) {
 	f.write("..2026_2/a.yaml", "allow: [::1]\n")
 	f.look("a:24m0s")
 
+	outside := filepath.Join(t.TempDir(), "b.yaml") // what a link that leaves the folder leads to is nobody's business
+	must(os.WriteFile(outside, []byte("allow: [::1]\nsecret\n"), 0o600))
+	must(os.Symlink(outside, path("b.yaml")))
+	must(os.Symlink("../"+filepath.Base(filepath.Dir(outside))+"/b.yaml", path("c.yaml")))
+	const leaves = ": it cannot be read: path escapes from parent (a link here may only lead to what is in this folder too: put the file itself here)"
+	f.look("a:24m0s", "b.yaml"+leaves, "c.yaml"+leaves)
+	_, err := LoadTenant(path("b.yaml"), f.main)
+	if err == nil || strings.TrimPrefix(err.Error(), f.path+"/") != "b.yaml"+leaves {
+		t.Errorf("read alone: %v", err)
+	}
+	must(os.Remove(path("b.yaml")))
+	must(os.Remove(path("c.yaml")))
+
 	must(os.Rename(f.path, f.path+"-away")) // a folder that is not there is not an empty one
 	f.look("a:24m0s", f.path+": the folder cannot be read, and nothing is changed: no such file")
 	must(os.Rename(f.path+"-away", f.path))

@@ -61,17 +61,23 @@ func (ts *Tenants) Stale() (stale, missing []string) {
 // revoked in another. A file that is gone takes its tenant with it; a folder that cannot be read leaves everything as it was.
 //
 // Files that begin with a dot, and those that end neither in .yaml nor in .drop, are not looked at; one that ends in .yml, which looks like a
-// tenant's and is none, is a problem.
+// tenant's and is none, is a problem. Links are followed within the folder, as Kubernetes lays them out, and never out of it: who may write there
+// could have the files of others read.
 func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant) Problems) *Tenants {
 	if old == nil {
 		old = new(Tenants)
 	}
 	entries, err := os.ReadDir(folder)
+	var root *os.Root
+	if err == nil {
+		root, err = os.OpenRoot(folder)
+	}
 	if err != nil {
 		again := *old
-		again.Problems = Problems{{File: folder, Text: "the folder cannot be read, and nothing is changed: " + cause(err)}}
+		again.Problems = Problems{{File: folder, Text: "the folder cannot be read, and nothing is changed: " + cause(err).Error()}}
 		return &again
 	}
+	defer root.Close()
 	ts := &Tenants{main: main, files: make(map[string]tenantFile)}
 	for _, entry := range entries { // sorted by ReadDir
 		name := entry.Name()
@@ -86,7 +92,7 @@ func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant
 			ts.Problems = append(ts.Problems, misnamed(folder, name)...)
 			continue
 		}
-		f := loadTenantFile(filepath.Join(folder, name), main, old, old.files[name], also)
+		f := loadTenantFile(root, name, filepath.Join(folder, name), main, old, old.files[name], also)
 		ts.files[name] = f
 		ts.Problems = append(ts.Problems, f.problems...)
 		if f.good != nil {
@@ -112,21 +118,14 @@ func misnamed(folder, name string) Problems {
 	return Problems{{File: filepath.Join(folder, name), Text: text}}
 }
 
-func loadTenantFile(path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems) tenantFile {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no file")
-	}
-	var data []byte
-	if err == nil {
-		data, err = read(path)
-	}
+func loadTenantFile(root *os.Root, name, path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems) tenantFile {
+	data, err := readTenant(root, name)
 	if err != nil {
 		good := before.good
 		if errors.Is(err, fs.ErrNotExist) { // it was taken away this moment, or is a link to nothing: the tenant is gone
 			good = nil
 		}
-		return tenantFile{problems: Problems{{File: path, Text: "it cannot be read: " + cause(err)}}, good: good}
+		return tenantFile{problems: Problems{unreadable(path, err)}, good: good}
 	}
 	f := tenantFile{sum: sha256.Sum256(data)}
 	if f.sum == before.sum && old.main == main {
@@ -136,19 +135,10 @@ func loadTenantFile(path string, main *Config, old *Tenants, before tenantFile, 
 	if err != nil {
 		f.good = before.good
 		if !errors.As(err, &f.problems) {
-			f.problems = Problems{{File: path, Text: cause(err)}}
+			f.problems = Problems{{File: path, Text: cause(err).Error()}}
 		}
 	}
 	return f
-}
-
-// cause is what the system says, without the file that the message is about anyhow.
-func cause(err error) string {
-	var e *fs.PathError
-	if errors.As(err, &e) {
-		err = e.Err
-	}
-	return err.Error()
 }
 
 // hostsTwice finds the hosts that several tenants claim. It harms nobody: who a client is does not depend on the name that it calls.

@@ -1,0 +1,23 @@
+//go:build unix
+
+package configs
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestFolderPipe: nobody is kept waiting by what is no file and only gives when somebody else writes.
+func TestFolderPipe(t *testing.T) {
+	f := newFolder(t)
+	path := filepath.Join(f.path, "a.yaml")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.look("", "a.yaml: it cannot be read: it is no file")
+	if _, err := LoadTenant(path, f.main); err == nil || !strings.HasSuffix(err.Error(), "it is no file") {
+		t.Error(err)
+	}
+}
