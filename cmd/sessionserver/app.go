@@ -63,7 +63,11 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		secret, hash, comment = newSecret()
 		app.Secrets = []string{hash}
 	}
-	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
+	err = f.change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
+		t, err := f.parse(id.Tenant, text)
+		if err != nil {
+			return nil, err
+		}
 		if _, found := t.Apps[id.App]; found {
 			return nil, fmt.Errorf("there is an app %s already (app rotate gives it another secret)", id)
 		}
@@ -176,7 +180,11 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	}
 	secret, hash, comment := newSecret()
 	var before []string
-	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
+	err = f.change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
+		t, err := f.parse(id.Tenant, text)
+		if err != nil {
+			return nil, err
+		}
 		a, err := appOf(t, id)
 		if err != nil {
 			return nil, err
@@ -215,37 +223,71 @@ type appRevokeCmd struct {
 	Place  place   `embed:""`
 }
 
-// Run takes a secret or the app away.
+// Run takes a secret or the app away. Something may be wrong with what goes, and nothing with what stays: of such a file a server would take no
+// notice, and what it said before would go on.
 func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	id, err := parseApp(c.App)
 	if err != nil {
 		return err
 	}
-	f, err := c.Place.open()
+	f, err := c.Place.openAnyhow(io)
 	if err != nil {
 		return err
 	}
-	done := fmt.Sprintf("app %s is revoked", id)
-	err = f.change(ctx, id.Tenant, func(t *configs.Tenant, text []byte) ([]byte, error) {
-		a, err := appOf(t, id)
-		if err != nil {
-			return nil, err
+	var what string
+	err = f.change(ctx, id.Tenant, func(text []byte) (out []byte, err error) {
+		t, problems := configs.ParseTenantAnyhow(f.file(id.Tenant), text, f.cfg, inspectTenant)
+		out, what, err = c.edit(t, id, text)
+		if err == nil && len(problems) > 0 {
+			_, err = f.parse(id.Tenant, out)
 		}
-		if c.Secret == nil && !c.Oldest {
-			return configs.RemoveApp(text, id.App)
+		if err != nil && len(problems) > 0 {
+			return nil, fmt.Errorf("%s is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n%w\n\n%s",
+				orElse(what, "app "+id.String()), problems, c.byHand(t, id, f.file(id.Tenant)))
 		}
-		hash, err := c.choose(id, a.Secrets)
-		if err != nil {
-			return nil, err
-		}
-		done = fmt.Sprintf("secret %s of app %s is revoked", strings.Join(shortHashes([]string{hash}), ""), id)
-		return configs.RemoveSecret(text, id.App, hash)
+		return out, err
 	})
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(io.out, done)
+	_, err = fmt.Fprintln(io.out, what+" is revoked")
 	return err
+}
+
+// edit takes away what the flags name, and says what that is.
+func (c *appRevokeCmd) edit(t *configs.Tenant, id auth.Identity, text []byte) (out []byte, what string, err error) {
+	a, err := appOf(t, id)
+	if err != nil {
+		return nil, "", err
+	}
+	if c.Secret == nil && !c.Oldest {
+		out, err = configs.RemoveApp(text, id.App)
+		return out, "app " + id.String(), err
+	}
+	hash, err := c.choose(id, a.Secrets)
+	if err != nil {
+		return nil, "", err
+	}
+	what = fmt.Sprintf("a secret of app %s", id) // which is not to be shown, if something else stands there than a hash
+	if short := shortHashes([]string{hash}); len(short) > 0 {
+		what = fmt.Sprintf("secret %s of app %s", short[0], id)
+	}
+	out, err = configs.RemoveSecret(text, id.App, hash)
+	return out, what, err
+}
+
+// byHand says how to do without this command.
+func (c *appRevokeCmd) byHand(t *configs.Tenant, id auth.Identity, file string) string {
+	what, key := "the app", configs.AppKey(id.App)
+	if c.Secret != nil || c.Oldest {
+		what, key = "the line with its hash", key+".secrets"
+	}
+	where := file
+	if line := t.Problem(key, "").Line; line > 0 {
+		where = fmt.Sprintf("%s:%d", file, line)
+	}
+	return fmt.Sprintf("Mend these and try again. By hand: take %s out, at %s, and mend the rest, or the server takes no notice. If that would take too long,\n\n    mv %s %s.off\n\ntakes the whole tenant out of service at once, until the file is back.",
+		what, where, file, file)
 }
 
 // choose finds the secret that the flags mean.

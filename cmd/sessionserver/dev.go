@@ -74,7 +74,7 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	}
 	f := &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}
 	for _, made := range []string{devSecret(cfg), f.file(id.Tenant)} {
-		if _, err := os.Stat(made); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(made); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -87,14 +87,28 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	if err := f.create(ctx, id.Tenant, text); err != nil {
 		return fmt.Errorf("cannot make the tenant %s: %w", id.Tenant, err)
 	}
-	return os.WriteFile(devSecret(cfg), []byte(secret+"\n"), 0o600)
+	return writeDevFile(devSecret(cfg), secret)
+}
+
+// writeDevFile writes a line into a file, and through no link that somebody has put there.
+func writeDevFile(path, line string) error {
+	state, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	return replaceFile(state, filepath.Base(path), []byte(line+"\n"), nil, nil)
 }
 
 // devDSN is the DSN of the app that ensureDevTenant has made.
 func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
-	secret, err := os.ReadFile(devSecret(cfg))
+	text, err := os.ReadFile(devSecret(cfg))
 	if err != nil {
 		return "", err
+	}
+	secret := strings.TrimSpace(string(text))
+	if !auth.LooksLikeSecret(secret) {
+		return "", fmt.Errorf("%s holds no secret", devSecret(cfg)) // and what it holds is not to be shown
 	}
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {
@@ -109,5 +123,5 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 			return "", err
 		}
 	}
-	return newDSN(address, id, strings.TrimSpace(string(secret)), false), nil
+	return newDSN(address, id, secret, false), nil
 }

@@ -107,23 +107,10 @@ const markName = "DRIVER"
 
 // mark writes the name so that a crash leaves all of it or nothing.
 func mark(folder, driver string) error {
-	f, err := os.CreateTemp(folder, markName+".*.tmp") // readable by its owner only
+	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(driver + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(folder, markName))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	dir, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	defer root.Close()
+	return replaceFile(root, markName, []byte(driver+"\n"), nil, nil)
 }

@@ -16,6 +16,14 @@ func inode(info fs.FileInfo) uint64 {
 	return 0
 }
 
+// links is under how many names there is a file.
+func links(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(stat.Nlink)
+	}
+	return 1
+}
+
 // sameOwner gives f to the owner and group of another file.
 func sameOwner(f *os.File, other fs.FileInfo) error {
 	want, ok := other.Sys().(*syscall.Stat_t)

@@ -50,7 +50,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	}
 	if s.Dev {
 		addr := p.listeners[0].Addr()
-		if err := os.WriteFile(devAddress(cfg), []byte(devServer("tls", addr)+"\n"), 0o600); err != nil {
+		if err := writeDevFile(devAddress(cfg), devServer("tls", addr)); err != nil {
 			return errors.Join(err, p.close())
 		}
 		welcome(io, cfg, addr)

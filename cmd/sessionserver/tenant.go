@@ -219,7 +219,7 @@ type tenantDeleteCmd struct {
 
 // Run deletes the tenant.
 func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
-	f, err := c.Place.open()
+	f, err := c.Place.openAnyhow(io)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,7 +182,7 @@ func TestCommandsOnMistakes(t *testing.T) {
 	if err := os.WriteFile(c.file("acme.yaml"), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"}, {"app", "revoke", "acme/shop"}, {"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
+	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"}, {"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
 		c.fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite)", args...)
 	}
 	out, said, status := c.run("", "check", c.config)
@@ -191,6 +193,68 @@ func TestCommandsOnMistakes(t *testing.T) {
 		t.Error("the file was changed")
 	}
 	c.do("tenant", "delete", "acme")
+}
+
+// TestRevokeOnMistakes: what is to go can go although something is wrong, unless a server would take no notice; then it is told what to do.
+func TestRevokeOnMistakes(t *testing.T) {
+	c := newCLI(t, "")
+	c.do("tenant", "create", "acme")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(c.file("acme.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := auth.HashSecret("a"), auth.HashSecret("b")
+	apps := fmt.Sprintf("allow: [::1]\napps:\n  blog: {role: readwrite}\n  shop:\n    role: readwrite\n    secrets:\n      - %s\n      - %s\n", a, b)
+	without := strings.Replace(apps, "      - "+a.String()+"\n", "", 1)
+
+	write("allow: [::1]\napps:\n  shop: {role: king, sekrets: 5}\n")
+	if got := c.do("app", "revoke", "acme/shop"); got != "app acme/shop is revoked\n" || c.read("acme.yaml") != "allow: [::1]\napps:\n" {
+		t.Errorf("it prints %q\n%s", got, c.read("acme.yaml"))
+	}
+	write(strings.Replace(apps, a.String(), "hash", 1)) // it is none, and so the file is not taken
+	if got := c.do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" || c.read("acme.yaml") != without {
+		t.Errorf("it prints %q\n%s", got, c.read("acme.yaml"))
+	}
+
+	path := c.file("acme.yaml")
+	for _, row := range []struct {
+		text string
+		args []string
+		want string
+	}{
+		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n" +
+			path + ":1: quotas.sessions: \"many\" (allowed: a whole number)\n\nMend these and try again. By hand: take the app out, at " + path + ":5, and mend the rest"},
+		{"quotas: {sessions: -1}\n" + apps, []string{"--oldest"}, "take the line with its hash out, at " + path + ":7, and mend the rest"},
+		{apps + "quotas: [\n", nil, "this is not YAML"},
+		{apps + "quotas: [\n", nil, "mv " + path + " " + path + ".off\n"},
+	} {
+		write(row.text)
+		c.fails(row.want, append([]string{"app", "revoke", "acme/shop"}, row.args...)...)
+		if c.read("acme.yaml") != row.text {
+			t.Errorf("the file was changed:\n%s", c.read("acme.yaml"))
+		}
+	}
+
+	config, err := os.ReadFile(c.config) // that of the server is wrong: one that runs goes on with what it has read before
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.config, append(config, "limits: {line: long}\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(apps)
+	c.fails("limits.line: \"long\"", "app", "rotate", "acme/blog")
+	c.do("app", "revoke", "acme/shop", "--secret", a.Short())
+	if c.read("acme.yaml") != without {
+		t.Error(c.read("acme.yaml"))
+	}
+	c.do("tenant", "delete", "acme")
+	if err := os.WriteFile(c.config, []byte("tenants: [\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.fails("this is not YAML", "tenant", "delete", "acme")
 }
 
 // TestCheckTenants: what is right and still odd is told.
@@ -308,18 +372,12 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestFilesKept: a change keeps a file's mode and a link to it, and leaves nothing behind.
+// TestFilesKept: a change keeps a file's owner and mode, and leaves nothing behind.
 func TestFilesKept(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.do("tenant", "create", "acme")
-	real := filepath.Join(c.dir, "real.yaml")
-	if err := os.Rename(c.file("acme.yaml"), real); err != nil {
-		t.Fatal(err)
-	}
+	real := c.file("acme.yaml")
 	if err := os.Chmod(real, 0o604); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(real, c.file("acme.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	root := os.Geteuid() == 0
@@ -329,11 +387,7 @@ func TestFilesKept(t *testing.T) {
 		}
 	}
 	c.do("app", "create", "acme/shop")
-	info, err := os.Lstat(c.file("acme.yaml"))
-	if err != nil || info.Mode()&os.ModeSymlink == 0 {
-		t.Errorf("the link: %v, %v", info.Mode(), err)
-	}
-	info, err = os.Stat(real)
+	info, err := os.Stat(real)
 	if err != nil || info.Mode().Perm() != 0o604 {
 		t.Errorf("the file: %v, %v", info.Mode(), err)
 	}
@@ -353,11 +407,162 @@ func TestFilesKept(t *testing.T) {
 			t.Errorf("the new file belongs to %d:%d, %v", stat.Uid, stat.Gid, info.Mode())
 		}
 	}
-	for _, folder := range []string{c.dir, filepath.Join(c.dir, "tenants.d")} {
-		left, err := filepath.Glob(filepath.Join(folder, ".*.tmp"))
-		if err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v, %v", left, err)
+	left, err := filepath.Glob(c.file(".*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestFolderOfOthers: the folder belongs to the service and the commands are root's: nothing that the service puts there gives it a file of others,
+// or shows one.
+func TestFolderOfOthers(t *testing.T) {
+	const owner, secret = 12345, "root:$6$secret"
+	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
+	c.do("tenant", "create", "acme")
+	text := c.read("acme.yaml")
+	root := os.Geteuid() == 0
+	if root {
+		if err := os.Chown(filepath.Join(c.dir, "tenants.d"), owner, owner); err != nil {
+			t.Fatal(err)
 		}
+	}
+	victim := filepath.Join(c.dir, "victim.yaml")
+	if err := os.WriteFile(victim, []byte(text+"# "+secret+"\n"+secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := [][]string{
+		{"tenant", "create", "new"}, {"tenant", "show", "acme"}, {"tenant", "list"}, {"app", "list", "acme"}, {"app", "create", "acme/a"}, {"app", "rotate", "acme/a"},
+		{"app", "revoke", "acme/a"}, {"tenant", "delete", "acme", "--drop-sessions"},
+	}
+	names := []string{"acme.yaml", "new.yaml", "acme.drop", ".lock", ".acme.yaml.tmp"}
+	for how, put := range map[string]func(at string) error{
+		"link":      func(at string) error { return os.Symlink(victim, at) },
+		"relative":  func(at string) error { return os.Symlink("../victim.yaml", at) },
+		"hard link": func(at string) error { return os.Link(victim, at) },
+		"pipe":      func(at string) error { return syscall.Mkfifo(at, 0o666) },
+	} {
+		for _, args := range commands {
+			if how == "hard link" && args[1] != "create" && args[1] != "rotate" && args[1] != "revoke" && args[1] != "delete" {
+				continue // who may link to a file may read it, or the system is one that lets everybody make links to everything
+			}
+			for _, name := range names {
+				_ = os.Remove(c.file(name))
+				if err := put(c.file(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, said, status := c.run("", append(args, "--config", c.config)...)
+			if deletes := args[1] == "delete"; (status == 0) != deletes {
+				t.Errorf("%s: %v: status %d\n%s%s", how, args, status, out, said)
+			}
+			if strings.Contains(out+said, secret) {
+				t.Errorf("%s: %v shows what the file holds:\n%s%s", how, args, out, said)
+			}
+			after, err := os.Stat(victim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			is, was := after.Sys().(*syscall.Stat_t), before.Sys().(*syscall.Stat_t)
+			if is.Uid != was.Uid || is.Gid != was.Gid || after.Mode() != before.Mode() || after.Size() != before.Size() || after.ModTime() != before.ModTime() {
+				t.Fatalf("%s: %v: the file of somebody else is %d:%d %v now", how, args, is.Uid, is.Gid, after.Mode())
+			}
+		}
+	}
+	for _, name := range names {
+		if err := os.Remove(c.file(name)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	c.do("tenant", "create", "acme")
+	if err := os.Link(c.file("acme.yaml"), victim+".2"); err != nil {
+		t.Fatal(err)
+	}
+	c.fails("acme.yaml is the same file as another one (a hard link)", "app", "create", "acme/a")
+	if err := os.Rename(c.file("acme.yaml"), c.file("..acme")); err != nil { // links within the folder can be read and not be changed
+		t.Fatal(err)
+	}
+	if err := os.Symlink("..acme", c.file("acme.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	c.do("tenant", "show", "acme")
+	c.fails("acme.yaml is a link, and nothing is changed through links: change what it leads to", "app", "create", "acme/a")
+}
+
+// TestDevSecret: the secret of serve --dev is written to no file of others, and no other file is shown as one.
+func TestDevSecret(t *testing.T) {
+	cfg, err := devConfig(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.Symlink(victim, devSecret(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ensureDevTenant(t.Context(), cfg); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(victim); !os.IsNotExist(err) {
+		t.Errorf("the secret was written through a link: %v", err)
+	}
+	if err := os.WriteFile(victim, []byte("something of others\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if dsn, err := devDSN(cfg, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}); err == nil || dsn != "" {
+		t.Errorf("it shows %q, %v", dsn, err)
+	}
+}
+
+// TestHandEdits: what an editor saves while a command changes the file is kept, and the command does its part beside it.
+func TestHandEdits(t *testing.T) {
+	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
+	c.do("tenant", "create", "acme")
+	f, err := place{Config: c.config}.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	edit := func(most int, save func(text []byte)) error {
+		asked = 0
+		return f.change(t.Context(), "acme", func(text []byte) ([]byte, error) {
+			if asked++; asked <= most {
+				save(fmt.Appendf(text[:len(text):len(text)], "  hand-%d: {role: readwrite}\n", asked))
+			}
+			return configs.AddApp(text, "shop", configs.App{Role: "readwrite"}, "")
+		})
+	}
+	inPlace := func(text []byte) {
+		if err := os.WriteFile(c.file("acme.yaml"), text, 0o640); err != nil {
+			t.Error(err)
+		}
+	}
+	byName := func(text []byte) {
+		if err := os.WriteFile(c.file(".acme.swp"), text, 0o640); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(c.file(".acme.swp"), c.file("acme.yaml")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := edit(1, inPlace); err != nil || asked != 2 || !strings.Contains(c.read("acme.yaml"), "hand-1") || !strings.Contains(c.read("acme.yaml"), "shop") {
+		t.Errorf("saved in place: %v, asked %d times\n%s", err, asked, c.read("acme.yaml"))
+	}
+	c.do("tenant", "delete", "acme")
+	c.do("tenant", "create", "acme")
+	if err := edit(2, byName); err != nil || asked != 3 || !strings.Contains(c.read("acme.yaml"), "hand-2") || !strings.Contains(c.read("acme.yaml"), "shop") {
+		t.Errorf("saved by a new name: %v, asked %d times\n%s", err, asked, c.read("acme.yaml"))
+	}
+	c.do("tenant", "delete", "acme")
+	c.do("tenant", "create", "acme")
+	if err := edit(100, byName); !errors.Is(err, errChanged) || strings.Contains(c.read("acme.yaml"), "shop") {
+		t.Errorf("saved all the time: %v\n%s", err, c.read("acme.yaml"))
+	}
+	left, err := filepath.Glob(c.file(".*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
@@ -395,7 +600,7 @@ func TestLockEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := f.lock(t.Context())
+	l, err := f.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,12 +609,12 @@ func TestLockEnds(t *testing.T) {
 	if _, err := f.lock(ctx); err != context.DeadlineExceeded {
 		t.Errorf("it was locked twice: %v", err)
 	}
-	unlock()
-	unlock, err = f.lock(t.Context())
+	l.close()
+	l, err = f.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock()
+	l.close()
 }
 
 // TestTenantsServed: what commands do to the tenants of a running server, it does within a second.
