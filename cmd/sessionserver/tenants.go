@@ -52,7 +52,7 @@ type tenantsStatus struct {
 func newTenants(cfg *configs.Config, log *slog.Logger, apply func([]server.Tenant) error, drop func(context.Context, string) (int64, error)) *tenants {
 	return &tenants{
 		log: log, folder: cfg.Tenants, apply: apply, drop: drop, cfg: cfg, drops: make(chan struct{}, 1),
-		debounce: 100 * time.Millisecond, poll: 2 * time.Second, retry: time.Minute,
+		debounce: 100 * time.Millisecond, poll: 500 * time.Millisecond, retry: time.Minute,
 	}
 }
 
@@ -73,33 +73,37 @@ func (t *tenants) load() error {
 			return fmt.Errorf("cannot read the tenants: %w", err)
 		}
 	}
-	return t.look(true)
+	return t.look(t.cfg, true)
 }
 
-// reload looks at the files again under another configuration. The folder and the listeners stay those of the start.
+// reload looks at the files again under another configuration, which is that of the tenants from then on if it could be applied. The folder and the
+// listeners stay those of the start.
 func (t *tenants) reload(cfg *configs.Config) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := *cfg
 	next.Tenants, next.Listen = t.folder, t.cfg.Listen
-	t.cfg = &next
-	return t.look(true)
+	return t.look(&next, true)
 }
 
-// look reads the files and applies what has changed in them; with tell it also logs again what is wrong since long. It is called with t.mu locked.
-func (t *tenants) look(tell bool) error {
+// look reads the files beside a configuration and applies what has changed in them; with tell it also logs again what is wrong since long. It is called
+// with t.mu locked.
+func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	if t.folder == "" {
-		implicit := anonymousTenants(t.cfg)
+		implicit := anonymousTenants(cfg)
 		err := t.apply(implicit)
+		if err == nil {
+			t.cfg = cfg
+		}
 		t.status = tenantsStatus{Loaded: time.Now(), OK: err == nil, Tenants: len(implicit)}
 		return err
 	}
-	next := configs.LoadTenants(t.folder, t.cfg, t.now, inspectTenant)
+	next := configs.LoadTenants(t.folder, cfg, t.now, inspectTenant)
 	if t.now != nil && !tell && next.Same(t.now) {
 		t.status.Loaded = time.Now()
 		return nil
 	}
-	problems := slices.Concat(next.Problems, together(t.cfg, next))
+	problems := slices.Concat(next.Problems, together(cfg, next))
 	for _, p := range problems {
 		if tell || !slices.Contains(t.status.Problems, p) {
 			t.log.Error("something is wrong with the tenants", "problem", p.Error())
@@ -119,7 +123,7 @@ func (t *tenants) look(tell bool) error {
 		}
 	}
 	t.report(next, len(problems) == 0)
-	t.now = next
+	t.cfg, t.now = cfg, next
 	t.status = tenantsStatus{Loaded: time.Now(), OK: len(problems) == 0, Tenants: len(all), Problems: problems}
 	if len(next.Drops) > 0 {
 		select {
@@ -191,7 +195,7 @@ func shorten(names []string) string {
 
 // watch applies what changes in the files until ctx ends. The system tells of changes; after the last one it waits for debounce, for an editor
 // may be in the middle of them, but not for long. What the system does not tell of, as on network file systems or behind links, is found by looking at
-// the files' times each poll.
+// the files' times each poll, which with very many files is longer: looking takes a twentieth of the time at most.
 func (t *tenants) watch(ctx context.Context) {
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -206,7 +210,7 @@ func (t *tenants) watch(ctx context.Context) {
 	var first time.Time // when a change was noticed that was not looked at yet
 	due := time.NewTimer(0)
 	defer due.Stop()
-	poll := time.NewTicker(t.poll)
+	poll := time.NewTimer(t.poll)
 	defer poll.Stop()
 	noticed := func() {
 		if first.IsZero() {
@@ -224,15 +228,17 @@ func (t *tenants) watch(ctx context.Context) {
 		case <-w.errors(): // such as that there were too many changes to tell of them
 			noticed()
 		case <-poll.C:
+			began := time.Now()
 			w.renew(t.log)
 			if fingerprint(t.folder) != seen {
 				noticed()
 			}
+			poll.Reset(max(t.poll, 20*time.Since(began)))
 		case <-due.C:
 			first = time.Time{}
 			seen = fingerprint(t.folder)
 			t.mu.Lock()
-			if err := t.look(false); err != nil {
+			if err := t.look(t.cfg, false); err != nil {
 				t.log.Error("the tenants were not reloaded", "err", err)
 			}
 			t.mu.Unlock()
@@ -265,7 +271,7 @@ func (w *folderWatch) renew(log *slog.Logger) {
 	}
 	if err != nil {
 		if !w.failed {
-			log.Warn("the system does not tell of changes to the tenants; the files are looked at every few seconds", "folder", w.path, "err", err)
+			log.Warn("the system does not tell of changes to the tenants; the files are looked at twice a second", "folder", w.path, "err", err)
 		}
 		w.failed = true
 		return
