@@ -109,18 +109,6 @@ func (d *Directory) add(tenant string, a *App) error {
 	return nil
 }
 
-// Ambiguous lists the certificate names that several apps claim. Such a name lets nobody in.
-func (d *Directory) Ambiguous() []CertificateName {
-	var names []CertificateName
-	for name, id := range d.certificates {
-		if id.IsZero() {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // Grant is what somebody gets who has shown good credentials. The zero Grant is nobody's.
 type Grant struct {
 	Identity Identity

@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,10 +222,6 @@ func TestCertificate(t *testing.T) {
 		if err != nil || g.Identity != (Identity{"acme", row.want}) || !g.Expires.Equal(cert.NotAfter) || g.Role != ReadWrite {
 			t.Errorf("%s: %+v, %v", row.name, g, err)
 		}
-	}
-	d := directory(t, Tenant{Name: "acme", Apps: []App{app("a", "dns:z", "dns:y", "dns:x"), app("b", "dns:z"), app("c", "dns:y", "dns:z")}})
-	if got := d.Ambiguous(); !slices.Equal(got, []CertificateName{"dns:y", "dns:z"}) {
-		t.Errorf("ambiguous: %v", got)
 	}
 }
 

@@ -158,7 +158,7 @@ func (v *validator) once(key string, list []string) {
 }
 
 // isHost reports whether name is one that a certificate authority could put into a certificate: letters, digits and hyphens with dots between
-// (RFC 1123, section 2.1), not an address, without wildcards.
+// (RFC 1123, section 2.1), not an address, without wildcards. Package certs has the same rule.
 func isHost(name string) bool {
 	labels := strings.Split(name, ".")
 	for _, label := range labels {

@@ -57,7 +57,7 @@ func (c *Config) Validate() Problems {
 	v.quotas(c.Quotas)
 	v.rates(c.Rates.Rates)
 	v.rate("rates.auth_failures", c.Rates.AuthFailures, 1)
-	v.rate("rates.strangers", c.Rates.Strangers, costMax)
+	v.rate("rates.strangers", c.Rates.Strangers, burstMin)
 	l := c.Limits
 	v.size("limits.line", l.Line, KiB, MiB)
 	v.size("limits.value", l.Value, KiB, 16*MiB)
@@ -106,14 +106,15 @@ func (v *validator) quotas(q Quotas) {
 	}
 }
 
-// costMax is twice what the most expensive command takes from a rate: a smaller bucket could never let two of them through at once.
-const costMax = 8
+// burstMin is the least that a limited rate must let through at once. It is server.BurstMin, which this package may not import; a test in
+// cmd/sessionserver holds them together.
+const burstMin = 8
 
 func (v *validator) rates(r Rates) {
 	v.oneOf("rates.on_limit", r.OnLimit, "reject", "delay")
-	v.rate("rates.tenant", r.Tenant, costMax)
-	v.rate("rates.app", r.App, costMax)
-	v.rate("rates.address", r.Address, costMax)
+	v.rate("rates.tenant", r.Tenant, burstMin)
+	v.rate("rates.app", r.App, burstMin)
+	v.rate("rates.address", r.Address, burstMin)
 	v.rate("rates.mint", r.Mint, 1)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,12 +137,26 @@ func (p *process) startCertificates(ctx context.Context) error {
 	if p.certs == nil {
 		return nil
 	}
+	var all []net.Addr
 	for _, l := range p.listeners {
-		if l.Addr().Network() == "tcp" {
-			return p.certs.Start(ctx, l.Addr())
-		}
+		all = append(all, l.Addr())
 	}
-	return p.certs.Start(ctx, p.listeners[0].Addr())
+	return p.certs.Start(ctx, knocked(all))
+}
+
+// knocked is the listener at which an authority knocks: that of port 443 if there is one, or the first of TCP to which somebody leads that port.
+func knocked(all []net.Addr) net.Addr {
+	port := func(addr net.Addr) int {
+		if tcp, ok := addr.(*net.TCPAddr); ok {
+			return tcp.Port
+		}
+		return 0
+	}
+	i := slices.IndexFunc(all, func(addr net.Addr) bool { return port(addr) == 443 })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(addr net.Addr) bool { return port(addr) != 0 })
+	}
+	return all[max(i, 0)]
 }
 
 func bucket(r configs.Rate) server.Rate {

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"net"
+	"strings"
 	"testing"
 
 	"sessionserver/configs"
+	"sessionserver/server"
+	"sessionserver/server/certs"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -19,5 +24,44 @@ func TestDefaults(t *testing.T) {
 	}
 	if need := 2*cfg.Session.MaxKeys + 1; cfg.Limits.Args < need {
 		t.Errorf("%d arguments are too few to put all of %d keys", cfg.Limits.Args, cfg.Session.MaxKeys)
+	}
+}
+
+// TestSameRules: what packages that may not import each other each say for themselves is the same.
+func TestSameRules(t *testing.T) {
+	for _, burst := range []int{server.BurstMin - 1, server.BurstMin} {
+		_, err := configs.Parse("f", fmt.Appendf(nil, "rates: {tenant: {per_second: 1, burst: %d}}", burst))
+		if (err == nil) != (burst >= server.BurstMin) {
+			t.Errorf("%d at once: %v", burst, err)
+		}
+	}
+	c, err := certs.New(certs.Options{ACME: &certs.ACME{AgreeTerms: true, Storage: t.TempDir(), Directory: "https://ca.example/directory"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	main, label := configs.Default(), strings.Repeat("a", 63)
+	for _, name := range []string{
+		"a.example", "a-b.example", "xn--a.example", "1.a", "a.1", "1.2.3", "1.2.3.4", "a", "", ".", "a.", ".a", "a..b", "-a.b", "a-.b", "a.b-", "a_b.c", "*.a.b", "a b.c", "ä.b", "::1",
+		label + ".a", label + "a.b", strings.Repeat(label+".", 3) + label[:61], strings.Repeat(label+".", 3) + label[:62],
+	} {
+		_, asked := configs.ParseTenant("a.yaml", fmt.Appendf(nil, "allow: [::1]\nhosts: [%q]\n", name), &main)
+		if given := c.SetHosts([]string{name}); (asked == nil) != (given == nil) {
+			t.Errorf("%q: configs says %v, certs %v", name, asked, given)
+		}
+	}
+}
+
+func TestKnocked(t *testing.T) {
+	socket, any, main, https := &net.UnixAddr{Name: "/s"}, &net.TCPAddr{Port: 9091}, &net.TCPAddr{Port: 9090}, &net.TCPAddr{Port: 443}
+	for _, row := range []struct {
+		all  []net.Addr
+		want net.Addr
+	}{
+		{[]net.Addr{main, https, any}, https}, {[]net.Addr{socket, main, any}, main}, {[]net.Addr{https}, https}, {[]net.Addr{socket}, socket},
+	} {
+		if got := knocked(row.all); got != row.want {
+			t.Errorf("%v: %v", row.all, got)
+		}
 	}
 }

@@ -44,19 +44,14 @@ type ACME struct {
 	renewCheck time.Duration // how often to look for certificates to renew; 0 is certmagic's ten minutes
 }
 
-// challengeProtocol is what the client of a TLS-ALPN-01 challenge asks for in ALPN (RFC 8737).
+// challengeProtocol is what the client of a TLS-ALPN-01 challenge asks for in ALPN (RFC 8737). Package server has the constant too, for it closes
+// these connections and knows of TLS configurations only, not of where their certificates come from.
 const challengeProtocol = "acme-tls/1"
 
 // isChallenge reports whether it is an ACME server that knocks. It offers this protocol alone: who offers another beside it is a client like
 // any other.
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == challengeProtocol
-}
-
-// IsChallenge reports whether a connection was an ACME server's challenge, which is over when the handshake is. Such a connection is to be
-// closed, never served.
-func IsChallenge(state tls.ConnectionState) bool {
-	return state.NegotiatedProtocol == challengeProtocol
 }
 
 const (
@@ -166,7 +161,8 @@ func (a *acme) hostnames(names []string) ([]string, error) {
 	return good, errors.Join(errs...)
 }
 
-// isHostname reports whether name is a host's, of two labels or more, as it stands in certificates.
+// isHostname reports whether name is a host's, of two labels or more, as it stands in certificates. Package configs has the same rule, to tell of a
+// mistake with its line; neither may import the other.
 func isHostname(name string) bool {
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
@@ -175,7 +171,8 @@ func isHostname(name string) bool {
 			return false
 		}
 	}
-	return len(labels) > 1 && len(name) <= 253 && net.ParseIP(name) == nil
+	last := labels[len(labels)-1]
+	return len(labels) > 1 && len(name) <= 253 && strings.Trim(last, "0123456789") != "" // or it would be an address, or look like one
 }
 
 // start listens for HTTP-01 and begins to manage names.
@@ -190,8 +187,8 @@ func (a *acme) start(ctx context.Context, listening net.Addr) error {
 		if tcp.Zone != "" {
 			a.issuer.ListenHost += "%" + tcp.Zone
 		}
-		if a.options.Directory == "" && tcp.Port != 443 {
-			a.log.Info("public CAs connect to port 443 of each name: it must lead to this listener", "listener", tcp.String())
+		if tcp.Port != 443 { // RFC 8737, section 3
+			a.log.Info("ACME authorities connect to port 443 of each name: it must lead to this listener", "listener", tcp.String())
 		}
 	}
 	if a.options.HTTPAddress != "" && a.options.DNSProgram == "" {

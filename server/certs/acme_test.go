@@ -354,6 +354,7 @@ func TestACMEThatCannotBe(t *testing.T) {
 		"storage folder":   func(a *ACME) { a.Storage = "" },
 		"needs DNS-01":     func(a *ACME) { a.Names = []string{"*.example.com"} },
 		`"1.2.3.4"`:        func(a *ACME) { a.Names = []string{"1.2.3.4"} },
+		`"1.2.3"`:          func(a *ACME) { a.Names = []string{"1.2.3"} }, // as configs has it
 		`"a..b"`:           func(a *ACME) { a.Names = []string{"a..b"} },
 		"none.pem":         func(a *ACME) { a.CARoots = filepath.Join(a.Storage, "none.pem") },
 	} {
@@ -367,6 +368,13 @@ func TestACMEThatCannotBe(t *testing.T) {
 	c := open(t, Options{ACME: good()})
 	if err := c.Start(context.Background(), &net.UnixAddr{Name: "/x"}); err == nil || !strings.Contains(err.Error(), "http_address") {
 		t.Errorf("a Unix socket: %v", err)
+	}
+	var log logged
+	elsewhere := &ACME{AgreeTerms: true, Storage: t.TempDir(), Directory: "https://ca.example/directory"}
+	c = open(t, Options{ACME: elsewhere, Log: log.logger()})
+	must(t, c.Start(context.Background(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
+	if !strings.Contains(log.String(), "connect to port 443 of each name") {
+		t.Errorf("it is not told that port 443 must lead here:\n%s", log.String())
 	}
 	if _, err := New(Options{}); err == nil {
 		t.Error("no source at all is no error")

@@ -76,7 +76,8 @@ func New(o Options) (*Certs, error) {
 }
 
 // TLSConfig is the configuration of a listener that asks for no client certificate; [Certs.ClientConfig] makes those of the others. The
-// caller closes a connection for which [IsChallenge] holds: whoever it is has proved nothing, and was not asked for a certificate.
+// caller closes a connection whose negotiated protocol is acme-tls/1, as package server does: it is an ACME server's challenge, over with the handshake.
+// Whoever it is has proved nothing, and was not asked for a certificate.
 //
 // A session that is resumed was authenticated as the first one was. Tickets are sealed with keys that change daily and die with the process.
 func (c *Certs) TLSConfig() *tls.Config { return c.base.Clone() }

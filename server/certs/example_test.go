@@ -37,7 +37,7 @@ func Example() {
 				return
 			}
 			session := conn.(*tls.Conn)
-			if session.Handshake() == nil && !certs.IsChallenge(session.ConnectionState()) {
+			if session.Handshake() == nil && session.ConnectionState().NegotiatedProtocol == certs.Protocol {
 				fmt.Fprintln(session, "hello")
 			}
 			session.Close()

@@ -202,7 +202,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// serve echoes on l as the session listener does: what IsChallenge speaks of is closed.
+// serve echoes on l as the session listener does: a challenge is over with the handshake.
 func serve(t *testing.T, l net.Listener, config *tls.Config) {
 	t.Helper()
 	var running sync.WaitGroup
@@ -217,7 +217,7 @@ func serve(t *testing.T, l net.Listener, config *tls.Config) {
 				defer conn.Close()
 				conn.SetDeadline(time.Now().Add(30 * time.Second))
 				session := tls.Server(conn, config)
-				if session.Handshake() != nil || IsChallenge(session.ConnectionState()) {
+				if session.Handshake() != nil || session.ConnectionState().NegotiatedProtocol == challengeProtocol {
 					return
 				}
 				io.Copy(session, session)
