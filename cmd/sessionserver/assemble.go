@@ -305,7 +305,10 @@ func (p *process) run(ctx context.Context) error {
 	return failed
 }
 
-// reload takes over from a new configuration what can change while running: the rules for sessions. What is wrong with it changes nothing.
+// reload takes over from a new configuration what can change while running: session, quotas and rates as far as tenants leave them to it, beside
+// which their files are read anew. The files of certificates, keys and client CAs are read anew too, those that the first configuration named. All else
+// stays as it was: the addresses of listeners and who may come there, limits, rates.auth_failures and rates.strangers, storage, where certificates come
+// from, which folder is that of the tenants. What is wrong with the configuration changes nothing.
 func (p *process) reload(cfg *configs.Config) error {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return problems

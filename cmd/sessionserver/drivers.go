@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +91,15 @@ func claim(folder, driver string) error {
 
 // owner reads whose folder it is, "" for nobody's, or for a mark whose content a loss of power took.
 func owner(folder string) (string, error) {
-	name, err := os.ReadFile(filepath.Join(folder, markName))
+	root, err := os.OpenRoot(folder) // which is the service's: root, who checks, is shown nothing from elsewhere
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	name, err := root.ReadFile(markName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

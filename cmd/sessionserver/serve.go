@@ -143,7 +143,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 				continue
 			}
 			level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
-			p.log.Info("reloaded the rules for sessions and the level of the log; other settings take effect at the next start")
+			p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates, and the level of the log; everything else takes effect at the next start")
 			setLevel(level, cfg.Log)
 		}
 	}()
