@@ -24,6 +24,7 @@ type Command struct {
 	Access   Access
 	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
 	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
+	Waits    bool    // it waits for the disk or for somebody elsewhere: meanwhile others have their turn; see turns
 	Payload  Payload // how long the last argument of a line may be
 
 	Run func(*Call) error // answers with exactly one call of Call.Reply, or returns an error

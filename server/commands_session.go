@@ -22,11 +22,11 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runClose,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runClose,
 	},
 	{
 		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runCommit,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runCommit,
 	},
 	{
 		Name: "abort", Help: "lets go of the session without saving",
@@ -34,11 +34,11 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "destroy", Help: "removes the session; its id cannot be used again",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Run: runDestroy,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runDestroy,
 	},
 	{
 		Name: "regenerate_id", Usage: "[grace_s]", Help: "moves the session to a new id and answers it; for the grace period the old one leads there",
-		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, Cost: 4, Run: runRegenerate,
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, Cost: 4, Waits: true, Run: runRegenerate,
 	},
 	{
 		Name: "lifetime", Usage: "[seconds]", Help: "tells or sets how long the session lives unused",
@@ -123,6 +123,7 @@ func (c *conn) onWaitForLock(ctx context.Context) (context.Context, func()) {
 // onWait is called before a command waits: what was answered so far is sent, and the wait ends early if the peer leaves, the credentials
 // are revoked, or the server drains.
 func (c *conn) onWait(ctx context.Context, why string) (context.Context, func()) {
+	c.exit()
 	c.log.Debug(why)
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()

@@ -49,8 +49,10 @@ type conn struct {
 	mark    int              // where in reply the answer under way begins
 	session *session.Session // open on this connection, or nil
 	budget  int
+	ticket  ticket
 	begun   time.Time // when the request that is being read was begun; zero between requests
 	name    string    // as CLIENT SETNAME gave it
+	writes  *writes   // see send; nil until something is sent in turn
 	quit    bool
 	reason  CloseReason
 
@@ -198,6 +200,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	c.exit()
 	roomy := c.account()
 	if c.reader.Midway() {
 		if !roomy {
@@ -207,15 +210,25 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.begun = time.Now()
 		}
 		_ = c.nc.SetReadDeadline(c.inTime(c.begun.Add(c.server.opts.RequestTimeout)))
-		return c.nc.Read(p)
+		return c.read(p)
 	}
 	if !c.rest(len(p)) {
 		return 0, errShutdown
 	}
-	n, err := c.nc.Read(p)
+	n, err := c.read(p)
 	c.mu.Lock()
 	c.resting = false
 	c.mu.Unlock()
+	return n, err
+}
+
+// read reads, and waits for the connection's turn to do something with that.
+func (c *conn) read(p []byte) (int, error) {
+	n, err := c.nc.Read(p)
+	if n > 0 {
+		c.ticket.owed += time.Duration(n) / wireCost
+		c.enter()
+	}
 	return n, err
 }
 
@@ -272,7 +285,7 @@ func (c *conn) flush() error {
 		return nil
 	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-	_, err := c.nc.Write(c.reply.Bytes())
+	_, err := c.send(c.nc, c.reply.Bytes())
 	c.reply.Reset()
 	c.mark = 0
 	if err != nil {
@@ -332,6 +345,8 @@ func (c *conn) misread(err error) bool {
 // handle runs one request.
 func (c *conn) handle(req *wire.Request) {
 	began := time.Now()
+	c.yield(began)
+	c.enter()
 	c.reply.Begin(req.Framing)
 	cmd := c.server.table.lookup(req.Name)
 	if cmd == nil && c.handleForeign(req, began) {
@@ -405,7 +420,15 @@ func (c *conn) run(f wire.Framing) (err error) {
 			return err
 		}
 	}
-	return cmd.Run(&c.call)
+	if !cmd.Waits {
+		c.enter() // a rate may have held it back
+		return cmd.Run(&c.call)
+	}
+	c.oweSession()
+	c.exit()
+	err = cmd.Run(&c.call)
+	c.enter()
+	return err
 }
 
 // answer writes the refusal if there is one, keeps the error budget, and tells the observer.
@@ -444,11 +467,14 @@ func (c *conn) observe(cmd *Command, began time.Time, peerLeft bool) {
 
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
 func (c *conn) close() {
+	defer c.exit() // what hangUp has read by TLS
 	if c.session != nil {
 		_ = c.session.Abort() // what it could say, LOCKLOST, nobody hears any more
 		c.session = nil
 	}
-	switch _ = c.flush(); c.reason {
+	_ = c.flush()
+	c.exit()
+	switch c.reason {
 	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded,
 		RateLimited, HandshakeFailed:
 		hangUp(c.nc)

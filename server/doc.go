@@ -12,6 +12,8 @@
 //	  ▼
 //	who it is before it says so           access.go (the directory of tenants: package auth)
 //	  ▼
+//	its turn among all tenants            turns.go
+//	  ▼
 //	framing: line or RESP                 package wire
 //	  ▼
 //	command table: which row, how many    command.go

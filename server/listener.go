@@ -44,7 +44,9 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
+			s.turns.take(&s.strangers, connCPU)
 			s.accept(nc, &how)
+			s.turns.give(&s.strangers, 0)
 			continue
 		}
 		if s.isDraining() || errors.Is(err, net.ErrClosed) {

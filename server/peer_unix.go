@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -67,4 +68,69 @@ func peerGone(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: peerGoneEvents}}
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0 && fds[0].Revents&(peerGoneEvents|unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
+}
+
+// writes are a connection's, as far as they need not wait.
+type writes struct {
+	conn net.Conn
+	raw  syscall.RawConn // of conn; nil if it has none
+	try  func(fd uintptr) bool
+	p    []byte
+	sent int
+}
+
+func newWrites(nc net.Conn) *writes {
+	w := &writes{conn: nc, raw: rawConn(nc)}
+	w.try = func(fd uintptr) bool {
+		if n, err := unix.Write(int(fd), w.p); err == nil {
+			w.sent = n
+		}
+		return true
+	}
+	return w
+}
+
+// now writes what there is room for, and answers how much that was.
+func (w *writes) now(p []byte) int {
+	if w.raw == nil {
+		return 0
+	}
+	w.p, w.sent = p, 0
+	_ = w.raw.Write(w.try) // whatever is wrong will be found again
+	w.p = nil
+	return w.sent
+}
+
+// poller waits until the runtime has polled the network: a pipe tells when its turn has come among all that is ready. It is not for concurrent use.
+type poller struct {
+	r, w   *os.File
+	raw    syscall.RawConn
+	failed bool
+}
+
+func (p *poller) wait() {
+	if p.raw == nil && !p.failed {
+		p.failed = p.open() != nil
+	}
+	if p.failed {
+		return
+	}
+	b, told := [1]byte{}, false
+	// The runtime's poller is asked between the two calls.
+	_ = p.raw.Read(func(fd uintptr) bool {
+		if told {
+			_, _ = unix.Read(int(fd), b[:])
+			return true
+		}
+		told = true
+		_, err := p.w.Write(b[:])
+		return err != nil
+	})
+}
+
+func (p *poller) open() (err error) {
+	if p.r, p.w, err = os.Pipe(); err == nil {
+		p.raw, err = p.r.SyscallConn()
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ type Server struct {
 	addresses addressBook
 	notices   notices
 	memory    atomic.Int64 // see conn.account
+	turns     turns
+	strangers line
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}
@@ -49,6 +52,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:       opts,
 		turning:    make(chan struct{}, 1024),
+		turns:      turns{free: runtime.GOMAXPROCS(0)},
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),

@@ -41,6 +41,7 @@ type rules struct {
 type usage struct {
 	conns  atomic.Int64
 	memory atomic.Int64 // see conn.account
+	line   line
 }
 
 // appUsage is what is counted of an app.

@@ -34,11 +34,13 @@ func (c *conn) secure() bool {
 	_ = c.nc.SetDeadline(time.Time{})
 	turn := &turn{server: c.server, address: c.ipKey()}
 	defer turn.over()
-	secured := tls.Server(&headed{Conn: c.nc, head: c.head, turn: turn}, c.how.TLS)
+	secured := tls.Server(&headed{Conn: c.nc, conn: c, head: c.head, turn: turn}, c.how.TLS)
 	c.head = nil
 	began := time.Now()
+	c.enter()
 	err := secured.HandshakeContext(ctx)
 	turn.over()
+	c.exit()
 	if err != nil {
 		if c.reason = HandshakeFailed; c.server.isDraining() {
 			c.reason = Drained
@@ -121,7 +123,10 @@ func inTurn(config *tls.Config) *tls.Config {
 	config, choose := config.Clone(), config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if h, ok := hello.Conn.(*headed); ok {
-			if err := h.turn.wait(hello.Context()); err != nil {
+			h.conn.exit()
+			err := h.turn.wait(hello.Context())
+			h.conn.enter()
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -141,9 +146,11 @@ func bare(nc net.Conn) net.Conn {
 	return nc
 }
 
-// headed is a connection some of which has been read already.
+// headed is a connection some of which has been read already. What TLS does with what it reads is done when it is the connection's
+// turn; see turns.
 type headed struct {
 	net.Conn
+	conn *conn
 	head []byte
 	turn *turn
 }
@@ -154,8 +161,12 @@ func (h *headed) Read(p []byte) (int, error) {
 		h.head = h.head[n:]
 		return n, nil
 	}
+	h.conn.exit()
+	defer h.conn.enter()
 	return h.Conn.Read(p)
 }
+
+func (h *headed) Write(p []byte) (int, error) { return h.conn.send(h.Conn, p) }
 
 // NetConn is the connection itself; see rawConn.
 func (h *headed) NetConn() net.Conn { return h.Conn }

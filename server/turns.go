@@ -1,0 +1,241 @@
+package server
+
+import (
+	"container/heap"
+	"net"
+	"sync"
+	"time"
+)
+
+// turns share out the processors among tenants: what a connection does with a request it does in its turn, and no more turns are given at once
+// than there are processors. While some wait, the next turn is that of the tenant that has had the least. So a tenant gets its share however many
+// connections another has, and all of the server while the others want nothing. Sockets and disks are waited for out of turn.
+//
+// Each tenant has a line. What its turns cost moves the line's time on, and the line that is furthest behind is served first; one that nobody has
+// stood in for a while has no claim to what it did not use (start-time fair queuing: Goyal, Vin and Cheng, 1996).
+//
+// Turns are for the server as a whole and about processors only. How much a tenant may hold, and how fast it may ask while nobody else does, is
+// for quotas and rates to say.
+type turns struct {
+	mu      sync.Mutex // guards what follows, and lines; no other mutex is taken under it
+	free    int        // turns that nobody has
+	lent    int        // turns given for those of others who do not come back; see overdue
+	clock   time.Duration
+	lines   lineHeap // those in which somebody waits
+	begun   uint64   // counts the turns
+	looking bool     // whether overdue will look
+
+	used time.Duration // by turns since the network was polled
+	idle bool          // no turn is given until it has been polled again
+	poll poller        // used by look alone
+}
+
+// line is where the connections of a tenant wait, or all strangers.
+type line struct {
+	time        time.Duration
+	place       int // in the heap, if somebody waits
+	first, last *waiter
+}
+
+// waiter is a connection that waits in a line.
+type waiter struct {
+	turn chan struct{}
+	next *waiter
+}
+
+// What a turn costs beyond the time that it takes, as far as that was not waiting: nobody measures what a socket or the store does.
+const (
+	turnCost = 10 * time.Microsecond // to be woken, to read and to write
+	wireCost = 4                     // bytes in a nanosecond that are read
+	saveCost = 2                     // nanoseconds for each byte of a session that is saved
+	connCPU  = 50 * time.Microsecond // to take a connection in or turn it away
+)
+
+const (
+	// turnMax is after how long a connection with more requests lets others go first.
+	turnMax = 100 * time.Microsecond
+
+	// pollAfter is how much time turns may take while others wait until the network is polled.
+	pollAfter = 100 * time.Microsecond
+
+	// turnLate is after how long without a new turn those who have one are taken to wait for something, and do not count any more.
+	turnLate = 5 * time.Millisecond
+)
+
+// take waits for a turn. owed is what the line has used out of turn.
+func (t *turns) take(l *line, owed time.Duration) {
+	t.mu.Lock()
+	if l.first == nil {
+		l.time = max(l.time, t.clock)
+	}
+	l.time += owed
+	if t.free > 0 && !t.idle {
+		t.begin(l)
+		t.mu.Unlock()
+		return
+	}
+	w := &waiter{turn: make(chan struct{}, 1)}
+	if l.first == nil {
+		l.first, l.last = w, w
+		heap.Push(&t.lines, l)
+	} else {
+		l.last.next = w
+		l.last = w
+		heap.Fix(&t.lines, l.place)
+	}
+	if !t.looking {
+		t.looking = true
+		begun := t.begun
+		time.AfterFunc(turnLate, func() { t.overdue(begun) })
+	}
+	t.mu.Unlock()
+	<-w.turn
+}
+
+// give ends a turn that took so long.
+func (t *turns) give(l *line, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.time += took + turnCost
+	if l.first != nil {
+		heap.Fix(&t.lines, l.place)
+	}
+	if t.lent > 0 && took >= turnLate {
+		t.lent--
+	} else {
+		t.free++
+	}
+	if t.used += took + turnCost; t.used > pollAfter && len(t.lines) > 0 && !t.idle {
+		t.idle = true
+		go t.look()
+	}
+	if !t.idle {
+		t.next()
+	}
+}
+
+// look lets the runtime poll the network before it goes on giving turns. By itself the runtime does so when it has nothing else to do, which is hardly
+// ever while many wait for turns: then nobody would see that a tenant whose turn it were has sent something.
+func (t *turns) look() {
+	t.poll.wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.used, t.idle = 0, false
+	t.next()
+}
+
+// next gives the turns that are free to those who wait. The caller holds t.mu.
+func (t *turns) next() {
+	for t.free > 0 && len(t.lines) > 0 {
+		l := t.lines[0]
+		w := l.first
+		if l.first = w.next; l.first == nil {
+			l.last = nil
+			heap.Pop(&t.lines)
+		}
+		t.begin(l)
+		w.turn <- struct{}{}
+	}
+}
+
+// begin counts a turn that somebody in l gets. The caller holds t.mu.
+func (t *turns) begin(l *line) {
+	t.free--
+	t.begun++
+	t.clock = max(t.clock, l.time)
+}
+
+// overdue lends one more turn if none has begun since there were begun turns, so that nobody who hangs holds up the others, and goes on looking
+// while anybody waits.
+func (t *turns) overdue(begun uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if begun == t.begun && !t.idle {
+		t.lent++
+		t.free++
+		t.next()
+	}
+	if t.looking = len(t.lines) > 0; t.looking {
+		begun = t.begun
+		time.AfterFunc(turnLate, func() { t.overdue(begun) })
+	}
+}
+
+// lineHeap has the line that is furthest behind first.
+type lineHeap []*line
+
+func (h lineHeap) Len() int           { return len(h) }
+func (h lineHeap) Less(i, j int) bool { return h[i].time < h[j].time }
+func (h lineHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+func (h *lineHeap) Push(l any) {
+	l.(*line).place = len(*h)
+	*h = append(*h, l.(*line))
+}
+func (h *lineHeap) Pop() any {
+	last := len(*h) - 1
+	l := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return l
+}
+
+// ticket is what a connection has to do with turns. It belongs to the connection's goroutine.
+type ticket struct {
+	line  *line     // in which it got its turn; nil while it has none
+	since time.Time // when it got it
+	owed  time.Duration
+}
+
+// enter waits for the connection's turn, unless it is.
+func (c *conn) enter() {
+	if c.ticket.line != nil {
+		return
+	}
+	l := &c.server.strangers
+	if r := c.access.rules; r != nil {
+		l = &r.usage.line
+	}
+	c.server.turns.take(l, c.ticket.owed)
+	c.ticket = ticket{line: l, since: time.Now()}
+}
+
+// exit ends the connection's turn, if it is: it is about to wait.
+func (c *conn) exit() {
+	if c.ticket.line == nil {
+		return
+	}
+	c.server.turns.give(c.ticket.line, time.Since(c.ticket.since))
+	c.ticket.line = nil
+}
+
+// oweSession charges for the open session, which is about to be saved.
+func (c *conn) oweSession() {
+	if c.session != nil {
+		c.ticket.owed += saveCost * time.Duration(c.session.Bytes())
+	}
+}
+
+// yield lets others go first if the connection's turn was long.
+func (c *conn) yield(now time.Time) {
+	if c.ticket.line != nil && now.Sub(c.ticket.since) > turnMax {
+		c.exit()
+	}
+}
+
+// send writes to the connection below TLS, or through TLS. A peer that does not read is waited for out of turn.
+func (c *conn) send(nc net.Conn, p []byte) (n int, err error) {
+	if c.ticket.line != nil && nc == bare(nc) {
+		if c.writes == nil || c.writes.conn != nc {
+			c.writes = newWrites(nc)
+		}
+		if n = c.writes.now(p); n == len(p) {
+			return n, nil
+		}
+		c.exit()
+	}
+	more, err := nc.Write(p[n:])
+	return n + more, err
+}
