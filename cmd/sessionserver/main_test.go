@@ -20,6 +20,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(floodEnv); spec != "" {
+		os.Exit(beFlood(spec))
+	}
 	dir, err := os.MkdirTemp("", "sessionserver")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // child is a running server.
 type child struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	addr string // of its first listener
 
@@ -50,7 +53,7 @@ type child struct {
 }
 
 // serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
-func serve(t *testing.T, args ...string) *child {
+func serve(t testing.TB, args ...string) *child {
 	t.Helper()
 	c := &child{t: t, cmd: exec.Command(binary, append([]string{"serve"}, args...)...), ended: make(chan struct{})}
 	stderr, err := c.cmd.StderrPipe()

@@ -35,7 +35,7 @@ type hosted struct {
 }
 
 // build writes a house's files, in which DIR is the folder of them all.
-func (h house) build(t *testing.T) *hosted {
+func (h house) build(t testing.TB) *hosted {
 	t.Helper()
 	if h.listen == "" {
 		h.listen = `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8]}]`
@@ -62,7 +62,7 @@ func (h house) build(t *testing.T) *hosted {
 }
 
 // serve runs the house.
-func (h house) serve(t *testing.T) *hosted {
+func (h house) serve(t testing.TB) *hosted {
 	t.Helper()
 	b := h.build(t)
 	b.child = serve(t, "--config", b.file)
@@ -70,7 +70,7 @@ func (h house) serve(t *testing.T) *hosted {
 }
 
 // tenant writes the file of a tenant as an editor does: it is never there by half.
-func (h *hosted) tenant(t *testing.T, name, text string) {
+func (h *hosted) tenant(t testing.TB, name, text string) {
 	t.Helper()
 	file := filepath.Join(h.dir, "tenants.d", name+".yaml")
 	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {

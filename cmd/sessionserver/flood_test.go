@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+)
+
+// floodRSS is what the server may take of memory in TestFlood: loud's quota of it twice, since the collector lets the heap double, some
+// 100 KB for each of 2,000 connections that it serves or turns away, and what it takes by itself.
+const floodRSS = 2*64<<20 + 2000*100<<10 + 256<<20
+
+// TestFlood: one tenant does its worst while another works. The other meets no error and loses nothing; the first is refused what is beyond
+// its quotas and rates, leaves nothing behind, and the server stays within its memory. How fast it is BenchmarkFlood measures.
+func TestFlood(t *testing.T) {
+	quiet, loud := auth.NewSecret(), auth.NewSecret()
+	h := house{
+		storage: "{driver: pebble, path: DIR/sessions, sync: never}",
+		tenants: map[string]string{
+			"quiet": tenantFile("", "app "+quiet),
+			"loud": tenantFile(`quotas: {sessions: 200, bytes: 128MiB, connections: 800, waiters: 200, memory: 64MiB}
+rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, mint: {per_second: 500, burst: 3000}}`, "app "+loud),
+		},
+	}.serve(t)
+	const clients = 6
+	worked, cycles := make([]func(), clients), atomic.Int64{}
+	enough := make(chan struct{})
+	var working sync.WaitGroup
+	for i := range clients {
+		c := h.as(t, "quiet/app", quiet)
+		id := fmt.Sprintf("quiet-session-%08d", i)
+		saved := ""
+		working.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-enough:
+					return
+				default:
+				}
+				value := fmt.Sprintf("%d-%s", n, floodValue)
+				if err := c.cycle(id, saved, value); err != nil {
+					t.Errorf("quiet, cycle %d: %v", n, err)
+					return
+				}
+				saved = value
+				cycles.Add(1)
+			}
+		})
+		worked[i] = func() {
+			c := h.as(t, "quiet/app", quiet)
+			c.mustAsk(t, "open "+id+" r")
+			if got := c.mustAsk(t, "get data"); got != saved {
+				t.Errorf("%s: what was saved last is not there, but %.20q", id, got)
+			}
+		}
+	}
+	run := (&flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: floodKinds}).start(t)
+	time.Sleep(6 * time.Second) // the flood has no end of its own
+	during := cycles.Load()
+	heard := run.stop(t)
+	close(enough)
+	working.Wait()
+	for _, look := range worked {
+		look()
+	}
+	t.Logf("quiet did %d cycles in the flood; loud heard %v", during, heard)
+	if during == 0 {
+		t.Error("quiet got nothing done")
+	}
+	for kind, codes := range map[string][]string{
+		"connections": {"QUOTA"}, "values": {"QUOTA"}, "pump": {"RATELIMITED"}, "cycles": {"RATELIMITED"}, "strangers": {"BADAUTH", "NOAUTH", "RATELIMITED", "ended"},
+		"handshakes": {"ok"}, "locks": {"ok"}, "mint": {"ok"},
+	} {
+		for _, code := range codes {
+			if heard[kind][code] == 0 {
+				t.Errorf("%s: loud has heard no %s", kind, code)
+			}
+		}
+	}
+	known := map[string]bool{"ok": true, "connected": true, "not connected": true, "ended": true}
+	for _, code := range []string{"QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH", "UNKNOWN", "LOCKTIMEOUT", "LOCKLOST", "NOSESSION", "BUSY", "NOTFOUND", "UNAVAILABLE"} {
+		known[code] = true
+	}
+	for kind := range heard {
+		for what := range maps.Keys(heard[kind]) {
+			if !known[what] {
+				t.Errorf("%s: loud has heard %s", kind, what)
+			}
+		}
+	}
+	if peak := h.peak(t); peak > floodRSS {
+		t.Errorf("the server took %d MiB (allowed: %d)", peak>>20, floodRSS>>20)
+	} else {
+		t.Logf("the server took %d MiB at most", peak>>20)
+	}
+
+	// What loud held is free, and what it has saved is as much as it may be.
+	var c *talk
+	var has map[string]int
+	awaits(t, 20*time.Second, "connections of loud are left", func() bool {
+		if c == nil {
+			var err error
+			if c, err = connect(h.addr); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.ask("auth loud/app " + loud); err != nil {
+				_ = c.Close()
+				c = nil
+				return false
+			}
+		}
+		text, err := c.ask("whoami")
+		has = numbers(text)
+		return err == nil && has["connections"] == 1 && has["waiters"] == 0
+	})
+	if has["sessions"] != 200 || has["bytes"] > 128<<20 {
+		t.Errorf("loud has %d sessions of %d bytes", has["sessions"], has["bytes"])
+	}
+	h.operator(t, "tenant", "delete", "loud", "--drop-sessions")
+	awaits(t, 20*time.Second, "loud's sessions are not dropped", func() bool {
+		return strings.Contains(h.logged(), "dropped the sessions of a deleted tenant")
+	})
+	h.tenant(t, "loud", tenantFile("", "app "+loud))
+	awaits(t, 20*time.Second, "loud is not there again", func() bool {
+		var err error
+		if c, err = connect(h.addr); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_, err = c.ask("auth loud/app " + loud)
+		return err == nil
+	})
+	if has := numbers(c.mustAsk(t, "whoami")); has["sessions"] != 0 || has["bytes"] != 0 || has["connections"] != 1 {
+		t.Errorf("of loud are left %v", has)
+	}
+	for _, look := range worked {
+		look()
+	}
+}
+
+// cycle is what a web request does to its session, which holds before and then value.
+func (c *talk) cycle(id, before, value string) error {
+	if _, err := c.ask("open " + id); err != nil {
+		return err
+	}
+	all, err := c.ask("get_all")
+	if err != nil {
+		return err
+	}
+	if before != "" && !strings.Contains(all, `"`+before+`"`) {
+		return fmt.Errorf("the session does not hold what was saved, but %.60s", all)
+	}
+	if _, err := c.ask("put data " + value); err != nil {
+		return err
+	}
+	_, err = c.ask("close")
+	return err
+}
+
+// numbers are those that whoami answers.
+func numbers(text string) map[string]int {
+	all := map[string]int{}
+	for _, field := range regexp.MustCompile(`(\w+)=(\d+)(?: |$)`).FindAllStringSubmatch(text, -1) {
+		all[field[1]], _ = strconv.Atoi(field[2])
+	}
+	return all
+}
+
+// peak is the most memory that the server had, in bytes.
+func (c *child) peak(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		t.Skipf("the system does not tell how much memory a process has had: %v", err)
+	}
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if found == nil {
+		t.Fatalf("there is no VmHWM in %s", status)
+	}
+	kb, _ := strconv.Atoi(string(found[1]))
+	return kb << 10
+}
