@@ -424,11 +424,7 @@ func (c *conn) run(f wire.Framing) (err error) {
 		c.enter() // a rate may have held it back
 		return cmd.Run(&c.call)
 	}
-	c.oweSession()
-	c.exit()
-	err = cmd.Run(&c.call)
-	c.enter()
-	return err
+	return c.save(cmd.Run)
 }
 
 // answer writes the refusal if there is one, keeps the error budget, and tells the observer.

@@ -33,8 +33,9 @@ type Server struct {
 	addresses addressBook
 	notices   notices
 	memory    atomic.Int64 // see conn.account
-	turns     turns
-	strangers line
+	turns     turns        // on the processors
+	saves     turns        // at the store
+	strangers line         // where those wait in turns who have not said who they are
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}
@@ -52,7 +53,8 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:       opts,
 		turning:    make(chan struct{}, 1024),
-		turns:      turns{free: runtime.GOMAXPROCS(0)},
+		turns:      turns{free: runtime.GOMAXPROCS(0), polls: true},
+		saves:      turns{free: savesMax},
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),

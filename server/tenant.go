@@ -41,7 +41,8 @@ type rules struct {
 type usage struct {
 	conns  atomic.Int64
 	memory atomic.Int64 // see conn.account
-	line   line
+	line   line         // where its connections wait for a processor
+	saves  line         // and those for the store
 }
 
 // appUsage is what is counted of an app.

@@ -25,9 +25,10 @@ type turns struct {
 	begun   uint64   // counts the turns
 	looking bool     // whether overdue will look
 
-	used time.Duration // by turns since the network was polled
-	idle bool          // no turn is given until it has been polled again
-	poll poller        // used by look alone
+	polls bool          // whether it is processors that are shared out; see look
+	used  time.Duration // by turns since the network was polled
+	idle  bool          // no turn is given until it has been polled again
+	poll  poller        // used by look alone
 }
 
 // line is where the connections of a tenant wait, or all strangers.
@@ -55,8 +56,11 @@ const (
 	// turnMax is after how long a connection with more requests lets others go first.
 	turnMax = 100 * time.Microsecond
 
-	// pollAfter is how much time turns may take while others wait until the network is polled.
-	pollAfter = 100 * time.Microsecond
+	// pollAfter is how much time turns take until the network is polled.
+	pollAfter = 150 * time.Microsecond
+
+	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to be all of them.
+	savesMax = 64
 
 	// turnLate is after how long without a new turn those who have one are taken to wait for something, and do not count any more.
 	turnLate = 5 * time.Millisecond
@@ -105,7 +109,7 @@ func (t *turns) give(l *line, took time.Duration) {
 	} else {
 		t.free++
 	}
-	if t.used += took + turnCost; t.used > pollAfter && len(t.lines) > 0 && !t.idle {
+	if t.used += took + turnCost; t.used > pollAfter && t.polls && !t.idle {
 		t.idle = true
 		go t.look()
 	}
@@ -211,18 +215,32 @@ func (c *conn) exit() {
 	c.ticket.line = nil
 }
 
-// oweSession charges for the open session, which is about to be saved.
-func (c *conn) oweSession() {
-	if c.session != nil {
-		c.ticket.owed += saveCost * time.Duration(c.session.Bytes())
-	}
-}
-
 // yield lets others go first if the connection's turn was long.
 func (c *conn) yield(now time.Time) {
 	if c.ticket.line != nil && now.Sub(c.ticket.since) > turnMax {
 		c.exit()
 	}
+}
+
+// save runs a command that waits for the store, in its turn among all that do, and out of turn on the processors.
+func (c *conn) save(run func(*Call) error) error {
+	c.exit()
+	if c.access.rules == nil {
+		return run(&c.call)
+	}
+	s, l := c.server, &c.access.rules.usage.saves
+	cost := time.Duration(0)
+	if c.session != nil {
+		cost = saveCost * time.Duration(c.session.Bytes())
+	}
+	c.ticket.owed += cost
+	s.saves.take(l, cost)
+	began := time.Now()
+	defer func() {
+		s.saves.give(l, time.Since(began))
+		c.enter()
+	}()
+	return run(&c.call)
 }
 
 // send writes to the connection below TLS, or through TLS. A peer that does not read is waited for out of turn.

@@ -60,7 +60,7 @@ func TestTurnsFair(t *testing.T) {
 // TestTurnsOverdue: those who hang hold up nobody, and when they come back there are as many turns as before.
 func TestTurnsOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := turns{free: 2}
+		s := turns{free: 2, polls: true}
 		var loud, quiet line
 		for range 2 {
 			s.take(&loud, 0)
@@ -84,7 +84,7 @@ func TestTurnsOverdue(t *testing.T) {
 
 // TestTurnsStress: every turn comes back, and never more are given at once than there are.
 func TestTurnsStress(t *testing.T) {
-	s := turns{free: 2}
+	s := turns{free: 2, polls: true}
 	var lines [3]line
 	var mu sync.Mutex
 	var working, most int

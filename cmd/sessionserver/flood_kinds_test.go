@@ -37,14 +37,6 @@ type flood struct {
 // the server has closed.
 type tally map[string]map[string]int
 
-// of sums what all kinds of floods have heard of one thing.
-func (t tally) of(what string) (n int) {
-	for _, heard := range t {
-		n += heard[what]
-	}
-	return n
-}
-
 // floods are all kinds that there are, each with its number of clients, who do the same again until the time is up.
 var floods = map[string]struct {
 	clients int

@@ -16,7 +16,7 @@ import (
 )
 
 // operator runs a subcommand on the house's configuration and returns what it printed.
-func (h *hosted) operator(t *testing.T, args ...string) string {
+func (h *hosted) operator(t testing.TB, args ...string) string {
 	t.Helper()
 	var out, err strings.Builder
 	cmd := exec.Command(binary, append(args, "--config", h.file)...)
