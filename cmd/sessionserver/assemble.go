@@ -177,6 +177,12 @@ func (p *process) fail(err error) {
 // inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
 func inspect(cfg *configs.Config) configs.Problems {
 	problems := inspectAddress(cfg)
+	if cfg.Audit.Output != "" {
+		problems = append(problems, cfg.Problem("audit.output", "no audit log is written yet (allowed: nothing)"))
+	}
+	if cfg.Audit.Decisions.Output != "" {
+		problems = append(problems, cfg.Problem("audit.decisions.output", "no decisions are written yet (allowed: nothing)"))
+	}
 	if drivers[cfg.Storage.Driver] == nil {
 		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
 	}
