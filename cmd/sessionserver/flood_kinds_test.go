@@ -389,10 +389,10 @@ func floodMint(_ context.Context, c *floodConn) error {
 
 // floodStrangers says who it is not, and asks for what strangers do not get.
 func floodStrangers(_ context.Context, c *floodConn) error {
-	if _, err := c.ask([]string{"auth", c.flood.App, "hss_wrong"}, []string{"auth", "no/body", "hss_wrong"}); err != nil {
+	if _, err := c.ask([]string{"new"}, []string{"open", c.id("strangers", 0)}, []string{"ping"}, []string{"nonsense"}); err != nil {
 		return err
 	}
-	_, err := c.ask([]string{"new"}, []string{"open", c.id("strangers", 0)}, []string{"ping"}, []string{"nonsense"})
+	_, err := c.ask([]string{"auth", c.flood.App, "hss_wrong"}, []string{"auth", "no/body", "hss_wrong"})
 	return err
 }
 
