@@ -26,6 +26,8 @@ type turns struct {
 	looking bool     // whether overdue will look
 
 	polls bool          // whether it is processors that are shared out; see look
+	last  *line         // who had the turn that began last
+	close int           // how many times the network will be polled soon, since several want turns
 	used  time.Duration // by turns since the network was polled
 	idle  bool          // no turn is given until it has been polled again
 	poll  poller        // used by look alone
@@ -56,8 +58,11 @@ const (
 	// turnMax is after how long a connection with more requests lets others go first.
 	turnMax = 100 * time.Microsecond
 
-	// pollAfter is how much time turns take until the network is polled.
+	// pollAfter is how much time turns take until the network is polled, where several tenants have had turns during the last pollClose times, and
+	// pollAlone where one has had them all.
 	pollAfter = 150 * time.Microsecond
+	pollAlone = 3 * time.Millisecond
+	pollClose = 1000
 
 	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to be all of them.
 	savesMax = 64
@@ -109,8 +114,12 @@ func (t *turns) give(l *line, took time.Duration) {
 	} else {
 		t.free++
 	}
-	if t.used += took + turnCost; t.used > pollAfter && t.polls && !t.idle {
-		t.idle = true
+	after := pollAfter
+	if t.close == 0 {
+		after = pollAlone
+	}
+	if t.used += took + turnCost; t.used > after && t.polls && !t.idle {
+		t.idle, t.close = true, max(t.close-1, 0)
 		go t.look()
 	}
 	if !t.idle {
@@ -147,6 +156,9 @@ func (t *turns) begin(l *line) {
 	t.free--
 	t.begun++
 	t.clock = max(t.clock, l.time)
+	if l != t.last {
+		t.last, t.close = l, pollClose
+	}
 }
 
 // overdue lends one more turn if none has begun since there were begun turns, so that nobody who hangs holds up the others, and goes on looking
