@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"metrics":           {},
 	"policy":            {},
 	"server":            {"wire", "auth", "policy", "session"},
-	"server/servertest": {"server", "auth", "session", "storage"},
+	"server/servertest": {"server", "auth", "policy", "session", "storage"},
 	"session":           {"storage"},
 	"storage":           {},
 	"wire":              {},

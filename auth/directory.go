@@ -30,6 +30,7 @@ type App struct {
 	Access       *Allowlist // beside the tenant's, which must admit the client too; nil asks for no more than that
 	Secrets      []SecretHash
 	Certificates []CertificateName
+	Read, Write  []string // patterns of the keys that it may read and write, as policies see them; nil is every key
 }
 
 // clone copies all that is not for the caller of NewDirectory to change any more.
@@ -51,10 +52,12 @@ type Role string
 
 const (
 	ReadWrite Role = "readwrite"
+	ReadOnly  Role = "readonly"
+	Admin     Role = "admin"
 )
 
 // Roles are all that there are.
-var Roles = []Role{ReadWrite}
+var Roles = []Role{ReadWrite, ReadOnly, Admin}
 
 // Directory knows all tenants and their apps. It is never changed: other tenants are another Directory.
 type Directory struct {

@@ -12,6 +12,7 @@ type Config struct {
 	PublicAddress string      `yaml:"public_address"` // what DSNs name, as tls://host:port, or ""
 	Tenants       string      `yaml:"tenants"`        // folder of the tenants' files, or "" for none
 	TLS           TLS         `yaml:"tls"`
+	Policy        Policy      `yaml:"policy"`
 	Admin         Admin       `yaml:"admin"`
 	Storage       Storage     `yaml:"storage"`
 	Session       Session     `yaml:"session"`
@@ -130,6 +131,7 @@ func Default() Config {
 			ACME:             ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", Storage: "/var/lib/sessionserver-acme"},
 			HandshakeTimeout: 10 * time.Second, HandshakesPerIP: 64,
 		},
+		Policy: Policy{Timeout: 100 * time.Millisecond, Cache: 16384},
 		Storage: Storage{
 			Driver: "pebble", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,
 			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,

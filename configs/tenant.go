@@ -38,6 +38,8 @@ type App struct {
 	Certificates []string `yaml:"certificates"` // names that its client certificates bear
 	Allow        []Prefix `yaml:"allow"`        // from where it may come, of where the tenant may come from; none is from everywhere there
 	Deny         []Prefix `yaml:"deny"`
+	Read         []string `yaml:"read"`  // patterns of the keys that it may read; left out, every key
+	Write        []string `yaml:"write"` // and of those that it may write
 }
 
 // AppNames are the names of the apps, sorted.

@@ -70,7 +70,7 @@ func TestTenantMistakes(t *testing.T) {
 		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
 			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
 		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list stands here (allowed: settings by name)"},
-		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny)"},
+		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny, read, write)"},
 		"app twice":   {"allow: [::1]\napps:\n  shop: {}\n  shop: {}\n", "a:4: apps.shop: it is there twice, first in line 3"},
 		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: this is no name (allowed: one word)"},
 		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n", "a:4: apps.shop.password: there is no such setting …"},

@@ -55,6 +55,7 @@ func (c *Config) Validate() Problems {
 		v.add("session.max_value", "%v is more than limits.value lets through (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
 	}
 	v.quotas(c.Quotas)
+	v.policy(c.Policy)
 	v.rates(c.Rates.Rates)
 	v.rate("rates.auth_failures", c.Rates.AuthFailures, 1)
 	v.rate("rates.strangers", c.Rates.Strangers, burstMin)

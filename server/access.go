@@ -111,6 +111,8 @@ func (c *conn) assume(next access) {
 	c.access = next
 	c.mu.Unlock()
 	c.info.Identity = next.grant.Identity
+	c.question.Tenant, c.question.App, c.question.Role = next.grant.Identity.Tenant, next.grant.Identity.App, string(next.grant.Role)
+	c.question.Address, c.question.Listener = c.info.Remote.Addr(), c.info.Listener
 	if next.grant.Identity.IsZero() {
 		c.reader.SetLimits(wire.StrangerLimits(), nil)
 		return

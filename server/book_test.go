@@ -77,7 +77,7 @@ func ratedConn(t testing.TB, r Rate) *conn {
 		Tenant:   auth.Tenant{Name: "test", Access: auth.Allowlist{}, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
 		Sessions: session.DefaultSettings(), Rates: Rates{Tenant: r, App: r, Address: r, Mint: r},
 	}
-	s, err := New(Options{Sessions: session.NewManager(nil, session.Options{}), Tenants: []Tenant{tenant}})
+	s, err := New(Options{Policy: permissive{}, Sessions: session.NewManager(nil, session.Options{}), Tenants: []Tenant{tenant}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,9 @@ type Command struct {
 
 	Needs    Needs
 	Access   Access
+	AccessOf func(*Call) Access         // where Access depends on the arguments or on the session: this decides, and Access is the most that it answers
+	Mode     func(args [][]byte) string // of a command that opens a session: in which mode; nil for all others
+	Keys     Keys
 	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
 	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
 	Waits    bool    // it waits for the disk or for somebody elsewhere: meanwhile others have their turn; see turns
@@ -65,6 +68,16 @@ const (
 )
 
 func (a Access) String() string { return [...]string{"", "none", "read", "write"}[a] }
+
+// Keys says which arguments are keys, each of which the policy is asked about.
+type Keys uint8
+
+const (
+	NoKeys        Keys = iota // none, or the handler asks itself
+	FirstKey                  // the first one
+	EveryKey                  // each
+	KeysAndValues             // the first, third and so on
+)
 
 // Payload is how much longer than wire.Limits.Line a line may be for its last argument.
 type Payload uint8
@@ -120,8 +133,10 @@ func (cmd *Command) check() error {
 		return fmt.Errorf("columns Line and RESP must have Min between 0 and Max")
 	case (cmd.Usage == "") != (cmd.Line.Max == 0 && cmd.RESP.Max == 0):
 		return fmt.Errorf("column Usage must name the arguments that Line and RESP allow")
-	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload:
-		return fmt.Errorf("Needs, Access or Payload is none of those that there are")
+	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload || cmd.Keys > KeysAndValues:
+		return fmt.Errorf("Needs, Access, Payload or Keys is none of those that there are")
+	case cmd.Keys == FirstKey && (cmd.Line.Min < 1 || cmd.RESP.Min < 1):
+		return fmt.Errorf("column Keys is FirstKey, and there may be no argument")
 	case cmd.Needs == needsUnset:
 		return fmt.Errorf("column Needs is missing")
 	case cmd.Access == accessUnset:

@@ -26,7 +26,7 @@ func newWith(t *testing.T, rows ...Command) (s *Server, panicked string) {
 		}
 	}()
 	s, err := New(Options{
-		Sessions: session.NewManager(nil, session.Options{}), Commands: rows,
+		Policy: permissive{}, Sessions: session.NewManager(nil, session.Options{}), Commands: rows,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,23 +14,23 @@ import (
 var sessionCommands = []Command{
 	{
 		Name: "new", Usage: "[lifetime_s]", Help: "makes a session and opens it for writing; answers its id",
-		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: NoSession, Access: Write, Cost: 2, Run: runNew,
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: NoSession, Access: Write, Mode: newMode, Cost: 2, Run: runNew,
 	},
 	{
 		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
-		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Read, Cost: 2, Run: runOpen,
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, Run: runOpen,
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runClose,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: saveAccess, Cost: 4, Releases: true, Waits: true, Run: runClose,
 	},
 	{
 		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runCommit,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: saveAccess, Cost: 4, Releases: true, Waits: true, Run: runCommit,
 	},
 	{
 		Name: "abort", Help: "lets go of the session without saving",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Releases: true, Run: runAbort,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: None, Cost: 1, Releases: true, Run: runAbort,
 	},
 	{
 		Name: "destroy", Help: "removes the session; its id cannot be used again",
@@ -42,12 +42,50 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "lifetime", Usage: "[seconds]", Help: "tells or sets how long the session lives unused",
-		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Read, Cost: 1, Run: runLifetime,
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, AccessOf: lifetimeAccess, Cost: 1, Run: runLifetime,
 	},
 	{
 		Name: "stat", Help: "describes the session: created, last_used, expires (Unix seconds), version, keys, bytes",
 		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runStat,
 	},
+}
+
+// exclusive reports whether a session in this mode may be changed.
+func exclusive(mode string) bool {
+	return mode != session.Read.String() && mode != session.Snapshot.String()
+}
+
+func newMode([][]byte) string { return session.ReadWrite.String() }
+
+// openMode is the mode that open's arguments ask for.
+func openMode(args [][]byte) string {
+	mode := session.ReadWrite
+	if len(args) >= 2 {
+		mode, _ = session.ParseMode(args[1]) // an error is the handler's to tell
+	}
+	return mode.String()
+}
+
+func openAccess(c *Call) Access {
+	if exclusive(openMode(c.Args)) {
+		return Write
+	}
+	return Read
+}
+
+// saveAccess: saving what could not be changed only ends the look at it.
+func saveAccess(c *Call) Access {
+	if exclusive(c.conn.mode) {
+		return Write
+	}
+	return Read
+}
+
+func lifetimeAccess(c *Call) Access {
+	if len(c.Args) > 0 {
+		return Write
+	}
+	return Read
 }
 
 // tenant is the caller's namespace with its rules as they are now.
@@ -70,7 +108,7 @@ func runNew(c *Call) (err error) {
 	if err != nil {
 		return err
 	}
-	c.conn.session = s
+	c.conn.session, c.conn.mode = s, session.ReadWrite.String()
 	c.Reply.Text(id)
 	return nil
 }
@@ -105,7 +143,7 @@ func runOpen(c *Call) (err error) {
 			return err
 		}
 	}
-	c.conn.session = s
+	c.conn.session, c.conn.mode = s, opts.Mode.String()
 	if !c.conn.account() {
 		c.conn.session = nil
 		_ = s.Abort() // there is nothing to lose yet
@@ -152,7 +190,11 @@ func runClose(c *Call) error {
 }
 
 func runCommit(c *Call) error {
-	return c.done(c.Session().Commit(c.Context()))
+	err := c.Session().Commit(c.Context())
+	if err == nil {
+		c.conn.mode = session.Read.String() // from here on
+	}
+	return c.done(err)
 }
 
 func runAbort(c *Call) error {

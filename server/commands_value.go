@@ -11,19 +11,19 @@ import (
 var valueCommands = []Command{
 	{
 		Name: "put", Usage: "key [value] (RESP: key value ...)", Help: "sets a value; a missing one is empty",
-		Line: Arity{1, 2}, RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Cost: 1, Payload: ValuePayload, Run: runPut,
+		Line: Arity{1, 2}, RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: KeysAndValues, Cost: 1, Payload: ValuePayload, Run: runPut,
 	},
 	{
 		Name: "get", Usage: "key (RESP: key ...)", Help: "answers a value",
-		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Read, Cost: 1, Run: runGet,
+		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Read, Keys: EveryKey, Cost: 1, Run: runGet,
 	},
 	{
 		Name: "remove", Usage: "key (RESP: key ...)", Help: "removes a value",
-		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Cost: 1, Run: runRemove,
+		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: EveryKey, Cost: 1, Run: runRemove,
 	},
 	{
 		Name: "exists", Usage: "key", Help: "tells whether there is such a key",
-		Line: Exactly(1), RESP: Exactly(1), Needs: OpenSession, Access: Read, Cost: 1, Run: runExists,
+		Line: Exactly(1), RESP: Exactly(1), Needs: OpenSession, Access: Read, Keys: FirstKey, Cost: 1, Run: runExists,
 	},
 	{
 		Name: "keys", Help: "lists the keys: a|b|c in a line",
@@ -39,7 +39,7 @@ var valueCommands = []Command{
 	},
 	{
 		Name: "expire", Usage: "key seconds", Help: "gives a value a lifetime of its own; 0 takes it away",
-		Line: Exactly(2), RESP: Exactly(2), Needs: OpenSession, Access: Write, Cost: 1, Run: runExpire,
+		Line: Exactly(2), RESP: Exactly(2), Needs: OpenSession, Access: Write, Keys: FirstKey, Cost: 1, Run: runExpire,
 	},
 }
 
@@ -157,38 +157,66 @@ func runExists(c *Call) error {
 }
 
 func runKeys(c *Call) error {
-	n, err := c.Session().Len()
+	visible, err := c.visible()
 	if err != nil {
 		return err
 	}
-	c.Reply.Keys(n, func(i int) []byte {
-		key, _ := c.Session().Pair(i)
+	c.Reply.Keys(len(visible), func(i int) []byte {
+		key, _ := c.Session().Pair(visible[i])
 		return key
 	})
 	return nil
 }
 
-func runGetAll(c *Call) error {
+// visible are the places of the keys that the policy shows to the app.
+func (c *Call) visible() ([]int, error) {
 	n, err := c.Session().Len()
+	if err != nil {
+		return nil, err
+	}
+	places := c.conn.places[:0]
+	for i := range n {
+		if key, _ := c.Session().Pair(i); c.allowed(key) {
+			places = append(places, i)
+		}
+	}
+	c.conn.places = places
+	return places, nil
+}
+
+func runGetAll(c *Call) error {
+	visible, err := c.visible()
 	if err != nil {
 		return err
 	}
-	c.Reply.Map(n, c.Session().Pair)
+	c.Reply.Map(len(visible), func(i int) (key, value []byte) { return c.Session().Pair(visible[i]) })
 	return nil
 }
 
+// runPutAll replaces the values that the app may write and leaves the others. Naming one of these refuses the whole command.
 func runPutAll(c *Call) error {
-	if c.Reply.Framing() == wire.RESP {
-		return c.done(c.Session().Replace(c.pairs))
+	fill := c.pairs
+	if c.Reply.Framing() == wire.Line {
+		fill = c.phpArray
 	}
-	return c.done(c.Session().Replace(func(put func(key, value []byte) error) error {
-		err := wire.ParsePHPArray(c.Args[0], put)
-		var malformed *wire.PHPError
-		if errors.As(err, &malformed) {
-			return wire.Errorf(wire.BadArg, "%v", malformed)
-		}
-		return err
+	return c.done(c.Session().ReplaceWhere(c.allowed, func(put func(key, value []byte) error) error {
+		return fill(func(key, value []byte) error {
+			if err := c.decide(key); err != nil {
+				return err
+			}
+			return put(key, value)
+		})
 	}))
+}
+
+// phpArray hands over the keys and values of a line's array.
+func (c *Call) phpArray(put func(key, value []byte) error) error {
+	err := wire.ParsePHPArray(c.Args[0], put)
+	var malformed *wire.PHPError
+	if errors.As(err, &malformed) {
+		return wire.Errorf(wire.BadArg, "%v", malformed)
+	}
+	return err
 }
 
 func runExpire(c *Call) error {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"sessionserver/policy"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -43,18 +44,21 @@ type conn struct {
 	access      access
 	held        int // bytes that account has counted
 
-	reader  *wire.Reader
-	reply   wire.Encoder
-	call    Call
-	mark    int              // where in reply the answer under way begins
-	session *session.Session // open on this connection, or nil
-	budget  int
-	ticket  ticket
-	begun   time.Time // when the request that is being read was begun; zero between requests
-	name    string    // as CLIENT SETNAME gave it
-	writes  *writes   // see send; nil until something is sent in turn
-	quit    bool
-	reason  CloseReason
+	reader   *wire.Reader
+	reply    wire.Encoder
+	call     Call
+	mark     int              // where in reply the answer under way begins
+	session  *session.Session // open on this connection, or nil
+	mode     string           // in which it is open
+	question policy.Input     // to the policy; what does not change from command to command stands in it always
+	places   []int            // of keys; see Call.visible
+	budget   int
+	ticket   ticket
+	begun    time.Time // when the request that is being read was begun; zero between requests
+	name     string    // as CLIENT SETNAME gave it
+	writes   *writes   // see send; nil until something is sent in turn
+	quit     bool
+	reason   CloseReason
 
 	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu
 	resting   bool                    // blocked in a read, with neither a session nor half a request

@@ -316,7 +316,7 @@ func TestEmptyAllowlistAdmitsNobody(t *testing.T) {
 }
 
 func TestAnonymousNeedsAllowlist(t *testing.T) {
-	srv, err := server.New(server.Options{Sessions: session.NewManager(nil, session.Options{})})
+	srv, err := server.New(server.Options{Policy: servertest.Permissive{}, Sessions: session.NewManager(nil, session.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,17 @@ import (
 	"testing"
 
 	"sessionserver/auth"
+	"sessionserver/policy"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
+
+// permissive is a policy that allows everything.
+type permissive struct{}
+
+func (permissive) Decide(context.Context, *policy.Input) (policy.Decision, error) {
+	return policy.Decision{Allow: true}, nil
+}
 
 // testConn is a connection that nobody serves, and what is logged about it.
 func testConn(t *testing.T) (*conn, *bytes.Buffer) {
@@ -26,6 +34,7 @@ func testConn(t *testing.T) (*conn, *bytes.Buffer) {
 	var logged bytes.Buffer
 	s, err := New(Options{
 		Sessions: session.NewManager(nil, session.Options{}),
+		Policy:   permissive{},
 		Tenants: []Tenant{{
 			Tenant:   auth.Tenant{Name: "test", Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
 			Sessions: session.DefaultSettings(),

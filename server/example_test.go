@@ -27,6 +27,7 @@ var incr = server.Command{
 	RESP:   server.Arity{Min: 1, Max: 2},
 	Needs:  server.OpenSession,
 	Access: server.Write,
+	Keys:   server.FirstKey,
 	Cost:   1,
 	Run:    runIncr,
 }
@@ -64,6 +65,7 @@ func Example() {
 	store := memory.New(memory.Options{})
 	srv, err := server.New(server.Options{
 		Sessions: session.NewManager(store, session.Options{}),
+		Policy:   servertest.Permissive{}, // see package policy/opa for one that decides
 		Tenants: []server.Tenant{{
 			Tenant: auth.Tenant{
 				Name: "dev", Access: servertest.Loopback, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}},

@@ -17,6 +17,7 @@ var gates = []gate{
 	{"serving", admitServing},
 	{"session state", admitState},
 	{"memory", admitMemory},
+	{"policy", admitPolicy},
 }
 
 // admitAuthenticated lets only somebody through to what is not for everybody, and only as long as the credentials are good.

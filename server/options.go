@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sessionserver/auth"
+	"sessionserver/policy"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -19,6 +20,9 @@ type Options struct {
 
 	// Tenants are all that there are; see Server.SetTenants.
 	Tenants []Tenant
+
+	// Policy decides about every command of somebody who has an identity. Required: what nobody has decided is denied.
+	Policy policy.Engine
 
 	// Commands are served beside the built-in ones; see Command.
 	Commands []Command
@@ -115,6 +119,9 @@ func (o Options) validate() error {
 	var errs []error
 	if o.Sessions == nil {
 		errs = append(errs, errors.New("server: Options.Sessions is required"))
+	}
+	if o.Policy == nil {
+		errs = append(errs, errors.New("server: Options.Policy is required"))
 	}
 	if err := o.AuthFailures.validate(1); err != nil {
 		errs = append(errs, fmt.Errorf("server: Options.AuthFailures %w", err))

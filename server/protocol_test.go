@@ -19,7 +19,11 @@ func commandTable() string {
 	for _, row := range builtin().rows {
 		usage := strings.ReplaceAll(row.usage(), "|", `\|`)
 		help := strings.ReplaceAll(row.Help, "|", `\|`)
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", usage, row.Needs, row.Access, help)
+		access := row.Access.String()
+		if row.AccessOf != nil {
+			access = "read or write"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", usage, row.Needs, access, help)
 	}
 	return b.String()
 }

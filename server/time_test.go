@@ -57,6 +57,9 @@ func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *t
 	store := memory.New(memory.Options{})
 	opts.Sessions = session.NewManager(store, session.Options{})
 	opts.Tenants = append(opts.Tenants, servertest.Tenant("test/app", "secret"))
+	if opts.Policy == nil {
+		opts.Policy = servertest.Permissive{}
+	}
 	s, err := server.New(opts)
 	if err != nil {
 		t.Fatal(err)

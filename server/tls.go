@@ -59,6 +59,7 @@ func (c *conn) secure() bool {
 	if len(state.PeerCertificates) > 0 {
 		c.certificate = state.PeerCertificates[0]
 	}
+	c.question.TLS, c.question.Certificate = c.info.tlsVersion(), certificateFacts(c.certificate)
 	c.mu.Lock()
 	c.nc = secured
 	c.mu.Unlock()

@@ -285,6 +285,12 @@ func (s *Session) Unsaved() bool { return !s.stored }
 // Bytes is how much the session holds: the size of all its keys and values.
 func (s *Session) Bytes() int { return s.rec.values.bytes }
 
+// Created is when the session was made.
+func (s *Session) Created() time.Time { return s.rec.created }
+
+// Keys is how many keys the session holds. Some may have expired since they were last looked at; Len knows.
+func (s *Session) Keys() int { return len(s.rec.values.list) }
+
 // Stat describes a session.
 type Stat struct {
 	Created  time.Time

@@ -18,6 +18,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
+	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
 	"sessionserver/session"
@@ -30,6 +31,7 @@ type process struct {
 	cfg       *configs.Config
 	server    *server.Server
 	certs     *certs.Certs // nil without TLS
+	policy    *opa.Engine
 	sessions  *session.Manager
 	tenants   *tenants
 	listeners []listening
@@ -62,8 +64,12 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	p.closers = append(p.closers, store.Close)
 	p.sessions = session.NewManager(store, session.Options{})
 
+	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log); err != nil {
+		return nil, fmt.Errorf("cannot use the policies: %w", err)
+	}
 	p.server, err = server.New(server.Options{
 		Sessions:         p.sessions,
+		Policy:           p.policy,
 		Limits:           wireLimits(cfg.Limits),
 		IdleTimeout:      cfg.Limits.IdleTimeout,
 		LoginTimeout:     cfg.Limits.LoginTimeout,
@@ -89,7 +95,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
 	}
-	p.tenants = newTenants(cfg, log, p.server.SetTenants, p.sessions.DropTenant)
+	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
@@ -111,6 +117,14 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		p.listeners = append(p.listeners, listening{listener, how})
 	}
 	return p, nil
+}
+
+// setTenants makes these all tenants that there are. The policies hear of new ones first, and so deny nobody whom the server knows.
+func (p *process) setTenants(tenants []server.Tenant) error {
+	if err := p.policy.SetTenants(policyTenants(tenants)); err != nil {
+		return err
+	}
+	return p.server.SetTenants(tenants)
 }
 
 // openCertificates opens the sources of certificates that cfg names.
@@ -280,6 +294,7 @@ func (p *process) run(ctx context.Context) error {
 	defer stopWorking()
 	var background sync.WaitGroup
 	background.Go(func() { p.tenants.watch(working) })
+	background.Go(func() { p.policy.Run(working) })
 	background.Go(func() {
 		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,
@@ -322,6 +337,7 @@ func (p *process) reload(cfg *configs.Config) error {
 	if p.certs != nil {
 		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
 	}
+	_ = p.policy.Reload(context.Background()) // likewise
 	return p.tenants.reload(cfg)
 }
 

@@ -183,7 +183,7 @@ func TestCommandsOnMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"}, {"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
-		c.fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite)", args...)
+		c.fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite, readonly, admin)", args...)
 	}
 	out, said, status := c.run("", "check", c.config)
 	if status != 1 || !strings.Contains(said, "acme.yaml:3: apps.shop.role") {

@@ -19,6 +19,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
+	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/session"
 )
@@ -412,6 +413,13 @@ func inspectTenant(t *configs.Tenant) configs.Problems {
 				add(at, "%s", strings.TrimPrefix(err.Error(), "auth: "))
 			}
 		}
+		for setting, patterns := range map[string][]string{"read": app.Read, "write": app.Write} {
+			for i, pattern := range patterns {
+				if err := opa.CheckPattern(pattern); err != nil {
+					add(fmt.Sprintf("%s.%s[%d]", key, setting, i), "%v", err)
+				}
+			}
+		}
 		for i, text := range app.Certificates {
 			if _, err := auth.ParseCertificateName(text); err != nil {
 				add(fmt.Sprintf("%s.certificates[%d]", key, i), "%v", err)
@@ -499,7 +507,7 @@ func serverTenant(t *configs.Tenant) server.Tenant {
 
 // authApp is an app of a file with which nothing is wrong.
 func authApp(name string, a configs.App) auth.App {
-	out := auth.App{Name: name, Role: auth.Role(a.Role)}
+	out := auth.App{Name: name, Role: auth.Role(a.Role), Read: a.Read, Write: a.Write}
 	for _, text := range a.Secrets {
 		if hash, err := auth.ParseSecretHash(text); err == nil {
 			out.Secrets = append(out.Secrets, hash)

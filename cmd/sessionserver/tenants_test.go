@@ -361,7 +361,7 @@ func TestTenantMistakes(t *testing.T) {
 	w := newWatched(t)
 	w.cfg.Listen = append(w.cfg.Listen, configs.Listen{Anonymous: "a/none"}, configs.Listen{Anonymous: "none/a"}, configs.Listen{Anonymous: "c/a"})
 	w.write("Bad.yaml", "allow: [::1]\n")
-	w.write("a.yaml", "allow: [::1]\nsession: {lifetime: 0s, grace_max: 9h}\napps:\n  A: {role: readwrite}\n  b:\n    role: admin\n    secrets: [sha256:12, "+secret+", x]\n    certificates: [a.example]\n  c:\n")
+	w.write("a.yaml", "allow: [::1]\nsession: {lifetime: 0s, grace_max: 9h}\napps:\n  A: {role: readwrite}\n  b:\n    role: owner\n    secrets: [sha256:12, "+secret+", x]\n    certificates: [a.example]\n  c:\n")
 	w.write("b.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, certificates: [\"dns:A.example\", \"dns:b.example\"]}\n  b: {role: readwrite, certificates: [\"dns:a.example\"]}\n")
 	w.write("c.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, secrets: ["+hash+"], certificates: [\"dns:b.example\"]}\n")
 	if err := w.load(); err != nil {
@@ -376,13 +376,13 @@ func TestTenantMistakes(t *testing.T) {
 		`a.yaml:2: session.lifetime: 0s (allowed: 1s `,
 		`a.yaml:2: session.grace_max: 9h0m0s (allowed: `,
 		`a.yaml:4: apps."A": "A" cannot be the name of an app`,
-		`a.yaml:6: apps.b.role: "admin" (allowed: readwrite)`,
+		`a.yaml:6: apps.b.role: "owner" (allowed: readwrite, readonly, admin)`,
 		`a.yaml:7: apps.b.secrets: there are 3 (allowed: 2`,
 		`a.yaml:7: apps.b.secrets[0]: this is no hash of a secret (allowed: sha256: and 64 hex digits)`,
 		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, with which whoever reads the file comes in: write ` + hash + ` here`,
 		`a.yaml:7: apps.b.secrets[2]: this is no hash`,
 		`a.yaml:8: apps.b.certificates[0]: "a.example" is no name of a certificate (allowed: dns:NAME`,
-		`a.yaml:9: apps.c.role: it is missing (allowed: readwrite)`,
+		`a.yaml:9: apps.c.role: it is missing (allowed: readwrite, readonly, admin)`,
 		`b.yaml:3: apps.a.certificates[0]: dns:a.example is claimed by b/b too, and lets neither in`,
 		`b.yaml:4: apps.b.certificates[0]: dns:a.example is claimed by b/a too`,
 		`b.yaml:3: apps.a.certificates[1]: dns:b.example is claimed by c/a too`,

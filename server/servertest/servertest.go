@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sessionserver/auth"
+	"sessionserver/policy"
 	"sessionserver/server"
 	"sessionserver/session"
 	"sessionserver/storage"
@@ -21,7 +22,7 @@ type Config struct {
 	Settings session.Settings // default: session.DefaultSettings
 	Observe  func(session.Event)
 	Tenants  []server.Tenant // default: test, with Settings and the app app
-	Options  server.Options  // Sessions and Tenants are filled in
+	Options  server.Options  // Sessions and Tenants are filled in; Policy is Permissive by default
 	Listen   server.Listen   // default: loopback only, everybody there acts as test/app
 }
 
@@ -48,6 +49,9 @@ func Start(t testing.TB, cfg Config) *Server {
 	}
 	sessions := session.NewManager(cfg.Store, session.Options{Observe: cfg.Observe})
 	cfg.Options.Sessions = sessions
+	if cfg.Options.Policy == nil {
+		cfg.Options.Policy = Permissive{}
+	}
 	if cfg.Tenants == nil {
 		cfg.Tenants = []server.Tenant{Tenant("test/app", "")}
 		cfg.Tenants[0].Sessions = cfg.Settings
@@ -72,6 +76,14 @@ func Start(t testing.TB, cfg Config) *Server {
 		}
 	})
 	return &Server{Server: srv, Addr: l.Addr().String(), Sessions: sessions}
+}
+
+// Permissive is a policy that allows everything.
+type Permissive struct{}
+
+// Decide allows.
+func (Permissive) Decide(context.Context, *policy.Input) (policy.Decision, error) {
+	return policy.Decision{Allow: true}, nil
 }
 
 // Loopback are the addresses of this machine, Everywhere are all that there are.

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"sessionserver/policy"
+	"sessionserver/wire"
+)
+
+// admitPolicy asks the policy about the command, and about each key that its arguments name. What it names otherwise its handler asks about.
+func admitPolicy(c *Call) error {
+	if c.Command.Needs == Nothing {
+		return nil
+	}
+	c.describe()
+	step := 1
+	switch c.Command.Keys {
+	case NoKeys:
+		return c.decide(nil)
+	case FirstKey:
+		return c.decide(c.Args[0])
+	case KeysAndValues:
+		step = 2
+	}
+	for i := 0; i < len(c.Args); i += step {
+		if err := c.decide(c.Args[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe says in the connection's question what the command is and what it is about.
+func (c *Call) describe() {
+	q, s := &c.conn.question, c.conn.session
+	q.Command, q.Access, q.Mode, q.Session = c.Command.Name, policy.Access(c.access()-None), "", policy.Session{}
+	switch {
+	case s != nil:
+		q.Mode = c.conn.mode
+		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(time.Since(s.Created()) / time.Second), Bytes: s.Bytes(), Keys: s.Keys()}
+	case c.Command.Mode != nil:
+		q.Mode = c.Command.Mode(c.Args)
+	}
+}
+
+// access is what the command does with these arguments.
+func (c *Call) access() Access {
+	if c.Command.AccessOf != nil {
+		return c.Command.AccessOf(c)
+	}
+	return c.Command.Access
+}
+
+// decide asks the policy about the command and a key; nil is none. Deny is also what no decision means.
+func (c *Call) decide(key []byte) error {
+	c.conn.question.Key = key
+	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.question)
+	c.conn.question.Key = nil
+	switch {
+	case err != nil:
+		c.conn.log.Error("the policy gives no decision: denied", "command", c.Command.Name, "identity", c.conn.info.Identity.String(), "err", err)
+		return wire.Errorf(wire.Denied, "the policy gives no decision; the operator's log says why")
+	case d.Allow:
+		return nil
+	case len(d.Reasons) > 0:
+		return wire.Errorf(wire.Denied, "%s", strings.Join(d.Reasons, "; "))
+	}
+	return wire.Errorf(wire.Denied, "the policy does not allow this app to %s", describeDenied(c.Command.Name, key))
+}
+
+func describeDenied(command string, key []byte) string {
+	if key == nil {
+		return command
+	}
+	return fmt.Sprintf("%s this key: %.80q", command, key)
+}
+
+// allowed reports whether the policy lets the command touch a key.
+func (c *Call) allowed(key []byte) bool { return c.decide(key) == nil }
+
+// certificateFacts are what policies may know of a client's certificate.
+func certificateFacts(cert *x509.Certificate) *policy.Certificate {
+	if cert == nil {
+		return nil
+	}
+	sum := sha256.Sum256(cert.Raw)
+	facts := &policy.Certificate{
+		Subject: cert.Subject.String(), DNSNames: cert.DNSNames, SHA256: hex.EncodeToString(sum[:]), NotAfter: cert.NotAfter,
+	}
+	for _, uri := range cert.URIs {
+		facts.URIs = append(facts.URIs, uri.String())
+	}
+	return facts
+}

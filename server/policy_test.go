@@ -1,0 +1,137 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"sessionserver/policy"
+	"sessionserver/server"
+	"sessionserver/server/servertest"
+)
+
+// judge decides by a function, and remembers the questions.
+type judge struct {
+	mu    sync.Mutex
+	asked []string
+	allow func(in *policy.Input) bool
+}
+
+func (j *judge) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	question := strings.TrimSpace(strings.Join([]string{in.Command, in.Access.String(), in.Mode, string(in.Key)}, " "))
+	j.asked = append(j.asked, strings.Join(strings.Fields(question), " "))
+	if in.Command == "stat" {
+		return policy.Decision{Allow: true}, errors.New("the policy is broken")
+	}
+	if in.Tenant != "test" || in.App != "app" || in.Role != "readwrite" || in.Listener != "test" || in.Address != netip.MustParseAddr("127.0.0.1") ||
+		in.TLS != "" || in.Certificate != nil {
+		return policy.Decision{}, nil
+	}
+	return policy.Decision{Allow: j.allow == nil || j.allow(in), Reasons: nil}, nil
+}
+
+func (j *judge) questions() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	asked := j.asked
+	j.asked = nil
+	return asked
+}
+
+// TestPolicyQuestions: what the policy is asked about each command, as docs/policy.md has it.
+func TestPolicyQuestions(t *testing.T) {
+	j := &judge{}
+	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
+	p := dial(t, s)
+	id := strings.TrimPrefix(p.ask("new", "ok "), "ok ")
+	for _, row := range []struct {
+		line, want string
+		asked      []string
+	}{
+		{"put a 1", "ok", []string{"put write rw a"}},
+		{"put b 2", "ok", []string{"put write rw b"}},
+		{"expire b 60", "ok", []string{"expire write rw b"}},
+		{"get a", "ok 1", []string{"get read rw a"}},
+		{"exists a", "ok", []string{"exists read rw a"}},
+		{"get_all", "ok a:2:", []string{"get_all read rw", "get_all read rw a", "get_all read rw b"}},
+		{"keys", "ok a|b", []string{"keys read rw", "keys read rw a", "keys read rw b"}},
+		{`put_all a:1:{s:1:"c";s:1:"3";}`, "ok", []string{"put_all write rw", "put_all write rw c", "put_all write rw a", "put_all write rw b"}},
+		{"remove c", "ok", []string{"remove write rw c"}},
+		{"lifetime", "ok", []string{"lifetime read rw"}},
+		{"lifetime 60", "ok", []string{"lifetime write rw"}},
+		{"regenerate_id 60", "ok", []string{"regenerate_id write rw"}},
+		{"commit", "ok", []string{"commit write rw"}},
+		{"get a", "err NOKEY", []string{"get read r a"}},
+		{"close", "ok", []string{"close read r"}},
+		{"open " + id, "ok", []string{"open write rw"}},
+		{"close", "ok", []string{"close write rw"}},
+		{"open " + id + " u", "ok", []string{"open write u"}},
+		{"abort", "ok", []string{"abort none u"}},
+		{"open " + id + " s", "ok", []string{"open read s"}},
+		{"commit", "err ", []string{"commit read s"}},
+		{"stat", "err DENIED the policy gives no decision", []string{"stat read s"}},
+		{"abort", "ok", []string{"abort none s"}},
+		{"open " + id + " r 0", "ok", []string{"open read r"}},
+		{"close", "ok", []string{"close read r"}},
+		{"open " + id + " x", "err BADARG ", []string{"open write rw"}},
+		{"new 60", "ok", []string{"new write rw"}},
+		{"destroy", "ok", []string{"destroy write rw"}},
+		{"whoami", "ok", []string{"whoami none"}},
+		{"ping", "ok", nil},
+		{"get a", "err NOSESSION", nil},
+		{"get", "err BADARG", nil},
+	} {
+		j.questions()
+		p.ask(row.line, row.want)
+		asked := j.questions()
+		slices.Sort(asked)
+		want := slices.Sorted(slices.Values(row.asked))
+		if !slices.Equal(slices.Compact(asked), want) {
+			t.Errorf("%s: asked %q, want %q", row.line, asked, want)
+		}
+	}
+}
+
+// TestPolicyKeys: an app sees and changes the keys that it may, and what it may not is refused as a whole and as it was.
+func TestPolicyKeys(t *testing.T) {
+	j := &judge{}
+	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
+	p := dial(t, s)
+	id := strings.TrimPrefix(p.ask("new", "ok "), "ok ")
+	p.ask(`put_all a:4:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
+	p.ask("close", "ok")
+	j.mu.Lock()
+	j.allow = func(in *policy.Input) bool {
+		key := string(in.Key)
+		return key == "" || strings.HasPrefix(key, "cart.") || in.Access == policy.Read && strings.HasPrefix(key, "user.")
+	}
+	j.mu.Unlock()
+	p.ask("open "+id, "ok")
+	p.ask("keys", "ok user.a|user.b|cart.a")
+	p.ask("get_all", `ok a:3:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";}`)
+	p.ask("get hidden", "err DENIED the policy does not allow this app to get this key: \"hidden\"")
+	p.ask("get user.a", "ok 1")
+	p.ask("put user.a 9", "err DENIED ")
+	p.ask("remove user.a", "err DENIED ")
+	p.ask("expire hidden 9", "err DENIED ")
+	p.ask(`put_all a:2:{s:6:"cart.b";s:1:"5";s:6:"user.a";s:1:"9";}`, "err DENIED ")
+	p.ask("keys", "ok user.a|user.b|cart.a")
+	p.ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // in the place of cart.a, and of nothing else
+	p.send("*5\r\n$3\r\nput\r\n$6\r\ncart.c\r\n$1\r\n1\r\n$6\r\nuser.c\r\n$1\r\n1\r\n")
+	p.want("-DENIED ")
+	p.send("*3\r\n$3\r\nget\r\n$6\r\ncart.b\r\n$6\r\nhidden\r\n")
+	p.want("-DENIED ")
+	p.ask("close", "ok")
+	j.mu.Lock()
+	j.allow = nil
+	j.mu.Unlock()
+	p.ask("open "+id+" r", "ok")
+	p.ask("keys", "ok user.a|user.b|hidden|cart.b")
+	p.ask("get user.a", "ok 1")
+}
