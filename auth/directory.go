@@ -176,6 +176,31 @@ func (d *Directory) Anonymous(id Identity) (Grant, error) {
 	return Grant{Identity: id, Role: app.Role, anonymous: true}, nil
 }
 
+// Method is how somebody has shown who it is.
+type Method string
+
+const (
+	BySecret      Method = "secret"
+	ByCertificate Method = "certificate"
+	Anonymously   Method = "anonymous"
+)
+
+// Methods are all that there are.
+var Methods = []Method{BySecret, ByCertificate, Anonymously}
+
+// Method answers how the grant was got, "" for nobody's.
+func (g Grant) Method() Method {
+	switch {
+	case g.Identity.IsZero():
+		return ""
+	case g.anonymous:
+		return Anonymously
+	case g.certificate != nil:
+		return ByCertificate
+	}
+	return BySecret
+}
+
 // Renew answers what a grant of an earlier directory is worth in this one: ErrBadCredentials if the credentials that it was given for are
 // not good any more.
 func (d *Directory) Renew(g Grant) (Grant, error) {

@@ -138,6 +138,7 @@ func all(v *client.Values) string {
 
 // observer writes down the commands that a server runs, and tells of connections that end.
 type observer struct {
+	server.Unobserved
 	closed chan server.CloseReason
 
 	mu       sync.Mutex
@@ -146,9 +147,8 @@ type observer struct {
 
 func newObserver() *observer { return &observer{closed: make(chan server.CloseReason, 1000)} }
 
-func (o *observer) ConnOpened(server.ConnInfo)                           {}
-func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
-func (o *observer) HandshakeDone(server.ConnInfo, time.Duration)         {}
+func (o *observer) ConnOpened(server.ConnInfo) server.ConnObserver { return o }
+func (o *observer) Closed(why server.CloseReason)                  { o.closed <- why }
 
 func (o *observer) CommandRan(info server.CommandInfo) {
 	o.mu.Lock()

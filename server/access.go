@@ -57,6 +57,18 @@ func (c *conn) identify(grant auth.Grant) error {
 	}
 }
 
+// become is identify for one who has just shown who it is.
+func (c *conn) become(grant auth.Grant) error {
+	was := c.info.Identity
+	if err := c.identify(grant); err != nil {
+		return err
+	}
+	if now := c.info.Identity; !was.IsZero() || !now.IsZero() {
+		c.seen.Identified(now, c.access.grant.Method())
+	}
+	return nil
+}
+
 // accessOf works out the access that a grant gives by a directory, and counts the connection for its tenant.
 func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	next := access{grant: grant, from: d}
@@ -175,15 +187,18 @@ func (c *conn) initially() auth.Grant {
 	known := c.server.directory.Load().auth
 	var grant auth.Grant
 	var err error
+	method := auth.ByCertificate
 	switch {
 	case c.certificate != nil:
 		grant, err = known.Certificate(c.certificate)
 	case !c.how.Anonymous.IsZero():
+		method = auth.Anonymously
 		grant, err = known.Anonymous(c.how.Anonymous)
 	default:
 		return auth.Grant{}
 	}
 	if err != nil {
+		c.seen.AuthFailed(method)
 		c.log.Debug("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
 			"listener", c.how.Name, "remote", c.remote())
 		return auth.Grant{}
@@ -207,7 +222,7 @@ func (c *Call) authenticate(name, secret string) error {
 	if !d.Admits(grant.Identity, c.conn.info.Remote.Addr()) {
 		return errDenied
 	}
-	if err := c.conn.identify(grant); err != nil {
+	if err := c.conn.become(grant); err != nil {
 		return err
 	}
 	return c.conn.chargeLogin()
@@ -226,8 +241,10 @@ func (c *conn) chargeLogin() error {
 // failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,
 // since nobody can guess a secret, and many hosts may share an address.
 func (c *conn) failed(err error) error {
+	c.seen.AuthFailed(auth.BySecret)
 	if wait, ok := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
 		c.reason, c.quit = TooManyFailures, true
+		c.seen.RateLimited(OfAuthFailures)
 		return rateLimited(wait)
 	}
 	return err

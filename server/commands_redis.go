@@ -161,7 +161,7 @@ func runReset(c *Call) error {
 		_ = s.Abort() // it is dropped, whatever it has to say
 	}
 	c.conn.name = ""
-	if err := c.conn.identify(c.conn.initially()); err != nil {
+	if err := c.conn.become(c.conn.initially()); err != nil {
 		return err
 	}
 	c.Reply.SetProto(2)

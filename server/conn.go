@@ -35,6 +35,7 @@ type conn struct {
 	nc      net.Conn
 	how     *Listen
 	info    ConnInfo
+	seen    ConnObserver // told what happens here
 	log     *slog.Logger
 	opened  time.Time
 	counted bool // for its address; guarded by Server.mu
@@ -48,6 +49,7 @@ type conn struct {
 	reply    wire.Encoder
 	call     Call
 	mark     int              // where in reply the answer under way begins
+	gate     string           // that has refused the request under way; "" for none
 	session  *session.Session // open on this connection, or nil
 	mode     string           // in which it is open
 	question policy.Input     // to the policy; what does not change from command to command stands in it always
@@ -67,7 +69,7 @@ type conn struct {
 }
 
 func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
-	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget, opened: time.Now()}
+	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget, opened: time.Now(), seen: Unobserved{}}
 	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: how.Name}
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.info.Remote = unmapped(tcp.AddrPort())
@@ -175,9 +177,10 @@ func (c *conn) begin() bool {
 	default:
 		c.frame(first)
 	}
-	if err := c.identify(c.initially()); err != nil {
+	if err := c.become(c.initially()); err != nil {
 		c.reason = Refused
 		refused := c.refusal("", err)
+		c.seen.Refused(gateOf(refused))
 		c.reply.Error(refused.Code, refused.Message)
 		return false
 	}
@@ -313,6 +316,7 @@ func (c *conn) misread(err error) bool {
 		return false
 	case errors.Is(err, errCrowded): // what is left of the request is not waited for
 		c.reason = Crowded
+		c.seen.Refused(gateOf(errCrowded))
 		c.reply.Begin(c.reader.Framing())
 		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
 		return false
@@ -421,6 +425,7 @@ func (c *conn) run(f wire.Framing) (err error) {
 	}
 	for i := range gates {
 		if err := gates[i].admit(&c.call); err != nil {
+			c.gate = gates[i].name
 			return err
 		}
 	}
@@ -439,6 +444,9 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 	}
 	if err != nil {
 		refused := c.refusal(name, err)
+		if c.gate == "" && cmd != nil {
+			c.gate = gateOf(refused)
+		}
 		c.server.notices.refused(c, name, refused.Code)
 		message := refused.Message
 		if counted(refused.Code) {
@@ -457,12 +465,13 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 // observe tells the observer how a request ended.
 func (c *conn) observe(cmd *Command, began time.Time, peerLeft bool) {
 	info := CommandInfo{
-		Conn: c.info, Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), PeerLeft: peerLeft, Duration: time.Since(began),
+		Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Gate: c.gate, PeerLeft: peerLeft, Duration: time.Since(began),
 	}
 	if cmd != nil {
 		info.Command = cmd.Name
 	}
-	c.server.opts.Observer.CommandRan(info)
+	c.gate = ""
+	c.seen.CommandRan(info)
 }
 
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
@@ -488,7 +497,7 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.leave()
-	c.server.opts.Observer.ConnClosed(c.info, c.reason)
+	c.seen.Closed(c.reason)
 	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())
 	c.server.forget(c)
 	c.server.conns.Done()

@@ -20,6 +20,42 @@ var gates = []gate{
 	{"policy", admitPolicy},
 }
 
+// quota is who refuses what the session manager has no room for, and connections beyond how many there may be. It is asked by whoever makes one.
+const quota = "quota"
+
+// Gates names all that may refuse something.
+func Gates() []string {
+	names := make([]string, len(gates), len(gates)+1)
+	for i := range gates {
+		names[i] = gates[i].name
+	}
+	return append(names, quota)
+}
+
+// gateOf names the gate as whose a refusal counts that came from elsewhere: a handler asks what only it can know, and much is refused before there
+// is a command. It is "" for what is wrong with the request, or went wrong.
+func gateOf(refused *wire.Error) string {
+	switch {
+	case refused == errRevoked:
+		return "authenticated"
+	case refused == errCrowded:
+		return "memory"
+	}
+	switch refused.Code {
+	case wire.IPDenied:
+		return "allowlist"
+	case wire.RateLimited:
+		return "rates"
+	case wire.Shutdown:
+		return "serving"
+	case wire.Denied:
+		return "policy"
+	case wire.Quota:
+		return quota
+	}
+	return ""
+}
+
 // admitAuthenticated lets only somebody through to what is not for everybody, and only as long as the credentials are good.
 func admitAuthenticated(c *Call) error {
 	if err := c.conn.renew(); err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"sessionserver/server"
 	"sessionserver/server/servertest"
@@ -79,18 +78,18 @@ func (s *syncBuffer) String() string {
 
 // observer notes what was run and why connections ended.
 type observer struct {
+	server.Unobserved
 	commands chan server.CommandInfo
 	closed   chan server.CloseReason
 }
 
 func newObserver() *observer {
-	return &observer{make(chan server.CommandInfo, 100), make(chan server.CloseReason, 100)}
+	return &observer{commands: make(chan server.CommandInfo, 100), closed: make(chan server.CloseReason, 100)}
 }
 
-func (o *observer) ConnOpened(server.ConnInfo)                           {}
-func (o *observer) ConnClosed(_ server.ConnInfo, why server.CloseReason) { o.closed <- why }
-func (o *observer) CommandRan(info server.CommandInfo)                   { o.commands <- info }
-func (o *observer) HandshakeDone(server.ConnInfo, time.Duration)         {}
+func (o *observer) ConnOpened(server.ConnInfo) server.ConnObserver { return o }
+func (o *observer) Closed(why server.CloseReason)                  { o.closed <- why }
+func (o *observer) CommandRan(info server.CommandInfo)             { o.commands <- info }
 
 // TestBadHandlers: what a handler does wrong is answered with one error that tells nothing, logged, and observed; only a panic ends the connection.
 func TestBadHandlers(t *testing.T) {

@@ -78,14 +78,14 @@ func CheckAnonymous(allow []netip.Prefix) error {
 func (s *Server) accept(nc net.Conn, how *Listen) {
 	c := s.newConn(nc, how)
 	if refusal := s.admit(c); refusal != nil {
-		s.opts.Observer.ConnOpened(c.info)
+		c.seen = s.opts.Observer.ConnOpened(c.info)
 		s.refuse(c, refusal)
 		return
 	}
 	go func() {
 		balancer := c.info.Remote.Addr()
 		if !auth.Contains(how.Proxies, balancer) {
-			s.opts.Observer.ConnOpened(c.info)
+			c.seen = s.opts.Observer.ConnOpened(c.info)
 		} else if refusal := s.admitProxied(c); refusal != nil {
 			s.refuse(c, refusal)
 			s.forget(c)
@@ -100,7 +100,7 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 func (s *Server) admitProxied(c *conn) *wire.Error {
 	balancer := c.info.Remote.Addr()
 	err := c.readProxyHeader()
-	s.opts.Observer.ConnOpened(c.info)
+	c.seen = s.opts.Observer.ConnOpened(c.info)
 	switch {
 	case err != nil && s.isDraining():
 		return errShutdown
@@ -116,7 +116,17 @@ func (s *Server) admitProxied(c *conn) *wire.Error {
 // refuse ends a connection that may not come.
 func (s *Server) refuse(c *conn, refusal *wire.Error) {
 	s.notices.refused(c, "", refusal.Code)
-	s.opts.Observer.ConnClosed(c.info, Refused)
+	gate := gateOf(refusal)
+	switch refusal.Code {
+	case wire.RateLimited:
+		c.seen.RateLimited(OfStrangers)
+	case wire.Unavailable: // there are as many as there may be
+		gate = quota
+	}
+	if gate != "" {
+		c.seen.Refused(gate)
+	}
+	c.seen.Closed(Refused)
 	s.turnAway(c.nc, refusal)
 }
 

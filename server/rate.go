@@ -253,12 +253,13 @@ func admitRate(c *Call) error {
 
 // pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most at most.
 func (c *conn) pay(cost int, most time.Duration) error {
-	for _, l := range c.access.rates {
+	for i, l := range c.access.rates {
 		if l == nil {
 			continue
 		}
 		wait, ok := take(l, cost, most)
 		if !ok {
+			c.seen.RateLimited(c.access.scope(i))
 			return rateLimited(wait)
 		}
 		if wait > 0 {
@@ -269,6 +270,14 @@ func (c *conn) pay(cost int, most time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// scope says whose rates[i] is.
+func (a *access) scope(i int) Scope {
+	if a.rules == nil {
+		return OfStrangers
+	}
+	return [len(a.rates)]Scope{OfAddress, OfApp, OfTenant}[i]
 }
 
 // holdBack waits, unless the peer leaves, the credentials are revoked, or the server drains.
@@ -288,6 +297,7 @@ func (c *conn) holdBack(wait time.Duration) error {
 // mint takes one new session from the app's rate. It never waits: a lock may be held.
 func (c *Call) mint() error {
 	if wait, ok := take(c.conn.access.mint, 1, 0); !ok {
+		c.conn.seen.RateLimited(OfMint)
 		return rateLimited(wait)
 	}
 	return nil

@@ -126,7 +126,8 @@ func TestRevocation(t *testing.T) {
 // quiet is an observer that forgets commands.
 type quiet struct{ *observer }
 
-func (quiet) CommandRan(server.CommandInfo) {}
+func (q quiet) ConnOpened(server.ConnInfo) server.ConnObserver { return q }
+func (quiet) CommandRan(server.CommandInfo)                    {}
 
 // TestRevokedHolderLetsGo: the next in the queue, of another app, gets the lock of a revoked holder at once, and sees nothing of what was not
 // saved; a revoked waiter leaves the queue to those behind it.
@@ -388,7 +389,7 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 	t.Parallel()
 	var logged syncBuffer
 	var opened, closed atomic.Int64
-	seen := counting{&opened, &closed, new(atomic.Int64)}
+	seen := counting{opened: &opened, closed: &closed, commands: new(atomic.Int64)}
 	s := servertest.Start(t, servertest.Config{
 		Tenants: []server.Tenant{}, Listen: strict,
 		Options: server.Options{AuthFailures: server.Unlimited, Strangers: server.Unlimited, ErrorBudget: 1 << 20, Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
@@ -452,12 +453,14 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 }
 
 // counting counts connections.
-type counting struct{ opened, closed, commands *atomic.Int64 }
+type counting struct {
+	server.Unobserved
+	opened, closed, commands *atomic.Int64
+}
 
-func (c counting) ConnOpened(server.ConnInfo)                       { c.opened.Add(1) }
-func (c counting) ConnClosed(server.ConnInfo, server.CloseReason)   { c.closed.Add(1) }
-func (c counting) CommandRan(server.CommandInfo)                    { c.commands.Add(1) }
-func (c counting) HandshakeDone(_ server.ConnInfo, _ time.Duration) {}
+func (c counting) ConnOpened(server.ConnInfo) server.ConnObserver { c.opened.Add(1); return c }
+func (c counting) Closed(server.CloseReason)                      { c.closed.Add(1) }
+func (c counting) CommandRan(server.CommandInfo)                  { c.commands.Add(1) }
 
 // TestIsolation: no id and no name reaches a session of another tenant, in whatever mode, under whatever key.
 func TestIsolation(t *testing.T) {

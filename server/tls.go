@@ -20,6 +20,7 @@ var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
 func (c *conn) secure() bool {
 	if c.how.TLS == nil {
 		c.reason = TLSUnsupported
+		c.seen.HandshakeFailed(HandshakeUnserved)
 		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 		_, _ = c.nc.Write(handshakeFailure)
@@ -27,6 +28,8 @@ func (c *conn) secure() bool {
 	}
 	if _, ok := take(c.limiter(strangers, c.server.opts.Strangers), handshakeCost, 0); !ok {
 		c.reason = TooManyHandshakes
+		c.seen.RateLimited(OfStrangers)
+		c.seen.HandshakeFailed(HandshakeTooMany)
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.server.draining, c.server.opts.HandshakeTimeout)
@@ -42,15 +45,17 @@ func (c *conn) secure() bool {
 	turn.over()
 	c.exit()
 	if err != nil {
+		failure := handshakeFailureOf(err)
 		if c.reason = HandshakeFailed; c.server.isDraining() {
-			c.reason = Drained
+			c.reason, failure = Drained, HandshakeDrained
 		}
+		c.seen.HandshakeFailed(failure)
 		c.log.Debug("TLS handshake failed", "listener", c.how.Name, "remote", c.remote(), "err", err)
 		return false
 	}
 	state := secured.ConnectionState()
 	c.info.TLS = state.Version
-	c.server.opts.Observer.HandshakeDone(c.info, time.Since(began))
+	c.seen.HandshakeDone(state.Version, time.Since(began))
 	if state.NegotiatedProtocol == acmeALPN {
 		c.reason = ACMEChallenge
 		_ = secured.Close()

@@ -20,6 +20,7 @@ type turns struct {
 	mu      sync.Mutex // guards what follows, and lines; no other mutex is taken under it
 	free    int        // turns that nobody has
 	lent    int        // turns given for those of others who do not come back; see overdue
+	waiting int        // who want one
 	clock   time.Duration
 	lines   lineHeap // those in which somebody waits
 	begun   uint64   // counts the turns
@@ -83,6 +84,7 @@ func (t *turns) take(l *line, owed time.Duration) {
 		t.mu.Unlock()
 		return
 	}
+	t.waiting++
 	w := &waiter{turn: make(chan struct{}, 1)}
 	if l.first == nil {
 		l.first, l.last = w, w
@@ -146,6 +148,7 @@ func (t *turns) next() {
 			l.last = nil
 			heap.Pop(&t.lines)
 		}
+		t.waiting--
 		t.begin(l)
 		w.turn <- struct{}{}
 	}

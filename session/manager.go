@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"sync/atomic"
 	"time"
 
 	"sessionserver/storage"
@@ -23,6 +24,7 @@ type Manager struct {
 	locks    *lockTable
 	accounts accounts
 	observe  func(Event)
+	open     atomic.Int64  // sessions that were opened and have not ended
 	full     chan struct{} // holds something when Sweep should not wait for its interval
 }
 
@@ -95,7 +97,7 @@ func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (s
 	s := m.create(t, h)
 	s.rec.lifetime = lifetime.Truncate(time.Second)
 	m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID})
-	return id, s, nil
+	return id, s.opened(), nil
 }
 
 // Open opens the session that id names or, during a grace period, leads to. It answers ErrNotFound, ErrLockTimeout,
@@ -107,7 +109,11 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 	}
 	asked := storage.Key{Tenant: t.Name, ID: Hash(id)}
 	if opts.Mode == Snapshot {
-		return m.snapshot(ctx, t, asked)
+		s, err := m.snapshot(ctx, t, asked)
+		if err != nil {
+			return nil, err
+		}
+		return s.opened(), nil
 	}
 	key, began, waited := asked, time.Now(), time.Duration(0)
 	for aliases := 0; ; aliases++ {
@@ -147,7 +153,7 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 			m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID, Waited: waited})
 		}
 		if s != nil {
-			return s, nil
+			return s.opened(), nil
 		}
 		h.release()
 		if err != nil {

@@ -28,10 +28,18 @@ type Session struct {
 	next    successor
 	stored  bool // false until the first save
 	dirty   bool
+	counted bool // in Manager.open
 	ended   bool
 }
 
 func (s *Session) settings() *Settings { return &s.tenant.Settings }
+
+// opened counts the session among those that are open.
+func (s *Session) opened() *Session {
+	s.counted = true
+	s.m.open.Add(1)
+	return s
+}
 
 // Ended reports whether the session is over: closed, aborted or destroyed, or ended because its lock or its lifetime
 // was.
@@ -74,6 +82,10 @@ func (s *Session) writable() error {
 // end lets go of the lock and of all that was not saved.
 func (s *Session) end() {
 	s.ended = true
+	if s.counted {
+		s.counted = false
+		s.m.open.Add(-1)
+	}
 	if s.hold != nil {
 		s.hold.release()
 	}
