@@ -47,6 +47,8 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 			add("tls.acme.ca_roots", certs.CheckCA(cfg.TLS.ACME.CARoots))
 		}
 	}
+	add("audit.output", inspectLogFile(cfg.Audit.Output))
+	add("audit.decisions.output", inspectLogFile(cfg.Audit.Decisions.Output))
 	if cfg.Storage.Driver != "memory" {
 		folder("storage.path", cfg.Storage.Path)
 		owner, err := owner(cfg.Storage.Path)
