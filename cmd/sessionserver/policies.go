@@ -19,8 +19,8 @@ func policySource(cfg configs.Policy) opa.Source {
 }
 
 // openPolicy opens the engine that decides about every operation. It knows no tenant yet.
-func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, audit *auditing) (*opa.Engine, error) {
-	return opa.New(ctx, opa.Options{Source: policySource(cfg), Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: audit, Log: audit.decisionLog()})
+func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, observer policy.Observer, decisions policy.DecisionLog) (*opa.Engine, error) {
+	return opa.New(ctx, opa.Options{Source: policySource(cfg), Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: observer, Log: decisions})
 }
 
 // policyTenants is what policies may know of tenants.
