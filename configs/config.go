@@ -20,7 +20,6 @@ type Config struct {
 	Rates         ServerRates `yaml:"rates"`
 	Limits        Limits      `yaml:"limits"`
 	Audit         Audit       `yaml:"audit"`
-	Metrics       Metrics     `yaml:"metrics"`
 	Log           Log         `yaml:"log"`
 
 	document
@@ -132,7 +131,10 @@ func Default() Config {
 			ACME:             ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", Storage: "/var/lib/sessionserver-acme"},
 			HandshakeTimeout: 10 * time.Second, HandshakesPerIP: 64,
 		},
-		Policy: Policy{Timeout: 100 * time.Millisecond, Cache: 16384},
+		Policy: Policy{
+			Bundle:  Bundle{KeyID: "default", Algorithm: "ES256", Poll: time.Minute, Keep: "/var/lib/sessionserver-policy"},
+			Timeout: 100 * time.Millisecond, Cache: 16384,
+		},
 		Storage: Storage{
 			Driver: "pebble", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,
 			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,
@@ -156,8 +158,7 @@ func Default() Config {
 			Events: []string{"all"}, MaxSize: 100 * MiB, MaxAge: 30 * 24 * time.Hour, Keep: 10, OnFailure: "refuse",
 			Decisions: Decisions{Sample: 0.01, Keys: "hash"},
 		},
-		Metrics: Metrics{Tenants: "full"},
-		Log:     Log{Level: "info", Format: "auto"},
+		Log: Log{Level: "info", Format: "auto"},
 	}
 }
 

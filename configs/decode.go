@@ -2,8 +2,10 @@ package configs
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,12 +66,7 @@ func describe(n *yaml.Node) string {
 
 // value reads what stands at n, and is the setting key, into into. Where there is a problem into keeps what it had.
 func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
-	switch {
-	case n.Kind == yaml.AliasNode:
-		d.fail(n, key, "the alias %.80q (allowed: what it stands for)", n.Value)
-		return
-	case n.Style&yaml.TaggedStyle != 0:
-		d.fail(n, key, "the tag %.80q (allowed: a value without one)", n.Tag)
+	if !d.plain(key, n) {
 		return
 	}
 	if into.Type() == reflect.TypeFor[time.Duration]() {
@@ -122,6 +119,19 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 	}
 }
 
+// plain refuses what YAML has and nobody needs here.
+func (d *decoder) plain(key string, n *yaml.Node) bool {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		d.fail(n, key, "the alias %.80q (allowed: what it stands for)", n.Value)
+		return false
+	case n.Style&yaml.TaggedStyle != 0:
+		d.fail(n, key, "the tag %.80q (allowed: a value without one)", n.Tag)
+		return false
+	}
+	return true
+}
+
 func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag != "!!null" }
 
 // duration reads a time as Go writes it; a number without a unit is 0 or a mistake.
@@ -168,13 +178,17 @@ func fieldsOf(of reflect.Value, into map[string]reflect.Value) (names []string) 
 	return names
 }
 
-// byName reads a mapping whose keys are names that the writer has given.
+// byName reads a mapping whose keys are names that the writer has given, as may be all that stands there.
 func (d *decoder) byName(key string, n *yaml.Node, into reflect.Value) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
 		d.refuse(n, key, "settings by name")
+		return
+	}
+	if into.Type().Elem().Kind() == reflect.Interface {
+		into.Set(reflect.ValueOf(d.free(key, n, 1)))
 		return
 	}
 	all := reflect.MakeMap(into.Type())
@@ -229,6 +243,56 @@ func quoted(name string) string {
 		return fmt.Sprintf("%.40q", name)
 	}
 	return name
+}
+
+// freeDepth is how deep lists and settings may lie in each other in what is free.
+const freeDepth = 16
+
+// jsonNumber is a number as JSON writes it. An exponent of more digits would be a number that costs whoever calculates with it all memory.
+var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
+
+// free reads what stands at n as whoever writes it likes, as long as JSON knows it too.
+func (d *decoder) free(key string, n *yaml.Node, depth int) any {
+	if !d.plain(key, n) {
+		return nil
+	}
+	if depth > freeDepth {
+		d.fail(n, key, "it lies too deep (allowed: %d lists and settings in each other)", freeDepth)
+		return nil
+	}
+	switch {
+	case n.Kind == yaml.MappingNode:
+		all := make(map[string]any)
+		d.pairs(key, n, func(at string, name, value *yaml.Node) {
+			all[name.Value] = d.free(at, value, depth+1)
+		}, func(name *yaml.Node) string {
+			if name.Kind == yaml.ScalarNode && name.Tag == "!!str" {
+				return ""
+			}
+			return `this is no text (allowed: text; a number or the like as a name is written in quotes: "1")`
+		})
+		return all
+	case n.Kind == yaml.SequenceNode:
+		all := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			at := fmt.Sprintf("%s[%d]", key, i)
+			d.doc.lines[at] = c.Line
+			all[i] = d.free(at, c, depth+1)
+		}
+		return all
+	case n.Tag == "!!null" && (n.Value == "" || n.Value == "null"):
+		return nil
+	case n.Tag == "!!str":
+		return n.Value
+	case n.Tag == "!!bool" && (n.Value == "true" || n.Value == "false"):
+		return n.Value == "true"
+	case n.Tag == "!!int" || n.Tag == "!!float":
+		if _, err := strconv.ParseFloat(n.Value, 64); err == nil && len(n.Value) <= 64 && jsonNumber.MatchString(n.Value) {
+			return json.Number(n.Value)
+		}
+	}
+	d.refuse(n, key, `what JSON knows: text, a number such as -10 or 0.5, true, false, null; in quotes it is text`)
+	return nil
 }
 
 // list reads a sequence into a slice. All its places are kept, also those with problems, so that keys say which one is meant.

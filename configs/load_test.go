@@ -19,7 +19,7 @@ func TestMistakes(t *testing.T) {
 		"comments only":    {"# nothing\n", "f: the file is empty"},
 		"nothing":          {"---\n", "f: the file is empty"},
 		"null":             {"null\n", "f: the file is empty"},
-		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, metrics, log)`},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, log)`},
 		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
 		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
 		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
@@ -50,7 +50,7 @@ func TestMistakes(t *testing.T) {
 
 		// Settings that there are not.
 		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
-		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, metrics, log)"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, log)"},
 		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
 		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
 		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},
@@ -146,6 +146,15 @@ f:8: audit.on_failure: "ignore" (allowed: refuse, continue)
 f:10: audit.decisions.output: "syslog:udp://h" (allowed: stdout, …
 f:11: audit.decisions.sample: 1.5 (allowed: 0 to 1)
 f:12: audit.decisions.keys: "some" (allowed: hash, clear)`},
+		"bundle": {"policy:\n  folder: /p\n  bundle:\n    url: ftp://x/?hss_secret\n    algorithm: none\n    poll: 1ms\n    keep: ''\n",
+			`f:2: policy.folder: "/p", and policies come from a bundle (allowed: one of both)
+f:3: policy.bundle.key_file: it is missing (allowed: the PEM file …
+f:4: policy.bundle.url: this is none (allowed: https://…, …
+f:5: policy.bundle.algorithm: "none" (allowed: ES256, ES384, …
+f:6: policy.bundle.poll: 1ms (allowed: 1s to 24h0m0s)
+f:7: policy.bundle.keep: it is missing (allowed: a folder, …`},
+		"no bundle":       {"policy: {bundle: {key_file: k.pem}}\n", `f:1: policy.bundle.key_file: "k.pem", and there is no bundle …`},
+		"policy":          {"policy: {timeout: 1m, cache: 1}\n", "f:1: policy.timeout: 1m0s (allowed: 1ms to 10s)\nf:1: policy.cache: 1 (allowed: 16 to 16777216)"},
 		"acme on sockets": {"listen: [{name: a, address: unix:/a}]\ntls: {acme: {names: [a.example.com], agree_terms: true}}\n", "f:2: tls.acme: no listener is one that …"},
 		"acme twice": {"tls: {acme: {names: ['*.example.com'], agree_terms: true, http_address: ':80', dns_program: x}}\n",
 			"f:1: tls.acme.http_address: there is a dns_program, which is used alone …"},

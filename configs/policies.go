@@ -5,10 +5,10 @@ import (
 	"io/fs"
 )
 
-//go:embed policies/default.rego
+//go:embed policies/default.rego policies/default_test.rego
 var policies embed.FS
 
-// DefaultPolicy has the files of the policy that decides where the operator has none: roles, and patterns of keys.
+// DefaultPolicy has the files of the policy that decides where the operator has none, with its tests: roles, and patterns of keys.
 func DefaultPolicy() fs.FS {
 	sub, err := fs.Sub(policies, "policies")
 	if err != nil {

@@ -26,6 +26,7 @@ type Tenant struct {
 	Session Session        `yaml:"session"`
 	Quotas  Quotas         `yaml:"quotas"`
 	Rates   Rates          `yaml:"rates"`
+	Policy  map[string]any `yaml:"policy"` // what policies find under data.tenants.NAME.settings, made of what JSON knows
 	Apps    map[string]App `yaml:"apps"`
 
 	document
@@ -38,7 +39,7 @@ type App struct {
 	Certificates []string `yaml:"certificates"` // names that its client certificates bear
 	Allow        []Prefix `yaml:"allow"`        // from where it may come, of where the tenant may come from; none is from everywhere there
 	Deny         []Prefix `yaml:"deny"`
-	Read         []string `yaml:"read"`  // patterns of the keys that it may read; left out, every key
+	Read         []string `yaml:"read"`  // patterns of the keys that it may read; left out, that is nil, every key
 	Write        []string `yaml:"write"` // and of those that it may write
 }
 
@@ -117,7 +118,19 @@ func ParseTenantAnyhow(file string, data []byte, main *Config, also ...func(*Ten
 	for _, ask := range also {
 		asks = append(asks, func() Problems { return ask(t) })
 	}
-	return t, parse(file, data, &t.document, t, func() {}, asks)
+	return t, parse(file, data, &t.document, t, t.decoded, asks)
+}
+
+// decoded tells lists of patterns that are empty, which are no key at all, from those that are left out.
+func (t *Tenant) decoded() {
+	for name, app := range t.Apps {
+		for setting, list := range map[string]*[]string{"read": &app.Read, "write": &app.Write} {
+			if _, written := t.lines[AppKey(name)+"."+setting]; written && *list == nil {
+				*list = []string{}
+			}
+		}
+		t.Apps[name] = app
+	}
 }
 
 // validate returns everything that is wrong with the tenant, as far as this package can know.
@@ -138,6 +151,7 @@ func (t *Tenant) validate(main *Config) Problems {
 	}
 	v.quotas(t.Quotas)
 	v.rates(t.Rates)
+	v.tenantPolicy(t.Policy)
 	for _, name := range t.AppNames() {
 		key := AppKey(name)
 		app := t.Apps[name]

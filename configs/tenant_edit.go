@@ -22,7 +22,7 @@ func NewTenant(allow []Prefix, lifetime time.Duration) []byte {
 	for _, p := range allow {
 		fmt.Fprintf(&b, "  - %s\n", p)
 	}
-	b.WriteString("\n# deny, hosts, session, quotas and rates may stand here too. What is left out is as in the configuration of the server.\n")
+	b.WriteString("\n# deny, hosts, session, quotas and rates may stand here too. What is left out is as in the configuration of the server.\n# policy may too: settings of your own, which policies find under data.tenants.NAME.settings.\n")
 	if lifetime != 0 {
 		fmt.Fprintf(&b, "session:\n  lifetime: %v\n", lifetime)
 	}
@@ -142,7 +142,7 @@ func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) er
 // meaning is what the text of a tenant says, whether or not that is right, and what cannot be read in it.
 func meaning(text []byte) (*Tenant, Problems) {
 	t := new(Tenant)
-	problems := parse("", text, &t.document, t, func() {}, nil)
+	problems := parse("", text, &t.document, t, t.decoded, nil)
 	t.document = document{}
 	if len(t.Apps) == 0 {
 		t.Apps = map[string]App{}
@@ -338,6 +338,14 @@ func appNode(a App, comment string) *yaml.Node {
 	list("certificates", "", a.Certificates)
 	list("allow", "", texts(a.Allow))
 	list("deny", "", texts(a.Deny))
+	patterns := func(key string, values []string) {
+		if values != nil && len(values) == 0 { // no key at all, which is not the same as none written
+			n.Content = append(n.Content, scalar(key, ""), &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle})
+		}
+		list(key, "", values)
+	}
+	patterns("read", a.Read)
+	patterns("write", a.Write)
 	return n
 }
 

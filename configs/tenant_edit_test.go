@@ -96,6 +96,8 @@ func TestEdits(t *testing.T) {
 			"\"apps\":\n  'a':\n    \"role\": x\n    'secrets':\n      - \"A\" # z\n      - C\n"},
 		"line ends of Windows": {"allow: [::1]\r\napps:\r\n  a: # z\r\n    role: x\r\n", addSecret("a", hashC), "allow: [::1]\r\napps:\r\n  a: # z\r\n    role: x\r\n    secrets:\r\n      - C # made today\r\n"},
 		"all of an app":        {"apps:\n", addApp("new", full), "apps:\n  new:\n    role: readwrite\n    secrets:\n      - C # made today\n    certificates:\n      - dns:a.example\n      - 'subject:CN=a, O=b # c'\n    allow:\n      - 10.0.0.0/8\n      - ::1/128\n"},
+		"an app of patterns":   {"apps:\n", addApp("new", App{Role: "readonly", Read: []string{"cart.*", "{a,b}"}, Write: []string{}}), "apps:\n  new:\n    role: readonly\n    read:\n      - cart.*\n      - '{a,b}'\n    write: []\n"},
+		"a secret beside none": {"apps:\n  a: {role: x, write: []}\n", addSecret("a", hashC), "apps:\n  a:\n    role: x\n    write: []\n    secrets:\n      - C # made today\n"},
 		"an app with mistakes": {"apps:\n  a: # z\n    rol: x\n    secrets: 5\n  b: {role: x}\n", removeApp("a"), "apps:\n  b: {role: x}\n"},
 		"within a document":    {"---\nallow: [::1]\n...\n", addApp("new", one), "---\nallow: [::1]\napps:\n" + oneText + "...\n"},
 	} {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,6 +18,12 @@ hosts: [sessions.acme.example]
 session: {lifetime: 1h}
 quotas: {sessions: 100000}
 rates: {on_limit: delay, tenant: {per_second: 2000, burst: 4000}}
+policy:
+  plan: large
+  office: {from: 8, to: 18.5, "1": true}
+  blocked: [192.0.2.0/24, null, [], {}]
+  day: "2026-11-23"
+  nothing:
 apps:
   shop:
     role: readwrite
@@ -24,7 +31,7 @@ apps:
       - sha256:0123
     certificates: ["dns:shop.acme.example"]
     allow: [10.0.0.0/8]
-  blog: {role: readwrite}
+  blog: {role: readonly, read: [post.*], write: []}
 `
 
 // TestTenant: a file says what it names, and the rest is as in the configuration.
@@ -42,11 +49,15 @@ func TestTenant(t *testing.T) {
 		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, Mint: main.Rates.Mint},
 		Apps: map[string]App{
 			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
-			"blog": {Role: "readwrite"},
+			"blog": {Role: "readonly", Read: []string{"post.*"}, Write: []string{}},
+		},
+		Policy: map[string]any{
+			"plan": "large", "office": map[string]any{"from": json.Number("8"), "to": json.Number("18.5"), "1": true},
+			"blocked": []any{"192.0.2.0/24", nil, []any{}, map[string]any{}}, "day": "2026-11-23", "nothing": nil,
 		},
 	}
 	want.Session.Lifetime, want.Quotas.Sessions = time.Hour, 100_000
-	if p := got.Problem("apps.shop.secrets[0]", "x"); p.Error() != "tenants.d/acme.yaml:11: apps.shop.secrets[0]: x" {
+	if p := got.Problem("apps.shop.secrets[0]", "x"); p.Error() != "tenants.d/acme.yaml:17: apps.shop.secrets[0]: x" {
 		t.Error(p)
 	}
 	if names := got.AppNames(); !slices.Equal(names, []string{"blog", "shop"}) {
@@ -65,7 +76,7 @@ func TestTenantMistakes(t *testing.T) {
 		"empty":        {"", "a: the file is empty"},
 		"nobody":       {"hosts: []\n", "a: allow: nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
 		"nobody []":    {"\nallow: []\n", "a:2: allow: nobody may come …"},
-		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: there is no such setting (allowed: allow, deny, hosts, session, quotas, rates, apps)"},
+		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: there is no such setting (allowed: allow, deny, hosts, session, quotas, rates, policy, apps)"},
 		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: there is no such setting (allowed: on_limit, tenant, app, address, mint)"},
 		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
 			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
@@ -81,7 +92,23 @@ func TestTenantMistakes(t *testing.T) {
 		"a secret":    {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
 		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
 			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: settings stand …"},
-		"also": {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
+		"policy": {"allow: [::1]\npolicy: plain\n", "a:2: policy: \"plain\" (allowed: settings by name)"},
+		"policy, not JSON": {"allow: [::1]\npolicy:\n  day: 2026-11-23\n  inf: .inf\n  hex: 0x10\n  \"yes\": True\n  none: ~\n  1: one\n  huge: 1e0100\n  bin: !!binary aGk=\n" +
+			"  list: [&x a, [*x], {b: 1_000}]\n  a: 1\n  a: 2\n",
+			`a:3: policy.day: "2026-11-23" (allowed: what JSON knows: text, a number such as -10 or 0.5, true, false, null; in quotes it is text)
+a:4: policy.inf: ".inf" (allowed: …
+a:5: policy.hex: "0x10" (allowed: …
+a:6: policy.yes: "True" (allowed: …
+a:7: policy.none: nothing stands here (allowed: …
+a:8: policy.1: this is no text (allowed: text; a number or the like as a name is written in quotes: "1")
+a:9: policy.huge: "1e0100" (allowed: …
+a:10: policy.bin: the tag "!!binary" (allowed: …
+a:11: policy.list[1][0]: the alias "x" (allowed: …
+a:11: policy.list[2].b: "1_000" (allowed: …
+a:13: policy.a: it is there twice, first in line 12`},
+		"policy, deep":  {"allow: [::1]\npolicy: {a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\n", "a:2: policy.a" + strings.Repeat("[0]", 15) + ": it lies too deep (allowed: 16 lists and settings in each other)"},
+		"policy, large": {"allow: [::1]\npolicy: {a: " + strings.Repeat("x", 64<<10) + "}\n", "a:2: policy: it has 65544 bytes as JSON (allowed: 64KiB)"},
+		"also":          {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			main := Default()

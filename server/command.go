@@ -28,7 +28,6 @@ type Command struct {
 	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
 	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
 	Waits    bool    // it waits for the disk or for somebody elsewhere: meanwhile others have their turn; see turns
-	TakesID  bool    // its first argument is the id of a session
 	Payload  Payload // how long the last argument of a line may be
 
 	Run func(*Call) error // answers with exactly one call of Call.Reply, or returns an error
@@ -74,10 +73,11 @@ func (a Access) String() string { return [...]string{"", "none", "read", "write"
 type Keys uint8
 
 const (
-	NoKeys        Keys = iota // none, or the handler asks itself
+	NoKeys        Keys = iota // none
 	FirstKey                  // the first one
 	EveryKey                  // each
 	KeysAndValues             // the first, third and so on
+	SessionKeys               // none that a gate could find: the handler asks about those of the session and those that it is given
 )
 
 // Payload is how much longer than wire.Limits.Line a line may be for its last argument.
@@ -96,7 +96,6 @@ type Call struct {
 	Reply   *wire.Encoder // where the answer goes
 
 	conn *conn
-	fact fact // what it has done, if the audit log is to have that
 }
 
 // Context ends when the server has no more time for the request.
@@ -135,7 +134,7 @@ func (cmd *Command) check() error {
 		return fmt.Errorf("columns Line and RESP must have Min between 0 and Max")
 	case (cmd.Usage == "") != (cmd.Line.Max == 0 && cmd.RESP.Max == 0):
 		return fmt.Errorf("column Usage must name the arguments that Line and RESP allow")
-	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload || cmd.Keys > KeysAndValues:
+	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload || cmd.Keys > SessionKeys:
 		return fmt.Errorf("Needs, Access, Payload or Keys is none of those that there are")
 	case cmd.Keys == FirstKey && (cmd.Line.Min < 1 || cmd.RESP.Min < 1):
 		return fmt.Errorf("column Keys is FirstKey, and there may be no argument")

@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"strconv"
 	"time"
 
-	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -20,7 +18,7 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
-		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, TakesID: true, Run: runOpen,
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, Run: runOpen,
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
@@ -188,26 +186,14 @@ func (c *conn) onWait(ctx context.Context, why string) (context.Context, func())
 }
 
 func runClose(c *Call) error {
-	created := c.Session().Unsaved()
-	err := c.Session().Close(c.Context())
-	c.created(created)
-	return c.done(err)
-}
-
-// created notes that the session was saved for the first time, if it was not before and is now.
-func (c *Call) created(before bool) {
-	if s := c.Session(); before && !s.Unsaved() {
-		c.fact = fact{code: audit.SessionCreated, session: s.ID()}
-	}
+	return c.done(c.Session().Close(c.Context()))
 }
 
 func runCommit(c *Call) error {
-	created := c.Session().Unsaved()
 	err := c.Session().Commit(c.Context())
 	if err == nil {
 		c.conn.mode = session.Read.String() // from here on
 	}
-	c.created(created)
 	return c.done(err)
 }
 
@@ -216,9 +202,7 @@ func runAbort(c *Call) error {
 }
 
 func runDestroy(c *Call) error {
-	err := c.Session().Destroy(c.Context())
-	c.fact = fact{code: audit.SessionDestroyed, session: c.Session().ID()}
-	return c.done(err)
+	return c.done(c.Session().Destroy(c.Context()))
 }
 
 // done answers ok unless there was an error.
@@ -240,13 +224,10 @@ func runRegenerate(c *Call) error {
 	if err := c.mint(); err != nil {
 		return err
 	}
-	before := c.Session().ID()
 	id, err := c.Session().Regenerate(c.Context(), grace)
 	if err != nil {
 		return err
 	}
-	now := c.Session().ID()
-	c.fact = fact{code: audit.SessionRegenerated, session: before, detail: "it is " + hex.EncodeToString(now[:]) + " now"}
 	c.Reply.Text(id)
 	return nil
 }

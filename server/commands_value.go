@@ -27,15 +27,15 @@ var valueCommands = []Command{
 	},
 	{
 		Name: "keys", Help: "lists the keys: a|b|c in a line",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 1, Run: runKeys,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Keys: SessionKeys, Cost: 1, Run: runKeys,
 	},
 	{
 		Name: "get_all", Help: "answers all keys and values: PHP's serialize() format in a line, a map in RESP",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Cost: 2, Run: runGetAll,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Keys: SessionKeys, Cost: 2, Run: runGetAll,
 	},
 	{
 		Name: "put_all", Usage: "array (RESP: key value ...)", Help: "replaces all keys and values; a line carries PHP's serialize() format",
-		Line: Exactly(1), RESP: Arity{0, Many}, Needs: OpenSession, Access: Write, Cost: 2, Payload: SessionPayload, Run: runPutAll,
+		Line: Exactly(1), RESP: Arity{0, Many}, Needs: OpenSession, Access: Write, Keys: SessionKeys, Cost: 2, Payload: SessionPayload, Run: runPutAll,
 	},
 	{
 		Name: "expire", Usage: "key seconds", Help: "gives a value a lifetime of its own; 0 takes it away",

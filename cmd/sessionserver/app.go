@@ -28,6 +28,9 @@ func newSecret() (secret, hash, comment string) {
 
 type appCreateCmd struct {
 	App         string   `arg:"" name:"tenant/app" help:"The app."`
+	Role        string   `default:"readwrite" help:"What it may do: readwrite, readonly (open sessions with r or s and change nothing), admin. See docs/policy.md."`
+	Read        []string `placeholder:"PATTERN" sep:"none" help:"A pattern of keys that it may read, such as user.*; the flag may stand several times. \"\" is no key (default: every key)."`
+	Write       []string `placeholder:"PATTERN" sep:"none" help:"Likewise of keys that it may write."`
 	Certificate []string `placeholder:"NAME" sep:"none" help:"A client certificate with this name is the app too: dns:NAME, uri:URI, subject:CN=… or sha256:FINGERPRINT."`
 	Allow       []string `placeholder:"RANGE" help:"From where it may come, of where its tenant may come from (default: everywhere there)."`
 	NoSecret    bool     `help:"Without a secret: its certificates are its credentials."`
@@ -56,7 +59,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.cfg, id) {
 		return fmt.Errorf("--no-secret leaves %s without credentials, and nobody could be it: give --certificate NAME too, or a secret", id)
 	}
-	app := configs.App{Role: string(auth.ReadWrite), Certificates: c.Certificate, Allow: allow}
+	app := configs.App{Role: c.Role, Certificates: c.Certificate, Allow: allow, Read: keyPatterns(c.Read), Write: keyPatterns(c.Write)}
 	var secret, comment string
 	if !c.NoSecret {
 		var hash string
@@ -86,13 +89,43 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	}
 	switch {
 	case secret != "":
-		fmt.Fprintln(io.err, "This is the DSN, shown once: only a hash of its secret is kept. Whoever has it can use all sessions of the tenant.")
+		fmt.Fprintln(io.err, "This is the DSN, shown once: only a hash of its secret is kept. Whoever has it can use all sessions of the tenant"+within(app)+".")
 	case len(app.Certificates) > 0:
 		fmt.Fprintln(io.err, "This is the DSN; write the paths of the certificate and its key into it. The listener must ask for client certificates: see client_certificates.")
 	default:
 		fmt.Fprintf(io.err, "App %s has no credentials: only a listener's anonymous identity can be it.\n", id)
 	}
 	return nil
+}
+
+// keyPatterns are patterns as the flags have them: none of a key at all if one is empty, which is no pattern.
+func keyPatterns(flags []string) []string {
+	if slices.Equal(flags, []string{""}) {
+		return []string{}
+	}
+	return flags
+}
+
+// within says what an app of less than all rights is kept to.
+func within(a configs.App) string {
+	if a.Role == string(auth.ReadOnly) {
+		return ", to read them"
+	}
+	if a.Read != nil || a.Write != nil {
+		return ", within its patterns of keys"
+	}
+	return ""
+}
+
+// patternTexts are the patterns of an app for people.
+func patternTexts(patterns []string) []string {
+	switch {
+	case patterns == nil:
+		return []string{"*"}
+	case len(patterns) == 0:
+		return []string{"none"}
+	}
+	return patterns
 }
 
 // isAnonymous reports whether the clients of a listener are this app without credentials.
@@ -150,10 +183,10 @@ func (c *appListCmd) Run(io streams) error {
 		return err
 	}
 	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "APP\tROLE\tSECRETS\tCERTIFICATES\tALLOW")
+	fmt.Fprintln(w, "APP\tROLE\tREAD\tWRITE\tSECRETS\tCERTIFICATES\tALLOW")
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(patternTexts(a.Read)), few(patternTexts(a.Write)), few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
 	}
 	return w.Flush()
 }

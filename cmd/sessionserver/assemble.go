@@ -18,7 +18,6 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
-	"sessionserver/metrics"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
@@ -31,10 +30,8 @@ type process struct {
 	log       *slog.Logger
 	cfg       *configs.Config
 	server    *server.Server
-	audit     *auditing
 	certs     *certs.Certs // nil without TLS
 	policy    *opa.Engine
-	metrics   *metrics.Metrics
 	sessions  *session.Manager
 	tenants   *tenants
 	listeners []listening
@@ -60,27 +57,19 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		}
 	}()
 
-	if p.metrics, err = newMetrics(cfg, log); err != nil {
-		return nil, err
-	}
-	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit()); err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, p.audit.close) // the last that is closed
 	store, err := openStore(cfg.Storage, log, func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) })
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, store.Close)
-	p.sessions = session.NewManager(store, session.Options{Observe: p.sessionEvent})
+	p.sessions = session.NewManager(store, session.Options{})
 
-	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
+	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w", err)
 	}
 	p.server, err = server.New(server.Options{
 		Sessions:         p.sessions,
 		Policy:           p.policy,
-		Audit:            p.audit.log,
 		Limits:           wireLimits(cfg.Limits),
 		IdleTimeout:      cfg.Limits.IdleTimeout,
 		LoginTimeout:     cfg.Limits.LoginTimeout,
@@ -96,20 +85,17 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		Strangers:        bucket(cfg.Rates.Strangers),
 		Version:          version,
 		Logger:           log,
-		Observer:         p.metrics.Server(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	if cfg.TLS.Used() {
-		if p.certs, err = openCertificates(cfg, log, certificateObservers{p.metrics.Certificates(), p.audit}); err != nil {
+		if p.certs, err = openCertificates(cfg, log); err != nil {
 			return nil, err
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
 	}
 	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
-	p.tenants.audit = p.audit
-	p.tenants.looked = p.metrics.TenantFilesLoaded
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
@@ -130,21 +116,20 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		p.closers = append(p.closers, ignoreClosed(listener.Close))
 		p.listeners = append(p.listeners, listening{listener, how})
 	}
-	p.watch()
 	return p, nil
 }
 
 // setTenants makes these all tenants that there are. The policies hear of new ones first, and so deny nobody whom the server knows.
-func (p *process) setTenants(tenants []server.Tenant) error {
-	if err := p.policy.SetTenants(policyTenants(tenants)); err != nil {
+func (p *process) setTenants(tenants []server.Tenant, files []*configs.Tenant) error {
+	if err := p.policy.SetTenants(policyTenants(tenants, files)); err != nil {
 		return err
 	}
 	return p.server.SetTenants(tenants)
 }
 
 // openCertificates opens the sources of certificates that cfg names.
-func openCertificates(cfg *configs.Config, log *slog.Logger, observer certs.Observer) (*certs.Certs, error) {
-	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log, Observer: observer}
+func openCertificates(cfg *configs.Config, log *slog.Logger) (*certs.Certs, error) {
+	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log}
 	for _, pair := range cfg.TLS.Certificates {
 		opts.Files = append(opts.Files, certs.Pair{Cert: pair.Cert, Key: pair.Key})
 	}
@@ -206,7 +191,12 @@ func (p *process) fail(err error) {
 // inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
 func inspect(cfg *configs.Config) configs.Problems {
 	problems := inspectAddress(cfg)
-	problems = append(problems, inspectAudit(cfg)...)
+	if cfg.Audit.Output != "" {
+		problems = append(problems, cfg.Problem("audit.output", "no audit log is written yet (allowed: nothing)"))
+	}
+	if cfg.Audit.Decisions.Output != "" {
+		problems = append(problems, cfg.Problem("audit.decisions.output", "no decisions are written yet (allowed: nothing)"))
+	}
 	if drivers[cfg.Storage.Driver] == nil {
 		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
 	}
@@ -299,11 +289,7 @@ func listen(address string) (net.Listener, error) {
 
 // run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part fails it drains too, and
 // answers why: whoever supervises the process starts it anew, and what was acknowledged is found again.
-func (p *process) run(ctx context.Context) (failed error) {
-	if err := p.audit.started(p.policy, p.tenants.state().Tenants); err != nil {
-		return err
-	}
-	defer func() { p.audit.stopped(failed) }()
+func (p *process) run(ctx context.Context) error {
 	working, stopWorking := context.WithCancel(context.Background())
 	defer stopWorking()
 	var background sync.WaitGroup
@@ -313,13 +299,14 @@ func (p *process) run(ctx context.Context) (failed error) {
 		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,
 			Batch:    p.cfg.Storage.SweepBatch,
-			Done:     p.swept,
+			Failed:   func(err error) { p.log.Error("sweeping failed", "err", err) },
 		})
 	})
 	ended := make(chan error, len(p.listeners))
 	for _, l := range p.listeners {
 		background.Go(func() { ended <- p.server.Serve(l.Listener, l.how) })
 	}
+	var failed error
 	if err := p.startCertificates(ctx); err != nil {
 		p.fail(err)
 	}

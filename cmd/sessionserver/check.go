@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -22,6 +23,9 @@ func notes(cfg *configs.Config) []string {
 		if l.ClientCA != "" && cfg.Tenants == "" {
 			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and there is no folder of tenants: nobody is known by one", l.Name))
 		}
+	}
+	if cfg.Policy.Bundle.Plain() {
+		notes = append(notes, "policies come by plain http: whoever is on the way reads the token and can keep newer policies from coming; use https")
 	}
 	return notes
 }
@@ -52,15 +56,16 @@ func tenantNotes(cfg *configs.Config, ts *configs.Tenants) []string {
 }
 
 // Run says everything that is wrong with the file, those of the tenants, and those that it names, or that nothing is. It changes nothing.
-func (c *checkCmd) Run(io streams) error {
+func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	cfg, err := configs.Load(c.File, inspect)
 	if err != nil {
 		return err
 	}
 	problems, noted := inspectFiles(cfg)
 	said := append(notes(cfg), noted...)
+	ts := new(configs.Tenants)
 	if cfg.Tenants != "" {
-		ts := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant)
+		ts = configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant)
 		problems = slices.Concat(problems, ts.Problems, together(cfg, ts))
 		said = append(said, tenantNotes(cfg, ts)...)
 		said = append(said, openToOthers(cfg, ts)...)
@@ -68,9 +73,12 @@ func (c *checkCmd) Run(io streams) error {
 			fmt.Fprintf(io.out, "%s: tenants in %s: %d\n", c.File, cfg.Tenants, len(ts.All))
 		}
 	}
-	if len(problems) > 0 {
+	report, wrong := checkPolicies(ctx, cfg)
+	if problems = append(problems, wrong...); len(problems) > 0 {
 		return problems
 	}
+	fmt.Fprintf(io.out, "%s: %s", c.File, report.text)
+	said = append(said, report.notes(cfg, ts)...)
 	for _, note := range said {
 		fmt.Fprintf(io.out, "%s: note: %s\n", c.File, note)
 	}

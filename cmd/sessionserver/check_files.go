@@ -47,8 +47,15 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 			add("tls.acme.ca_roots", certs.CheckCA(cfg.TLS.ACME.CARoots))
 		}
 	}
-	add("audit.output", inspectLogFile(cfg.Audit.Output))
-	add("audit.decisions.output", inspectLogFile(cfg.Audit.Decisions.Output))
+	if b := cfg.Policy.Bundle; b.Used() {
+		_, err := readShort(b.KeyFile)
+		add("policy.bundle.key_file", err)
+		if b.TokenFile != "" {
+			_, err := readToken(b.TokenFile)
+			add("policy.bundle.token_file", err)
+		}
+		folder("policy.bundle.keep", b.Keep)
+	}
 	if cfg.Storage.Driver != "memory" {
 		folder("storage.path", cfg.Storage.Path)
 		owner, err := owner(cfg.Storage.Path)

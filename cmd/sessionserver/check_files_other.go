@@ -2,5 +2,4 @@
 
 package main
 
-func writable(string) error     { return nil }
-func writableFile(string) error { return nil }
+func writable(string) error { return nil }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sessionserver/configs"
+	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
 	"sessionserver/session"
@@ -33,6 +34,13 @@ func TestSameRules(t *testing.T) {
 		_, err := configs.Parse("f", fmt.Appendf(nil, "rates: {tenant: {per_second: 1, burst: %d}}", burst))
 		if (err == nil) != (burst >= server.BurstMin) {
 			t.Errorf("%d at once: %v", burst, err)
+		}
+	}
+	for _, algorithm := range []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "HS256", "HS384", "HS512", "none", "EdDSA", ""} {
+		_, configured := configs.Parse("f", fmt.Appendf(nil, "policy: {bundle: {url: \"https://x\", key_file: k, algorithm: %q}}", algorithm))
+		_, opened := opa.Bundle(opa.BundleOptions{URL: "https://x", Key: "k", Algorithm: algorithm})
+		if (configured == nil) != (opened == nil) {
+			t.Errorf("algorithm %q: configs says %v, opa %v", algorithm, configured, opened)
 		}
 	}
 	c, err := certs.New(certs.Options{ACME: &certs.ACME{AgreeTerms: true, Storage: t.TempDir(), Directory: "https://ca.example/directory"}})

@@ -24,6 +24,7 @@ type commands struct {
 	Reference referenceCmd `cmd:"" help:"Print a configuration file with every setting and its default."`
 	Tenant    tenantCmd    `cmd:"" help:"Make, list, show and delete tenants."`
 	App       appCmd       `cmd:"" help:"Make, list, rotate and revoke the credentials of a tenant's apps."`
+	Policy    policyCmd    `cmd:"" help:"Test policies, and explain what they decide."`
 	DSN       dsnCmd       `cmd:"" name:"dsn" help:"Check a DSN."`
 	Play      playCmd      `cmd:"" help:"Play a transcript against a running server."`
 	Bench     benchCmd     `cmd:"" help:"Run session cycles against a running server and measure them."`

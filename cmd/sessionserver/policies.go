@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"strings"
 
 	"sessionserver/configs"
 	"sessionserver/policy"
@@ -11,23 +15,77 @@ import (
 )
 
 // policySource is where the policies come from that cfg names, or those that ship with the server.
-func policySource(cfg configs.Policy) opa.Source {
-	if cfg.Folder == "" {
-		return opa.FS("default", configs.DefaultPolicy())
+func policySource(cfg configs.Policy) (opa.Source, error) {
+	switch b := cfg.Bundle; {
+	case cfg.Folder != "":
+		return opa.Folder(cfg.Folder), nil
+	case b.Used():
+		key, err := readShort(b.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("the key of the policies: %w", err)
+		}
+		opts := opa.BundleOptions{
+			URL: b.URL, Key: key, KeyID: b.KeyID, Algorithm: b.Algorithm, Scope: b.Scope, Poll: b.Poll, Keep: b.Keep,
+		}
+		if b.TokenFile != "" {
+			opts.Token = func() (string, error) { return readToken(b.TokenFile) }
+		}
+		return opa.Bundle(opts)
 	}
-	return opa.Folder(cfg.Folder)
+	return opa.FS("the default", configs.DefaultPolicy()), nil
+}
+
+// readShort reads a file that holds a key or a token.
+func readShort(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	const most = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) == 0:
+		return "", fmt.Errorf("%s is empty", path)
+	case len(text) > most:
+		return "", fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return string(text), nil
+}
+
+// readToken reads a bearer token, which is what a header can hold.
+func readToken(path string) (string, error) {
+	text, err := readShort(path)
+	if err != nil {
+		return "", fmt.Errorf("the token: %w", err)
+	}
+	token := strings.TrimSpace(text)
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", fmt.Errorf("the token: %s holds none (allowed: one word)", path)
+	}
+	return token, nil
 }
 
 // openPolicy opens the engine that decides about every operation. It knows no tenant yet.
-func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, observer policy.Observer, decisions policy.DecisionLog) (*opa.Engine, error) {
-	return opa.New(ctx, opa.Options{Source: policySource(cfg), Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: observer, Log: decisions})
+func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger) (*opa.Engine, error) {
+	source, err := policySource(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log})
 }
 
-// policyTenants is what policies may know of tenants.
-func policyTenants(tenants []server.Tenant) []policy.Tenant {
+// policyTenants is what policies may know of tenants. What their files say to policies is in files, which need not have all of them.
+func policyTenants(tenants []server.Tenant, files []*configs.Tenant) []policy.Tenant {
+	settings := make(map[string]map[string]any, len(files))
+	for _, f := range files {
+		settings[f.Name] = f.Policy
+	}
 	out := make([]policy.Tenant, len(tenants))
 	for i, t := range tenants {
-		out[i] = policy.Tenant{Name: t.Name, Apps: make([]policy.App, len(t.Apps))}
+		out[i] = policy.Tenant{Name: t.Name, Settings: settings[t.Name], Apps: make([]policy.App, len(t.Apps))}
 		for j, a := range t.Apps {
 			out[i].Apps[j] = policy.App{Name: a.Name, Role: string(a.Role), Read: a.Read, Write: a.Write}
 		}

@@ -171,7 +171,8 @@ func (c *tenantShowCmd) Run(io streams) error {
 	row("rates", "tenant %s, app %s, address %s, mint %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.Mint), r.OnLimit)
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
-		row("app "+name, "%s; secrets %s; certificates %s; allow %s; deny %s", a.Role, orNone(strings.Join(shortHashes(a.Secrets), " ")),
+		row("app "+name, "%s; reads %s; writes %s; secrets %s; certificates %s; allow %s; deny %s", a.Role,
+			strings.Join(patternTexts(a.Read), " "), strings.Join(patternTexts(a.Write), " "), orNone(strings.Join(shortHashes(a.Secrets), " ")),
 			orNone(strings.Join(a.Certificates, " ")), orElse(strings.Join(rangeTexts(a.Allow), " "), "as the tenant"), orNone(strings.Join(rangeTexts(a.Deny), " ")))
 	}
 	return w.Flush()

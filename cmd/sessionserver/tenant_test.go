@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,12 +111,27 @@ func TestTenantCommands(t *testing.T) {
 		t.Errorf("it prints %q", got)
 	}
 
+	c.fails(`is no pattern of keys (such as user.*`, "app", "create", "acme/x", "--read", "[")
+	c.fails(`apps.x.role: "x" (allowed: readwrite, readonly, admin)`, "app", "create", "acme/x", "--role", "x")
+	c.do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "", "--certificate", "dns:reports.example", "--no-secret")
+	want = "  reports:\n    role: readonly\n    certificates:\n      - dns:reports.example\n    read:\n      - order.*\n      - '{a,b}'\n    write: []\n"
+	if got := c.read("acme.yaml"); !strings.HasSuffix(got, want) {
+		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
+	}
+	if got := strings.Fields(c.do("app", "list", "acme")); !slices.Contains(got, "order.*") || !slices.Contains(got, "none") {
+		t.Error(got)
+	}
+	if got := c.do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads order.* {a,b}; writes none; ") {
+		t.Error(got)
+	}
+	c.do("app", "revoke", "acme/reports")
+
 	second := dsnPattern.FindStringSubmatch(c.do("app", "rotate", "acme/shop"))
 	if second == nil || second[1] == secret[1] {
 		t.Fatalf("it prints %q", second)
 	}
 	c.fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
-	if got := c.do("app", "list", "acme"); !strings.Contains(got, "acme/shop  readwrite  "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
+	if got := c.do("app", "list", "acme"); !strings.Contains(got, "acme/shop  readwrite  *     *      "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
 		t.Error(got)
 	}
 	c.fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "")

@@ -28,11 +28,9 @@ import (
 type tenants struct {
 	log     *slog.Logger
 	folder  string                                                  // "" for none
-	apply   func([]server.Tenant) error                             // makes these all tenants that there are
+	apply   applyTenants                                            // makes these all tenants that there are
 	drop    func(ctx context.Context, tenant string) (int64, error) // removes the sessions of a tenant
 	certify func(hosts []string) error                              // says for which names there are to be certificates; may be nil
-	audit   *auditing
-	looked  func(problems int, err error) // is told how each look at the files went that found something new
 
 	debounce, poll, retry time.Duration // see watch and dropAll; tests have less patience
 
@@ -44,6 +42,9 @@ type tenants struct {
 	drops chan struct{} // something may be to be dropped
 }
 
+// applyTenants takes tenants as the server does, with the files that they come from if there are any: these tell policies more.
+type applyTenants func(tenants []server.Tenant, files []*configs.Tenant) error
+
 // tenantsStatus is how the last look at the files went.
 type tenantsStatus struct {
 	Loaded   time.Time
@@ -52,9 +53,9 @@ type tenantsStatus struct {
 	Problems configs.Problems
 }
 
-func newTenants(cfg *configs.Config, log *slog.Logger, apply func([]server.Tenant) error, drop func(context.Context, string) (int64, error)) *tenants {
+func newTenants(cfg *configs.Config, log *slog.Logger, apply applyTenants, drop func(context.Context, string) (int64, error)) *tenants {
 	return &tenants{
-		log: log, folder: cfg.Tenants, apply: apply, drop: drop, audit: &auditing{}, cfg: cfg, drops: make(chan struct{}, 1), looked: func(int, error) {},
+		log: log, folder: cfg.Tenants, apply: apply, drop: drop, cfg: cfg, drops: make(chan struct{}, 1),
 		debounce: 100 * time.Millisecond, poll: 500 * time.Millisecond, retry: time.Minute,
 	}
 }
@@ -94,12 +95,11 @@ func (t *tenants) reload(cfg *configs.Config) error {
 func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	if t.folder == "" {
 		implicit := anonymousTenants(cfg)
-		err := t.apply(implicit)
+		err := t.apply(implicit, nil)
 		if err == nil {
 			t.cfg = cfg
 		}
 		t.status = tenantsStatus{Loaded: time.Now(), OK: err == nil, Tenants: len(implicit)}
-		t.looked(0, err)
 		return err
 	}
 	next := configs.LoadTenants(t.folder, cfg, t.now, inspectTenant)
@@ -113,14 +113,12 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 			t.log.Error("something is wrong with the tenants", "problem", p.Error())
 		}
 	}
-	t.audit.tenantsFailed(t.status.Problems, problems)
 	all := make([]server.Tenant, len(next.All))
 	for i, tenant := range next.All {
 		all[i] = serverTenant(tenant)
 	}
-	if err := t.apply(all); err != nil {
+	if err := t.apply(all, next.All); err != nil {
 		t.status.OK = false
-		t.looked(len(problems), err)
 		return fmt.Errorf("the tenants are as they were: %w", err)
 	}
 	if t.certify != nil {
@@ -129,12 +127,8 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 		}
 	}
 	t.report(next, len(problems) == 0)
-	if t.now != nil { // the start tells how many there are
-		t.audit.tenantsChanged(t.now, next)
-	}
 	t.cfg, t.now = cfg, next
 	t.status = tenantsStatus{Loaded: time.Now(), OK: len(problems) == 0, Tenants: len(all), Problems: problems}
-	t.looked(len(problems), nil)
 	if len(next.Drops) > 0 {
 		select {
 		case t.drops <- struct{}{}:
@@ -191,7 +185,7 @@ func (t *tenants) report(next *configs.Tenants, right bool) {
 
 // alike reports whether two readings of a tenant's file, perhaps beside different configurations, make the same tenant.
 func alike(a, b *configs.Tenant) bool {
-	return a == b || slices.Equal(a.Hosts, b.Hosts) && reflect.DeepEqual(serverTenant(a), serverTenant(b))
+	return a == b || slices.Equal(a.Hosts, b.Hosts) && reflect.DeepEqual(a.Policy, b.Policy) && reflect.DeepEqual(serverTenant(a), serverTenant(b))
 }
 
 // shorten keeps a line of the log readable.
@@ -425,7 +419,7 @@ func inspectTenant(t *configs.Tenant) configs.Problems {
 		for setting, patterns := range map[string][]string{"read": app.Read, "write": app.Write} {
 			for i, pattern := range patterns {
 				if err := opa.CheckPattern(pattern); err != nil {
-					add(fmt.Sprintf("%s.%s[%d]", key, setting, i), "%v", err)
+					add(fmt.Sprintf("%s.%s[%d]", key, setting, i), "%s", strings.TrimPrefix(err.Error(), "policy: "))
 				}
 			}
 		}

@@ -65,7 +65,7 @@ func newWatched(t *testing.T) *watched {
 	if err := os.Mkdir(w.path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.tenants = newTenants(&cfg, slog.New(slog.NewTextHandler(w, nil)), func(all []server.Tenant) error {
+	w.tenants = newTenants(&cfg, slog.New(slog.NewTextHandler(w, nil)), func(all []server.Tenant, _ []*configs.Tenant) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.refuse != nil {

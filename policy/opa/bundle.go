@@ -21,9 +21,9 @@ import (
 
 // BundleOptions say where a bundle is, and who must have signed it.
 type BundleOptions struct {
-	URL    string       // http or https
-	Token  string       // sent as a bearer token, if there is one
-	Client *http.Client // nil is one that waits for 30 s
+	URL    string                 // http or https
+	Token  func() (string, error) // answers the bearer token, each time that the server is asked; nil is none
+	Client *http.Client           // nil is one that waits for 30 s and is not led away from HTTPS
 
 	KeyID     string // of the signature; "" is "default"
 	Key       string // a public key or certificate in PEM, or the secret itself of an HMAC
@@ -62,7 +62,7 @@ func Bundle(opts BundleOptions) (Source, error) {
 		opts.KeyID = "default"
 	}
 	if opts.Client == nil {
-		opts.Client = &http.Client{Timeout: 30 * time.Second}
+		opts.Client = &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate}
 	}
 	if opts.Poll <= 0 {
 		opts.Poll = time.Minute
@@ -72,6 +72,17 @@ func Bundle(opts BundleOptions) (Source, error) {
 	}
 	key := &keys.Config{Key: opts.Key, Algorithm: opts.Algorithm, Scope: opts.Scope}
 	return &served{opts: opts, verify: bundle.NewVerificationConfig(map[string]*keys.Config{opts.KeyID: key}, opts.KeyID, opts.Scope, nil)}, nil
+}
+
+// stayPrivate follows no redirection from HTTPS to where others can read the token.
+func stayPrivate(req *http.Request, via []*http.Request) error {
+	if len(via) >= 5 {
+		return errors.New("the server leads from one place to the next")
+	}
+	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return errors.New("the server leads away from HTTPS")
+	}
+	return nil
 }
 
 // String leaves out what a URL may have of secrets.
@@ -86,8 +97,12 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 		return nil, errors.New("the URL is none") // which may have secrets
 	}
 	req.Header.Set("Prefer", "modes=snapshot")
-	if b.opts.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+b.opts.Token)
+	if b.opts.Token != nil {
+		token, err := b.opts.Token()
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if b.current != "" {
 		req.Header.Set("If-None-Match", b.current)

@@ -241,12 +241,14 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func letmein() (string, error) { return "letmein", nil }
+
 func TestBundle(t *testing.T) {
 	key, other := newSigner(t), newSigner(t)
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: "letmein", Key: key.public, Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
+	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.public, Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
 	open := func(opts BundleOptions) (*Engine, error) {
 		source, err := Bundle(opts)
 		if err != nil {
@@ -340,7 +342,7 @@ func TestBundlePoll(t *testing.T) {
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	source, err := Bundle(BundleOptions{URL: web.URL, Token: "letmein", Key: key.public, Algorithm: "ES256", Poll: 5 * time.Millisecond})
+	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.public, Algorithm: "ES256", Poll: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

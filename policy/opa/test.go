@@ -61,7 +61,7 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	})
 	for _, t := range tests {
 		if !t.Passed && !t.Skipped {
-			errs = append(errs, fmt.Errorf("%s:%d: test %s failed %s", t.File, t.Line, t.Name, strings.TrimSpace(t.Output)))
+			errs = append(errs, fmt.Errorf("%s:%d: test %s failed%s", t.File, t.Line, t.Name, strings.TrimSuffix(": "+strings.TrimSpace(t.Output), ": ")))
 		}
 	}
 	if len(tests) == 0 {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/policy/opa"
+)
+
+// policyReport is what a look at the policies has shown, when nothing is wrong with them.
+type policyReport struct {
+	text   string
+	owners []string // the tenants with a policy of their own
+}
+
+// checkPolicies reads the policies from where the server would, compiles them and runs their tests.
+func checkPolicies(ctx context.Context, cfg *configs.Config) (policyReport, configs.Problems) {
+	key := "policy"
+	switch {
+	case cfg.Policy.Folder != "":
+		key = "policy.folder"
+	case cfg.Policy.Bundle.Used():
+		key = "policy.bundle.url"
+	}
+	source, err := policySource(cfg.Policy)
+	if err != nil {
+		return policyReport{}, nil // about the key, which inspectFiles tells
+	}
+	r, err := opa.Check(ctx, source)
+	if err != nil {
+		return policyReport{}, configs.Problems{cfg.Problem(key, "%s", strings.TrimPrefix(err.Error(), "policy: "))}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "policies: %s, revision %s, tests passed: %d\n", source, r.Revision, passed(r.Tests))
+	for _, line := range r.Caching {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	return policyReport{text: b.String(), owners: r.Tenants}, nil
+}
+
+func passed(tests []opa.Test) (n int) {
+	for _, t := range tests {
+		if t.Passed {
+			n++
+		}
+	}
+	return n
+}
+
+// notes are about what policies and tenants do not have of each other.
+func (r policyReport) notes(cfg *configs.Config, ts *configs.Tenants) []string {
+	var notes []string
+	for _, owner := range r.owners {
+		isAnonymous := cfg.Tenants == "" && slices.ContainsFunc(cfg.Listen, func(l configs.Listen) bool {
+			id, err := auth.ParseIdentity(l.Anonymous)
+			return err == nil && id.Tenant == owner
+		})
+		if ts.Tenant(owner) == nil && !isAnonymous {
+			notes = append(notes, fmt.Sprintf("there are policies in tenants/%s, and no tenant %s: nothing is asked of them", owner, owner))
+		}
+	}
+	return notes
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/policy"
+	"sessionserver/policy/opa"
+	"sessionserver/server"
+)
+
+type policyCmd struct {
+	Test policyTestCmd `cmd:"" help:"Compile policies and run their tests."`
+	Eval policyEvalCmd `cmd:"" help:"Decide about one operation and explain how, with the trace of the rules."`
+}
+
+type policyTestCmd struct {
+	Folder string `arg:"" optional:"" help:"The folder of the policies, those of tenants in tenants/NAME (default: the policy that ships with the server)."`
+}
+
+// Run shows each test with its time and what it prints.
+func (c *policyTestCmd) Run(ctx context.Context, io streams) error {
+	source, err := policySource(configs.Policy{Folder: c.Folder})
+	if err != nil {
+		return err
+	}
+	r, err := opa.Check(ctx, source)
+	for _, t := range r.Tests {
+		result := "FAIL"
+		switch {
+		case t.Passed:
+			result = "ok"
+		case t.Skipped:
+			result = "skip"
+		}
+		if c.Folder == "" {
+			t.File = strings.TrimPrefix(t.File, "/") // it lies in no file system
+		}
+		fmt.Fprintf(io.out, "%-4s  %s:%d  %s  %v\n", result, t.File, t.Line, t.Name, t.Took.Round(time.Microsecond))
+		for line := range strings.Lines(t.Output) {
+			fmt.Fprintf(io.out, "      %s\n", strings.TrimRight(line, "\r\n"))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if len(r.Tests) == 0 {
+		fmt.Fprintf(io.err, "%s compiles, and has no tests: rules test_* in files *_test.rego are some.\n", source)
+		return nil
+	}
+	_, err = fmt.Fprintf(io.out, "%s: tests passed: %d\n", source, passed(r.Tests))
+	return err
+}
+
+type policyEvalCmd struct {
+	Tenant  string `required:"" placeholder:"NAME" help:"The tenant that asks."`
+	App     string `required:"" placeholder:"NAME" help:"Its app."`
+	Command string `required:"" placeholder:"NAME" help:"The command that it sends."`
+
+	Key         string `help:"The key that the question is about."`
+	Mode        string `help:"The mode of the open session, or the one that open asks for: rw, u, r, s (default rw)."`
+	Access      string `help:"What lifetime does: read or write. Of other commands the server knows."`
+	Address     string `default:"127.0.0.1" help:"Where the client comes from; \"\" is a Unix socket."`
+	Listener    string `placeholder:"NAME" help:"The listener that it came to (default: the first one)."`
+	TLS         string `name:"tls" placeholder:"VERSION" help:"The version of TLS, 1.2 or 1.3 (default: plaintext)."`
+	Certificate string `placeholder:"FILE" help:"The client's certificate, a PEM file; it is taken as verified."`
+
+	New   bool          `help:"The open session was never saved."`
+	Age   time.Duration `placeholder:"TIME" help:"How long ago it was made."`
+	Bytes configs.Size  `placeholder:"SIZE" help:"How much it holds."`
+	Keys  int           `help:"How many keys it holds."`
+
+	Config string `xor:"place" placeholder:"FILE" help:"The configuration of the server: its policies, its tenants."`
+	Dev    bool   `xor:"place" help:"Those of serve --dev."`
+	State  string `placeholder:"DIR" help:"With --dev: its folder (default .sessionserver)."`
+	Folder string `placeholder:"DIR" help:"The policies of this folder instead. Without --config the app may read and write every key."`
+	Role   string `help:"The role of the app, without --config (default readwrite)."`
+}
+
+// Run prints the question, what each policy says to it, and the decision. It ends well also if that is no.
+func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
+	cfg, tenants, err := c.known()
+	if err != nil {
+		return err
+	}
+	in, err := c.input(cfg, tenants)
+	if err != nil {
+		return err
+	}
+	if c.Folder != "" {
+		cfg.Policy.Folder, cfg.Policy.Bundle = c.Folder, configs.Bundle{}
+	}
+	cfg.Policy.Bundle.Keep = "" // which is the server's
+	engine, err := openPolicy(ctx, cfg.Policy, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	if err := engine.SetTenants(tenants); err != nil {
+		return err
+	}
+	d, text, err := engine.Explain(ctx, in)
+	if _, err := fmt.Fprintln(io.out, text); err != nil {
+		return err
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("denied, for there is no decision: %w", err)
+	case d.Allow:
+		_, err = fmt.Fprintln(io.out, "allowed")
+	default:
+		_, err = fmt.Fprintln(io.out, "denied: "+orElse(strings.Join(d.Reasons, "; "), "no rule says why"))
+	}
+	return err
+}
+
+// known are the configuration and the tenants that the flags name.
+func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
+	role := auth.Role(orElse(c.Role, string(auth.ReadWrite)))
+	switch {
+	case c.Config == "" && !c.Dev && c.Folder == "":
+		return nil, nil, errors.New("sessionserver policy eval: which policies? Give --config FILE, --dev or --folder DIR")
+	case c.State != "" && !c.Dev:
+		return nil, nil, errors.New("sessionserver policy eval: --state goes with --dev; a configuration file says it itself")
+	case c.Role != "" && (c.Config != "" || c.Dev):
+		return nil, nil, errors.New("sessionserver policy eval: --role goes with --folder alone; otherwise the tenant's file says it")
+	case !slices.Contains(auth.Roles, role):
+		return nil, nil, fmt.Errorf("--role: %.40q (allowed: %s)", c.Role, roleNames())
+	}
+	if c.Config == "" && !c.Dev {
+		cfg := configs.Default()
+		return &cfg, []policy.Tenant{{Name: c.Tenant, Apps: []policy.App{{Name: c.App, Role: string(role)}}}}, nil
+	}
+	cfg, err := configs.Load(c.Config, inspect)
+	if c.Dev {
+		cfg, err = devConfig(c.State)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if cfg.Tenants == "" {
+		return cfg, policyTenants(anonymousTenants(cfg), nil), nil
+	}
+	if _, err := (&tenantFolder{path: cfg.Tenants, cfg: cfg}).tenant(c.Tenant); err != nil { // tells what is wrong with its file
+		return nil, nil, err
+	}
+	files := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant).All
+	tenants := make([]server.Tenant, len(files))
+	for i, f := range files {
+		tenants[i] = serverTenant(f)
+	}
+	return cfg, policyTenants(tenants, files), nil
+}
+
+// input is the question that the flags describe.
+func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*policy.Input, error) {
+	i := slices.IndexFunc(tenants, func(t policy.Tenant) bool { return t.Name == c.Tenant })
+	if i < 0 {
+		return nil, fmt.Errorf("--tenant: there is no tenant %.80q", c.Tenant)
+	}
+	j := slices.IndexFunc(tenants[i].Apps, func(a policy.App) bool { return a.Name == c.App })
+	if j < 0 {
+		var names []string
+		for _, a := range tenants[i].Apps {
+			names = append(names, a.Name)
+		}
+		return nil, fmt.Errorf("--app: tenant %s has no app %.80q (it has: %s)", c.Tenant, c.App, orNone(strings.Join(names, ", ")))
+	}
+	in, err := server.Question(c.Command, c.Mode, c.Access, []byte(c.Key))
+	if err != nil {
+		return nil, err
+	}
+	in.Tenant, in.App, in.Role, in.Listener = c.Tenant, c.App, tenants[i].Apps[j].Role, orElse(c.Listener, cfg.Listen[0].Name)
+	if c.Address != "" {
+		if in.Address, err = netip.ParseAddr(c.Address); err != nil {
+			return nil, fmt.Errorf("--address: %.80q is no address (allowed: such as 192.0.2.1 or 2001:db8::1)", c.Address)
+		}
+	}
+	if in.TLS = c.TLS; c.Certificate != "" {
+		text, err := readShort(c.Certificate)
+		if err != nil {
+			return nil, fmt.Errorf("--certificate: %w", err)
+		}
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			return nil, fmt.Errorf("--certificate: %s is no PEM file", c.Certificate)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("--certificate: %s: %w", c.Certificate, err)
+		}
+		in.TLS, in.Certificate = orElse(in.TLS, "1.3"), server.CertificateFacts(cert)
+	}
+	if in.TLS != "" && in.TLS != "1.2" && in.TLS != "1.3" {
+		return nil, fmt.Errorf("--tls: %.20q (allowed: 1.2, 1.3)", in.TLS)
+	}
+	if c.Age < 0 || c.Bytes < 0 || c.Keys < 0 {
+		return nil, errors.New("--age, --bytes and --keys cannot be negative")
+	}
+	if !in.Session.Open && (c.New || c.Age != 0 || c.Bytes != 0 || c.Keys != 0) {
+		return nil, fmt.Errorf("no session is open when %s is asked about: --new, --age, --bytes and --keys say nothing", in.Command)
+	}
+	if in.Session.Open {
+		in.Session = policy.Session{Open: true, New: c.New, Age: int64(c.Age / time.Second), Bytes: int(c.Bytes), Keys: c.Keys}
+	}
+	return &in, nil
+}

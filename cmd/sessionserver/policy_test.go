@@ -1,0 +1,147 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// writeFiles writes files below a folder; a text of "-" takes the file away.
+func writeFiles(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if text == "-" {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPolicyTest: each test is shown with what it prints, and one that fails makes the command fail.
+func TestPolicyTest(t *testing.T) {
+	c := newCLI(t, "")
+	out, said, status := c.run("", "policy", "test")
+	if status != 0 || !strings.Contains(out, "\nok    default_test.rego:") || !strings.Contains(out, "the default: tests passed: ") {
+		t.Errorf("status %d\n%s%s", status, out, said)
+	}
+	dir := t.TempDir()
+	test := func(status int, wants ...string) {
+		t.Helper()
+		out, said, got := c.run("", "policy", "test", dir)
+		for _, want := range wants {
+			if !strings.Contains(out+said, want) {
+				t.Errorf("it does not say %q", want)
+			}
+		}
+		if got != status || t.Failed() {
+			t.Errorf("status %d, want %d\n%s%s", got, status, out, said)
+		}
+	}
+	test(1, "there is no rule allow in")
+	writeFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.app == \"one\"\n"})
+	test(0, dir+" compiles, and has no tests")
+	writeFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"see\", 1)\n}\n\ntodo_test_b if false\n",
+		"tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if true\n", "tenants/acme/a_test.rego": "package y\n\ntest_c if true\n"})
+	test(0, "ok    "+dir+"/a_test.rego:3  data.x.test_a  ", "\n      see 1\n", "skip  "+dir+"/a_test.rego:7", "ok    "+dir+"/tenants/acme/a_test.rego:3", "tests passed: 2")
+	writeFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"why\")\n\tfalse\n}\n"})
+	test(1, "FAIL  "+dir+"/a_test.rego:3  data.x.test_a  ", "\n      why\n", "a_test.rego:3: test data.x.test_a failed: why\n", "ok    "+dir+"/tenants/acme/a_test.rego:3")
+	writeFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.ap == \"one\"\n"})
+	test(1, dir+"/a.rego:3: rego_type_error: undefined ref: input.ap")
+}
+
+// TestPolicyEval: a decision is that of the server, whatever it is about, and mistakes are told.
+func TestPolicyEval(t *testing.T) {
+	dir := t.TempDir()
+	c := newCLI(t, "policy: {folder: "+dir+"/policies}\n")
+	writeFiles(t, dir, map[string]string{
+		"policies/a.rego": "package sessionserver.authz\n\nallow if data.tenants[input.tenant].settings.plan == \"large\"\n\nreasons contains sprintf(\"%s is small\", [input.role])\n",
+		"draft/a.rego":    "package sessionserver.authz\n\nallow if input.address == \"192.0.2.1\"\n\nallow if input.session.age_s > 60\n\nallow if input.tls.certificate.dns_names[_] == \"shop.example\"\n",
+	})
+	writePair(t, dir, "cert", "shop.example")
+	writeFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
+		"acme.yaml": "allow: [::1]\npolicy: {plan: large}\napps: {shop: {role: readwrite}, reports: {role: readonly}}\n",
+		"tiny.yaml": "allow: [::1]\npolicy: {plan: small}\napps: {shop: {role: readonly}}\n",
+		"bad.yaml":  "allow: 1\n",
+	})
+	draft := []string{"--folder", dir + "/draft", "--tenant", "any", "--app", "one", "--command"}
+	configured := []string{"--config", c.config, "--tenant"}
+	for _, row := range []struct {
+		status int
+		want   string
+		args   []string
+	}{
+		{0, "\nallowed\n", append(configured, "acme", "--app", "shop", "--command", "put", "--key", "a")},
+		{0, "\ndenied: readonly is small\n", append(configured, "tiny", "--app", "shop", "--command", "whoami")},
+		{0, "a.rego:3", append(configured, "acme", "--app", "shop", "--command", "close")},
+		{0, "policy of the operator: allow, cached by tenant\n", append(configured, "acme", "--app", "shop", "--command", "close")},
+		{0, "\ndenied: no rule says why\n", append(configured, "acme", "--app", "shop", "--command", "close", "--folder", dir+"/draft")},
+		{0, "\ndenied: no rule says why\n", append(draft, "new")},
+		{0, "\nallowed\n", append(draft, "new", "--address", "192.0.2.1")},
+		{0, "\ndenied: no rule", append(draft, "new", "--address", "")},
+		{0, "\nallowed\n", append(draft, "stat", "--age", "2m")},
+		{0, "\nallowed\n", append(draft, "stat", "--certificate", dir+"/cert.pem")},
+		{1, "which policies? Give --config FILE, --dev or --folder DIR", []string{"--tenant", "a", "--app", "b", "--command", "new"}},
+		{1, "there is no tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
+		{1, "bad.yaml:1: allow: \"1\" (allowed: a list)", append(configured, "bad", "--app", "shop", "--command", "new")},
+		{1, "tenant acme has no app \"shops\" (it has: reports, shop)", append(configured, "acme", "--app", "shops", "--command", "new")},
+		{1, "there is no command \"gett\" (allowed: new, open, ", append(configured, "acme", "--app", "shop", "--command", "gett")},
+		{1, "no policy is asked about ping", append(configured, "acme", "--app", "shop", "--command", "ping")},
+		{1, "--role goes with --folder alone", append(configured, "acme", "--app", "shop", "--command", "new", "--role", "admin")},
+		{1, "--role: \"root\" (allowed: readwrite, readonly, admin)", append(draft, "new", "--role", "root")},
+		{1, "--address: \"home\" is no address", append(draft, "new", "--address", "home")},
+		{1, "--tls: \"1.1\" (allowed: 1.2, 1.3)", append(draft, "new", "--tls", "1.1")},
+		{1, "no session is open when new is asked about", append(draft, "new", "--keys", "1")},
+		{1, "cert.key: ", append(draft, "new", "--certificate", dir+"/cert.key")},
+	} {
+		out, said, status := c.run("", append([]string{"policy", "eval"}, row.args...)...)
+		if status != row.status || !strings.Contains(out+said, row.want) {
+			t.Errorf("%v: status %d, want %d and %q\n%s%s", row.args, status, row.status, row.want, out, said)
+		}
+	}
+}
+
+// TestCheckPolicies: what is wrong with the policies is told with its place in both files, and what they are cached by if nothing is.
+func TestCheckPolicies(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
+	check := func(status int, wants ...string) {
+		t.Helper()
+		out, said, got := newCLI(t, "").run("", "check", file)
+		for _, want := range wants {
+			if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", dir)) {
+				t.Errorf("it does not say %q", want)
+			}
+		}
+		if got != status || t.Failed() {
+			t.Fatalf("status %d, want %d\n%s%s", got, status, out, said)
+		}
+	}
+	const text = "storage: {driver: memory}\npolicy:\n  "
+	writeFiles(t, dir, map[string]string{"c.yaml": text + "timeout: 50ms\n"})
+	check(0, "policies: the default, revision ", "tests passed: ", "    allow: cached by tenant, app, role, access, mode, key\n")
+	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/none\n"})
+	check(1, "DIR/c.yaml:3: policy.folder: DIR/none: ")
+	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/p\n", "p/a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
+	check(1, "DIR/c.yaml:3: policy.folder: DIR/p: ", "DIR/p/a.rego:3: rego_type_error: undefined ref: input.tenat")
+	writeFiles(t, dir, map[string]string{"p/a.rego": "package sessionserver.authz\n\nallow if input.tenant\n", "p/a_test.rego": "package a\n\ntest_a if false\n"})
+	check(1, "DIR/p/a_test.rego:3: test data.a.test_a failed")
+	writeFiles(t, dir, map[string]string{"p/a_test.rego": "-", "p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
+	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, for it calls time.now_ns\n",
+		"note: there are policies in tenants/acme, and no tenant acme: nothing is asked of them")
+	writeFiles(t, dir, map[string]string{"c.yaml": strings.ReplaceAll(text+"bundle: {url: \"http://127.0.0.1:1/b?secret\", key_file: DIR/key, token_file: DIR/token, keep: DIR/keep}\n", "DIR", dir)})
+	check(1, "DIR/c.yaml:3: policy.bundle.key_file: open DIR/key: no such file", "DIR/c.yaml:3: policy.bundle.token_file: the token: open DIR/token: no such file")
+	writeFiles(t, dir, map[string]string{"key": "k", "token": "a b\n"})
+	check(1, "policy.bundle.token_file: the token: DIR/token holds none (allowed: one word)", "policy.bundle.url: http://127.0.0.1:1/b: the token: ")
+	writeFiles(t, dir, map[string]string{"token": "abc\n"})
+	check(1, "policy.bundle.url: http://127.0.0.1:1/b: dial tcp 127.0.0.1:1: ")
+}

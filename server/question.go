@@ -1,0 +1,74 @@
+package server
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	"sessionserver/policy"
+	"sessionserver/session"
+)
+
+// Question is what a policy is asked about a command, as far as the command table tells, for those who ask without a client. mode is that of the open
+// session, or the one that open asks for; "" is rw. access is only to be given where a command has more than one. It is an error if no policy is ever
+// asked so.
+func Question(command, mode, access string, key []byte) (policy.Input, error) {
+	t := builtin()
+	row := t.lookup([]byte(command))
+	switch {
+	case row == nil:
+		return policy.Input{}, fmt.Errorf("there is no command %.40q (allowed: %s)", command, strings.Join(t.asked(), ", "))
+	case row.Needs == Nothing:
+		return policy.Input{}, fmt.Errorf("no policy is asked about %s, which is about the connection (allowed: %s)", row.Name, strings.Join(t.asked(), ", "))
+	case len(key) > 0 && row.Keys == NoKeys:
+		return policy.Input{}, fmt.Errorf("no policy is asked about %s with a key (allowed: without one)", row.Name)
+	case len(key) == 0 && row.Keys != NoKeys && row.Keys != SessionKeys:
+		return policy.Input{}, fmt.Errorf("%s is asked about with a key alone (allowed: with a key)", row.Name)
+	}
+	in := policy.Input{Command: row.Name, Key: key}
+	c := &Call{Command: row, conn: &conn{}}
+	if mode != "" || row.Needs == OpenSession || row.Mode != nil {
+		m := session.ReadWrite
+		if mode != "" {
+			var err error
+			if m, err = session.ParseMode([]byte(mode)); err != nil {
+				return policy.Input{}, err
+			}
+		}
+		in.Mode = m.String()
+		in.Session.Open = row.Mode == nil
+		c.conn.mode = in.Mode
+		c.Args = [][]byte{nil, []byte(in.Mode)}
+	}
+	if row.Mode != nil && row.Mode(c.Args) != in.Mode {
+		return policy.Input{}, fmt.Errorf("%s is always %s", row.Name, row.Mode(c.Args))
+	}
+	if row.Mode == nil {
+		c.Args = nil
+	}
+	in.Access = policy.Access(c.access() - None)
+	if access != "" && access != in.Access.String() {
+		if row.AccessOf == nil || row.Mode != nil || row.Releases {
+			return policy.Input{}, fmt.Errorf("%s has access %s here, not %.20q", row.Name, in.Access, access)
+		}
+		if access != row.Access.String() {
+			return policy.Input{}, fmt.Errorf("%s has access %s or %s, not %.20q", row.Name, in.Access, row.Access, access)
+		}
+		in.Access = policy.Access(row.Access - None)
+	}
+	return in, nil
+}
+
+// asked are the names of the commands that policies are asked about.
+func (t *table) asked() []string {
+	var names []string
+	for _, row := range t.rows {
+		if row.Needs != Nothing {
+			names = append(names, row.Name)
+		}
+	}
+	return names
+}
+
+// CertificateFacts are what policies may know of a client's certificate.
+func CertificateFacts(cert *x509.Certificate) *policy.Certificate { return certificateFacts(cert) }

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestQuestion: what is asked about a command without a client is what a connection asks, and what none asks is an error.
+func TestQuestion(t *testing.T) {
+	for question, want := range map[string]string{
+		"new":              "new write rw false",
+		"new rw":           "new write rw false",
+		"NEW r":            "new is always rw",
+		"open":             "open write rw false",
+		"open w":           "open write rw false",
+		"open u":           "open write u false",
+		"open r":           "open read r false",
+		"open x":           "unknown mode (allowed: rw, ",
+		"open s write":     "open has access read here",
+		"put":              "put is asked about with a key alone",
+		"put - - k":        "put write rw true",
+		"get s - k":        "get read s true",
+		"get - write k":    "get has access read here",
+		"keys r":           "keys read r true",
+		"get_all - - k":    "get_all read rw true",
+		"put_all - - k":    "put_all write rw true",
+		"close":            "close write rw true",
+		"commit s":         "commit read s true",
+		"close s write":    "close has access read here",
+		"abort u":          "abort none u true",
+		"stat - - k":       "no policy is asked about stat with a key",
+		"lifetime":         "lifetime read rw true",
+		"lifetime - write": "lifetime write rw true",
+		"lifetime - none":  "lifetime has access read or write",
+		"whoami":           "whoami none  false",
+		"whoami r":         "whoami none r true",
+		"ping":             "no policy is asked about ping, which is about the connection (allowed: new, open, ",
+		"flushall":         "there is no command \"flushall\" (allowed: new, open, ",
+	} {
+		words := append(strings.Fields(strings.ReplaceAll(question, "-", "\x00")), "", "", "")
+		for i := range words {
+			words[i] = strings.Trim(words[i], "\x00")
+		}
+		in, err := Question(words[0], words[1], words[2], []byte(words[3]))
+		got := strings.Join([]string{in.Command, in.Access.String(), in.Mode, map[bool]string{true: "true", false: "false"}[in.Session.Open]}, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+	}
+}
