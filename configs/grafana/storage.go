@@ -1,0 +1,57 @@
+package grafana
+
+// storage answers what becomes of locks, and of what is saved.
+func storage() *Dashboard {
+	return newDashboard(storageUID, "locks and storage", "Who waits for whom, and what the disk does.",
+		row{"Now", []*Panel{
+			stat("Locks held", "Sessions that are open for writing or reading.", count,
+				query{`sum(sessionserver_locks_held{$scope})`, "held"}).wide(4),
+			stat("Waiting", "Clients that wait for a lock.", count,
+				query{`sum(sessionserver_lock_waiters{$scope})`, "waiting"}).wide(4),
+			stat("Wait without the lock", "The share of those who want a lock and do not get it in time, in 5 minutes, where it is highest.", share,
+				query{`max(instance:sessionserver_lock_timeouts:ratio_rate5m{$scope})`, "time-outs"}).wide(4).worryAbove(0.01, 0.05),
+			stat("fsync", "One of a hundred takes at least so long, in 5 minutes, where it is longest. Every save waits for one.", seconds,
+				query{`max(instance:sessionserver_storage_sync_duration_seconds:p99_rate5m{$scope})`, "99th percentile"}).wide(4).worryAbove(0.03, 0.1),
+			stat("Disk left", "The share of the file system that is left, where it is least.", share,
+				query{`min(instance:sessionserver_storage_avail:ratio{$scope})`, "left"}).wide(4).upTo(1).worryBelow(0.25, 0.1),
+			stat("Sweep behind", "Since when what expired first should be gone, where it is longest.", seconds,
+				query{`max(sessionserver_sweep_lag_seconds{$scope})`, "behind"}).wide(4).worryAbove(60, 600),
+		}},
+		row{"Locks", []*Panel{
+			quantiles("Waits that ended with the lock", "How long clients waited for a lock that they got. Those who had it at once count with 0.", `sessionserver_lock_wait_seconds_bucket{$scope}`),
+			heat("Spread of waits", "How many clients waited how long.", `sessionserver_lock_wait_seconds_bucket{$scope}`),
+			graph("Held and waited for", "Locks that are held, clients that wait for one.", count,
+				query{`sum(sessionserver_locks_held{$scope})`, "held"}, query{`sum(sessionserver_lock_waiters{$scope})`, "waiting"}),
+			graph("Time-outs and losses", "Waits that ended without the lock, and locks that were taken from slow holders, each second.", perSecond,
+				query{`sum(rate(sessionserver_lock_timeouts_total{$scope}[$__rate_interval]))`, "timed out"}, query{`sum(rate(sessionserver_locks_lost_total{$scope}[$__rate_interval]))`, "lost"}).wide(12),
+			graph("Share of waits without the lock", "Of those who want a lock, how many do not get it in time; in 5 minutes.", share,
+				query{`instance:sessionserver_lock_timeouts:ratio_rate5m{$scope}`, "{{instance}}"}).worryAbove(0.01, 0.05).wide(12),
+		}},
+		row{"Storage", []*Panel{
+			graph("Operations", "What the server asks of the storage, each second. What the cache answers is not among it.", perSecond,
+				query{`sum by (operation) (rate(sessionserver_storage_operation_duration_seconds_count{$scope}[$__rate_interval]))`, "{{operation}}"}).stacked(),
+			graph("Duration of operations", "The 99th percentile of each.", seconds,
+				query{`histogram_quantile(0.99, sum by (operation, le) (rate(sessionserver_storage_operation_duration_seconds_bucket{$scope}[$__rate_interval])))`, "{{operation}}"}),
+			graph("Errors", "Operations that failed, each second. None is what should be.", perSecond,
+				query{`sum by (operation) (rate(sessionserver_storage_errors_total{$scope}[$__rate_interval]))`, "{{operation}}"}),
+			quantiles("Duration of fsync", "How long the disk takes to promise that what was written stays.", `sessionserver_storage_sync_duration_seconds_bucket{$scope}`).worryAbove(0.03, 0.1),
+			heat("Spread of fsync", "How many took how long. Bands far apart: a cache in the disk that fills up.", `sessionserver_storage_sync_duration_seconds_bucket{$scope}`),
+			graph("Found in the cache", "The share of records that were read from memory.", share,
+				query{`sum by (instance) (rate(sessionserver_storage_cache_hits_total{$scope}[$__rate_interval])) / (sum by (instance) (rate(sessionserver_storage_cache_hits_total{$scope}[$__rate_interval])) + sum by (instance) (rate(sessionserver_storage_cache_misses_total{$scope}[$__rate_interval])))`,
+					"{{instance}}"}).upTo(1),
+		}},
+		row{"Space", []*Panel{
+			graph("Stored", "What tenants have stored, and what it takes on disk.", bytes,
+				query{`sum(sessionserver_stored_bytes{$scope})`, "keys and values"}, query{`sum(sessionserver_storage_size_bytes{$scope})`, "on disk"}),
+			graph("File system", "What is left of it, and what will be left in a day at the pace of the last hour.", bytes,
+				query{`sessionserver_storage_filesystem_avail_bytes{$scope}`, "{{instance}} left"},
+				query{`clamp_min(predict_linear(sessionserver_storage_filesystem_avail_bytes{$scope}[1h], 24 * 3600), 0)`, "{{instance}} in a day"}),
+			graph("Expired and removed", "Sessions that the sweep removed, each second.", perSecond,
+				query{`sum by (instance) (rate(sessionserver_sweep_removed_total{$scope}[$__rate_interval]))`, "{{instance}} removed"}, query{`sum by (instance) (rate(sessionserver_sweep_errors_total{$scope}[$__rate_interval]))`, "{{instance}} failed"}),
+			graph("Sweep behind", "Since when what expired first should be gone.", seconds,
+				query{`sessionserver_sweep_lag_seconds{$scope}`, "{{instance}}"}).worryAbove(60, 600).wide(12),
+			graph("Last sweep", "How long ago the last one was that went well.", seconds,
+				query{`time() - sessionserver_sweep_last_success_timestamp_seconds{$scope}`, "{{instance}}"}).worryAbove(60, 600).wide(12),
+		}},
+	)
+}
