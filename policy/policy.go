@@ -115,8 +115,8 @@ func (o Outcome) String() string {
 	return [...]string{"failed", "denied", "allowed"}[o]
 }
 
-// DecisionLog receives decisions. An Input has no session id and no value in it; keys are there as they are. Both arguments are the log's only until
+// DecisionLog receives decisions. An Input has no session id and no value in it; keys are there as they are. All arguments are the log's only until
 // it returns. It must be safe for concurrent use.
 type DecisionLog interface {
-	Decided(in *Input, d Decision, err error)
+	Decided(in *Input, d Decision, how Evaluation, err error)
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sessionserver/auth"
+	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 
@@ -29,10 +30,15 @@ func (c *conn) patience() time.Duration {
 	return 0
 }
 
-var (
-	errRevoked = wire.Errorf(wire.NoAuth, "the credentials of this connection are not good any more: it is closed; connect and authenticate again")
-	errDenied  = wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address")
-)
+var errRevoked = wire.Errorf(wire.NoAuth, "the credentials of this connection are not good any more: it is closed; connect and authenticate again")
+
+// notAdmitted is the refusal of somebody who may not come from where he comes from.
+func notAdmitted(id auth.Identity) error {
+	return &denial{
+		error: wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address"),
+		event: audit.OperationDenied, reason: byAllowlist, who: id,
+	}
+}
 
 // identify makes the connection act as the holder of grant, which may be nobody's. On an error it stays who it was. Strangers may send
 // little.
@@ -80,7 +86,10 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	if was := c.access.rules; was == nil || was.usage != r.usage {
 		if n := r.usage.conns.Add(1); r.maxConns > 0 && n > int64(r.maxConns) {
 			r.usage.conns.Add(-1)
-			return access{}, wire.Errorf(wire.Quota, "the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns)
+			return access{}, &denial{
+				error: wire.Errorf(wire.Quota, "the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns),
+				event: audit.OperationQuota, reason: "connections", who: grant.Identity,
+			}
 		}
 	}
 	app := r.apps[grant.Identity.App]
@@ -199,6 +208,11 @@ func (c *conn) initially() auth.Grant {
 	}
 	if err != nil {
 		c.seen.AuthFailed(method)
+		if method == auth.ByCertificate {
+			e := c.event(audit.AuthFailed)
+			e.Reason = string(method)
+			c.server.gathered.note(e, c.ipKey())
+		}
 		c.log.Debug("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
 			"listener", c.how.Name, "remote", c.remote())
 		return auth.Grant{}
@@ -214,25 +228,33 @@ func (c *Call) authenticate(name, secret string) error {
 		}
 		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
 	}
+	if err := c.conn.unforgotten(); err != nil {
+		return err
+	}
 	d := c.conn.server.directory.Load().auth
 	grant, err := d.Secret(name, secret)
 	if errors.Is(err, auth.ErrBadCredentials) {
-		return c.conn.failed(err)
+		return c.conn.failed(name, err)
 	}
 	if !d.Admits(grant.Identity, c.conn.info.Remote.Addr()) {
-		return errDenied
+		return notAdmitted(grant.Identity)
 	}
 	if err := c.conn.become(grant); err != nil {
 		return err
 	}
-	return c.conn.chargeLogin()
+	if err := c.conn.chargeLogin(); err != nil {
+		return err
+	}
+	c.fact = fact{code: audit.ConnectionAuthenticated, reason: string(auth.BySecret)}
+	return nil
 }
 
 // chargeLogin takes what a new connection costs from the rates of the identity that it has got. One beyond them is closed: otherwise whoever
 // is at their limit would only have to connect anew.
 func (c *conn) chargeLogin() error {
 	err := c.pay(loginCost, c.patience())
-	if refused, ok := err.(*wire.Error); ok && refused.Code == wire.RateLimited {
+	var refused *wire.Error
+	if errors.As(err, &refused) && refused.Code == wire.RateLimited {
 		c.reason, c.quit = RateLimited, true
 	}
 	return err
@@ -240,12 +262,13 @@ func (c *conn) chargeLogin() error {
 
 // failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,
 // since nobody can guess a secret, and many hosts may share an address.
-func (c *conn) failed(err error) error {
+func (c *conn) failed(name string, err error) error {
 	c.seen.AuthFailed(auth.BySecret)
 	if wait, ok := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
 		c.reason, c.quit = TooManyFailures, true
 		c.seen.RateLimited(OfAuthFailures)
-		return rateLimited(wait)
+		return &denial{error: retryIn(wait), event: audit.AuthFailed, reason: "too_many"} // whatever names they try
 	}
-	return err
+	tried, _ := auth.ParseIdentity(name) // what is no name is nowhere shown
+	return &denial{error: err, event: audit.AuthFailed, reason: string(auth.BySecret), who: tried}
 }

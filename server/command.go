@@ -28,6 +28,7 @@ type Command struct {
 	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
 	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
 	Waits    bool    // it waits for the disk or for somebody elsewhere: meanwhile others have their turn; see turns
+	TakesID  bool    // its first argument is the id of a session
 	Payload  Payload // how long the last argument of a line may be
 
 	Run func(*Call) error // answers with exactly one call of Call.Reply, or returns an error
@@ -96,6 +97,7 @@ type Call struct {
 	Reply   *wire.Encoder // where the answer goes
 
 	conn *conn
+	fact fact // what it has done, if the audit log is to have that
 }
 
 // Context ends when the server has no more time for the request.

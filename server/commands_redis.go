@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 
@@ -156,13 +157,14 @@ func runInfo(c *Call) error {
 }
 
 func runReset(c *Call) error {
-	if s := c.conn.session; s != nil {
-		c.conn.session = nil
-		_ = s.Abort() // it is dropped, whatever it has to say
-	}
+	c.conn.abandon()
 	c.conn.name = ""
+	before := c.Identity()
 	if err := c.conn.become(c.conn.initially()); err != nil {
 		return err
+	}
+	if now := c.Identity(); now != before && !now.IsZero() {
+		c.fact = fact{code: audit.ConnectionAuthenticated, reason: string(c.conn.access.grant.Method())}
 	}
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")

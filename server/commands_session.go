@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"strconv"
 	"time"
 
+	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -18,7 +20,7 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
-		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, Run: runOpen,
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, TakesID: true, Run: runOpen,
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
@@ -186,14 +188,26 @@ func (c *conn) onWait(ctx context.Context, why string) (context.Context, func())
 }
 
 func runClose(c *Call) error {
-	return c.done(c.Session().Close(c.Context()))
+	created := c.Session().Unsaved()
+	err := c.Session().Close(c.Context())
+	c.created(created)
+	return c.done(err)
+}
+
+// created notes that the session was saved for the first time, if it was not before and is now.
+func (c *Call) created(before bool) {
+	if s := c.Session(); before && !s.Unsaved() {
+		c.fact = fact{code: audit.SessionCreated, session: s.ID()}
+	}
 }
 
 func runCommit(c *Call) error {
+	created := c.Session().Unsaved()
 	err := c.Session().Commit(c.Context())
 	if err == nil {
 		c.conn.mode = session.Read.String() // from here on
 	}
+	c.created(created)
 	return c.done(err)
 }
 
@@ -202,7 +216,9 @@ func runAbort(c *Call) error {
 }
 
 func runDestroy(c *Call) error {
-	return c.done(c.Session().Destroy(c.Context()))
+	err := c.Session().Destroy(c.Context())
+	c.fact = fact{code: audit.SessionDestroyed, session: c.Session().ID()}
+	return c.done(err)
 }
 
 // done answers ok unless there was an error.
@@ -224,10 +240,13 @@ func runRegenerate(c *Call) error {
 	if err := c.mint(); err != nil {
 		return err
 	}
+	before := c.Session().ID()
 	id, err := c.Session().Regenerate(c.Context(), grace)
 	if err != nil {
 		return err
 	}
+	now := c.Session().ID()
+	c.fact = fact{code: audit.SessionRegenerated, session: before, detail: "it is " + hex.EncodeToString(now[:]) + " now"}
 	c.Reply.Text(id)
 	return nil
 }

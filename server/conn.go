@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"sessionserver/auth"
 	"sessionserver/policy"
 	"sessionserver/session"
 	"sessionserver/wire"
@@ -61,6 +62,8 @@ type conn struct {
 	writes   *writes   // see send; nil until something is sent in turn
 	quit     bool
 	reason   CloseReason
+	wanted   auth.Identity // who it would have become that was refused,
+	why      string        // and why
 
 	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu
 	resting   bool                    // blocked in a read, with neither a session nor half a request
@@ -177,11 +180,17 @@ func (c *conn) begin() bool {
 	default:
 		c.frame(first)
 	}
-	if err := c.become(c.initially()); err != nil {
+	grant := c.initially()
+	err := c.become(grant)
+	if err == nil {
+		err = c.authenticated()
+	}
+	if err != nil {
 		c.reason = Refused
 		refused := c.refusal("", err)
 		c.seen.Refused(gateOf(refused))
 		c.reply.Error(refused.Code, refused.Message)
+		c.wanted, c.why = grant.Identity, refused.Message
 		return false
 	}
 	return true
@@ -319,6 +328,7 @@ func (c *conn) misread(err error) bool {
 		c.seen.Refused(gateOf(errCrowded))
 		c.reply.Begin(c.reader.Framing())
 		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
+		c.rememberRefusal(err)
 		return false
 	case errors.As(err, &refused):
 		c.begun = time.Time{}
@@ -367,6 +377,9 @@ func (c *conn) handle(req *wire.Request) {
 	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
 	c.mark = c.reply.Len()
 	err := c.run(req.Framing)
+	if !errors.Is(err, errPeerLeft) {
+		err = c.remember(err)
+	}
 	c.call = Call{} // its arguments must not outlive the request
 	if c.session != nil && c.session.Ended() {
 		c.session = nil
@@ -477,10 +490,7 @@ func (c *conn) observe(cmd *Command, began time.Time, peerLeft bool) {
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
 func (c *conn) close() {
 	defer c.exit() // what hangUp has read by TLS
-	if c.session != nil {
-		_ = c.session.Abort() // what it could say, LOCKLOST, nobody hears any more
-		c.session = nil
-	}
+	c.abandon()
 	_ = c.flush()
 	c.exit()
 	switch c.reason {
@@ -497,6 +507,7 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.leave()
+	c.noteEnd(c.reason, c.wanted, c.why)
 	c.seen.Closed(c.reason)
 	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())
 	c.server.forget(c)

@@ -18,6 +18,7 @@ var gates = []gate{
 	{"session state", admitState},
 	{"memory", admitMemory},
 	{"policy", admitPolicy},
+	{"audit", admitAudit},
 }
 
 // quota is who refuses what the session manager has no room for, and connections beyond how many there may be. It is asked by whoever makes one.
@@ -72,7 +73,7 @@ func admitAddress(c *Call) error {
 	if c.Command.Needs == Nothing || c.conn.access.admitted {
 		return nil
 	}
-	return errDenied
+	return notAdmitted(c.Identity())
 }
 
 // admitServing lets no new session begin when the server is about to leave. Those that are open go on.

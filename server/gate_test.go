@@ -16,7 +16,7 @@ func TestGateOrder(t *testing.T) {
 	for _, g := range gates {
 		names = append(names, g.name)
 	}
-	if want := []string{"authenticated", "allowlist", "rates", "serving", "session state", "memory", "policy"}; !slices.Equal(names, want) {
+	if want := []string{"authenticated", "allowlist", "rates", "serving", "session state", "memory", "policy", "audit"}; !slices.Equal(names, want) {
 		t.Errorf("the gates are %v, want %v", names, want)
 	}
 }

@@ -126,6 +126,7 @@ func (s *Server) refuse(c *conn, refusal *wire.Error) {
 	if gate != "" {
 		c.seen.Refused(gate)
 	}
+	c.noteEnd(Refused, auth.Identity{}, refusal.Message)
 	c.seen.Closed(Refused)
 	s.turnAway(c.nc, refusal)
 }

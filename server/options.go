@@ -10,6 +10,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/policy"
+	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -23,6 +24,9 @@ type Options struct {
 
 	// Policy decides about every command of somebody who has an identity. Required: what nobody has decided is denied.
 	Policy policy.Engine
+
+	// Audit is told of all that is in docs/audit.md about connections, sessions and operations, before it is answered. Nil remembers nothing.
+	Audit *audit.Log
 
 	// Commands are served beside the built-in ones; see Command.
 	Commands []Command

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sessionserver/policy"
+	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 
@@ -64,13 +65,19 @@ func (c *Call) decide(key []byte) error {
 	switch {
 	case err != nil:
 		c.conn.log.Error("the policy gives no decision: denied", "command", c.Command.Name, "identity", c.conn.info.Identity.String(), "err", err)
-		return wire.Errorf(wire.Denied, "the policy gives no decision; the operator's log says why")
+		return denied("it gave no decision", "the policy gives no decision; the operator's log says why")
 	case d.Allow:
 		return nil
 	case len(d.Reasons) > 0:
-		return wire.Errorf(wire.Denied, "%s", strings.Join(d.Reasons, "; "))
+		reasons := strings.Join(d.Reasons, "; ")
+		return denied(reasons, reasons)
 	}
-	return wire.Errorf(wire.Denied, "the policy does not allow this app to %s", describeDenied(c.Command.Name, key))
+	return denied("", "the policy does not allow this app to "+describeDenied(c.Command.Name, key))
+}
+
+// denied is the refusal by a policy: what the audit log has, and what the client is told, in which a key may stand.
+func denied(detail, message string) error {
+	return &denial{error: wire.Errorf(wire.Denied, "%s", message), event: audit.OperationDenied, reason: byPolicy, detail: detail}
 }
 
 func describeDenied(command string, key []byte) string {

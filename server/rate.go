@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 
@@ -232,8 +233,12 @@ func take(l *rate.Limiter, n int, most time.Duration) (wait time.Duration, ok bo
 // loginCost is what it costs to authenticate.
 const loginCost = 2
 
-// rateLimited is the refusal of a command that may come again after wait.
-func rateLimited(wait time.Duration) error {
+// rateLimited is the refusal of a command, by the rate that whose names, that may come again after wait.
+func rateLimited(whose Scope, wait time.Duration) error {
+	return &denial{error: retryIn(wait), event: audit.OperationRateLimited, reason: string(whose)}
+}
+
+func retryIn(wait time.Duration) error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
@@ -260,7 +265,7 @@ func (c *conn) pay(cost int, most time.Duration) error {
 		wait, ok := take(l, cost, most)
 		if !ok {
 			c.seen.RateLimited(c.access.scope(i))
-			return rateLimited(wait)
+			return rateLimited(c.access.scope(i), wait)
 		}
 		if wait > 0 {
 			if err := c.holdBack(wait); err != nil {
@@ -298,7 +303,7 @@ func (c *conn) holdBack(wait time.Duration) error {
 func (c *Call) mint() error {
 	if wait, ok := take(c.conn.access.mint, 1, 0); !ok {
 		c.conn.seen.RateLimited(OfMint)
-		return rateLimited(wait)
+		return rateLimited(OfMint, wait)
 	}
 	return nil
 }

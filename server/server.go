@@ -32,6 +32,7 @@ type Server struct {
 	setting   sync.Mutex // held by SetTenants; comes before mu
 	addresses addressBook
 	notices   notices
+	gathered  gatherer     // refusals on their way to the audit log
 	memory    atomic.Int64 // see conn.account
 	turns     turns        // on the processors
 	saves     turns        // at the store
@@ -59,6 +60,7 @@ func New(opts Options) (*Server, error) {
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),
 		notices:    newNotices(),
+		gathered:   gatherer{log: opts.Audit},
 		perIP:      make(map[string]int),
 		handshakes: make(map[string]*handshakes),
 	}
@@ -77,6 +79,7 @@ func (s *Server) isDraining() bool { return s.draining.Err() != nil }
 // once. It returns when every connection has ended, or two seconds after ctx has if a command still hangs
 // then; calling it again is harmless.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.gathered.flush()
 	s.mu.Lock()
 	s.drain(errShutdown)
 	for l := range s.listeners {

@@ -291,6 +291,9 @@ func checkLifetime(t *Tenant, d time.Duration) error {
 	return nil
 }
 
+// ID is the hash of the id that the session has now.
+func (s *Session) ID() storage.ID { return s.key.ID }
+
 // Unsaved reports whether the session was never saved: nobody else can have seen it.
 func (s *Session) Unsaved() bool { return !s.stored }
 

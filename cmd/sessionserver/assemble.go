@@ -30,6 +30,7 @@ type process struct {
 	log       *slog.Logger
 	cfg       *configs.Config
 	server    *server.Server
+	audit     *auditing
 	certs     *certs.Certs // nil without TLS
 	policy    *opa.Engine
 	sessions  *session.Manager
@@ -57,19 +58,24 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		}
 	}()
 
+	if p.audit, err = openAudit(cfg.Audit, log); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.audit.close) // the last that is closed
 	store, err := openStore(cfg.Storage, log, func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) })
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, store.Close)
-	p.sessions = session.NewManager(store, session.Options{})
+	p.sessions = session.NewManager(store, session.Options{Observe: p.audit.session})
 
-	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log); err != nil {
+	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, p.audit); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w", err)
 	}
 	p.server, err = server.New(server.Options{
 		Sessions:         p.sessions,
 		Policy:           p.policy,
+		Audit:            p.audit.log,
 		Limits:           wireLimits(cfg.Limits),
 		IdleTimeout:      cfg.Limits.IdleTimeout,
 		LoginTimeout:     cfg.Limits.LoginTimeout,
@@ -90,12 +96,13 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		return nil, err
 	}
 	if cfg.TLS.Used() {
-		if p.certs, err = openCertificates(cfg, log); err != nil {
+		if p.certs, err = openCertificates(cfg, log, p.audit); err != nil {
 			return nil, err
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
 	}
 	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
+	p.tenants.audit = p.audit
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
@@ -128,8 +135,8 @@ func (p *process) setTenants(tenants []server.Tenant, files []*configs.Tenant) e
 }
 
 // openCertificates opens the sources of certificates that cfg names.
-func openCertificates(cfg *configs.Config, log *slog.Logger) (*certs.Certs, error) {
-	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log}
+func openCertificates(cfg *configs.Config, log *slog.Logger, observer certs.Observer) (*certs.Certs, error) {
+	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log, Observer: observer}
 	for _, pair := range cfg.TLS.Certificates {
 		opts.Files = append(opts.Files, certs.Pair{Cert: pair.Cert, Key: pair.Key})
 	}
@@ -191,12 +198,7 @@ func (p *process) fail(err error) {
 // inspect answers everything that is wrong with a configuration beyond what package configs can know, and touches nothing.
 func inspect(cfg *configs.Config) configs.Problems {
 	problems := inspectAddress(cfg)
-	if cfg.Audit.Output != "" {
-		problems = append(problems, cfg.Problem("audit.output", "no audit log is written yet (allowed: nothing)"))
-	}
-	if cfg.Audit.Decisions.Output != "" {
-		problems = append(problems, cfg.Problem("audit.decisions.output", "no decisions are written yet (allowed: nothing)"))
-	}
+	problems = append(problems, inspectAudit(cfg)...)
 	if drivers[cfg.Storage.Driver] == nil {
 		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
 	}
@@ -289,7 +291,11 @@ func listen(address string) (net.Listener, error) {
 
 // run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part fails it drains too, and
 // answers why: whoever supervises the process starts it anew, and what was acknowledged is found again.
-func (p *process) run(ctx context.Context) error {
+func (p *process) run(ctx context.Context) (failed error) {
+	if err := p.audit.started(p.policy, p.tenants.state().Tenants); err != nil {
+		return err
+	}
+	defer func() { p.audit.stopped(failed) }()
 	working, stopWorking := context.WithCancel(context.Background())
 	defer stopWorking()
 	var background sync.WaitGroup
@@ -306,7 +312,6 @@ func (p *process) run(ctx context.Context) error {
 	for _, l := range p.listeners {
 		background.Go(func() { ended <- p.server.Serve(l.Listener, l.how) })
 	}
-	var failed error
 	if err := p.startCertificates(ctx); err != nil {
 		p.fail(err)
 	}

@@ -56,6 +56,8 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 		}
 		folder("policy.bundle.keep", b.Keep)
 	}
+	add("audit.output", inspectLogFile(cfg.Audit.Output))
+	add("audit.decisions.output", inspectLogFile(cfg.Audit.Decisions.Output))
 	if cfg.Storage.Driver != "memory" {
 		folder("storage.path", cfg.Storage.Path)
 		owner, err := owner(cfg.Storage.Path)

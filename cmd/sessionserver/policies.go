@@ -69,12 +69,12 @@ func readToken(path string) (string, error) {
 }
 
 // openPolicy opens the engine that decides about every operation. It knows no tenant yet.
-func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger) (*opa.Engine, error) {
+func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, audit *auditing) (*opa.Engine, error) {
 	source, err := policySource(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log})
+	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: audit, Log: audit.decisionLog()})
 }
 
 // policyTenants is what policies may know of tenants. What their files say to policies is in files, which need not have all of them.

@@ -134,10 +134,14 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 	go func() {
 		defer close(done)
 		for range hangups {
+			if err := p.audit.reopen(); err != nil {
+				p.log.Error("a log goes on where it was", "err", err)
+			}
 			cfg, err := s.load()
 			if err == nil {
 				err = p.reload(cfg)
 			}
+			p.audit.reloaded(err)
 			if err != nil {
 				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
 				continue

@@ -31,6 +31,7 @@ type tenants struct {
 	apply   applyTenants                                            // makes these all tenants that there are
 	drop    func(ctx context.Context, tenant string) (int64, error) // removes the sessions of a tenant
 	certify func(hosts []string) error                              // says for which names there are to be certificates; may be nil
+	audit   *auditing
 
 	debounce, poll, retry time.Duration // see watch and dropAll; tests have less patience
 
@@ -55,7 +56,7 @@ type tenantsStatus struct {
 
 func newTenants(cfg *configs.Config, log *slog.Logger, apply applyTenants, drop func(context.Context, string) (int64, error)) *tenants {
 	return &tenants{
-		log: log, folder: cfg.Tenants, apply: apply, drop: drop, cfg: cfg, drops: make(chan struct{}, 1),
+		log: log, folder: cfg.Tenants, apply: apply, drop: drop, audit: &auditing{}, cfg: cfg, drops: make(chan struct{}, 1),
 		debounce: 100 * time.Millisecond, poll: 500 * time.Millisecond, retry: time.Minute,
 	}
 }
@@ -113,6 +114,7 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 			t.log.Error("something is wrong with the tenants", "problem", p.Error())
 		}
 	}
+	t.audit.tenantsFailed(t.status.Problems, problems)
 	all := make([]server.Tenant, len(next.All))
 	for i, tenant := range next.All {
 		all[i] = serverTenant(tenant)
@@ -127,6 +129,9 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 		}
 	}
 	t.report(next, len(problems) == 0)
+	if t.now != nil { // the start tells how many there are
+		t.audit.tenantsChanged(t.now, next)
+	}
 	t.cfg, t.now = cfg, next
 	t.status = tenantsStatus{Loaded: time.Now(), OK: len(problems) == 0, Tenants: len(all), Problems: problems}
 	if len(next.Drops) > 0 {

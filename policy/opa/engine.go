@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,6 @@ type Options struct {
 
 	Observer policy.Observer    // may be nil
 	Log      policy.DecisionLog // may be nil
-	Sample   float64            // the share of allowed decisions that Log gets, 0 to 1; it gets all others
 	Logger   *slog.Logger       // of what happens to the source; nil is slog.Default
 }
 
@@ -61,8 +59,8 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Source == nil {
 		return nil, errors.New("policy: Options.Source is missing")
 	}
-	if opts.Timeout < 0 || opts.Cache < 0 || opts.Sample < 0 || opts.Sample > 1 {
-		return nil, errors.New("policy: Options.Timeout and Cache must not be negative, Sample must be 0 to 1")
+	if opts.Timeout < 0 || opts.Cache < 0 {
+		return nil, errors.New("policy: Options.Timeout and Cache must not be negative")
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 100 * time.Millisecond
@@ -104,18 +102,18 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 // Decide answers by the policies as they are when it begins. What is found among earlier decisions costs no allocation.
 func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
 	d, took, err := e.now.Load().decide(ctx, in)
+	ev := policy.Evaluation{Outcome: policy.Denied, Cached: took == 0, Took: took}
+	switch {
+	case err != nil:
+		ev.Outcome = policy.Failed
+	case d.Allow:
+		ev.Outcome = policy.Allowed
+	}
 	if e.opts.Observer != nil {
-		ev := policy.Evaluation{Outcome: policy.Denied, Cached: took == 0, Took: took}
-		switch {
-		case err != nil:
-			ev.Outcome = policy.Failed
-		case d.Allow:
-			ev.Outcome = policy.Allowed
-		}
 		e.opts.Observer.Decided(ev)
 	}
-	if e.opts.Log != nil && (!d.Allow || e.opts.Sample > 0 && rand.Float64() < e.opts.Sample) {
-		e.opts.Log.Decided(in, d, err)
+	if e.opts.Log != nil {
+		e.opts.Log.Decided(in, d, ev, err)
 	}
 	return d, err
 }
@@ -181,8 +179,15 @@ func (e *Engine) use(ctx context.Context, all *contents) error {
 	return nil
 }
 
-// tell notes how a look at the source went.
+// tell notes how a look at the source went. The observer may ask for the Status.
 func (e *Engine) tell(err error) {
+	e.note(err)
+	if e.opts.Observer != nil {
+		e.opts.Observer.Reloaded(err)
+	}
+}
+
+func (e *Engine) note(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := err != nil && e.status.Err != nil && err.Error() == e.status.Err.Error()
@@ -192,9 +197,6 @@ func (e *Engine) tell(err error) {
 		e.opts.Logger.Info("policies were read", "source", e.status.Source, "revision", e.status.Revision, "tenants_with_policy", len(e.programs.tenants))
 	case e.programs != nil && !known: // without programs New tells
 		e.opts.Logger.Error("the policies are as they were", "source", e.status.Source, "revision", e.status.Revision, "err", err)
-	}
-	if e.opts.Observer != nil {
-		e.opts.Observer.Reloaded(err)
 	}
 }
 

@@ -296,10 +296,10 @@ func (o observer) Decided(e policy.Evaluation) {
 
 type decisionLog struct{ *seen }
 
-func (l decisionLog) Decided(in *policy.Input, d policy.Decision, err error) {
+func (l decisionLog) Decided(in *policy.Input, d policy.Decision, how policy.Evaluation, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.logged = append(l.logged, fmt.Sprint(in.App, d.Allow, err != nil))
+	l.logged = append(l.logged, fmt.Sprint(in.App, d.Allow, how.Cached, err != nil))
 }
 
 func TestObserver(t *testing.T) {
@@ -314,7 +314,7 @@ func TestObserver(t *testing.T) {
 			t.Errorf("%d: got %+v, want %+v", i, got, want[i])
 		}
 	}
-	if len(s.evaluated) != 3 || len(s.reloaded) != 1 || s.reloaded[0] != nil || fmt.Sprint(s.logged) != "[1false false 1false false xfalse true]" {
+	if len(s.evaluated) != 3 || len(s.reloaded) != 1 || s.reloaded[0] != nil || fmt.Sprint(s.logged) != "[1false false false 1false true false xfalse false true]" {
 		t.Errorf("got %+v", s)
 	}
 }

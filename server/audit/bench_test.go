@@ -68,6 +68,6 @@ func BenchmarkDecisionUnsampled(b *testing.B) {
 	defer d.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		d.Record(Decision{Tenant: "acme", App: "shop", Command: "get", Key: "k", Allow: true})
+		d.Record(Decision{Tenant: "acme", App: "shop", Command: "get", Key: []byte("k"), Allow: true})
 	}
 }

@@ -27,7 +27,7 @@ func TestDecisionLines(t *testing.T) {
 		m := &memory{}
 		d := newDecisions(t, m, DecisionOptions{Sample: 1, ClearKeys: true})
 		d.Record(Decision{
-			Tenant: "acme", App: "shop", Command: "set", Access: "write", Key: "user.na\"me", Reasons: []string{"a\nb", "c"}, Cached: true, Took: 12_345,
+			Tenant: "acme", App: "shop", Command: "set", Access: "write", Key: []byte("user.na\"me"), Reasons: []string{"a\nb", "c"}, Cached: true, Took: 12_345,
 		})
 		d.Record(Decision{Allow: true})
 		synctest.Wait()
@@ -52,7 +52,7 @@ func TestDecisionKeys(t *testing.T) {
 			m := &memory{}
 			d := newDecisions(t, m, DecisionOptions{})
 			for _, key := range []string{"user.name", "user.mail", "user.name"} {
-				d.Record(Decision{Key: key})
+				d.Record(Decision{Key: []byte(key)})
 			}
 			synctest.Wait()
 			for _, l := range readLines(t, m.text) {
@@ -149,7 +149,7 @@ func FuzzDecision(f *testing.F) {
 	f.Fuzz(func(t *testing.T, tenant, app, command, access, key, why, because string, clear bool, took int64) {
 		d.clear = clear
 		text := d.append(nil, &Decision{
-			Tenant: tenant, App: app, Command: command, Access: access, Key: key, Allow: took%2 == 0, Cached: took%3 == 0,
+			Tenant: tenant, App: app, Command: command, Access: access, Key: []byte(key), Allow: took%2 == 0, Cached: took%3 == 0,
 			Reasons: []string{why, because, why, because}, Took: time.Duration(took),
 		})
 		if len(text) > LineMax {

@@ -313,7 +313,7 @@ func TestManyWriters(t *testing.T) {
 				record(t, l, SessionCreated)
 				if i%4 == 0 {
 					l.Note(Event{Code: SessionExpired, Detail: "a\nb"})
-					d.Record(Decision{Key: "k", Allow: true})
+					d.Record(Decision{Key: []byte("k"), Allow: true})
 				}
 				if w == 0 && i%100 == 0 {
 					if err := l.Reopen(); err != nil {

@@ -1,0 +1,335 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/policy"
+	"sessionserver/server"
+	"sessionserver/server/audit"
+	"sessionserver/server/servertest"
+	"sessionserver/session"
+)
+
+// remembered is a line of an audit log.
+type remembered struct {
+	Event, Tenant, App, Address, Listener, Session, Command, Reason, Detail string
+
+	Connection uint64
+	Port       uint16
+	Count      int64
+}
+
+// auditLog opens an audit log in a file, whose lines lines reads.
+func auditLog(t testing.TB, o audit.Options) (l *audit.Log, lines func() []remembered) {
+	t.Helper()
+	if o.Output == "" {
+		o.Output = filepath.Join(t.TempDir(), "audit.log")
+	}
+	l, err := audit.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l, func() (all []remembered) {
+		text, err := os.ReadFile(o.Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			var r remembered
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatalf("%v: %q", err, line)
+			}
+			all = append(all, r)
+		}
+		return all
+	}
+}
+
+// client is a connection that speaks lines.
+type client struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func newClient(t testing.TB, s *servertest.Server) *client {
+	t.Helper()
+	nc, err := s.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	return &client{nc, bufio.NewReader(nc)}
+}
+
+// ask answers what the server does, or the error that ended the connection.
+func (c *client) ask(t testing.TB, line string) string {
+	t.Helper()
+	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
+		return err.Error()
+	}
+	answer, err := c.in.ReadString('\n')
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(answer)
+}
+
+// want asks and wants an answer that begins so.
+func (c *client) want(t testing.TB, line, want string) string {
+	t.Helper()
+	got := c.ask(t, line)
+	if !strings.HasPrefix(got, want) {
+		t.Fatalf("%.40s: got %q, want %s", line, got, want)
+	}
+	return got
+}
+
+func hashed(id string) string { return fmt.Sprintf("%x", session.Hash([]byte(id))) }
+
+// TestAuditBeforeAnswer: whoever has an answer finds its event in the log, with all that belongs to it, and nothing that belongs to nobody else.
+func TestAuditBeforeAnswer(t *testing.T) {
+	log, lines := auditLog(t, audit.Options{})
+	s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log}})
+	c := newClient(t, s)
+	last := func(event, command, id, reason string) {
+		t.Helper()
+		all := lines()
+		got := all[len(all)-1]
+		_, port, _ := net.SplitHostPort(c.LocalAddr().String())
+		want := remembered{Event: event, Tenant: "test", App: "app", Address: "127.0.0.1", Listener: "test", Connection: 1, Command: command, Reason: reason, Detail: got.Detail, Port: got.Port}
+		if id != "" {
+			want.Session = hashed(id)
+		}
+		if got != want || fmt.Sprint(got.Port) != port {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+	id := strings.TrimPrefix(c.want(t, "new", "ok "), "ok ")
+	last("connection.authenticated", "", "", "anonymous")
+	c.want(t, "put user.name who-is-it", "ok")
+	c.want(t, "commit", "ok")
+	last("session.created", "commit", id, "")
+	c.want(t, "close", "ok")
+	c.want(t, "open "+id, "ok")
+	c.want(t, "put a b", "ok")
+	moved := strings.TrimPrefix(c.want(t, "regenerate_id 10", "ok "), "ok ")
+	last("session.regenerated", "regenerate_id", id, "")
+	if all := lines(); !strings.Contains(all[len(all)-1].Detail, hashed(moved)) {
+		t.Errorf("%+v does not name the new id's hash", all[len(all)-1])
+	}
+	c.want(t, "close", "ok")
+	before := len(lines())
+	other := newClient(t, s)
+	other.want(t, "open "+moved, "ok")
+	c.want(t, "open "+moved+" rw 0", "err LOCKTIMEOUT")
+	last("session.lock_timeout", "open", moved, "")
+	other.want(t, "destroy", "ok")
+	all := lines()
+	if got := all[len(all)-1]; len(all) != before+3 || got.Event != "session.destroyed" || got.Session != hashed(moved) || got.Connection != 2 {
+		t.Errorf("got %+v", all[before:])
+	}
+	own := "a-visitor-with-a-cookie-of-his-own"
+	c.want(t, "open "+own, "ok")
+	c.want(t, "close", "ok")
+	last("session.created", "close", own, "")
+}
+
+// TestAuditUnwritable: while the log cannot be written nothing is done that it would not have; what lets go of a session is. What could not be recorded
+// is answered with an error, and counted when the log is well again.
+func TestAuditUnwritable(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "log")
+	path := filepath.Join(folder, "audit.log")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// The name leads to a device that is always full, or to a file.
+	turn := func(to string) {
+		t.Helper()
+		if err := os.Symlink(to, path+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full, good := "/dev/full", filepath.Join(folder, "good")
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	for _, onFailure := range []audit.OnFailure{audit.Refuse, audit.Continue} {
+		t.Run(string(onFailure), func(t *testing.T) {
+			turn(good)
+			log, lines := auditLog(t, audit.Options{Output: path, OnFailure: onFailure})
+			s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
+			refused := func(code string) string {
+				if onFailure == audit.Continue {
+					return "ok"
+				}
+				return "err " + code
+			}
+			holder, reader, c := newClient(t, s), newClient(t, s), newClient(t, s)
+			id := "the-session-that-is-there-" + string(onFailure)
+			c.want(t, "open "+id, "ok")
+			c.want(t, "close", "ok")
+			reader.want(t, "open "+id+" r", "ok")
+			holder.want(t, "open another-"+id, "ok")
+			c.want(t, "open "+id+"-2", "ok")
+			turn(full)
+			if err := log.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+			// This one finds out: it is saved, and the client is told that that may be so.
+			if got := c.want(t, "close", refused("UNAVAILABLE")); onFailure == audit.Refuse && !strings.Contains(got, "may have been carried out") {
+				t.Errorf("got %q", got)
+			}
+			for line, want := range map[string]string{
+				"new": "UNAVAILABLE", "ping": "", "whoami": "", "auth test/app secret": "UNAVAILABLE",
+			} {
+				if want == "" {
+					c.want(t, line, "ok")
+					continue
+				}
+				c.want(t, line, refused(want))
+				if onFailure == audit.Continue && line == "new" {
+					c.want(t, "abort", "ok")
+				}
+			}
+			holder.want(t, "put a b", refused("UNAVAILABLE"))
+			holder.want(t, "close", refused("UNAVAILABLE"))
+			if onFailure == audit.Refuse {
+				holder.want(t, "abort", "ok")
+			}
+			reader.want(t, "get a", map[bool]string{true: "err NOKEY", false: "err UNAVAILABLE"}[onFailure == audit.Continue])
+			reader.want(t, "close", "ok")
+			stranger := newClient(t, s)
+			stranger.want(t, "ping", refused("UNAVAILABLE"))
+			holder.want(t, "quit", "ok")
+
+			turn(good)
+			for deadline := time.Now().Add(30 * time.Second); log.Reopen() != nil || log.Err() != nil; {
+				if time.Now().After(deadline) {
+					t.Fatal("the log does not recover")
+				}
+			}
+			c.want(t, "open "+id+"-2 u", "ok")
+			c.want(t, "destroy", "ok")
+			all := lines()
+			lost := slices.IndexFunc(all, func(r remembered) bool { return r.Event == "audit.lost" })
+			if lost < 0 || all[lost].Count < 1 || !strings.Contains(all[lost].Detail, "no space left") || all[len(all)-1].Event != "session.destroyed" {
+				t.Errorf("got %+v", all)
+			}
+		})
+	}
+}
+
+// denying denies a command, and says why.
+type denying struct{ command string }
+
+func (d denying) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
+	if in.Command == d.command {
+		return policy.Decision{Reasons: []string{"not today"}}, nil
+	}
+	return policy.Decision{Allow: true}, nil
+}
+
+// TestAuditGates: what each gate refuses has its code on the wire, and its event or a reason to have none, in the order of the gates.
+func TestAuditGates(t *testing.T) {
+	named := server.Listen{Name: "named", Allow: servertest.Loopback}
+	elsewhere := servertest.Tenant("test/app", "secret")
+	elsewhere.Access = auth.Allowlist{}
+	slow := servertest.Tenant("test/app", "secret")
+	slow.Rates.App = server.Rate{PerSecond: 1e-9, Burst: server.BurstMin}
+	small := servertest.Tenant("test/app", "secret")
+	small.MaxMemory = 1
+	gates := []struct {
+		gate    string
+		tenant  server.Tenant
+		policy  policy.Engine
+		listen  server.Listen
+		play    func(t *testing.T, s *servertest.Server, c *client)
+		event   string // "" for none,
+		because string // of that
+		reason  string
+	}{
+		{gate: "authenticated", listen: named, because: "who has said nothing has done nothing", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err NOAUTH") }},
+		{gate: "allowlist", tenant: elsewhere, event: "operation.denied", reason: "allowlist", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err IPDENIED") }},
+		{gate: "rates", tenant: slow, event: "operation.rate_limited", reason: "app", play: func(t *testing.T, _ *servertest.Server, c *client) {
+			for range 4 {
+				c.want(t, "open a-session-that-is-not-there u", "err NOTFOUND")
+			}
+			c.want(t, "new", "err RATELIMITED")
+		}},
+		{gate: "serving", because: "the server leaves, whoever asks", play: func(t *testing.T, s *servertest.Server, c *client) {
+			c.want(t, "new", "ok")
+			go func() { _ = s.Shutdown(context.Background()) }()
+			// The open session keeps the connection; a second one may not begin.
+			for deadline := time.Now().Add(time.Minute); ; {
+				if _, err := s.Dial(t.Context()); err != nil || time.Now().After(deadline) {
+					break
+				}
+			}
+			if got := c.ask(t, "abort"); got != "ok" {
+				t.Errorf("got %q", got)
+			}
+		}},
+		{gate: "session state", because: "the client does not know what it does", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "get a", "err NOSESSION") }},
+		{gate: "memory", tenant: small, event: "operation.quota", reason: "memory", play: func(t *testing.T, s *servertest.Server, c *client) {
+			c.want(t, "new", "ok")
+			for i := 0; ; i++ { // no request of which holds much
+				if got := c.ask(t, fmt.Sprintf("put %d %s", i, strings.Repeat("x", 3<<10))); got != "ok" {
+					if !strings.HasPrefix(got, "err QUOTA") {
+						t.Errorf("got %q", got)
+					}
+					break
+				}
+			}
+		}},
+		{gate: "policy", policy: denying{"new"}, event: "operation.denied", reason: "policy", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err DENIED not today") }},
+		{gate: "audit", because: "it cannot be written; TestAuditUnwritable has what is lost", play: func(*testing.T, *servertest.Server, *client) {}},
+	}
+	var order []string
+	for _, g := range gates {
+		order = append(order, g.gate)
+		t.Run(g.gate, func(t *testing.T) {
+			log, lines := auditLog(t, audit.Options{})
+			cfg := servertest.Config{Listen: g.listen, Options: server.Options{Audit: log, Policy: g.policy}}
+			if g.tenant.Name != "" {
+				cfg.Tenants = []server.Tenant{g.tenant}
+			}
+			s := servertest.Start(t, cfg)
+			g.play(t, s, newClient(t, s))
+			ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+			defer cancel()
+			_ = s.Shutdown(ctx) // what is gathered is written
+			var refusals []remembered
+			for _, r := range lines() {
+				if strings.HasPrefix(r.Event, "operation.") {
+					refusals = append(refusals, r)
+				}
+			}
+			switch {
+			case g.event == "" && (len(refusals) > 0 || g.because == ""):
+				t.Errorf("got %+v", refusals)
+			case g.event != "" && (len(refusals) != 1 || refusals[0].Event != g.event || refusals[0].Reason != g.reason || refusals[0].Tenant != "test" || refusals[0].Command == ""):
+				t.Errorf("got %+v, want %s for %s", refusals, g.event, g.reason)
+			}
+		})
+	}
+	if all := server.Gates(); !slices.Equal(order, all[:len(all)-1]) { // the last is no gate
+		t.Errorf("the gates are %v", all)
+	}
+}
