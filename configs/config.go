@@ -20,6 +20,7 @@ type Config struct {
 	Rates         ServerRates `yaml:"rates"`
 	Limits        Limits      `yaml:"limits"`
 	Audit         Audit       `yaml:"audit"`
+	Metrics       Metrics     `yaml:"metrics"`
 	Log           Log         `yaml:"log"`
 
 	document
@@ -158,7 +159,8 @@ func Default() Config {
 			Events: []string{"all"}, MaxSize: 100 * MiB, MaxAge: 30 * 24 * time.Hour, Keep: 10, OnFailure: "refuse",
 			Decisions: Decisions{Sample: 0.01, Keys: "hash"},
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Metrics: Metrics{Tenants: "full"},
+		Log:     Log{Level: "info", Format: "auto"},
 	}
 }
 

@@ -19,7 +19,7 @@ func TestMistakes(t *testing.T) {
 		"comments only":    {"# nothing\n", "f: the file is empty"},
 		"nothing":          {"---\n", "f: the file is empty"},
 		"null":             {"null\n", "f: the file is empty"},
-		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, log)`},
+		"a word":           {"\nhello\n", `f:2: "hello" (allowed: settings: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, metrics, log)`},
 		"a list":           {"- a\n", "f:1: a list stands here (allowed: settings: listen, …"},
 		"several":          {"log: {level: info}\n---\nlog: {level: debug}\n", "f:2: another document begins here (allowed: one)"},
 		"several, mistake": {"log: {level: loud}\n---\nx: 1\n", "f:1: log.level: \"loud\" (allowed: …\nf:2: another document begins here (allowed: one)"},
@@ -50,7 +50,7 @@ func TestMistakes(t *testing.T) {
 
 		// Settings that there are not.
 		"unknown":         {"storage:\n  drivr: file\n", "f:2: storage.drivr: there is no such setting (allowed: driver, path, sync, sync_interval, cache, …"},
-		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, log)"},
+		"unknown at top":  {"sessions: {}\n", "f:1: sessions: there is no such setting (allowed: listen, public_address, tenants, tls, policy, admin, storage, session, quotas, rates, limits, audit, metrics, log)"},
 		"other case":      {"Log: {}\n", `f:1: "Log": there is no such setting …`},
 		"a field of Go's": {"file: x\nlines: {}\n", "f:1: file: there is no such …\nf:2: lines: there is no such …"},
 		"dotted":          {"storage.driver: file\n", `f:1: "storage.driver": there is no such setting …`},

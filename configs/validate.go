@@ -75,6 +75,7 @@ func (c *Config) Validate() Problems {
 	v.within("limits.drain_timeout", l.DrainTimeout, time.Millisecond, time.Hour)
 
 	v.audit(c.Audit)
+	v.metrics(c.Metrics)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 	return v.problems

@@ -1,5 +1,10 @@
 package server
 
+import (
+	"maps"
+	"slices"
+)
+
 // Stats is the state of a server at one moment.
 type Stats struct {
 	Draining                        bool
@@ -27,6 +32,11 @@ func (t *turns) length() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.waiting
+}
+
+// TenantNames are those of all tenants that are served, in no order.
+func (s *Server) TenantNames() []string {
+	return slices.Collect(maps.Keys(s.directory.Load().rules))
 }
 
 // TenantStats is what a tenant has of what this package counts, and may have. A quota of 0 is none.

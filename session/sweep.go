@@ -14,7 +14,7 @@ import (
 type SweepOptions struct {
 	Interval time.Duration
 	Batch    int
-	Failed   func(error) // told of each round that failed; the next one comes all the same
+	Done     func(removed int, err error) // told of each round; also after one that failed the next comes
 }
 
 // sweepGap is the shortest time between two rounds unless there is more to do.
@@ -40,8 +40,11 @@ func (m *Manager) Sweep(ctx context.Context, opts SweepOptions) {
 		if errors.Is(err, errors.ErrUnsupported) {
 			return
 		}
-		if err != nil && ctx.Err() == nil && opts.Failed != nil {
-			opts.Failed(fmt.Errorf("session: sweep: %w", err))
+		if opts.Done != nil && ctx.Err() == nil {
+			if err != nil {
+				err = fmt.Errorf("session: sweep: %w", err)
+			}
+			opts.Done(len(swept.Removed), err)
 		}
 		if swept.More && err == nil {
 			continue

@@ -24,7 +24,11 @@ func TestSweep(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			f.m.Sweep(sctx, SweepOptions{Interval: time.Minute, Batch: 10, Failed: func(err error) { failed++ }})
+			f.m.Sweep(sctx, SweepOptions{Interval: time.Minute, Batch: 10, Done: func(_ int, err error) {
+				if err != nil {
+					failed++
+				}
+			}})
 		}()
 		sleep(23 * time.Minute)
 		f.equal("swept", f.count(Expired), 0)

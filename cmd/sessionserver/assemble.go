@@ -18,6 +18,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
+	"sessionserver/metrics"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
@@ -33,6 +34,7 @@ type process struct {
 	audit     *auditing
 	certs     *certs.Certs // nil without TLS
 	policy    *opa.Engine
+	metrics   *metrics.Metrics
 	sessions  *session.Manager
 	tenants   *tenants
 	listeners []listening
@@ -58,7 +60,10 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		}
 	}()
 
-	if p.audit, err = openAudit(cfg.Audit, log); err != nil {
+	if p.metrics, err = newMetrics(cfg, log); err != nil {
+		return nil, err
+	}
+	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit()); err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.audit.close) // the last that is closed
@@ -67,9 +72,9 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, store.Close)
-	p.sessions = session.NewManager(store, session.Options{Observe: p.audit.session})
+	p.sessions = session.NewManager(store, session.Options{Observe: p.sessionEvent})
 
-	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, p.audit); err != nil {
+	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w", err)
 	}
 	p.server, err = server.New(server.Options{
@@ -91,18 +96,20 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		Strangers:        bucket(cfg.Rates.Strangers),
 		Version:          version,
 		Logger:           log,
+		Observer:         p.metrics.Server(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	if cfg.TLS.Used() {
-		if p.certs, err = openCertificates(cfg, log, p.audit); err != nil {
+		if p.certs, err = openCertificates(cfg, log, certificateObservers{p.metrics.Certificates(), p.audit}); err != nil {
 			return nil, err
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
 	}
 	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
 	p.tenants.audit = p.audit
+	p.tenants.looked = p.metrics.TenantFilesLoaded
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
@@ -123,6 +130,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		p.closers = append(p.closers, ignoreClosed(listener.Close))
 		p.listeners = append(p.listeners, listening{listener, how})
 	}
+	p.watch()
 	return p, nil
 }
 
@@ -305,7 +313,7 @@ func (p *process) run(ctx context.Context) (failed error) {
 		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,
 			Batch:    p.cfg.Storage.SweepBatch,
-			Failed:   func(err error) { p.log.Error("sweeping failed", "err", err) },
+			Done:     p.swept,
 		})
 	})
 	ended := make(chan error, len(p.listeners))

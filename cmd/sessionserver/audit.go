@@ -35,14 +35,14 @@ type auditing struct {
 }
 
 // openAudit opens the logs that cfg names.
-func openAudit(cfg configs.Audit, log *slog.Logger) (*auditing, error) {
+func openAudit(cfg configs.Audit, log *slog.Logger, seen audit.Observer) (*auditing, error) {
 	events, err := audit.ParseEvents(cfg.Events)
 	if err != nil {
 		return nil, err
 	}
 	opts := audit.Options{
 		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
-		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: &auditTroubles{log: log.With("audit", cfg.Output)},
+		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: log.With("audit", cfg.Output)}, seen},
 	}
 	a := &auditing{}
 	if a.log, err = audit.Open(opts); err != nil {

@@ -69,12 +69,12 @@ func readToken(path string) (string, error) {
 }
 
 // openPolicy opens the engine that decides about every operation. It knows no tenant yet.
-func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, audit *auditing) (*opa.Engine, error) {
+func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, observer policy.Observer, decisions policy.DecisionLog) (*opa.Engine, error) {
 	source, err := policySource(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: audit, Log: audit.decisionLog()})
+	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: observer, Log: decisions})
 }
 
 // policyTenants is what policies may know of tenants. What their files say to policies is in files, which need not have all of them.

@@ -142,6 +142,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 				err = p.reload(cfg)
 			}
 			p.audit.reloaded(err)
+			p.metrics.ConfigReloaded(err)
 			if err != nil {
 				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
 				continue

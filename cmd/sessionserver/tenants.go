@@ -32,6 +32,7 @@ type tenants struct {
 	drop    func(ctx context.Context, tenant string) (int64, error) // removes the sessions of a tenant
 	certify func(hosts []string) error                              // says for which names there are to be certificates; may be nil
 	audit   *auditing
+	looked  func(problems int, err error) // is told how each look at the files went that found something new
 
 	debounce, poll, retry time.Duration // see watch and dropAll; tests have less patience
 
@@ -56,7 +57,7 @@ type tenantsStatus struct {
 
 func newTenants(cfg *configs.Config, log *slog.Logger, apply applyTenants, drop func(context.Context, string) (int64, error)) *tenants {
 	return &tenants{
-		log: log, folder: cfg.Tenants, apply: apply, drop: drop, audit: &auditing{}, cfg: cfg, drops: make(chan struct{}, 1),
+		log: log, folder: cfg.Tenants, apply: apply, drop: drop, audit: &auditing{}, cfg: cfg, drops: make(chan struct{}, 1), looked: func(int, error) {},
 		debounce: 100 * time.Millisecond, poll: 500 * time.Millisecond, retry: time.Minute,
 	}
 }
@@ -101,6 +102,7 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 			t.cfg = cfg
 		}
 		t.status = tenantsStatus{Loaded: time.Now(), OK: err == nil, Tenants: len(implicit)}
+		t.looked(0, err)
 		return err
 	}
 	next := configs.LoadTenants(t.folder, cfg, t.now, inspectTenant)
@@ -121,6 +123,7 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	}
 	if err := t.apply(all, next.All); err != nil {
 		t.status.OK = false
+		t.looked(len(problems), err)
 		return fmt.Errorf("the tenants are as they were: %w", err)
 	}
 	if t.certify != nil {
@@ -134,6 +137,7 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	}
 	t.cfg, t.now = cfg, next
 	t.status = tenantsStatus{Loaded: time.Now(), OK: len(problems) == 0, Tenants: len(all), Problems: problems}
+	t.looked(len(problems), nil)
 	if len(next.Drops) > 0 {
 		select {
 		case t.drops <- struct{}{}:

@@ -145,8 +145,12 @@ func (e *Engine) Reload(ctx context.Context) error {
 	}
 	if errors.Is(err, errSame) {
 		e.mu.Lock()
-		defer e.mu.Unlock()
+		recovered := e.status.Err != nil
 		e.status.Checked, e.status.Err = time.Now(), nil
+		e.mu.Unlock()
+		if recovered && e.opts.Observer != nil {
+			e.opts.Observer.Reloaded(nil) // what it was last told is not so any more
+		}
 		return nil
 	}
 	if err == nil {

@@ -1,0 +1,53 @@
+package metrics
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"sessionserver/server/servertest"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+// TestGolden: names, types, texts and labels are an interface. Values, and the families of the Go runtime and the process, are not in it.
+func TestGolden(t *testing.T) {
+	w := newWorld(t, servertest.Config{}, Options{})
+	w.everything()
+	var out bytes.Buffer
+	for _, f := range w.gather() {
+		if !strings.HasPrefix(f.GetName(), prefix) {
+			continue
+		}
+		fmt.Fprintf(&out, "%s%s %s\n    %s\n", f.GetName(), labelNames(f), strings.ToLower(f.GetType().String()), f.GetHelp())
+	}
+	const golden = "testdata/families.txt"
+	if *update {
+		if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, out.Bytes()) {
+		t.Errorf("the families have changed: go test ./metrics -run Golden -update, and rules, dashboards and docs after it\n%s", &out)
+	}
+}
+
+// labelNames are those of a family's series, as {a,b}.
+func labelNames(f *dto.MetricFamily) string {
+	var names []string
+	for _, l := range f.Metric[0].Label {
+		names = append(names, l.GetName())
+	}
+	slices.Sort(names)
+	return "{" + strings.Join(names, ",") + "}"
+}

@@ -1,0 +1,48 @@
+package metrics
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sessionserver/policy"
+)
+
+// Policy is the observer of a policy engine.
+func (m *Metrics) Policy() policy.Observer {
+	o := &policyObserver{m: m}
+	for outcome := policy.Failed; outcome <= policy.Allowed; outcome++ {
+		for i, cached := range []bool{false, true} {
+			o.decisions[outcome][i] = m.policyDecisions.WithLabelValues(outcome.String(), strconv.FormatBool(cached))
+		}
+	}
+	return o
+}
+
+type policyObserver struct {
+	m         *Metrics
+	decisions [policy.Allowed + 1][2]prometheus.Counter // by outcome, and whether it was cached
+}
+
+func (o *policyObserver) Decided(e policy.Evaluation) {
+	if e.Cached {
+		o.decisions[e.Outcome][1].Inc()
+		return
+	}
+	o.decisions[e.Outcome][0].Inc()
+	o.m.policyEvaluation.Observe(e.Took.Seconds())
+}
+
+func (o *policyObserver) Reloaded(err error) { o.m.policyReloads.done(err) }
+
+// done counts a reload.
+func (r *reloads) done(err error) {
+	if err != nil {
+		r.failed.Inc()
+		r.successful.Set(0)
+		return
+	}
+	r.ok.Inc()
+	r.successful.Set(1)
+	r.lastSuccess.now()
+}
