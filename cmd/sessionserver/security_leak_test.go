@@ -75,7 +75,8 @@ func leaks(t *testing.T, driver string) {
 	h := house{
 		storage: "{driver: " + driver + ", path: DIR/state, sweep_interval: 50ms}",
 		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
-			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n",
+			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n" +
+			"audit: {output: DIR/audit.log, decisions: {output: DIR/decisions.log, sample: 1}}\n",
 		tenants: map[string]string{
 			"mistaken": "allow: [127.0.0.1]\napps:\n  shop:\n    role: readwrite\n    secrets: [" + mistyped + "]\n",
 			"mistake2": "allow: [127.0.0.1]\n" + mistyped + ": true\n",
@@ -259,11 +260,19 @@ func leaks(t *testing.T, driver string) {
 	files(t, h.dir, func(path string, content []byte) {
 		secrets.search(t, path, content)
 		ids.search(t, path, content)
-		if !strings.HasPrefix(path, storage) {
-			contents.search(t, path, content)
+		if strings.HasPrefix(path, storage) {
+			return
+		}
+		contents.search(t, path, content)
+		if filepath.Base(path) != "audit.log" { // whose sessions go by them
 			hashes.search(t, path, content)
 		}
 	})
+	for log, least := range map[string]int{"audit.log": 60, "decisions.log": 60} {
+		if n := len(auditLines(t, filepath.Join(h.dir, log))); n < least {
+			t.Errorf("%s has %d lines: there is not enough to look through", log, n)
+		}
+	}
 	h.child = serve(t, "--config", h.file)
 	a = h.as(t, "acme/shop", secretOf(t, rotated))
 	a.mustAsk(t, "open "+own)
