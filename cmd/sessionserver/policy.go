@@ -101,7 +101,7 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 		cfg.Policy.Folder, cfg.Policy.Bundle = c.Folder, configs.Bundle{}
 	}
 	cfg.Policy.Bundle.Keep = "" // which is the server's
-	engine, err := openPolicy(ctx, cfg.Policy, slog.New(slog.DiscardHandler))
+	engine, err := openPolicy(ctx, cfg.Policy, slog.New(slog.DiscardHandler), nil, nil)
 	if err != nil {
 		return err
 	}
