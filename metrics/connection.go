@@ -65,7 +65,11 @@ func (c *conn) AuthFailed(how auth.Method) {
 func (c *conn) RateLimited(whose server.Scope) { c.m.rateLimited.WithLabelValues(string(whose)).Inc() }
 
 func (c *conn) Refused(gate string) {
-	c.m.gates[gate].Inc()
+	all := c.m.gates[gate]
+	if all == nil {
+		return // there is no such gate
+	}
+	all.Inc()
 	if c.tenant != nil {
 		c.tenant.gates[gate].Inc()
 	}

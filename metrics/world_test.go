@@ -2,106 +2,180 @@ package metrics
 
 import (
 	"bufio"
-	"errors"
+	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
+	"sessionserver/auth"
+	"sessionserver/configs"
 	"sessionserver/policy"
+	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/audit"
 	"sessionserver/server/certs"
 	"sessionserver/server/servertest"
-	"sessionserver/storage"
+	"sessionserver/storage/memory"
 )
 
-// world is a server whose observers are all those of one Metrics.
+// world is a server with all that is watched: TLS, policies, an audit log, and a store whose clock can be set ahead.
 type world struct {
-	*testing.T
+	testing.TB
 	*Metrics
 	server *servertest.Server
+	policy *opa.Engine
+	audit  audit.Observer // that of the log
+	folder string         // has what the server needs
+	ahead  atomic.Int64   // by how much the store's clock is
 }
 
-func newWorld(t *testing.T, cfg servertest.Config, o Options) *world {
+// newWorld starts a server whose listener takes those without credentials for test/app; change, which may be nil, makes it another.
+func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	t.Helper()
 	m, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Observe, cfg.Options.Observer = m.Session, m.Server()
-	w := &world{t, m, servertest.Start(t, cfg)}
+	w := &world{TB: t, Metrics: m, folder: t.TempDir()}
+	w.audit = m.Audit()
+	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificates()})
+	w.must(err)
+	t.Cleanup(keys.Close)
+	log, err := audit.Open(audit.Options{Output: filepath.Join(w.folder, "audit.log"), Observer: w.audit})
+	w.must(err)
+	t.Cleanup(func() { _ = log.Close() })
+	store := memory.New(memory.Options{Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }})
+	t.Cleanup(func() { _ = store.Close() })
+
+	tenant := servertest.Tenant("test/app", "secret")
+	tenant.Apps = append(tenant.Apps, auth.App{Name: "reader", Role: auth.ReadOnly, Secrets: []auth.SecretHash{auth.HashSecret("secret")}})
+	tenant.Sessions.MaxSessions, tenant.Sessions.MaxTotalBytes, tenant.Sessions.MaxWaiters = 1000, 1<<30, 100
+	tenant.MaxConns, tenant.MaxMemory = 500, 1<<30
+	cfg := servertest.Config{
+		Store: store, Observe: m.Session, Tenants: []server.Tenant{tenant},
+		Options: server.Options{Observer: m.Server(), Audit: log},
+		Listen: server.Listen{
+			Name: "main", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"}, TLS: keys.TLSConfig(),
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	var known []policy.Tenant
+	for _, t := range cfg.Tenants {
+		p := policy.Tenant{Name: t.Name}
+		for _, a := range t.Apps {
+			p.Apps = append(p.Apps, policy.App{Name: a.Name, Role: string(a.Role)})
+		}
+		known = append(known, p)
+	}
+	policies := filepath.Join(w.folder, "policies")
+	w.must(os.CopyFS(policies, configs.DefaultPolicy()))
+	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Observer: m.Policy(), Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	w.must(err)
+	cfg.Options.Policy = w.policy
+	w.server = servertest.Start(t, cfg)
 	m.Watch(Sources{
-		Server: w.server.Server, Sessions: w.server.Sessions,
+		Server: w.server.Server, Sessions: w.server.Sessions, Certificates: keys,
 		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, time.Second} },
 	})
 	return w
 }
 
-// everything makes each family have a series at least.
-func (w *world) everything() {
-	c := w.dial()
-	w.ask(c, "new", "close", "quit")
-	o := w.Server().ConnOpened(server.ConnInfo{Listener: "tls"})
-	o.HandshakeDone(0x0304, time.Millisecond)
-	o.HandshakeFailed("timeout")
-	o.Closed(0)
-	w.Policy().Decided(policy.Evaluation{Outcome: policy.Allowed, Took: time.Millisecond})
-	w.Certificates().CertificateChanged(certs.Event{Kind: certs.Renewed})
-	w.Audit().Written(audit.SessionCreated)
-	s := w.Storage()
-	for _, op := range operations {
-		s.OperationDone(op, time.Millisecond, errors.New("broken"))
-		s.OperationDone(op, time.Millisecond, storage.ErrNotFound)
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
 	}
-	s.Synced(time.Millisecond)
-	w.Swept(1, nil)
-	w.ConfigLoaded()
-	w.TenantFilesLoaded(0, nil)
-	w.Policy().Reloaded(nil)
 }
 
 func (w *world) gather() []*dto.MetricFamily {
 	w.Helper()
 	all, err := w.Metrics.gather()
-	if err != nil {
-		w.Fatal(err)
+	w.must(err)
+	return all
+}
+
+// values are those of all series, by name and labels as a program would write them: a counter's or a gauge's number, a histogram's count.
+func (w *world) values() map[string]float64 {
+	all := make(map[string]float64)
+	for _, f := range w.gather() {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			name := strings.TrimPrefix(f.GetName(), prefix)
+			if len(labels) > 0 {
+				name += "{" + strings.Join(labels, ",") + "}"
+			}
+			all[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
 	}
 	return all
+}
+
+// await returns when what holds does, which must come to be.
+func (w *world) await(what string, holds func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("never: %s", what)
+		}
+	}
 }
 
 // peer speaks lines to the server.
 type peer struct {
 	net.Conn
 	in *bufio.Reader
+	w  *world
 }
 
 func (w *world) dial() *peer {
 	w.Helper()
 	nc, err := w.server.Dial(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	w.must(err)
 	w.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-	return &peer{nc, bufio.NewReader(nc)}
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	return &peer{nc, bufio.NewReader(nc), w}
 }
 
-// ask sends each line and returns the answer to the last one.
-func (w *world) ask(p *peer, lines ...string) (answer string) {
-	w.Helper()
+// secure goes on by TLS.
+func (p *peer) secure() *peer {
+	p.w.Helper()
+	secured := tls.Client(p.Conn, &tls.Config{InsecureSkipVerify: true})
+	p.w.must(secured.Handshake())
+	return &peer{secured, bufio.NewReader(secured), p.w}
+}
+
+func (p *peer) send(text string) {
+	p.w.Helper()
+	_, err := io.WriteString(p, text)
+	p.w.must(err)
+}
+
+// ask sends each line and returns the answer to the last one, which ended the connection if it is "".
+func (p *peer) ask(lines ...string) (answer string) {
+	p.w.Helper()
 	for _, line := range lines {
-		if _, err := io.WriteString(p, line+"\r\n"); err != nil {
-			w.Fatal(err)
-		}
+		p.send(line + "\r\n")
 		text, err := p.in.ReadString('\n')
 		if err != nil {
-			w.Fatalf("%s: %v", line, err)
+			p.w.Fatalf("%s: %v", line, err)
 		}
 		answer = strings.TrimSpace(text)
 	}
 	return answer
 }
+
+// open opens a new session and returns its id.
+func (p *peer) open() string { return strings.TrimPrefix(p.ask("new"), "ok ") }

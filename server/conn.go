@@ -188,7 +188,7 @@ func (c *conn) begin() bool {
 	if err != nil {
 		c.reason = Refused
 		refused := c.refusal("", err)
-		c.seen.Refused(gateOf(refused))
+		c.tellRefused(refused)
 		c.reply.Error(refused.Code, refused.Message)
 		c.wanted, c.why = grant.Identity, refused.Message
 		return false
@@ -325,7 +325,7 @@ func (c *conn) misread(err error) bool {
 		return false
 	case errors.Is(err, errCrowded): // what is left of the request is not waited for
 		c.reason = Crowded
-		c.seen.Refused(gateOf(errCrowded))
+		c.tellRefused(errCrowded)
 		c.reply.Begin(c.reader.Framing())
 		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
 		c.rememberRefusal(err)
@@ -385,7 +385,7 @@ func (c *conn) handle(req *wire.Request) {
 		c.session = nil
 	}
 	if errors.Is(err, errPeerLeft) {
-		c.reason, c.quit = PeerLeft, true
+		c.reason, c.quit, c.gate = PeerLeft, true, ""
 		c.observe(cmd, began, true)
 		return
 	}
@@ -457,8 +457,8 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 	}
 	if err != nil {
 		refused := c.refusal(name, err)
-		if c.gate == "" && cmd != nil {
-			c.gate = gateOf(refused)
+		if gate := gateOf(refused); gate != "" && cmd != nil {
+			c.gate = gate
 		}
 		c.server.notices.refused(c, name, refused.Code)
 		message := refused.Message
@@ -473,6 +473,13 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 		c.budget++
 	}
 	c.observe(cmd, began, false)
+}
+
+// tellRefused tells the observer of a refusal of what is no command.
+func (c *conn) tellRefused(refused *wire.Error) {
+	if gate := gateOf(refused); gate != "" {
+		c.seen.Refused(gate)
+	}
 }
 
 // observe tells the observer how a request ended.

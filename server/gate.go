@@ -41,6 +41,8 @@ func gateOf(refused *wire.Error) string {
 		return "authenticated"
 	case refused == errCrowded:
 		return "memory"
+	case refused == errUnaudited:
+		return "audit"
 	}
 	switch refused.Code {
 	case wire.IPDenied:

@@ -116,16 +116,13 @@ func (s *Server) admitProxied(c *conn) *wire.Error {
 // refuse ends a connection that may not come.
 func (s *Server) refuse(c *conn, refusal *wire.Error) {
 	s.notices.refused(c, "", refusal.Code)
-	gate := gateOf(refusal)
 	switch refusal.Code {
 	case wire.RateLimited:
 		c.seen.RateLimited(OfStrangers)
 	case wire.Unavailable: // there are as many as there may be
-		gate = quota
+		c.seen.Refused(quota)
 	}
-	if gate != "" {
-		c.seen.Refused(gate)
-	}
+	c.tellRefused(refusal)
 	c.noteEnd(Refused, auth.Identity{}, refusal.Message)
 	c.seen.Closed(Refused)
 	s.turnAway(c.nc, refusal)

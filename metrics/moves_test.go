@@ -1,0 +1,411 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/server"
+	"sessionserver/server/audit"
+	"sessionserver/server/certs"
+	"sessionserver/server/servertest"
+	"sessionserver/session"
+	"sessionserver/storage"
+)
+
+// scenarios are what happens, and which series move by how much then. Every family that is declared is in one of them.
+var scenarios = map[string]struct {
+	change func(*servertest.Config)
+	do     func(*world)
+	moves  map[string]float64 // by how much; 0 is by anything
+}{
+	"nothing": {moves: map[string]float64{
+		"build_info{goversion=GO,revision=abc,version=1.2.3}": 1, "ready": 1, "tenants": 1, "connections_limit": 16384, "memory_limit_bytes": 2 << 30,
+		"tenant_quota{resource=sessions,tenant=test}": 1000, "tenant_quota{resource=bytes,tenant=test}": 1 << 30, "tenant_quota{resource=waiters,tenant=test}": 100,
+		"tenant_quota{resource=connections,tenant=test}": 500, "tenant_quota{resource=memory,tenant=test}": 1 << 30,
+		"certificate_expiry_timestamp_seconds{name=localhost,source=local_ca}": 0, "certificate_events_total{event=loaded}": 1,
+		"policy_reloads_total{result=ok}": 1, "policy_last_reload_successful": 1, "policy_last_reload_success_timestamp_seconds": 0,
+		"storage_size_bytes": 1, "storage_filesystem_size_bytes": 2, "storage_filesystem_avail_bytes": 3, "storage_cache_hits_total": 4,
+		"storage_cache_misses_total": 5, "sweep_lag_seconds": 1,
+	}},
+	"a session is made, saved and ended": {
+		do: func(w *world) {
+			p := w.dial()
+			id := p.open()
+			p.ask("put k v", "close", "open "+id, "put k w", "close", "open "+id, "regenerate_id", "destroy", "quit")
+		},
+		moves: map[string]float64{
+			"commands_total{code=OK,command=new}": 1, "commands_total{code=OK,command=close}": 2, "command_duration_seconds{command=close}": 2,
+			"session_events_total{event=created}": 1, "session_events_total{event=saved}": 1, "session_events_total{event=regenerated}": 1,
+			"session_events_total{event=destroyed}": 1, "tenant_session_events_total{event=created,tenant=test}": 1,
+			"tenant_session_events_total{event=destroyed,tenant=test}": 1, "tenant_session_events_total{event=regenerated,tenant=test}": 1,
+			"tenant_operations_total{result=ok,tenant=test}": 10, "lock_wait_seconds": 3,
+			"connections_opened_total{listener=main}": 1, "connections_closed_total{listener=main,reason=quit}": 1,
+			"authentications_total{method=anonymous}":              1,
+			"policy_decisions_total{cached=false,outcome=allowed}": 0, "policy_decisions_total{cached=true,outcome=allowed}": 0, "policy_evaluation_duration_seconds": 0,
+			"audit_events_total{event=session.created}": 1, "audit_write_duration_seconds": 0,
+		},
+	},
+	"a session is open": {
+		do: func(w *world) {
+			p := w.dial()
+			p.open()
+			p.ask("put k "+strings.Repeat("x", 100_000), "commit", "get k")
+		},
+		moves: map[string]float64{
+			"sessions_open": 1, "connections{listener=main,tls=none}": 1, "memory_held_bytes": 0, "tenant_usage{resource=memory,tenant=test}": 0,
+			"stored_sessions": 1, "stored_bytes": 0, "tenant_usage{resource=sessions,tenant=test}": 1, "tenant_usage{resource=connections,tenant=test}": 1,
+		},
+	},
+	"one waits for another's lock and gets it": {
+		do: func(w *world) {
+			a, b := w.dial(), w.dial()
+			id := a.open()
+			b.send("open " + id + "\r\n")
+			w.await("somebody waits, and one lock is held", func() bool {
+				v := w.values()
+				return v["lock_waiters"] == 1 && v["tenant_usage{resource=waiters,tenant=test}"] == 1 && v["locks_held"] == 1
+			})
+			a.ask("abort")
+			_, _ = b.in.ReadString('\n')
+		},
+		moves: map[string]float64{"lock_wait_seconds": 2, "tenant_lock_wait_seconds_total{tenant=test}": 0, "locks_held": 1, "lock_waiters": still},
+	},
+	"one gives up": {
+		do: func(w *world) {
+			a, b := w.dial(), w.dial()
+			b.ask("open " + a.open() + " rw 1")
+		},
+		moves: map[string]float64{
+			"commands_total{code=LOCKTIMEOUT,command=open}": 1, "lock_timeouts_total": 1, "tenant_session_events_total{event=lock_timed_out,tenant=test}": 1,
+			"tenant_operations_total{result=error,tenant=test}": 1,
+		},
+	},
+	"one leaves while waiting": {
+		do: func(w *world) {
+			a, b := w.dial(), w.dial()
+			b.send("open " + a.open() + "\r\n")
+			w.await("somebody waits", func() bool { return w.values()["lock_waiters"] == 1 })
+			_ = b.Close()
+		},
+		moves: map[string]float64{"commands_total{code=PEERLEFT,command=open}": 1, "connections_closed_total{listener=main,reason=peer_left}": 1},
+	},
+	"a lock is lost": {
+		do: func(w *world) {
+			p := w.dial()
+			p.open()
+			_, err := w.server.Sessions.DropTenant(w.Context(), "test")
+			w.must(err)
+			p.ask("get k")
+		},
+		moves: map[string]float64{"locks_lost_total": 1, "tenant_session_events_total{event=lock_lost,tenant=test}": 1},
+	},
+	"sessions expire": {
+		do: func(w *world) {
+			p := w.dial()
+			p.open()
+			p.ask("put k v", "close")
+			w.ahead.Store(int64(24 * time.Hour))
+			ctx, cancel := context.WithCancel(w.Context())
+			w.server.Sessions.Sweep(ctx, session.SweepOptions{Interval: time.Minute, Batch: 1000, Done: func(removed int, err error) {
+				w.Swept(removed, err)
+				w.Swept(0, errors.New("the next round fails"))
+				cancel()
+			}})
+		},
+		moves: map[string]float64{
+			"session_events_total{event=expired}": 1, "tenant_session_events_total{event=expired,tenant=test}": 1, "sweep_removed_total": 1,
+			"sweep_last_success_timestamp_seconds": 0, "sweep_errors_total": 1,
+		},
+	},
+	"TLS": {
+		do: func(w *world) {
+			w.dial().secure().ask("ping")
+			bad := w.dial()
+			bad.send("\x16\x03\x01\x00\x04nope")
+			_, _ = io.ReadAll(bad)
+		},
+		moves: map[string]float64{
+			"connections{listener=main,tls=1.3}": 1, "tls_handshakes_total{listener=main,version=1.3}": 1, "tls_handshake_duration_seconds{listener=main}": 1,
+			"tls_handshake_failures_total{listener=main,reason=no_agreement}": 1, "connections_closed_total{listener=main,reason=handshake_failed}": 1,
+		},
+	},
+	"credentials": {
+		do: func(w *world) { w.dial().ask("auth test/app wrong", "auth test/app secret") },
+		moves: map[string]float64{
+			"authentication_failures_total{method=secret}": 1, "authentications_total{method=secret}": 1, "commands_total{code=BADAUTH,command=auth}": 1,
+			"audit_events_total{event=connection.authenticated}": 2,
+		},
+	},
+	"many wrong credentials": {
+		change: func(c *servertest.Config) { c.Options.AuthFailures = server.Rate{PerSecond: 0.001, Burst: 1} },
+		do:     func(w *world) { w.dial().ask("auth test/app wrong", "auth test/app wrong") },
+		moves:  map[string]float64{"rate_limited_total{scope=auth_failures}": 1, "connections_closed_total{listener=main,reason=too_many_failures}": 1},
+	},
+	"an app asks too often": {
+		change: func(c *servertest.Config) { c.Tenants[0].Rates.App = server.Rate{PerSecond: 0.001, Burst: 8} },
+		do: func(w *world) {
+			p := w.dial()
+			for range 9 {
+				p.ask("ping")
+			}
+		},
+		moves: map[string]float64{
+			"rate_limited_total{scope=app}": 0, "refusals_total{gate=rates}": 0, "tenant_refusals_total{gate=rates,tenant=test}": 0,
+			"tenant_operations_total{result=refused,tenant=test}": 0,
+		},
+	},
+	"a tenant asks too often": {
+		change: func(c *servertest.Config) { c.Tenants[0].Rates.Tenant = server.Rate{PerSecond: 0.001, Burst: 8} },
+		do: func(w *world) {
+			p := w.dial()
+			for range 9 {
+				p.ask("ping")
+			}
+		},
+		moves: map[string]float64{"rate_limited_total{scope=tenant}": 0},
+	},
+	"an address asks too often": {
+		change: func(c *servertest.Config) { c.Tenants[0].Rates.Address = server.Rate{PerSecond: 0.001, Burst: 8} },
+		do: func(w *world) {
+			p := w.dial()
+			for range 9 {
+				p.ask("ping")
+			}
+		},
+		moves: map[string]float64{"rate_limited_total{scope=address}": 0},
+	},
+	"too many ids are made": {
+		change: func(c *servertest.Config) { c.Tenants[0].Rates.Mint = server.Rate{PerSecond: 0.001, Burst: 1} },
+		do:     func(w *world) { w.dial().ask("new", "abort", "new") },
+		moves:  map[string]float64{"rate_limited_total{scope=mint}": 1, "commands_total{code=RATELIMITED,command=new}": 1, "refusals_total{gate=rates}": 1},
+	},
+	"strangers connect too often": {
+		change: func(c *servertest.Config) { c.Options.Strangers = server.Rate{PerSecond: 0.001, Burst: 8} },
+		do: func(w *world) {
+			for range 9 {
+				w.dial().ask("ping")
+			}
+		},
+		moves: map[string]float64{
+			"rate_limited_total{scope=strangers}": 1, "refusals_total{gate=rates}": 1, "connections_closed_total{listener=main,reason=refused}": 1,
+		},
+	},
+	"nobody is let in": {
+		change: func(c *servertest.Config) { c.Listen.Allow.Deny = servertest.Loopback.Allow },
+		do:     func(w *world) { w.dial().ask("ping") },
+		moves:  map[string]float64{"refusals_total{gate=allowlist}": 1, "tenant_refusals_total{gate=allowlist,tenant=test}": still},
+	},
+	"gates": {
+		change: func(c *servertest.Config) {
+			c.Listen.Anonymous.Tenant = ""
+			c.Listen.Anonymous.App = ""
+			c.Tenants[0].Sessions.MaxSessions = 1
+		},
+		do: func(w *world) {
+			p := w.dial()
+			p.ask("new", "auth test/app secret", "get k", "new", "put k v", "close", "new", "put k v", "close", "abort", "frobnicate",
+				"auth test/reader secret", "new")
+		},
+		moves: map[string]float64{
+			"refusals_total{gate=authenticated}": 1, "refusals_total{gate=session_state}": 1, "refusals_total{gate=quota}": 1, "refusals_total{gate=policy}": 1,
+			"tenant_refusals_total{gate=session_state,tenant=test}": 1, "tenant_refusals_total{gate=quota,tenant=test}": 1,
+			"tenant_refusals_total{gate=policy,tenant=test}": 1, "policy_decisions_total{cached=false,outcome=denied}": 1,
+			"commands_total{code=UNKNOWN,command=unknown}": 1, "commands_total{code=QUOTA,command=close}": 1,
+			"tenant_operations_total{result=refused,tenant=test}": 3,
+		},
+	},
+	"connections beyond a tenant's quota": {
+		change: func(c *servertest.Config) { c.Tenants[0].MaxConns = 1 },
+		do: func(w *world) {
+			w.dial().ask("ping")
+			p := w.dial()
+			p.send("ping\r\n")
+			_, _ = io.ReadAll(p)
+		},
+		moves: map[string]float64{"refusals_total{gate=quota}": 1},
+	},
+	"more is held than may be": {
+		change: func(c *servertest.Config) { c.Tenants[0].MaxMemory = 100_000 },
+		do: func(w *world) {
+			p := w.dial()
+			p.open()
+			p.ask("put k " + strings.Repeat("x", 70_000))
+			p.send("put l " + strings.Repeat("x", 70_000) + "\r\n")
+			_, _ = io.Copy(io.Discard, p.in)
+		},
+		moves: map[string]float64{"refusals_total{gate=memory}": 1},
+	},
+	"the server drains": {
+		do: func(w *world) {
+			p := w.dial()
+			p.open()
+			ctx, cancel := context.WithCancel(w.Context())
+			cancel()
+			go func() { _ = w.server.Shutdown(context.Background()) }()
+			<-ctx.Done()
+			w.await("it drains", func() bool { return w.values()["draining"] == 1 })
+			p.ask("abort")
+		},
+		moves: map[string]float64{"draining": 1, "ready": -1, "connections_closed_total{listener=main,reason=drained}": 1},
+	},
+	"those who want to save wait": {
+		change: func(c *servertest.Config) {
+			c.Store = &slow{Store: c.Store, until: make(chan struct{})}
+			c.Tenants[0].Sessions.MaxSessions, c.Tenants[0].Sessions.MaxTotalBytes = 0, 0 // which it does not count
+		},
+		do: func(w *world) {
+			slow := slowStore
+			var all []*peer
+			for range 70 {
+				p := w.dial()
+				p.open()
+				p.send("put k v\r\nclose\r\n")
+				all = append(all, p)
+			}
+			w.await("some wait for their turn", func() bool { return w.values()["turns_waiting{kind=save}"] == 6 })
+			close(slow.until)
+			for _, p := range all {
+				_, _ = p.in.ReadString('\n')
+				_, _ = p.in.ReadString('\n')
+			}
+		},
+		moves: map[string]float64{"turns_waiting{kind=save}": still, "commands_total{code=OK,command=close}": 70},
+	},
+	"policies are reloaded": {
+		do: func(w *world) {
+			w.must(os.WriteFile(filepath.Join(w.folder, "policies", "bad.rego"), []byte("this is none"), 0o600))
+			if w.policy.Reload(w.Context()) == nil {
+				w.Error("it was taken")
+			}
+		},
+		moves: map[string]float64{"policy_reloads_total{result=failed}": 1, "policy_last_reload_successful": -1},
+	},
+	"files are reloaded": {
+		do: func(w *world) {
+			w.ConfigLoaded()
+			w.ConfigReloaded(nil)
+			w.ConfigReloaded(errors.New("a mistake"))
+			w.TenantFilesLoaded(0, nil)
+			w.TenantFilesLoaded(2, nil)
+		},
+		moves: map[string]float64{
+			"config_reloads_total{result=ok}": 1, "config_reloads_total{result=failed}": 1, "config_last_reload_successful": still,
+			"config_last_reload_success_timestamp_seconds": 0, "tenant_files_reloads_total{result=ok}": 1, "tenant_files_reloads_total{result=failed}": 1,
+			"tenant_files_problems": 2, "tenant_files_last_reload_successful": still, "tenant_files_last_reload_success_timestamp_seconds": 0,
+		},
+	},
+	"certificates": {
+		do:    func(w *world) { w.Certificates().CertificateChanged(certs.Event{Kind: certs.Expiring}) },
+		moves: map[string]float64{"certificate_events_total{event=expiring}": 1},
+	},
+	"the storage": {
+		do: func(w *world) {
+			s := w.Storage()
+			s.OperationDone("get", time.Millisecond, storage.ErrNotFound)
+			s.OperationDone("put_all", time.Millisecond, errors.New("the disk is full"))
+			s.OperationDone("no such operation", time.Millisecond, errors.New("the disk is full"))
+			s.Synced(time.Millisecond)
+		},
+		moves: map[string]float64{
+			"storage_operation_duration_seconds{operation=get}": 1, "storage_operation_duration_seconds{operation=put_all}": 1,
+			"storage_errors_total{operation=get}": still, "storage_errors_total{operation=put_all}": 1, "storage_sync_duration_seconds": 1,
+		},
+	},
+	"the audit log fails": {
+		do: func(w *world) {
+			w.audit.Failed(errors.New("the disk is full"))
+			w.audit.Troubled(errors.New("no rotation"))
+			w.audit.Lost(3)
+		},
+		moves: map[string]float64{"audit_failures_total": 2, "audit_failing": 1, "audit_lost_total": 3},
+	},
+	"and is well again": {
+		do: func(w *world) {
+			w.audit.Failed(errors.New("the disk is full"))
+			w.audit.Recovered()
+			w.audit.Written(audit.SessionExpired)
+		},
+		moves: map[string]float64{"audit_failing": still, "audit_events_total{event=session.expired}": 1},
+	},
+}
+
+// still is the move of a series that must be there and does not move.
+const still = -0.5
+
+// slow is a store whose Put waits.
+type slow struct {
+	storage.Store
+	until chan struct{}
+}
+
+var slowStore *slow // of the one scenario
+
+func (s *slow) Put(ctx context.Context, key storage.Key, rec storage.Record) error {
+	<-s.until
+	return s.Store.Put(ctx, key, rec)
+}
+
+// TestMoves: whatever is declared moves when that happens which it is about, by as much, and the scenarios leave nothing out.
+func TestMoves(t *testing.T) {
+	unmoved := declared(t)
+	for name, row := range scenarios {
+		for series := range row.moves {
+			family, _, _ := strings.Cut(series, "{")
+			delete(unmoved, prefix+family)
+		}
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Options{Version: "1.2.3", Revision: "abc"}, func(c *servertest.Config) {
+				if row.change != nil {
+					row.change(c)
+				}
+				if s, ok := c.Store.(*slow); ok {
+					slowStore = s
+				}
+			})
+			before := map[string]float64{}
+			if row.do != nil {
+				before = w.values()
+				row.do(w)
+			}
+			for series, want := range row.moves {
+				series = strings.Replace(series, "GO", goVersion, 1)
+				var was, now float64
+				var there bool
+				w.await(series+" moves", func() bool {
+					was = before[series]
+					now, there = w.values()[series]
+					switch want {
+					case still:
+						return there && now == was
+					case 0:
+						return now > was
+					}
+					return now-was == want
+				})
+			}
+		})
+	}
+	for family := range unmoved {
+		t.Errorf("no scenario moves %s", family)
+	}
+}
+
+// declared are the names that the golden file has.
+func declared(t *testing.T) map[string]bool {
+	text, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]bool)
+	for _, name := range regexp.MustCompile(`(?m)^\w+`).FindAllString(string(text), -1) {
+		all[name] = true
+	}
+	return all
+}
