@@ -17,6 +17,7 @@ const module = "sessionserver"
 // mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the others. A package
 // may always import what lies in its own folder. cmd/sessionserver may import everything.
 var mayImport = map[string][]string{
+	"admin":             {},
 	"auth":              {},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},

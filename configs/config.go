@@ -40,11 +40,6 @@ type Listen struct {
 	ClientCA           string `yaml:"client_ca"`           // file of those who may vouch for clients
 }
 
-// Admin is the HTTP address for operators.
-type Admin struct {
-	Address string `yaml:"address"` // host:port, or "" for none
-}
-
 // Storage says where sessions are kept.
 type Storage struct {
 	Driver        string        `yaml:"driver"`

@@ -39,13 +39,13 @@ func TestMistakes(t *testing.T) {
 		"eats itself": {"listen: &l [*l]\n", "f:1: listen[0]: the alias \"l\" (allowed: what it stands for)"},
 		"alias a key": {"log: {level: &k info}\n? *k\n: 1\n", "f:2: ?: there is no such setting …"},
 		"merge": {"log: &l {level: info}\nadmin:\n  <<: *l\n",
-			`f:3: admin."<<": there is no such setting (allowed: address)`},
+			`f:3: admin."<<": there is no such setting (allowed: address, token_file, client_ca, certificate, key, profiles)`},
 		"tag":       {"log: {level: !!str info}\n", "f:1: log.level: the tag \"!!str\" (allowed: a value without one)"},
 		"own tag":   {"log: !mine {level: info}\n", "f:1: log: the tag \"!mine\" (allowed: a value without one)"},
 		"complex":   {"? [a, b]\n: c\n", "f:1: ?: there is no such setting …"},
 		"key twice": {"log:\n  level: info\n  format: text\n  level: debug\n", "f:4: log.level: it is there twice, first in line 2"},
 		"group twice": {"log:\n  level: loud\nadmin:\n  address: x\nlog:\n  format: json\n",
-			"f:2: log.level: \"loud\" …\nf:4: admin.address: \"x\" (allowed: host:port, or nothing)\nf:5: log: it is there twice, first in line 1"},
+			"f:2: log.level: \"loud\" …\nf:4: admin.address: \"x\" (allowed: host:port, unix:/path, or nothing)\nf:5: log: it is there twice, first in line 1"},
 		"in a list twice": {"listen:\n- name: a\n  name: b\n  address: ':1'\n  allow: [\"::1\"]\n", "f:3: listen[0].name: it is there twice, first in line 2"},
 
 		// Settings that there are not.
@@ -182,7 +182,7 @@ f:17: limits.error_budget: 0 (allowed: 1 to 1000000)
 f:18: limits.drain_timeout: 9999h0m0s (allowed: 1ms to 1h0m0s)
 f:20: log.level: "x" (allowed: debug, info, warn, error)
 f:21: log.format: "y" (allowed: auto, text, json)
-f:23: admin.address: "z" (allowed: host:port, or nothing)`},
+f:23: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
 		"no end of it": {"listen: [" + strings.Repeat("x,", 5_000) + "]\n",
 			strings.Repeat("f:1: listen[…\n", 100) + "f: and 4900 more"},
 		"kind and range": {"storage: {cache: x}\nlog: {level: y}\nnone: 1\n",

@@ -39,9 +39,7 @@ func (c *Config) Validate() Problems {
 		}
 	}
 	v.tls(c)
-	if c.Admin.Address != "" && !hostPort(c.Admin.Address) {
-		v.add("admin.address", "%.80q (allowed: host:port, or nothing)", c.Admin.Address)
-	}
+	v.admin(c)
 
 	v.oneOf("storage.sync", c.Storage.Sync, "always", "interval", "never")
 	v.within("storage.sync_interval", c.Storage.SyncInterval, time.Millisecond, time.Minute)

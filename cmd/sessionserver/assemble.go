@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unicode"
 
 	"sessionserver/auth"
@@ -28,18 +29,22 @@ import (
 
 // process is a server assembled from a configuration: everything is open, and nothing is served before run.
 type process struct {
-	log       *slog.Logger
-	cfg       *configs.Config
-	server    *server.Server
-	audit     *auditing
-	certs     *certs.Certs // nil without TLS
-	policy    *opa.Engine
-	metrics   *metrics.Metrics
-	sessions  *session.Manager
-	tenants   *tenants
-	listeners []listening
-	failed    chan error     // why the process cannot go on
-	closers   []func() error // of what is open, in the order of opening
+	log        *slog.Logger
+	cfg        *configs.Config
+	server     *server.Server
+	audit      *auditing
+	certs      *certs.Certs // nil without TLS
+	policy     *opa.Engine
+	metrics    *metrics.Metrics
+	sessions   *session.Manager
+	tenants    *tenants
+	listeners  []listening
+	operators  *operators // nil without an address for them
+	started    time.Time
+	health     health
+	configured reloads
+	failed     chan error     // why the process cannot go on
+	closers    []func() error // of what is open, in the order of opening
 }
 
 // listening is a listener and how its connections are treated.
@@ -53,7 +58,8 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return nil, problems
 	}
-	p := &process{log: log, cfg: cfg, failed: make(chan error, 1)}
+	p := &process{log: log, cfg: cfg, started: time.Now(), failed: make(chan error, 1)}
+	p.configured.note(nil)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -67,6 +73,19 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.audit.close) // the last that is closed
+	if cfg.TLS.Used() {
+		if p.certs, err = openCertificates(cfg, log, certificateObservers{p.metrics.Certificates(), p.audit}); err != nil {
+			return nil, err
+		}
+		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
+	}
+	if p.operators, err = openAdmin(p, p.certs, p.metrics.Handler()); err != nil {
+		return nil, err
+	}
+	if p.operators != nil {
+		p.closers = append(p.closers, p.operators.close)
+	}
+
 	store, err := openStore(cfg.Storage, log, func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) })
 	if err != nil {
 		return nil, err
@@ -100,12 +119,6 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	})
 	if err != nil {
 		return nil, err
-	}
-	if cfg.TLS.Used() {
-		if p.certs, err = openCertificates(cfg, log, certificateObservers{p.metrics.Certificates(), p.audit}); err != nil {
-			return nil, err
-		}
-		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
 	}
 	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
 	p.tenants.audit = p.audit
@@ -197,6 +210,7 @@ func bucket(r configs.Rate) server.Rate {
 
 // fail ends the process for this reason, unless there is one already.
 func (p *process) fail(err error) {
+	p.health.breaks(err)
 	select {
 	case p.failed <- err:
 	default:
@@ -323,12 +337,14 @@ func (p *process) run(ctx context.Context) (failed error) {
 	if err := p.startCertificates(ctx); err != nil {
 		p.fail(err)
 	}
+	p.health.serving.Store(true)
 	select {
 	case <-ctx.Done():
 		p.log.Info("draining", "timeout", p.cfg.Limits.DrainTimeout.String())
 	case failed = <-ended:
 	case failed = <-p.failed:
 	}
+	p.health.draining.Store(true)
 	draining, cancel := context.WithTimeout(context.Background(), p.cfg.Limits.DrainTimeout)
 	defer cancel()
 	if err := p.server.Shutdown(draining); err != nil {
@@ -351,6 +367,9 @@ func (p *process) reload(cfg *configs.Config) error {
 		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
 	}
 	_ = p.policy.Reload(context.Background()) // likewise
+	if err := p.operators.reload(); err != nil {
+		p.log.Error("the token of operators is as it was", "err", err)
+	}
 	return p.tenants.reload(cfg)
 }
 

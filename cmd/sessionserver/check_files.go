@@ -31,6 +31,7 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 			add(fmt.Sprintf("listen[%d].client_ca", i), certs.CheckCA(l.ClientCA))
 		}
 	}
+	notes = append(notes, inspectAdminFiles(cfg.Admin, add)...)
 	folder := func(key, path string) {
 		note, err := usable(path)
 		add(key, err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,8 @@ type child struct {
 	cmd  *exec.Cmd
 	addr string // of its first listener
 
+	operators string // the address of their HTTP, "" if there is none
+
 	ended chan struct{} // closed when it has
 	err   error         // of cmd.Wait, then
 
@@ -55,6 +58,9 @@ type child struct {
 // serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
 func serve(t testing.TB, args ...string) *child {
 	t.Helper()
+	if slices.Contains(args, "--dev") && !slices.Contains(args, "--admin") {
+		args = append(args, "--admin", "127.0.0.1:0")
+	}
 	c := &child{t: t, cmd: exec.Command(binary, append([]string{"serve"}, args...)...), ended: make(chan struct{})}
 	stderr, err := c.cmd.StderrPipe()
 	if err != nil {
@@ -66,12 +72,17 @@ func serve(t testing.TB, args ...string) *child {
 	}
 	t.Cleanup(func() { c.kill() })
 	listening := make(chan string, 16)
+	operators := "" // logged before
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
 			_, _ = writer{c, &c.log}.Write(append(lines.Bytes(), '\n'))
 			var entry struct{ Msg, Address string }
-			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
+			switch err := json.Unmarshal(lines.Bytes(), &entry); {
+			case err != nil:
+			case entry.Msg == "serving operators":
+				operators = entry.Address
+			case entry.Msg == "listening":
 				listening <- entry.Address
 			}
 		}
@@ -80,6 +91,7 @@ func serve(t testing.TB, args ...string) *child {
 	}()
 	select {
 	case c.addr = <-listening:
+		c.operators = operators
 	case <-c.ended:
 		t.Fatalf("the server ended at once: %v\n%s", c.err, c.logged())
 	case <-time.After(30 * time.Second):

@@ -24,7 +24,9 @@ func newMetrics(cfg *configs.Config, log *slog.Logger) (*metrics.Metrics, error)
 // watch has the parts of the process asked at each scrape how they are.
 func (p *process) watch() {
 	p.metrics.ConfigLoaded()
-	p.metrics.Watch(metrics.Sources{Server: p.server, Sessions: p.sessions, Certificates: p.certs})
+	p.metrics.Watch(metrics.Sources{
+		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Ready: func() bool { return p.health.ready() == nil },
+	})
 }
 
 // sessionEvent tells all who want to know what happens to sessions.

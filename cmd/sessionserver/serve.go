@@ -21,7 +21,7 @@ type serveCmd struct {
 	Dev    bool   `xor:"what" required:"" help:"Serve for trying: clients on this machine need no credentials."`
 
 	Listen string `placeholder:"ADDR" help:"With --dev: the address to listen on (default 127.0.0.1:9090)."`
-	Admin  string `placeholder:"ADDR" help:"With --dev: the address for operators' HTTP; nothing is served there yet (default 127.0.0.1:9180)."`
+	Admin  string `placeholder:"ADDR" help:"With --dev: the address of the HTTP server for operators (default 127.0.0.1:9180)."`
 	State  string `placeholder:"DIR" help:"With --dev: the folder to keep everything in (default .sessionserver)."`
 }
 
@@ -34,6 +34,9 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	if s.Dev {
 		if err := ensureDevTenant(ctx, cfg); err != nil {
 			return err
+		}
+		if s.Admin == "" && taken(cfg.Admin.Address) { // nobody has asked for it: a second server beside the first takes any
+			cfg.Admin.Address = "127.0.0.1:0"
 		}
 	}
 	log, level := newLogger(cfg.Log, io)
@@ -53,7 +56,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 		if err := writeDevFile(devAddress(cfg), devServer("tls", addr)); err != nil {
 			return errors.Join(err, p.close())
 		}
-		welcome(io, cfg, addr)
+		welcome(io, cfg, addr, p.operators.url())
 	}
 	stop := s.reloadOnHangup(p, level)
 	defer stop()
@@ -98,7 +101,7 @@ func (s *serveCmd) advise(err error) error {
 }
 
 // welcome tells somebody who tries the server what to do next.
-func welcome(io streams, cfg *configs.Config, addr net.Addr) {
+func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 	state, err := filepath.Abs(filepath.Dir(cfg.Tenants))
 	if err != nil {
 		state = filepath.Dir(cfg.Tenants)
@@ -110,9 +113,11 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
 	plain := devServer("tcp", addr)
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(plain, "tcp://"))
 	if err != nil { // a Unix socket
+		fmt.Fprintf(io.out, "  status  %s\n\n", operators)
 		return
 	}
 	fmt.Fprintf(io.out, `          %s for clients on this machine, which act as %s without credentials
+  status  %s
 
   try     telnet %s %s        redis-cli -h %s -p %s
 
@@ -123,7 +128,7 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr) {
           open ID                    with the id from above: goes on with it
           help                       lists the commands
 
-`, plain, cfg.Listen[0].Anonymous, host, port, host, port)
+`, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)
 }
 
 // reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.
@@ -143,6 +148,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 			}
 			p.audit.reloaded(err)
 			p.metrics.ConfigReloaded(err)
+			p.configured.note(err)
 			if err != nil {
 				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
 				continue

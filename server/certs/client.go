@@ -25,10 +25,25 @@ const (
 // ClientConfig is the configuration of a listener that asks for client certificates of the authorities in a PEM file, which is read again
 // when it changes. From then on, sessions that an authority that is gone had vouched for cannot be resumed either.
 func (c *Certs) ClientConfig(mode ClientCertificates, caFile string) (*tls.Config, error) {
-	ca := &clientCA{file: caFile, base: c.base, log: c.log}
+	return c.clientConfig(c.base, mode, caFile)
+}
+
+// HTTPConfig is the configuration of a listener that speaks HTTP/1.1, and no session protocol, to clients that may have a certificate of the authorities in
+// a PEM file; "" is none, and no client is asked.
+func (c *Certs) HTTPConfig(caFile string) (*tls.Config, error) {
+	base, mode := c.TLSConfig(), NoClientCertificates
+	base.NextProtos = []string{"http/1.1"}
+	if caFile != "" {
+		mode = OptionalClientCertificates
+	}
+	return c.clientConfig(base, mode, caFile)
+}
+
+func (c *Certs) clientConfig(base *tls.Config, mode ClientCertificates, caFile string) (*tls.Config, error) {
+	ca := &clientCA{file: caFile, base: base, log: c.log}
 	switch mode {
 	case NoClientCertificates, "":
-		return c.TLSConfig(), nil
+		return base.Clone(), nil
 	case OptionalClientCertificates:
 		ca.auth = tls.VerifyClientCertIfGiven
 	case RequiredClientCertificates:
@@ -49,7 +64,7 @@ func (c *Certs) ClientConfig(mode ClientCertificates, caFile string) (*tls.Confi
 
 	challenge := c.TLSConfig()
 	challenge.NextProtos, challenge.SessionTicketsDisabled = []string{challengeProtocol}, true
-	config := c.TLSConfig()
+	config := base.Clone()
 	config.ClientAuth = ca.auth
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if isChallenge(hello) {
