@@ -333,3 +333,32 @@ func TestAuditGates(t *testing.T) {
 		t.Errorf("the gates are %v", all)
 	}
 }
+
+// BenchmarkAuditedCycle measures the dearest cycle, that of a visitor's first request: it makes a session and saves it, which is one event.
+func BenchmarkAuditedCycle(b *testing.B) {
+	for _, how := range []string{"off", "file", "file+sync"} {
+		b.Run(how, func(b *testing.B) {
+			var opts server.Options
+			if how != "off" {
+				opts.Audit, _ = auditLog(b, audit.Options{Sync: how == "file+sync"})
+			}
+			s := servertest.Start(b, servertest.Config{Options: opts})
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				c := newClient(b, s)
+				for pb.Next() {
+					if _, err := io.WriteString(c, "new\r\nput data 0123456789\r\nclose\r\n"); err != nil {
+						b.Error(err)
+						return
+					}
+					for range 3 {
+						if answer, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "ok") {
+							b.Errorf("%q %v", answer, err)
+							return
+						}
+					}
+				}
+			})
+		})
+	}
+}

@@ -53,20 +53,20 @@ const (
 // codes is the table of all events, as docs/audit.md shows it.
 var codes = [codeCount]struct{ name, meaning string }{
 	ConnectionAuthenticated: {"connection.authenticated", "a client has become an app of a tenant; `reason` is how: secret, certificate or anonymous"},
-	ConnectionRefused:       {"connection.refused", "a connection was closed before it was anybody's; `reason` says why"},
+	ConnectionRefused:       {"connection.refused", "the server closed a connection before it was anybody's; `reason` says why: refused (`detail` has what the client was told), handshake_failed, login_timeout, …"},
 	ConnectionRevoked:       {"connection.revoked", "a connection was closed because its credentials are not good any more"},
-	AuthFailed:              {"auth.failed", "somebody gave credentials that are not good; tenant and app are those that were tried"},
+	AuthFailed:              {"auth.failed", "somebody gave credentials that are not good; tenant and app are those that were tried, if they are names; `reason` is secret, certificate, or too_many: further ones from an address that has tried too often"},
 
 	SessionCreated:     {"session.created", "a session was saved for the first time"},
 	SessionDestroyed:   {"session.destroyed", "an app has ended a session"},
-	SessionRegenerated: {"session.regenerated", "a session got a new id; `session` is the old one"},
+	SessionRegenerated: {"session.regenerated", "a session got a new id; `session` is the old one's hash, `detail` has the new one's"},
 	SessionExpired:     {"session.expired", "a session was removed after its lifetime"},
 	SessionLockTimeout: {"session.lock_timeout", "somebody waited for a session's lock and gave up"},
-	SessionLockLost:    {"session.lock_lost", "a lock's lease was over and the next one took it: what its holder had not saved is gone"},
+	SessionLockLost:    {"session.lock_lost", "a lock's lease was over and the next one took it: what its holder had not saved is gone. Written when the holder hears of it, or leaves"},
 
 	OperationDenied:      {"operation.denied", "a command was refused by an allowlist or a policy; `reason` is which, `detail` the policy's reasons"},
-	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, address or mint"},
-	OperationQuota:       {"operation.quota", "a command was refused because the tenant has too much; `reason` is of what"},
+	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, address, mint or strangers"},
+	OperationQuota:       {"operation.quota", "a command was refused because the tenant has too much; `reason` is of what: sessions, bytes, waiters, connections or memory"},
 
 	TenantChanged: {"tenant.changed", "a tenant is new, or its settings are; `reason` is added or changed"},
 	TenantFailed:  {"tenant.failed", "a tenant's file is wrong and the tenant stays as it was; `detail` is the first problem"},
@@ -84,9 +84,9 @@ var codes = [codeCount]struct{ name, meaning string }{
 	CertificateFailed:   {"certificate.failed", "a certificate could not be had; what was served before still is"},
 	CertificateRemoved:  {"certificate.removed", "a certificate is not served any more"},
 
-	ServerStarted:  {"server.started", "the process serves; `seq` begins anew"},
+	ServerStarted:  {"server.started", "the process serves; `seq` begins anew; `detail` has its version, how many tenants it knows, and the revision of the policies"},
 	ServerReloaded: {"server.reloaded", "the configuration was read anew; `reason` is ok or failed"},
-	ServerStopped:  {"server.stopped", "the process ends; `reason` says why"},
+	ServerStopped:  {"server.stopped", "the process ends; `reason` is asked or failed"},
 
 	AuditLost: {"audit.lost", "`count` events before this one were lost, because of what `detail` says; it cannot be turned off"},
 }
