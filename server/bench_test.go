@@ -5,9 +5,14 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
+	"sessionserver/configs"
+	"sessionserver/policy"
+	"sessionserver/policy/opa"
+	"sessionserver/server"
 	"sessionserver/server/servertest"
 	"sessionserver/storage"
 	"sessionserver/storage/cache"
@@ -56,7 +61,6 @@ func roundTrip(conn io.Writer, in *bufio.Reader, framing wire.Framing, requests 
 
 // BenchmarkCycle measures whole cycles with 2 KiB over loopback, each client with a session of its own.
 func BenchmarkCycle(b *testing.B) {
-	value := strings.Repeat("0123456789abcdef", 128)
 	stores := map[string]func(b *testing.B) storage.Store{
 		"memory": func(*testing.B) storage.Store { return nil },
 		"pebble": func(b *testing.B) storage.Store {
@@ -71,46 +75,69 @@ func BenchmarkCycle(b *testing.B) {
 	for name, open := range stores {
 		for _, framing := range []wire.Framing{wire.Line, wire.RESP} {
 			b.Run(name+"/"+framing.String(), func(b *testing.B) {
-				s := servertest.Start(b, servertest.Config{Store: open(b)})
-				b.SetParallelism(16)
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					conn, err := s.Dial(b.Context())
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					defer conn.Close()
-					in := bufio.NewReader(conn)
-					if _, err := io.WriteString(conn, "new\r\n"); err != nil {
-						b.Error(err)
-						return
-					}
-					answer, err := in.ReadString('\n')
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					id := strings.TrimPrefix(strings.TrimSpace(answer), "ok ")
-					if err := roundTrip(conn, in, wire.Line, fmt.Appendf(nil, "put data %s\r\nclose\r\n", value)); err != nil {
-						b.Error(err)
-						return
-					}
-					c := cycleOf(framing, id, value)
-					for pb.Next() {
-						if err := roundTrip(conn, in, framing, c.begin); err != nil {
-							b.Error(err)
-							return
-						}
-						if err := roundTrip(conn, in, framing, c.end); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
+				runCycles(b, servertest.Config{Store: open(b)}, framing)
 			})
 		}
 	}
+}
+
+// BenchmarkCyclePolicy measures the same in memory under a policy that allows everything without a look, and under the default one, which answers from
+// what it decided before.
+func BenchmarkCyclePolicy(b *testing.B) {
+	engine, err := opa.New(b.Context(), opa.Options{
+		Logger:  slog.New(slog.DiscardHandler),
+		Source:  opa.FS("default", configs.DefaultPolicy()),
+		Tenants: []policy.Tenant{{Name: "test", Apps: []policy.App{{Name: "app", Role: "readwrite"}}}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, engine := range map[string]policy.Engine{"permissive": servertest.Permissive{}, "default": engine} {
+		b.Run(name, func(b *testing.B) {
+			runCycles(b, servertest.Config{Options: server.Options{Policy: engine}}, wire.RESP)
+		})
+	}
+}
+
+func runCycles(b *testing.B, cfg servertest.Config, framing wire.Framing) {
+	value := strings.Repeat("0123456789abcdef", 128)
+	s := servertest.Start(b, cfg)
+	b.SetParallelism(16)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		conn, err := s.Dial(b.Context())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		if _, err := io.WriteString(conn, "new\r\n"); err != nil {
+			b.Error(err)
+			return
+		}
+		answer, err := in.ReadString('\n')
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		id := strings.TrimPrefix(strings.TrimSpace(answer), "ok ")
+		if err := roundTrip(conn, in, wire.Line, fmt.Appendf(nil, "put data %s\r\nclose\r\n", value)); err != nil {
+			b.Error(err)
+			return
+		}
+		c := cycleOf(framing, id, value)
+		for pb.Next() {
+			if err := roundTrip(conn, in, framing, c.begin); err != nil {
+				b.Error(err)
+				return
+			}
+			if err := roundTrip(conn, in, framing, c.end); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
 
 // BenchmarkHandOver measures how long it is from a holder's letting go, or its connection's breaking, until the next client in the queue

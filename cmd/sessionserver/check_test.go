@@ -127,11 +127,16 @@ func TestCheckFiles(t *testing.T) {
 // writePair writes a certificate that has signed itself, good for a server and a client of that name, and its key.
 func writePair(t *testing.T, dir, file, name string) {
 	t.Helper()
+	writePairOf(t, dir, file, pkix.Name{CommonName: name}, name)
+}
+
+func writePairOf(t *testing.T, dir, file string, subject pkix.Name, name string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: subject, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -92,3 +92,15 @@ func Folder(path string) Source {
 		settle: 100 * time.Millisecond, unsettled: time.Second, poll: 5 * time.Second,
 	}
 }
+
+// load reads the files until they stay as they are meanwhile: half of what was there and half of what came would be a policy that nobody wrote.
+func (f *folder) load(ctx context.Context) (*contents, error) {
+	for range 5 {
+		before := f.fingerprint(nil)
+		all, err := f.files.load(ctx)
+		if f.fingerprint(nil) == before {
+			return all, err
+		}
+	}
+	return nil, errors.New("the files change all the time while they are read")
+}

@@ -9,7 +9,9 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -374,5 +376,48 @@ func TestBundleOptions(t *testing.T) {
 		if _, err := Bundle(opts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want something about the %s", err, want)
 		}
+	}
+}
+
+// swapping is a file system that another one takes the place of when its data is opened, after its module.
+type swapping struct {
+	fs.FS
+	once sync.Once
+	swap func()
+}
+
+func (s *swapping) Open(name string) (fs.File, error) {
+	if name == "data.json" {
+		s.once.Do(s.swap)
+	}
+	return s.FS.Open(name)
+}
+
+// TestFolderNoMixture: a folder that another one takes the place of while it is read is read again, and not taken for a policy that is half of each.
+func TestFolderNoMixture(t *testing.T) {
+	dir := t.TempDir()
+	for version, app := range map[string]string{"1": "one", "2": "two"} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"data.json": `{"app": "` + app + `"}`, "a.rego": rules("allow if input.app == data.app\nallow if input.app == \"" + app + " too\"")} {
+			if err := os.WriteFile(filepath.Join(dir, version, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	now := filepath.Join(dir, "now")
+	if err := os.Symlink("1", now); err != nil {
+		t.Fatal(err)
+	}
+	source := Folder(now).(*folder)
+	source.fsys = &swapping{FS: os.DirFS(now), swap: func() {
+		if err := errors.Join(os.Remove(now), os.Symlink("2", now)); err != nil {
+			t.Error(err)
+		}
+	}}
+	e := mustStart(t, Options{Source: source})
+	for app, want := range map[string]bool{"one": false, "one too": false, "two": true, "two too": true} {
+		allows(t, e, policy.Input{App: app}, want)
 	}
 }

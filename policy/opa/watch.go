@@ -61,12 +61,15 @@ func (f *folder) follow(ctx context.Context, changed func()) {
 // fingerprint changes with the files, as far as the system tells without reading them. It has watcher, which may be nil, watch all folders.
 func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 	var b strings.Builder
-	_ = filepath.WalkDir(f.path, func(name string, d fs.DirEntry, err error) error {
+	to, _ := filepath.EvalSymlinks(f.path)
+	fmt.Fprintln(&b, to)
+	root := f.path + string(filepath.Separator) // or a link would not be followed
+	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			fmt.Fprintln(&b, name, err)
 			return nil
 		}
-		if name != f.path && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
+		if name != root && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
 			return fs.SkipDir
 		}
 		if d.IsDir() && watcher != nil {

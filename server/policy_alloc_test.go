@@ -1,0 +1,48 @@
+package server
+
+import (
+	"log/slog"
+	"testing"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/policy"
+	"sessionserver/policy/opa"
+	"sessionserver/session"
+)
+
+// TestPolicyAllocatesNothing: the gate is on the way of every command, and most of what it asks was decided before.
+func TestPolicyAllocatesNothing(t *testing.T) {
+	engine, err := opa.New(t.Context(), opa.Options{
+		Logger:  slog.New(slog.DiscardHandler),
+		Source:  opa.FS("default", configs.DefaultPolicy()),
+		Tenants: []policy.Tenant{{Name: "test", Apps: []policy.App{{Name: "app", Role: "readwrite"}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := testConn(t)
+	c.server.opts.Policy = engine
+	c.how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+	if err := c.identify(c.initially()); err != nil {
+		t.Fatal(err)
+	}
+	c.session, c.mode = &session.Session{}, "rw"
+	rows := builtin()
+	calls := []*Call{
+		{Command: rows.lookup([]byte("close")), conn: c},
+		{Command: rows.lookup([]byte("get_all")), conn: c},
+		{Command: rows.lookup([]byte("put")), Args: [][]byte{[]byte("a"), nil, []byte("b"), nil}, conn: c},
+	}
+	key := []byte("c")
+	n := testing.AllocsPerRun(100, func() {
+		for _, call := range calls {
+			if err := admitPolicy(call); err != nil || !call.allowed(key) {
+				t.Fatal(err)
+			}
+		}
+	})
+	if n != 0 {
+		t.Errorf("asking the policy makes %v allocations", n)
+	}
+}
