@@ -257,26 +257,17 @@ var scenarios = map[string]struct {
 	},
 	"those who want to save wait": {
 		change: func(c *servertest.Config) {
-			c.Store = &slow{Store: c.Store, until: make(chan struct{})}
+			c.Store = &slow{c.Store, c.Options.Commands[0].Run}
 			c.Tenants[0].Sessions.MaxSessions, c.Tenants[0].Sessions.MaxTotalBytes = 0, 0 // which it does not count
 		},
 		do: func(w *world) {
-			slow := slowStore
-			var all []*peer
-			for range 70 {
-				p := w.dial()
-				p.open()
-				p.send("put k v\r\nclose\r\n")
-				all = append(all, p)
-			}
-			w.await("some wait for their turn", func() bool { return w.values()["turns_waiting{kind=save}"] == 6 })
-			close(slow.until)
-			for _, p := range all {
-				_, _ = p.in.ReadString('\n')
-				_, _ = p.in.ReadString('\n')
-			}
+			w.crowd("close", `turns_waiting{kind=save}`, "new", "put k v")
 		},
-		moves: map[string]float64{"turns_waiting{kind=save}": still, "commands_total{code=OK,command=close}": 70},
+		moves: map[string]float64{"turns_waiting{kind=save}": still, "commands_total{code=OK,command=close}": crowd},
+	},
+	"those who want to compute wait": {
+		do:    func(w *world) { w.crowd("hold", `turns_waiting{kind=processor}`) },
+		moves: map[string]float64{"turns_waiting{kind=processor}": still, "commands_total{code=OK,command=hold}": crowd},
 	},
 	"policies are reloaded": {
 		do: func(w *world) {
@@ -339,16 +330,34 @@ var scenarios = map[string]struct {
 // still is the move of a series that must be there and does not move.
 const still = -0.5
 
+// crowd is how many connections do the same at once. More turns are lent while nobody gives his back, but not so many so soon.
+const crowd = 200
+
+// crowd has connections say what comes before, and then all the last word at once, which nobody finishes before somebody was seen waiting.
+func (w *world) crowd(last, gauge string, before ...string) {
+	all := make([]*peer, crowd)
+	for i := range all {
+		all[i] = w.dial()
+		all[i].ask(before...)
+	}
+	for _, p := range all {
+		p.send(last + "\r\n")
+	}
+	w.await("somebody waits for his turn", func() bool { return w.values()[gauge] > 0 })
+	close(w.held)
+	for _, p := range all {
+		_, _ = p.in.ReadString('\n')
+	}
+}
+
 // slow is a store whose Put waits.
 type slow struct {
 	storage.Store
-	until chan struct{}
+	wait func(*server.Call) error
 }
 
-var slowStore *slow // of the one scenario
-
 func (s *slow) Put(ctx context.Context, key storage.Key, rec storage.Record) error {
-	<-s.until
+	_ = s.wait(nil)
 	return s.Store.Put(ctx, key, rec)
 }
 
@@ -361,14 +370,7 @@ func TestMoves(t *testing.T) {
 			delete(unmoved, prefix+family)
 		}
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Options{Version: "1.2.3", Revision: "abc"}, func(c *servertest.Config) {
-				if row.change != nil {
-					row.change(c)
-				}
-				if s, ok := c.Store.(*slow); ok {
-					slowStore = s
-				}
-			})
+			w := newWorld(t, Options{Version: "1.2.3", Revision: "abc"}, row.change)
 			before := map[string]float64{}
 			if row.do != nil {
 				before = w.values()

@@ -33,6 +33,7 @@ type world struct {
 	server *servertest.Server
 	policy *opa.Engine
 	audit  audit.Observer // that of the log
+	held   chan struct{}  // closed when the command hold is to go on
 	folder string         // has what the server needs
 	ahead  atomic.Int64   // by how much the store's clock is
 }
@@ -44,7 +45,7 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{TB: t, Metrics: m, folder: t.TempDir()}
+	w := &world{TB: t, Metrics: m, folder: t.TempDir(), held: make(chan struct{})}
 	w.audit = m.Audit()
 	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificates()})
 	w.must(err)
@@ -61,7 +62,7 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	tenant.MaxConns, tenant.MaxMemory = 500, 1<<30
 	cfg := servertest.Config{
 		Store: store, Observe: m.Session, Tenants: []server.Tenant{tenant},
-		Options: server.Options{Observer: m.Server(), Audit: log},
+		Options: server.Options{Observer: m.Server(), Audit: log, Commands: []server.Command{w.hold()}},
 		Listen: server.Listen{
 			Name: "main", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"}, TLS: keys.TLSConfig(),
 		},
@@ -88,6 +89,20 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, time.Second} },
 	})
 	return w
+}
+
+// hold is a command that keeps its turn until w.held is closed.
+func (w *world) hold() server.Command {
+	return server.Command{
+		Name: "hold", Help: "waits", Needs: server.Nothing, Access: server.None, Cost: 1,
+		Run: func(c *server.Call) error {
+			<-w.held
+			if c != nil {
+				c.Reply.OK()
+			}
+			return nil
+		},
+	}
 }
 
 func (w *world) must(err error) {

@@ -1,0 +1,85 @@
+package metrics
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// scrape gets /metrics in the format that is asked for.
+func (w *world) scrape(accept string) (contentType, body string) {
+	w.Helper()
+	s := httptest.NewServer(w.Handler())
+	defer s.Close()
+	req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, s.URL, nil)
+	w.must(err)
+	req.Header.Set("Accept", accept)
+	resp, err := s.Client().Do(req)
+	w.must(err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	w.must(err)
+	if resp.StatusCode != http.StatusOK {
+		w.Fatalf("%s: %s", resp.Status, text)
+	}
+	return resp.Header.Get("Content-Type"), string(text)
+}
+
+// TestFormats: Prometheus gets what it asks for.
+func TestFormats(t *testing.T) {
+	w := newWorld(t, Options{}, nil)
+	for accept, want := range map[string]string{
+		"": "text/plain; version=0.0.4", "application/openmetrics-text;version=1.0.0": "application/openmetrics-text; version=1.0.0",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited": "application/vnd.google.protobuf",
+	} {
+		got, body := w.scrape(accept)
+		if !strings.HasPrefix(got, want) || !strings.Contains(body, "sessionserver_tenants") {
+			t.Errorf("asked for %q it answers %q, %d bytes", accept, got, len(body))
+		}
+	}
+}
+
+// TestPromtool: Prometheus's own linter has nothing to say.
+func TestPromtool(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("SESSIONSERVER_TEST_ALL") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("needs promtool; make setup installs it")
+	}
+	w := newWorld(t, Options{Version: "1.2.3", Revision: "abc"}, nil)
+	everything(w)
+	_, body := w.scrape("")
+	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+	check.Stdin = strings.NewReader(body)
+	var said bytes.Buffer
+	check.Stdout, check.Stderr = &said, &said
+	if err := check.Run(); err != nil || said.Len() > 0 {
+		t.Errorf("%v: %s", err, &said)
+	}
+}
+
+// TestHistograms: each has buckets for everybody, and native ones.
+func TestHistograms(t *testing.T) {
+	w := newWorld(t, Options{}, nil)
+	everything(w)
+	for _, f := range w.gather() {
+		if f.GetType() != dto.MetricType_HISTOGRAM || !strings.HasPrefix(f.GetName(), prefix) {
+			continue
+		}
+		for _, m := range f.Metric {
+			h := m.GetHistogram()
+			if h.Schema == nil || len(h.Bucket) < 10 || len(h.Bucket) > 24 {
+				t.Errorf("%s: native: %v, %d buckets", f.GetName(), h.Schema != nil, len(h.Bucket))
+			}
+		}
+	}
+}
