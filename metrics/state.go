@@ -17,7 +17,7 @@ type Sources struct {
 	Sessions     *session.Manager
 	Certificates *certs.Certs
 	Storage      func() StorageState
-	Ready        func() bool // nil: the server is ready unless it drains
+	Ready        func() bool
 }
 
 // StorageState is how the storage is. What a driver does not know is negative.
@@ -28,7 +28,7 @@ type StorageState struct {
 	SweepLag                                  time.Duration
 }
 
-// Watch says who is to be asked at each scrape.
+// Watch says who is to be asked at each scrape, from now on.
 func (m *Metrics) Watch(s Sources) {
 	m.sources.Store(&s)
 	m.knowTenants()
@@ -57,14 +57,12 @@ func (s state) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	out, d := told{to}, &s.m.state
+	if from.Ready != nil {
+		out.gauge(d.ready, number(from.Ready()))
+	}
 	if from.Server != nil {
 		st := from.Server.Stats()
-		ready := !st.Draining
-		if from.Ready != nil {
-			ready = from.Ready()
-		}
 		out.gauge(d.draining, number(st.Draining))
-		out.gauge(d.ready, number(ready))
 		out.gauge(d.memoryHeld, float64(st.Memory))
 		out.gauge(d.memoryLimit, float64(st.MemoryMax))
 		out.gauge(d.turnsWaiting, float64(st.WaitingToCompute), "processor")

@@ -69,6 +69,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	if p.metrics, err = newMetrics(cfg, log); err != nil {
 		return nil, err
 	}
+	p.watch()
 	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit()); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		p.closers = append(p.closers, ignoreClosed(listener.Close))
 		p.listeners = append(p.listeners, listening{listener, how})
 	}
+	p.metrics.ConfigLoaded()
 	p.watch()
 	return p, nil
 }
