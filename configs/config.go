@@ -129,7 +129,7 @@ func Default() Config {
 		},
 		Policy: Policy{
 			Bundle:  Bundle{KeyID: "default", Algorithm: "ES256", Poll: time.Minute, Keep: "/var/lib/sessionserver-policy"},
-			Timeout: 100 * time.Millisecond, Cache: 16384,
+			Timeout: 100 * time.Millisecond, Cache: 131072,
 		},
 		Storage: Storage{
 			Driver: "pebble", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,

@@ -20,7 +20,7 @@ type Options struct {
 	Tenants []policy.Tenant // data.tenants, until SetTenants
 
 	Timeout time.Duration // of one evaluation; 0 is 100 ms
-	Cache   int           // about how many decisions are remembered; 0 is 16,384
+	Cache   int           // about how many decisions are remembered; 0 is 131,072
 
 	Observer policy.Observer    // may be nil
 	Log      policy.DecisionLog // may be nil
@@ -66,7 +66,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 		opts.Timeout = 100 * time.Millisecond
 	}
 	if opts.Cache == 0 {
-		opts.Cache = 1 << 14
+		opts.Cache = 1 << 17
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
