@@ -399,15 +399,18 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// declared are the names that the golden file has.
+// declared are the names that the document has.
 func declared(t *testing.T) map[string]bool {
 	text, err := os.ReadFile(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := make(map[string]bool)
-	for _, name := range regexp.MustCompile(`(?m)^\w+`).FindAllString(string(text), -1) {
-		all[name] = true
+	for _, row := range regexp.MustCompile("(?m)^\\| `("+prefix+`\w+)`).FindAllStringSubmatch(string(text), -1) {
+		all[row[1]] = true
+	}
+	if len(all) < 50 {
+		t.Fatalf("%s has only %d families", golden, len(all))
 	}
 	return all
 }
