@@ -184,7 +184,7 @@ var example = Status{
 	Listeners:    []Listener{{Name: `"><b>`, Address: "[::]:9090", TLS: true, Plaintext: "loopback", ClientCertificates: "none", Allow: []string{"0.0.0.0/0", "::/0"}}},
 	Certificates: []Certificate{{Source: "file", Names: []string{"a.example", "<i>"}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}},
 	Tenants:      Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Kept: true},
-	Audit: Audit{Output: "stdout", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space"},
+	Audit: Audit{Output: "stdout", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space", SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9},
 	Reloads: []Reload{{What: "configuration", OK: true}, {What: "tenants"}, {What: "policy", Error: "line 3: <no>"}},
 }
 
@@ -215,6 +215,9 @@ func TestPages(t *testing.T) {
 					t.Errorf("%s: what somebody else wrote became <%s>", path, name)
 				}
 			}
+		}
+		if path == "/status" && !strings.Contains(string(text), "5 MiB on disk, 512 B of 3 TiB free") {
+			t.Errorf("the disk is not told of:\n%s", text)
 		}
 		if elements < 10 || !strings.Contains(string(text), "<style>"+style+"</style>") {
 			t.Errorf("%s: %d elements; the style may not be what the policy allows\n%s", path, elements, text)

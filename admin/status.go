@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -75,6 +76,29 @@ type Storage struct {
 	Path   string `json:"path,omitempty"`
 	Sync   string `json:"sync,omitempty"`
 	Error  string `json:"error,omitempty"` // why it fails now
+
+	// What is not known is negative. Until the storage is open all of it is 0.
+	SizeBytes                int64    `json:"size_bytes"` // on disk
+	FilesystemSizeBytes      int64    `json:"filesystem_size_bytes"`
+	FilesystemAvailableBytes int64    `json:"filesystem_available_bytes"`
+	SweepLag                 Duration `json:"sweep_lag"` // how long the oldest expired record has been waiting to be removed
+}
+
+// Disk says in words what the storage takes and what is left.
+func (s Storage) Disk() string {
+	if s.SizeBytes < 0 || s.FilesystemSizeBytes <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s on disk, %s of %s free", size(s.SizeBytes), size(s.FilesystemAvailableBytes), size(s.FilesystemSizeBytes))
+}
+
+// size is a number of bytes for people.
+func size(bytes int64) string {
+	units, n := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}, float64(bytes)
+	for len(units) > 1 && n >= 1024 {
+		units, n = units[1:], n/1024
+	}
+	return fmt.Sprintf("%.4g %s", n, units[0])
 }
 
 // Reload is how the last look at something that may change went.

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // A driver may have more powers than Store asks for; each is a small interface. A wrapper has all of them and answers
@@ -31,6 +32,13 @@ type Swept struct {
 // Between one answer without More and the next, every record that was there all the time has been examined.
 type Sweeper interface {
 	Sweep(ctx context.Context, limit int) (Swept, error)
+}
+
+// Backlogger tells how far sweeping is behind: since when the record has been due that has waited longest for Sweep to remove it, or the zero time if none waits.
+// It is a look in passing that waits for no disk. A driver may count records in that were due once and have been given more time since, until Sweep has looked
+// at them; so the answer is never later than the truth.
+type Backlogger interface {
+	Backlog(ctx context.Context) (since time.Time, err error)
 }
 
 // Usage is what a tenant keeps: Markers do not count, records that have expired do until they are swept.
@@ -76,6 +84,14 @@ func Sweep(ctx context.Context, s Store, limit int) (Swept, error) {
 		return sw.Sweep(ctx, limit)
 	}
 	return Swept{}, errors.ErrUnsupported
+}
+
+// Backlog tells how far sweeping of s is behind, or answers errors.ErrUnsupported.
+func Backlog(ctx context.Context, s Store) (since time.Time, err error) {
+	if b, ok := s.(Backlogger); ok {
+		return b.Backlog(ctx)
+	}
+	return time.Time{}, errors.ErrUnsupported
 }
 
 // UsageOf tells what tenant keeps in s, or answers errors.ErrUnsupported.

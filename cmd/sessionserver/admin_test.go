@@ -17,6 +17,8 @@ import (
 
 	"sessionserver/configs"
 	"sessionserver/storage"
+	"sessionserver/storage/memory"
+	"sessionserver/storage/storagetest"
 )
 
 const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
@@ -46,9 +48,9 @@ func get(t *testing.T, client *http.Client, url string, header ...string) (statu
 // TestReadyStart: while the storage is being opened operators hear that the server starts, and then that it is ready.
 func TestReadyStart(t *testing.T) {
 	open := make(chan struct{})
-	drivers["slow"] = func(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error) {
+	drivers["slow"] = func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		<-open
-		return drivers["pebble"](c, log, failed)
+		return drivers["pebble"](c, log, told)
 	}
 	t.Cleanup(func() { delete(drivers, "slow") })
 	file, _ := config(t, "storage: {driver: slow, path: STATE}\nadmin: {address: \"unix:STATE.admin\"}\n")
@@ -210,5 +212,73 @@ func TestAdminRefused(t *testing.T) {
 				t.Errorf("%s: %s: %d:\n%s", settings, args[0], status, said)
 			}
 		}
+	}
+}
+
+// TestStorageFails: operations that fail one after the other make the server not ready, although it goes on, until they succeed again.
+func TestStorageFails(t *testing.T) {
+	faulty := make(chan *storagetest.Faulty, 1)
+	drivers["faulty"] = func(configs.Storage, *slog.Logger, storageObserver) (storage.Store, error) {
+		f := storagetest.NewFaulty(memory.New(memory.Options{}))
+		faulty <- f
+		return f, nil
+	}
+	t.Cleanup(func() { delete(drivers, "faulty") })
+	file, _ := config(t, "storage: {driver: faulty, path: STATE, cache: 1MiB}\n"+onLoopback)
+	cfg, err := configs.Load(file, inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := assemble(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := <-faulty
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(p.run(ctx), p.close()) }()
+	url := "http://" + p.operators.addr.String()
+	readiness := func(want int) func() bool {
+		return func() bool { status, _ := get(t, http.DefaultClient, url+"/readyz"); return status == want }
+	}
+	eventually(t, "it is ready", readiness(200))
+
+	disk.Fail(storagetest.OpPut, errors.New("the disk has no space"))
+	c := mustConnect(t, p.listeners[0].Addr().String())
+	save := func() error {
+		c.mustAsk(t, "new")
+		c.mustAsk(t, "put foo bar")
+		_, err := c.ask("close")
+		if err != nil {
+			_, _ = c.ask("abort")
+		}
+		return err
+	}
+	for range 3 {
+		if err := save(); err == nil || !strings.Contains(err.Error(), "UNAVAILABLE") {
+			t.Fatalf("a save on a disk without space: %v", err)
+		}
+	}
+	if status, text := get(t, http.DefaultClient, url+"/readyz"); status != 503 || strings.Contains(text, "space") {
+		t.Errorf("readiness is %d %q", status, text)
+	}
+	if _, text := get(t, http.DefaultClient, url+"/status"); !strings.Contains(text, "put failed: the disk has no space") {
+		t.Errorf("the status is %s", text)
+	}
+	if _, text := get(t, http.DefaultClient, url+"/metrics"); !strings.Contains(text, `sessionserver_storage_errors_total{operation="put"} 3`) ||
+		!strings.Contains(text, "sessionserver_storage_cache_misses_total") || !strings.Contains(text, "sessionserver_sweep_lag_seconds 0") {
+		t.Errorf("the metrics do not tell of it:\n%s", text)
+	}
+	disk.Fail(storagetest.OpPut, nil)
+	if err := save(); err != nil {
+		t.Error(err)
+	}
+	if !readiness(200)() {
+		t.Error("it is not ready although the disk is mended")
+	}
+	_ = c.Close()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -36,6 +36,7 @@ type process struct {
 	certs      *certs.Certs // nil without TLS
 	policy     *opa.Engine
 	metrics    *metrics.Metrics
+	store      *watchedStore
 	sessions   *session.Manager
 	tenants    *tenants
 	listeners  []listening
@@ -87,12 +88,14 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 		p.closers = append(p.closers, p.operators.close)
 	}
 
-	store, err := openStore(cfg.Storage, log, func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) })
+	store, err := openStore(cfg.Storage, log, storageObserver{p.metrics.Storage(), func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) }})
 	if err != nil {
 		return nil, err
 	}
-	p.closers = append(p.closers, store.Close)
-	p.sessions = session.NewManager(store, session.Options{Observe: p.sessionEvent})
+	p.closers = append(p.closers, store.front.Close)
+	p.store = store
+	p.health.watch(store.observed.Failing)
+	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
 	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w", err)

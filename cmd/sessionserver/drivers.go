@@ -16,38 +16,39 @@ import (
 	"sessionserver/storage/cache"
 	"sessionserver/storage/file"
 	"sessionserver/storage/memory"
+	"sessionserver/storage/observed"
 	"sessionserver/storage/pebble"
 )
 
-// drivers are the storage drivers by the name they have in a configuration. failed is told if the store cannot go on.
-var drivers = map[string]func(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error){
-	"memory": func(configs.Storage, *slog.Logger, func(error)) (storage.Store, error) {
+// drivers are the storage drivers by the name they have in a configuration.
+var drivers = map[string]func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error){
+	"memory": func(configs.Storage, *slog.Logger, storageObserver) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, _ *slog.Logger, failed func(error)) (storage.Store, error) {
+	"file": func(c configs.Storage, _ *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
-		return file.Open(file.Options{Path: c.Path, Sync: mode, Failed: failed})
+		return file.Open(file.Options{Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced})
 	},
-	"pebble": func(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error) {
+	"pebble": func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := pebble.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return pebble.Open(pebble.Options{
-			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, Logger: log, Observer: pebbleObserver{failed},
+			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, Logger: log, Observer: pebbleObserver{told},
 		})
 	},
 }
 
 // pebbleObserver hears when the disk has failed, after which the store answers nothing but errors until it is opened again.
-type pebbleObserver struct{ failed func(error) }
+type pebbleObserver struct{ told storageObserver }
 
-func (o pebbleObserver) Failed(err error)      { o.failed(err) }
-func (pebbleObserver) WALSynced(time.Duration) {}
-func (pebbleObserver) Stalled(time.Duration)   {}
+func (o pebbleObserver) Failed(err error)             { o.told.failed(err) }
+func (o pebbleObserver) WALSynced(took time.Duration) { o.told.Synced(took) }
+func (pebbleObserver) Stalled(time.Duration)          {} // operations take that much longer
 
 // driverNames lists what storage.driver may be.
 func driverNames() string {
@@ -55,20 +56,26 @@ func driverNames() string {
 }
 
 // openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
-func openStore(c configs.Storage, log *slog.Logger, failed func(error)) (storage.Store, error) {
+func openStore(c configs.Storage, log *slog.Logger, told storageObserver) (*watchedStore, error) {
 	if c.Driver != "memory" {
 		if err := claim(c.Path, c.Driver); err != nil {
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
 		}
 	}
-	store, err := drivers[c.Driver](c, log, failed)
+	store, err := drivers[c.Driver](c, log, told)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage: %w", err)
 	}
-	if c.Cache > 0 && c.Driver != "memory" {
-		store = cache.New(store, cache.Options{Bytes: int64(c.Cache)})
+	w := &watchedStore{driver: store, observed: observed.New(store, told)}
+	w.front = w.observed
+	if c.Driver != "memory" {
+		w.folder = c.Path
+		if c.Cache > 0 {
+			w.cache = cache.New(w.observed, cache.Options{Bytes: int64(c.Cache)})
+			w.front = w.cache
+		}
 	}
-	return store, nil
+	return w, nil
 }
 
 // claim writes down whose folder it is, or refuses one that belongs to another driver: its sessions would seem to be gone, and ids that

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sessionserver/configs"
+	"sessionserver/metrics"
 	"sessionserver/storage"
 )
 
@@ -51,12 +52,17 @@ func TestClaim(t *testing.T) {
 func TestFileStoreTellsOfItsFailure(t *testing.T) {
 	folder := t.TempDir()
 	var told []error
-	s, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, slog.New(slog.DiscardHandler), func(err error) {
-		told = append(told, err)
-	})
+	m, err := metrics.New(metrics.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(err error) {
+		told = append(told, err)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := w.front
 	defer s.Close()
 	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
 	second := storage.ID{2}

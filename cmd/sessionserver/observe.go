@@ -24,7 +24,8 @@ func newMetrics(cfg *configs.Config, log *slog.Logger) (*metrics.Metrics, error)
 // watch has the parts of the process that are there asked at each scrape how they are.
 func (p *process) watch() {
 	p.metrics.Watch(metrics.Sources{
-		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Ready: func() bool { return p.health.ready() == nil },
+		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Storage: p.store.state,
+		Ready: func() bool { return p.health.ready() == nil },
 	})
 }
 

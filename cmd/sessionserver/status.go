@@ -35,6 +35,9 @@ func (p *process) status() admin.Status {
 	if !p.health.serving.Load() { // the parts are only now being made
 		return s
 	}
+	st := p.store.state()
+	s.Storage.SizeBytes, s.Storage.FilesystemSizeBytes, s.Storage.FilesystemAvailableBytes = st.SizeBytes, st.FilesystemSizeBytes, st.FilesystemAvailBytes
+	s.Storage.SweepLag = admin.Duration(st.SweepLag)
 	for i, l := range p.listeners {
 		s.Listeners[i].Address = l.Addr().String()
 	}

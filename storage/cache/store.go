@@ -42,11 +42,12 @@ type Store struct {
 }
 
 var (
-	_ storage.Store   = (*Store)(nil)
-	_ storage.Batcher = (*Store)(nil)
-	_ storage.Sweeper = (*Store)(nil)
-	_ storage.Meter   = (*Store)(nil)
-	_ storage.Dropper = (*Store)(nil)
+	_ storage.Store      = (*Store)(nil)
+	_ storage.Batcher    = (*Store)(nil)
+	_ storage.Sweeper    = (*Store)(nil)
+	_ storage.Meter      = (*Store)(nil)
+	_ storage.Backlogger = (*Store)(nil)
+	_ storage.Dropper    = (*Store)(nil)
 )
 
 // New wraps inner, which belongs to the cache from here on and is closed with it.
@@ -150,6 +151,9 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	}
 	return swept, err
 }
+
+// Backlog implements storage.Backlogger if the wrapped store does.
+func (s *Store) Backlog(ctx context.Context) (time.Time, error) { return storage.Backlog(ctx, s.inner) }
 
 // Usage implements storage.Meter if the wrapped store does.
 func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error) {

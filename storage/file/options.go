@@ -39,6 +39,9 @@ type Options struct {
 	// Failed is told, once, that the store takes no writes until it is opened again, because of err. It is called from the
 	// midst of writing: it must return at once and must not call the store. It may be nil.
 	Failed func(err error)
+
+	// Synced is told how long each sync of a file or a folder took. It must return at once. It may be nil.
+	Synced func(took time.Duration)
 }
 
 // withDefaults answers a copy of o with every field set, or says which field is wrong.
@@ -56,6 +59,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
+	}
+	if o.Synced == nil {
+		o.Synced = func(time.Duration) {}
 	}
 	return o, nil
 }

@@ -65,6 +65,23 @@ func (q *queue) due(now time.Time) (queueKey, bool) {
 	return q.order[0].queueKey, true
 }
 
+// first answers when the record is due that is before all others; there may be none.
+func (q *queue) first() (at time.Time, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.order) == 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(q.order[0].at), true
+}
+
+// len is the number of records.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.order)
+}
+
 // order is the heap beneath a queue.
 type order []*queued
 

@@ -35,6 +35,7 @@ type Store struct {
 	// completes the batch: what was written before that would be overwritten then.
 	failed atomic.Pointer[error]
 	tell   func(error) // of that
+	synced func(time.Duration)
 
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
 	tenants tenants
@@ -44,11 +45,12 @@ type Store struct {
 }
 
 var (
-	_ storage.Store   = (*Store)(nil)
-	_ storage.Batcher = (*Store)(nil)
-	_ storage.Sweeper = (*Store)(nil)
-	_ storage.Meter   = (*Store)(nil)
-	_ storage.Dropper = (*Store)(nil)
+	_ storage.Store      = (*Store)(nil)
+	_ storage.Batcher    = (*Store)(nil)
+	_ storage.Sweeper    = (*Store)(nil)
+	_ storage.Meter      = (*Store)(nil)
+	_ storage.Backlogger = (*Store)(nil)
+	_ storage.Dropper    = (*Store)(nil)
 )
 
 // Get implements storage.Store. A file that is torn or foreign answers storage.ErrCorrupt, wrapped with what is wrong

@@ -38,6 +38,19 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	return swept, nil
 }
 
+// Backlog implements storage.Backlogger. A record that could not be removed counts from its next turn on.
+func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
+	if err := s.enter(ctx); err != nil {
+		return time.Time{}, failure("backlog", err)
+	}
+	defer s.life.RUnlock()
+	at, ok := s.queue.first()
+	if !ok || at.After(s.now()) {
+		return time.Time{}, nil
+	}
+	return at, nil
+}
+
 // sweepOne removes the record under key if it has expired, and sees to it that the key is not due any longer. What is no
 // record is left to somebody who can tell what it is.
 func (s *Store) sweepOne(t *tenant, key storage.Key, swept *storage.Swept) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"sessionserver/storage"
 )
@@ -80,7 +81,7 @@ func (s *Store) writeFile(path string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	if err == nil && s.sync {
-		err = f.Sync()
+		err = s.syncFile(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, s.root.Remove(path))
@@ -101,5 +102,13 @@ func (s *Store) syncFolder(folder string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(s.syncFile(f), f.Close())
+}
+
+// syncFile makes a file safe and tells how long that took.
+func (s *Store) syncFile(f *os.File) error {
+	start := time.Now()
+	err := f.Sync()
+	s.synced(time.Since(start))
+	return err
 }

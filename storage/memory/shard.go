@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ type item struct {
 	pos     int // where the shard's queue has it
 }
 
-// shard is a part of the records. Its methods want mu to be held, except sweep and close, which take it.
+// shard is a part of the records. Its methods want mu to be held, except sweep, first and close, which take it.
 type shard struct {
 	mu    sync.Mutex
 	items map[storage.Key]*item // nil once the store has been closed
@@ -113,6 +114,19 @@ func (sh *shard) sweep(now time.Time, left *int, swept *storage.Swept, l *ledger
 		}
 	}
 	return nil
+}
+
+// first answers when the item expires that does before all others, if there is one.
+func (sh *shard) first() (expires int64, err error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.items == nil {
+		return 0, storage.ErrClosed
+	}
+	if it := sh.queue.first(); it != nil {
+		return it.expires, nil
+	}
+	return math.MaxInt64, nil
 }
 
 func (sh *shard) close() {

@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +31,12 @@ type Store struct {
 }
 
 var (
-	_ storage.Store   = (*Store)(nil)
-	_ storage.Batcher = (*Store)(nil)
-	_ storage.Sweeper = (*Store)(nil)
-	_ storage.Meter   = (*Store)(nil)
-	_ storage.Dropper = (*Store)(nil)
+	_ storage.Store      = (*Store)(nil)
+	_ storage.Batcher    = (*Store)(nil)
+	_ storage.Sweeper    = (*Store)(nil)
+	_ storage.Meter      = (*Store)(nil)
+	_ storage.Backlogger = (*Store)(nil)
+	_ storage.Dropper    = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -159,6 +161,23 @@ func (s *Store) Sweep(_ context.Context, limit int) (storage.Swept, error) {
 		}
 	}
 	return swept, nil
+}
+
+// Backlog implements storage.Backlogger.
+func (s *Store) Backlog(context.Context) (since time.Time, err error) {
+	now := s.now().UnixMilli()
+	first := int64(math.MaxInt64)
+	for i := range s.shards {
+		expires, err := s.shards[i].first()
+		if err != nil {
+			return time.Time{}, err
+		}
+		first = min(first, expires)
+	}
+	if first > now {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(first), nil
 }
 
 // Usage implements storage.Meter.

@@ -185,8 +185,8 @@ func TestSweepAdvances(t *testing.T) {
 		if swept, err := s.Sweep(ctx, 3); err != nil || swept.More || len(swept.Removed) > 0 {
 			t.Fatalf("swept %v, %v", swept, err)
 		}
-		if s.sweeper.time <= c.in(-time.Second).UnixMilli() {
-			t.Errorf("the position is %v behind", time.Duration(c.now().UnixMilli()-s.sweeper.time)*time.Millisecond)
+		if s.sweeper.time.Load() <= c.in(-time.Second).UnixMilli() {
+			t.Errorf("the position is %v behind", time.Duration(c.now().UnixMilli()-s.sweeper.time.Load())*time.Millisecond)
 		}
 	}
 	verify(t, s)

@@ -14,11 +14,12 @@ import (
 )
 
 var (
-	_ storage.Store   = (*Store)(nil)
-	_ storage.Batcher = (*Store)(nil)
-	_ storage.Sweeper = (*Store)(nil)
-	_ storage.Meter   = (*Store)(nil)
-	_ storage.Dropper = (*Store)(nil)
+	_ storage.Store      = (*Store)(nil)
+	_ storage.Batcher    = (*Store)(nil)
+	_ storage.Sweeper    = (*Store)(nil)
+	_ storage.Meter      = (*Store)(nil)
+	_ storage.Backlogger = (*Store)(nil)
+	_ storage.Dropper    = (*Store)(nil)
 )
 
 // Store keeps records in one folder. It has all optional powers.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
@@ -17,9 +18,9 @@ import (
 // sweeper knows how far the expiry index has been worked off. Entries before its position have been deleted, and their
 // tombstones would have to be crawled over again each time if every round began at the beginning.
 type sweeper struct {
-	mu   sync.Mutex // held for a round
-	from []byte     // guarded by mu: the next round begins at this key of the index
-	time int64      // guarded by mu: the time in from
+	mu   sync.Mutex   // held for a round
+	from []byte       // guarded by mu: the next round begins at this key of the index
+	time atomic.Int64 // the time in from, changed with mu held
 
 	// early is the earliest entry inserted since the last round began. It lies before the position if who wrote it was slow, or
 	// the clock went back; then the next round begins there. The zero value begins at the beginning.
@@ -38,8 +39,9 @@ func (sw *sweeper) inserted(at int64) {
 
 // begin answers where the round begins. The caller holds mu.
 func (sw *sweeper) begin() []byte {
-	if early := sw.early.Swap(math.MaxInt64); early <= sw.time {
-		sw.time, sw.from = early, appendIndexTime(nil, early)
+	if early := sw.early.Swap(math.MaxInt64); early <= sw.time.Load() {
+		sw.time.Store(early)
+		sw.from = appendIndexTime(nil, early)
 	}
 	return sw.from
 }
@@ -89,7 +91,7 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 	from := s.sweeper.begin()
 	defer func() {
 		if err != nil {
-			s.sweeper.inserted(s.sweeper.time) // what begin has taken note of must not be forgotten
+			s.sweeper.inserted(s.sweeper.time.Load()) // what begin has taken note of must not be forgotten
 		}
 	}()
 	until := appendIndexTime(nil, now+1)
@@ -113,12 +115,41 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 		return nil, err
 	}
 	if n := len(due); n == limit {
-		s.sweeper.time = due[n-1].at
+		s.sweeper.time.Store(due[n-1].at)
 		s.sweeper.from = append(appendIndexKey(nil, due[n-1].at, due[n-1].key), 0)
 	} else {
-		s.sweeper.time, s.sweeper.from = now+1, until
+		s.sweeper.time.Store(now + 1)
+		s.sweeper.from = until
 	}
 	return due, nil
+}
+
+// Backlog tells when the first entry of the index was due that no round has come to. It waits for no round: what the one under way has taken
+// up counts no more, unless the round fails.
+func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
+	if err := s.enter(ctx, "backlog"); err != nil {
+		return time.Time{}, err
+	}
+	defer s.leave()
+	now := s.now().UnixMilli()
+	from := min(s.sweeper.early.Load(), s.sweeper.time.Load())
+	if from > now {
+		return time.Time{}, nil
+	}
+	it, err := s.db.NewIter(&pebbledb.IterOptions{LowerBound: appendIndexTime(nil, from), UpperBound: appendIndexTime(nil, now+1)})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("pebble: backlog: %w", err)
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		if at, _, err := parseIndexKey(it.Key()); err == nil {
+			return time.UnixMilli(at), nil
+		}
+	}
+	if err := it.Error(); err != nil {
+		return time.Time{}, fmt.Errorf("pebble: backlog: %w", err)
+	}
+	return time.Time{}, nil
 }
 
 // sweepOne does what is to be done about one entry, and adds to swept what it has removed.

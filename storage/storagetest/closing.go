@@ -24,6 +24,7 @@ func testPowers(f *fixture) {
 			return errors.ErrUnsupported
 		}},
 		{"Sweeper", f.h.NoSweep, func() error { _, err := storage.Sweep(f.ctx, f.store, 1); return err }},
+		{"Backlogger", f.h.NoSweep, func() error { _, err := storage.Backlog(f.ctx, f.store); return err }},
 		{"Meter", f.h.NoUsage, func() error { _, err := storage.UsageOf(f.ctx, f.store, "acme"); return err }},
 		{"Dropper", f.h.NoDrop, func() error { _, err := storage.DropTenant(f.ctx, f.store, "acme"); return err }},
 	} {

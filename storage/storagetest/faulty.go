@@ -41,11 +41,12 @@ type Faulty struct {
 }
 
 var (
-	_ storage.Store   = (*Faulty)(nil)
-	_ storage.Batcher = (*Faulty)(nil)
-	_ storage.Sweeper = (*Faulty)(nil)
-	_ storage.Meter   = (*Faulty)(nil)
-	_ storage.Dropper = (*Faulty)(nil)
+	_ storage.Store      = (*Faulty)(nil)
+	_ storage.Batcher    = (*Faulty)(nil)
+	_ storage.Sweeper    = (*Faulty)(nil)
+	_ storage.Meter      = (*Faulty)(nil)
+	_ storage.Backlogger = (*Faulty)(nil)
+	_ storage.Dropper    = (*Faulty)(nil)
 )
 
 // NewFaulty wraps inner. As long as nothing else is asked for it behaves like inner.
@@ -139,6 +140,11 @@ func (f *Faulty) Sweep(ctx context.Context, limit int) (swept storage.Swept, err
 		return storage.Swept{}, err
 	}
 	return swept, nil
+}
+
+// Backlog implements storage.Backlogger if the wrapped store does. It is not among the operations that fail.
+func (f *Faulty) Backlog(ctx context.Context) (time.Time, error) {
+	return storage.Backlog(ctx, f.inner)
 }
 
 // Usage implements storage.Meter if the wrapped store does.

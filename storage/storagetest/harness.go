@@ -23,7 +23,7 @@ type Harness struct {
 	Exclusive bool // opening dir while it is open answers storage.ErrLocked
 
 	NoBatch bool // the store is no storage.Batcher
-	NoSweep bool // the store is no storage.Sweeper
+	NoSweep bool // the store is no storage.Sweeper and no storage.Backlogger
 	NoUsage bool // the store is no storage.Meter
 	NoDrop  bool // the store is no storage.Dropper
 }
@@ -51,6 +51,7 @@ func Run(t *testing.T, h Harness) {
 		{"sweep", testSweep},
 		{"sweep after moves", testSweepMoved},
 		{"sweep is bounded", testSweepBounded},
+		{"backlog of sweeping", testBacklog},
 		{"sweep against writes", testSweepVersusWrites},
 		{"usage", testUsage},
 		{"usage under load", testUsageConcurrent},

@@ -199,6 +199,17 @@ func (n *naive) Delete(_ context.Context, k storage.Key) error {
 	return nil
 }
 
+func (n *naive) Backlog(context.Context) (since time.Time, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.records {
+		if !n.alive(r) && (since.IsZero() || r.Expires.Before(since)) {
+			since = r.Expires.Truncate(time.Millisecond)
+		}
+	}
+	return since, nil
+}
+
 func (n *naive) Sweep(_ context.Context, limit int) (storage.Swept, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

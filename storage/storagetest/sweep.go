@@ -226,3 +226,36 @@ func testSweepVersusWrites(f *fixture) {
 	f.sweep(100)
 	f.wantUsage("acme", 0, 0)
 }
+
+// testBacklog: what waits to be swept is told with its age, and nothing once it has been.
+func testBacklog(f *fixture) {
+	if f.h.NoSweep {
+		return
+	}
+	want := func(since time.Time) {
+		f.Helper()
+		got, err := storage.Backlog(f.ctx, f.store)
+		if err != nil || !got.Equal(since.Truncate(time.Millisecond)) && !(got.IsZero() && since.IsZero()) {
+			f.Errorf("Backlog = %v, %v; want %v", got, err, since)
+		}
+	}
+	want(time.Time{})
+	first, second := f.in(time.Minute), f.in(2*time.Minute)
+	f.put(key("a", "first"), storage.Record{Data: []byte("x"), Expires: first})
+	f.put(key("b", "second"), storage.Record{Data: []byte("x"), Expires: second, Marker: true})
+	f.put(key("b", "live"), f.rec("x", time.Hour))
+	want(time.Time{})
+	f.sweep(10) // which comes past them
+	want(time.Time{})
+	f.advance(3 * time.Minute)
+	want(first)
+	f.put(key("a", "late"), storage.Record{Data: []byte("x"), Expires: f.in(time.Second)})
+	f.sweep(10)
+	want(time.Time{})
+	f.advance(time.Hour)
+	if got, err := storage.Backlog(f.ctx, f.store); err != nil || got.IsZero() || got.After(f.now()) {
+		f.Errorf("Backlog = %v, %v", got, err)
+	}
+	f.sweep(10)
+	want(time.Time{})
+}
