@@ -1,0 +1,70 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+
+	"sessionserver/session"
+	"sessionserver/wire"
+)
+
+func TestHandshakeFailures(t *testing.T) {
+	for _, row := range []struct {
+		err  error
+		want HandshakeFailure
+	}{
+		{errShutdown, HandshakeDrained},
+		{context.DeadlineExceeded, HandshakeTimeout},
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, HandshakeTimeout},
+		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, HandshakeNotTLS},
+		{&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, HandshakeCertificate},
+		{&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, HandshakeAlert},
+		{io.EOF, HandshakePeerLeft},
+		{io.ErrUnexpectedEOF, HandshakePeerLeft},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, HandshakePeerLeft},
+		{errors.New("tls: client offered only unsupported versions: [301]"), HandshakeDisagreed},
+	} {
+		if got := handshakeFailureOf(fmt.Errorf("in a wrapping: %w", row.err)); got != row.want {
+			t.Errorf("%v is %s, not %s", row.err, got, row.want)
+		}
+		if !slices.Contains(HandshakeFailures, row.want) {
+			t.Errorf("%s is not listed", row.want)
+		}
+	}
+}
+
+// TestGateOf: what handlers and listeners refuse counts as a gate's that there is, and what is wrong with a request as nobody's.
+func TestGateOf(t *testing.T) {
+	c := &conn{server: &Server{}}
+	for _, row := range []struct {
+		err  error
+		want string
+	}{
+		{errRevoked, "authenticated"},
+		{errCrowded, "memory"},
+		{errShutdown, "serving"},
+		{errUnaudited, "audit"},
+		{rateLimited(OfMint, 0), "rates"},
+		{wire.Errorf(wire.IPDenied, "x"), "allowlist"},
+		{wire.Errorf(wire.Denied, "x"), "policy"},
+		{&session.QuotaError{Quota: session.QuotaSessions, Limit: 1}, quota},
+		{session.ErrNotFound, ""},
+		{wire.Errorf(wire.BadArg, "x"), ""},
+	} {
+		got := gateOf(c.refusal("open", row.err))
+		if got != row.want {
+			t.Errorf("%v counts as %q, not %q", row.err, got, row.want)
+		}
+		if got != "" && !slices.Contains(Gates(), got) {
+			t.Errorf("there is no gate %q", got)
+		}
+	}
+}
