@@ -78,6 +78,9 @@ func TestReadyStart(t *testing.T) {
 	if status, _ := get(t, client, "http://localhost/healthz"); status != 200 {
 		t.Errorf("health is %d", status)
 	}
+	if status, text := get(t, client, "http://localhost/metrics"); status != 200 || !strings.Contains(text, "\nsessionserver_ready 0\n") {
+		t.Errorf("the metrics are %d %s", status, text)
+	}
 	if _, text := get(t, client, "http://localhost/status"); !strings.Contains(text, `"not_ready": "starting"`) {
 		t.Errorf("the status is %s", text)
 	}

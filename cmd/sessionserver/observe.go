@@ -23,10 +23,13 @@ func newMetrics(cfg *configs.Config, log *slog.Logger) (*metrics.Metrics, error)
 
 // watch has the parts of the process that are there asked at each scrape how they are.
 func (p *process) watch() {
-	p.metrics.Watch(metrics.Sources{
-		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Storage: p.store.state,
-		Ready: func() bool { return p.health.ready() == nil },
-	})
+	from := metrics.Sources{
+		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Ready: func() bool { return p.health.ready() == nil },
+	}
+	if p.store != nil {
+		from.Storage = p.store.state
+	}
+	p.metrics.Watch(from)
 }
 
 // sessionEvent tells all who want to know what happens to sessions.

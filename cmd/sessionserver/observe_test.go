@@ -53,6 +53,7 @@ func TestMetrics(t *testing.T) {
 		`sessionserver_session_events_total{event="created"} 1`, `sessionserver_audit_events_total{event="session.created"} 1`,
 		`sessionserver_policy_last_reload_successful 1`, `sessionserver_config_last_reload_successful 1`,
 		`sessionserver_tenant_files_last_reload_successful 1`, `sessionserver_certificate_events_total{event="loaded"} 1`, "go_goroutines ", "process_open_fds ",
+		`sessionserver_storage_operation_duration_seconds_count{operation="put"} 1`, "sessionserver_storage_size_bytes ", "sessionserver_storage_sync_duration_seconds_count ",
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("it does not tell %s", want)
