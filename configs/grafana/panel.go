@@ -146,6 +146,12 @@ func (p *Panel) wide(columns int) *Panel {
 	return p
 }
 
+// high sets the height, in steps of some 30 pixels.
+func (p *Panel) high(lines int) *Panel {
+	p.GridPos.H = lines
+	return p
+}
+
 // stacked draws series on top of each other: their sum means something.
 func (p *Panel) stacked() *Panel {
 	custom := p.FieldConfig.Defaults["custom"].(object)
