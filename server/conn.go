@@ -112,7 +112,6 @@ func (c *conn) local() bool {
 // serve is the life of a connection: find out how it speaks and who it is, and then read requests and handle them. That goes on in a goroutine
 // of its own, because the stack that a TLS handshake needs is never given back.
 func (c *conn) serve() {
-	c.log.Debug("connection opened", "listener", c.how.Name, "remote", c.remote())
 	if c.guarded(c.begin) {
 		go c.guarded(c.loop)
 	}
@@ -516,7 +515,8 @@ func (c *conn) close() {
 	c.leave()
 	c.noteEnd(c.reason, c.wanted, c.why)
 	c.seen.Closed(c.reason)
-	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String())
+	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String(),
+		"duration", time.Since(c.opened).Round(time.Millisecond))
 	c.server.forget(c)
 	c.server.conns.Done()
 }

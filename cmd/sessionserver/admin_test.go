@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -83,6 +85,9 @@ func TestReadyStart(t *testing.T) {
 	}
 	if _, text := get(t, client, "http://localhost/status"); !strings.Contains(text, `"not_ready": "starting"`) {
 		t.Errorf("the status is %s", text)
+	}
+	if status, text := get(t, client, "http://localhost/metrics"); status != 200 || !strings.Contains(text, "sessionserver_build_info") {
+		t.Errorf("metrics while it starts: %d %s", status, text)
 	}
 	close(open)
 	eventually(t, "it is ready", func() bool { status, _ := get(t, client, "http://localhost/readyz"); return status == 200 })
@@ -232,7 +237,8 @@ func TestStorageFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := assemble(cfg, slog.New(slog.DiscardHandler))
+	var logged syncBuffer
+	p, err := assemble(cfg, slog.New(slog.NewJSONHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,6 +266,9 @@ func TestStorageFails(t *testing.T) {
 	for range 3 {
 		if err := save(); err == nil || !strings.Contains(err.Error(), "UNAVAILABLE") {
 			t.Fatalf("a save on a disk without space: %v", err)
+		} else if id := err.Error()[strings.LastIndex(err.Error(), " ")+1:]; !regexp.MustCompile(
+			`"level":"ERROR".*"error_id":"` + id + `","command":"close".*the disk has no space`).MatchString(logged.String()) {
+			t.Errorf("the client was told of %s, of which the log says nothing:\n%s", id, logged.String())
 		}
 	}
 	if status, text := get(t, http.DefaultClient, url+"/readyz"); status != 503 || strings.Contains(text, "space") {
@@ -284,4 +293,22 @@ func TestStorageFails(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// syncBuffer is a buffer that is written while it is read.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,9 +73,15 @@ func leaks(t *testing.T, driver string) {
 	contents.add("a key", key)
 	hashes := needles{} // of ids: those are for storage only
 
+	admin := auth.NewSecret()
+	secrets.add("the token of operators", admin)
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(tokenFile, []byte(admin), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	h := house{
 		storage: "{driver: " + driver + ", path: DIR/state, sweep_interval: 50ms}",
-		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
+		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nadmin: {address: \"127.0.0.1:0\", token_file: " + tokenFile + ", profiles: true}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
 			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n" +
 			"audit: {output: DIR/audit.log, decisions: {output: DIR/decisions.log, sample: 1}}\n",
 		tenants: map[string]string{
@@ -254,6 +261,15 @@ func leaks(t *testing.T, driver string) {
 	var life bytes.Buffer
 	proc(t, h.cmd.Process.Pid, &life)
 	a.mustAsk(t, "open "+own)
+	for _, path := range []string{"/", "/status", "/metrics", "/readyz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/heap?debug=1"} {
+		for _, accept := range []string{"text/html", "*/*"} {
+			status, text := get(t, http.DefaultClient, "http://"+h.operators+path, "Accept", accept, "Authorization", "Bearer "+admin)
+			if status != 200 {
+				t.Errorf("%s: %d", path, status)
+			}
+			life.WriteString(text)
+		}
+	}
 	h.stop()
 	life.WriteString(h.printed() + h.logged())
 	storage := filepath.Join(h.dir, "state")

@@ -88,7 +88,7 @@ func TestSecurityHAProxy(t *testing.T) {
 		tenants: map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
 	}.serve(t)
 	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy", h.addr+" send-proxy-v2 check check-send-proxy")
-	checks := func() int { return strings.Count(h.logged(), `"msg":"connection opened"`) }
+	checks := func() int { return strings.Count(h.logged(), `"msg":"connection closed"`) }
 	awaits(t, 20*time.Second, "there are no health checks", func() bool { return checks() >= 10 })
 
 	for version, addr := range addrs {
