@@ -314,7 +314,10 @@ func TestAuditGates(t *testing.T) {
 			g.play(t, s, newClient(t, s))
 			ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
 			defer cancel()
-			_ = s.Shutdown(ctx) // what is gathered is written
+			_ = s.Shutdown(ctx)                 // what is gathered is handed over,
+			if err := log.Close(); err != nil { // and written
+				t.Fatal(err)
+			}
 			var refusals []remembered
 			for _, r := range lines() {
 				if strings.HasPrefix(r.Event, "operation.") {

@@ -134,7 +134,7 @@ func (g *gatherer) writeAll() {
 	}
 }
 
-// flush writes what is kept, and returns when it is in the log, or lost.
+// flush hands over what is kept, and returns when the log has taken it: it is written at the latest when the log is closed.
 func (g *gatherer) flush() {
 	if g.log == nil {
 		return
