@@ -168,7 +168,7 @@ func TestReload(t *testing.T) {
 		t.Error("it logs more than it was told")
 	}
 	reload("info", "debug", "reloaded the rules")
-	mustConnect(t, s.addr)
+	_ = mustConnect(t, s.addr).Close() // which is when it is logged
 	eventually(t, "a connection to be logged at level debug", func() bool { return strings.Contains(s.logged(), `"level":"DEBUG"`) })
 	reload("debug", "error", "reloaded the rules")
 }
