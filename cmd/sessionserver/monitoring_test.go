@@ -48,6 +48,11 @@ func TestMonitoring(t *testing.T) {
 	for _, name := range glob(t, dashboards) {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".json"), func(t *testing.T) { p.testDashboard(t, name) })
 	}
+	for _, code := range []string{"NOAUTH", "BADAUTH", "DENIED", "RATELIMITED", "QUOTA", "LOCKTIMEOUT", "LOCKLOST"} {
+		if _, heard := b.said.Load(code); !heard {
+			t.Errorf("nobody was told %s: the scene lacks it", code)
+		}
+	}
 	if dir := os.Getenv(drawEnv); dir != "" {
 		p.draw(t, dir)
 	}
