@@ -185,6 +185,30 @@ reasons contains sprintf("evil says %v", [data.own.x])`),
 	}
 }
 
+// TestGlobsApart: what was asked of one glob is no answer for another one, neither across policies nor within one, whatever OPA calls them.
+func TestGlobsApart(t *testing.T) {
+	e := mustStart(t, Options{Tenants: []policy.Tenant{
+		{Name: "other", Settings: map[string]any{"pattern": "*"}}, {Name: "strict", Settings: map[string]any{"pattern": "user.*-"}},
+	}},
+		"a.rego", rules(`
+allow if glob.match(data.tenants[input.tenant].settings.pattern, null, input.key)
+reasons contains "unlike" if glob.match("user.*", ["-"], input.key)
+reasons contains "likewise" if regex.match("user.*-", input.key)`),
+		"tenants/other/a.rego", own(`allow if glob.match("user.*", ["-"], input.key)`))
+	for _, row := range []struct{ tenant, key, want string }{
+		{"other", "user.name", "true []"},
+		{"strict", "user.name", "false [unlike]"},
+		{"strict", "user.namf", "false [unlike]"},
+		{"strict", "user.name-", "true []"},
+		{"other", "user.name-", "false []"},
+		{"strict", "cart", "false []"},
+	} {
+		if d, err := e.Decide(t.Context(), &policy.Input{Tenant: row.tenant, Key: []byte(row.key)}); err != nil || fmt.Sprint(d.Allow, d.Reasons) != row.want {
+			t.Errorf("%s, %s: got %v %v, want %s", row.tenant, row.key, d, err, row.want)
+		}
+	}
+}
+
 // TestTenants replaces data.tenants while decisions are made: each is right for what was there before or after.
 func TestTenants(t *testing.T) {
 	e := mustStart(t, Options{}, "a.rego", rules("allow if data.tenants[input.tenant].settings.open"))

@@ -18,10 +18,11 @@ import (
 	"sessionserver/policy"
 )
 
-// program is a compiled policy: the operator's, or that of a tenant. Nothing in it changes, and it has no data.
+// program is a compiled policy: the operator's, or that of a tenant. Nothing in it changes but what it has compiled on the way, and it has no data.
 type program struct {
 	source   *content
 	compiler *ast.Compiler
+	compiled *compiled
 	allow    question
 	reasons  question
 }
@@ -102,7 +103,7 @@ func compile(source *content, pkg ast.Ref) (*program, error) {
 	if err := checkTenantRefs(c); err != nil {
 		return nil, err
 	}
-	p := &program{source: source, compiler: c}
+	p := &program{source: source, compiler: c, compiled: &compiled{}}
 	var err error
 	if p.allow, err = newQuestion(c, pkg, "allow"); err != nil {
 		return nil, err
@@ -163,7 +164,7 @@ func (p *program) evaluate(ctx context.Context, q *question, data *document, inp
 		}
 	}()
 	query := topdown.NewQuery(q.query).WithCompiler(p.compiler).WithStore(data).WithTransaction(reading{}).WithInput(input).
-		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true)
+		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true).WithInterQueryBuiltinValueCache(p.compiled)
 	if tracer != nil {
 		query = query.WithQueryTracer(tracer)
 	}
