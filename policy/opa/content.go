@@ -77,6 +77,7 @@ func sort(b *bundle.Bundle) (*contents, error) {
 		}
 	}
 	sum := sha256.New()
+	fmt.Fprintf(sum, "%q\n", all.revision)
 	for _, name := range append([]string{""}, sortedKeys(all.tenants)...) {
 		c := owner(name)
 		data, err := json.Marshal(c.data)

@@ -140,16 +140,20 @@ func (e *Engine) Reload(ctx context.Context) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
 	all, err := e.opts.Source.load(ctx)
-	if status := e.Status(); err == nil && !status.Kept && status.Err == nil && e.programs != nil && all.sum == e.programs.sum {
+	if status := e.Status(); err == nil && !status.Kept && e.programs != nil && all.sum == e.programs.sum {
 		err = errSame
+		e.keep() // or the source would bring it again and again
 	}
 	if errors.Is(err, errSame) {
 		e.mu.Lock()
 		recovered := e.status.Err != nil
 		e.status.Checked, e.status.Err = time.Now(), nil
 		e.mu.Unlock()
-		if recovered && e.opts.Observer != nil {
-			e.opts.Observer.Reloaded(nil) // what it was last told is not so any more
+		if recovered { // what was last told is not so any more
+			e.opts.Logger.Info("the source has again the policies that decide", "source", e.opts.Source.String())
+			if e.opts.Observer != nil {
+				e.opts.Observer.Reloaded(nil)
+			}
 		}
 		return nil
 	}
@@ -158,11 +162,18 @@ func (e *Engine) Reload(ctx context.Context) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("policy: %s: %w", e.opts.Source, err)
-	} else if err := e.opts.Source.keep(); err != nil {
-		e.opts.Logger.Error("the policies decide, but could not be kept for a start without their source", "source", e.opts.Source.String(), "err", err)
+	} else {
+		e.keep()
 	}
 	e.tell(err)
 	return err
+}
+
+// keep has the source keep what it was loaded from.
+func (e *Engine) keep() {
+	if err := e.opts.Source.keep(); err != nil {
+		e.opts.Logger.Error("the policies decide, but could not be kept for a start without their source", "source", e.opts.Source.String(), "err", err)
+	}
 }
 
 // use compiles, tests and puts in place what a source has. It is called with e.loading locked, under which alone e.programs changes.

@@ -317,6 +317,22 @@ func TestBundle(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 
+	// The same policies with another signature are no others, but are not sent twice; under another revision they are.
+	shelf.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
+	before, same := e.Status().Loaded, shelf.same
+	for range 2 {
+		if err := e.Reload(t.Context()); err != nil || !e.Status().Loaded.Equal(before) {
+			t.Errorf("got %v, status %+v", err, e.Status())
+		}
+	}
+	if shelf.same != same+1 {
+		t.Errorf("what was put there anew was sent twice")
+	}
+	shelf.put(key.pack(t, "23", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
+	if err := e.Reload(t.Context()); err != nil || e.Status().Revision != "23" {
+		t.Errorf("got %v, status %+v", err, e.Status())
+	}
+
 	// A restart without the server, and one with a server that has nothing good.
 	shelf.put([]byte("garbage"))
 	for range 2 {
@@ -325,7 +341,7 @@ func TestBundle(t *testing.T) {
 			t.Fatal(err)
 		}
 		allows(t, e, two, true)
-		if s := e.Status(); !s.Kept || s.Err == nil || s.Revision != "22" || strings.Contains(s.Err.Error(), "secret") {
+		if s := e.Status(); !s.Kept || s.Err == nil || s.Revision != "23" || strings.Contains(s.Err.Error(), "secret") {
 			t.Errorf("status %+v", s)
 		}
 		web.Close()
