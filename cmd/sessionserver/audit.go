@@ -31,6 +31,7 @@ type auditing struct {
 
 	mu       sync.Mutex
 	policies *opa.Engine // whose revision is told; nil until it is known
+	loaded   time.Time   // when those were read of which was told
 	failed   string      // what was wrong with the policies, if that was told
 }
 
@@ -128,7 +129,12 @@ func (a *auditing) Reloaded(err error) {
 	case a.policies == nil: // the start tells of them
 	case err == nil:
 		a.failed = ""
-		a.log.Note(audit.Event{Code: audit.PolicyChanged, Detail: "revision " + a.policies.Status().Revision})
+		status := a.policies.Status()
+		if status.Loaded.Equal(a.loaded) { // what was wrong is so no more, and those before decide further
+			return
+		}
+		a.loaded = status.Loaded
+		a.log.Note(audit.Event{Code: audit.PolicyChanged, Detail: "revision " + status.Revision})
 	case err.Error() != a.failed:
 		a.failed = err.Error()
 		a.log.Note(audit.Event{Code: audit.PolicyFailed, Detail: a.failed})
@@ -139,9 +145,10 @@ func (a *auditing) Reloaded(err error) {
 func (a *auditing) started(policies *opa.Engine, tenants int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.policies = policies
+	status := policies.Status()
+	a.policies, a.loaded = policies, status.Loaded
 	return a.log.Record(audit.Event{
-		Code: audit.ServerStarted, Detail: fmt.Sprintf("version %s, tenants %d, policies revision %s", version, tenants, policies.Status().Revision),
+		Code: audit.ServerStarted, Detail: fmt.Sprintf("version %s, tenants %d, policies revision %s", version, tenants, status.Revision),
 	})
 }
 
@@ -187,7 +194,7 @@ func (a *auditing) tenantsChanged(before, after *configs.Tenants) {
 			oldApps, old.Apps = old.Apps, nil
 			reason = "changed"
 		}
-		if was == nil || !slices.Equal(t.Hosts, was.Hosts) || !reflect.DeepEqual(old, now) {
+		if was == nil || !slices.Equal(t.Hosts, was.Hosts) || !reflect.DeepEqual(t.Policy, was.Policy) || !reflect.DeepEqual(old, now) {
 			a.log.Note(audit.Event{Code: audit.TenantChanged, Tenant: t.Name, Reason: reason})
 		}
 		a.appsChanged(t.Name, oldApps, nowApps)

@@ -191,6 +191,8 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.ConnectionRevoked, "acme", "api", "")
 	h.tenant(t, "acme", acme(""))
 	has(audit.AppRemoved, "acme", "api", "")
+	h.tenant(t, "small", tenantFile("quotas: {sessions: 1}\npolicy: {plan: large}", "shop "+secret["shop"]))
+	has(audit.TenantChanged, "small", "", "changed")
 	h.tenant(t, "beta", tenantFile("", "shop "+secret["shop"]))
 	has(audit.TenantChanged, "beta", "", "added")
 	has(audit.AppChanged, "beta", "shop", "added")
@@ -206,10 +208,13 @@ func TestAuditEverything(t *testing.T) {
 	if l := has(audit.TenantDropped, "small", "", ""); l.Count != 1 {
 		t.Errorf("got %+v", l)
 	}
-	write("policy/more.rego", []byte("package sessionserver.authz\n\ndeny contains \"not now\" if input.command == \"expire\"\n"))
+	more := []byte("package sessionserver.authz\n\ndeny contains \"not now\" if input.command == \"expire\"\n")
+	write("policy/more.rego", more)
 	has(audit.PolicyChanged, "", "", "")
 	write("policy/more.rego", []byte("package sessionserver.authz\n\nthis is no rego\n"))
 	has(audit.PolicyFailed, "", "", "")
+	write("policy/more.rego", more) // nothing else decides than before
+	awaits(t, 20*time.Second, "the policies are not found right again", func() bool { return strings.Contains(h.logged(), "has again the policies") })
 	writePair(t, h.dir, "one", "two.example")
 	reload()
 	has(audit.ServerReloaded, "", "", "ok")
@@ -249,8 +254,15 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.ServerStopped, "", "", "asked")
 
 	found := map[string]bool{}
+	changes := 0
 	for _, l := range events() {
 		found[l.Event] = true
+		if l.Event == audit.PolicyChanged.String() {
+			changes++
+		}
+	}
+	if changes != 1 {
+		t.Errorf("the policies have changed %d times", changes)
 	}
 	decisions := auditLines(t, path("log/decisions.log"))
 	decided := map[string]bool{}
