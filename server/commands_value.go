@@ -176,7 +176,12 @@ func (c *Call) visible() ([]int, error) {
 	}
 	places := c.conn.places[:0]
 	for i := range n {
-		if key, _ := c.Session().Pair(i); c.allowed(key) {
+		key, _ := c.Session().Pair(i)
+		allowed, err := c.allowed(key)
+		if err != nil {
+			return nil, err
+		}
+		if allowed {
 			places = append(places, i)
 		}
 	}
@@ -199,7 +204,19 @@ func runPutAll(c *Call) error {
 	if c.Reply.Framing() == wire.Line {
 		fill = c.phpArray
 	}
-	return c.done(c.Session().ReplaceWhere(c.allowed, func(put func(key, value []byte) error) error {
+	var undecided error
+	mine := func(key []byte) bool {
+		if undecided != nil {
+			return false
+		}
+		var allowed bool
+		allowed, undecided = c.allowed(key)
+		return allowed
+	}
+	return c.done(c.Session().ReplaceWhere(mine, func(put func(key, value []byte) error) error {
+		if undecided != nil {
+			return undecided
+		}
 		return fill(func(key, value []byte) error {
 			if err := c.decide(key); err != nil {
 				return err

@@ -17,10 +17,13 @@ type notice struct {
 	untold  atomic.Int64
 }
 
+// undecided is the kind of refusals that a policy has not decided upon. No client sees it.
+const undecided wire.Code = "undecided"
+
 func newNotices() notices {
 	n := notices{}
 	for _, code := range []wire.Code{
-		wire.BadAuth, wire.IPDenied, wire.TLSRequired, wire.Denied, wire.RateLimited, wire.Quota, wire.Unavailable, wire.Protocol,
+		undecided, wire.BadAuth, wire.IPDenied, wire.TLSRequired, wire.Denied, wire.RateLimited, wire.Quota, wire.Unavailable, wire.Protocol,
 	} {
 		n[code] = &notice{limiter: rate.NewLimiter(1, 10)}
 	}
@@ -33,10 +36,24 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 	if notice == nil {
 		return
 	}
-	if !notice.limiter.Allow() {
-		notice.untold.Add(1)
-		return
+	if untold, tell := notice.take(); tell {
+		c.log.Info("refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
+			"identity", c.info.Identity.String(), "not_logged_before", untold)
 	}
-	c.log.Info("refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
-		"identity", c.info.Identity.String(), "not_logged_before", notice.untold.Swap(0))
+}
+
+// undecided tells that the policy gave no decision, which it can fail to do once for each key of a session.
+func (n notices) undecided(c *conn, command string, err error) {
+	if untold, tell := n[undecided].take(); tell {
+		c.log.Error("the policy gives no decision: denied", "command", command, "identity", c.info.Identity.String(), "err", err, "not_logged_before", untold)
+	}
+}
+
+// take reports whether the log is to hear of one more, and how many it has not heard of before that.
+func (n *notice) take() (untold int64, tell bool) {
+	if !n.limiter.Allow() {
+		n.untold.Add(1)
+		return 0, false
+	}
+	return n.untold.Swap(0), true
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -64,8 +65,10 @@ func (c *Call) decide(key []byte) error {
 	c.conn.question.Key = nil
 	switch {
 	case err != nil:
-		c.conn.log.Error("the policy gives no decision: denied", "command", c.Command.Name, "identity", c.conn.info.Identity.String(), "err", err)
-		return denied("it gave no decision", "the policy gives no decision; the operator's log says why")
+		c.conn.server.notices.undecided(c.conn, c.Command.Name, err)
+		d := denied("it gave no decision", "the policy gives no decision; the operator's log says why")
+		d.error = errors.Join(d.error, err) // the client is told the first
+		return d
 	case d.Allow:
 		return nil
 	case len(d.Reasons) > 0:
@@ -76,7 +79,7 @@ func (c *Call) decide(key []byte) error {
 }
 
 // denied is the refusal by a policy: what the audit log has, and what the client is told, in which a key may stand.
-func denied(detail, message string) error {
+func denied(detail, message string) *denial {
 	return &denial{error: wire.Errorf(wire.Denied, "%s", message), event: audit.OperationDenied, reason: byPolicy, detail: detail}
 }
 
@@ -87,8 +90,15 @@ func describeDenied(command string, key []byte) string {
 	return fmt.Sprintf("%s this key: %.80q", command, key)
 }
 
-// allowed reports whether the policy lets the command touch a key.
-func (c *Call) allowed(key []byte) bool { return c.decide(key) == nil }
+// allowed reports whether the policy lets the command touch a key. That there was no decision in time is an error: who took that for a no would show
+// less today than tomorrow, and a client that then puts back what it has seen would remove the rest.
+func (c *Call) allowed(key []byte) (bool, error) {
+	err := c.decide(key)
+	if errors.Is(err, policy.ErrTimeout) {
+		return false, err
+	}
+	return err == nil, nil
+}
 
 // certificateFacts are what policies may know of a client's certificate.
 func certificateFacts(cert *x509.Certificate) *policy.Certificate {

@@ -3,10 +3,13 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"sessionserver/policy"
@@ -134,4 +137,51 @@ func TestPolicyKeys(t *testing.T) {
 	p.ask("open "+id+" r", "ok")
 	p.ask("keys", "ok user.a|user.b|hidden|cart.b")
 	p.ask("get user.a", "ok 1")
+}
+
+// hesitant decides about keys by functions of their names, perhaps with an error.
+type hesitant func(in *policy.Input) error
+
+func (h hesitant) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
+	err := h(in)
+	return policy.Decision{Allow: err == nil}, err
+}
+
+// TestPolicyUndecided: a key about which there is an error is one that the app does not have. But whether it has one does not depend on how busy the
+// server is: if that is not known in time nothing is done at all.
+func TestPolicyUndecided(t *testing.T) {
+	var failure atomic.Pointer[error]
+	log := &syncBuffer{}
+	s := servertest.Start(t, servertest.Config{Options: server.Options{
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Policy: hesitant(func(in *policy.Input) error {
+			if err := failure.Load(); err != nil && string(in.Key) == "b" {
+				return *err
+			}
+			return nil
+		}),
+	}})
+	p := dial(t, s)
+	p.ask("new", "ok ")
+	p.ask("put a 1", "ok")
+	p.ask("put b 2", "ok")
+	fails := func(err error) { failure.Store(&err) }
+
+	fails(fmt.Errorf("policy: allow: %w", policy.ErrTimeout))
+	for _, line := range []string{"keys", "get_all", `put_all a:1:{s:1:"a";s:1:"3";}`, `put_all a:1:{s:1:"b";s:1:"3";}`, "get b"} {
+		p.ask(line, "err DENIED the policy gives no decision; the operator's log says why")
+	}
+	p.ask("get a", "ok 1")
+	fails(errors.New("policy: allow: to_number: b is none"))
+	p.ask("keys", "ok a")
+	p.ask(`put_all a:1:{s:1:"a";s:1:"4";}`, "ok")
+	p.ask("get b", "err DENIED the policy gives no decision")
+	for range 100 {
+		p.ask("keys", "ok a")
+	}
+	failure.Store(nil)
+	p.ask("get_all", `ok a:2:{s:1:"b";s:1:"2";s:1:"a";s:1:"4";}`)
+	if n := strings.Count(log.String(), "the policy gives no decision"); n < 10 || n > 50 {
+		t.Errorf("the log has %d lines of it:\n%s", n, log)
+	}
 }
