@@ -14,9 +14,15 @@ allow if {
 
 role_allows if input.role in {"readwrite", "admin"}
 
+# Also to let go, with abort, of a session that was opened for writing before the app had this role.
 role_allows if {
 	input.role == "readonly"
-	input.access in {"none", "read"}
+	input.access == "none"
+}
+
+role_allows if {
+	input.role == "readonly"
+	input.access == "read"
 	not for_writing
 }
 

@@ -44,6 +44,7 @@ test_readonly_reads if {
 		{"command": "get", "access": "read", "mode": "r", "key": "order.1"},
 		{"command": "close", "access": "read", "mode": "r"},
 		{"command": "abort", "access": "none", "mode": "s"},
+		{"command": "abort", "access": "none", "mode": "rw"},
 	] {
 		authz.allow with input as ask("reports", question) with data.tenants as tenants
 	}
@@ -54,6 +55,8 @@ test_readonly_does_not_write if {
 		{"command": "new", "access": "write"},
 		{"command": "open", "access": "write", "mode": "rw"},
 		{"command": "open", "access": "read", "mode": "u"},
+		{"command": "get", "access": "read", "mode": "rw", "key": "order.1"},
+		{"command": "close", "access": "write", "mode": "rw"},
 		{"command": "put", "access": "write", "mode": "r", "key": "order.1"},
 		{"command": "lifetime", "access": "write", "mode": "r"},
 		{"command": "destroy", "access": "write", "mode": "r"},
