@@ -9,4 +9,5 @@ deny contains "show a client certificate of O=Bank" if {
 	not certified
 }
 
-certified if "O=Bank" in split(input.tls.certificate.subject, ",")
+# A comma within a name is \, in the subject, and so no end: CN=teller\,O=Bank is one name that says nothing of an organisation.
+certified if regex.match(`(^|[^\\],)O=Bank(,|$)`, input.tls.certificate.subject)

@@ -6,7 +6,13 @@ shown(subject) := {"tls": {"version": "1.3", "certificate": {"subject": subject}
 
 test_bank_needs_its_certificate if {
 	data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Bank"))
+	data.sessionserver.authz.allow with input as opens("bank", shown("O=Bank"))
+	data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Bank,C=DE"))
 	not data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Bankrupt"))
+	not data.sessionserver.authz.allow with input as opens("bank", shown("CN=teller,O=Riverbank,OU=O=Bank"))
+	not data.sessionserver.authz.allow with input as opens("bank", shown(`CN=teller\,O=Bank`))
+	not data.sessionserver.authz.allow with input as opens("bank", shown(`CN=teller\\\,O=Bank,O=Other`))
+	not data.sessionserver.authz.allow with input as opens("bank", shown(`O=Bank\, Other`))
 	not data.sessionserver.authz.allow with input as opens("bank", {"tls": {"version": "1.3"}})
 	not data.sessionserver.authz.allow with input as opens("bank", {})
 	data.sessionserver.authz.reasons["show a client certificate of O=Bank"] with input as opens("bank", {})
