@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -233,6 +234,31 @@ func TestAuditUnwritable(t *testing.T) {
 				t.Errorf("got %+v", all)
 			}
 		})
+	}
+}
+
+// TestAuditUnrecorded: nobody acts whose coming could not be recorded, not even when that shows only after the credentials were found to be good.
+func TestAuditUnrecorded(t *testing.T) {
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	for _, line := range []string{"auth test/app secret", "reset"} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		log, _ := auditLog(t, audit.Options{Output: path})
+		s := servertest.Start(t, servertest.Config{
+			Options: server.Options{Audit: log},
+			Tenants: []server.Tenant{servertest.Tenant("test/app", "secret"), servertest.Tenant("other/app", "secret")},
+		})
+		c := newClient(t, s)
+		c.want(t, "auth other/app secret", "ok")
+		if err := errors.Join(os.Remove(path), os.Symlink(full, path), log.Reopen()); err != nil {
+			t.Fatal(err)
+		}
+		c.want(t, line, "err UNAVAILABLE the audit log could not be written")
+		if got := c.ask(t, "whoami"); strings.HasPrefix(got, "ok") || strings.HasPrefix(got, "err ") {
+			t.Errorf("%s: the connection goes on: %s", line, got)
+		}
 	}
 }
 

@@ -101,6 +101,40 @@ func TestPolicyQuestions(t *testing.T) {
 	}
 }
 
+// TestPolicyEachKey: of a request with many keys the policy is asked about each of them, and about no value.
+func TestPolicyEachKey(t *testing.T) {
+	j := &judge{}
+	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
+	p := dial(t, s)
+	p.ask("new", "ok ")
+	for _, row := range []struct {
+		words, want string
+		asked       []string
+	}{
+		{"put a 1 b 2 c 3", "+OK", []string{"put write rw a", "put write rw b", "put write rw c"}},
+		{"put a 1 b 2 c", "-BADARG", []string{"put write rw a", "put write rw b", "put write rw c"}},
+		{"put d", "+OK", []string{"put write rw d"}},
+		{"get a b c d", "*4", []string{"get read rw a", "get read rw b", "get read rw c", "get read rw d"}},
+		{"remove c d x", ":2", []string{"remove write rw c", "remove write rw d", "remove write rw x"}},
+		{"put_all a 4 e 5", "+OK", []string{"put_all write rw", "put_all write rw a", "put_all write rw b", "put_all write rw a", "put_all write rw e"}},
+	} {
+		j.questions()
+		words := strings.Fields(row.words)
+		request := fmt.Sprintf("*%d\r\n", len(words))
+		for _, w := range words {
+			request += fmt.Sprintf("$%d\r\n%s\r\n", len(w), w)
+		}
+		p.send(request)
+		p.want(row.want)
+		for range map[string]int{"*4": 8}[row.want] {
+			p.line()
+		}
+		if asked := j.questions(); !slices.Equal(asked, row.asked) {
+			t.Errorf("%s: asked %q, want %q", row.words, asked, row.asked)
+		}
+	}
+}
+
 // TestPolicyKeys: an app sees and changes the keys that it may, and what it may not is refused as a whole and as it was.
 func TestPolicyKeys(t *testing.T) {
 	j := &judge{}
