@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"sessionserver/auth"
 	"sessionserver/policy"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
@@ -173,7 +174,30 @@ func TestPolicyKeys(t *testing.T) {
 	p.ask("get user.a", "ok 1")
 }
 
-// hesitant decides about keys by functions of their names, perhaps with an error.
+// TestPolicyRole: an open connection has the role that its tenant's app has now, with its next command.
+func TestPolicyRole(t *testing.T) {
+	var role atomic.Value
+	tenant := servertest.Tenant("test/app", "secret")
+	s := servertest.Start(t, servertest.Config{
+		Tenants: []server.Tenant{tenant},
+		Options: server.Options{Policy: hesitant(func(in *policy.Input) error { role.Store(in.Role); return nil })},
+	})
+	p := dial(t, s)
+	p.ask("auth test/app secret", "ok")
+	for _, now := range []auth.Role{auth.ReadWrite, auth.ReadOnly, auth.Admin} {
+		tenant.Apps = []auth.App{tenant.Apps[0]}
+		tenant.Apps[0].Role = now
+		if err := s.SetTenants([]server.Tenant{tenant}); err != nil {
+			t.Fatal(err)
+		}
+		p.ask("whoami", "ok tenant=test app=app role="+string(now))
+		if got := role.Load(); got != string(now) {
+			t.Errorf("the policy was asked about role %v, want %s", got, now)
+		}
+	}
+}
+
+// hesitant allows what it has no error about.
 type hesitant func(in *policy.Input) error
 
 func (h hesitant) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
