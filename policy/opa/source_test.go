@@ -395,18 +395,21 @@ func TestBundleOptions(t *testing.T) {
 	}
 }
 
-// swapping is a file system that another one takes the place of when its data is opened, after its module.
+// swapping is a file system that another one takes the place of while its data is opened, after its module: for good, or until its data is open.
 type swapping struct {
 	fs.FS
-	once sync.Once
-	swap func()
+	once, twice sync.Once
+	swap, back  func()
 }
 
 func (s *swapping) Open(name string) (fs.File, error) {
-	if name == "data.json" {
-		s.once.Do(s.swap)
+	if name != "data.json" {
+		return s.FS.Open(name)
 	}
-	return s.FS.Open(name)
+	s.once.Do(s.swap)
+	f, err := s.FS.Open(name)
+	s.twice.Do(s.back)
+	return f, err
 }
 
 // TestFolderNoMixture: a folder that another one takes the place of while it is read is read again, and not taken for a policy that is half of each.
@@ -422,18 +425,25 @@ func TestFolderNoMixture(t *testing.T) {
 			}
 		}
 	}
-	now := filepath.Join(dir, "now")
-	if err := os.Symlink("1", now); err != nil {
-		t.Fatal(err)
-	}
-	source := Folder(now).(*folder)
-	source.fsys = &swapping{FS: os.DirFS(now), swap: func() {
-		if err := errors.Join(os.Remove(now), os.Symlink("2", now)); err != nil {
-			t.Error(err)
+	for _, back := range []bool{false, true} {
+		now := filepath.Join(dir, "now")
+		to := func(version string) func() {
+			return func() {
+				if err := errors.Join(os.RemoveAll(now), os.Symlink(version, now)); err != nil {
+					t.Error(err)
+				}
+			}
 		}
-	}}
-	e := mustStart(t, Options{Source: source})
-	for app, want := range map[string]bool{"one": false, "one too": false, "two": true, "two too": true} {
-		allows(t, e, policy.Input{App: app}, want)
+		to("1")()
+		source := Folder(now).(*folder)
+		swap := &swapping{FS: os.DirFS(now), swap: to("2"), back: func() {}}
+		if back {
+			swap.back = to("1")
+		}
+		source.fsys = swap
+		e := mustStart(t, Options{Source: source})
+		for app, want := range map[string]bool{"one": back, "one too": back, "two": !back, "two too": !back} {
+			allows(t, e, policy.Input{App: app}, want)
+		}
 	}
 }

@@ -61,8 +61,13 @@ func (f *folder) follow(ctx context.Context, changed func()) {
 // fingerprint changes with the files, as far as the system tells without reading them. It has watcher, which may be nil, watch all folders.
 func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 	var b strings.Builder
-	to, _ := filepath.EvalSymlinks(f.path)
-	fmt.Fprintln(&b, to)
+	link := func(name string) { // itself too: another one that leads to the same place may have led elsewhere between
+		to, _ := filepath.EvalSymlinks(name)
+		if info, err := os.Lstat(name); err == nil {
+			fmt.Fprintln(&b, to, info.ModTime().UnixNano())
+		}
+	}
+	link(f.path)
 	root := f.path + string(filepath.Separator) // or a link would not be followed
 	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -76,8 +81,7 @@ func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 			_ = watcher.Add(name) // looking each poll does instead
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
-			to, _ := filepath.EvalSymlinks(name)
-			fmt.Fprintln(&b, to)
+			link(name)
 		}
 		if info, err := os.Stat(name); err != nil {
 			fmt.Fprintln(&b, name, err)
