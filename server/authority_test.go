@@ -109,17 +109,18 @@ func (p *peer) secured(cfg *tls.Config) *peer {
 	return newPeer(p.t, secured)
 }
 
-// gone wants the connection to have ended, in whatever way.
-func (p *peer) gone() {
+// gone wants the connection to have ended, in whatever way, and answers what came before that.
+func (p *peer) gone() (said string) {
 	p.t.Helper()
 	for {
 		text, err := p.in.ReadString('\n')
+		said += text
 		p.note("S:", text)
 		if ne, ok := err.(net.Error); ok && ne.Timeout() {
 			p.fail("the connection is not closed: %v", err)
 		}
 		if err != nil {
-			return
+			return said
 		}
 	}
 }

@@ -139,6 +139,10 @@ func runOpen(c *Call) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.conn.renew(); err != nil { // the credentials were revoked while it waited
+		_ = s.Abort() // there is nothing to lose
+		return err
+	}
 	if s.Unsaved() {
 		if err := c.mint(); err != nil {
 			_ = s.Abort() // there is nothing to lose

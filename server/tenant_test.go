@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -158,6 +159,33 @@ func TestRevokedHolderLetsGo(t *testing.T) {
 	next.ask("get k", "ok saved")
 	holder.gone()
 	waiter.gone()
+}
+
+// TestRevokedTogether: of many who are revoked at once, none gets the lock that another has had to let go of.
+func TestRevokedTogether(t *testing.T) {
+	t.Parallel()
+	const waiters = 200
+	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/one", "1")}, Listen: strict})
+	holder := dial(t, s)
+	holder.ask("auth a/one 1", "ok")
+	id := holder.ask("new", "ok ")
+	all := make([]*peer, waiters)
+	for i := range all {
+		all[i] = dial(t, s)
+		all[i].ask("auth a/one 1", "ok")
+		all[i].send("open " + id + " rw 600000\r\n")
+	}
+	for !strings.Contains(holder.ask("whoami", "ok "), fmt.Sprintf(" waiters=%d ", waiters)) {
+		runtime.Gosched()
+	}
+	if err := s.SetTenants(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if said := p.gone(); strings.Contains(said, "ok") {
+			t.Errorf("a revoked waiter got %q", said)
+		}
+	}
 }
 
 // TestRotation: a second secret, and later the end of the first one when nobody uses it any more, drop no connection, nor does what is taken
