@@ -64,14 +64,24 @@ func (c *conn) AuthFailed(how auth.Method) {
 
 func (c *conn) RateLimited(whose server.Scope) { c.m.rateLimited.WithLabelValues(string(whose)).Inc() }
 
-func (c *conn) Refused(gate string) {
+func (c *conn) Refused(gate, tenant string) { c.refused(gate, c.of(tenant)) }
+
+// of is what is counted of a tenant, or of the one as which the connection acts if none is named.
+func (c *conn) of(name string) *tenant {
+	if name == "" {
+		return c.tenant
+	}
+	return c.m.tenant(name)
+}
+
+func (c *conn) refused(gate string, of *tenant) {
 	all := c.m.gates[gate]
 	if all == nil {
 		return // there is no such gate
 	}
 	all.Inc()
-	if c.tenant != nil {
-		c.tenant.gates[gate].Inc()
+	if of != nil {
+		of.gates[gate].Inc()
 	}
 }
 
@@ -79,11 +89,12 @@ func (c *conn) CommandRan(info server.CommandInfo) {
 	cmd := c.m.command(info.Command)
 	cmd.duration.Observe(info.Duration.Seconds())
 	cmd.answered(c.m, codeOf(info)).Inc()
+	of := c.of(info.Tenant)
 	if info.Gate != "" {
-		c.Refused(info.Gate)
+		c.refused(info.Gate, of)
 	}
-	if c.tenant != nil {
-		c.tenant.ran(info)
+	if of != nil {
+		of.ran(info)
 	}
 }
 

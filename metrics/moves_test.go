@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/auth"
 	"sessionserver/server"
 	"sessionserver/server/audit"
 	"sessionserver/server/certs"
@@ -229,7 +230,23 @@ var scenarios = map[string]struct {
 			p.send("ping\r\n")
 			_, _ = io.ReadAll(p)
 		},
-		moves: map[string]float64{"refusals_total{gate=quota}": 1},
+		moves: map[string]float64{"refusals_total{gate=quota}": 1, "tenant_refusals_total{gate=quota,tenant=test}": 1},
+	},
+	"logins that are good and refused": {
+		change: func(c *servertest.Config) {
+			c.Listen.Anonymous = auth.Identity{}
+			c.Tenants[0].MaxConns = 1
+			c.Tenants[0].Apps[1].Access = &auth.Allowlist{}
+		},
+		do: func(w *world) {
+			w.dial().ask("auth test/app secret")
+			w.dial().ask("auth test/app secret", "auth test/reader secret", "auth test/app wrong", "auth others/app secret")
+		},
+		moves: map[string]float64{
+			"refusals_total{gate=quota}": 1, "refusals_total{gate=allowlist}": 1, "tenant_refusals_total{gate=quota,tenant=test}": 1,
+			"tenant_refusals_total{gate=allowlist,tenant=test}": 1, "tenant_operations_total{result=refused,tenant=test}": 2,
+			"tenant_operations_total{result=ok,tenant=test}": 1, "tenant_operations_total{result=error,tenant=test}": still,
+		},
 	},
 	"more is held than may be": {
 		change: func(c *servertest.Config) { c.Tenants[0].MaxMemory = 100_000 },

@@ -15,7 +15,7 @@ import (
 type Sources struct {
 	Server       *server.Server
 	Sessions     *session.Manager
-	Certificates *certs.Certs
+	Certificates []*certs.Certs
 	Storage      func() StorageState
 	Ready        func() bool
 }
@@ -79,9 +79,11 @@ func (s state) Collect(to chan<- prometheus.Metric) {
 	if from.Server != nil && from.Sessions != nil {
 		s.usage(out, from)
 	}
-	if from.Certificates != nil {
-		s.certificates(out, from.Certificates.Expiries())
+	var expiries []certs.Expiry
+	for _, c := range from.Certificates {
+		expiries = append(expiries, c.Expiries()...)
 	}
+	s.certificates(out, expiries)
 	if from.Storage != nil {
 		st := from.Storage()
 		out.known(d.storageSize, prometheus.GaugeValue, st.SizeBytes)

@@ -85,7 +85,7 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	cfg.Options.Policy = w.policy
 	w.server = servertest.Start(t, cfg)
 	m.Watch(Sources{
-		Server: w.server.Server, Sessions: w.server.Sessions, Certificates: keys,
+		Server: w.server.Server, Sessions: w.server.Sessions, Certificates: []*certs.Certs{keys},
 		Ready:   func() bool { return !w.server.Stats().Draining },
 		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, time.Second} },
 	})

@@ -187,7 +187,7 @@ func (c *conn) begin() bool {
 	if err != nil {
 		c.reason = Refused
 		refused := c.refusal("", err)
-		c.tellRefused(refused)
+		c.tellRefused(refused, refusedTo(err))
 		c.reply.Error(refused.Code, refused.Message)
 		c.wanted, c.why = grant.Identity, refused.Message
 		return false
@@ -324,7 +324,7 @@ func (c *conn) misread(err error) bool {
 		return false
 	case errors.Is(err, errCrowded): // what is left of the request is not waited for
 		c.reason = Crowded
-		c.tellRefused(errCrowded)
+		c.tellRefused(errCrowded, "")
 		c.reply.Begin(c.reader.Framing())
 		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
 		c.rememberRefusal(err)
@@ -385,7 +385,7 @@ func (c *conn) handle(req *wire.Request) {
 	}
 	if errors.Is(err, errPeerLeft) {
 		c.reason, c.quit, c.gate = PeerLeft, true, ""
-		c.observe(cmd, began, true)
+		c.observe(cmd, began, "", true)
 		return
 	}
 	if err == nil && !c.reply.Complete() {
@@ -450,14 +450,14 @@ func (c *conn) run(f wire.Framing) (err error) {
 
 // answer writes the refusal if there is one, keeps the error budget, and tells the observer.
 func (c *conn) answer(cmd *Command, began time.Time, err error) {
-	name := ""
+	name, tenant := "", ""
 	if cmd != nil {
 		name = cmd.Name
 	}
 	if err != nil {
 		refused := c.refusal(name, err)
 		if gate := gateOf(refused); gate != "" && cmd != nil {
-			c.gate = gate
+			c.gate, tenant = gate, refusedTo(err)
 		}
 		c.server.notices.refused(c, name, refused.Code)
 		message := refused.Message
@@ -471,20 +471,20 @@ func (c *conn) answer(cmd *Command, began time.Time, err error) {
 	} else if c.budget < c.server.opts.ErrorBudget {
 		c.budget++
 	}
-	c.observe(cmd, began, false)
+	c.observe(cmd, began, tenant, false)
 }
 
 // tellRefused tells the observer of a refusal of what is no command.
-func (c *conn) tellRefused(refused *wire.Error) {
+func (c *conn) tellRefused(refused *wire.Error, tenant string) {
 	if gate := gateOf(refused); gate != "" {
-		c.seen.Refused(gate)
+		c.seen.Refused(gate, tenant)
 	}
 }
 
 // observe tells the observer how a request ended.
-func (c *conn) observe(cmd *Command, began time.Time, peerLeft bool) {
+func (c *conn) observe(cmd *Command, began time.Time, tenant string, peerLeft bool) {
 	info := CommandInfo{
-		Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Gate: c.gate, PeerLeft: peerLeft, Duration: time.Since(began),
+		Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Gate: c.gate, Tenant: tenant, PeerLeft: peerLeft, Duration: time.Since(began),
 	}
 	if cmd != nil {
 		info.Command = cmd.Name
@@ -513,10 +513,17 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.leave()
-	c.noteEnd(c.reason, c.wanted, c.why)
-	c.seen.Closed(c.reason)
-	c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", c.reason.String(),
-		"duration", time.Since(c.opened).Round(time.Millisecond))
+	c.ended(c.reason, c.wanted, c.why)
 	c.server.forget(c)
 	c.server.conns.Done()
+}
+
+// ended tells all who want to know that the connection has ended: the audit log, the observer, and the log, which has one line a connection.
+func (c *conn) ended(reason CloseReason, wanted auth.Identity, why string) {
+	c.noteEnd(reason, wanted, why)
+	c.seen.Closed(reason)
+	if c.log.Enabled(context.Background(), slog.LevelDebug) {
+		c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", reason.String(),
+			"duration", time.Since(c.opened).Round(time.Millisecond))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -495,5 +496,29 @@ func TestLockLost(t *testing.T) {
 			slow.ask("open "+id, "ok")
 			slow.ask("get foo", "ok quick")
 		})
+	}
+}
+
+// TestConnectionLog: at debug level the log has one line for each connection, also for one that is refused before a byte is read.
+func TestConnectionLog(t *testing.T) {
+	for reason, allow := range map[string]auth.Allowlist{"refused": {}, "quit": servertest.Loopback} {
+		logged := &syncBuffer{}
+		srv := servertest.Start(t, servertest.Config{
+			Options: server.Options{Logger: slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))},
+			Listen:  server.Listen{Name: "test", Allow: allow, Anonymous: auth.Identity{Tenant: "test", App: "app"}},
+		})
+		nc, err := srv.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(nc, "quit\r\n")
+		_, _ = io.Copy(io.Discard, nc) // it may be reset
+		_ = nc.Close()
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if text := logged.String(); strings.Count(text, `msg="connection closed"`) != 1 || !strings.Contains(text, "reason="+reason) {
+			t.Errorf("%s:\n%s", reason, text)
+		}
 	}
 }

@@ -21,7 +21,8 @@
 //	  ▼
 //	gates, in order: authenticated?       gate.go, access.go
 //	allowlists, rates, serving?,          rate.go
-//	session state, memory                 memory.go
+//	session state, memory, policy,        memory.go, policy.go (decisions: package policy)
+//	audit: could it be remembered?        remember.go
 //	  ▼
 //	handler: decode, call, reply          commands_connection.go, commands_redis.go,
 //	  │                                   commands_session.go, commands_value.go
@@ -30,8 +31,9 @@
 //	  ▼
 //	storage driver                        package storage
 //
-// What goes wrong on the way becomes a reply in one place, errors.go. It must never know which driver keeps the sessions, where a
-// setting came from, or who counts what it tells its [Observer].
+// On the way back, what was done or refused is remembered before it is answered (remember.go, gather.go; the log: package audit below), what went
+// wrong becomes a reply in one place, errors.go, and the [Observer] is told how it ended: observer.go. What is a state rather than an event is in
+// stats.go. The package must never know which driver keeps the sessions, where a setting came from, or who counts what it tells.
 //
 // Who its tenants are is told to it by [Server.SetTenants], whole and as often as it changes: tenant.go.
 //

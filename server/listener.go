@@ -120,11 +120,10 @@ func (s *Server) refuse(c *conn, refusal *wire.Error) {
 	case wire.RateLimited:
 		c.seen.RateLimited(OfStrangers)
 	case wire.Unavailable: // there are as many as there may be
-		c.seen.Refused(quota)
+		c.seen.Refused(quota, "")
 	}
-	c.tellRefused(refusal)
-	c.noteEnd(Refused, auth.Identity{}, refusal.Message)
-	c.seen.Closed(Refused)
+	c.tellRefused(refusal, "")
+	c.ended(Refused, auth.Identity{}, refusal.Message)
 	s.turnAway(c.nc, refusal)
 }
 

@@ -30,7 +30,7 @@ type ConnObserver interface {
 	Identified(auth.Identity, auth.Method) // who it acts as from now on, perhaps the same again; nobody, and no method, if it is nobody any more
 	AuthFailed(auth.Method)                // credentials were not good, or nobody's
 	RateLimited(Scope)                     // by which rate; what was refused for it follows
-	Refused(gate string)                   // what is no command, such as the connection itself
+	Refused(gate, tenant string)           // what is no command, such as the connection itself; tenant is as in CommandInfo
 	CommandRan(CommandInfo)
 	Closed(CloseReason) // nothing follows
 }
@@ -61,6 +61,7 @@ type CommandInfo struct {
 	Framing  wire.Framing
 	Outcome  wire.Code // "" is success
 	Gate     string    // who has refused it, of Gates; "" if nobody has
+	Tenant   string    // as whose the refusal counts that is not that of who the connection acts as: it was let in by its credentials, and then by a rule not
 	PeerLeft bool      // the client left while the command waited: there was no answer
 	Duration time.Duration
 }
@@ -169,6 +170,6 @@ func (Unobserved) HandshakeFailed(HandshakeFailure)      {}
 func (Unobserved) Identified(auth.Identity, auth.Method) {}
 func (Unobserved) AuthFailed(auth.Method)                {}
 func (Unobserved) RateLimited(Scope)                     {}
-func (Unobserved) Refused(string)                        {}
+func (Unobserved) Refused(string, string)                {}
 func (Unobserved) CommandRan(CommandInfo)                {}
 func (Unobserved) Closed(CloseReason)                    {}

@@ -20,6 +20,14 @@ type denial struct {
 
 func (d *denial) Unwrap() error { return d.error }
 
+// refusedTo is the tenant to whose app something was refused although its credentials were good, "" if nobody shows that it is a tenant's matter.
+func refusedTo(err error) string {
+	if d := (*denial)(nil); errors.As(err, &d) && d.event != audit.AuthFailed { // which names whoever the client says to be
+		return d.who.Tenant
+	}
+	return ""
+}
+
 // frequent reports whether nothing bounds how often somebody is refused like this: such events are gathered.
 func (d *denial) frequent() bool { return d.event != audit.OperationDenied || d.reason != byPolicy }
 

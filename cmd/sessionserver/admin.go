@@ -23,6 +23,8 @@ type operators struct {
 	http  *admin.Server
 	certs *certs.Certs // of its own; nil for those of the listeners, or none
 	ended chan struct{}
+
+	observer certs.Observer // of its own certificate
 }
 
 // openAdmin opens the address of operators and serves there. It answers nil if there is none.
@@ -31,7 +33,7 @@ func openAdmin(p *process, shared *certs.Certs, metrics http.Handler) (_ *operat
 	if cfg.Address == "" {
 		return nil, nil
 	}
-	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{})}
+	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{}), observer: certificateObservers{p.metrics.Certificates(), p.audit}}
 	access := admin.Access{Certificates: cfg.ClientCA != ""}
 	if access.Token, err = operatorsToken(cfg); err != nil {
 		return nil, fmt.Errorf("admin.token_file: %w", err)
@@ -81,7 +83,7 @@ func openAdmin(p *process, shared *certs.Certs, metrics http.Handler) (_ *operat
 func (o *operators) tls(shared *certs.Certs) (*tls.Config, error) {
 	from := shared
 	if o.cfg.Certificate != "" {
-		own, err := certs.New(certs.Options{Files: []certs.Pair{{Cert: o.cfg.Certificate, Key: o.cfg.Key}}, Log: o.log})
+		own, err := certs.New(certs.Options{Files: []certs.Pair{{Cert: o.cfg.Certificate, Key: o.cfg.Key}}, Log: o.log, Observer: o.observer})
 		if err != nil {
 			return nil, err
 		}

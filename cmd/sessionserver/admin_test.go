@@ -167,6 +167,9 @@ func TestAdminNetwork(t *testing.T) {
 			t.Errorf("%s: %d, want %d", row.what, status, row.want)
 		}
 	}
+	if _, text := get(t, client("operator"), url+"/metrics"); !strings.Contains(text, "\nsessionserver_certificate_expiry_timestamp_seconds{name=\"localhost\",source=\"file\"} ") {
+		t.Errorf("nobody is told when the certificate of operators ends:\n%s", text)
+	}
 	if answer, err := client("stranger").Get(url + "/status"); err == nil {
 		_ = answer.Body.Close()
 		t.Errorf("a certificate of nobody's gets %d", answer.StatusCode)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"sessionserver/configs"
@@ -24,12 +25,17 @@ func newMetrics(cfg *configs.Config, log *slog.Logger) (*metrics.Metrics, error)
 // watch has the parts of the process that are there asked at each scrape how they are.
 func (p *process) watch() {
 	from := metrics.Sources{
-		Server: p.server, Sessions: p.sessions, Certificates: p.certs, Ready: func() bool { return p.health.ready() == nil },
+		Server: p.server, Sessions: p.sessions, Certificates: p.allCerts(), Ready: func() bool { return p.health.ready() == nil },
 	}
 	if p.store != nil {
 		from.Storage = p.store.state
 	}
 	p.metrics.Watch(from)
+}
+
+// allCerts are those that clients and operators are served with, as far as there are any.
+func (p *process) allCerts() []*certs.Certs {
+	return slices.DeleteFunc([]*certs.Certs{p.certs, p.operators.ownCerts()}, func(c *certs.Certs) bool { return c == nil })
 }
 
 // sessionEvent tells all who want to know what happens to sessions.

@@ -6,7 +6,6 @@ import (
 
 	"sessionserver/admin"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 )
 
 // status is what operators see of the process. Until it serves, that is what the configuration says.
@@ -41,10 +40,7 @@ func (p *process) status() admin.Status {
 	for i, l := range p.listeners {
 		s.Listeners[i].Address = l.Addr().String()
 	}
-	for _, from := range []*certs.Certs{p.certs, p.operators.ownCerts()} {
-		if from == nil {
-			continue
-		}
+	for _, from := range p.allCerts() {
 		for _, e := range from.Expiries() {
 			s.Certificates = append(s.Certificates, admin.Certificate{Source: e.Source.String(), Names: e.Names, Expires: e.NotAfter.UTC()})
 		}

@@ -128,6 +128,10 @@ func TestFailing(t *testing.T) {
 		}
 		_, _ = s.Get(t.Context(), storage.Key{Tenant: "acme"})
 		want("another operation succeeds", true)
+		faulty.Fail(storagetest.OpPut, context.Canceled)
+		put()
+		want("nobody waited for the next one", true)
+		faulty.Fail(storagetest.OpPut, full)
 		time.Sleep(11 * time.Second) // virtual
 		want("nobody has tried for a while", false)
 		put()

@@ -55,17 +55,23 @@ func New(inner storage.Store, observer Observer) *Store {
 	return &Store{inner: inner, observer: observer}
 }
 
-// done tells of an operation that began at that time.
+// done tells of an operation that began at that time. One that came to no answer, since nobody waited any more, says nothing of how the store is.
 func (s *Store) done(op operation, began time.Time, err error) {
-	if err != nil && !failed(err) {
+	took, answered := time.Since(began), err == nil || errors.Is(err, storage.ErrNotFound)
+	if !failed(err) {
 		err = nil
 	}
-	s.observer.OperationDone(operations[op], time.Since(began), err)
-	s.late[op].note(err)
+	s.observer.OperationDone(operations[op], took, err)
+	if err != nil || answered {
+		s.late[op].note(err)
+	}
 }
 
 // failed reports whether an error is the store's failure: not an answer, and not the end of somebody's patience.
 func failed(err error) bool {
+	if err == nil {
+		return false
+	}
 	for _, known := range []error{storage.ErrNotFound, storage.ErrClosed, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			return false
