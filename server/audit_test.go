@@ -149,6 +149,16 @@ func TestAuditBeforeAnswer(t *testing.T) {
 	last("session.created", "close", own, "")
 }
 
+// recovered hears when a log can be written again.
+type recovered chan struct{}
+
+func (r recovered) Recovered()               { r <- struct{}{} }
+func (recovered) Written(audit.Code)         {}
+func (recovered) Flushed(int, time.Duration) {}
+func (recovered) Failed(error)               {}
+func (recovered) Troubled(error)             {}
+func (recovered) Lost(int)                   {}
+
 // TestAuditUnwritable: while the log cannot be written nothing is done that it would not have; what lets go of a session is. What could not be recorded
 // is answered with an error, and counted when the log is well again.
 func TestAuditUnwritable(t *testing.T) {
@@ -174,7 +184,8 @@ func TestAuditUnwritable(t *testing.T) {
 	for _, onFailure := range []audit.OnFailure{audit.Refuse, audit.Continue} {
 		t.Run(string(onFailure), func(t *testing.T) {
 			turn(good)
-			log, lines := auditLog(t, audit.Options{Output: path, OnFailure: onFailure})
+			well := make(recovered, 10)
+			log, lines := auditLog(t, audit.Options{Output: path, OnFailure: onFailure, Observer: well})
 			s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
 			refused := func(code string) string {
 				if onFailure == audit.Continue {
@@ -221,10 +232,13 @@ func TestAuditUnwritable(t *testing.T) {
 			holder.want(t, "quit", "ok")
 
 			turn(good)
-			for deadline := time.Now().Add(30 * time.Second); log.Reopen() != nil || log.Err() != nil; {
-				if time.Now().After(deadline) {
-					t.Fatal("the log does not recover")
-				}
+			if err := log.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-well:
+			case <-time.After(30 * time.Second):
+				t.Fatal("the log does not recover")
 			}
 			c.want(t, "open "+id+"-2 u", "ok")
 			c.want(t, "destroy", "ok")
@@ -270,6 +284,49 @@ func (d denying) Decide(_ context.Context, in *policy.Input) (policy.Decision, e
 		return policy.Decision{Reasons: []string{"not today"}}, nil
 	}
 	return policy.Decision{Allow: true}, nil
+}
+
+// TestAuditFlood: an app that goes on asking for what it may not have is counted, and does not fill the log; nor does a connection that says again and
+// again who it is.
+func TestAuditFlood(t *testing.T) {
+	log, lines := auditLog(t, audit.Options{})
+	s := servertest.Start(t, servertest.Config{
+		Options: server.Options{Audit: log, Policy: denying{"put"}, ErrorBudget: 2000}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")},
+	})
+	c := newClient(t, s)
+	for range 10 {
+		c.want(t, "auth test/app secret", "ok")
+	}
+	c.want(t, "new", "ok")
+	const asked = 1000
+	began := time.Now()
+	for range asked {
+		c.want(t, "put a b", "err DENIED")
+	}
+	took := time.Since(began)
+	_ = c.Close()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	denied, events, came := 0, int64(0), 0
+	for _, l := range lines() {
+		switch l.Event {
+		case "operation.denied":
+			denied++
+			events += max(l.Count, 1)
+		case "connection.authenticated":
+			came++
+		}
+	}
+	if most := 100 + int(11*(took.Seconds()+1)) + 1; events != asked || denied < 100 || denied > most {
+		t.Errorf("%d denials in %d lines (100 to %d allowed)", events, denied, most)
+	}
+	if came != 2 { // without saying so, and with its secret
+		t.Errorf("%d times somebody came", came)
+	}
 }
 
 // TestAuditGates: what each gate refuses has its code on the wire, and its event or a reason to have none, in the order of the gates.

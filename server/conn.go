@@ -65,6 +65,8 @@ type conn struct {
 	wanted   auth.Identity // who it would have become that was refused,
 	why      string        // and why
 
+	introduced introduction // the last that the audit log knows of
+
 	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu
 	resting   bool                    // blocked in a read, with neither a session nor half a request
 	revoked   bool                    // the credentials were, and the connection was closed

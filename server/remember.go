@@ -28,8 +28,20 @@ func refusedTo(err error) string {
 	return ""
 }
 
-// frequent reports whether nothing bounds how often somebody is refused like this: such events are gathered.
-func (d *denial) frequent() bool { return d.event != audit.OperationDenied || d.reason != byPolicy }
+// frequent reports whether nothing bounds how often somebody is refused like this: such events are always gathered.
+func (d *denial) frequent() bool {
+	return d.event == audit.AuthFailed || d.event == audit.OperationRateLimited || d.reason == byAllowlist
+}
+
+// refusalEvents is how many refusals of one app are events of their own. Beyond that they are gathered, or an app that asks for what it may not have
+// could push out of the log what others have done.
+var refusalEvents = Rate{PerSecond: 10, Burst: 100}
+
+// distinct reports whether a refusal of whoever the connection acts as is to be an event of its own.
+func (c *conn) distinct() bool {
+	r := c.access.rules
+	return r != nil && r.apps[c.info.Identity.App].refusals.Allow()
+}
 
 // Reasons of audit.OperationDenied.
 const (
@@ -85,6 +97,12 @@ type fact struct {
 	detail  string
 }
 
+// introduction is who a connection has become, and how.
+type introduction struct {
+	who auth.Identity
+	how string
+}
+
 // remember records what the command has done, or that it was refused, before that is answered. It answers err, or that what was done could not be
 // recorded. Who waits for the log waits out of turn, and keeps nobody from saving.
 func (c *conn) remember(err error) error {
@@ -96,7 +114,8 @@ func (c *conn) remember(err error) error {
 		c.rememberRefusal(err)
 		return err
 	}
-	if f.code == 0 {
+	came := introduction{c.info.Identity, f.reason}
+	if f.code == 0 || f.code == audit.ConnectionAuthenticated && came == c.introduced {
 		return nil
 	}
 	e := c.event(f.code)
@@ -106,6 +125,9 @@ func (c *conn) remember(err error) error {
 			c.reason, c.quit = Refused, true // nobody acts whose coming is not remembered
 		}
 		return err
+	}
+	if f.code == audit.ConnectionAuthenticated {
+		c.introduced = came
 	}
 	return nil
 }
@@ -136,7 +158,7 @@ func (c *conn) rememberRefusal(err error) {
 		e.Command = c.call.Command.Name
 	}
 	e.Session = c.subject()
-	if d != nil && d.event != audit.OperationQuota && d.frequent() {
+	if d != nil && d.frequent() || !c.distinct() {
 		c.server.gathered.note(e, c.ipKey())
 		return
 	}
@@ -162,6 +184,7 @@ func (c *conn) authenticated() error {
 	}
 	e := c.event(audit.ConnectionAuthenticated)
 	e.Reason = string(c.access.grant.Method())
+	c.introduced = introduction{c.info.Identity, e.Reason}
 	return c.record(e)
 }
 

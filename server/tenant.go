@@ -46,7 +46,10 @@ type usage struct {
 }
 
 // appUsage is what is counted of an app.
-type appUsage struct{ rate, mint *rate.Limiter }
+type appUsage struct {
+	rate, mint *rate.Limiter
+	refusals   *rate.Limiter // see conn.distinct
+}
 
 // SetTenants makes these all the tenants that there are. Connections whose credentials are not good any more, or whose clients may not come
 // from where they come from any more, end; the others go on by the new rules. On an error, which tells of everything that is wrong with the tenants,
@@ -116,7 +119,9 @@ func (t *Tenant) rules(before *directory) *rules {
 		if was := old.apps[a.Name]; was != nil {
 			u = *was
 		}
-		r.apps[a.Name] = &appUsage{rate: carryOn(u.rate, t.Rates.App), mint: carryOn(u.mint, t.Rates.Mint)}
+		r.apps[a.Name] = &appUsage{
+			rate: carryOn(u.rate, t.Rates.App), mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
+		}
 	}
 	return r
 }

@@ -20,6 +20,7 @@ import (
 	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/metrics"
+	"sessionserver/policy"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
@@ -35,6 +36,7 @@ type process struct {
 	audit      *auditing
 	certs      *certs.Certs // nil without TLS
 	policy     *opa.Engine
+	known      []policy.Tenant // whom it knows
 	metrics    *metrics.Metrics
 	store      *watchedStore
 	sessions   *session.Manager
@@ -152,12 +154,18 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	return p, nil
 }
 
-// setTenants makes these all tenants that there are. The policies hear of new ones first, and so deny nobody whom the server knows.
+// setTenants makes these all tenants that there are. The policies hear of new ones first, and so deny nobody whom the server knows. On an error both
+// know whom they knew before.
 func (p *process) setTenants(tenants []server.Tenant, files []*configs.Tenant) error {
-	if err := p.policy.SetTenants(policyTenants(tenants, files)); err != nil {
+	next := policyTenants(tenants, files)
+	if err := p.policy.SetTenants(next); err != nil {
 		return err
 	}
-	return p.server.SetTenants(tenants)
+	if err := p.server.SetTenants(tenants); err != nil {
+		return errors.Join(err, p.policy.SetTenants(p.known))
+	}
+	p.known = next
+	return nil
 }
 
 // openCertificates opens the sources of certificates that cfg names.
@@ -364,14 +372,14 @@ func (p *process) run(ctx context.Context) (failed error) {
 // which their files are read anew. The files of certificates, keys and client CAs are read anew too, those that the first configuration named. All else
 // stays as it was: the addresses of listeners and who may come there, limits, rates.auth_failures and rates.strangers, storage, where certificates come
 // from, which folder is that of the tenants. What is wrong with the configuration changes nothing.
-func (p *process) reload(cfg *configs.Config) error {
+func (p *process) reload(ctx context.Context, cfg *configs.Config) error {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return problems
 	}
 	if p.certs != nil {
 		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
 	}
-	_ = p.policy.Reload(context.Background()) // likewise
+	_ = p.policy.Reload(ctx) // likewise
 	if err := p.operators.reload(); err != nil {
 		p.log.Error("the token of operators is as it was", "err", err)
 	}

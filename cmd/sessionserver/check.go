@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sessionserver/auth"
 	"sessionserver/configs"
@@ -23,6 +24,9 @@ func notes(cfg *configs.Config) []string {
 		if l.ClientCA != "" && cfg.Tenants == "" {
 			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and there is no folder of tenants: nobody is known by one", l.Name))
 		}
+	}
+	if a := cfg.Audit; strings.Contains(a.Output, "/") && a.Output == a.Decisions.Output {
+		notes = append(notes, fmt.Sprintf("the decision log shares the file of the audit log, %s: decisions, which any app can cause, push the audit log's events out of the files that are kept", a.Output))
 	}
 	if cfg.Policy.Bundle.Plain() {
 		notes = append(notes, "policies come by plain http: whoever is on the way reads the token and can keep newer policies from coming; use https")

@@ -136,6 +136,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(done)
 		for range hangups {
@@ -144,7 +145,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 			}
 			cfg, err := s.load()
 			if err == nil {
-				err = p.reload(cfg)
+				err = p.reload(ctx, cfg)
 			}
 			p.audit.reloaded(err)
 			p.metrics.ConfigReloaded(err)
@@ -154,12 +155,13 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 				continue
 			}
 			level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
-			p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates, and the level of the log; everything else takes effect at the next start")
+			p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, and the level of the log; everything else takes effect at the next start")
 			setLevel(level, cfg.Log)
 		}
 	}()
 	return func() {
 		signal.Stop(hangups)
+		cancel() // who may be asked for policies may not answer
 		close(hangups)
 		<-done
 	}

@@ -160,7 +160,7 @@ func TestReload(t *testing.T) {
 	if got := lifetime(); got != "1000" {
 		t.Errorf("after a faulty reload: lifetime %s", got)
 	}
-	reload("0s", "2000s", "reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates, and the level of the log; everything else")
+	reload("0s", "2000s", "reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, and the level of the log; everything else")
 	if got := lifetime(); got != "2000" {
 		t.Errorf("after a reload: lifetime %s", got)
 	}
