@@ -145,11 +145,11 @@ func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
 }
 
 // hangUp closes a connection whose peer may still be sending. Closing at once would make its system throw away the last reply unread (RFC
-// 1122, section 4.2.2.13), so a little is read first.
+// 1122, section 4.2.2.13), so what it sends is read first: at most what a large request has.
 func hangUp(nc net.Conn) {
 	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, nc, 256<<10)
+		_, _ = io.CopyN(io.Discard, nc, 1<<20)
 	}
 	_ = nc.Close()
 }
