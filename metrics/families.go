@@ -61,9 +61,14 @@ type families struct {
 // reloads is how something fares that is read again now and then.
 type reloads struct {
 	ok, failed  prometheus.Counter
-	successful  prometheus.Gauge
+	successful  verdict
 	lastSuccess moment
 }
+
+// verdict is whether the last look at something was good; it is not there before the first one, which may be long in coming and is no failure.
+type verdict struct{ *prometheus.GaugeVec }
+
+func (v verdict) set(good bool) { v.WithLabelValues().Set(number(good)) }
 
 // moment is when something last happened; it is not there before.
 type moment struct{ *prometheus.GaugeVec }
@@ -211,7 +216,7 @@ func (d declarer) reloads(name, help, what string) reloads {
 	all := d.counters(name+"_reloads_total", help+".", "result")
 	return reloads{
 		ok: all.WithLabelValues("ok"), failed: all.WithLabelValues("failed"),
-		successful:  d.gauge(name+"_last_reload_successful", "1 if the last look at the "+what+" found nothing wrong."),
+		successful:  verdict{d.gauges(name+"_last_reload_successful", "1 if the last look at the "+what+" found nothing wrong.")},
 		lastSuccess: moment{d.gauges(name+"_last_reload_success_timestamp_seconds", "When a look at the "+what+" last found nothing wrong.")},
 	}
 }

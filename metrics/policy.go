@@ -39,10 +39,10 @@ func (o *policyObserver) Reloaded(err error) { o.m.policyReloads.done(err) }
 func (r *reloads) done(err error) {
 	if err != nil {
 		r.failed.Inc()
-		r.successful.Set(0)
+		r.successful.set(false)
 		return
 	}
 	r.ok.Inc()
-	r.successful.Set(1)
+	r.successful.set(true)
 	r.lastSuccess.now()
 }

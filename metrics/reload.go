@@ -6,7 +6,7 @@ var errProblems = errors.New("metrics: some files are not right")
 
 // ConfigLoaded tells that the configuration that the process began with is in use. It is no reload.
 func (m *Metrics) ConfigLoaded() {
-	m.configReloads.successful.Set(1)
+	m.configReloads.successful.set(true)
 	m.configReloads.lastSuccess.now()
 }
 
