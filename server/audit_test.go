@@ -365,6 +365,7 @@ func TestAuditGates(t *testing.T) {
 					break
 				}
 			}
+			c.want(t, "new", "err SHUTDOWN")
 			if got := c.ask(t, "abort"); got != "ok" {
 				t.Errorf("got %q", got)
 			}
