@@ -129,7 +129,9 @@ func (m *Metrics) command(name string) *command {
 		label = unknown
 	}
 	cmd := &command{name: label, duration: m.commandDuration.WithLabelValues(label), codes: make([]atomic.Pointer[prometheus.Counter], len(codes))}
-	cmd.answered(m, codeOK)
+	for _, code := range []int{codeOK, codePlaces[wire.Internal], codePlaces[wire.Unavailable]} { // what rules ask for: the first fault is to be seen as one
+		cmd.answered(m, code)
+	}
 	after := maps.Clone(before)
 	after[name] = cmd
 	m.commanded.Store(&after)

@@ -43,6 +43,7 @@ var scenarios = map[string]struct {
 		},
 		moves: map[string]float64{
 			"commands_total{code=OK,command=new}": 1, "commands_total{code=OK,command=close}": 2, "command_duration_seconds{command=close}": 2,
+			"commands_total{code=INTERNAL,command=close}": still, "commands_total{code=UNAVAILABLE,command=close}": still,
 			"session_events_total{event=created}": 1, "session_events_total{event=saved}": 1, "session_events_total{event=regenerated}": 1,
 			"session_events_total{event=destroyed}": 1, "tenant_session_events_total{event=created,tenant=test}": 1,
 			"tenant_session_events_total{event=destroyed,tenant=test}": 1, "tenant_session_events_total{event=regenerated,tenant=test}": 1,
