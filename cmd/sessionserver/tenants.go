@@ -107,6 +107,11 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	}
 	next := configs.LoadTenants(t.folder, cfg, t.now, inspectTenant)
 	if t.now != nil && !tell && next.Same(t.now) {
+		if !t.status.OK && len(t.status.Problems) == 0 { // what could not be applied was taken back
+			t.log.Info("the files of the tenants are again those that are in force")
+			t.status.OK = true
+			t.looked(0, nil)
+		}
 		t.status.Loaded = time.Now()
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,21 +230,28 @@ func BenchmarkFingerprint(b *testing.B) {
 	}
 }
 
-// TestWatchRefused: what cannot be applied is told, and tried again with the next change.
+// TestWatchRefused: what cannot be applied is told, until it is taken back, and tried again with the next change.
 func TestWatchRefused(t *testing.T) {
 	w := newWatched(t)
+	var failing atomic.Bool
+	w.looked = func(_ int, err error) { failing.Store(err != nil) }
 	w.follow()
 	w.mu.Lock()
 	w.refuse = errors.New("refused for a test")
 	w.mu.Unlock()
 	w.write("a.yaml", lives("1h"))
 	eventually(t, "the refusal is logged", func() bool { return strings.Contains(w.logged(), "refused for a test") })
-	if s := w.state(); s.OK {
+	if s := w.state(); s.OK || !failing.Load() {
 		t.Errorf("%+v", s)
 	}
+	if err := os.Remove(filepath.Join(w.path, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing is wrong any more", func() bool { return w.state().OK && !failing.Load() })
 	w.mu.Lock()
 	w.refuse = nil
 	w.mu.Unlock()
+	w.write("a.yaml", lives("1h"))
 	w.write("b.yaml", lives("1h"))
 	w.becomes("a:1h0m0s b:1h0m0s")
 }
