@@ -183,8 +183,8 @@ var example = Status{
 	Version: "v1.2.3-example", Go: "go1.26", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Uptime: Duration(90 * time.Minute), NotReady: "<script>alert(1)</script>",
 	Listeners:    []Listener{{Name: `"><b>`, Address: "[::]:9090", TLS: true, Plaintext: "loopback", ClientCertificates: "none", Allow: []string{"0.0.0.0/0", "::/0"}}},
 	Certificates: []Certificate{{Source: "file", Names: []string{"a.example", "<i>"}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}},
-	Tenants:      Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Kept: true},
-	Audit: Audit{Output: "stdout", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space", SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9},
+	Tenants:      Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
+	Audit: Audit{Output: "stdout", Decisions: "syslog", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space", SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9},
 	Reloads: []Reload{{What: "configuration", OK: true}, {What: "tenants"}, {What: "policy", Error: "line 3: <no>"}},
 }
 
@@ -216,8 +216,10 @@ func TestPages(t *testing.T) {
 				}
 			}
 		}
-		if path == "/status" && !strings.Contains(string(text), "5 MiB on disk, 512 B of 3 TiB free") {
-			t.Errorf("the disk is not told of:\n%s", text)
+		for _, want := range []string{"5 MiB on disk, 512 B of 3 TiB free", "newer ones could not be taken", "stdout; decisions: syslog"} {
+			if path == "/status" && !strings.Contains(string(text), want) {
+				t.Errorf("it does not say %q:\n%s", want, text)
+			}
 		}
 		if elements < 10 || !strings.Contains(string(text), "<style>"+style+"</style>") {
 			t.Errorf("%s: %d elements; the style may not be what the policy allows\n%s", path, elements, text)

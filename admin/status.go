@@ -61,13 +61,15 @@ type Policy struct {
 	Source   string    `json:"source"`
 	Revision string    `json:"revision"`
 	Loaded   time.Time `json:"loaded"`
-	Kept     bool      `json:"kept"` // from an earlier life, as the source had nothing that is right
+	Kept     bool      `json:"kept"`            // from an earlier life, as the source had nothing that is right
+	Error    string    `json:"error,omitempty"` // why what the source has now could not be taken
 }
 
 // Audit is the audit log.
 type Audit struct {
-	Output string `json:"output,omitempty"` // "" is none
-	Error  string `json:"error,omitempty"`  // why events cannot be recorded now
+	Output    string `json:"output,omitempty"`    // "" is none
+	Decisions string `json:"decisions,omitempty"` // where decisions go; "" is nowhere
+	Error     string `json:"error,omitempty"`     // why events cannot be recorded now
 }
 
 // Storage is where sessions are kept.

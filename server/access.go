@@ -207,17 +207,26 @@ func (c *conn) initially() auth.Grant {
 		return auth.Grant{}
 	}
 	if err != nil {
-		c.seen.AuthFailed(method)
-		if method == auth.ByCertificate {
-			e := c.event(audit.AuthFailed)
-			e.Reason = string(method)
-			c.server.gathered.note(e, c.ipKey())
-		}
+		c.unknown = method
 		c.log.Debug("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
 			"listener", c.how.Name, "remote", c.remote())
 		return auth.Grant{}
 	}
 	return grant
+}
+
+// relied counts that somebody relies upon being known without saying who he is, and is not. A connection that authenticates otherwise has not failed.
+func (c *conn) relied() {
+	if c.unknown == "" {
+		return
+	}
+	c.seen.AuthFailed(c.unknown)
+	if c.unknown == auth.ByCertificate {
+		e := c.event(audit.AuthFailed)
+		e.Reason = string(c.unknown)
+		c.server.gathered.note(e, c.ipKey())
+	}
+	c.unknown = ""
 }
 
 // authenticate makes the connection act as the app with these credentials; when they are not good it stays who it was.

@@ -65,6 +65,7 @@ type conn struct {
 	wanted   auth.Identity // who it would have become that was refused,
 	why      string        // and why
 
+	unknown    auth.Method  // by which it would be somebody if it were known; "" when that is told
 	introduced introduction // the last that the audit log knows of
 
 	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu

@@ -67,6 +67,10 @@ func admitAuthenticated(c *Call) error {
 	if c.Command.Needs == Nothing || !c.Identity().IsZero() {
 		return nil
 	}
+	c.conn.relied()
+	if c.conn.certificate != nil {
+		return wire.Errorf(wire.NoAuth, "the client certificate is no app's, or that of several; authenticate first: auth tenant/app secret")
+	}
 	return wire.Errorf(wire.NoAuth, "authenticate first: auth tenant/app secret")
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/x509"
 	"errors"
 	"slices"
 	"testing"
@@ -88,5 +89,43 @@ func TestNeeds(t *testing.T) {
 	}
 	if want := []string{"auth", "hello", "ping", "help", "quit", "echo", "select", "client", "command", "info", "reset"}; !slices.Equal(free, want) {
 		t.Errorf("without credentials: %v, want %v", free, want)
+	}
+}
+
+// failures counts who was not known.
+type failures struct {
+	Unobserved
+	by []auth.Method
+}
+
+func (f *failures) AuthFailed(by auth.Method) { f.by = append(f.by, by) }
+
+// TestGateUnknown: a client whose certificate is nobody's has failed when it relies upon it, and not when it says who it is.
+func TestGateUnknown(t *testing.T) {
+	app := auth.Identity{Tenant: "test", App: "app"}
+	for _, says := range []auth.Identity{{}, app} {
+		c, _ := testConn(t)
+		seen := &failures{}
+		c.seen, c.certificate, c.how.Anonymous = seen, &x509.Certificate{}, app
+		if grant := c.initially(); !grant.Identity.IsZero() || len(seen.by) > 0 {
+			t.Fatal(grant, seen.by)
+		}
+		want, by := wire.Code(""), []auth.Method(nil)
+		if says.IsZero() {
+			want, by = wire.NoAuth, []auth.Method{auth.ByCertificate}
+		} else {
+			c.certificate = nil
+			if err := c.identify(c.initially()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			if got := admitted(&Call{Command: &Command{Name: "about", Needs: Identity}, conn: c}); got != want {
+				t.Errorf("as %v: %q, want %q", says, got, want)
+			}
+		}
+		if !slices.Equal(seen.by, by) {
+			t.Errorf("as %v: failures %v", says, seen.by)
+		}
 	}
 }

@@ -73,9 +73,9 @@ func (c *Call) decide(key []byte) error {
 		return nil
 	case len(d.Reasons) > 0:
 		reasons := strings.Join(d.Reasons, "; ")
-		return denied(reasons, reasons)
+		return denied(reasons, reasons+about(key))
 	}
-	return denied("", "the policy does not allow this app to "+describeDenied(c.Command.Name, key))
+	return denied("", "the policy does not allow this app to "+c.Command.Name+about(key))
 }
 
 // denied is the refusal by a policy: what the audit log has, and what the client is told, in which a key may stand.
@@ -83,11 +83,12 @@ func denied(detail, message string) *denial {
 	return &denial{error: wire.Errorf(wire.Denied, "%s", message), event: audit.OperationDenied, reason: byPolicy, detail: detail}
 }
 
-func describeDenied(command string, key []byte) string {
+// about tells the client, and nobody else, which of its keys was denied.
+func about(key []byte) string {
 	if key == nil {
-		return command
+		return ""
 	}
-	return fmt.Sprintf("%s this key: %.80q", command, key)
+	return fmt.Sprintf(" (key %.80q)", key)
 }
 
 // allowed reports whether the policy lets the command touch a key. That there was no decision in time is an error: who took that for a no would show

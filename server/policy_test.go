@@ -153,7 +153,7 @@ func TestPolicyKeys(t *testing.T) {
 	p.ask("open "+id, "ok")
 	p.ask("keys", "ok user.a|user.b|cart.a")
 	p.ask("get_all", `ok a:3:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";}`)
-	p.ask("get hidden", "err DENIED the policy does not allow this app to get this key: \"hidden\"")
+	p.ask("get hidden", "err DENIED the policy does not allow this app to get (key \"hidden\")")
 	p.ask("get user.a", "ok 1")
 	p.ask("put user.a 9", "err DENIED ")
 	p.ask("remove user.a", "err DENIED ")

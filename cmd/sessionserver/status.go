@@ -13,7 +13,7 @@ func (p *process) status() admin.Status {
 	s := admin.Status{
 		Version: version, Go: runtime.Version(), Started: p.started, Uptime: admin.Duration(time.Since(p.started)),
 		Listeners: []admin.Listener{}, Certificates: []admin.Certificate{}, Reloads: []admin.Reload{},
-		Audit:   admin.Audit{Output: p.cfg.Audit.Output, Error: errorText(p.audit.log.Err())},
+		Audit:   admin.Audit{Output: p.cfg.Audit.Output, Decisions: p.cfg.Audit.Decisions.Output, Error: errorText(p.audit.log.Err())},
 		Storage: admin.Storage{Driver: p.cfg.Storage.Driver, Error: errorText(p.health.stored())},
 	}
 	if p.cfg.Storage.Driver != "memory" {
@@ -46,10 +46,10 @@ func (p *process) status() admin.Status {
 		}
 	}
 	policy, tenants := p.policy.Status(), p.tenants.state()
-	s.Policy = admin.Policy{Source: policy.Source, Revision: policy.Revision, Loaded: policy.Loaded.UTC(), Kept: policy.Kept}
+	s.Policy = admin.Policy{Source: policy.Source, Revision: policy.Revision, Loaded: policy.Loaded.UTC(), Kept: policy.Kept, Error: errorText(policy.Err)}
 	s.Tenants = admin.Tenants{Served: tenants.Tenants, Problems: len(tenants.Problems)}
 	s.Reloads = append(s.Reloads, p.configured.state(),
-		admin.Reload{What: "tenants", At: tenants.Loaded.UTC(), OK: tenants.OK},
+		admin.Reload{What: "tenants", At: tenants.Loaded.UTC(), OK: tenants.OK, Error: tenants.trouble()},
 		admin.Reload{What: "policy", At: policy.Checked.UTC(), OK: policy.Err == nil, Error: errorText(policy.Err)})
 	return s
 }

@@ -55,6 +55,17 @@ type tenantsStatus struct {
 	Problems configs.Problems
 }
 
+// trouble says in a few words what is wrong, "" if nothing is.
+func (s tenantsStatus) trouble() string {
+	switch {
+	case s.OK:
+		return ""
+	case len(s.Problems) == 0:
+		return "what is in their files could not be applied: the log tells why"
+	}
+	return fmt.Sprintf("their files have %d problems, which the log tells", len(s.Problems))
+}
+
 func newTenants(cfg *configs.Config, log *slog.Logger, apply applyTenants, drop func(context.Context, string) (int64, error)) *tenants {
 	return &tenants{
 		log: log, folder: cfg.Tenants, apply: apply, drop: drop, audit: &auditing{}, cfg: cfg, drops: make(chan struct{}, 1), looked: func(int, error) {},

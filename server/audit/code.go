@@ -85,7 +85,7 @@ var codes = [codeCount]struct{ name, meaning string }{
 	CertificateFailed:   {"certificate.failed", "a certificate could not be had; what was served before still is"},
 	CertificateRemoved:  {"certificate.removed", "a certificate is not served any more"},
 
-	ServerStarted:  {"server.started", "the process serves; `seq` begins anew; `detail` has its version, how many tenants it knows, and the revision of the policies"},
+	ServerStarted:  {"server.started", "the process serves; `detail` has its version, how many tenants it knows, and the revision of the policies"},
 	ServerReloaded: {"server.reloaded", "the configuration was read anew; `reason` is ok or failed"},
 	ServerStopped:  {"server.stopped", "the process ends; `reason` is asked or failed"},
 
