@@ -355,9 +355,9 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 				key := fmt.Sprintf("k%d.%d", i, n%5) // found among earlier decisions, mostly
 				_, err := c.ask("get " + key)
 				switch text := fmt.Sprint(err); text {
-				case "get " + key + ": err DENIED 1 1 1 1 for " + key:
+				case fmt.Sprintf("get %s: err DENIED 1 1 1 1 for %[1]s (key %[1]q)", key):
 					seen[0].Add(1)
-				case "get " + key + ": err DENIED 2 2 2 2 for " + key:
+				case fmt.Sprintf("get %s: err DENIED 2 2 2 2 for %[1]s (key %[1]q)", key):
 					seen[1].Add(1)
 				default:
 					t.Errorf("%s", text)
