@@ -86,6 +86,9 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, len(app.Certificates) > 0)); err != nil {
 			return fmt.Errorf("app %s is made, and its DSN could not be printed: app revoke %s and make it again: %w", id, id, err)
 		}
+		if ca := address.CAFile; ca != "" && missing(ca) {
+			fmt.Fprintf(io.err, "%s, which the DSN names, is not there yet: the server makes it when it starts.\n", ca)
+		}
 	}
 	switch {
 	case secret != "":
@@ -115,6 +118,14 @@ func within(a configs.App) string {
 		return ", within its patterns of keys"
 	}
 	return ""
+}
+
+// writeTexts are the patterns of the keys that an app may write, for people.
+func writeTexts(a configs.App) []string {
+	if a.Role == string(auth.ReadOnly) {
+		return []string{"none"}
+	}
+	return patternTexts(a.Write)
 }
 
 // patternTexts are the patterns of an app for people.
@@ -186,7 +197,7 @@ func (c *appListCmd) Run(io streams) error {
 	fmt.Fprintln(w, "APP\tROLE\tREAD\tWRITE\tSECRETS\tCERTIFICATES\tALLOW")
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(patternTexts(a.Read)), few(patternTexts(a.Write)), few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(patternTexts(a.Read)), few(writeTexts(a)), few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
 	}
 	return w.Flush()
 }

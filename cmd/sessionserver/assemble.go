@@ -100,7 +100,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
 	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
-		return nil, fmt.Errorf("cannot use the policies: %w", err)
+		return nil, fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the policy section of the configuration says)", err)
 	}
 	p.server, err = server.New(server.Options{
 		Sessions:         p.sessions,

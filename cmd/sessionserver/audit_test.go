@@ -290,7 +290,7 @@ func TestAuditEverything(t *testing.T) {
 func TestAuditRequired(t *testing.T) {
 	file, state := config(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log}\n")
 	_, said, status := newCLI(t, "").run("", "serve", "--config", file)
-	if status == 0 || !strings.Contains(said, "cannot open the audit log") || !strings.Contains(said, filepath.Join(state, "none", "audit.log")) {
+	if status == 0 || !strings.Contains(said, `,"level":"ERROR","msg":"the server has ended with an error","err":"cannot open the audit log`) || !strings.Contains(said, filepath.Join(state, "none", "audit.log")) {
 		t.Errorf("status %d: %s", status, said)
 	}
 	file, _ = config(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log, on_failure: continue}\n")

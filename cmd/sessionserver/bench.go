@@ -18,7 +18,7 @@ import (
 )
 
 type benchCmd struct {
-	DSN         string        `name:"dsn" default:"tcp://127.0.0.1:9090" placeholder:"DSN" help:"The server (default ${default})."`
+	DSN         string        `name:"dsn" env:"SESSIONSERVER_DSN" default:"tcp://127.0.0.1:9090" placeholder:"DSN" help:"The server (default ${default}, or what the environment says: arguments are for all on this machine to see)."`
 	Connections int           `default:"64" placeholder:"N" help:"Clients at the same time, each on a connection of its own (default ${default})."`
 	Sessions    int           `default:"1000" placeholder:"N" help:"Sessions to choose from at random; 1 measures waiting for each other (default ${default})."`
 	Size        configs.Size  `default:"2KiB" placeholder:"SIZE" help:"Bytes written in each cycle (default ${default})."`
@@ -41,16 +41,18 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	defer c.Close()
-	ids, err := b.prepare(ctx, c)
+	ids, err := b.prepare(ctx, c, io.err)
 	if err != nil {
-		return fmt.Errorf("sessionserver bench: making the sessions: %w", err)
+		return fmt.Errorf("sessionserver bench: making the sessions: %w%s", err, advice(err))
 	}
 	var m measure
 	began := time.Now()
 	running, stop := context.WithTimeout(ctx, b.Duration)
 	defer stop()
 	var progress, workers sync.WaitGroup
-	progress.Go(func() { m.show(running, io.err) })
+	progress.Go(func() {
+		everySecond(running, io.err, m.done.Load, func(_, more int64) string { return fmt.Sprintf("%8d cycles/s", more) })
+	})
 	for range b.Connections {
 		workers.Go(func() { m.add(b.cycles(running, c, ids, &m.done)) })
 	}
@@ -61,19 +63,42 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	return m.report(io.out, took)
 }
 
+// advice says what to do about a session that could not be made.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, client.ErrDenied):
+		return "\ngive the DSN of an app that may write the key data"
+	case errors.Is(err, client.ErrQuota):
+		return "\nraise quotas in the tenant's file, or take fewer --sessions or a smaller --size"
+	}
+	return ""
+}
+
 // prepare makes the sessions, each with its value.
-func (b *benchCmd) prepare(ctx context.Context, c *client.Client) ([]string, error) {
+func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer) ([]string, error) {
 	ids := make([]string, b.Sessions)
 	value := b.value()
-	var next atomic.Int64
-	var workers sync.WaitGroup
+	var next, made atomic.Int64
+	var held atomic.Bool // by the rate
+	var workers, progress sync.WaitGroup
 	var failed atomic.Pointer[error]
+	running, stop := context.WithCancel(ctx)
+	progress.Go(func() {
+		everySecond(running, out, made.Load, func(all, _ int64) string {
+			text := fmt.Sprintf("%8d of %d sessions made", all, b.Sessions)
+			if held.Swap(false) {
+				text += "; the server lets no more be made a second: see rates in the tenant's file"
+			}
+			return text
+		})
+	})
 	for range b.Connections {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < b.Sessions && failed.Load() == nil; i = next.Add(1) - 1 {
 				s, err := c.New(ctx, b.Duration+10*time.Minute)
-				for limited(err) && failed.Load() == nil {
-					time.Sleep(100 * time.Millisecond) // the tenant's rate for new sessions
+				for limited(err) && failed.Load() == nil && ctx.Err() == nil {
+					held.Store(true)
+					time.Sleep(time.Duration(1+rand.IntN(1000)) * time.Millisecond) // the tenant's rate for new sessions
 					s, err = c.New(ctx, b.Duration+10*time.Minute)
 				}
 				if err == nil {
@@ -85,10 +110,13 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client) ([]string, err
 				if err != nil {
 					failed.CompareAndSwap(nil, &err)
 				}
+				made.Add(1)
 			}
 		})
 	}
 	workers.Wait()
+	stop()
+	progress.Wait()
 	if err := failed.Load(); err != nil {
 		return nil, *err
 	}
@@ -170,8 +198,8 @@ func (m *measure) add(w worked) {
 	}
 }
 
-// show tells once a second how it goes.
-func (m *measure) show(ctx context.Context, out io.Writer) {
+// everySecond tells how it goes until ctx ends, by a count and what has come to it in the last second.
+func everySecond(ctx context.Context, out io.Writer, count func() int64, text func(all, more int64) string) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for last, second := int64(0), 1; ; second++ {
@@ -179,8 +207,8 @@ func (m *measure) show(ctx context.Context, out io.Writer) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			now := m.done.Load()
-			fmt.Fprintf(out, "%4d s  %8d cycles/s\n", second, now-last)
+			now := count()
+			fmt.Fprintf(out, "%4d s  %s\n", second, text(now, now-last))
 			last = now
 		}
 	}

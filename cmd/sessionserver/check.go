@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -69,7 +72,9 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	said := append(notes(cfg), noted...)
 	ts := new(configs.Tenants)
 	if cfg.Tenants != "" {
-		ts = configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant)
+		if ts = configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant); missing(cfg.Tenants) {
+			ts.Problems = configs.Problems{cfg.Problem("tenants", "the folder %s is not there: make it, or the first tenant with it: sessionserver tenant create", cfg.Tenants)}
+		}
 		problems = slices.Concat(problems, ts.Problems, together(cfg, ts))
 		said = append(said, tenantNotes(cfg, ts)...)
 		said = append(said, openToOthers(cfg, ts)...)
@@ -88,6 +93,11 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	}
 	_, err = fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)
 	return err
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 type referenceCmd struct{}

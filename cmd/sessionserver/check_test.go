@@ -98,8 +98,9 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"audit.events[1]: \"-session.made\" (allowed: all, or the code of an event"}},
 		"a log": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, decisions: {output: DIR/audit.log}}\n", 0,
 			[]string{"note: the decision log shares the file of the audit log, DIR/audit.log: ", "nothing is wrong"}},
+		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1, []string{"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: sessionserver tenant create"}},
 		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\ntls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
-			[]string{"storage.path: ", "tls.certificates[0]: ", "DIR/none: the folder cannot be read"}},
+			[]string{"storage.path: ", "tls.certificates[0]: ", "c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: "}},
 		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 0, []string{"everybody on this machine may write DIR/tenants.d and so let himself in",
 			"everybody on this machine may write DIR/tenants.d/acme.yaml and so let himself in (mode -rw-rw-rw-): chmod o-w it"}},
 	} {

@@ -157,7 +157,11 @@ func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
 		said := printable(strings.TrimPrefix(err.Error(), "sessionserver: "))
 		return fmt.Errorf("FAILED: %s\n\n%s", said, check.advice(err))
 	}
-	_, err = fmt.Fprintln(io.out, "Everything works.")
+	verdict := "Everything works."
+	if check.denied {
+		verdict = "The way to the server and the credentials are good. What the app may do is up to its role, its patterns of keys and the policies."
+	}
+	_, err = fmt.Fprintln(io.out, verdict)
 	return err
 }
 
@@ -193,6 +197,7 @@ type dsnCheck struct {
 
 	connected bool     // there was a connection beneath TLS
 	first     *opening // what was heard on it first
+	denied    bool     // the app may not do all that was tried
 }
 
 // opening keeps the beginning of what a server sends: in place of a TLS handshake it may have sent a line that says why there is none.
@@ -264,7 +269,13 @@ func (c *dsnCheck) run(ctx context.Context, text string) error {
 	if err := c.pings(ctx, cl); err != nil {
 		return err
 	}
-	return c.cycle(ctx, cl)
+	err = c.cycle(ctx, cl)
+	if errors.Is(err, client.ErrDenied) {
+		c.denied = true
+		c.row("one session", "this app may not make one like that: %s", printable(strings.TrimPrefix(err.Error(), "sessionserver: ")))
+		return nil
+	}
+	return err
 }
 
 func (c *dsnCheck) tls(s tls.ConnectionState, took time.Duration) {

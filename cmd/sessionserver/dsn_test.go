@@ -40,8 +40,10 @@ func TestDSNCheck(t *testing.T) {
 	more("full", "session: {max_bytes: 1}")
 	more("slow", "rates: {app: {per_second: 0.01, burst: 8}}")
 	secrets := map[string]string{}
-	for _, tenant := range []string{"acme", "full", "slow", "away"} {
-		dsn := c.do("app", "create", tenant+"/shop", "--address", "tls://x")
+	c.do("tenant", "create", "reads")
+	c.do("tenant", "create", "carts")
+	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil, "reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}} {
+		dsn := c.do(append([]string{"app", "create", tenant + "/shop", "--address", "tls://x"}, flags...)...)
 		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
 	}
 	c.do("app", "create", "acme/mesh", "--no-secret", "--certificate", "dns:app.example", "--address", "tls://x")
@@ -98,6 +100,8 @@ func TestDSNCheck(t *testing.T) {
 	}{
 		{"TLS", "tls://shop:SECRET@" + main + "/acme" + ca, 0, []string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
 			"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip", "new, put, close, open, get, destroy in ", "Everything works."}},
+		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0, []string{"this app may not make one like that: new: DENIED this app may only read", "credentials are good"}},
+		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0, []string{`this app may not make one like that: put: DENIED this app may not write this key (key "dsn_check")`}},
 		{"plaintext", "tcp://shop:SECRET@" + main + "/acme", 0, []string{"TLS            none", "Everything works."}},
 		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1, []string{"BADAUTH", "Tenant, app or secret are not right"}},
 		{"app", "tls://shops:SECRET@" + main + "/acme" + ca, 1, []string{"BADAUTH"}},

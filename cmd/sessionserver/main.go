@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,11 +74,16 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 		return 2
 	}
 	if err := parsed.Run(); err != nil {
-		fmt.Fprintln(io.err, configs.Conceal(err.Error()))
+		if !errors.As(err, new(loggedError)) {
+			fmt.Fprintln(io.err, configs.Conceal(err.Error()))
+		}
 		return 1
 	}
 	return 0
 }
+
+// loggedError is one that the log has told.
+type loggedError struct{ error }
 
 // usage prints the help of kong, which shows all flags that must be there as if it were not one of them that must.
 func usage(options kong.HelpOptions, ctx *kong.Context) error {

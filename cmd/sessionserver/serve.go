@@ -40,6 +40,16 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 		}
 	}
 	log, level := newLogger(cfg.Log, io)
+	err = s.serve(ctx, io, cfg, log, level)
+	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms && !s.Dev {
+		log.Error("the server has ended with an error", "err", configs.Conceal(err.Error()))
+		return loggedError{err}
+	}
+	return err
+}
+
+// serve serves as the configuration says, until ctx ends.
+func (s *serveCmd) serve(ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar) error {
 	p, err := assemble(cfg, log)
 	if err != nil {
 		return s.advise(err)

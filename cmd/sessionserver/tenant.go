@@ -172,7 +172,7 @@ func (c *tenantShowCmd) Run(io streams) error {
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
 		row("app "+name, "%s; reads %s; writes %s; secrets %s; certificates %s; allow %s; deny %s", a.Role,
-			strings.Join(patternTexts(a.Read), " "), strings.Join(patternTexts(a.Write), " "), orNone(strings.Join(shortHashes(a.Secrets), " ")),
+			strings.Join(patternTexts(a.Read), " "), strings.Join(writeTexts(a), " "), orNone(strings.Join(shortHashes(a.Secrets), " ")),
 			orNone(strings.Join(a.Certificates, " ")), orElse(strings.Join(rangeTexts(a.Allow), " "), "as the tenant"), orNone(strings.Join(rangeTexts(a.Deny), " ")))
 	}
 	return w.Flush()
