@@ -1,8 +1,5 @@
-# METADATA
-# title: What apps may do
-# description: |
-#   Roles, and for each app the patterns of keys that it may read and write. The server asks about keys one by one; docs/policy.md tells how commands
-#   become questions. Further files of this package may add rules `deny`, each of which forbids and says why.
+# What apps may do: roles, and for each app the patterns of keys that it may read and write. The server asks about keys one by one; docs/policy.md tells
+# how commands become questions. Further files of this package may add rules `deny`, each of which forbids and says why.
 package sessionserver.authz
 
 # Nothing is allowed unless the role and the key are, and no rule forbids.

@@ -2,7 +2,8 @@ package sessionserver.authz_test
 
 import data.sessionserver.authz
 
-tenants := {"acme": {"settings": {}, "apps": {
+# A tenant that no rule is about, so that rules beside this policy are free to forbid things to those that they are about.
+tenants := {"test": {"settings": {}, "apps": {
 	"shop": {"role": "readwrite", "read": ["*"], "write": ["cart.*", "seen"]},
 	"reports": {"role": "readonly", "read": ["order.*"], "write": ["*"]},
 	"none": {"role": "readwrite", "read": [], "write": []},
@@ -10,8 +11,8 @@ tenants := {"acme": {"settings": {}, "apps": {
 
 ask(app, question) := object.union(
 	{
-		"tenant": "acme", "app": app, "role": tenants.acme.apps[app].role, "command": "get", "access": "read",
-		"listener": "main", "address": "192.0.2.1", "session": {"open": true},
+		"tenant": "test", "app": app, "role": tenants.test.apps[app].role, "command": "get", "access": "read",
+		"listener": "main", "address": "198.51.100.1", "session": {"open": true},
 	},
 	question,
 )

@@ -1,8 +1,7 @@
-# METADATA
-# title: Block an address range for one tenant
-# description: |
-#   acme is attacked from some networks that others need. An allowlist in the tenant's file turns clients away earlier and costs less; this is for
-#   rules that it cannot tell, here: they may read, but change nothing.
+# Block an address range for one tenant.
+#
+# acme is attacked from some networks that others need. An allowlist in the tenant's file turns clients away earlier and costs less; this is for
+# rules that it cannot tell, here: they may read, but change nothing.
 package sessionserver.authz
 
 blocked := {"acme": ["203.0.113.0/24", "2001:db8:bad::/48"]}

@@ -1,4 +1,4 @@
-package sessionserver.authz_test
+package sessionserver.blocked_range_test
 
 from(tenant, address, access) := {
 	"tenant": tenant, "app": "shop", "role": "readwrite",

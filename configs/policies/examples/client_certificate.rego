@@ -1,7 +1,6 @@
-# METADATA
-# title: Only with a client certificate
-# description: |
-#   Apps of the tenant bank must show a certificate whose subject names their own organisation, although they have a secret as well.
+# Only with a client certificate.
+#
+# Apps of the tenant bank must show a certificate whose subject names their own organisation, although they have a secret as well.
 package sessionserver.authz
 
 deny contains "show a client certificate of O=Bank" if {

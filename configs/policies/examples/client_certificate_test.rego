@@ -1,4 +1,4 @@
-package sessionserver.authz_test
+package sessionserver.client_certificate_test
 
 opens(tenant, facts) := object.union({"tenant": tenant, "app": "teller", "role": "readwrite", "command": "open", "access": "write", "mode": "rw"}, facts)
 

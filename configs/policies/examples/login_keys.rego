@@ -1,8 +1,7 @@
-# METADATA
-# title: Keys of one app
-# description: |
-#   In a session that several apps share, user.* is what the login app says about who somebody is: all may read it, no other app may write it. The same
-#   can be said in the tenant's file, with patterns for each app; here it holds for every tenant that has an app of that name.
+# Keys of one app.
+#
+# In a session that several apps share, user.* is what the login app says about who somebody is: all may read it, no other app may write it. The same
+# can be said in the tenant's file, with patterns for each app; here it holds for every tenant that has an app of that name.
 package sessionserver.authz
 
 deny contains "user.* is for the app login to write" if {

@@ -1,4 +1,4 @@
-package sessionserver.authz_test
+package sessionserver.login_keys_test
 
 every_key := {"role": "readwrite", "read": ["*"], "write": ["*"]}
 

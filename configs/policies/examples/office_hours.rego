@@ -1,8 +1,7 @@
-# METADATA
-# title: Office hours
-# description: |
-#   A tenant's own policy, to be put into tenants/NAME: its apps may come on weekdays from 8 to 18 in Berlin. As it reads the clock, its answers are
-#   not remembered; that is why it is not the operator's, which would slow down everybody. What a client holds it may give back at any time.
+# Office hours.
+#
+# A tenant's own policy, to be put into tenants/NAME: its apps may come on weekdays from 8 to 18 in Berlin. As it reads the clock, its answers are
+# not remembered; that is why it is not the operator's, which would slow down everybody. What a client holds it may give back at any time.
 package sessionserver.tenant
 
 zone := "Europe/Berlin"

@@ -1,4 +1,4 @@
-package sessionserver.tenant_test
+package sessionserver.office_hours_test
 
 import data.sessionserver.tenant
 

@@ -1,7 +1,6 @@
-# METADATA
-# title: A read-only reporting app
-# description: |
-#   acme/reports may look at sessions but not hold up those who change them: it reads the last saved state, without a lock, whatever its role is.
+# A read-only reporting app.
+#
+# acme/reports may look at sessions but not hold up those who change them: it reads the last saved state, without a lock, whatever its role is.
 package sessionserver.authz
 
 reporting if {

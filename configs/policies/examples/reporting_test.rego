@@ -1,4 +1,4 @@
-package sessionserver.authz_test
+package sessionserver.reporting_test
 
 reports(question) := object.union({"tenant": "acme", "app": "reports", "role": "readwrite", "command": "open", "access": "read"}, question)
 
