@@ -143,9 +143,9 @@ func (b *served) read(raw []byte) (*contents, error) {
 		return nil, err
 	}
 	parsed, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(raw), "").WithSizeLimitBytes(b.opts.Max)).
-		WithRegoVersion(ast.RegoV1).WithBundleVerificationConfig(b.verify).WithSizeLimitBytes(b.opts.Max).Read()
+		WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithBundleVerificationConfig(b.verify).WithSizeLimitBytes(b.opts.Max).Read()
 	if err != nil {
-		return nil, err
+		return nil, faults(err)
 	}
 	if parsed.Type() != bundle.SnapshotBundleType {
 		return nil, errors.New("it is a delta bundle, which cannot be signed")

@@ -2,7 +2,6 @@ package opa
 
 import (
 	"context"
-	"fmt"
 )
 
 // Report is what a look at a source shows.
@@ -18,12 +17,12 @@ type Report struct {
 func Check(ctx context.Context, source Source) (Report, error) {
 	all, err := source.load(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("policy: %s: %w", source, err)
+		return Report{}, of(source.String(), err)
 	}
-	set, tests, err := compileAll(ctx, all, nil)
+	set, tests, err := build(ctx, all, nil)
 	r := Report{Revision: all.revision, Tenants: sortedKeys(all.tenants), Tests: tests}
 	if err != nil {
-		return r, fmt.Errorf("policy: %s: %w", source, err)
+		return r, of(source.String(), err)
 	}
 	r.Caching = set.caching()
 	return r, nil

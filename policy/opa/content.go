@@ -16,6 +16,7 @@ import (
 
 // content is the files of a policy: the operator's, or those of one tenant.
 type content struct {
+	place   string                 // below the root of the source: "" for the operator's, tenants/NAME
 	modules map[string]*ast.Module // by file name, without tests
 	tests   map[string]*ast.Module // *_test.rego
 	data    map[string]any
@@ -38,25 +39,25 @@ func sort(b *bundle.Bundle) (*contents, error) {
 	if len(b.WasmModules)+len(b.PlanModules) > 0 {
 		return nil, fmt.Errorf("there are compiled modules: only Rego is understood")
 	}
-	all := &contents{revision: b.Manifest.Revision, operator: newContent(), tenants: make(map[string]*content)}
+	all := &contents{revision: b.Manifest.Revision, operator: newContent(""), tenants: make(map[string]*content)}
 	owner := func(tenant string) *content {
 		if tenant == "" {
 			return all.operator
 		}
 		if all.tenants[tenant] == nil {
-			all.tenants[tenant] = newContent()
+			all.tenants[tenant] = newContent(tenantsFolder + tenant)
 		}
 		return all.tenants[tenant]
 	}
 	for _, m := range b.Modules {
 		if v := m.Parsed.RegoVersionSpan(); v.Min() != ast.RegoV1 {
-			return nil, fmt.Errorf("%s: it is written in Rego %v (allowed: v1)", m.Path, v)
+			return nil, faultAt(m.Parsed.Package.Location, "it is written in Rego %v (allowed: v1)", v)
 		}
 		name := strings.TrimPrefix(m.RelativePath, "/")
 		tenant := ""
 		if below, ok := strings.CutPrefix(name, tenantsFolder); ok {
 			if tenant, _, ok = strings.Cut(below, "/"); !ok || tenant == "" {
-				return nil, fmt.Errorf("%s: the policy of a tenant belongs into a folder: %sNAME/", name, tenantsFolder)
+				return nil, faultAt(m.Parsed.Package.Location, "the policy of a tenant belongs into a folder: %sNAME/", tenantsFolder)
 			}
 		}
 		c := owner(tenant)
@@ -94,8 +95,8 @@ func sort(b *bundle.Bundle) (*contents, error) {
 	return all, nil
 }
 
-func newContent() *content {
-	return &content{modules: make(map[string]*ast.Module), tests: make(map[string]*ast.Module), data: make(map[string]any), hash: sha256.New()}
+func newContent(place string) *content {
+	return &content{place: place, modules: make(map[string]*ast.Module), tests: make(map[string]*ast.Module), data: make(map[string]any), hash: sha256.New()}
 }
 
 func (c *content) add(name string, m bundle.ModuleFile) {

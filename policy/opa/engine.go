@@ -56,6 +56,34 @@ type Status struct {
 
 // New reads the source, which must be right, and makes an engine of it. A source that keeps what it had may be wrong or away.
 func New(ctx context.Context, opts Options) (*Engine, error) {
+	e, err := newEngine(opts)
+	if err != nil {
+		return nil, err
+	}
+	err = e.Reload(ctx)
+	if err == nil {
+		return e, nil
+	}
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	all, keptErr := e.opts.Source.kept()
+	if errors.Is(keptErr, errNothing) {
+		return nil, err
+	}
+	if keptErr == nil {
+		keptErr = e.use(ctx, all)
+	}
+	if keptErr != nil {
+		return nil, errors.Join(err, fmt.Errorf("policy: what was kept: %w", keptErr))
+	}
+	e.status.Kept = true
+	e.opts.Logger.Warn("the policies are those that were kept, for their source has none that are right", "source", e.status.Source,
+		"revision", e.status.Revision, "err", err)
+	return e, nil
+}
+
+// newEngine makes an engine that has no policies yet.
+func newEngine(opts Options) (*Engine, error) {
 	if opts.Source == nil {
 		return nil, errors.New("policy: Options.Source is missing")
 	}
@@ -77,26 +105,30 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.tenants = terms
-	err = e.Reload(ctx)
-	if err == nil {
-		return e, nil
-	}
-	e.loading.Lock()
-	defer e.loading.Unlock()
-	all, keptErr := opts.Source.kept()
-	if errors.Is(keptErr, errNothing) {
-		return nil, err
-	}
-	if keptErr == nil {
-		keptErr = e.use(ctx, all)
-	}
-	if keptErr != nil {
-		return nil, errors.Join(err, fmt.Errorf("policy: what was kept: %w", keptErr))
-	}
-	e.status.Kept = true
-	opts.Logger.Warn("the policies are those that were kept, for their source has none that are right", "source", e.status.Source,
-		"revision", e.status.Revision, "err", err)
 	return e, nil
+}
+
+// Draft makes an engine that explains what policies decide while somebody still writes them, and is for nothing else: they must compile, but need not
+// pass their tests, which are returned with what is wrong with them. Without an engine the error is what is wrong with the policies.
+func Draft(ctx context.Context, opts Options) (*Engine, []Test, error) {
+	e, err := newEngine(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	source := e.opts.Source.String()
+	all, err := e.opts.Source.load(ctx)
+	if err != nil {
+		return nil, nil, of(source, err)
+	}
+	set, err := compileAll(all, nil)
+	if err == nil {
+		err = e.put(set)
+	}
+	if err != nil {
+		return nil, nil, of(source, err)
+	}
+	tests, err := set.test(ctx, nil)
+	return e, tests, of(source, err)
 }
 
 // Decide answers by the policies as they are when it begins. What is found among earlier decisions costs no allocation.
@@ -161,7 +193,7 @@ func (e *Engine) Reload(ctx context.Context) error {
 		err = e.use(ctx, all)
 	}
 	if err != nil {
-		err = fmt.Errorf("policy: %s: %w", e.opts.Source, err)
+		err = of(e.opts.Source.String(), err)
 	} else {
 		e.keep()
 	}
@@ -178,10 +210,15 @@ func (e *Engine) keep() {
 
 // use compiles, tests and puts in place what a source has. It is called with e.loading locked, under which alone e.programs changes.
 func (e *Engine) use(ctx context.Context, all *contents) error {
-	set, _, err := compileAll(ctx, all, e.programs)
+	set, _, err := build(ctx, all, e.programs)
 	if err != nil {
 		return err
 	}
+	return e.put(set)
+}
+
+// put has programs decide from now on.
+func (e *Engine) put(set *programs) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s, err := newSnapshot(set, e.tenants, e.opts.Cache, e.opts.Timeout)

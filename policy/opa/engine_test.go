@@ -128,10 +128,13 @@ func TestRefused(t *testing.T) {
 		"test fails":              {[]string{"a.rego", good, "a_test.rego", "package x\n\ntest_a if false"}, "test data.x.test_a failed"},
 		"test meets an error":     {[]string{"a.rego", good, "a_test.rego", "package x\n\ntest_a if not to_number(\"a\")"}, "to_number"},
 		"no test in a test file":  {[]string{"a.rego", good, "a_test.rego", "package x\n\ntst_a if true"}, "no test"},
-		"operator in tenant":      {[]string{"a.rego", good, "tenants/acme/a.rego", good}, "no rule allow in package sessionserver.tenant"},
+		"operator in tenant":      {[]string{"a.rego", good, "tenants/acme/a.rego", good}, "tenants/acme: there is no rule allow in package sessionserver.tenant"},
 		"tenant in operator":      {[]string{"a.rego", good, "b.rego", own("allow if true")}, "is for the policies of tenants"},
+		"tenant not at the root":  {[]string{"a.rego", good, "policies/tenants/acme/b.rego", own("allow if true")}, "/b.rego:1: package sessionserver.tenant is for the policies of tenants, and tenants/NAME/ for these must be at the root of the folder or bundle, not in policies/: "},
+		"annotated twice":         {[]string{"a.rego", "# METADATA\n# title: a\n" + good, "b.rego", "# METADATA\n# title: b\n" + rules("x := 1")}, "test: b.rego:1: rego_type_error: package annotation redeclared: "},
+		"another schema":          {[]string{"a.rego", rules("# METADATA\n# schemas:\n# - input: {type: object, additionalProperties: true}\nallow if input.tenat")}, "undefined ref: input.tenat"},
 		"tenant without a folder": {[]string{"a.rego", good, "tenants/a.rego", good}, "folder"},
-		"tenant's typo":           {[]string{"a.rego", good, "tenants/acme/a.rego", own("allow if input.x")}, "policy of tenant acme"},
+		"tenant's typo":           {[]string{"a.rego", good, "tenants/acme/a.rego", own("allow if input.x")}, "test: tenants/acme/a.rego:3: "},
 		"data of tenants":         {[]string{"a.rego", good, "data.json", `{"tenants": {"acme": {"apps": {}}}}`}, "without a policy"},
 		"data is garbage":         {[]string{"a.rego", good, "data.json", `{`}, "data.json"},
 	} {
@@ -141,6 +144,34 @@ func TestRefused(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestDraft explains what policies decide whose tests fail, or cannot even be compiled, and says so; the policies themselves must compile.
+func TestDraft(t *testing.T) {
+	for want, files := range map[string][]string{
+		"": {"a.rego", rules("allow if input.app == \"shop\""), "a_test.rego", "package a\n\ntest_a if true"},
+		"test: a_test.rego:3: test data.a.test_a failed": {"a.rego", rules("allow if input.app == \"shop\""), "a_test.rego", "package a\n\ntest_a if false"},
+		"test: a_test.rego:3: rego_unsafe_var_error":     {"a.rego", rules("allow if input.app == \"shop\""), "a_test.rego", "package a\n\ntest_a if x"},
+		"rego_type_error: undefined ref: input.ap ":      {"a.rego", rules("allow if input.ap == \"shop\"")},
+		"there is no rule allow":                         {"b.rego", rules("deny if true")},
+	} {
+		e, tests, err := Draft(t.Context(), Options{Source: FS("test", mapFS(files...))})
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		if (e != nil) != (len(files) == 4) {
+			t.Errorf("%s: an engine is %v", want, e != nil)
+		}
+		if e == nil {
+			continue
+		}
+		if d, _, err := e.Explain(t.Context(), &policy.Input{App: "shop"}); err != nil || !d.Allow {
+			t.Errorf("%s: got %v %v", want, d, err)
+		}
+		if n := len(tests); n != 1 && !strings.Contains(want, "unsafe") {
+			t.Errorf("%s: %d tests", want, n)
+		}
 	}
 }
 

@@ -92,16 +92,16 @@ var (
 func compile(source *content, pkg ast.Ref) (*program, error) {
 	for _, name := range sortedKeys(source.modules) {
 		if other := source.modules[name].Package; other.Path.HasPrefix(tenantPackage) && pkg.Equal(operatorPackage) {
-			return nil, fmt.Errorf("%s: %v is for the policies of tenants, in %sNAME/", name, other, tenantsFolder)
+			return nil, misplaced(name, other)
 		}
 	}
 	c := newCompiler()
 	c.Compile(source.modules)
 	if c.Failed() {
-		return nil, c.Errors
+		return nil, faults(c.Errors)
 	}
 	if err := checkTenantRefs(c); err != nil {
-		return nil, err
+		return nil, faults(err)
 	}
 	p := &program{source: source, compiler: c, compiled: &compiled{}}
 	var err error
@@ -115,6 +115,16 @@ func compile(source *content, pkg ast.Ref) (*program, error) {
 		return nil, fmt.Errorf("there is no rule allow in %v: nothing would be allowed", &ast.Package{Path: pkg})
 	}
 	return p, nil
+}
+
+// misplaced tells where a tenant's policy that lies among the operator's belongs.
+func misplaced(name string, pkg *ast.Package) error {
+	const rule = "%v is for the policies of tenants, and %sNAME/ for these must be at the root of the folder or bundle"
+	if above, _, ok := strings.Cut(name, "/"+tenantsFolder); ok {
+		return faultAt(pkg.Location, rule+", not in %s/: make the bundle within that folder (cd %[3]s && opa build -b .), or take it as policy.folder",
+			pkg, tenantsFolder, above)
+	}
+	return faultAt(pkg.Location, rule+": move the file there", pkg, tenantsFolder)
 }
 
 func newQuestion(c *ast.Compiler, pkg ast.Ref, name string) (question, error) {

@@ -12,7 +12,8 @@ import (
 
 const shipped = "../../configs/policies"
 
-// TestShipped runs the Rego tests of the default policy, and of each example beside it.
+// TestShipped runs the Rego tests of the default policy, and of each example beside it, and of all of them together: none forbids what the tests of
+// another want.
 func TestShipped(t *testing.T) {
 	r, err := Check(t.Context(), FS("default", fstest.MapFS{"default.rego": file(t, "default.rego"), "default_test.rego": file(t, "default_test.rego")}))
 	if err != nil {
@@ -27,23 +28,29 @@ func TestShipped(t *testing.T) {
 	if err != nil || len(examples) < 5 {
 		t.Fatal(examples, err)
 	}
-	for _, tests := range examples {
-		t.Run(path.Base(tests), func(t *testing.T) {
-			example := strings.TrimSuffix(tests, "_test.rego") + ".rego"
-			policies := fstest.MapFS{"default.rego": file(t, "default.rego")}
-			folder := "."
-			if strings.Contains(string(file(t, example).Data), "\npackage sessionserver.tenant\n") {
-				folder = "tenants/acme"
+	beside := func(name string, examples ...string) {
+		t.Run(name, func(t *testing.T) {
+			policies := fstest.MapFS{"default.rego": file(t, "default.rego"), "default_test.rego": file(t, "default_test.rego")}
+			for _, tests := range examples {
+				example := strings.TrimSuffix(tests, "_test.rego") + ".rego"
+				folder := "."
+				if strings.Contains(string(file(t, example).Data), "\npackage sessionserver.tenant\n") {
+					folder = "tenants/acme"
+				}
+				policies[path.Join(folder, path.Base(example))] = file(t, example)
+				policies[path.Join(folder, path.Base(tests))] = file(t, tests)
 			}
-			policies[path.Join(folder, path.Base(example))] = file(t, example)
-			policies[path.Join(folder, path.Base(tests))] = file(t, tests)
-			r, err := Check(t.Context(), FS(example, policies))
+			r, err := Check(t.Context(), FS(name, policies))
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d tests; %s", len(r.Tests), strings.Join(r.Caching, "; "))
 		})
 	}
+	for _, tests := range examples {
+		beside(path.Base(tests), tests)
+	}
+	beside("all", examples...)
 }
 
 // TestDocs runs the Rego that docs/policy.md shows, beside the default policy.

@@ -128,39 +128,56 @@ func (set *programs) caching() []string {
 	return all
 }
 
-// compileAll compiles all policies of a source and runs their tests, but for those of before that have not changed. Whatever is wrong with any is an
-// error that tells of all. The tests are those that were run.
-func compileAll(ctx context.Context, all *contents, before *programs) (*programs, []Test, error) {
+// build compiles all policies of a source and runs their tests, but for those of before that have not changed. Whatever is wrong with any is an error
+// that tells of all. The tests are those that were run.
+func build(ctx context.Context, all *contents, before *programs) (*programs, []Test, error) {
+	set, err := compileAll(all, before)
+	tests, testErr := set.test(ctx, before)
+	return set, tests, errors.Join(err, testErr)
+}
+
+// compileAll compiles all policies of a source, but for those of before that have not changed. The error tells of all that cannot be compiled, in the
+// place of which there is nothing.
+func compileAll(all *contents, before *programs) (*programs, error) {
 	set := &programs{revision: all.revision, sum: all.sum, tenants: make(map[string]*program, len(all.tenants))}
-	var tests []Test
 	var errs []error
-	one := func(owner string, c *content, same *program) *program {
+	one := func(c *content, pkg ast.Ref, same *program) *program {
 		if same != nil && same.source.sum() == c.sum() {
 			return same
 		}
-		pkg := operatorPackage
-		if owner != "" {
-			pkg = tenantPackage
-		}
 		p, err := compile(c, pkg)
-		if err == nil {
-			var ran []Test
-			ran, err = runTests(ctx, c)
-			tests = append(tests, ran...)
-		}
-		if err != nil && owner != "" {
-			err = fmt.Errorf("policy of tenant %s: %w", owner, err)
-		}
-		errs = append(errs, err)
+		errs = append(errs, of(c.place, err))
 		return p
 	}
-	var old programs
-	if before != nil {
-		old = *before
-	}
-	set.operator = one("", all.operator, old.operator)
+	set.operator = one(all.operator, operatorPackage, before.program(""))
 	for _, name := range sortedKeys(all.tenants) {
-		set.tenants[name] = one(name, all.tenants[name], old.tenants[name])
+		set.tenants[name] = one(all.tenants[name], tenantPackage, before.program(name))
 	}
-	return set, tests, errors.Join(errs...)
+	return set, errors.Join(errs...)
+}
+
+// test runs the tests of the programs that before does not have.
+func (set *programs) test(ctx context.Context, before *programs) ([]Test, error) {
+	var tests []Test
+	var errs []error
+	for _, name := range append([]string{""}, sortedKeys(set.tenants)...) {
+		p := set.program(name)
+		if p == nil || p == before.program(name) {
+			continue
+		}
+		ran, err := runTests(ctx, p.source)
+		tests, errs = append(tests, ran...), append(errs, of(p.source.place, err))
+	}
+	return tests, errors.Join(errs...)
+}
+
+// program is that of a tenant, or the operator's for ""; nil if there is none.
+func (set *programs) program(owner string) *program {
+	switch {
+	case set == nil:
+		return nil
+	case owner == "":
+		return set.operator
+	}
+	return set.tenants[owner]
 }

@@ -85,7 +85,7 @@ func plain(ctx context.Context, s *snapshot, in *policy.Input) (policy.Decision,
 
 // compileText compiles modules that follow each other in text, each beginning with its package.
 func compileText(text string) (*program, error) {
-	c := newContent()
+	c := newContent("")
 	for i, module := range strings.Split(text, "package ")[1:] {
 		m, err := ast.ParseModuleWithOpts(fmt.Sprint(i, ".rego"), "package "+module, ast.ParserOptions{RegoVersion: ast.RegoV1})
 		if err != nil {

@@ -52,9 +52,9 @@ func (f *files) String() string { return f.name }
 
 func (f *files) load(context.Context) (*contents, error) {
 	b, err := bundle.NewCustomReader(bundle.NewFSLoaderWithRoot(f.fsys, ".").WithFollowSymlinks(true).WithFilter(passOver)).
-		WithBaseDir(f.path).WithRegoVersion(ast.RegoV1).WithSkipBundleVerification(true).WithSizeLimitBytes(fileMax).Read()
+		WithBaseDir(f.path).WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithSkipBundleVerification(true).WithSizeLimitBytes(fileMax).Read()
 	if err != nil {
-		return nil, err
+		return nil, faults(err)
 	}
 	return sort(&b)
 }

@@ -42,7 +42,7 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	results, err := tester.NewRunner().SetCompiler(newCompiler().WithEnablePrintStatements(true)).SetStore(newDocument(files, ast.NewObject())).
 		SetModules(modules).RaiseBuiltinErrors(true).CapturePrintOutput(true).SetTimeout(testTime).RunTests(ctx, reading{})
 	if err != nil {
-		return nil, err
+		return nil, faults(err)
 	}
 	var tests []Test
 	var errs []error
@@ -61,7 +61,9 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	})
 	for _, t := range tests {
 		if !t.Passed && !t.Skipped {
-			errs = append(errs, fmt.Errorf("%s:%d: test %s failed%s", t.File, t.Line, t.Name, strings.TrimSuffix(": "+strings.TrimSpace(t.Output), ": ")))
+			place := fmt.Sprintf("%s:%d", t.File, t.Line)
+			said := strings.TrimPrefix(oneLine(t.Output), place+": ")
+			errs = append(errs, &fault{place, "test " + t.Name + " failed" + strings.TrimSuffix(": "+said, ": ")})
 		}
 	}
 	if len(tests) == 0 {
