@@ -23,7 +23,7 @@ func Question(command, mode, access string, key []byte) (policy.Input, error) {
 	case len(key) > 0 && row.Keys == NoKeys:
 		return policy.Input{}, fmt.Errorf("no policy is asked about %s with a key (allowed: without one)", row.Name)
 	case len(key) == 0 && row.Keys != NoKeys && row.Keys != SessionKeys:
-		return policy.Input{}, fmt.Errorf("%s is asked about with a key alone (allowed: with a key)", row.Name)
+		return policy.Input{}, fmt.Errorf("%s is asked about once for each key: add --key KEY", row.Name)
 	}
 	in := policy.Input{Command: row.Name, Key: key}
 	c := &Call{Command: row, conn: &conn{}}

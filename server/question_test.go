@@ -17,7 +17,7 @@ func TestQuestion(t *testing.T) {
 		"open r":           "open read r false",
 		"open x":           "unknown mode (allowed: rw, ",
 		"open s write":     "open has access read here",
-		"put":              "put is asked about with a key alone",
+		"put":              "put is asked about once for each key: add --key KEY",
 		"put - - k":        "put write rw true",
 		"get s - k":        "get read s true",
 		"get - write k":    "get has access read here",

@@ -6,7 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,8 +20,21 @@ import (
 )
 
 type policyCmd struct {
-	Test policyTestCmd `cmd:"" help:"Compile policies and run their tests."`
-	Eval policyEvalCmd `cmd:"" help:"Decide about one operation and explain how, with the trace of the rules."`
+	Default policyDefaultCmd `cmd:"" help:"Print the policy that decides where there is no other: a default.rego to begin with."`
+	Test    policyTestCmd    `cmd:"" help:"Compile policies and run their tests."`
+	Eval    policyEvalCmd    `cmd:"" help:"Decide about one operation and explain how, with the trace of the rules."`
+}
+
+type policyDefaultCmd struct{}
+
+// Run prints the file.
+func (policyDefaultCmd) Run(io streams) error {
+	text, err := fs.ReadFile(configs.DefaultPolicy(), "default.rego")
+	if err != nil {
+		return err
+	}
+	_, err = io.out.Write(text)
+	return err
 }
 
 type policyTestCmd struct {
@@ -87,7 +100,8 @@ type policyEvalCmd struct {
 	Role   string `help:"The role of the app, without --config (default readwrite)."`
 }
 
-// Run prints the question, what each policy says to it, and the decision. It ends well also if that is no.
+// Run prints the decision, and then the question and what each policy says to it. It ends well also if the decision is no, and whatever the tests of
+// the policies say: to know why they fail is what it is for.
 func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	cfg, tenants, err := c.known()
 	if err != nil {
@@ -101,26 +115,33 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 		cfg.Policy.Folder, cfg.Policy.Bundle = c.Folder, configs.Bundle{}
 	}
 	cfg.Policy.Bundle.Keep = "" // which is the server's
-	engine, err := openPolicy(ctx, cfg.Policy, slog.New(slog.DiscardHandler), nil, nil)
+	source, err := policySource(cfg.Policy)
 	if err != nil {
 		return err
 	}
-	if err := engine.SetTenants(tenants); err != nil {
+	engine, tests, err := opa.Draft(ctx, opa.Options{Source: source, Tenants: tenants, Timeout: cfg.Policy.Timeout})
+	if engine == nil {
 		return err
+	}
+	if err != nil {
+		failed := slices.DeleteFunc(tests, func(t opa.Test) bool { return t.Passed || t.Skipped })
+		fmt.Fprintf(io.err, "note: the server would not take these policies (tests that fail: %d):\n    %s\n", len(failed), strings.ReplaceAll(err.Error(), "\n", "\n    "))
 	}
 	d, text, err := engine.Explain(ctx, in)
-	if _, err := fmt.Fprintln(io.out, text); err != nil {
-		return err
-	}
+	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule says why")
 	switch {
 	case err != nil:
-		return fmt.Errorf("denied, for there is no decision: %w", err)
+		verdict = "denied, for there is no decision"
 	case d.Allow:
-		_, err = fmt.Fprintln(io.out, "allowed")
-	default:
-		_, err = fmt.Fprintln(io.out, "denied: "+orElse(strings.Join(d.Reasons, "; "), "no rule says why"))
+		verdict = "allowed"
 	}
-	return err
+	if _, err := fmt.Fprintf(io.out, "%s\n\n%s", verdict, text); err != nil {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", verdict, err)
+	}
+	return nil
 }
 
 // known are the configuration and the tenants that the flags name.

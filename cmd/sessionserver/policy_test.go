@@ -59,6 +59,22 @@ func TestPolicyTest(t *testing.T) {
 	test(1, dir+"/a.rego:3: rego_type_error: undefined ref: input.ap")
 }
 
+// TestPolicyDefault: who has the program alone begins with the policy that it prints, which decides as the one that it ships with.
+func TestPolicyDefault(t *testing.T) {
+	c := newCLI(t, "")
+	text, said, status := c.run("", "policy", "default")
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"default.rego": text})
+	copyPolicies(t, dir, "reporting")
+	if out, more, failed := c.run("", "policy", "test", dir); status != 0 || failed != 0 {
+		t.Errorf("status %d, %d\n%s%s%s", status, failed, out, said, more)
+	}
+	shipped, err := os.ReadFile(filepath.Join(shippedPolicies, "default.rego"))
+	if err != nil || text != string(shipped) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 // TestPolicyEval: a decision is that of the server, whatever it is about, and mistakes are told.
 func TestPolicyEval(t *testing.T) {
 	dir := t.TempDir()
@@ -67,6 +83,11 @@ func TestPolicyEval(t *testing.T) {
 		"policies/a.rego": "package sessionserver.authz\n\nallow if data.tenants[input.tenant].settings.plan == \"large\"\n\nreasons contains sprintf(\"%s is small\", [input.role])\n",
 		"draft/a.rego":    "package sessionserver.authz\n\nallow if input.address == \"192.0.2.1\"\n\nallow if input.session.age_s > 60\n\nallow if input.tls.certificate.dns_names[_] == \"shop.example\"\n",
 	})
+	writeFiles(t, dir, map[string]string{
+		"flawed/a.rego":      "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
+		"flawed/a_test.rego": "package a\n\ntest_a if false\n\ntest_b if false\n\ntest_c if true\n",
+		"broken/a.rego":      "package sessionserver.authz\n\nallow if input.ap\n",
+	})
 	writePair(t, dir, "cert", "shop.example")
 	writeFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
 		"acme.yaml": "allow: [::1]\npolicy: {plan: large}\napps: {shop: {role: readwrite}, reports: {role: readonly}}\n",
@@ -74,22 +95,27 @@ func TestPolicyEval(t *testing.T) {
 		"bad.yaml":  "allow: 1\n",
 	})
 	draft := []string{"--folder", dir + "/draft", "--tenant", "any", "--app", "one", "--command"}
+	flawed := []string{"--folder", dir + "/flawed", "--tenant", "any", "--app", "one", "--command", "new"}
 	configured := []string{"--config", c.config, "--tenant"}
 	for _, row := range []struct {
 		status int
 		want   string
 		args   []string
 	}{
-		{0, "\nallowed\n", append(configured, "acme", "--app", "shop", "--command", "put", "--key", "a")},
-		{0, "\ndenied: readonly is small\n", append(configured, "tiny", "--app", "shop", "--command", "whoami")},
+		{0, "allowed\n\ninput {", append(configured, "acme", "--app", "shop", "--command", "put", "--key", "a")},
+		{0, "denied: readonly is small\n\ninput {", append(configured, "tiny", "--app", "shop", "--command", "whoami")},
 		{0, "a.rego:3", append(configured, "acme", "--app", "shop", "--command", "close")},
 		{0, "policy of the operator: allow, cached by tenant\n", append(configured, "acme", "--app", "shop", "--command", "close")},
-		{0, "\ndenied: no rule says why\n", append(configured, "acme", "--app", "shop", "--command", "close", "--folder", dir+"/draft")},
-		{0, "\ndenied: no rule says why\n", append(draft, "new")},
-		{0, "\nallowed\n", append(draft, "new", "--address", "192.0.2.1")},
-		{0, "\ndenied: no rule", append(draft, "new", "--address", "")},
-		{0, "\nallowed\n", append(draft, "stat", "--age", "2m")},
-		{0, "\nallowed\n", append(draft, "stat", "--certificate", dir+"/cert.pem")},
+		{0, "denied: no rule says why\n\ninput {", append(configured, "acme", "--app", "shop", "--command", "close", "--folder", dir+"/draft")},
+		{0, "denied: no rule says why\n\ninput {", append(draft, "new")},
+		{0, "allowed\n\ninput {", append(draft, "new", "--address", "192.0.2.1")},
+		{0, "denied: no rule", append(draft, "new", "--address", "")},
+		{0, "allowed\n\ninput {", append(draft, "stat", "--age", "2m")},
+		{0, "allowed\n\ninput {", append(draft, "stat", "--certificate", dir+"/cert.pem")},
+		{1, "put is asked about once for each key: add --key KEY", append(configured, "acme", "--app", "shop", "--command", "put")},
+		{0, "note: the server would not take these policies (tests that fail: 2):\n    " + dir + "/flawed/a_test.rego:3: test data.a.test_a failed\n    " + dir + "/flawed/a_test.rego:5: test ", flawed},
+		{0, "denied: no rule says why\n\ninput {", flawed},
+		{1, dir + "/broken/a.rego:3: rego_type_error: undefined ref: input.ap ", []string{"--folder", dir + "/broken", "--tenant", "any", "--app", "one", "--command", "new"}},
 		{1, "which policies? Give --config FILE, --dev or --folder DIR", []string{"--tenant", "a", "--app", "b", "--command", "new"}},
 		{1, "there is no tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
 		{1, "bad.yaml:1: allow: \"1\" (allowed: a list)", append(configured, "bad", "--app", "shop", "--command", "new")},
@@ -132,9 +158,9 @@ func TestCheckPolicies(t *testing.T) {
 	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/none\n"})
 	check(1, "DIR/c.yaml:3: policy.folder: DIR/none: ")
 	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/p\n", "p/a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
-	check(1, "DIR/c.yaml:3: policy.folder: DIR/p: ", "DIR/p/a.rego:3: rego_type_error: undefined ref: input.tenat")
+	check(1, "DIR/c.yaml:3: policy.folder: DIR/p/a.rego:3: rego_type_error: undefined ref: input.tenat (have: \"tenat\"; want (one of): [\"access\" ")
 	writeFiles(t, dir, map[string]string{"p/a.rego": "package sessionserver.authz\n\nallow if input.tenant\n", "p/a_test.rego": "package a\n\ntest_a if false\n"})
-	check(1, "DIR/p/a_test.rego:3: test data.a.test_a failed")
+	check(1, "DIR/c.yaml:3: policy.folder: DIR/p/a_test.rego:3: test data.a.test_a failed\n")
 	writeFiles(t, dir, map[string]string{"p/a_test.rego": "-", "p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
 	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, for it calls time.now_ns\n",
 		"note: there are policies in tenants/acme, and no tenant acme: nothing is asked of them")

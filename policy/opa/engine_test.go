@@ -175,6 +175,14 @@ func TestDraft(t *testing.T) {
 	}
 }
 
+// TestMetadata: what rules ask of their annotations is answered as OPA's own program does.
+func TestMetadata(t *testing.T) {
+	e := mustStart(t, Options{}, "a.rego", rules("# METADATA\n# title: one\nallow if rego.metadata.rule().title == input.app"))
+	for app, want := range map[string]bool{"one": true, "two": false} {
+		allows(t, e, policy.Input{App: app}, want)
+	}
+}
+
 // TestTenantsPolicy has both policies decide, each seeing only what it may.
 func TestTenantsPolicy(t *testing.T) {
 	tenants := []policy.Tenant{
