@@ -14,12 +14,12 @@ build:
 run: build
 	./bin/sessionserver serve --dev
 
-# Programs from Debian that tests run for real. Where they are missing `go test ./...` skips those tests and says so; here nothing is skipped.
+# Programs that tests run for real. Where they are missing `go test ./...` skips those tests and says so; here nothing is skipped.
 setup:
 	./scripts/setup-tests
 
 test: setup lint
-	SESSIONSERVER_TEST_ALL=1 go test -race ./...
+	PATH="$$(go env GOPATH)/bin:$$PATH" SESSIONSERVER_TEST_ALL=1 go test -race ./...
 
 lint:
 	test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make lint: gofmt -w these files"; exit 1; }

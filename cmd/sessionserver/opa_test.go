@@ -1,9 +1,12 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -84,5 +87,68 @@ func TestOPATakesWhatShips(t *testing.T) {
 	writeFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
 	if out, err := runOPA(t, dir, "test", "-s", schema, "."); err == nil || !strings.Contains(out, "undefined ref: input.tenat") {
 		t.Errorf("opa test does not check against the schema: %v\n%s", err, out)
+	}
+}
+
+// TestDocumentedBundle runs the commands that docs/policy.md shows for a bundle, and has the server take what comes out. A bundle that is made outside of
+// the folder has its tenants in the wrong place, and is refused with a word about how it is to be made.
+func TestDocumentedBundle(t *testing.T) {
+	program(t, "opa")
+	program(t, "openssl")
+	program(t, "git")
+	doc, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, chapter, _ := strings.Cut(string(doc), "\n## Where policies come from\n")
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	dir := t.TempDir()
+	copyPolicies(t, filepath.Join(dir, "policies"), "default", "reporting", "office_hours")
+	shell := func(commands string) string {
+		t.Helper()
+		cmd := exec.Command("sh", "-ec", commands)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s\n%v\n%s", commands, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	shell("git init -q && git add policies && git -c user.name=a -c user.email=a@example.com commit -qm 'Add policies'")
+	ran := ""
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
+		if install, ok := strings.CutPrefix(block[1], "go install github.com/open-policy-agent/opa@"); ok { // make setup has done it
+			modules, err := os.ReadFile("../../go.mod")
+			if err != nil || !strings.Contains(string(modules), "github.com/open-policy-agent/opa "+install) {
+				t.Errorf("the version of opa in docs/policy.md is not that of go.mod: %s%v", install, err)
+			}
+			continue
+		}
+		shell(block[1])
+		ran += block[1]
+	}
+	if strings.Count(ran, "openssl ") != 2 || strings.Count(ran, "opa build ") != 1 {
+		t.Fatalf("docs/policy.md shows other commands:\n%s", ran)
+	}
+
+	web := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer web.Close()
+	configured := func(name string) string {
+		file, _ := config(t, "storage: {driver: memory}\npolicy:\n  bundle: {url: \""+web.URL+"/"+name+"\", key_file: "+dir+"/public.pem, keep: STATE}\n")
+		return file
+	}
+	file, revision := configured("bundle.tar.gz"), shell("git rev-parse HEAD")
+	want := "policies: " + web.URL + "/bundle.tar.gz, revision " + revision + ", tests passed: "
+	if out, said, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "tenant beta: allow: ") {
+		t.Errorf("status %d\n%s%s", status, out, said)
+	}
+	s := serve(t, "--config", file)
+	mustConnect(t, s.addr).mustAsk(t, "new")
+
+	shell("opa build -b policies --signing-key private.pem --signing-alg ES256 -o outside.tar.gz")
+	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:5: package sessionserver.tenant is for the policies of tenants, and tenants/NAME/ for these must be at the root"
+	if out, said, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 || !strings.Contains(said, want) {
+		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 }
