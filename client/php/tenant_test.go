@@ -11,7 +11,7 @@ import (
 )
 
 // TestTenantOverTLS takes the way that README shows to those who host for others: a tenant, an app, its DSN over TLS in PHP, another secret, and
-// the end of the first.
+// the end of the first; then an app that may not write everything.
 func TestTenantOverTLS(t *testing.T) {
 	t.Parallel()
 	php := program(t, "php")
@@ -89,5 +89,12 @@ func TestTenantOverTLS(t *testing.T) {
 	soon(first, id, "BADAUTH")
 	if got := visit(second, id); !strings.HasPrefix(got, id+" ") {
 		t.Errorf("with the newer secret: %q", got)
+	}
+
+	// An app that may write some keys only: all of $_SESSION is the one key php, unless each of its keys is one.
+	visits := cli("app", "create", "acme/visits", "--write", "visits")
+	soon(visits, "", "DENIED")
+	if got := visit(visits+"&format=json", ""); !strings.HasSuffix(got, " 1") {
+		t.Errorf("an app that may write visits: %q", got)
 	}
 }
