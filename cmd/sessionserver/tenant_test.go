@@ -277,7 +277,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 func TestCheckTenants(t *testing.T) {
 	c := newCLI(t, "")
 	out, said, status := c.run("", "check", c.config)
-	if status != 1 || !strings.Contains(said, "the folder cannot be read") {
+	if status != 1 || !strings.Contains(said, "tenants.d is not there: make it") {
 		t.Errorf("without a folder: %d\n%s%s", status, out, said)
 	}
 	c.do("tenant", "create", "acme")
