@@ -125,7 +125,11 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	}
 	if err != nil {
 		failed := slices.DeleteFunc(tests, func(t opa.Test) bool { return t.Passed || t.Skipped })
-		fmt.Fprintf(io.err, "note: the server would not take these policies (tests that fail: %d):\n    %s\n", len(failed), strings.ReplaceAll(err.Error(), "\n", "\n    "))
+		counted := ""
+		if len(failed) > 0 { // none has if tests do not compile
+			counted = fmt.Sprintf(" (tests that fail: %d)", len(failed))
+		}
+		fmt.Fprintf(io.err, "note: the server would not take these policies%s:\n    %s\n", counted, strings.ReplaceAll(err.Error(), "\n", "\n    "))
 	}
 	d, text, err := engine.Explain(ctx, in)
 	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule says why")

@@ -84,9 +84,11 @@ func TestPolicyEval(t *testing.T) {
 		"draft/a.rego":    "package sessionserver.authz\n\nallow if input.address == \"192.0.2.1\"\n\nallow if input.session.age_s > 60\n\nallow if input.tls.certificate.dns_names[_] == \"shop.example\"\n",
 	})
 	writeFiles(t, dir, map[string]string{
-		"flawed/a.rego":      "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
-		"flawed/a_test.rego": "package a\n\ntest_a if false\n\ntest_b if false\n\ntest_c if true\n",
-		"broken/a.rego":      "package sessionserver.authz\n\nallow if input.ap\n",
+		"flawed/a.rego":        "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
+		"flawed/a_test.rego":   "package a\n\ntest_a if false\n\ntest_b if false\n\ntest_c if true\n",
+		"untested/a.rego":      "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
+		"untested/a_test.rego": "package a\n\ntest_a if nosuch(1)\n",
+		"broken/a.rego":        "package sessionserver.authz\n\nallow if input.ap\n",
 	})
 	writePair(t, dir, "cert", "shop.example")
 	writeFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
@@ -115,6 +117,8 @@ func TestPolicyEval(t *testing.T) {
 		{1, "put is asked about once for each key: add --key KEY", append(configured, "acme", "--app", "shop", "--command", "put")},
 		{0, "note: the server would not take these policies (tests that fail: 2):\n    " + dir + "/flawed/a_test.rego:3: test data.a.test_a failed\n    " + dir + "/flawed/a_test.rego:5: test ", flawed},
 		{0, "denied: no rule says why\n\ninput {", flawed},
+		{0, "note: the server would not take these policies:\n    " + dir + "/untested/a_test.rego:3: rego_type_error: undefined function nosuch\n",
+			[]string{"--folder", dir + "/untested", "--tenant", "any", "--app", "one", "--command", "new"}},
 		{1, dir + "/broken/a.rego:3: rego_type_error: undefined ref: input.ap ", []string{"--folder", dir + "/broken", "--tenant", "any", "--app", "one", "--command", "new"}},
 		{1, "which policies? Give --config FILE, --dev or --folder DIR", []string{"--tenant", "a", "--app", "b", "--command", "new"}},
 		{1, "there is no tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
