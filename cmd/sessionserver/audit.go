@@ -290,9 +290,14 @@ func inspectAudit(cfg *configs.Config) (problems configs.Problems) {
 	return problems
 }
 
+// isLogFile reports whether a log is written to a file.
+func isLogFile(output string) bool {
+	return strings.Contains(output, "/") && !strings.HasPrefix(output, "syslog:")
+}
+
 // inspectLogFile answers why the server, as this user, could not write a log there, if it is a file. Unlike other folders, that of a log is not made.
 func inspectLogFile(output string) error {
-	if !strings.Contains(output, "/") || strings.HasPrefix(output, "syslog:") {
+	if !isLogFile(output) {
 		return nil
 	}
 	folder := filepath.Dir(output)

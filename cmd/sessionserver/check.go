@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"sessionserver/auth"
 	"sessionserver/configs"
@@ -28,7 +27,7 @@ func notes(cfg *configs.Config) []string {
 			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and there is no folder of tenants: nobody is known by one", l.Name))
 		}
 	}
-	if a := cfg.Audit; strings.Contains(a.Output, "/") && a.Output == a.Decisions.Output {
+	if a := cfg.Audit; isLogFile(a.Output) && a.Output == a.Decisions.Output {
 		notes = append(notes, fmt.Sprintf("the decision log shares the file of the audit log, %s: decisions, which any app can cause, push the audit log's events out of the files that are kept", a.Output))
 	}
 	if cfg.Policy.Bundle.Plain() {

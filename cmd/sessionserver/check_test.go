@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/configs"
 )
 
 // tree is what lies in a folder, with modes, sizes and times.
@@ -167,6 +169,17 @@ func TestCheckWritable(t *testing.T) {
 	for _, path := range []string{dir, filepath.Join(dir, "a"), filepath.Join(dir, "a", "b")} {
 		if _, err := usable(path); err == nil || !strings.Contains(err.Error(), dir+" is not writable for user") {
 			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// TestSharedLog: only in a file do decisions push out events. A syslog keeps what it keeps.
+func TestSharedLog(t *testing.T) {
+	for output, want := range map[string]bool{"./audit.log": true, "stdout": false, "syslog": false, "syslog:udp://192.0.2.1:514": false, "syslog:unix:/dev/log": false} {
+		cfg := configs.Default()
+		cfg.Audit.Output, cfg.Audit.Decisions.Output = output, output
+		if got := strings.Contains(strings.Join(notes(&cfg), "\n"), "the decision log shares the file"); got != want {
+			t.Errorf("%s: %v, want %v", output, got, want)
 		}
 	}
 }
