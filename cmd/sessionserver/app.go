@@ -86,7 +86,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, len(app.Certificates) > 0)); err != nil {
 			return fmt.Errorf("app %s is made, and its DSN could not be printed: app revoke %s and make it again: %w", id, id, err)
 		}
-		if ca := address.CAFile; ca != "" && missing(ca) {
+		if ca := address.CAFile; f.makes(ca) && missing(ca) {
 			fmt.Fprintf(io.err, "%s, which the DSN names, is not there yet: the server makes it when it starts.\n", ca)
 		}
 	}

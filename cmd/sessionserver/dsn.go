@@ -57,6 +57,15 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 	return dsn, nil
 }
 
+// makes reports whether ca is the file that the server's local CA is in: others that DSNs name lie with clients, and are made by somebody else.
+func (f *tenantFolder) makes(ca string) bool {
+	if f.cfg.TLS.LocalCA == "" {
+		return false
+	}
+	own, err := filepath.Abs(certs.CAFile(f.cfg.TLS.LocalCA))
+	return err == nil && ca == own
+}
+
 // parseAddress reads a DSN that says where a server is and not who asks.
 func parseAddress(text string) (*client.DSN, error) {
 	dsn, err := client.ParseDSN(text)

@@ -324,6 +324,24 @@ func mustRead(t *testing.T, file string) []byte {
 	return text
 }
 
+// TestUnmadeCA: a new app's owner hears that the server has yet to make its CA, and hears nothing of files that lie with clients.
+func TestUnmadeCA(t *testing.T) {
+	c := newCLI(t, "tls: {local_ca: "+t.TempDir()+"/ca}\npublic_address: tls://sessions.example:9090\n")
+	c.do("tenant", "create", "acme")
+	for name, row := range map[string]struct {
+		address string
+		told    bool
+	}{
+		"own":     {"", true},
+		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
+	} {
+		_, said, status := c.run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.config)
+		if told := strings.Contains(said, "is not there yet: the server makes it when it starts"); status != 0 || told != row.told {
+			t.Errorf("%s: status %d\n%s", name, status, said)
+		}
+	}
+}
+
 // TestPlace: where the tenants are, and what DSNs name.
 func TestPlace(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
