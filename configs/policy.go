@@ -18,6 +18,7 @@ type Policy struct {
 type Bundle struct {
 	URL       string        `yaml:"url"`        // or "" for none
 	TokenFile string        `yaml:"token_file"` // of a bearer token, or ""
+	CARoots   string        `yaml:"ca_roots"`   // file of the authorities that vouch for the server, or "" for the system's
 	KeyFile   string        `yaml:"key_file"`   // PEM of the public key or its certificate; for HMAC the secret itself
 	KeyID     string        `yaml:"key_id"`
 	Algorithm string        `yaml:"algorithm"`
@@ -40,7 +41,7 @@ func (v *validator) policy(p Policy) {
 	v.number("policy.cache", int64(p.Cache), 16, 1<<24)
 	b := p.Bundle
 	if !b.Used() {
-		for key, value := range map[string]string{"token_file": b.TokenFile, "key_file": b.KeyFile, "scope": b.Scope} {
+		for key, value := range map[string]string{"token_file": b.TokenFile, "ca_roots": b.CARoots, "key_file": b.KeyFile, "scope": b.Scope} {
 			if value != "" {
 				v.add("policy.bundle."+key, "%.80q, and there is no bundle (allowed: nothing, unless policy.bundle.url says where one is)", value)
 			}

@@ -223,7 +223,7 @@ func (c *conn) relied() {
 	c.seen.AuthFailed(c.unknown)
 	if c.unknown == auth.ByCertificate {
 		e := c.event(audit.AuthFailed)
-		e.Reason = string(c.unknown)
+		e.Reason, e.Detail = string(c.unknown), describeCertificate(c.certificate)
 		c.server.gathered.note(e, c.ipKey())
 	}
 	c.unknown = ""

@@ -159,12 +159,12 @@ func runInfo(c *Call) error {
 func runReset(c *Call) error {
 	c.conn.abandon()
 	c.conn.name = ""
-	before := c.Identity()
 	if err := c.conn.become(c.conn.initially()); err != nil {
 		return err
 	}
-	if now := c.Identity(); now != before && !now.IsZero() {
-		c.fact = fact{code: audit.ConnectionAuthenticated, reason: string(c.conn.access.grant.Method())}
+	if !c.Identity().IsZero() {
+		reason, detail := c.conn.manner()
+		c.fact = fact{code: audit.ConnectionAuthenticated, reason: reason, detail: detail}
 	}
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"crypto/x509"
 	"errors"
+	"strings"
 
 	"sessionserver/auth"
 	"sessionserver/server/audit"
@@ -177,13 +179,35 @@ func (c *conn) record(e audit.Event) error {
 	return nil
 }
 
+// manner is how the connection has become who it is without having said anything, and by which certificate.
+func (c *conn) manner() (reason, detail string) {
+	method := c.access.grant.Method()
+	if method == auth.ByCertificate {
+		detail = describeCertificate(c.certificate)
+	}
+	return string(method), detail
+}
+
+// describeCertificate is what the audit log has of a client's certificate: enough to find it.
+func describeCertificate(cert *x509.Certificate) string {
+	facts := certificateFacts(cert)
+	names := make([]string, 0, len(facts.DNSNames)+len(facts.URIs))
+	for _, name := range facts.DNSNames {
+		names = append(names, "dns:"+name)
+	}
+	for _, uri := range facts.URIs {
+		names = append(names, "uri:"+uri)
+	}
+	return strings.Join(append([]string{"sha256 " + facts.SHA256, facts.Subject}, names...), "; ")
+}
+
 // authenticated records that the connection has become somebody without having said anything.
 func (c *conn) authenticated() error {
 	if c.info.Identity.IsZero() {
 		return nil
 	}
 	e := c.event(audit.ConnectionAuthenticated)
-	e.Reason = string(c.access.grant.Method())
+	e.Reason, e.Detail = c.manner()
 	c.introduced = introduction{c.info.Identity, e.Reason}
 	return c.record(e)
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"sessionserver/admin"
 	"sessionserver/configs"
@@ -180,10 +179,5 @@ func inspectAdminFiles(cfg configs.Admin, tell func(key string, err error)) (not
 	if cfg.ClientCA != "" {
 		tell("admin.client_ca", certs.CheckCA(cfg.ClientCA))
 	}
-	for _, file := range []string{cfg.TokenFile, cfg.Key} {
-		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-			notes = append(notes, fmt.Sprintf("everybody on this machine may read or write %s (mode %v): chmod o= it", file, info.Mode().Perm()))
-		}
-	}
-	return notes
+	return unguarded(cfg.TokenFile, cfg.Key)
 }

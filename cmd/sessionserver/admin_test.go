@@ -16,7 +16,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/storage"
 	"sessionserver/storage/memory"
@@ -315,4 +317,42 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// TestReadyAudit: while the audit log cannot be written operators see why, and no clients are sent where nothing is done without it.
+func TestReadyAudit(t *testing.T) {
+	t.Parallel()
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	for onFailure, ready := range map[string]int{"refuse": 503, "continue": 200} {
+		secret := auth.NewSecret()
+		h := house{
+			more:    onLoopback + "audit: {output: DIR/audit.log, on_failure: " + onFailure + "}\n",
+			tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
+		}.serve(t)
+		url := "http://" + h.operators
+		turn := func(do func() error) {
+			t.Helper()
+			if err := errors.Join(do(), h.cmd.Process.Signal(syscall.SIGHUP)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path := filepath.Join(h.dir, "audit.log")
+		turn(func() error { return errors.Join(os.Remove(path), os.Symlink(full, path)) })
+		awaits(t, 30*time.Second, onFailure+": the status tells of it", func() bool {
+			_, text := get(t, http.DefaultClient, url+"/status")
+			return strings.Contains(text, "the log cannot be written: ")
+		})
+		if status, text := get(t, http.DefaultClient, url+"/readyz"); status != ready || ready == 503 && !strings.HasPrefix(text, "the audit log cannot be written, ") {
+			t.Errorf("%s: %d %s", onFailure, status, text)
+		}
+		turn(func() error { return os.Remove(path) })
+		awaits(t, 30*time.Second, onFailure+": it is well again", func() bool {
+			status, _ := get(t, http.DefaultClient, url+"/readyz")
+			_, text := get(t, http.DefaultClient, url+"/status")
+			return status == 200 && !strings.Contains(text, "cannot be written")
+		})
+	}
 }

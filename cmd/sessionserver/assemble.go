@@ -96,7 +96,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	}
 	p.closers = append(p.closers, store.front.Close)
 	p.store = store
-	p.health.watch(store.observed.Failing)
+	p.health.watch(store.observed.Failing, p.audit.log.Err)
 	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
 	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ import (
 	"sessionserver/configs"
 )
 
+const benchDSN = "tcp://127.0.0.1:9090"
+
 type benchCmd struct {
-	DSN         string        `name:"dsn" env:"SESSIONSERVER_DSN" default:"tcp://127.0.0.1:9090" placeholder:"DSN" help:"The server (default ${default}, or what the environment says: arguments are for all on this machine to see)."`
+	DSN         string        `name:"dsn" env:"SESSIONSERVER_DSN" placeholder:"DSN" help:"The server (default tcp://127.0.0.1:9090, or what the environment says: arguments are for all on this machine to see)."`
 	Connections int           `default:"64" placeholder:"N" help:"Clients at the same time, each on a connection of its own (default ${default})."`
 	Sessions    int           `default:"1000" placeholder:"N" help:"Sessions to choose from at random; 1 measures waiting for each other (default ${default})."`
 	Size        configs.Size  `default:"2KiB" placeholder:"SIZE" help:"Bytes written in each cycle (default ${default})."`
@@ -36,7 +39,11 @@ func (b *benchCmd) Validate() error {
 // Run makes the sessions and then, until the time is up, opens one, reads all of it, writes one value and closes it, in as many
 // goroutines as there are connections: two round trips a cycle. What it made expires by itself.
 func (b *benchCmd) Run(ctx context.Context, io streams) error {
-	c, err := client.Dial(ctx, b.DSN, client.Options{MaxOpen: b.Connections, MaxIdle: b.Connections})
+	dsn, err := fromFile(cmp.Or(b.DSN, benchDSN)) // the environment's may be empty
+	if err != nil {
+		return err
+	}
+	c, err := client.Dial(ctx, dsn, client.Options{MaxOpen: b.Connections, MaxIdle: b.Connections})
 	if err != nil {
 		return err
 	}

@@ -49,11 +49,15 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 		}
 	}
 	if b := cfg.Policy.Bundle; b.Used() {
-		_, err := readShort(b.KeyFile)
+		_, err := bundleKey(b)
 		add("policy.bundle.key_file", err)
+		if b.CARoots != "" {
+			add("policy.bundle.ca_roots", certs.CheckCA(b.CARoots))
+		}
 		if b.TokenFile != "" {
 			_, err := readToken(b.TokenFile)
 			add("policy.bundle.token_file", err)
+			notes = append(notes, unguarded(b.TokenFile)...)
 		}
 		folder("policy.bundle.keep", b.Keep)
 	}
@@ -70,6 +74,16 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 		}
 	}
 	return problems, notes
+}
+
+// unguarded tells which of these secret files are for everybody to read.
+func unguarded(files ...string) (notes []string) {
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+			notes = append(notes, fmt.Sprintf("everybody on this machine may read or write %s (mode %v): chmod o= it", file, info.Mode().Perm()))
+		}
+	}
+	return notes
 }
 
 // usable answers why the server, as this user, could not use a folder or make it with those around it, or what is odd about that.

@@ -141,6 +141,9 @@ type dsnCheckCmd struct {
 // Run checks the DSN.
 func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
 	text, err := c.text(io)
+	if err == nil {
+		text, err = fromFile(text)
+	}
 	if err != nil {
 		return err
 	}
@@ -189,6 +192,16 @@ func (c *dsnCheckCmd) text(io streams) (string, error) {
 	return c.DSN, nil
 }
 
+// fromFile reads a DSN from a file, as PHP does.
+func fromFile(text string) (string, error) {
+	path, named := strings.CutPrefix(text, "file://")
+	if !named {
+		return text, nil
+	}
+	text, err := readShort(path)
+	return strings.TrimSpace(text), err
+}
+
 // printable is what a server or a certificate says, fit for a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
@@ -207,6 +220,7 @@ type dsnCheck struct {
 	connected bool     // there was a connection beneath TLS
 	first     *opening // what was heard on it first
 	denied    bool     // the app may not do all that was tried
+	saved     bool     // the session was saved
 }
 
 // opening keeps the beginning of what a server sends: in place of a TLS handshake it may have sent a line that says why there is none.
@@ -282,6 +296,9 @@ func (c *dsnCheck) run(ctx context.Context, text string) error {
 	if errors.Is(err, client.ErrDenied) {
 		c.denied = true
 		c.row("one session", "this app may not make one like that: %s", printable(strings.TrimPrefix(err.Error(), "sessionserver: ")))
+		if c.saved {
+			c.row("", "it is saved, cannot be taken away again, and ends within a minute")
+		}
 		return nil
 	}
 	return err
@@ -356,6 +373,7 @@ func (c *dsnCheck) cycle(ctx context.Context, cl *client.Client) error {
 	if err := s.Close(ctx); err != nil {
 		return err
 	}
+	c.saved = true
 	if s, err = cl.Open(ctx, id, client.OpenOptions{Mode: client.ModeUpdate}); err != nil {
 		s = new(client.Session)
 		return err

@@ -93,6 +93,7 @@ func TestDSNCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	writeFiles(t, c.dir, map[string]string{"app.dsn": "tls://shop:" + secrets["acme"] + "@" + main + "/acme" + ca + "\n"})
 	for _, row := range []struct {
 		name, dsn string
 		status    int
@@ -100,6 +101,8 @@ func TestDSNCheck(t *testing.T) {
 	}{
 		{"TLS", "tls://shop:SECRET@" + main + "/acme" + ca, 0, []string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
 			"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip", "new, put, close, open, get, destroy in ", "Everything works."}},
+		{"a file", "file://" + c.dir + "/app.dsn", 0, []string{"identity       acme/shop", "Everything works."}},
+		{"no file", "file://" + c.dir + "/none.dsn", 1, []string{"none.dsn: no such file"}},
 		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0, []string{"this app may not make one like that: new: DENIED this app may only read", "credentials are good"}},
 		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0, []string{`this app may not make one like that: put: DENIED this app may not write this key (key "dsn_check")`}},
 		{"plaintext", "tcp://shop:SECRET@" + main + "/acme", 0, []string{"TLS            none", "Everything works."}},

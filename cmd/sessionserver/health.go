@@ -14,6 +14,7 @@ type health struct {
 	mu      sync.Mutex
 	broken  error        // why the process cannot go on; guarded by mu
 	storage func() error // why the storage fails now; nil while it is not open; guarded by mu
+	audit   func() error // the same for an audit log without which nothing is done
 }
 
 var (
@@ -30,22 +31,22 @@ func (h *health) breaks(err error) {
 	}
 }
 
-// watch says whom to ask about the storage.
-func (h *health) watch(storage func() error) {
+// watch says whom to ask about the storage and the audit log.
+func (h *health) watch(storage, audit func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.storage = storage
+	h.storage, h.audit = storage, audit
 }
 
-// stored is why the storage fails, or nil.
-func (h *health) stored() error {
+// parts tells why the storage and the audit log fail, or nil.
+func (h *health) parts() (stored, audited error) {
 	h.mu.Lock()
-	storage := h.storage
+	storage, audit := h.storage, h.audit
 	h.mu.Unlock()
 	if storage == nil {
-		return nil
+		return nil, nil
 	}
-	return storage()
+	return storage(), audit()
 }
 
 // failure is why the process cannot go on, or nil.
@@ -57,6 +58,7 @@ func (h *health) failure() error {
 
 // ready answers nil if clients should come. What it says is for everybody, so that the truth about a failure is for the log and /status alone.
 func (h *health) ready() error {
+	stored, audited := h.parts()
 	switch {
 	case h.failure() != nil:
 		return errors.New("failed: the log tells why")
@@ -64,8 +66,10 @@ func (h *health) ready() error {
 		return errDraining
 	case !h.serving.Load():
 		return errStarting
-	case h.stored() != nil:
+	case stored != nil:
 		return errors.New("the storage is failing: the log tells why")
+	case audited != nil:
+		return errors.New("the audit log cannot be written, and nothing is done without it: the log tells why")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,12 +21,17 @@ func policySource(cfg configs.Policy) (opa.Source, error) {
 	case cfg.Folder != "":
 		return opa.Folder(cfg.Folder), nil
 	case b.Used():
-		key, err := readShort(b.KeyFile)
+		key, err := bundleKey(b)
 		if err != nil {
 			return nil, fmt.Errorf("the key of the policies: %w", err)
 		}
+		roots, err := bundleRoots(b)
+		if err != nil {
+			return nil, fmt.Errorf("the authorities of the policies' server: %w", err)
+		}
 		opts := opa.BundleOptions{
-			URL: b.URL, Key: key, KeyID: b.KeyID, Algorithm: b.Algorithm, Scope: b.Scope, Poll: b.Poll, Keep: b.Keep,
+			Roots: roots,
+			URL:   b.URL, Key: key, KeyID: b.KeyID, Algorithm: b.Algorithm, Scope: b.Scope, Poll: b.Poll, Keep: b.Keep,
 		}
 		if b.TokenFile != "" {
 			opts.Token = func() (string, error) { return readToken(b.TokenFile) }
@@ -33,6 +39,31 @@ func policySource(cfg configs.Policy) (opa.Source, error) {
 		return opa.Bundle(opts)
 	}
 	return opa.FS("the default", configs.DefaultPolicy()), nil
+}
+
+// bundleKey reads the key that a bundle must have been signed with.
+func bundleKey(b configs.Bundle) (string, error) {
+	key, err := readShort(b.KeyFile)
+	if err == nil && strings.Contains(key, "PRIVATE KEY-----") {
+		return "", fmt.Errorf("%s is the private key, which is for whoever signs alone; the public one is made of it with: openssl pkey -in PRIVATE -pubout -out PUBLIC", b.KeyFile)
+	}
+	return key, err
+}
+
+// bundleRoots reads who vouches for the server of a bundle, nil for those that this machine trusts.
+func bundleRoots(b configs.Bundle) (*x509.CertPool, error) {
+	if b.CARoots == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(b.CARoots)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("there is no certificate in %s", b.CARoots)
+	}
+	return roots, nil
 }
 
 // readShort reads a file that holds a key or a token.

@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -529,5 +532,31 @@ func TestPolicyThousandTenants(t *testing.T) {
 		awaits(t, 30*time.Second, "the new pattern decides", func() bool { _, err := c.ask("put user.a 1"); return err == nil })
 		t.Logf("a change of a tenant decided after %v", time.Since(began))
 		c.refused(t, "put cart.a 1", "DENIED")
+	}
+}
+
+// TestPolicyBundlePrivate: the bundle may be on a server of an authority of one's own, and whoever confuses the keys is told.
+func TestPolicyBundlePrivate(t *testing.T) {
+	t.Parallel()
+	shelf := &bundles{}
+	shelf.put(pack(t, "signing secret", "one", "first"))
+	web := httptest.NewTLSServer(shelf)
+	defer web.Close()
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for more, want := range map[string]string{
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": "nothing is wrong with it",
+		"algorithm: HS256, key_file: DIR/key":                       "certificate signed by unknown authority (policy.bundle.ca_roots names the file of an authority of your own)",
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key":    "policy.bundle.ca_roots: DIR/key: there is no certificate in it",
+		"algorithm: ES256, key_file: DIR/own.key":                   "policy.bundle.key_file: DIR/own.key is the private key, which is for whoever signs alone; ",
+	} {
+		b := house{more: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.build(t)
+		writePair(t, b.dir, "own", "own.example")
+		writeFiles(t, b.dir, map[string]string{
+			"token": "letmein\n", "key": "signing secret", "ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
+		})
+		out, said, _ := newCLI(t, "").run("", "check", b.file)
+		if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", b.dir)) {
+			t.Errorf("%s:\n%s%s", more, out, said)
+		}
 	}
 }

@@ -10,11 +10,12 @@ import (
 
 // status is what operators see of the process. Until it serves, that is what the configuration says.
 func (p *process) status() admin.Status {
+	stored, _ := p.health.parts()
 	s := admin.Status{
 		Version: version, Go: runtime.Version(), Started: p.started, Uptime: admin.Duration(time.Since(p.started)),
 		Listeners: []admin.Listener{}, Certificates: []admin.Certificate{}, Reloads: []admin.Reload{},
-		Audit:   admin.Audit{Output: p.cfg.Audit.Output, Decisions: p.cfg.Audit.Decisions.Output, Error: errorText(p.audit.log.Err())},
-		Storage: admin.Storage{Driver: p.cfg.Storage.Driver, Error: errorText(p.health.stored())},
+		Audit:   admin.Audit{Output: p.cfg.Audit.Output, Decisions: p.cfg.Audit.Decisions.Output, Error: errorText(p.audit.log.Failing())},
+		Storage: admin.Storage{Driver: p.cfg.Storage.Driver, Error: errorText(stored)},
 	}
 	if p.cfg.Storage.Driver != "memory" {
 		s.Storage.Path, s.Storage.Sync = p.cfg.Storage.Path, p.cfg.Storage.Sync

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +25,7 @@ import (
 type BundleOptions struct {
 	URL    string                 // http or https
 	Token  func() (string, error) // answers the bearer token, each time that the server is asked; nil is none
+	Roots  *x509.CertPool         // who vouches for the server; nil are those whom this machine trusts
 	Client *http.Client           // nil is one that waits for 30 s and is not led away from HTTPS
 
 	KeyID     string // of the signature; "" is "default"
@@ -62,7 +65,9 @@ func Bundle(opts BundleOptions) (Source, error) {
 		opts.KeyID = "default"
 	}
 	if opts.Client == nil {
-		opts.Client = &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: opts.Roots}
+		opts.Client = &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate, Transport: transport}
 	}
 	if opts.Poll <= 0 {
 		opts.Poll = time.Minute
@@ -111,6 +116,9 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 	if err != nil {
 		if failed := (*url.Error)(nil); errors.As(err, &failed) {
 			err = failed.Err // the rest tells the URL
+		}
+		if errors.As(err, new(x509.UnknownAuthorityError)) {
+			err = fmt.Errorf("%w (policy.bundle.ca_roots names the file of an authority of your own)", err)
 		}
 		return nil, err
 	}

@@ -52,11 +52,12 @@ const (
 
 // codes is the table of all events, as docs/audit.md shows it.
 var codes = [codeCount]struct{ name, meaning string }{
-	ConnectionAuthenticated: {"connection.authenticated", "a client has become an app of a tenant; `reason` is how: secret, certificate or anonymous. If a " +
+	ConnectionAuthenticated: {"connection.authenticated", "a client has become an app of a tenant; `reason` is how: secret, certificate, which `detail` describes, or anonymous. If a " +
 		"connection does so again as the same app and in the same way, that is no event"},
 	ConnectionRefused: {"connection.refused", "the server closed a connection before it was anybody's; `reason` says why: refused (`detail` has what the client was told), handshake_failed, login_timeout, …"},
 	ConnectionRevoked: {"connection.revoked", "a connection was closed because its credentials are not good any more"},
-	AuthFailed:        {"auth.failed", "somebody gave credentials that are not good; tenant and app are those that were tried, if they are names; `reason` is secret, certificate, or too_many: further ones from an address that has tried too often"},
+	AuthFailed: {"auth.failed", "somebody gave credentials that are not good; `reason` is secret, with the tenant and app that were tried, if they are names; " +
+		"certificate, for a command by one that is no app's, which `detail` describes; or too_many, for further secrets from an address that has tried too often"},
 
 	SessionCreated:     {"session.created", "a session was saved for the first time"},
 	SessionDestroyed:   {"session.destroyed", "an app has ended a session"},

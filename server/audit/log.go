@@ -115,6 +115,14 @@ func (l *Log) Err() error {
 	if l == nil || l.onFailure == Continue {
 		return nil
 	}
+	return l.Failing()
+}
+
+// Failing is why nothing can be written now, or nil; with [Continue] too.
+func (l *Log) Failing() error {
+	if l == nil {
+		return nil
+	}
 	if f := l.queue.failure.Load(); f != nil {
 		return f
 	}

@@ -36,6 +36,7 @@ type queue struct {
 	spare   []*batch     //
 	seq     uint64       // of the last line
 	lost    uint64       // events since the last line that told of them
+	again   uint64       // the number of a line that told of them and was lost itself: the next one's, so that as many numbers are missing as events; or 0
 	retry   time.Time    // when to try again after a failure
 	reopens []chan error // those who want the sink to be opened anew
 	closing bool
@@ -46,7 +47,8 @@ type queue struct {
 type batch struct {
 	buf   []byte
 	codes []Code // one a line
-	carry uint64 // lost events that the first line tells of
+	carry uint64 // lost events that the first line tells of,
+	seq   uint64 // which has this number
 	done  bool   // it is known what became of it
 	err   error
 	refs  int       // the queue, and those who wait for it
@@ -227,8 +229,11 @@ func (q *queue) tell(b *batch) {
 	if f := q.failure.Load(); f != nil {
 		e.Detail = f.cause.Error()
 	}
-	q.seq++
-	b.buf = appendEvent(b.buf, &e, q.seq, time.Now())
+	if b.seq, q.again = q.again, 0; b.seq == 0 {
+		q.seq++
+		b.seq = q.seq
+	}
+	b.buf = appendEvent(b.buf, &e, b.seq, time.Now())
 	b.codes = append(b.codes, AuditLost)
 	b.carry, q.lost = q.lost, 0
 }
@@ -363,6 +368,7 @@ func (q *queue) forget(b *batch, n int) int {
 	if b.carry > 0 && n == 0 {
 		lost-- // the line that tells of others
 		q.lost += b.carry
+		q.again = b.seq
 	}
 	q.lost += uint64(lost)
 	return lost
