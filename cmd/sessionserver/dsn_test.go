@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +24,7 @@ func TestDSNCheck(t *testing.T) {
 	c := newCLI(t, "")
 	text := "listen:\n- {name: proxied, address: \"127.0.0.1:0\", allow: [127.0.0.1], proxies: [127.0.0.1]}\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
 		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/app.pem}\n" +
-		"tenants: " + c.dir + "/tenants.d\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
+		"tenants: " + c.dir + "/tenants.d\naudit: {output: " + c.dir + "/audit.log}\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +163,11 @@ func TestDSNCheck(t *testing.T) {
 				t.Logf("it says:\n%s%s", out, said)
 			}
 		})
+	}
+	block, _ := pem.Decode([]byte(readFile(t, filepath.Join(c.dir, "app.pem"))))
+	came := fmt.Sprintf(`"app":"mesh".*"reason":"certificate","detail":"sha256 %x; CN=app\.example; dns:app\.example"`, sha256.Sum256(block.Bytes))
+	if events := readFile(t, filepath.Join(c.dir, "audit.log")); !regexp.MustCompile(came).MatchString(events) {
+		t.Errorf("no event says by which certificate acme/mesh came:\n%s", events)
 	}
 	dsn := strings.ReplaceAll("tls://shop:SECRET@"+main+"/acme"+ca, "SECRET", secrets["acme"])
 	if out, said, status := c.run("", "dsn", "check", dsn); status != 0 {

@@ -308,20 +308,11 @@ func TestAppCertificates(t *testing.T) {
 		t.Error("a file was changed")
 	}
 	c.do("app", "create", "other/shop", "--certificate", "dns:other.example")
-	text := strings.Replace(string(mustRead(t, c.config)), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
+	text := strings.Replace(readFile(t, c.config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
-}
-
-func mustRead(t *testing.T, file string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 // TestUnmadeCA: a new app's owner hears that the server has yet to make its CA, and hears nothing of files that lie with clients.
