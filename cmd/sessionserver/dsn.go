@@ -295,7 +295,7 @@ func (c *dsnCheck) run(ctx context.Context, text string) error {
 	err = c.cycle(ctx, cl)
 	if errors.Is(err, client.ErrDenied) {
 		c.denied = true
-		c.row("one session", "this app may not make one like that: %s", printable(strings.TrimPrefix(err.Error(), "sessionserver: ")))
+		c.row("one session", "the trial session is not allowed to this app: %s", printable(strings.TrimPrefix(err.Error(), "sessionserver: ")))
 		if c.saved {
 			c.row("", "it is saved, cannot be taken away again, and ends within a minute")
 		}
@@ -378,11 +378,13 @@ func (c *dsnCheck) cycle(ctx context.Context, cl *client.Client) error {
 		s = new(client.Session)
 		return err
 	}
-	value, _, err := s.Get(ctx, "dsn_check")
-	if err != nil {
-		return err
+	value, _, unread := s.Get(ctx, "dsn_check")
+	err = s.Destroy(ctx) // of a key that it may write an app may not be allowed to read: that leaves nothing behind either
+	c.saved = err != nil
+	if unread != nil {
+		return unread
 	}
-	if err := s.Destroy(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	if value != "works" {

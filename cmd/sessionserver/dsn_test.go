@@ -44,7 +44,8 @@ func TestDSNCheck(t *testing.T) {
 	secrets := map[string]string{}
 	c.do("tenant", "create", "reads")
 	c.do("tenant", "create", "carts")
-	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil, "reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}} {
+	c.do("tenant", "create", "blind")
+	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil, "reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}, "blind": {"--read", "cart.*"}} {
 		dsn := c.do(append([]string{"app", "create", tenant + "/shop", "--address", "tls://x"}, flags...)...)
 		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
 	}
@@ -105,8 +106,10 @@ func TestDSNCheck(t *testing.T) {
 			"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip", "new, put, close, open, get, destroy in ", "Everything works."}},
 		{"a file", "file://" + c.dir + "/app.dsn", 0, []string{"identity       acme/shop", "Everything works."}},
 		{"no file", "file://" + c.dir + "/none.dsn", 1, []string{"none.dsn: no such file"}},
-		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0, []string{"this app may not make one like that: new: DENIED this app may only read", "credentials are good"}},
-		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0, []string{`this app may not make one like that: put: DENIED this app may not write this key (key "dsn_check")`}},
+		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0, []string{"the trial session is not allowed to this app: new: DENIED this app may only read", "credentials are good"}},
+		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0, []string{`the trial session is not allowed to this app: put: DENIED this app may not write this key (key "dsn_check")`}},
+		{"an app that reads few keys", "tls://shop:SECRET@" + main + "/blind" + ca, 0, []string{`the trial session is not allowed to this app: get: DENIED this app may not read this key (key "dsn_check")`, "credentials are good"}},
+		{"nothing left behind by it", "tls://shop:SECRET@" + main + "/blind" + ca, 0, []string{"sessions 0 of "}},
 		{"plaintext", "tcp://shop:SECRET@" + main + "/acme", 0, []string{"TLS            none", "Everything works."}},
 		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1, []string{"BADAUTH", "Tenant, app or secret are not right"}},
 		{"app", "tls://shops:SECRET@" + main + "/acme" + ca, 1, []string{"BADAUTH"}},
