@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 )
 
@@ -15,6 +16,14 @@ type Identity struct {
 func (id Identity) IsZero() bool { return id == Identity{} }
 
 func (id Identity) String() string { return id.Tenant + "/" + id.App }
+
+// LogValue implements slog.LogValuer: nobody is "".
+func (id Identity) LogValue() slog.Value {
+	if id.IsZero() {
+		return slog.StringValue("")
+	}
+	return slog.StringValue(id.String())
+}
 
 // ParseIdentity reads tenant/app. Both are 1 to 64 of the characters a-z, 0-9, - and _, beginning with a letter or digit: nothing that a
 // path, a pattern, a metric's label or a DSN would read as more than a name. The error shows the beginning of name, quoted.

@@ -501,11 +501,14 @@ func TestLockLost(t *testing.T) {
 
 // TestConnectionLog: at debug level the log has one line for each connection, also for one that is refused before a byte is read.
 func TestConnectionLog(t *testing.T) {
-	for reason, allow := range map[string]auth.Allowlist{"refused": {}, "quit": servertest.Loopback} {
+	for _, row := range []struct {
+		reason, identity string
+		allow            auth.Allowlist
+	}{{"refused", "", auth.Allowlist{}}, {"quit", "test/app", servertest.Loopback}} {
 		logged := &syncBuffer{}
 		srv := servertest.Start(t, servertest.Config{
-			Options: server.Options{Logger: slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))},
-			Listen:  server.Listen{Name: "test", Allow: allow, Anonymous: auth.Identity{Tenant: "test", App: "app"}},
+			Options: server.Options{Logger: slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))},
+			Listen:  server.Listen{Name: "test", Allow: row.allow, Anonymous: auth.Identity{Tenant: "test", App: "app"}},
 		})
 		nc, err := srv.Dial(t.Context())
 		if err != nil {
@@ -517,8 +520,9 @@ func TestConnectionLog(t *testing.T) {
 		if err := srv.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if text := logged.String(); strings.Count(text, `msg="connection closed"`) != 1 || !strings.Contains(text, "reason="+reason) {
-			t.Errorf("%s:\n%s", reason, text)
+		if text := logged.String(); strings.Count(text, `"msg":"connection closed"`) != 1 ||
+			!strings.Contains(text, fmt.Sprintf(`"identity":%q,"reason":%q,`, row.identity, row.reason)) {
+			t.Errorf("%s:\n%s", row.reason, text)
 		}
 	}
 }

@@ -38,14 +38,14 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 	}
 	if untold, tell := notice.take(); tell {
 		c.log.Info("refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
-			"identity", c.info.Identity.String(), "not_logged_before", untold)
+			"identity", c.info.Identity, "not_logged_before", untold)
 	}
 }
 
 // undecided tells that the policy gave no decision, which it can fail to do once for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
 	if untold, tell := n[undecided].take(); tell {
-		c.log.Error("the policy gives no decision: denied", "command", command, "identity", c.info.Identity.String(), "err", err, "not_logged_before", untold)
+		c.log.Error("the policy gives no decision: denied", "command", command, "identity", c.info.Identity, "err", err, "not_logged_before", untold)
 	}
 }
 
