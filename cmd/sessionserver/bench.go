@@ -70,11 +70,13 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	return m.report(io.out, took)
 }
 
-// advice says what to do about a session that could not be made.
+// advice says what to do about what the server has refused.
 func advice(err error) string {
 	switch {
+	case errors.Is(err, client.ErrRateLimited):
+		return "\nraise rates in the tenant's file, mint for the making of sessions, or take fewer --sessions or --connections"
 	case errors.Is(err, client.ErrDenied):
-		return "\ngive the DSN of an app that may write the key data"
+		return "\ngive the DSN of an app that may make sessions, and read and write the key data"
 	case errors.Is(err, client.ErrQuota):
 		return "\nraise quotas in the tenant's file, or take fewer --sessions or a smaller --size"
 	}
@@ -86,28 +88,18 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer)
 	ids := make([]string, b.Sessions)
 	value := b.value()
 	var next, made atomic.Int64
-	var held atomic.Bool // by the rate
 	var workers, progress sync.WaitGroup
 	var failed atomic.Pointer[error]
 	running, stop := context.WithCancel(ctx)
 	progress.Go(func() {
 		everySecond(running, out, made.Load, func(all, _ int64) string {
-			text := fmt.Sprintf("%8d of %d sessions made", all, b.Sessions)
-			if held.Swap(false) {
-				text += "; the server lets no more be made a second: see rates in the tenant's file"
-			}
-			return text
+			return fmt.Sprintf("%8d of %d sessions made", all, b.Sessions)
 		})
 	})
 	for range b.Connections {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < b.Sessions && failed.Load() == nil; i = next.Add(1) - 1 {
 				s, err := c.New(ctx, b.Duration+10*time.Minute)
-				for limited(err) && failed.Load() == nil && ctx.Err() == nil {
-					held.Store(true)
-					time.Sleep(time.Duration(1+rand.IntN(1000)) * time.Millisecond) // the tenant's rate for new sessions
-					s, err = c.New(ctx, b.Duration+10*time.Minute)
-				}
 				if err == nil {
 					ids[i] = s.ID()
 					if err = s.Put(ctx, "data", value); err == nil {
@@ -116,6 +108,7 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer)
 				}
 				if err != nil {
 					failed.CompareAndSwap(nil, &err)
+					return
 				}
 				made.Add(1)
 			}
@@ -128,11 +121,6 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer)
 		return nil, *err
 	}
 	return ids, nil
-}
-
-func limited(err error) bool {
-	var refusal *client.Error
-	return errors.As(err, &refusal) && refusal.Code == "RATELIMITED"
 }
 
 // value is as long as it was asked for, and another each time.
@@ -228,7 +216,7 @@ func (m *measure) report(out io.Writer, took time.Duration) error {
 	fmt.Fprintf(out, "%d cycles in %.1f s, %d failed: %.0f cycles/s\n", n, took.Seconds(), m.all.failures, float64(n)/took.Seconds())
 	fmt.Fprintf(out, "p50 %v  p99 %v  p999 %v  max %v\n", at(50), at(99), at(99.9), time.Duration(h.Max())*time.Microsecond)
 	if m.all.failure != nil {
-		return fmt.Errorf("sessionserver bench: cycles failed, the first with: %w", m.all.failure)
+		return fmt.Errorf("sessionserver bench: cycles failed, the first with: %w%s", m.all.failure, advice(m.all.failure))
 	}
 	if n == 0 {
 		return errors.New("sessionserver bench: no cycle was finished in this time")

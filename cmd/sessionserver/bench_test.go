@@ -9,12 +9,14 @@ import (
 	"sessionserver/auth"
 )
 
-// TestBench: it takes the DSN from the environment, tells how it goes even while a rate holds it up, and what to do when it cannot go on.
+// TestBench: it takes the DSN from the environment, tells how far it is while it makes its sessions, and what to do about what the server refuses.
 func TestBench(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
 	h := house{tenants: map[string]string{
-		"slow":  tenantFile("rates: {mint: {per_second: 20, burst: 10}}", "shop "+secret),
+		"slow":  tenantFile("rates: {on_limit: delay, app: {per_second: 200, burst: 8}}", "shop "+secret),
+		"mint":  tenantFile("rates: {mint: {per_second: 0.01, burst: 10}}", "shop "+secret),
+		"rate":  tenantFile("rates: {app: {per_second: 0.01, burst: 10}}", "shop "+secret),
 		"full":  tenantFile("quotas: {sessions: 2}", "shop "+secret),
 		"reads": strings.Replace(tenantFile("", "shop "+secret), "readwrite", "readonly", 1),
 	}}.serve(t)
@@ -23,11 +25,13 @@ func TestBench(t *testing.T) {
 		ok     bool
 		want   []string
 	}{
-		{"slow", true, []string{" of 60 sessions made; the server lets no more be made a second: see rates in the tenant's file\n", " cycles in ", " 0 failed: "}},
+		{"slow", true, []string{"   1 s  ", " of 60 sessions made\n", " cycles in ", " 0 failed: "}},
+		{"mint", false, []string{"new: RATELIMITED retry in ", "\nraise rates in the tenant's file, mint for the making of sessions, or take fewer --sessions"}},
+		{"rate", false, []string{"RATELIMITED ", "\nraise rates in the tenant's file"}},
 		{"full", false, []string{"QUOTA ", "\nraise quotas in the tenant's file, or take fewer --sessions"}},
-		{"reads", false, []string{"new: DENIED this app may only read\ngive the DSN of an app that may write the key data"}},
+		{"reads", false, []string{"new: DENIED this app may only read\ngive the DSN of an app that may make sessions, and read and write the key data"}},
 	} {
-		cmd := exec.Command(binary, "bench", "--connections", "4", "--sessions", "60", "--duration", "100ms")
+		cmd := exec.Command(binary, "bench", "--connections", "4", "--sessions", "60", "--duration", "1s")
 		cmd.Env = append(os.Environ(), "SESSIONSERVER_DSN=tls://shop:"+secret+"@"+h.addr+"/"+row.tenant+"?cafile="+h.ca)
 		out, err := cmd.CombinedOutput()
 		if (err == nil) != row.ok {
