@@ -41,7 +41,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	}
 	log, level := newLogger(cfg.Log, io)
 	err = s.serve(ctx, io, cfg, log, level)
-	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms && !s.Dev {
+	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms {
 		log.Error("the server has ended with an error", "err", configs.Conceal(err.Error()))
 		return loggedError{err}
 	}
@@ -99,13 +99,22 @@ func (s *serveCmd) load() (*configs.Config, error) {
 	return cfg, nil
 }
 
-// advise adds to an error what somebody who tries the server can do about it.
+// advise adds to an error what can be done about it.
 func (s *serveCmd) advise(err error) error {
 	if s.Dev && errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w\nsomething else listens there already; choose another address and folder, such as --listen 127.0.0.1:9091 --state .sessionserver-2", err)
 	}
 	if s.Dev && errors.Is(err, storage.ErrLocked) {
 		return fmt.Errorf("%w\nanother server runs in this folder; choose another, and another address, such as --state .sessionserver-2 --listen 127.0.0.1:9091", err)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w (something else listens there already, perhaps another server: end it, or write another address into the configuration)", err)
+	}
+	if errors.Is(err, storage.ErrLocked) {
+		return fmt.Errorf("%w (another server runs with this storage.path: end it, or give this one a folder of its own)", err)
+	}
+	if errors.Is(err, syscall.EACCES) {
+		return fmt.Errorf("%w (the user that the server runs as may not do this: see owner and mode; ports below 1024 need CAP_NET_BIND_SERVICE)", err)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,8 +216,38 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
 	out, err = exec.Command(binary, "serve", "--config", file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "address already in use") {
+	if err == nil || !strings.Contains(string(out), "address already in use (something else listens there already") {
 		t.Errorf("a second server on the same socket: %v\n%s", err, out)
+	}
+}
+
+// TestFatal: the error that ends a server is told as its log is, each line JSON for programs, with what to do about it.
+func TestFatal(t *testing.T) {
+	file, state := config(t, "storage: {path: STATE}\n")
+	s := serve(t, "--config", file)
+	mistaken, _ := config(t, "storage: {driver: memory}\npolicy: {bundle: {url: \"http://127.0.0.1:1/b\", key_file: /none.pem, keep: STATE}}\n")
+	text, _ := config(t, "storage: {path: "+state+"}\nlog: {format: text}\n")
+	for name, row := range map[string]struct {
+		args []string
+		json bool
+		want string
+	}{
+		"storage":  {[]string{"--config", file}, true, "another server runs with this storage.path: end it"},
+		"policies": {[]string{"--config", mistaken}, true, "cannot use the policies: "},
+		"dev":      {[]string{"--dev", "--listen", s.addr, "--admin", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "dev")}, true, "choose another address and folder"},
+		"text":     {[]string{"--config", text}, false, "another server runs with this storage.path: end it"},
+	} {
+		_, said, status := newCLI(t, "").run("", append([]string{"serve"}, row.args...)...)
+		lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
+		var last struct{ Level, Err string }
+		for _, line := range lines {
+			if err := json.Unmarshal([]byte(line), &last); (err == nil) != row.json {
+				t.Errorf("%s: the line %q: %v", name, line, err)
+			}
+		}
+		if row.json && (last.Level != "ERROR" || !strings.Contains(last.Err, row.want)) || status != 1 || !strings.Contains(said, row.want) {
+			t.Errorf("%s: status %d, want %q\n%s", name, status, row.want, said)
+		}
 	}
 }
 
