@@ -125,6 +125,14 @@ func TestTenantCommands(t *testing.T) {
 		t.Error(got)
 	}
 	c.do("app", "revoke", "acme/reports")
+	c.do("app", "create", "acme/looks", "--role", "readonly") // without patterns, which would be all keys to an app that may write
+	if got := c.do("app", "list", "acme"); !regexp.MustCompile(`acme/looks +readonly +\* +none `).MatchString(got) {
+		t.Error(got)
+	}
+	if got := c.do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads *; writes none; ") {
+		t.Error(got)
+	}
+	c.do("app", "revoke", "acme/looks")
 
 	second := dsnPattern.FindStringSubmatch(c.do("app", "rotate", "acme/shop"))
 	if second == nil || second[1] == secret[1] {
