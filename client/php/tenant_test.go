@@ -97,4 +97,20 @@ func TestTenantOverTLS(t *testing.T) {
 	if got := visit(visits+"&format=json", ""); !strings.HasSuffix(got, " 1") {
 		t.Errorf("an app that may write visits: %q", got)
 	}
+	whole := cli("app", "create", "acme/whole", "--write", "php")
+	soon(whole, "", " 1")
+	if got := visit(whole+"&format=json", ""); got != "DENIED" {
+		t.Errorf("an app that may write php, with a value for each key: %q", got)
+	}
+
+	// An app that may only read: what the page changes is lost.
+	reads := cli("app", "create", "acme/reads", "--role", "readonly")
+	id, _, _ = strings.Cut(visit(second, ""), " ")
+	soon(reads+"&mode=r", id, id+" 2")
+	if got := visit(reads+"&mode=r", id); got != id+" 2" {
+		t.Errorf("an app that may only read sees %q", got)
+	}
+	if got := visit(reads, id); got != "DENIED" {
+		t.Errorf("an app that may only read, without mode=r: %q", got)
+	}
 }
