@@ -327,8 +327,8 @@ func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 	if !errors.Is(err, client.ErrTooLarge) || !strings.HasPrefix(err.Error(), "sessionserver: put: TOOLARGE ") {
 		t.Errorf("Put of too much: %v", err)
 	}
-	if err := s.Put(ctx, "", "x"); !errors.Is(err, client.ErrBadKey) {
-		t.Errorf("Put without a key: %v", err)
+	if err := s.Put(ctx, "a\x00", "x"); !errors.Is(err, client.ErrBadKey) {
+		t.Errorf("Put with a NUL in the key: %v", err)
 	}
 	must(t, s.Close(ctx))
 	if v, err := c.View(ctx, s.ID()); err != nil || all(v) != "a=1 " {

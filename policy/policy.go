@@ -29,7 +29,7 @@ type Input struct {
 	Command  string // its name in lower case
 	Access   Access
 	Mode     string // of the open session, or asked for by open: rw, u, r or s; "" if there is neither
-	Key      []byte // empty if the question is not about a key
+	Key      []byte // nil if the question is not about a key; empty and not nil is the empty key
 	Address  netip.Addr
 	Listener string // its name in the configuration
 

@@ -218,7 +218,7 @@ func runPutAll(c *Call) error {
 			return undecided
 		}
 		return fill(func(key, value []byte) error {
-			if err := c.decide(key); err != nil {
+			if err := c.decideKey(key); err != nil {
 				return err
 			}
 			return put(key, value)

@@ -142,12 +142,13 @@ func TestPolicyKeys(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
 	p := dial(t, s)
 	id := strings.TrimPrefix(p.ask("new", "ok "), "ok ")
-	p.ask(`put_all a:4:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
+	p.ask("put  nobody's", "ok")
+	p.ask(`put_all a:5:{s:0:"";s:8:"nobody's";s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
 	p.ask("close", "ok")
 	j.mu.Lock()
 	j.allow = func(in *policy.Input) bool {
 		key := string(in.Key)
-		return key == "" || strings.HasPrefix(key, "cart.") || in.Access == policy.Read && strings.HasPrefix(key, "user.")
+		return in.Key == nil || strings.HasPrefix(key, "cart.") || in.Access == policy.Read && strings.HasPrefix(key, "user.")
 	}
 	j.mu.Unlock()
 	p.ask("open "+id, "ok")
@@ -158,6 +159,11 @@ func TestPolicyKeys(t *testing.T) {
 	p.ask("put user.a 9", "err DENIED ")
 	p.ask("remove user.a", "err DENIED ")
 	p.ask("expire hidden 9", "err DENIED ")
+	p.ask("get ", `err DENIED the policy does not allow this app to get (key "")`) // the empty key is one, in both framings
+	p.ask("put  x", "err DENIED ")
+	p.send("*3\r\n$3\r\nput\r\n$0\r\n\r\n$1\r\nx\r\n")
+	p.want("-DENIED ")
+	p.ask(`put_all a:1:{s:0:"";s:1:"x";}`, "err DENIED ")
 	p.ask(`put_all a:2:{s:6:"cart.b";s:1:"5";s:6:"user.a";s:1:"9";}`, "err DENIED ")
 	p.ask("keys", "ok user.a|user.b|cart.a")
 	p.ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // in the place of cart.a, and of nothing else
@@ -170,7 +176,8 @@ func TestPolicyKeys(t *testing.T) {
 	j.allow = nil
 	j.mu.Unlock()
 	p.ask("open "+id+" r", "ok")
-	p.ask("keys", "ok user.a|user.b|hidden|cart.b")
+	p.ask("keys", "ok |user.a|user.b|hidden|cart.b")
+	p.ask("get ", "ok nobody's")
 	p.ask("get user.a", "ok 1")
 }
 

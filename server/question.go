@@ -10,8 +10,8 @@ import (
 )
 
 // Question is what a policy is asked about a command, as far as the command table tells, for those who ask without a client. mode is that of the open
-// session, or the one that open asks for; "" is rw. access is only to be given where a command has more than one. It is an error if no policy is ever
-// asked so.
+// session, or the one that open asks for; "" is rw. access is only to be given where a command has more than one.
+// key is nil for a question that is not about a key. It is an error if no policy is ever asked so.
 func Question(command, mode, access string, key []byte) (policy.Input, error) {
 	t := builtin()
 	row := t.lookup([]byte(command))
@@ -20,9 +20,9 @@ func Question(command, mode, access string, key []byte) (policy.Input, error) {
 		return policy.Input{}, fmt.Errorf("there is no command %.40q (allowed: %s)", command, strings.Join(t.asked(), ", "))
 	case row.Needs == Nothing:
 		return policy.Input{}, fmt.Errorf("no policy is asked about %s, which is about the connection (allowed: %s)", row.Name, strings.Join(t.asked(), ", "))
-	case len(key) > 0 && row.Keys == NoKeys:
+	case key != nil && row.Keys == NoKeys:
 		return policy.Input{}, fmt.Errorf("no policy is asked about %s with a key (allowed: without one)", row.Name)
-	case len(key) == 0 && row.Keys != NoKeys && row.Keys != SessionKeys:
+	case key == nil && row.Keys != NoKeys && row.Keys != SessionKeys:
 		return policy.Input{}, fmt.Errorf("%s is asked about once for each key: add --key KEY", row.Name)
 	}
 	in := policy.Input{Command: row.Name, Key: key}

@@ -19,6 +19,8 @@ func TestQuestion(t *testing.T) {
 		"open s write":     "open has access read here",
 		"put":              "put is asked about once for each key: add --key KEY",
 		"put - - k":        "put write rw true",
+		`put - - ""`:       "put write rw true",
+		`stat - - ""`:      "no policy is asked about stat with a key",
 		"get s - k":        "get read s true",
 		"get - write k":    "get has access read here",
 		"keys r":           "keys read r true",
@@ -41,7 +43,11 @@ func TestQuestion(t *testing.T) {
 		for i := range words {
 			words[i] = strings.Trim(words[i], "\x00")
 		}
-		in, err := Question(words[0], words[1], words[2], []byte(words[3]))
+		var key []byte
+		if words[3] != "" {
+			key = []byte(strings.Trim(words[3], `"`))
+		}
+		in, err := Question(words[0], words[1], words[2], key)
 		got := strings.Join([]string{in.Command, in.Access.String(), in.Mode, map[bool]string{true: "true", false: "false"}[in.Session.Open]}, " ")
 		if err != nil {
 			got = err.Error()

@@ -33,10 +33,11 @@ func CheckID(id []byte) error {
 // Hash is what stands for id wherever it is stored or logged.
 func Hash(id []byte) storage.ID { return sha256.Sum256(id) }
 
-// CheckKey answers ErrBadKey unless key is 1 to 256 bytes without NUL.
+// CheckKey returns ErrBadKey unless key is at most 256 bytes without NUL. The empty key is one like others: the save
+// handler of HTTP_SessionServer 0.5 keeps everything under it.
 func CheckKey(key []byte) error {
-	if len(key) < 1 || len(key) > KeyMax {
-		return fmt.Errorf("%w: it has %d bytes (allowed: 1 to %d)", ErrBadKey, len(key), KeyMax)
+	if len(key) > KeyMax {
+		return fmt.Errorf("%w: it has %d bytes (allowed: up to %d)", ErrBadKey, len(key), KeyMax)
 	}
 	for i, c := range key {
 		if c == 0 {

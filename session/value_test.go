@@ -30,7 +30,7 @@ func TestValues(t *testing.T) {
 func TestKeys(t *testing.T) {
 	play(t, func(f *fixture) {
 		_, s := f.new(strings.Repeat("k", KeyMax), "v")
-		for _, key := range []string{"", "a\x00b", strings.Repeat("k", KeyMax+1)} {
+		for _, key := range []string{"a\x00b", strings.Repeat("k", KeyMax+1)} {
 			_, getErr := s.Get([]byte(key))
 			_, removeErr := s.Remove([]byte(key))
 			fill := func(put func(key, value []byte) error) error { return put([]byte(key), nil) }
@@ -42,6 +42,25 @@ func TestKeys(t *testing.T) {
 		}
 		f.has(s, strings.Repeat("k", KeyMax), "v")
 		f.ok(s.Abort())
+	})
+}
+
+// TestEmptyKey: the empty key is a key like others, also after it was saved.
+func TestEmptyKey(t *testing.T) {
+	play(t, func(f *fixture) {
+		id, s := f.new("", "hello", "a", "1")
+		f.has(s, "", "hello", "a", "1")
+		f.ok(s.Close(ctx))
+		f.holds(id, "", "hello", "a", "1")
+		s = f.open(id, Update)
+		f.ok(s.Expire(nil, time.Minute))
+		there, err := s.Remove([]byte(""))
+		f.ok(err)
+		f.equal("whether it was there", there, true)
+		_, err = s.Get(nil)
+		f.is(err, ErrNoKey)
+		f.ok(s.Close(ctx))
+		f.holds(id, "a", "1")
 	})
 }
 
@@ -113,7 +132,7 @@ func TestRefusedPutOfManyChangesNothing(t *testing.T) {
 				id := f.saved("a", "1", "b", "2")
 				s := f.open(id, ReadWrite)
 				f.is(change(s, fill("a", "3", "c", "4", "d", "much too long")), ErrTooLarge)
-				f.is(change(s, fill("a", "3", "", "no key")), ErrBadKey)
+				f.is(change(s, fill("a", "3", "a\x00b", "4")), ErrBadKey)
 				f.is(change(s, func(put func(key, value []byte) error) error {
 					f.ok(put([]byte("a"), []byte("3")))
 					return mine

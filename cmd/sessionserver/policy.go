@@ -80,13 +80,13 @@ type policyEvalCmd struct {
 	App     string `required:"" placeholder:"NAME" help:"Its app."`
 	Command string `required:"" placeholder:"NAME" help:"The command that it sends."`
 
-	Key         string `help:"The key that the question is about."`
-	Mode        string `help:"The mode of the open session, or the one that open asks for: rw, u, r, s (default rw)."`
-	Access      string `help:"What lifetime does: read or write. Of other commands the server knows."`
-	Address     string `default:"127.0.0.1" help:"Where the client comes from; \"\" is a Unix socket."`
-	Listener    string `placeholder:"NAME" help:"The listener that it came to (default: the first one)."`
-	TLS         string `name:"tls" placeholder:"VERSION" help:"The version of TLS, 1.2 or 1.3 (default: plaintext)."`
-	Certificate string `placeholder:"FILE" help:"The client's certificate, a PEM file; it is taken as verified."`
+	Key         *string `help:"The key that the question is about."`
+	Mode        string  `help:"The mode of the open session, or the one that open asks for: rw, u, r, s (default rw)."`
+	Access      string  `help:"What lifetime does: read or write. Of other commands the server knows."`
+	Address     string  `default:"127.0.0.1" help:"Where the client comes from; \"\" is a Unix socket."`
+	Listener    string  `placeholder:"NAME" help:"The listener that it came to (default: the first one)."`
+	TLS         string  `name:"tls" placeholder:"VERSION" help:"The version of TLS, 1.2 or 1.3 (default: plaintext)."`
+	Certificate string  `placeholder:"FILE" help:"The client's certificate, a PEM file; it is taken as verified."`
 
 	New   bool          `help:"The open session was never saved."`
 	Age   time.Duration `placeholder:"TIME" help:"How long ago it was made."`
@@ -200,7 +200,11 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 		}
 		return nil, fmt.Errorf("--app: tenant %s has no app %.80q (it has: %s)", c.Tenant, c.App, orNone(strings.Join(names, ", ")))
 	}
-	in, err := server.Question(c.Command, c.Mode, c.Access, []byte(c.Key))
+	var key []byte // nil is a question without a key, which is not one about the empty key
+	if c.Key != nil {
+		key = append([]byte{}, *c.Key...)
+	}
+	in, err := server.Question(c.Command, c.Mode, c.Access, key)
 	if err != nil {
 		return nil, err
 	}

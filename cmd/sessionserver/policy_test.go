@@ -114,6 +114,7 @@ func TestPolicyEval(t *testing.T) {
 		{0, "denied: no rule", append(draft, "new", "--address", "")},
 		{0, "allowed\n\ninput {", append(draft, "stat", "--age", "2m")},
 		{0, "allowed\n\ninput {", append(draft, "stat", "--certificate", dir+"/cert.pem")},
+		{0, `"key": "", `, append(draft, "put", "--key", "")},
 		{1, "put is asked about once for each key: add --key KEY", append(configured, "acme", "--app", "shop", "--command", "put")},
 		{0, "note: the server would not take these policies (tests that fail: 2):\n    " + dir + "/flawed/a_test.rego:3: test data.a.test_a failed\n    " + dir + "/flawed/a_test.rego:5: test ", flawed},
 		{0, "denied: no rule says why\n\ninput {", flawed},

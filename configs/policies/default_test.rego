@@ -75,6 +75,9 @@ test_keys if {
 	not authz.allow with input as ask("shop", {"access": "write", "key": "user.name"}) with data.tenants as tenants
 	not authz.allow with input as ask("reports", {"key": "user.name"}) with data.tenants as tenants
 	not authz.allow with input as ask("none", {"key": "a"}) with data.tenants as tenants
+	authz.allow with input as ask("shop", {"key": ""}) with data.tenants as tenants
+	not authz.allow with input as ask("shop", {"access": "write", "key": ""}) with data.tenants as tenants
+	not authz.allow with input as ask("none", {"key": ""}) with data.tenants as tenants
 }
 
 test_keys_are_never_about_nothing if {

@@ -101,6 +101,7 @@ func appendField(dst []byte, in *policy.Input, f field) []byte {
 	case mode:
 		return appendString(dst, in.Mode)
 	case key:
+		dst = appendBool(dst, in.Key != nil)
 		return append(binary.AppendUvarint(dst, uint64(len(in.Key))), in.Key...)
 	case address:
 		a := in.Address.Unmap()
@@ -210,7 +211,7 @@ func inputTerm(in *policy.Input) *ast.Term {
 	if in.Mode != "" {
 		doc.Insert(nameMode, ast.StringTerm(in.Mode))
 	}
-	if len(in.Key) > 0 {
+	if in.Key != nil {
 		doc.Insert(nameKey, ast.StringTerm(string(in.Key)))
 	}
 	if in.Address.IsValid() {

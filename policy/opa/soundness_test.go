@@ -261,7 +261,7 @@ func (g *generator) condition(n, depth int) string {
 func (g *generator) input() *policy.Input {
 	in := &policy.Input{
 		Tenant: g.word(), App: g.word(), Role: g.word(), Command: g.word(), Access: policy.Access(g.IntN(3)), Mode: g.one("", "a", "b"),
-		Key: []byte(g.one("", "a", "b", "app")), Listener: g.word(), TLS: g.one("", "a", "b"),
+		Key: [][]byte{nil, {}, []byte("a"), []byte("b"), []byte("app")}[g.IntN(5)], Listener: g.word(), TLS: g.one("", "a", "b"),
 		Session: policy.Session{Open: g.IntN(2) == 0, New: g.IntN(2) == 0, Age: g.Int64N(3), Bytes: g.IntN(3), Keys: g.IntN(3)},
 	}
 	if g.IntN(2) == 0 {

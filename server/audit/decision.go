@@ -18,7 +18,7 @@ type Decision struct {
 	App     string
 	Command string
 	Access  string // read, write, or what else the policy was asked for
-	Key     []byte // which the command is about; empty for none
+	Key     []byte // which the command is about; nil for none
 	Allow   bool
 	Reasons []string
 	Cached  bool
@@ -85,9 +85,9 @@ func (d *Decisions) append(dst []byte, x *Decision) []byte {
 	dst = appendField(dst, `,"app":`, x.App, nameMax)
 	dst = appendField(dst, `,"command":`, x.Command, commandMax)
 	dst = appendField(dst, `,"access":`, x.Access, commandMax)
-	if len(x.Key) > 0 && d.clear {
+	if x.Key != nil && d.clear {
 		dst = appendText(append(dst, `,"key":`...), x.Key, nameMax)
-	} else if len(x.Key) > 0 {
+	} else if x.Key != nil {
 		d.scratch = append(append(d.scratch[:0], d.secret[:]...), x.Key...)
 		sum := sha256.Sum256(d.scratch)
 		dst = append(dst, `,"key_hash":"`...)

@@ -132,8 +132,8 @@ final class JsonFormat implements Format
 
     private function check(int|string $key, #[\SensitiveParameter] mixed $value): void
     {
-        if (!preg_match('/^[^\0]{1,256}$/sD', (string) $key)) {
-            throw self::refusal([(string) $key], 'a key is 1 to 256 bytes without NUL');
+        if (!preg_match('/^[^\0]{0,256}$/sD', (string) $key)) {
+            throw self::refusal([(string) $key], 'a key is up to 256 bytes without NUL');
         }
         $this->serializable($key);
         self::checkValue($value, [$key]);

@@ -17,10 +17,10 @@ final class JsonFormatTest extends SessionTestCase
     public function testValues(): void
     {
         $r = $this->request('session_start(); $_SESSION = ["null" => null, "true" => true, "int" => PHP_INT_MAX, "float" => 1.0, "third" => 1 / 3,
-            "text" => "a/b \u{1f600} \u{2028}", "list" => [1, [2]], "map" => ["a" => ["b" => 1.5], "7" => 0], "empty" => [], "a b|c" => "", "7" => 7];');
+            "text" => "a/b \u{1f600} \u{2028}", "list" => [1, [2]], "map" => ["a" => ["b" => 1.5], "7" => 0], "empty" => [], "a b|c" => "", "" => "no name", "7" => 7];');
         $this->assertSame(2, $r->roundTrips);
         $this->assertSame(['null' => 'null', 'true' => 'true', 'int' => '9223372036854775807', 'float' => '1.0', 'third' => '0.3333333333333333',
-            'text' => "\"a/b \u{1f600} \u{2028}\"", 'list' => '[1,[2]]', 'map' => '{"a":{"b":1.5},"7":0}', 'empty' => '[]', 'a b|c' => '""', 7 => '7'],
+            'text' => "\"a/b \u{1f600} \u{2028}\"", 'list' => '[1,[2]]', 'map' => '{"a":{"b":1.5},"7":0}', 'empty' => '[]', 'a b|c' => '""', '' => '"no name"', 7 => '7'],
             $this->stored($r->id));
         $again = $this->request('session_start(); return session_encode();', $r->id);
         $this->assertSame($r->session, $again->session);
@@ -62,9 +62,8 @@ final class JsonFormatTest extends SessionTestCase
             ['$_SESSION["x"]["y"] = NAN;', "['x']['y']", 'NAN or INF'],
             ['$_SESSION["x"] = -INF;', "['x']", 'NAN or INF'],
             ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']", 'nested more than 500 deep, or holds itself'],
-            ['$_SESSION[""] = 1;', "['']", 'a key is 1 to 256 bytes without NUL'],
-            ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'a key is 1 to 256 bytes without NUL'],
-            ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'a key is 1 to 256 bytes without NUL'],
+            ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'a key is up to 256 bytes without NUL'],
+            ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'a key is up to 256 bytes without NUL'],
         ];
     }
 

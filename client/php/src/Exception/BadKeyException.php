@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * BADKEY: a key is not 1 to 256 bytes without NUL.
+ * BADKEY: a key has more than 256 bytes, or a NUL.
  */
 class BadKeyException extends ServerException
 {
