@@ -106,6 +106,7 @@ type Limits struct {
 	Connections      int           `yaml:"connections"`
 	ConnectionsPerIP int           `yaml:"connections_per_ip"`
 	IdleTimeout      time.Duration `yaml:"idle_timeout"`
+	IdleInSession    time.Duration `yaml:"idle_in_session_timeout"`
 	LoginTimeout     time.Duration `yaml:"login_timeout"`
 	RequestTimeout   time.Duration `yaml:"request_timeout"`
 	WriteTimeout     time.Duration `yaml:"write_timeout"`
@@ -147,7 +148,7 @@ func Default() Config {
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,
 			Memory: 2 * GiB, Connections: 16384, ConnectionsPerIP: 4096,
-			IdleTimeout: 10 * time.Minute, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+			IdleTimeout: 10 * time.Minute, IdleInSession: time.Hour, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
 		},
 		Audit: Audit{

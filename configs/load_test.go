@@ -162,7 +162,7 @@ f:7: policy.bundle.keep: it is missing (allowed: a folder, …`},
 		"a secret in values": {"storage:\n  hss_XYZ: 1\n  cache: =hss_0123=\nhss_1234567890123456789012345678901234567890123456789: 1\n",
 			"f:2: storage.\"hss_…\": there is no …\nf:3: storage.cache: \"=hss_…=\" is not a size …\nf:4: hss_…: there is no such …"},
 		"everything": {"storage:\n  sync: sometimes\n  sync_interval: 0\n  sweep_interval: 1ms\n  sweep_batch: 0\n  path: ''\n" +
-			"limits:\n  line: 1\n  value: 1GiB\n  request: 1\n  args: 1\n  connections: 0\n  connections_per_ip: -1\n  idle_timeout: -1s\n" +
+			"limits:\n  line: 1\n  value: 1GiB\n  request: 1\n  args: 1\n  connections: 0\n  connections_per_ip: -1\n  idle_timeout: -1s\n  idle_in_session_timeout: 25h\n" +
 			"  request_timeout: 0s\n  write_timeout: 1ns\n  error_budget: 0\n  drain_timeout: 9999h\nlog:\n  level: x\n  format: y\nadmin:\n  address: z\n",
 			`f:2: storage.sync: "sometimes" (allowed: always, interval, never)
 f:3: storage.sync_interval: 0s (allowed: 1ms to 1m0s)
@@ -176,13 +176,14 @@ f:11: limits.args: 1 (allowed: 16 to 16384)
 f:12: limits.connections: 0 (allowed: 1 to 10000000)
 f:13: limits.connections_per_ip: -1 (allowed: 1 to 10000000)
 f:14: limits.idle_timeout: -1s (allowed: 1s to 24h0m0s)
-f:15: limits.request_timeout: 0s (allowed: 100ms to 1h0m0s)
-f:16: limits.write_timeout: 1ns (allowed: 100ms to 1h0m0s)
-f:17: limits.error_budget: 0 (allowed: 1 to 1000000)
-f:18: limits.drain_timeout: 9999h0m0s (allowed: 1ms to 1h0m0s)
-f:20: log.level: "x" (allowed: debug, info, warn, error)
-f:21: log.format: "y" (allowed: auto, text, json)
-f:23: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
+f:15: limits.idle_in_session_timeout: 25h0m0s (allowed: 1s to 24h0m0s)
+f:16: limits.request_timeout: 0s (allowed: 100ms to 1h0m0s)
+f:17: limits.write_timeout: 1ns (allowed: 100ms to 1h0m0s)
+f:18: limits.error_budget: 0 (allowed: 1 to 1000000)
+f:19: limits.drain_timeout: 9999h0m0s (allowed: 1ms to 1h0m0s)
+f:21: log.level: "x" (allowed: debug, info, warn, error)
+f:22: log.format: "y" (allowed: auto, text, json)
+f:24: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
 		"no end of it": {"listen: [" + strings.Repeat("x,", 5_000) + "]\n",
 			strings.Repeat("f:1: listen[…\n", 100) + "f: and 4900 more"},
 		"kind and range": {"storage: {cache: x}\nlog: {level: y}\nnone: 1\n",

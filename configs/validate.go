@@ -66,6 +66,7 @@ func (c *Config) Validate() Problems {
 	v.number("limits.connections", int64(l.Connections), 1, 10_000_000)
 	v.number("limits.connections_per_ip", int64(l.ConnectionsPerIP), 1, 10_000_000)
 	v.within("limits.idle_timeout", l.IdleTimeout, time.Second, 24*time.Hour)
+	v.within("limits.idle_in_session_timeout", l.IdleInSession, time.Second, 24*time.Hour)
 	v.within("limits.login_timeout", l.LoginTimeout, time.Second, time.Hour)
 	v.within("limits.request_timeout", l.RequestTimeout, 100*time.Millisecond, time.Hour)
 	v.within("limits.write_timeout", l.WriteTimeout, 100*time.Millisecond, time.Hour)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sessionserver/session"
 	"sessionserver/wire"
 )
 
@@ -59,7 +60,7 @@ func runWhoami(c *Call) error {
 		{"tls", c.conn.info.tlsVersion()},
 		{"lifetime_s", strconv.FormatInt(int64(rules.Lifetime/time.Second), 10)},
 		{"absolute_lifetime_s", strconv.FormatInt(int64(rules.AbsoluteLifetime/time.Second), 10)},
-		{"lock_wait_ms", strconv.FormatInt(rules.LockWait.Milliseconds(), 10)},
+		{"lock_wait_ms", lockWait(c.tenant())},
 		{"lock_lease_ms", strconv.FormatInt(rules.LockLease.Milliseconds(), 10)},
 		{"max_keys", strconv.Itoa(rules.MaxKeys)},
 		{"max_value", strconv.Itoa(rules.MaxValue)},
@@ -87,6 +88,11 @@ func runWhoami(c *Call) error {
 	}
 	c.Reply.Text(strings.Join(line, " "))
 	return nil
+}
+
+// lockWait is how long an open without a time of its own may wait, in milliseconds.
+func lockWait(t *session.Tenant) string {
+	return strconv.FormatInt(t.Settings.LockWait.Milliseconds(), 10)
 }
 
 func runPing(c *Call) error {
@@ -136,7 +142,12 @@ func runHello(c *Call) error {
 		c.conn.name = string(name)
 	}
 	c.Reply.SetProto(proto)
-	c.Reply.OpenMap(7)
+	known := c.conn.access.rules != nil
+	fields := 7
+	if known {
+		fields += 3
+	}
+	c.Reply.OpenMap(fields)
 	for _, field := range [][2]string{{"server", "sessionserver"}, {"version", version}, {"mode", "standalone"}, {"role", "master"}} {
 		c.Reply.Text(field[0])
 		c.Reply.Text(field[1])
@@ -147,6 +158,15 @@ func runHello(c *Call) error {
 	c.Reply.Int(int64(c.conn.info.ID))
 	c.Reply.Text("modules")
 	c.Reply.Array(0)
+	if known {
+		id := c.Identity()
+		for _, field := range [][2]string{
+			{"tenant", id.Tenant}, {"app", id.App}, {"lock_wait_ms", lockWait(c.tenant())},
+		} {
+			c.Reply.Text(field[0])
+			c.Reply.Text(field[1])
+		}
+	}
 	return nil
 }
 

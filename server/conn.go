@@ -250,9 +250,18 @@ func (c *conn) read(p []byte) (int, error) {
 	return n, err
 }
 
+// idleTimeout is how long the connection may be without a request. With a session open it is never less than the lease
+// of the lock: until then nobody else gains from the end of the session, and its holder would lose changes.
+func (c *conn) idleTimeout() time.Duration {
+	if c.session == nil {
+		return c.server.opts.IdleTimeout
+	}
+	return max(c.server.opts.IdleInSessionTimeout, c.access.rules.sessions.Settings.LockLease)
+}
+
 // rest sets the deadline of a read between two requests, and lets Shutdown end it if no session is open. It reports whether there is to be one.
 func (c *conn) rest(room int) bool {
-	wait := c.server.opts.IdleTimeout
+	wait := c.idleTimeout()
 	if room > 1 {
 		wait = min(wait, restTime) // with a buffer in hand only shortly; see misread
 	}

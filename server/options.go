@@ -32,7 +32,7 @@ type Options struct {
 	Commands []Command
 
 	Limits         wire.Limits   // what one request may hold; default wire.DefaultLimits
-	IdleTimeout    time.Duration // until a connection without a request is closed; default 10 min
+	IdleTimeout    time.Duration // until a connection without a request is closed, if no session is open; default 10 min
 	RequestTimeout time.Duration // until a request that was begun must be complete; default 30 s
 	WriteTimeout   time.Duration // until a client must have read its replies; default 30 s
 	MaxConns       int           // connections of all listeners; default 16,384
@@ -40,6 +40,10 @@ type Options struct {
 	ErrorBudget    int           // errors that a connection may make more than successes; default 64
 
 	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, those below 64 KiB not counted; default 2 GiB
+
+	// IdleInSessionTimeout is the time until a connection without a request is closed on which a session is open, and at
+	// least the lease of its lock; default 1 h.
+	IdleInSessionTimeout time.Duration
 
 	LoginTimeout     time.Duration // until a connection must have said who it is; default 1 min
 	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
@@ -90,6 +94,7 @@ func (o Options) withDefaults() Options {
 	number(&o.Limits.Request, limits.Request)
 	number(&o.Limits.Args, limits.Args)
 	set(&o.IdleTimeout, 10*time.Minute)
+	set(&o.IdleInSessionTimeout, time.Hour)
 	set(&o.RequestTimeout, 30*time.Second)
 	set(&o.WriteTimeout, 30*time.Second)
 	number(&o.MaxConns, 16<<10)
@@ -137,7 +142,7 @@ func (o Options) validate() error {
 		name  string
 		value int64
 	}{
-		{"IdleTimeout", int64(o.IdleTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
+		{"IdleTimeout", int64(o.IdleTimeout)}, {"IdleInSessionTimeout", int64(o.IdleInSessionTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
 		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {

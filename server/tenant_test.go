@@ -16,6 +16,7 @@ import (
 	"sessionserver/auth"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/wire"
 )
 
 // strict is a listener for this machine where everybody must say who they are.
@@ -223,6 +224,41 @@ func TestRotation(t *testing.T) {
 	}
 	q.ask("open "+id, "ok")
 	q.ask("put k 01234567890", "err TOOLARGE ")
+}
+
+// TestHello: the reply in RESP says who the connection acts as, and how long the tenant waits for a lock by now.
+func TestHello(t *testing.T) {
+	t.Parallel()
+	a := tenantOf("a/app", "secret")
+	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{a}, Listen: strict})
+	p := dial(t, s)
+	replies := wire.NewReplyReader(p.in)
+	hello := func(args ...string) string {
+		t.Helper()
+		p.send(string(wire.AppendRequest(nil, append([]string{"hello"}, args...)...)))
+		r, err := replies.Next()
+		if err != nil || r.Err != nil {
+			t.Fatal(err, r.Err)
+		}
+		facts := make(map[string]string)
+		for i := 0; i < len(r.Items); i += 2 {
+			facts[string(r.Items[i].Bytes)] = string(r.Items[i+1].Bytes)
+		}
+		return facts["server"] + " " + facts["tenant"] + " " + facts["app"] + " " + facts["lock_wait_ms"]
+	}
+	want := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("hello: %q, want %q", got, want)
+		}
+	}
+	want(hello("2"), "sessionserver   ")
+	want(hello("3", "auth", "a/app", "secret"), "sessionserver a app 10000")
+	a.Sessions.LockWait = 1500 * time.Millisecond
+	if err := s.SetTenants([]server.Tenant{a}); err != nil {
+		t.Fatal(err)
+	}
+	want(hello(), "sessionserver a app 1500")
 }
 
 // TestConstantAnswers: whatever is wrong with credentials, the answer is the same to the byte, in both framings.

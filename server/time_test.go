@@ -110,6 +110,36 @@ func TestIdleTimeout(t *testing.T) {
 	})
 }
 
+// TestIdleInSessionTimeout: an open session is not lost to the idle time-out, but to a longer one of its own, which is
+// never shorter than the lease of the lock.
+func TestIdleInSessionTimeout(t *testing.T) {
+	how := everywhere
+	how.Allow.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+	const id = "0123456789abcdef0123456789abcdef"
+	for _, row := range []struct{ set, want time.Duration }{
+		{0, time.Hour}, {20 * time.Second, time.Minute}, {2 * time.Minute, 2 * time.Minute},
+	} {
+		opts := server.Options{IdleTimeout: 3 * time.Second, IdleInSessionTimeout: row.set}
+		inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			dial("192.0.2.1:1").closed()
+			saves := dial("192.0.2.1:2")
+			saves.ask("open "+id, "ok")
+			saves.ask("put key value", "ok")
+			time.Sleep(row.want - time.Second)
+			saves.ask("close", "ok")
+			stays := dial("192.0.2.1:3")
+			stays.ask("open "+id+" u 0", "ok")
+			stays.ask("get key", "ok value")
+			began := time.Now()
+			stays.closed()
+			if took := time.Since(began); took < row.want || took > row.want+2*time.Second {
+				t.Errorf("set to %v, it was closed after %v", row.set, took)
+			}
+		})
+	}
+}
+
 // TestLoginTimeout: who does not say who it is has to go, however it spends the time.
 func TestLoginTimeout(t *testing.T) {
 	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
