@@ -69,7 +69,7 @@ func TestReadyStart(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		p, err := assemble(cfg, slog.New(slog.DiscardHandler))
+		p, err := assemble(t.Context(), cfg, slog.New(slog.DiscardHandler))
 		if err == nil {
 			err = errors.Join(p.run(ctx), p.close())
 		}
@@ -244,7 +244,7 @@ func TestStorageFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	var logged syncBuffer
-	p, err := assemble(cfg, slog.New(slog.NewJSONHandler(&logged, nil)))
+	p, err := assemble(t.Context(), cfg, slog.New(slog.NewJSONHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,8 +56,8 @@ type listening struct {
 	how server.Listen
 }
 
-// assemble opens all that cfg asks for. If a part fails, those before it are closed again.
-func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
+// assemble opens all that cfg asks for. If a part fails or ctx ends, what is open is closed again.
+func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	if problems := inspect(cfg); len(problems) > 0 {
 		return nil, problems
 	}
@@ -99,7 +99,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	p.health.watch(store.observed.Failing, p.audit.log.Err)
 	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
-	if p.policy, err = openPolicy(context.Background(), cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
+	if p.policy, err = openPolicy(ctx, cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the policy section of the configuration says)", err)
 	}
 	p.server, err = server.New(server.Options{
@@ -152,7 +152,7 @@ func assemble(cfg *configs.Config, log *slog.Logger) (_ *process, err error) {
 	}
 	p.metrics.ConfigLoaded()
 	p.watch()
-	return p, nil
+	return p, ctx.Err()
 }
 
 // setTenants makes these all tenants that there are. The policies hear of new ones first, and so deny nobody whom the server knows. On an error both

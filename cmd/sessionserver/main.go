@@ -39,9 +39,15 @@ type streams struct {
 }
 
 func main() {
-	// The first signal asks the subcommand to end; from then on a further one kills as usual.
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, cancel)
+	// The first signal asks the subcommand to end. A further one kills as usual, from before anything shows the first.
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-asked
+		signal.Stop(asked)
+		cancel()
+	}()
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 

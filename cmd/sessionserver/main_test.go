@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// patience is how long a test waits for what must happen. A machine may be very busy: only what never happens fails.
+const patience = 2 * time.Minute
+
 // binary is the program as it is built for users: these tests run it as a child.
 var binary string
 
@@ -42,11 +45,12 @@ func TestMain(m *testing.M) {
 
 // child is a running server.
 type child struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	addr string // of its first listener
+	t   testing.TB
+	cmd *exec.Cmd
 
-	operators string // the address of their HTTP, "" if there is none
+	listening chan struct{} // closed when it does; the addresses are known then
+	addr      string        // of its first listener
+	operators string        // the address of their HTTP, "" if there is none
 
 	ended chan struct{} // closed when it has
 	err   error         // of cmd.Wait, then
@@ -58,10 +62,25 @@ type child struct {
 // serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
 func serve(t testing.TB, args ...string) *child {
 	t.Helper()
+	c := start(t, args...)
+	select {
+	case <-c.listening:
+	case <-c.ended:
+		t.Fatalf("the server ended at once: %v\n%s", c.err, c.logged())
+	case <-time.After(patience):
+		t.Fatalf("the server does not listen\n%s", c.logged())
+	}
+	return c
+}
+
+// start starts the program with these arguments to serve. It is ended with the test.
+func start(t testing.TB, args ...string) *child {
+	t.Helper()
 	if slices.Contains(args, "--dev") && !slices.Contains(args, "--admin") {
 		args = append(args, "--admin", "127.0.0.1:0")
 	}
-	c := &child{t: t, cmd: exec.Command(binary, append([]string{"serve"}, args...)...), ended: make(chan struct{})}
+	c := &child{t: t, listening: make(chan struct{}), ended: make(chan struct{})}
+	c.cmd = exec.Command(binary, append([]string{"serve"}, args...)...)
 	stderr, err := c.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -71,8 +90,6 @@ func serve(t testing.TB, args ...string) *child {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.kill() })
-	listening := make(chan string, 16)
-	operators := "" // logged before
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
@@ -81,22 +98,15 @@ func serve(t testing.TB, args ...string) *child {
 			switch err := json.Unmarshal(lines.Bytes(), &entry); {
 			case err != nil:
 			case entry.Msg == "serving operators":
-				operators = entry.Address
-			case entry.Msg == "listening":
-				listening <- entry.Address
+				c.operators = entry.Address
+			case entry.Msg == "listening" && c.addr == "":
+				c.addr = entry.Address
+				close(c.listening)
 			}
 		}
 		c.err = c.cmd.Wait()
 		close(c.ended)
 	}()
-	select {
-	case c.addr = <-listening:
-		c.operators = operators
-	case <-c.ended:
-		t.Fatalf("the server ended at once: %v\n%s", c.err, c.logged())
-	case <-time.After(30 * time.Second):
-		t.Fatalf("the server does not listen\n%s", c.logged())
-	}
 	return c
 }
 
@@ -144,7 +154,7 @@ func (c *child) hasEnded() {
 		if c.err != nil {
 			c.t.Errorf("the server ended with %v\n%s", c.err, c.logged())
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		c.t.Errorf("the server does not end\n%s", c.logged())
 	}
 }

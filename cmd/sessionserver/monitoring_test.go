@@ -69,9 +69,6 @@ type prometheus struct {
 // scrapes is how often it scrapes and evaluates rules here, instead of every 15 s.
 const scrapes = 500 * time.Millisecond
 
-// patience is how long all questions together may wait for an answer, which they have after some seconds.
-const patience = time.Minute
-
 // newPrometheus runs one with the shipped files, for one server.
 func newPrometheus(t *testing.T, path, target string) *prometheus {
 	t.Helper()

@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p, err := assemble(cfg, slog.New(slog.DiscardHandler))
+	p, err := assemble(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

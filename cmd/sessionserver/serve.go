@@ -27,20 +27,15 @@ type serveCmd struct {
 
 // Run serves until ctx ends.
 func (s *serveCmd) Run(ctx context.Context, io streams) error {
+	// Before anything is opened, for the default action is to kill. A reload that is asked for during the start follows it.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
-	if s.Dev {
-		if err := ensureDevTenant(ctx, cfg); err != nil {
-			return err
-		}
-		if s.Admin == "" && taken(cfg.Admin.Address) { // nobody has asked for it: a second server beside the first takes any
-			cfg.Admin.Address = "127.0.0.1:0"
-		}
-	}
 	log, level := newLogger(cfg.Log, io)
-	err = s.serve(ctx, io, cfg, log, level)
+	err = s.serve(ctx, io, cfg, log, level, hangups)
 	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms {
 		log.Error("the server has ended with an error", "err", configs.Conceal(err.Error()))
 		return loggedError{err}
@@ -49,8 +44,14 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 }
 
 // serve serves as the configuration says, until ctx ends.
-func (s *serveCmd) serve(ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar) error {
-	p, err := assemble(cfg, log)
+func (s *serveCmd) serve(
+	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, hangups <-chan os.Signal,
+) error {
+	p, err := s.open(ctx, cfg, log)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		log.Info("stopped before anything was served")
+		return nil
+	}
 	if err != nil {
 		return s.advise(err)
 	}
@@ -68,11 +69,24 @@ func (s *serveCmd) serve(ctx context.Context, io streams, cfg *configs.Config, l
 		}
 		welcome(io, cfg, addr, p.operators.url())
 	}
-	stop := s.reloadOnHangup(p, level)
+	stop := s.reloadOnHangup(p, level, hangups)
 	defer stop()
 	err = errors.Join(p.run(ctx), p.close())
 	log.Info("stopped")
 	return err
+}
+
+// open opens all that the server needs.
+func (s *serveCmd) open(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*process, error) {
+	if s.Dev {
+		if err := ensureDevTenant(ctx, cfg); err != nil {
+			return nil, err
+		}
+		if s.Admin == "" && taken(cfg.Admin.Address) { // nobody has asked for it: a second server beside the first takes any
+			cfg.Admin.Address = "127.0.0.1:0"
+		}
+	}
+	return assemble(ctx, cfg, log)
 }
 
 // load reads the configuration that the flags ask for.
@@ -150,15 +164,18 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)
 }
 
-// reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing.
-func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
+// reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing. After stop a SIGHUP does nothing.
+func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-chan os.Signal) (stop func()) {
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(done)
-		for range hangups {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+			}
 			if err := p.audit.reopen(); err != nil {
 				p.log.Error("a log goes on where it was", "err", err)
 			}
@@ -179,9 +196,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar) (stop func()
 		}
 	}()
 	return func() {
-		signal.Stop(hangups)
 		cancel() // who may be asked for policies may not answer
-		close(hangups)
 		<-done
 	}
 }
