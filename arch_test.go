@@ -41,7 +41,11 @@ var only = map[string]string{
 	"go.yaml.in/yaml":                  "configs",
 	"golang.org/x/time/rate":           "server",
 	"github.com/caddyserver/certmagic": "server",
+	"github.com/grafana":               "configs/grafana",
 }
+
+// generator is the package that writes the dashboards. No package imports it, so that no program contains it.
+const generator = module + "/configs/grafana"
 
 // TestArchitecture holds every import of the module's own code, tests left out, against the tables above.
 func TestArchitecture(t *testing.T) {
@@ -85,6 +89,9 @@ func checkImport(t *testing.T, file, from, imported string) {
 		if within(imported, prefix) && !within(from, owner) {
 			t.Errorf("%s imports %s, which belongs to %s alone", file, imported, owner)
 		}
+	}
+	if within(imported, generator) {
+		t.Errorf("%s imports %s, which is only for go generate and tests", file, imported)
 	}
 	target, ours := strings.CutPrefix(imported, module+"/")
 	if !ours {

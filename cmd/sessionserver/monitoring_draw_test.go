@@ -244,11 +244,7 @@ func (p panel) says(v float64) string {
 		}
 		return short(v) + units[i]
 	}
-	unit := p.FieldConfig.Defaults.Unit
-	if p.Type == "heatmap" {
-		unit = "s"
-	}
-	switch unit {
+	switch p.FieldConfig.Defaults.Unit {
 	case "bytes":
 		return steps(1024, " B", " KiB", " MiB", " GiB", " TiB")
 	case "percentunit":

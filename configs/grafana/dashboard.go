@@ -1,38 +1,37 @@
 package grafana
 
-import "strings"
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
 
-// object is a piece of Grafana's JSON. TestSchema holds all of it against Grafana's own types.
-type object = map[string]any
+//lint:file-ignore SA1019 Grafana 10 and 11 import the classic schema only; the SDK prefers its successor.
 
-// Dashboard is one, as Grafana imports it.
-type Dashboard struct {
-	UID           string    `json:"uid"`
-	Title         string    `json:"title"`
-	Description   string    `json:"description"`
-	Tags          []string  `json:"tags"`
-	Links         []object  `json:"links"`
-	Annotations   object    `json:"annotations"`
-	Templating    variables `json:"templating"`
-	Panels        []*Panel  `json:"panels"`
-	Time          object    `json:"time"`
-	Refresh       string    `json:"refresh"`
-	GraphTooltip  int       `json:"graphTooltip"` // 1: the cross hair is on all panels at once
-	SchemaVersion int       `json:"schemaVersion"`
-	Timezone      string    `json:"timezone"`
-	Editable      bool      `json:"editable"`
+// Dashboard is a dashboard of the classic schema. Its JSON is the format that Grafana imports.
+type Dashboard = dashboard.Dashboard
+
+// board builds a Dashboard, panel builds one of its panels.
+type (
+	board = dashboard.DashboardBuilder
+	panel = cog.Builder[dashboard.Panel]
+)
+
+// Dashboards returns all dashboards.
+func Dashboards() ([]Dashboard, error) {
+	var all []Dashboard
+	for _, b := range []*board{service(), tenant(), storage(), security()} {
+		d, err := b.Build()
+		if err != nil {
+			return nil, err
+		}
+		finish(&d)
+		all = append(all, d)
+	}
+	return all, nil
 }
 
-type variables struct {
-	List []object `json:"list"`
-}
-
-// Dashboards returns all of them.
-func Dashboards() []*Dashboard {
-	return []*Dashboard{service(), tenant(), storage(), security()}
-}
-
-// The dashboards, as they link to each other.
+// UIDs of the dashboards, which are part of their addresses.
 const (
 	serviceUID  = "sessionserver-service"
 	tenantUID   = "sessionserver-tenant"
@@ -40,74 +39,75 @@ const (
 	securityUID = "sessionserver-security"
 )
 
-// source is the Prometheus that the variable names.
-var source = object{"type": "prometheus", "uid": "${datasource}"}
+// source is the Prometheus that the variable datasource selects.
+var source = common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr("${datasource}")}
 
-// scope restricts a query to the servers that the variables name. Queries write it as $scope.
-const scope = `job=~"$job", instance=~"$instance"`
-
-func scoped(expr string) string { return strings.ReplaceAll(expr, "$scope", scope) }
-
-// newDashboard lays out rows of panels from top to bottom.
-func newDashboard(uid, title, description string, rows ...row) *Dashboard {
-	d := &Dashboard{
-		UID: uid, Title: "Session server: " + title, Description: description, Tags: []string{"sessionserver"},
-		Links: []object{{
-			"type": "dashboards", "title": "Session server", "tags": []string{"sessionserver"}, "tooltip": "The other dashboards, for the same servers and time", "icon": "external link",
-			"asDropdown": false, "includeVars": true, "keepTime": true, "targetBlank": false,
-		}},
-		Annotations: object{"list": []object{
-			mark("Starts", "green", `process_start_time_seconds{$scope} * 1000`),
-			mark("Reloads", "blue", `sessionserver_config_last_reload_success_timestamp_seconds{$scope} * 1000`),
-		}},
-		Templating: variables{[]object{
-			{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "description": "The Prometheus that scrapes the servers"},
-			choice("job", "Job", `label_values(sessionserver_build_info, job)`),
-			choice("instance", "Instance", `label_values(sessionserver_build_info{job=~"$job"}, instance)`),
-		}},
-		Time: object{"from": "now-3h", "to": "now"}, Refresh: "30s", GraphTooltip: 1, SchemaVersion: 39, Timezone: "browser", Editable: true,
-	}
-	y := 0
-	for _, r := range rows {
-		d.add(&Panel{Type: "row", Title: r.title, Collapsed: new(bool), Panels: &[]*Panel{}, GridPos: position{H: 1, W: 24, Y: y}})
-		y++
-		x, height := 0, 0
-		for _, p := range r.panels {
-			if x+p.GridPos.W > 24 {
-				x, y, height = 0, y+height, 0
-			}
-			p.GridPos.X, p.GridPos.Y = x, y
-			x, height = x+p.GridPos.W, max(height, p.GridPos.H)
-			d.add(p)
-		}
-		y += height
-	}
-	return d
-}
-
-func (d *Dashboard) add(p *Panel) {
-	p.ID = len(d.Panels) + 1
-	d.Panels = append(d.Panels, p)
-}
-
-// row is a titled group of panels.
-type row struct {
+// section is a titled group of panels.
+type section struct {
 	title  string
-	panels []*Panel
+	panels []panel
 }
 
-// choice is a variable with the values of a label: one of them, several, or all.
-func choice(name, label, query string) object {
-	return object{
-		"type": "query", "name": name, "label": label, "datasource": source, "query": object{"query": query, "refId": name}, "definition": query,
-		"refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".+",
-		"current": object{"text": []string{"All"}, "value": []string{"$__all"}},
+// newDashboard lays out sections from top to bottom, and adds the elements that all dashboards share.
+func newDashboard(uid, title, description string, sections ...section) *board {
+	b := dashboard.NewDashboardBuilder("Session server: "+title).Uid(uid).Description(description).
+		Tags([]string{"sessionserver"}).Time("now-3h", "now").Refresh("30s").
+		Tooltip(dashboard.DashboardCursorSyncCrosshair).
+		Link(dashboard.NewDashboardLinkBuilder("Session server").Type(dashboard.DashboardLinkTypeDashboards).
+			Tags([]string{"sessionserver"}).Tooltip("The other dashboards, with the same servers and time range").
+			Icon("external link").IncludeVars(true).KeepTime(true)).
+		Annotation(event("Starts", "green", "process_start_time_seconds")).
+		Annotation(event("Reloads", "blue", "sessionserver_config_last_reload_success_timestamp_seconds")).
+		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus").
+			Description("The Prometheus that scrapes the servers")).
+		WithVariable(selection("job", "Job", `label_values(sessionserver_build_info, job)`)).
+		WithVariable(selection("instance", "Instance", `label_values(sessionserver_build_info{job=~"$job"}, instance)`))
+	for _, s := range sections {
+		b.WithRow(dashboard.NewRowBuilder(s.title))
+		for _, p := range s.panels {
+			b.WithPanel(p)
+		}
+	}
+	return b
+}
+
+// finish sets what the builder does not: panel ids, which addresses of panels contain. It also shows the links and the
+// switches of annotations above the panels, as every version of Grafana can; the SDK moves them into a menu.
+func finish(d *Dashboard) {
+	for i, p := range d.Panels {
+		id := uint32(i + 1)
+		if p.RowPanel != nil {
+			p.RowPanel.Id = id
+		} else {
+			p.Panel.Id = &id
+		}
+	}
+	for i := range d.Links {
+		d.Links[i].Placement = nil
+	}
+	for i := range d.Annotations.List {
+		d.Annotations.List[i].Placement = nil
 	}
 }
 
-// mark draws a line through all graphs at the time that is a query's value, in milliseconds.
-func mark(name, color, expr string) object {
-	return object{
-		"name": name, "enable": true, "iconColor": color, "datasource": source, "expr": scoped(expr), "titleFormat": name + " {{instance}}", "useValueForTime": true,
-	}
+// choice is a variable that selects one value of a label.
+func choice(name, label, labelValues string) *dashboard.QueryVariableBuilder {
+	return dashboard.NewQueryVariableBuilder(name).Label(label).Datasource(source).Definition(labelValues).
+		Query(dashboard.StringOrMap{Map: map[string]any{"query": labelValues, "refId": name}}).
+		Refresh(dashboard.VariableRefreshOnTimeRangeChanged).Sort(dashboard.VariableSortAlphabeticalAsc)
+}
+
+// selection is a choice of one, several or all values.
+func selection(name, label, labelValues string) *dashboard.QueryVariableBuilder {
+	return choice(name, label, labelValues).Multi(true).IncludeAll(true).AllValue(".+").
+		Current(dashboard.VariableOption{
+			Text:  dashboard.StringOrArrayOfString{ArrayOfString: []string{"All"}},
+			Value: dashboard.StringOrArrayOfString{ArrayOfString: []string{"$__all"}},
+		})
+}
+
+// event draws a line through all graphs at the time that is the value of a metric, in seconds.
+func event(name, color, timestamp string) *dashboard.AnnotationQueryBuilder {
+	return dashboard.NewAnnotationQueryBuilder().Name(name).IconColor(color).Datasource(source).
+		Expr(of(timestamp) + " * 1000").TitleFormat(name + " {{instance}}").UseValueForTime(true)
 }

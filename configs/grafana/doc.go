@@ -1,6 +1,12 @@
-// Package grafana is the shipped dashboards as code: what each panel asks Prometheus, in which unit it draws the answer, and what it says about itself.
+// Package grafana is the source of the shipped dashboards: queries, units, thresholds and descriptions of their panels.
 //
-// Begin with service.go. panel.go has the kinds of panels, dashboard.go what all dashboards have in common. The files in dashboards/ are what operators import; a test
-// holds them equal to the code, and `go test ./configs/grafana -update` writes them. TestMonitoring in cmd/sessionserver evaluates every query against a real
-// Prometheus that scraped the real server. The server's program does not hold this package.
+// Begin with service.go, the dashboard that operators open first. query.go writes the PromQL expressions, panel.go
+// presets the kinds of panels, and dashboard.go adds the elements that all dashboards share. Panels and dashboards are
+// builders of Grafana's own library, the Foundation SDK, which defines the fields of their JSON.
+//
+// The files in dashboards/ are for import by operators. TestFiles compares them with this package, and go generate
+// writes them. TestMonitoring in cmd/sessionserver evaluates every query on a real Prometheus that scrapes a real
+// server. No package imports this one, so that the server's binary contains neither it nor the library.
 package grafana
+
+//go:generate go test . -run ^TestFiles$ -update

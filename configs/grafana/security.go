@@ -1,72 +1,109 @@
 package grafana
 
-// security answers who is refused and why, and whether what protects the service works.
-func security() *Dashboard {
-	return newDashboard(securityUID, "security", "Refusals by gate and reason, logins, policies, TLS, and the audit log.",
-		row{"Now", []*Panel{
-			stat("Failed logins", "Each second, by any method.", perSecond,
-				query{`sum(rate(sessionserver_authentication_failures_total{$scope}[$__rate_interval]))`, "failed"}).worryAbove(1, 5),
-			stat("Refusals", "Each second, by any gate.", perSecond,
-				query{`sum(rate(sessionserver_refusals_total{$scope}[$__rate_interval]))`, "refused"}),
-			stat("Denied by policy", "The share of decisions that are no.", share,
-				query{`sum(rate(sessionserver_policy_decisions_total{$scope, outcome!="allowed"}[$__rate_interval])) / sum(rate(sessionserver_policy_decisions_total{$scope}[$__rate_interval]))`, "denied"}).worryAbove(0.05, 0.5),
-			stat("Next certificate ends", "When the first of the certificates ends.", ago,
-				query{`min(sessionserver_certificate_expiry_timestamp_seconds{$scope}) * 1000`, "ends"}).plain(),
-			stat("Policies", "Whether the last reload of policies was taken over.", count,
-				query{`min(sessionserver_policy_last_reload_successful{$scope})`, "policies"}).says("refused", "in force", 1),
-			stat("Configuration", "Whether the last reload of the configuration was taken over.", count,
-				query{`min(sessionserver_config_last_reload_successful{$scope})`, "configuration"}).says("refused", "in force", 1),
-			stat("Tenants' files", "How many have mistakes. What they said before goes on.", count,
-				query{`sum(sessionserver_tenant_files_problems{$scope})`, "with mistakes"}).worryAbove(1, 10).plain(),
-			stat("Audit log", "Whether it can be written.", count,
-				query{`max(sessionserver_audit_failing{$scope})`, "audit log"}).says("written", "failing", 0),
+import "github.com/grafana/grafana-foundation-sdk/go/common"
+
+// refusalCodes are the error codes of replies to refused clients.
+const refusalCodes = "NOAUTH|BADAUTH|TLSREQUIRED|IPDENIED|DENIED|RATELIMITED|QUOTA"
+
+// security is about refusals, and about the state of what protects the service.
+func security() *board {
+	decisions := func(by string, matchers ...string) string {
+		return rate(by, "sessionserver_policy_decisions_total", matchers...)
+	}
+	const expiry = "sessionserver_certificate_expiry_timestamp_seconds"
+	age := func(timestamp string) string { return "time() - " + lowest(timestamp) }
+	return newDashboard(securityUID, "security", "Refusals by gate and code, logins, policies, TLS, and the audit log.",
+		section{"Now", []panel{
+			figure("Failed logins", "Failed logins per second, by any method.", perSecond,
+				query{rate("", "sessionserver_authentication_failures_total"), "failed"}).Thresholds(above(1, 5)),
+			figure("Refusals", "Refusals per second, by any gate.", perSecond,
+				query{rate("", "sessionserver_refusals_total"), "refused"}),
+			figure("Denied by policy", "Share of policy decisions that deny, or fail.", share,
+				query{decisions("", `outcome!="allowed"`) + " / " + decisions(""), "denied"}).
+				Thresholds(above(0.05, 0.5)),
+			figure("Next expiry", "Expiry of the certificate that expires first.", fromNow,
+				query{lowest(expiry) + " * 1000", "expires"}).
+				GraphMode(common.BigValueGraphModeNone),
+			word("Policies", "Result of the last policy reload.", "failed", "OK", 1,
+				query{lowest("sessionserver_policy_last_reload_successful"), "policies"}),
+			word("Configuration", "Result of the last configuration reload.", "failed", "OK", 1,
+				query{lowest("sessionserver_config_last_reload_successful"), "configuration"}),
+			figure("Tenant files",
+				"Number of problems in tenant files. The last valid content of each file stays in force.", count,
+				query{sum("", of("sessionserver_tenant_files_problems")), "problems"}).
+				Thresholds(above(1, 10)).GraphMode(common.BigValueGraphModeNone),
+			word("Audit log", "Result of the last write to the audit log.", "OK", "failing", 0,
+				query{highest("sessionserver_audit_failing"), "audit log"}),
 		}},
-		row{"Refusals", []*Panel{
-			graph("By gate", "Which gate refused, each second: authenticated (nobody yet), allowlist, rates, serving (draining), session_state, memory, policy, audit, quota.", perSecond,
-				query{`sum by (gate) (rate(sessionserver_refusals_total{$scope}[$__rate_interval]))`, "{{gate}}"}).stacked(),
-			graph("By reason", "What refused clients were told, each second.", perSecond,
-				query{`sum by (code) (rate(sessionserver_commands_total{$scope, code=~"NOAUTH|BADAUTH|TLSREQUIRED|IPDENIED|DENIED|RATELIMITED|QUOTA"}[$__rate_interval]))`, "{{code}}"}).stacked(),
-			graph("By rate", "Which rate was too high: of an app, a tenant, an address, of new ids, of strangers, of failed logins.", perSecond,
-				query{`sum by (scope) (rate(sessionserver_rate_limited_total{$scope}[$__rate_interval]))`, "{{scope}}"}).stacked(),
-			bars("By tenant", "The tenants that are refused most, each second. A click opens the tenant.", perSecond,
-				query{`topk(10, sum by (tenant) (rate(sessionserver_tenant_refusals_total{$scope}[$__rate_interval])))`, "{{tenant}}"}).leadsToTenant(),
-			graph("Logins that succeed", "By method, each second.", perSecond,
-				query{`sum by (method) (rate(sessionserver_authentications_total{$scope}[$__rate_interval]))`, "{{method}}"}).stacked(),
-			graph("Logins that fail", "By method, each second. One address is held to rates.auth_failures, 1 a second by default.", perSecond,
-				query{`sum by (method) (rate(sessionserver_authentication_failures_total{$scope}[$__rate_interval]))`, "{{method}}"}).worryAbove(1, 5),
+		section{"Refusals", []panel{
+			stack("By gate", "Refusals per second, by gate: authenticated, allowlist, rates, serving (draining), "+
+				"session_state, memory, policy, audit, quota.", perSecond,
+				query{rate("gate", "sessionserver_refusals_total"), "{{gate}}"}),
+			stack("By code", "Refusals per second, by error code of the reply.", perSecond,
+				query{rate("code", "sessionserver_commands_total", `code=~"`+refusalCodes+`"`), "{{code}}"}),
+			stack("By rate limit",
+				"Refusals per second, by exceeded rate: of an app, a tenant, an address, session creation, "+
+					"unauthenticated clients, failed logins.", perSecond,
+				query{rate("scope", "sessionserver_rate_limited_total"), "{{scope}}"}),
+			bars("By tenant",
+				"Refusals per second of the ten tenants with most. A click opens the dashboard of the tenant.",
+				perSecond,
+				query{top("10", rate("tenant", "sessionserver_tenant_refusals_total")), "{{tenant}}"}).
+				DataLinks(tenantLink()),
+			stack("Successful logins", "Successful logins per second, by method.", perSecond,
+				query{rate("method", "sessionserver_authentications_total"), "{{method}}"}),
+			graph("Failed logins",
+				"Failed logins per second, by method. rates.auth_failures limits each address, to 1 by default.",
+				perSecond,
+				query{rate("method", "sessionserver_authentication_failures_total"), "{{method}}"}).
+				Thresholds(above(1, 5)),
 		}},
-		row{"Policies", []*Panel{
-			graph("Decisions", "Each second. failed is no decision within policy.timeout, or a mistake in a rule; the operation is refused.", perSecond,
-				query{`sum by (outcome) (rate(sessionserver_policy_decisions_total{$scope}[$__rate_interval]))`, "{{outcome}}"}).stacked(),
-			graph("Remembered decisions", "The share that was answered from the cache.", share,
-				query{`sum by (instance) (rate(sessionserver_policy_decisions_total{$scope, cached="true"}[$__rate_interval])) / sum by (instance) (rate(sessionserver_policy_decisions_total{$scope}[$__rate_interval]))`, "{{instance}}"}).upTo(1),
-			quantiles("Evaluation", "How long a decision takes that is not in the cache.", `sessionserver_policy_evaluation_duration_seconds_bucket{$scope}`).worryAbove(0.01, 0.1),
-			graph("Reloads", "Of policies, the configuration and tenants' files, in the last hour.", count,
-				query{`sum by (result) (increase(sessionserver_policy_reloads_total{$scope}[1h]))`, "policies {{result}}"},
-				query{`sum by (result) (increase(sessionserver_config_reloads_total{$scope}[1h]))`, "configuration {{result}}"},
-				query{`sum by (result) (increase(sessionserver_tenant_files_reloads_total{$scope}[1h]))`, "tenants' files {{result}}"}).wide(12),
-			graph("Age", "Since when the policies, the configuration and the tenants' files are in force.", seconds,
-				query{`time() - min(sessionserver_policy_last_reload_success_timestamp_seconds{$scope})`, "policies"},
-				query{`time() - min(sessionserver_config_last_reload_success_timestamp_seconds{$scope})`, "configuration"},
-				query{`time() - min(sessionserver_tenant_files_last_reload_success_timestamp_seconds{$scope})`, "tenants' files"}).wide(12),
+		section{"Policies", []panel{
+			stack("Decisions",
+				"Policy decisions per second. The outcome failed is a timeout (policy.timeout) or a faulty rule, "+
+					"and refuses the operation.", perSecond,
+				query{decisions("outcome"), "{{outcome}}"}),
+			graph("Cached decisions", "Share of decisions from the cache.", share,
+				query{decisions("instance", `cached="true"`) + " / " + decisions("instance"), "{{instance}}"}).Max(1),
+			quantiles("Evaluation", "Duration of decisions that are not in the cache.",
+				"sessionserver_policy_evaluation_duration_seconds").Thresholds(above(0.01, 0.1)),
+			graph("Reloads", "Reloads of policies, configuration and tenant files in the last hour, by result.", count,
+				query{increase("result", "sessionserver_policy_reloads_total", "1h"), "policies {{result}}"},
+				query{increase("result", "sessionserver_config_reloads_total", "1h"), "configuration {{result}}"},
+				query{increase("result", "sessionserver_tenant_files_reloads_total", "1h"), "tenant files {{result}}"}).
+				Span(12),
+			graph("Age", "Time since the last successful reload.", seconds,
+				query{age("sessionserver_policy_last_reload_success_timestamp_seconds"), "policies"},
+				query{age("sessionserver_config_last_reload_success_timestamp_seconds"), "configuration"},
+				query{age("sessionserver_tenant_files_last_reload_success_timestamp_seconds"), "tenant files"}).
+				Span(12),
 		}},
-		row{"TLS", []*Panel{
-			graph("Handshakes", "By version, each second. Far fewer than connections in TLS commands: clients keep them.", perSecond,
-				query{`sum by (version) (rate(sessionserver_tls_handshakes_total{$scope}[$__rate_interval]))`, "TLS {{version}}"}).stacked(),
-			graph("Handshakes that fail", "By reason, each second. Scanners fail all day; clients of yours do after a certificate has changed.", perSecond,
-				query{`sum by (reason) (rate(sessionserver_tls_handshake_failures_total{$scope}[$__rate_interval]))`, "{{reason}}"}).stacked(),
-			quantiles("Duration of handshakes", "With the way to the client and back, which is most of it.", `sessionserver_tls_handshake_duration_seconds_bucket{$scope}`),
-			table("Certificates", "When each ends. Those from ACME renew themselves a third of their life before.", ago,
-				query{`sort(min by (name, source) (sessionserver_certificate_expiry_timestamp_seconds{$scope})) * 1000`, "ends"}, "name", "source"),
-			graph("What becomes of certificates", "Renewed, failed to be, removed, about to end; in the last day.", count,
-				query{`sum by (event) (increase(sessionserver_certificate_events_total{$scope}[1d]))`, "{{event}}"}).wide(12),
+		section{"TLS", []panel{
+			stack("Handshakes", "Successful handshakes per second, by version. "+
+				"A rate far below that of TLS commands is good: clients reuse their connections.", perSecond,
+				query{rate("version", "sessionserver_tls_handshakes_total"), "TLS {{version}}"}),
+			stack("Failed handshakes", "Failed handshakes per second, by reason. Scanners cause some all day. "+
+				"A jump after a certificate change: clients do not trust it.", perSecond,
+				query{rate("reason", "sessionserver_tls_handshake_failures_total"), "{{reason}}"}),
+			quantiles("Duration of handshakes", "Duration of successful handshakes, mostly network round trips.",
+				"sessionserver_tls_handshake_duration_seconds"),
+			list("Certificates",
+				"Expiry of each certificate. ACME certificates renew in the last third of their lifetime.", fromNow,
+				query{"sort(" + aggregate("min", "name, source", of(expiry)) + ") * 1000", "expires"},
+				"name", "source"),
+			graph("Certificate events",
+				"Certificates obtained, renewed, failed, removed or near expiry, in the last day.", count,
+				query{increase("event", "sessionserver_certificate_events_total", "1d"), "{{event}}"}).Span(12),
 		}},
-		row{"Audit log", []*Panel{
-			graph("Events", "By kind, each second.", perSecond,
-				query{`sum by (event) (rate(sessionserver_audit_events_total{$scope}[$__rate_interval]))`, "{{event}}"}).stacked(),
-			graph("Failures and losses", "Writes that failed, and events that stand in no log, each second.", perSecond,
-				query{`sum(rate(sessionserver_audit_failures_total{$scope}[$__rate_interval]))`, "failures"}, query{`sum(rate(sessionserver_audit_lost_total{$scope}[$__rate_interval]))`, "lost"}),
-			quantiles("Duration of writes", "Of the audit log. With audit.sync operations wait for it.", `sessionserver_audit_write_duration_seconds_bucket{$scope}`),
+		section{"Audit log", []panel{
+			stack("Events", "Audit events per second, by kind.", perSecond,
+				query{rate("event", "sessionserver_audit_events_total"), "{{event}}"}),
+			graph("Failures and losses", "Failed writes to the audit log, and lost events, per second.", perSecond,
+				query{rate("", "sessionserver_audit_failures_total"), "failures"},
+				query{rate("", "sessionserver_audit_lost_total"), "lost"}),
+			quantiles("Duration of writes",
+				"Duration of writes to the audit log. With audit.sync, operations wait for them.",
+				"sessionserver_audit_write_duration_seconds"),
 		}},
 	)
 }

@@ -1,81 +1,109 @@
 package grafana
 
-// quantiles draws the median, the 95th and the 99th percentile of a histogram's buckets, which are written with their labels.
-func quantiles(title, description, buckets string) *Panel {
-	of := func(q string) string {
-		return "histogram_quantile(" + q + ", sum by (le) (rate(" + buckets + "[$__rate_interval])))"
-	}
-	return graph(title, description, seconds, query{of("0.99"), "99th percentile"}, query{of("0.95"), "95th percentile"}, query{of("0.5"), "median"})
-}
+import "github.com/grafana/grafana-foundation-sdk/go/common"
 
-// service answers: does it serve, how much, how well, and how much more could it.
-func service() *Dashboard {
+// service is about the whole server: is it ready, how much traffic has it, how many errors, how much room is left.
+func service() *board {
+	firing := of("ALERTS", `alertname=~"Sessionserver.+"`, `alertstate="firing"`)
+	usage := of("instance_tenant_resource:sessionserver_tenant_usage:ratio")
 	return newDashboard(serviceUID, "service", "Traffic, errors, latency and saturation of session servers.",
-		row{"Now", []*Panel{
-			stat("Ready", "Whether every server says that clients can be sent to it: /readyz.", count,
-				query{`min(sessionserver_ready{$scope})`, "ready"}).says("not ready", "ready", 1),
-			stat("Alerts", "How many of the shipped alerts fire.", count,
-				query{`count(ALERTS{alertname=~"Sessionserver.+", alertstate="firing", $scope}) or vector(0)`, "alerts"}).worryAbove(1, 3).plain(),
-			stat("Commands", "What clients ask for, each second.", perSecond,
-				query{`sum(rate(sessionserver_commands_total{$scope}[$__rate_interval]))`, "commands"}),
-			stat("Failing", "The share of commands that failed through the server's fault (INTERNAL, UNAVAILABLE) in 5 minutes, where it is highest.", share,
-				query{`max(instance:sessionserver_commands_failed:ratio_rate5m{$scope})`, "failing"}).worryAbove(0.001, 0.01),
-			stat("99th percentile", "One of a hundred commands takes at least so long, in 5 minutes, where it is longest. open is left out: it waits for locks.", seconds,
-				query{`max(instance:sessionserver_command_duration_seconds:p99_rate5m{$scope})`, "99th percentile"}).worryAbove(0.1, 0.25),
-			stat("Connections", "The share of limits.connections that is in use, where it is highest.", share,
-				query{`max(instance:sessionserver_connections:ratio{$scope})`, "connections"}).worryAbove(0.7, 0.85).upTo(1),
-			stat("Up for", "Since when the server that was started last is up.", seconds,
-				query{`time() - max(process_start_time_seconds{$scope})`, "up"}).plain(),
-			stat("Version", "Which versions run.", count,
-				query{`max by (version) (sessionserver_build_info{$scope})`, "{{version}}"}).names(),
+		section{"Now", []panel{
+			word("Ready", "Readiness of all servers, as /readyz reports it.", "not ready", "ready", 1,
+				query{lowest("sessionserver_ready"), "ready"}),
+			figure("Alerts", "Number of shipped alerts that are firing.", count,
+				query{aggregate("count", "", firing) + " or vector(0)", "alerts"}).
+				Thresholds(above(1, 3)).GraphMode(common.BigValueGraphModeNone),
+			figure("Commands", "Commands per second.", perSecond,
+				query{rate("", "sessionserver_commands_total"), "commands"}),
+			figure("Failed",
+				"Share of commands that failed with INTERNAL or UNAVAILABLE in the last 5 minutes, "+
+					"on the worst server.", share,
+				query{highest("instance:sessionserver_commands_failed:ratio_rate5m"), "failed"}).
+				Thresholds(above(0.001, 0.01)),
+			figure("99th percentile", "Duration of commands in the last 5 minutes, on the slowest server. "+
+				"Excludes open, which waits for locks.", seconds,
+				query{highest("instance:sessionserver_command_duration_seconds:p99_rate5m"), "99th percentile"}).
+				Thresholds(above(0.1, 0.25)),
+			figure("Connections", "Share of limits.connections in use, on the fullest server.", share,
+				query{highest("instance:sessionserver_connections:ratio"), "connections"}).
+				Thresholds(above(0.7, 0.85)).Max(1),
+			figure("Uptime", "Uptime of the server that started last.", seconds,
+				query{"time() - " + highest("process_start_time_seconds"), "uptime"}).
+				GraphMode(common.BigValueGraphModeNone),
+			figure("Version", "Versions of the running servers.", count,
+				query{aggregate("max", "version", of("sessionserver_build_info")), "{{version}}"}).
+				TextMode(common.BigValueTextModeName).GraphMode(common.BigValueGraphModeNone),
 		}},
-		row{"Traffic", []*Panel{
-			graph("Commands", "What clients ask for, by command.", perSecond,
-				query{`sum by (command) (rate(sessionserver_commands_total{$scope}[$__rate_interval]))`, "{{command}}"}).stacked(),
-			graph("Connections", "Connections that are open, by TLS version.", count,
-				query{`sum by (tls) (sessionserver_connections{$scope})`, "TLS {{tls}}"}, query{`sum(sessionserver_connections_limit{$scope})`, "limit"}).stacked().limit("limit"),
-			graph("Connections that end", "Why connections end, each second.", perSecond,
-				query{`sum by (reason) (rate(sessionserver_connections_closed_total{$scope}[$__rate_interval]))`, "{{reason}}"}).stacked(),
-			graph("Connections that begin", "By listener, each second. Far more than end with quit or at the client's wish: clients that do not keep connections.", perSecond,
-				query{`sum by (listener) (rate(sessionserver_connections_opened_total{$scope}[$__rate_interval]))`, "{{listener}}"}).stacked(),
-			graph("Sessions", "Those that are open on a connection, and all that are stored.", count,
-				query{`sum(sessionserver_sessions_open{$scope})`, "open"}, query{`sum(sessionserver_stored_sessions{$scope})`, "stored"}),
-			graph("What becomes of sessions", "Created, saved, destroyed, moved to a new id, expired, each second.", perSecond,
-				query{`sum by (event) (rate(sessionserver_session_events_total{$scope}[$__rate_interval]))`, "{{event}}"}),
+		section{"Traffic", []panel{
+			stack("Commands", "Commands per second, by command.", perSecond,
+				query{rate("command", "sessionserver_commands_total"), "{{command}}"}),
+			stack("Connections", "Open connections, by TLS version.", count,
+				query{sum("tls", of("sessionserver_connections")), "TLS {{tls}}"},
+				query{sum("", of("sessionserver_connections_limit")), "limit"}).
+				OverrideByName("limit", limitLine()),
+			stack("Connections closed", "Connections closed per second, by reason.", perSecond,
+				query{rate("reason", "sessionserver_connections_closed_total"), "{{reason}}"}),
+			stack("Connections opened", "Connections accepted per second, by listener. "+
+				"A rate near that of logins: clients do not reuse their connections.", perSecond,
+				query{rate("listener", "sessionserver_connections_opened_total"), "{{listener}}"}),
+			graph("Sessions", "Sessions open on a connection, and sessions in storage.", count,
+				query{sum("", of("sessionserver_sessions_open")), "open"},
+				query{sum("", of("sessionserver_stored_sessions")), "stored"}),
+			graph("Session events",
+				"Sessions created, saved, destroyed, moved to a new id and expired, per second.", perSecond,
+				query{rate("event", "sessionserver_session_events_total"), "{{event}}"}),
 		}},
-		row{"Errors", []*Panel{
-			graph("Failing", "The share of commands that failed through the server's fault, in 5 minutes.", share,
-				query{`instance:sessionserver_commands_failed:ratio_rate5m{$scope}`, "{{instance}}"}).worryAbove(0.001, 0.01),
-			graph("Answers other than OK", "By code. Most are answers to questions (NOTFOUND, NOKEY) or mistakes of clients; INTERNAL and UNAVAILABLE are not.", perSecond,
-				query{`sum by (code) (rate(sessionserver_commands_total{$scope, code!="OK"}[$__rate_interval]))`, "{{code}}"}).stacked(),
-			graph("Refusals", "By the gate that refused. Security has more.", perSecond,
-				query{`sum by (gate) (rate(sessionserver_refusals_total{$scope}[$__rate_interval]))`, "{{gate}}"}).stacked(),
+		section{"Errors", []panel{
+			graph("Failed commands",
+				"Share of commands that failed with INTERNAL or UNAVAILABLE in the last 5 minutes.", share,
+				query{of("instance:sessionserver_commands_failed:ratio_rate5m"), "{{instance}}"}).
+				Thresholds(above(0.001, 0.01)),
+			stack("Error replies",
+				"Error replies per second, by code. INTERNAL and UNAVAILABLE are faults of the server. "+
+					"NOTFOUND and NOKEY are normal results.", perSecond,
+				query{rate("code", "sessionserver_commands_total", `code!="OK"`), "{{code}}"}),
+			stack("Refusals", "Refusals per second, by gate. The dashboard security has more.", perSecond,
+				query{rate("gate", "sessionserver_refusals_total"), "{{gate}}"}),
 		}},
-		row{"Latency", []*Panel{
-			quantiles("Commands but open", "How long commands take, without open, which waits for locks.", `sessionserver_command_duration_seconds_bucket{$scope, command!="open"}`).worryAbove(0.1, 0.25),
-			graph("Slowest commands", "The 99th percentile of each command. A save waits for the disk, open for the lock.", seconds,
-				query{`topk(8, histogram_quantile(0.99, sum by (command, le) (rate(sessionserver_command_duration_seconds_bucket{$scope}[$__rate_interval]))))`, "{{command}}"}),
-			heat("Spread of durations", "How many commands took how long, without open. A second band above the first is often the disk.", `sessionserver_command_duration_seconds_bucket{$scope, command!="open"}`),
+		section{"Latency", []panel{
+			quantiles("Duration of commands", "Duration of all commands except open, which waits for locks.",
+				"sessionserver_command_duration_seconds", `command!="open"`).Thresholds(above(0.1, 0.25)),
+			graph("Slowest commands",
+				"99th percentile of each command. Saves wait for the disk, open waits for a lock.", seconds,
+				query{top("8", quantile("0.99", "command", "sessionserver_command_duration_seconds")), "{{command}}"}),
+			spread("Spread of durations", "Number of commands by duration, without open. "+
+				"A second band above the first often comes from the disk.",
+				"sessionserver_command_duration_seconds", `command!="open"`),
 		}},
-		row{"Saturation", []*Panel{
-			graph("Memory held", "What requests, replies and open sessions hold, and limits.memory: beyond it large requests are refused.", bytes,
-				query{`sum by (instance) (sessionserver_memory_held_bytes{$scope})`, "{{instance}}"}, query{`max(sessionserver_memory_limit_bytes{$scope})`, "limit of each"}).limit("limit of each"),
-			graph("Turns waiting", "Operations that wait for a processor or for a save, because tenants share them out. More than none for long: the machine is full.", count,
-				query{`sum by (kind) (sessionserver_turns_waiting{$scope})`, "{{kind}}"}),
-			graph("CPU", "Processors that are busy with the server.", count,
-				query{`rate(process_cpu_seconds_total{$scope}[$__rate_interval])`, "{{instance}}"}),
-			graph("Memory of the process", "What the system has given it, and what of that the heap holds in use.", bytes,
-				query{`sum by (instance) (process_resident_memory_bytes{$scope})`, "{{instance}} resident"}, query{`sum by (instance) (go_memstats_heap_inuse_bytes{$scope})`, "{{instance}} heap"}),
-			graph("File descriptors", "The share of those that it may have. Each connection has one.", share,
-				query{`process_open_fds{$scope} / process_max_fds{$scope}`, "{{instance}}"}).worryAbove(0.7, 0.9).upTo(1),
-			graph("Goroutines", "Some for each connection; a growth without connections is a leak.", count,
-				query{`go_goroutines{$scope}`, "{{instance}}"}),
+		section{"Saturation", []panel{
+			graph("Memory held", "Memory held by requests, replies and open sessions, and limits.memory. "+
+				"The server refuses large requests at the limit.", bytes,
+				query{sum("instance", of("sessionserver_memory_held_bytes")), "{{instance}}"},
+				query{highest("sessionserver_memory_limit_bytes"), "limit of each"}).
+				OverrideByName("limit of each", limitLine()),
+			graph("Fair queue", "Operations in the fair queue, for a processor or for a save. "+
+				"A queue that stays: the machine is at its limit.", count,
+				query{sum("kind", of("sessionserver_turns_waiting")), "{{kind}}"}),
+			graph("CPU", "Processors that the server uses.", count,
+				query{"rate(" + of("process_cpu_seconds_total") + "[$__rate_interval])", "{{instance}}"}),
+			graph("Memory of the process", "Resident memory, and the part of it that the heap uses.", bytes,
+				query{sum("instance", of("process_resident_memory_bytes")), "{{instance}} resident"},
+				query{sum("instance", of("go_memstats_heap_inuse_bytes")), "{{instance}} heap"}),
+			graph("File descriptors", "Share of the allowed file descriptors in use. Each connection needs one.", share,
+				query{of("process_open_fds") + " / " + of("process_max_fds"), "{{instance}}"}).
+				Thresholds(above(0.7, 0.9)).Max(1),
+			graph("Goroutines",
+				"Goroutines. Each connection needs some; growth without new connections is a leak.", count,
+				query{of("go_goroutines"), "{{instance}}"}),
 		}},
-		row{"Tenants", []*Panel{
-			bars("Busiest tenants", "Operations each second. A click opens the tenant.", perSecond,
-				query{`topk(10, sum by (tenant) (rate(sessionserver_tenant_operations_total{$scope}[$__rate_interval])))`, "{{tenant}}"}).wide(12).leadsToTenant(),
-			bars("Fullest quotas", "The share of a quota that is used, by tenant and resource. A click opens the tenant.", share,
-				query{`topk(10, max by (tenant, resource) (instance_tenant_resource:sessionserver_tenant_usage:ratio{$scope}))`, "{{tenant}}: {{resource}}"}).wide(12).upTo(1).worryAbove(0.7, 0.9).leadsToTenant(),
+		section{"Tenants", []panel{
+			bars("Busiest tenants", "Operations per second. A click opens the dashboard of the tenant.", perSecond,
+				query{top("10", rate("tenant", "sessionserver_tenant_operations_total")), "{{tenant}}"}).
+				Span(12).DataLinks(tenantLink()),
+			bars("Fullest quotas",
+				"Used share of a quota, by tenant and resource. A click opens the dashboard of the tenant.", share,
+				query{top("10", aggregate("max", "tenant, resource", usage)), "{{tenant}}: {{resource}}"}).
+				Span(12).Max(1).Thresholds(above(0.7, 0.9)).DataLinks(tenantLink()),
 		}},
 	)
 }

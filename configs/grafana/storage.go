@@ -1,57 +1,79 @@
 package grafana
 
-// storage answers what becomes of locks, and of what is saved.
-func storage() *Dashboard {
-	return newDashboard(storageUID, "locks and storage", "Who waits for whom, and what the disk does.",
-		row{"Now", []*Panel{
-			stat("Locks held", "Sessions that are open for writing or reading.", count,
-				query{`sum(sessionserver_locks_held{$scope})`, "held"}).wide(4),
-			stat("Waiting", "Clients that wait for a lock.", count,
-				query{`sum(sessionserver_lock_waiters{$scope})`, "waiting"}).wide(4),
-			stat("Wait without the lock", "The share of those who want a lock and do not get it in time, in 5 minutes, where it is highest.", share,
-				query{`max(instance:sessionserver_lock_timeouts:ratio_rate5m{$scope})`, "time-outs"}).wide(4).worryAbove(0.01, 0.05),
-			stat("fsync", "One of a hundred takes at least so long, in 5 minutes, where it is longest. Every save waits for one.", seconds,
-				query{`max(instance:sessionserver_storage_sync_duration_seconds:p99_rate5m{$scope})`, "99th percentile"}).wide(4).worryAbove(0.03, 0.1),
-			stat("Disk left", "The share of the file system that is left, where it is least.", share,
-				query{`min(instance:sessionserver_storage_avail:ratio{$scope})`, "left"}).wide(4).upTo(1).worryBelow(0.25, 0.1),
-			stat("Sweep behind", "Since when what expired first should be gone, where it is longest.", seconds,
-				query{`max(sessionserver_sweep_lag_seconds{$scope})`, "behind"}).wide(4).worryAbove(60, 600),
+// storage is about locks and the storage of sessions.
+func storage() *board {
+	const operation = "sessionserver_storage_operation_duration_seconds"
+	free := of("sessionserver_storage_filesystem_avail_bytes")
+	hits := rate("instance", "sessionserver_storage_cache_hits_total")
+	misses := rate("instance", "sessionserver_storage_cache_misses_total")
+	return newDashboard(storageUID, "locks and storage", "Waits for locks, storage operations, disk and sweeps.",
+		section{"Now", []panel{
+			figure("Locks held", "Sessions open for writing or reading.", count,
+				query{sum("", of("sessionserver_locks_held")), "held"}).Span(4),
+			figure("Lock waiters", "Clients that wait for a lock.", count,
+				query{sum("", of("sessionserver_lock_waiters")), "waiting"}).Span(4),
+			figure("Lock timeouts",
+				"Share of lock requests that timed out in the last 5 minutes, on the worst server.", share,
+				query{highest("instance:sessionserver_lock_timeouts:ratio_rate5m"), "timeouts"}).
+				Span(4).Thresholds(above(0.01, 0.05)),
+			figure("fsync",
+				"99th percentile of fsync in the last 5 minutes, on the slowest server. Every save waits for one.",
+				seconds,
+				query{highest("instance:sessionserver_storage_sync_duration_seconds:p99_rate5m"), "99th percentile"}).
+				Span(4).Thresholds(above(0.03, 0.1)),
+			figure("Free disk space", "Free share of the file system, on the fullest server.", share,
+				query{lowest("instance:sessionserver_storage_avail:ratio"), "free"}).
+				Span(4).Max(1).Thresholds(below(0.25, 0.1)),
+			figure("Sweep lag", "Age of the oldest expired session not yet swept, on the slowest server.", seconds,
+				query{highest("sessionserver_sweep_lag_seconds"), "lag"}).
+				Span(4).Thresholds(above(60, 600)),
 		}},
-		row{"Locks", []*Panel{
-			quantiles("Waits that ended with the lock", "How long clients waited for a lock that they got. Those who had it at once count with 0.", `sessionserver_lock_wait_seconds_bucket{$scope}`),
-			heat("Spread of waits", "How many clients waited how long.", `sessionserver_lock_wait_seconds_bucket{$scope}`),
-			graph("Held and waited for", "Locks that are held, clients that wait for one.", count,
-				query{`sum(sessionserver_locks_held{$scope})`, "held"}, query{`sum(sessionserver_lock_waiters{$scope})`, "waiting"}),
-			graph("Time-outs and losses", "Waits that ended without the lock, and locks that were taken from slow holders, each second.", perSecond,
-				query{`sum(rate(sessionserver_lock_timeouts_total{$scope}[$__rate_interval]))`, "timed out"}, query{`sum(rate(sessionserver_locks_lost_total{$scope}[$__rate_interval]))`, "lost"}).wide(12),
-			graph("Share of waits without the lock", "Of those who want a lock, how many do not get it in time; in 5 minutes.", share,
-				query{`instance:sessionserver_lock_timeouts:ratio_rate5m{$scope}`, "{{instance}}"}).worryAbove(0.01, 0.05).wide(12),
+		section{"Locks", []panel{
+			quantiles("Duration of lock waits", "Duration of waits that ended with the lock. A free lock counts as 0.",
+				"sessionserver_lock_wait_seconds"),
+			spread("Spread of lock waits", "Number of lock waits by duration.", "sessionserver_lock_wait_seconds"),
+			graph("Locks", "Locks held, and clients that wait for a lock.", count,
+				query{sum("", of("sessionserver_locks_held")), "held"},
+				query{sum("", of("sessionserver_lock_waiters")), "waiting"}),
+			graph("Lock timeouts and losses",
+				"Lock waits that timed out, and locks lost to a waiter after lock_lease, per second.",
+				perSecond,
+				query{rate("", "sessionserver_lock_timeouts_total"), "timed out"},
+				query{rate("", "sessionserver_locks_lost_total"), "lost"}).Span(12),
+			graph("Share of lock timeouts", "Share of lock requests that timed out in the last 5 minutes.", share,
+				query{of("instance:sessionserver_lock_timeouts:ratio_rate5m"), "{{instance}}"}).
+				Thresholds(above(0.01, 0.05)).Span(12),
 		}},
-		row{"Storage", []*Panel{
-			graph("Operations", "What the server asks of the storage, each second. What the cache answers is not among it.", perSecond,
-				query{`sum by (operation) (rate(sessionserver_storage_operation_duration_seconds_count{$scope}[$__rate_interval]))`, "{{operation}}"}).stacked(),
-			graph("Duration of operations", "The 99th percentile of each.", seconds,
-				query{`histogram_quantile(0.99, sum by (operation, le) (rate(sessionserver_storage_operation_duration_seconds_bucket{$scope}[$__rate_interval])))`, "{{operation}}"}),
-			graph("Errors", "Operations that failed, each second. None is what should be.", perSecond,
-				query{`sum by (operation) (rate(sessionserver_storage_errors_total{$scope}[$__rate_interval]))`, "{{operation}}"}),
-			quantiles("Duration of fsync", "How long the disk takes to promise that what was written stays.", `sessionserver_storage_sync_duration_seconds_bucket{$scope}`).worryAbove(0.03, 0.1),
-			heat("Spread of fsync", "How many took how long. Bands far apart: a cache in the disk that fills up.", `sessionserver_storage_sync_duration_seconds_bucket{$scope}`),
-			graph("Found in the cache", "The share of records that were read from memory.", share,
-				query{`sum by (instance) (rate(sessionserver_storage_cache_hits_total{$scope}[$__rate_interval])) / (sum by (instance) (rate(sessionserver_storage_cache_hits_total{$scope}[$__rate_interval])) + sum by (instance) (rate(sessionserver_storage_cache_misses_total{$scope}[$__rate_interval])))`,
-					"{{instance}}"}).upTo(1),
+		section{"Storage", []panel{
+			stack("Operations", "Storage operations per second. Excludes reads that the cache serves.", perSecond,
+				query{rate("operation", operation+"_count"), "{{operation}}"}),
+			graph("Duration of operations", "99th percentile of each operation.", seconds,
+				query{quantile("0.99", "operation", operation), "{{operation}}"}),
+			graph("Errors", "Failed storage operations per second. Zero is normal.", perSecond,
+				query{rate("operation", "sessionserver_storage_errors_total"), "{{operation}}"}),
+			quantiles("Duration of fsync", "Time until the disk confirms that written data is durable.",
+				"sessionserver_storage_sync_duration_seconds").Thresholds(above(0.03, 0.1)),
+			spread("Spread of fsync",
+				"Number of fsyncs by duration. Two bands far apart: the write cache of the disk is full at times.",
+				"sessionserver_storage_sync_duration_seconds"),
+			graph("Cache hits", "Share of records read from memory.", share,
+				query{hits + " / (" + hits + " + " + misses + ")", "{{instance}}"}).Max(1),
 		}},
-		row{"Space", []*Panel{
-			graph("Stored", "What tenants have stored, and what it takes on disk.", bytes,
-				query{`sum(sessionserver_stored_bytes{$scope})`, "keys and values"}, query{`sum(sessionserver_storage_size_bytes{$scope})`, "on disk"}),
-			graph("File system", "What is left of it, and what will be left in a day at the pace of the last hour.", bytes,
-				query{`sessionserver_storage_filesystem_avail_bytes{$scope}`, "{{instance}} left"},
-				query{`clamp_min(predict_linear(sessionserver_storage_filesystem_avail_bytes{$scope}[1h], 24 * 3600), 0)`, "{{instance}} in a day"}),
-			graph("Expired and removed", "Sessions that the sweep removed, each second.", perSecond,
-				query{`sum by (instance) (rate(sessionserver_sweep_removed_total{$scope}[$__rate_interval]))`, "{{instance}} removed"}, query{`sum by (instance) (rate(sessionserver_sweep_errors_total{$scope}[$__rate_interval]))`, "{{instance}} failed"}),
-			graph("Sweep behind", "Since when what expired first should be gone.", seconds,
-				query{`sessionserver_sweep_lag_seconds{$scope}`, "{{instance}}"}).worryAbove(60, 600).wide(12),
-			graph("Last sweep", "How long ago the last one was that went well.", seconds,
-				query{`time() - sessionserver_sweep_last_success_timestamp_seconds{$scope}`, "{{instance}}"}).worryAbove(60, 600).wide(12),
+		section{"Space", []panel{
+			graph("Stored", "Size of all keys and values, and the space that the storage occupies on disk.", bytes,
+				query{sum("", of("sessionserver_stored_bytes")), "keys and values"},
+				query{sum("", of("sessionserver_storage_size_bytes")), "on disk"}),
+			graph("File system", "Free space, and a forecast for tomorrow from the last hour.", bytes,
+				query{free, "{{instance}} free"},
+				query{"clamp_min(predict_linear(" + free + "[1h], 24 * 3600), 0)", "{{instance}} in a day"}),
+			graph("Sweeps", "Expired sessions removed per second, and failed sweeps per second.", perSecond,
+				query{rate("instance", "sessionserver_sweep_removed_total"), "{{instance}} removed"},
+				query{rate("instance", "sessionserver_sweep_errors_total"), "{{instance}} failed"}),
+			graph("Sweep lag", "Age of the oldest expired session not yet swept.", seconds,
+				query{of("sessionserver_sweep_lag_seconds"), "{{instance}}"}).Thresholds(above(60, 600)).Span(12),
+			graph("Last sweep", "Age of the last successful sweep.", seconds,
+				query{"time() - " + of("sessionserver_sweep_last_success_timestamp_seconds"), "{{instance}}"}).
+				Thresholds(above(60, 600)).Span(12),
 		}},
 	)
 }
