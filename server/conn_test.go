@@ -189,7 +189,7 @@ func TestBadInputLosesNothing(t *testing.T) {
 	p.ask("get a b", "err BADKEY ")
 	p.send("*4\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$4\r\nodd!\r\n")
 	p.want("-BADARG ")
-	p.send("*5\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\n3\r\n")
+	p.send("*5\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$1\r\n\x00\r\n$1\r\n3\r\n")
 	p.want("-BADKEY ")
 	p.ask("get foo", "ok bar")
 	p.ask("put_all a:1:{s:3:\"foo\";a:0:{}}", "err BADARG ")
