@@ -10,7 +10,7 @@ import (
 type Policy struct {
 	Folder  string        `yaml:"folder"` // of .rego and data files, or ""
 	Bundle  Bundle        `yaml:"bundle"`
-	Timeout time.Duration `yaml:"timeout"` // of one evaluation; without a decision by then the answer is no
+	Timeout time.Duration `yaml:"timeout"` // processor time of one evaluation; without a decision by then it is refused
 	Cache   int           `yaml:"cache"`   // decisions that are remembered
 }
 

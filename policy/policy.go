@@ -13,7 +13,7 @@ type Engine interface {
 	Decide(ctx context.Context, in *Input) (Decision, error)
 }
 
-// ErrTimeout is the error of a decision that took longer than it may.
+// ErrTimeout is the error of a decision that used more processor time than it may.
 var ErrTimeout = errors.New("policy: no decision in time")
 
 // Decision is the answer of a policy. The zero Decision denies.

@@ -41,6 +41,8 @@ func gateOf(refused *wire.Error) string {
 		return "authenticated"
 	case refused == errCrowded:
 		return "memory"
+	case refused == errUndecided:
+		return "policy"
 	case refused == errUnaudited:
 		return "audit"
 	}

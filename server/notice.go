@@ -45,7 +45,7 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 // undecided tells that the policy gave no decision, which it can fail to do once for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
 	if untold, tell := n[undecided].take(); tell {
-		c.log.Error("the policy gives no decision: denied", "command", command, "identity", c.info.Identity, "err", err, "not_logged_before", untold)
+		c.log.Error("the policy came to no decision: refused", "command", command, "identity", c.info.Identity, "err", err, "not_logged_before", untold)
 	}
 }
 

@@ -67,7 +67,8 @@ func (c *Call) access() Access {
 	return c.Command.Access
 }
 
-// decide asks the policy about the command and a key; nil is none. Deny is also what no decision means.
+// decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but not as denied: the same
+// command may be allowed the next time.
 func (c *Call) decide(key []byte) error {
 	c.conn.question.Key = key
 	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.question)
@@ -75,9 +76,12 @@ func (c *Call) decide(key []byte) error {
 	switch {
 	case err != nil:
 		c.conn.server.notices.undecided(c.conn, c.Command.Name, err)
-		d := denied("it gave no decision", "the policy gives no decision; the operator's log says why")
-		d.error = errors.Join(d.error, err) // the client is told the first
-		return d
+		reason := "failed"
+		if errors.Is(err, policy.ErrTimeout) {
+			reason = "timeout"
+		}
+		// The client sees the first of the two.
+		return &denial{error: errors.Join(errUndecided, err), event: audit.OperationUndecided, reason: reason}
 	case d.Allow:
 		return nil
 	case len(d.Reasons) > 0:
@@ -86,6 +90,10 @@ func (c *Call) decide(key []byte) error {
 	}
 	return denied("", "the policy does not allow this app to "+c.Command.Name+about(key))
 }
+
+// errUndecided is the refusal of what the policy came to no decision about.
+var errUndecided = wire.Errorf(wire.Unavailable,
+	"the policy came to no decision, and nothing was done: try again; the operator's log says why")
 
 // denied is the refusal by a policy: what the audit log has, and what the client is told, in which a key may stand.
 func denied(detail, message string) *denial {

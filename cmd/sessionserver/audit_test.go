@@ -108,6 +108,8 @@ func TestAuditEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("policy/default.rego", must(io.ReadAll(rego)))
+	write("policy/failing.rego", []byte("package sessionserver.authz\n\n"+
+		"allow := false if input.key == \"fails\"\n")) // which others allow: a contradiction
 	pointTo(t, path("log/audit.log"), path("log/good"))
 	h.child = serve(t, "--config", h.file)
 
@@ -171,6 +173,10 @@ func TestAuditEverything(t *testing.T) {
 	if l := has(audit.OperationDenied, "acme", "api", "policy"); l.Detail != "this app may only read" {
 		t.Errorf("got %+v", l)
 	}
+	undecided := h.as(t, "acme/shop", secret["shop"])
+	undecided.mustAsk(t, "new")
+	undecided.refused(t, "get fails", "UNAVAILABLE")
+	has(audit.OperationUndecided, "acme", "shop", "failed")
 	limited := h.as(t, "limited/shop", secret["shop"])
 	for range 4 {
 		_, _ = limited.ask("open not-there-at-all-0000 u")

@@ -135,7 +135,7 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule says why")
 	switch {
 	case err != nil:
-		verdict = "denied, for there is no decision"
+		verdict = "refused, for there is no decision"
 	case d.Allow:
 		verdict = "allowed"
 	}

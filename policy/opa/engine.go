@@ -19,7 +19,7 @@ type Options struct {
 	Source  Source
 	Tenants []policy.Tenant // data.tenants, until SetTenants
 
-	Timeout time.Duration // of one evaluation; 0 is 100 ms
+	Timeout time.Duration // processor time of one evaluation; 0 is 100 ms
 	Cache   int           // about how many decisions are remembered; 0 is 131,072
 
 	Observer policy.Observer    // may be nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -163,10 +164,13 @@ func checkTenantRefs(c *ast.Compiler) error {
 
 var tenantsRef = ast.MustParseRef("data.tenants")
 
-// evaluate answers a question. It takes no longer than limit, nor than ctx lasts, by as much as a single builtin takes.
+// evaluate answers a question. It uses no more processor time than limit, and takes no longer than ctx lasts, by as much as a single builtin
+// takes.
 func (p *program) evaluate(ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer) (a answer, err error) {
-	cancel := topdown.NewCancel()
-	defer time.AfterFunc(limit, cancel.Cancel).Stop()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cancel := newBudget(limit, threadTime)
+	defer cancel.stop()
 	defer context.AfterFunc(ctx, cancel.Cancel)()
 	defer func() {
 		if r := recover(); r != nil { // a fault of a builtin must not end the process

@@ -22,6 +22,7 @@ const (
 	SessionLockLost
 
 	OperationDenied
+	OperationUndecided
 	OperationRateLimited
 	OperationQuota
 
@@ -66,7 +67,9 @@ var codes = [codeCount]struct{ name, meaning string }{
 	SessionLockTimeout: {"session.lock_timeout", "somebody waited for a session's lock and gave up"},
 	SessionLockLost:    {"session.lock_lost", "a lock's lease was over and the next one took it: what its holder had not saved is gone. Written when the holder hears of it, or leaves"},
 
-	OperationDenied:      {"operation.denied", "a command was refused by an allowlist or a policy; `reason` is which, `detail` the policy's reasons"},
+	OperationDenied: {"operation.denied", "a command was refused by an allowlist or a policy; `reason` is which, `detail` the policy's reasons"},
+	OperationUndecided: {"operation.undecided", "a command was refused because the policy came to no decision; " +
+		"`reason` is timeout or failed: a mistake in a rule"},
 	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, address, mint or strangers"},
 	OperationQuota:       {"operation.quota", "a command was refused because the tenant has too much; `reason` is of what: sessions, bytes, waiters, connections or memory"},
 

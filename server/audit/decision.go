@@ -14,21 +14,22 @@ import (
 
 // Decision is what the policies said about one command. There is nothing in it that a session id or a value could stand in.
 type Decision struct {
-	Tenant  string
-	App     string
-	Command string
-	Access  string // read, write, or what else the policy was asked for
-	Key     []byte // which the command is about; nil for none
-	Allow   bool
-	Reasons []string
-	Cached  bool
-	Took    time.Duration
+	Tenant    string
+	App       string
+	Command   string
+	Access    string // read, write, or what else the policy was asked for
+	Key       []byte // which the command is about; nil for none
+	Allow     bool
+	Undecided bool // there was no decision, and Allow is false
+	Reasons   []string
+	Cached    bool
+	Took      time.Duration
 }
 
 // DecisionOptions say which decisions are recorded, and where. Nothing waits for them: if they cannot be written they are counted as lost.
 type DecisionOptions struct {
 	Options
-	Sample    float64 // of those that allow: from 0, none, to 1, all. Those that deny are always recorded
+	Sample    float64 // of those that allow: from 0, none, to 1, all. All others are always recorded
 	ClearKeys bool    // keys as they are, instead of a hash that only tells which are the same, until the server is started again
 	Log       *Log    // an audit log, which takes the decisions too if it has the same Output; may be nil
 }
@@ -94,9 +95,12 @@ func (d *Decisions) append(dst []byte, x *Decision) []byte {
 		dst = hex.AppendEncode(dst, sum[:8])
 		dst = append(dst, '"')
 	}
-	if x.Allow {
+	switch {
+	case x.Allow:
 		dst = append(dst, `,"decision":"allow"`...)
-	} else {
+	case x.Undecided:
+		dst = append(dst, `,"decision":"none"`...)
+	default:
 		dst = append(dst, `,"decision":"deny"`...)
 	}
 	if len(x.Reasons) > 0 {
