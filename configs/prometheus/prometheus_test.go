@@ -1,5 +1,5 @@
-// Package prometheus_test holds the shipped rules and alerts against Prometheus's own checker. That each of them asks for metrics that there are,
-// TestMonitoring in cmd/sessionserver shows.
+// Package prometheus_test checks the shipped rules and alerts with promtool. TestMonitoring in cmd/sessionserver
+// evaluates them on the metrics of a real server.
 package prometheus_test
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// promtool runs Prometheus's checker.
+// promtool runs Prometheus's checker, and fails the test if it reports an error.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
@@ -31,12 +31,12 @@ func TestCheck(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", "rules.yml", "alerts.yml")
 }
 
-// TestAlerts: each alert fires when it should, says what it should then, and does not fire otherwise.
+// TestAlerts runs the unit tests of the alerts.
 func TestAlerts(t *testing.T) {
 	promtool(t, "test", "rules", "alerts_test.yml")
 }
 
-// find returns what the first group of an expression matches in a file, each once.
+// find returns the matches of the first group of an expression in a file, without duplicates.
 func find(t *testing.T, file, expr string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -51,14 +51,16 @@ func find(t *testing.T, file, expr string) []string {
 	return slices.Compact(found)
 }
 
-// TestEveryAlert: each has tests of both kinds, an explanation in docs/monitoring.md that its link leads to, and all that it must say.
+// TestEveryAlert requires of each alert all annotations, a section in docs/monitoring.md at its link, and unit tests in
+// which it fires and does not.
 func TestEveryAlert(t *testing.T) {
 	alerts := find(t, "alerts.yml", `- alert: (\w+)`)
 	if len(alerts) == 0 {
-		t.Fatal("there is no alert")
+		t.Fatal("no alerts")
 	}
-	if documented := find(t, "../../docs/monitoring.md", `(?m)^#+ (Sessionserver\w+)$`); !slices.Equal(alerts, documented) {
-		t.Errorf("alerts.yml has %v, docs/monitoring.md explains %v", alerts, documented)
+	documented := find(t, "../../docs/monitoring.md", `(?m)^#+ (Sessionserver\w+)$`)
+	if !slices.Equal(alerts, documented) {
+		t.Errorf("alerts.yml has %v, docs/monitoring.md has sections for %v", alerts, documented)
 	}
 	text, err := os.ReadFile("alerts.yml")
 	if err != nil {
@@ -66,7 +68,8 @@ func TestEveryAlert(t *testing.T) {
 	}
 	for _, rule := range strings.Split(string(text), "- alert: ")[1:] {
 		name, _, _ := strings.Cut(rule, "\n")
-		for _, want := range []string{"severity: ", "summary: ", "description: ", "runbook_url: docs/monitoring.md#" + strings.ToLower(name) + "\n"} {
+		runbook := "runbook_url: docs/monitoring.md#" + strings.ToLower(name) + "\n"
+		for _, want := range []string{"severity: ", "summary: ", "description: ", runbook} {
 			if !strings.Contains(rule, want) {
 				t.Errorf("%s lacks %q", name, want)
 			}
@@ -87,7 +90,7 @@ func TestEveryAlert(t *testing.T) {
 	}
 	for _, name := range alerts {
 		if !fires[name] || !quiet[name] {
-			t.Errorf("alerts_test.yml lacks a test that %s fires, and one that it does not", name)
+			t.Errorf("alerts_test.yml lacks a test in which %s fires, or one in which it does not", name)
 		}
 	}
 }
