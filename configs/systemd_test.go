@@ -8,6 +8,19 @@ import (
 	"testing"
 )
 
+// TestSystemdRestarts: whatever ends the server, it is started again, however often that happens.
+func TestSystemdRestarts(t *testing.T) {
+	unit, err := os.ReadFile("systemd/sessionserver.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nRestart=always\n", "\nRestartSec=1\n", "\nStartLimitIntervalSec=0\n"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("the unit lacks %q", want)
+		}
+	}
+}
+
 // TestSystemdUnit: systemd itself understands every line of the unit, and finds its exposure small (0 is none, 10 is all).
 func TestSystemdUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")

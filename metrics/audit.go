@@ -38,3 +38,15 @@ func (o auditObserver) Failed(error) {
 func (o auditObserver) Troubled(error)  { o.m.auditFailures.Inc() }
 func (o auditObserver) Recovered()      { o.m.auditFailing.Set(0) }
 func (o auditObserver) Lost(events int) { o.m.auditLost.Add(float64(events)) }
+
+// Decisions is the observer of a decision log that is not the audit log too.
+func (m *Metrics) Decisions() audit.Observer { return decisionsObserver{m} }
+
+type decisionsObserver struct{ m *Metrics }
+
+func (decisionsObserver) Written(audit.Code)         {}
+func (decisionsObserver) Flushed(int, time.Duration) {}
+func (decisionsObserver) Failed(error)               {}
+func (decisionsObserver) Troubled(error)             {}
+func (decisionsObserver) Recovered()                 {}
+func (o decisionsObserver) Lost(decisions int)       { o.m.decisionsLost.Add(float64(decisions)) }

@@ -54,6 +54,7 @@ type families struct {
 	auditLost     prometheus.Counter
 	auditFailing  prometheus.Gauge
 	auditWrite    prometheus.Histogram
+	decisionsLost prometheus.Counter
 
 	state states
 }
@@ -82,7 +83,7 @@ type states struct {
 	lockWaiters, locksHeld, sessionsOpen, storedSessions, storedBytes *prometheus.Desc
 	tenants, tenantUsage, tenantQuota                                 *prometheus.Desc
 	storageSize, filesystemSize, filesystemAvail                      *prometheus.Desc
-	cacheHits, cacheMisses, sweepLag                                  *prometheus.Desc
+	cacheHits, cacheMisses, sweepLag, logLost                         *prometheus.Desc
 }
 
 // declare declares everything. The names are what rules, dashboards and operators rely on: one that changes is a change of the interface.
@@ -168,6 +169,8 @@ func declare(r prometheus.Registerer) families {
 			"Duration of writes to the audit log. A write can contain several events, and includes fsync if configured.",
 			durations(10*time.Microsecond, 5*time.Second)),
 
+		decisionsLost: d.counter("decisions_lost_total", "Decisions missing from a separate decision log."),
+
 		state: states{
 			draining: describe("draining", "1 while the server drains and accepts no new connections."),
 			ready:    describe("ready", "1 if the server is ready, as /readyz reports."),
@@ -199,6 +202,8 @@ func declare(r prometheus.Registerer) families {
 			cacheMisses: describe("storage_cache_misses_total", "Records not found in the storage cache."),
 			sweepLag: describe("sweep_lag_seconds",
 				"Age of the oldest expired session not yet swept. 0 if there is none."),
+			logLost: describe("log_lost_total",
+				"Log lines lost because standard error had no reader, or a slow one."),
 		},
 	}
 }

@@ -33,7 +33,7 @@ var scenarios = map[string]struct {
 		"certificate_expiry_timestamp_seconds{name=localhost,source=local_ca}": 0, "certificate_events_total{event=loaded}": 1,
 		"policy_reloads_total{result=ok}": 1, "policy_last_reload_successful": 1, "policy_last_reload_success_timestamp_seconds": 0,
 		"storage_size_bytes": 1, "storage_filesystem_size_bytes": 2, "storage_filesystem_avail_bytes": 3, "storage_cache_hits_total": 4,
-		"storage_cache_misses_total": 5, "sweep_lag_seconds": 1,
+		"storage_cache_misses_total": 5, "sweep_lag_seconds": 1, "log_lost_total": 6,
 	}},
 	"a session is made, saved and ended": {
 		do: func(w *world) {
@@ -334,6 +334,10 @@ var scenarios = map[string]struct {
 			w.audit.Lost(3)
 		},
 		moves: map[string]float64{"audit_failures_total": 2, "audit_failing": 1, "audit_lost_total": 3},
+	},
+	"the decision log fails": {
+		do:    func(w *world) { w.Decisions().Lost(3) },
+		moves: map[string]float64{"decisions_lost_total": 3},
 	},
 	"and is well again": {
 		do: func(w *world) {

@@ -18,6 +18,7 @@ type Sources struct {
 	Certificates []*certs.Certs
 	Storage      func() StorageState
 	Ready        func() bool
+	LogLost      func() int64 // lines that are missing from the log
 }
 
 // StorageState is how the storage is. What a driver does not know is negative.
@@ -45,7 +46,7 @@ func (s state) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.draining, d.ready, d.memoryHeld, d.memoryLimit, d.turnsWaiting, d.connectionsLimit, d.certificateExpiry, d.lockWaiters, d.locksHeld,
 		d.sessionsOpen, d.storedSessions, d.storedBytes, d.tenants, d.tenantUsage, d.tenantQuota, d.storageSize, d.filesystemSize, d.filesystemAvail,
-		d.cacheHits, d.cacheMisses, d.sweepLag,
+		d.cacheHits, d.cacheMisses, d.sweepLag, d.logLost,
 	} {
 		to <- desc
 	}
@@ -59,6 +60,9 @@ func (s state) Collect(to chan<- prometheus.Metric) {
 	out, d := told{to}, &s.m.state
 	if from.Ready != nil {
 		out.gauge(d.ready, number(from.Ready()))
+	}
+	if from.LogLost != nil {
+		out.known(d.logLost, prometheus.CounterValue, from.LogLost())
 	}
 	if from.Server != nil {
 		st := from.Server.Stats()

@@ -87,6 +87,7 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	m.Watch(Sources{
 		Server: w.server.Server, Sessions: w.server.Sessions, Certificates: []*certs.Certs{keys},
 		Ready:   func() bool { return !w.server.Stats().Draining },
+		LogLost: func() int64 { return 6 },
 		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, time.Second} },
 	})
 	return w

@@ -46,6 +46,7 @@ type process struct {
 	started    time.Time
 	health     health
 	configured reloads
+	logLost    func() int64   // lines that are missing from the log; may be nil
 	failed     chan error     // why the process cannot go on
 	closers    []func() error // of what is open, in the order of opening
 }
@@ -73,7 +74,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		return nil, err
 	}
 	p.watch()
-	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit()); err != nil {
+	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit(), p.metrics.Decisions()); err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.audit.close) // the last that is closed

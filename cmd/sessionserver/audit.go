@@ -28,6 +28,7 @@ import (
 type auditing struct {
 	log       *audit.Log
 	decisions *audit.Decisions
+	mayLose   bool // events, by audit.on_failure
 
 	mu       sync.Mutex
 	policies *opa.Engine // whose revision is told; nil until it is known
@@ -36,7 +37,7 @@ type auditing struct {
 }
 
 // openAudit opens the logs that cfg names.
-func openAudit(cfg configs.Audit, log *slog.Logger, seen audit.Observer) (*auditing, error) {
+func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer) (*auditing, error) {
 	events, err := audit.ParseEvents(cfg.Events)
 	if err != nil {
 		return nil, err
@@ -45,11 +46,12 @@ func openAudit(cfg configs.Audit, log *slog.Logger, seen audit.Observer) (*audit
 		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
 		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: log.With("audit", cfg.Output)}, seen},
 	}
-	a := &auditing{}
+	a := &auditing{mayLose: opts.OnFailure == audit.Continue}
 	if a.log, err = audit.Open(opts); err != nil {
 		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served (audit.on_failure: continue would): %w", err)
 	}
-	opts.Output, opts.Sync, opts.Observer = cfg.Decisions.Output, false, &auditTroubles{log: log.With("decisions", cfg.Decisions.Output)}
+	opts.Output, opts.Sync = cfg.Decisions.Output, false
+	opts.Observer = auditObservers{&auditTroubles{log: log.With("decisions", cfg.Decisions.Output)}, decided}
 	a.decisions, err = audit.OpenDecisions(audit.DecisionOptions{
 		Options: opts, Sample: cfg.Decisions.Sample, ClearKeys: cfg.Decisions.Keys == "clear", Log: a.log,
 	})
@@ -62,7 +64,14 @@ func openAudit(cfg configs.Audit, log *slog.Logger, seen audit.Observer) (*audit
 // reopen opens the logs anew, for who has renamed their files or made room for them.
 func (a *auditing) reopen() error { return errors.Join(a.log.Reopen(), a.decisions.Reopen()) }
 
-func (a *auditing) close() error { return errors.Join(a.decisions.Close(), a.log.Close()) }
+// close closes the logs. It is an error that events are lost which must not be; those that may be, and decisions, are counted.
+func (a *auditing) close() error {
+	_ = a.decisions.Close()
+	if err := a.log.Close(); !a.mayLose {
+		return err
+	}
+	return nil
+}
 
 // decisionLog is where the engine's decisions go, or nil.
 func (a *auditing) decisionLog() policy.DecisionLog {

@@ -3,13 +3,18 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,6 +60,8 @@ type child struct {
 	ended chan struct{} // closed when it has
 	err   error         // of cmd.Wait, then
 
+	outputs []io.Closer // where its output is read
+
 	mu       sync.Mutex
 	out, log bytes.Buffer
 }
@@ -85,11 +92,20 @@ func start(t testing.TB, args ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.cmd.Stdout = writer{c, &c.out}
+	stdout, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.outputs = []io.Closer{stderr, stdout}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.kill() })
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		_, _ = io.Copy(writer{c, &c.out}, stdout)
+	}()
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
@@ -104,6 +120,7 @@ func start(t testing.TB, args ...string) *child {
 				close(c.listening)
 			}
 		}
+		<-printed
 		c.err = c.cmd.Wait()
 		close(c.ended)
 	}()
@@ -131,6 +148,39 @@ func (c *child) printed() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out.String()
+}
+
+// closeOutputs makes nobody read what the server writes.
+func (c *child) closeOutputs() {
+	for _, output := range c.outputs {
+		_ = output.Close()
+	}
+}
+
+// metric is the value of a series that has no labels.
+func (c *child) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	_, text := get(t, c.operatorsClient(), "http://localhost/metrics")
+	value := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+	if value == nil {
+		return 0
+	}
+	f, err := strconv.ParseFloat(value[1], 64)
+	if err != nil {
+		t.Error(err)
+	}
+	return f
+}
+
+// operatorsClient reaches the server's HTTP for operators, at a TCP address or a Unix socket.
+func (c *child) operatorsClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		network := "tcp"
+		if strings.Contains(c.operators, "/") {
+			network = "unix"
+		}
+		return new(net.Dialer).DialContext(ctx, network, c.operators)
+	}}}
 }
 
 // kill ends the server without giving it a chance to do anything.

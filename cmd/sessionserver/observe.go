@@ -26,6 +26,7 @@ func newMetrics(cfg *configs.Config, log *slog.Logger) (*metrics.Metrics, error)
 func (p *process) watch() {
 	from := metrics.Sources{
 		Server: p.server, Sessions: p.sessions, Certificates: p.allCerts(), Ready: func() bool { return p.health.ready() == nil },
+		LogLost: p.logLost,
 	}
 	if p.store != nil {
 		from.Storage = p.store.state

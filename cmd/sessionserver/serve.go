@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ type serveCmd struct {
 
 // Run serves until ctx ends.
 func (s *serveCmd) Run(ctx context.Context, io streams) error {
+	surviveBrokenPipes()
 	// Before anything is opened, for the default action is to kill. A reload that is asked for during the start follows it.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -34,8 +36,9 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	log, level := newLogger(cfg.Log, io)
-	err = s.serve(ctx, io, cfg, log, level, hangups)
+	log, level, sink := newLogger(cfg.Log, io)
+	defer sink.close()
+	err = s.serve(ctx, io, cfg, log, level, sink, hangups)
 	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms {
 		log.Error("the server has ended with an error", "err", configs.Conceal(err.Error()))
 		return loggedError{err}
@@ -45,7 +48,8 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 
 // serve serves as the configuration says, until ctx ends.
 func (s *serveCmd) serve(
-	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, hangups <-chan os.Signal,
+	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, sink *logSink,
+	hangups <-chan os.Signal,
 ) error {
 	p, err := s.open(ctx, cfg, log)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -55,6 +59,8 @@ func (s *serveCmd) serve(
 	if err != nil {
 		return s.advise(err)
 	}
+	p.logLost = sink.lost.Load
+	p.watch()
 	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path)
 	for _, note := range notes(cfg) {
 		log.Warn(note)
@@ -201,15 +207,17 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-ch
 	}
 }
 
-// newLogger makes the log, which goes to standard error: text for people, JSON for programs. Its level can be set anew.
-func newLogger(c configs.Log, io streams) (*slog.Logger, *slog.LevelVar) {
+// newLogger makes the log, which goes to standard error: text for people, JSON for programs. Its level can be set anew. The sink is the caller's to close.
+func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *logSink) {
 	level := new(slog.LevelVar)
 	setLevel(level, c)
 	opts := &slog.HandlerOptions{Level: level}
-	if c.Format == "text" || c.Format == "auto" && isTerminal(io.err) {
-		return slog.New(slog.NewTextHandler(io.err, opts)), level
+	form := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opts) }
+	if c.Format == "text" || c.Format == "auto" && isTerminal(streams.err) {
+		form = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opts) }
 	}
-	return slog.New(slog.NewJSONHandler(io.err, opts)), level
+	sink := newLogSink(streams.err, form)
+	return slog.New(form(sink)), level, sink
 }
 
 func setLevel(level *slog.LevelVar, c configs.Log) {
