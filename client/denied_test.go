@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"sessionserver/auth"
 	"sessionserver/client"
@@ -21,7 +22,8 @@ func TestDenied(t *testing.T) {
 	acme := servertest.Tenant("acme/shop", secret)
 	acme.Apps = append(acme.Apps, auth.App{Name: "reports", Role: auth.ReadOnly, Secrets: []auth.SecretHash{auth.HashSecret(secret)}})
 	engine, err := opa.New(t.Context(), opa.Options{
-		Source: opa.FS("default", configs.DefaultPolicy()), Logger: slog.New(slog.DiscardHandler),
+		Timeout: time.Hour,
+		Source:  opa.FS("default", configs.DefaultPolicy()), Logger: slog.New(slog.DiscardHandler),
 		Tenants: []policy.Tenant{{Name: "acme", Apps: []policy.App{{Name: "shop", Role: "readwrite"}, {Name: "reports", Role: "readonly", Read: []string{"order.*"}}}}},
 	})
 	if err != nil {

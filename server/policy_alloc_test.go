@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 	"testing"
+	"time"
 
 	"sessionserver/auth"
 	"sessionserver/configs"
@@ -14,6 +15,7 @@ import (
 // TestPolicyAllocatesNothing: the gate is on the way of every command, and most of what it asks was decided before.
 func TestPolicyAllocatesNothing(t *testing.T) {
 	engine, err := opa.New(t.Context(), opa.Options{
+		Timeout: time.Hour,
 		Logger:  slog.New(slog.DiscardHandler),
 		Source:  opa.FS("default", configs.DefaultPolicy()),
 		Tenants: []policy.Tenant{{Name: "test", Apps: []policy.App{{Name: "app", Role: "readwrite"}}}},

@@ -41,15 +41,9 @@ func TestSecurityTestssl(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := filepath.Join(t.TempDir(), "report.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1", "--add-ca", h.ca, "--jsonfile", report, "localhost:"+port)
+	cmd := exec.CommandContext(t.Context(), path, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1", "--add-ca", h.ca, "--jsonfile", report, "localhost:"+port)
 	cmd.WaitDelay = 5 * time.Second
-	began := time.Now()
 	out, err := cmd.CombinedOutput() // its status counts what it does not like, however little that matters
-	if ctx.Err() != nil {
-		t.Fatalf("testssl is not ready in time: %v\n%s", err, out)
-	}
 	content, err := os.ReadFile(report)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -63,17 +57,23 @@ func TestSecurityTestssl(t *testing.T) {
 		found[f.ID] = f.Severity + " " + f.Finding
 		switch f.Severity {
 		case "OK", "INFO", "LOW", "DEBUG":
-		default: // MEDIUM, HIGH, CRITICAL, WARN, FATAL
+		case "WARN": // is no finding about the server: testssl or the openssl that it uses cannot do something
+			t.Logf("%s: %s: %s", f.Severity, f.ID, f.Finding)
+		default: // MEDIUM, HIGH, CRITICAL, FATAL
 			t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
 		}
 	}
 	// It has really looked.
-	for id, want := range map[string]string{"SSLv3": "OK not offered", "TLS1": "INFO not offered", "TLS1_1": "INFO not offered", "TLS1_2": "OK offered", "TLS1_3": "OK offered", "cert_chain_of_trust": "OK passed.", "heartbleed": "OK not vulnerable"} {
+	for id, want := range map[string]string{
+		"SSLv2": "OK not offered", "SSLv3": "OK not offered", "TLS1": "INFO not offered", "TLS1_1": "INFO not offered",
+		"TLS1_2": "OK offered", "TLS1_3": "OK offered", "cipherlist_NULL": "OK not offered", "cipherlist_EXPORT": "OK not offered",
+		"cert_chain_of_trust": "OK passed.", "cert_expirationStatus": "OK", "heartbleed": "OK not vulnerable", "CCS": "OK not vulnerable",
+		"ROBOT": "OK not vulnerable", "secure_client_renego": "OK not vulnerable", "SWEET32": "OK not vulnerable", "RC4": "OK not vulnerable",
+	} {
 		if !strings.HasPrefix(found[id], want) {
 			t.Errorf("%s: %q, not %q", id, found[id], want)
 		}
 	}
-	t.Logf("%d findings within %v", len(findings), time.Since(began))
 }
 
 // names is a DNS server by which every name is this machine.

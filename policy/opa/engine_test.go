@@ -16,11 +16,14 @@ import (
 	"sessionserver/policy"
 )
 
-// start makes an engine of files, given as names and texts in turn.
+// start makes an engine of files, given as names and texts in turn. A busy machine is not what makes a decision time out.
 func start(t testing.TB, opts Options, files ...string) (*Engine, error) {
 	t.Helper()
 	if opts.Source == nil {
 		opts.Source = FS("test", mapFS(files...))
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = time.Hour
 	}
 	opts.Logger = slog.New(slog.DiscardHandler)
 	return New(t.Context(), opts)
@@ -66,15 +69,15 @@ func TestDenyIsTheDefault(t *testing.T) {
 		"reasons are wrong": {"allow if false\n\nreasons := 7", "no set of strings"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := mustStart(t, Options{Timeout: 50 * time.Millisecond}, "a.rego", rules(test.rules))
+			opts := Options{}
+			if test.rules == slow {
+				opts.Timeout = 50 * time.Millisecond
+			}
+			e := mustStart(t, opts, "a.rego", rules(test.rules))
 			for range 2 { // the second time may be remembered
-				began := time.Now()
 				d, err := e.Decide(t.Context(), &policy.Input{Tenant: "acme", App: "shop"})
 				if d.Allow || (err != nil) != (test.failure != "") || err != nil && !strings.Contains(err.Error(), test.failure) {
 					t.Errorf("got %v %v, want an error with %q", d, err, test.failure)
-				}
-				if took := time.Since(began); took > 5*time.Second {
-					t.Errorf("it took %v", took)
 				}
 			}
 		})
