@@ -15,6 +15,9 @@ func (o certificateObserver) CertificateChanged(e certs.Event) {
 	o.m.certificateEvents.WithLabelValues(e.Kind.String()).Inc()
 }
 
+// FilesRead does nothing: [Metrics.Reloaded] counts everything that is read anew.
+func (o certificateObserver) FilesRead(error) {}
+
 func (m *Metrics) beginCertificates() {
 	for kind := certs.Loaded; kind <= certs.Removed; kind++ {
 		m.certificateEvents.WithLabelValues(kind.String())

@@ -37,9 +37,9 @@ type families struct {
 
 	policyDecisions  *prometheus.CounterVec
 	policyEvaluation prometheus.Histogram
-	policyReloads    reloads
-	configReloads    reloads
-	tenantReloads    reloads
+	reloads          *prometheus.CounterVec
+	reloadSuccessful *prometheus.GaugeVec // these two have no series of a thing before the first look at it, which may be long in coming
+	reloadSuccess    *prometheus.GaugeVec
 	tenantProblems   prometheus.Gauge
 
 	storageDuration  *prometheus.HistogramVec
@@ -58,18 +58,6 @@ type families struct {
 
 	state states
 }
-
-// reloads is how something fares that is read again now and then.
-type reloads struct {
-	ok, failed  prometheus.Counter
-	successful  verdict
-	lastSuccess moment
-}
-
-// verdict is whether the last look at something was good; it is not there before the first one, which may be long in coming and is no failure.
-type verdict struct{ *prometheus.GaugeVec }
-
-func (v verdict) set(good bool) { v.WithLabelValues().Set(number(good)) }
 
 // moment is when something last happened; it is not there before.
 type moment struct{ *prometheus.GaugeVec }
@@ -144,10 +132,12 @@ func declare(r prometheus.Registerer) families {
 		policyEvaluation: d.histogram("policy_evaluation_duration_seconds",
 			"Duration of policy decisions that were not in the cache.",
 			durations(10*time.Microsecond, time.Second)),
-		policyReloads: d.reloads("policy", "Checks of the policy source that found a change, or failed", "policies"),
-		configReloads: d.reloads("config", "Reloads of the configuration file", "configuration"),
-		tenantReloads: d.reloads("tenant_files",
-			"Checks of the tenant files that found a change, or failed", "tenant files"),
+		reloads: d.counters("reloads_total",
+			"Checks of what is reloaded while the server runs, including the first.", "what", "result"),
+		reloadSuccessful: d.gauges("reload_last_successful",
+			"1 if the last check succeeded, 0 if the previous content stays in force.", "what"),
+		reloadSuccess: d.gauges("reload_last_success_timestamp_seconds",
+			"Time of the last successful check.", "what"),
 		tenantProblems: d.gauge("tenant_files_problems", "Current problems in tenant files."),
 
 		storageDuration: d.histograms("storage_operation_duration_seconds", "Duration of storage operations.",
@@ -246,15 +236,6 @@ func (d declarer) histograms(name, help string, buckets []float64, labels ...str
 
 func (d declarer) histogram(name, help string, buckets []float64) prometheus.Histogram {
 	return d.histograms(name, help, buckets).WithLabelValues().(prometheus.Histogram)
-}
-
-func (d declarer) reloads(name, help, what string) reloads {
-	all := d.counters(name+"_reloads_total", help+".", "result")
-	return reloads{
-		ok: all.WithLabelValues("ok"), failed: all.WithLabelValues("failed"),
-		successful:  verdict{d.gauges(name+"_last_reload_successful", "1 if the last check of the "+what+" succeeded.")},
-		lastSuccess: moment{d.gauges(name+"_last_reload_success_timestamp_seconds", "Time of the last successful check of the "+what+".")},
-	}
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {

@@ -61,8 +61,8 @@ func everything(w *world) {
 	c.Closed(server.PeerLeft)
 	w.Storage()
 	w.Swept(1, nil)
-	w.ConfigLoaded()
-	w.TenantFilesLoaded(0, nil)
+	w.Reloaded("tenants", nil)
+	w.TenantProblems(0)
 }
 
 // labelNames are those of a family's series.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,7 +30,6 @@ var scenarios = map[string]struct {
 		"tenant_quota{resource=sessions,tenant=test}": 1000, "tenant_quota{resource=bytes,tenant=test}": 1 << 30, "tenant_quota{resource=waiters,tenant=test}": 100,
 		"tenant_quota{resource=connections,tenant=test}": 500, "tenant_quota{resource=memory,tenant=test}": 1 << 30,
 		"certificate_expiry_timestamp_seconds{name=localhost,source=local_ca}": 0, "certificate_events_total{event=loaded}": 1,
-		"policy_reloads_total{result=ok}": 1, "policy_last_reload_successful": 1, "policy_last_reload_success_timestamp_seconds": 0,
 		"storage_size_bytes": 1, "storage_filesystem_size_bytes": 2, "storage_filesystem_avail_bytes": 3, "storage_cache_hits_total": 4,
 		"storage_cache_misses_total": 5, "sweep_lag_seconds": 1, "log_lost_total": 6,
 	}},
@@ -287,27 +285,17 @@ var scenarios = map[string]struct {
 		do:    func(w *world) { w.crowd("hold", `turns_waiting{kind=processor}`) },
 		moves: map[string]float64{"turns_waiting{kind=processor}": still, "commands_total{code=OK,command=hold}": crowd},
 	},
-	"policies are reloaded": {
+	"something is reloaded": {
 		do: func(w *world) {
-			w.must(os.WriteFile(filepath.Join(w.folder, "policies", "bad.rego"), []byte("this is none"), 0o600))
-			if w.policy.Reload(w.Context()) == nil {
-				w.Error("it was taken")
-			}
-		},
-		moves: map[string]float64{"policy_reloads_total{result=failed}": 1, "policy_last_reload_successful": -1},
-	},
-	"files are reloaded": {
-		do: func(w *world) {
-			w.ConfigLoaded()
-			w.ConfigReloaded(nil)
-			w.ConfigReloaded(errors.New("a mistake"))
-			w.TenantFilesLoaded(0, nil)
-			w.TenantFilesLoaded(2, nil)
+			w.Reloaded("policy", nil)
+			w.Reloaded("tenants", nil)
+			w.Reloaded("tenants", errors.New("a mistake"))
+			w.TenantProblems(2)
 		},
 		moves: map[string]float64{
-			"config_reloads_total{result=ok}": 1, "config_reloads_total{result=failed}": 1, "config_last_reload_successful": still,
-			"config_last_reload_success_timestamp_seconds": 0, "tenant_files_reloads_total{result=ok}": 1, "tenant_files_reloads_total{result=failed}": 1,
-			"tenant_files_problems": 2, "tenant_files_last_reload_successful": still, "tenant_files_last_reload_success_timestamp_seconds": 0,
+			"reloads_total{result=ok,what=policy}": 1, "reload_last_successful{what=policy}": 1, "reload_last_success_timestamp_seconds{what=policy}": 0,
+			"reloads_total{result=ok,what=tenants}": 1, "reloads_total{result=failed,what=tenants}": 1, "tenant_files_problems": 2,
+			"reload_last_successful{what=tenants}": still, "reload_last_success_timestamp_seconds{what=tenants}": 0,
 		},
 	},
 	"certificates": {

@@ -33,16 +33,5 @@ func (o *policyObserver) Decided(e policy.Evaluation) {
 	o.m.policyEvaluation.Observe(e.Took.Seconds())
 }
 
-func (o *policyObserver) Reloaded(err error) { o.m.policyReloads.done(err) }
-
-// done counts a reload.
-func (r *reloads) done(err error) {
-	if err != nil {
-		r.failed.Inc()
-		r.successful.set(false)
-		return
-	}
-	r.ok.Inc()
-	r.successful.set(true)
-	r.lastSuccess.now()
-}
+// Reloaded does nothing: [Metrics.Reloaded] counts everything that is read anew.
+func (o *policyObserver) Reloaded(error) {}

@@ -1,24 +1,18 @@
 package metrics
 
-import "errors"
-
-var errProblems = errors.New("metrics: some files are not right")
-
-// ConfigLoaded tells that the configuration that the process began with is in use. It is no reload.
-func (m *Metrics) ConfigLoaded() {
-	m.configReloads.successful.set(true)
-	m.configReloads.lastSuccess.now()
-}
-
-// ConfigReloaded counts a reload of the configuration.
-func (m *Metrics) ConfigReloaded(err error) { m.configReloads.done(err) }
-
-// TenantFilesLoaded counts a look at the files of tenants that found something new, and how much is wrong with them now; err is that they could not be used
-// at all.
-func (m *Metrics) TenantFilesLoaded(problems int, err error) {
-	m.tenantProblems.Set(float64(problems))
-	if err == nil && problems > 0 {
-		err = errProblems
+// Reloaded counts a look at something that is read anew while the server runs. Its name is a label: one of a few, which the caller has in its
+// code.
+func (m *Metrics) Reloaded(what string, err error) {
+	if err != nil {
+		m.reloads.WithLabelValues(what, "failed").Inc()
+		m.reloadSuccessful.WithLabelValues(what).Set(0)
+		return
 	}
-	m.tenantReloads.done(err)
+	m.reloads.WithLabelValues(what, "ok").Inc()
+	m.reloads.WithLabelValues(what, "failed") // so that the first failure is seen as a rise
+	m.reloadSuccessful.WithLabelValues(what).Set(1)
+	m.reloadSuccess.WithLabelValues(what).SetToCurrentTime()
 }
+
+// TenantProblems records how much is wrong with the files of tenants now.
+func (m *Metrics) TenantProblems(problems int) { m.tenantProblems.Set(float64(problems)) }

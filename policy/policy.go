@@ -89,7 +89,7 @@ type App struct {
 // Observer is told what an engine does. Its methods must be quick and safe for concurrent use.
 type Observer interface {
 	Decided(Evaluation)
-	Reloaded(err error) // the policies were read again: nil if what was read decides now
+	Reloaded(err error) // the source was looked at: nil if what it holds decides now
 }
 
 // Evaluation is how a decision came about.

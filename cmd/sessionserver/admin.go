@@ -32,7 +32,7 @@ func openAdmin(p *process, shared *certs.Certs, metrics http.Handler) (_ *operat
 	if cfg.Address == "" {
 		return nil, nil
 	}
-	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{}), observer: certificateObservers{p.metrics.Certificates(), p.audit}}
+	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{}), observer: p.certificateObservers(adminCertificateReload)}
 	access := admin.Access{Certificates: cfg.ClientCA != ""}
 	if access.Token, err = operatorsToken(cfg); err != nil {
 		return nil, fmt.Errorf("admin.token_file: %w", err)
@@ -119,14 +119,8 @@ func taken(address string) bool {
 	return l.Close() != nil
 }
 
-// reload reads the token and the certificate again. What cannot be used is in the error and changes nothing.
-func (o *operators) reload() error {
-	if o == nil {
-		return nil
-	}
-	if o.certs != nil {
-		_ = o.certs.Reload() // it is in the log
-	}
+// reloadToken reads the token again. One that cannot be used changes nothing.
+func (o *operators) reloadToken() error {
 	token, err := operatorsToken(o.cfg)
 	if err != nil || token == "" {
 		return err

@@ -30,25 +30,25 @@ import (
 
 // process is a server assembled from a configuration: everything is open, and nothing is served before run.
 type process struct {
-	log        *slog.Logger
-	cfg        *configs.Config
-	server     *server.Server
-	audit      *auditing
-	certs      *certs.Certs // nil without TLS
-	policy     *opa.Engine
-	known      []policy.Tenant // whom it knows
-	metrics    *metrics.Metrics
-	store      *watchedStore
-	sessions   *session.Manager
-	tenants    *tenants
-	listeners  []listening
-	operators  *operators // nil without an address for them
-	started    time.Time
-	health     health
-	configured reloads
-	logLost    func() int64   // lines that are missing from the log; may be nil
-	failed     chan error     // why the process cannot go on
-	closers    []func() error // of what is open, in the order of opening
+	log       *slog.Logger
+	cfg       *configs.Config
+	server    *server.Server
+	audit     *auditing
+	certs     *certs.Certs // nil without TLS
+	policy    *opa.Engine
+	known     []policy.Tenant // whom it knows
+	metrics   *metrics.Metrics
+	reloads   *reloads
+	store     *watchedStore
+	sessions  *session.Manager
+	tenants   *tenants
+	listeners []listening
+	operators *operators // nil without an address for them
+	started   time.Time
+	health    health
+	logLost   func() int64   // lines that are missing from the log; may be nil
+	failed    chan error     // why the process cannot go on
+	closers   []func() error // of what is open, in the order of opening
 }
 
 // listening is a listener and how its connections are treated.
@@ -63,7 +63,6 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		return nil, problems
 	}
 	p := &process{log: log, cfg: cfg, started: time.Now(), failed: make(chan error, 1)}
-	p.configured.note(nil)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -73,13 +72,14 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	if p.metrics, err = newMetrics(cfg, log); err != nil {
 		return nil, err
 	}
+	p.reloads = newReloads(log, p.metrics.Reloaded)
 	p.watch()
 	if p.audit, err = openAudit(cfg.Audit, log, p.metrics.Audit(), p.metrics.Decisions()); err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.audit.close) // the last that is closed
 	if cfg.TLS.Used() {
-		if p.certs, err = openCertificates(cfg, log, certificateObservers{p.metrics.Certificates(), p.audit}); err != nil {
+		if p.certs, err = openCertificates(cfg, log, p.certificateObservers(certificatesReload)); err != nil {
 			return nil, err
 		}
 		p.closers = append(p.closers, func() error { p.certs.Close(); return nil })
@@ -100,7 +100,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	p.health.watch(store.observed.Failing, p.audit.log.Err)
 	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
-	if p.policy, err = openPolicy(ctx, cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit}, p.audit.decisionLog()); err != nil {
+	if p.policy, err = openPolicy(ctx, cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit, policyReloads{p.reloads}}, p.audit.decisionLog()); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the policy section of the configuration says)", err)
 	}
 	p.server, err = server.New(server.Options{
@@ -130,7 +130,10 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	}
 	p.tenants = newTenants(cfg, log, p.setTenants, p.sessions.DropTenant)
 	p.tenants.audit = p.audit
-	p.tenants.looked = p.metrics.TenantFilesLoaded
+	p.tenants.looked = func(problems int, err error) {
+		p.metrics.TenantProblems(problems)
+		p.reloads.note(tenantsReload, err)
+	}
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
@@ -151,7 +154,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		p.closers = append(p.closers, ignoreClosed(listener.Close))
 		p.listeners = append(p.listeners, listening{listener, how})
 	}
-	p.metrics.ConfigLoaded()
+	p.addReloads()
 	p.watch()
 	return p, ctx.Err()
 }
@@ -338,6 +341,7 @@ func (p *process) run(ctx context.Context) (failed error) {
 	var background sync.WaitGroup
 	background.Go(func() { p.tenants.watch(working) })
 	background.Go(func() { p.policy.Run(working) })
+	background.Go(func() { p.reloads.run(working) })
 	background.Go(func() {
 		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,
@@ -370,22 +374,39 @@ func (p *process) run(ctx context.Context) (failed error) {
 	return failed
 }
 
-// reload takes over from a new configuration what can change while running: session, quotas and rates as far as tenants leave them to it, beside
-// which their files are read anew. The files of certificates, keys and client CAs are read anew too, those that the first configuration named. All else
-// stays as it was: the addresses of listeners and who may come there, limits, rates.auth_failures and rates.strangers, storage, where certificates come
-// from, which folder is that of the tenants. What is wrong with the configuration changes nothing.
-func (p *process) reload(ctx context.Context, cfg *configs.Config) error {
-	if problems := inspect(cfg); len(problems) > 0 {
-		return problems
-	}
+// reload reads everything anew, and takes over from a new configuration what can change while running: session, quotas and rates as far as
+// tenants leave them to it. All else stays as it was at the start: the addresses of listeners and their allow and deny, limits,
+// rates.auth_failures and rates.strangers, storage, where certificates and policies come from, the folder of the tenants. Without a
+// configuration, since that has mistakes, the old one goes on and the rest is read anew all the same: what was revoked must not wait.
+// It returns the names of what could not be reloaded.
+func (p *process) reload(ctx context.Context, cfg *configs.Config) (failed []string) {
+	p.tenants.configure(cfg)
+	return p.reloads.all(ctx)
+}
+
+// addReloads says how everything is read anew. All of it was read by now.
+func (p *process) addReloads() {
+	p.reloads.note(configurationReload, nil)
+	p.reloads.add(tenantsReload, func(context.Context) { p.tenants.again() })
+	p.reloads.add(policyReload, func(ctx context.Context) { _ = p.policy.Reload(ctx) }) // the observer notes it, and so below
 	if p.certs != nil {
-		_ = p.certs.Reload() // what could not be read is in the log, and what was there before goes on
+		p.reloads.add(certificatesReload, func(context.Context) { _ = p.certs.Reload() })
 	}
-	_ = p.policy.Reload(ctx) // likewise
-	if err := p.operators.reload(); err != nil {
-		p.log.Error("the token of operators is as it was", "err", err)
+	if own := p.operators.ownCerts(); own != nil {
+		p.reloads.add(adminCertificateReload, func(context.Context) { _ = own.Reload() })
 	}
-	return p.tenants.reload(cfg)
+	if p.operators != nil && p.cfg.Admin.TokenFile != "" {
+		p.reloads.note(adminTokenReload, nil)
+		p.reloads.add(adminTokenReload, func(context.Context) { p.reloads.note(adminTokenReload, p.operators.reloadToken()) })
+	}
+	if isLogFile(p.cfg.Audit.Output) || isLogFile(p.cfg.Audit.Decisions.Output) {
+		p.reloads.add(auditReload, func(context.Context) { p.reloads.note(auditReload, p.audit.reopen()) })
+	}
+}
+
+// certificateObservers are those of certificates whose files have a name among what is reloaded.
+func (p *process) certificateObservers(what string) certs.Observer {
+	return certificateObservers{p.metrics.Certificates(), p.audit, certificateReloads{p.reloads, what}}
 }
 
 // close closes what is open, the last first. It may be called again.

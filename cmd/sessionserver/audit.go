@@ -130,6 +130,9 @@ func (a *auditing) CertificateChanged(e certs.Event) {
 // Decided is for metrics.
 func (a *auditing) Decided(policy.Evaluation) {}
 
+// FilesRead is for the log: CertificateChanged has what became of each certificate.
+func (a *auditing) FilesRead(error) {}
+
 // Reloaded remembers that the policies are others, or could not be. What is wrong is told once, however often it is tried again.
 func (a *auditing) Reloaded(err error) {
 	a.mu.Lock()

@@ -49,14 +49,8 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 		}
 	}
 	if b := cfg.Policy.Bundle; b.Used() {
-		_, err := bundleKey(b)
-		add("policy.bundle.key_file", err)
-		if b.CARoots != "" {
-			add("policy.bundle.ca_roots", certs.CheckCA(b.CARoots))
-		}
+		checkBundleFiles(b, add)
 		if b.TokenFile != "" {
-			_, err := readToken(b.TokenFile)
-			add("policy.bundle.token_file", err)
 			notes = append(notes, unguarded(b.TokenFile)...)
 		}
 		folder("policy.bundle.keep", b.Keep)
@@ -74,6 +68,26 @@ func inspectFiles(cfg *configs.Config) (problems configs.Problems, notes []strin
 		}
 	}
 	return problems, notes
+}
+
+// checkBundleFiles reports what is wrong with the files that a bundle of policies is loaded with, and how many.
+func checkBundleFiles(b configs.Bundle, report func(key string, err error)) (wrong int) {
+	check := func(key string, err error) {
+		if err != nil {
+			wrong++
+			report("policy.bundle."+key, err)
+		}
+	}
+	_, err := bundleKey(b)
+	check("key_file", err)
+	if b.CARoots != "" {
+		check("ca_roots", certs.CheckCA(b.CARoots))
+	}
+	if b.TokenFile != "" {
+		_, err := readToken(b.TokenFile)
+		check("token_file", err)
+	}
+	return wrong
 }
 
 // unguarded tells which of these secret files are for everybody to read.

@@ -27,10 +27,13 @@ func checkPolicies(ctx context.Context, cfg *configs.Config) (policyReport, conf
 		key = "policy.bundle.url"
 	}
 	source, err := policySource(cfg.Policy)
-	if err != nil {
-		return policyReport{}, nil // about the key, which inspectFiles tells
+	if b := cfg.Policy.Bundle; err == nil && b.Used() && checkBundleFiles(b, func(string, error) {}) > 0 {
+		return policyReport{}, nil // inspectFiles names them
 	}
-	r, err := opa.Check(ctx, source)
+	var r opa.Report
+	if err == nil {
+		r, err = opa.Check(ctx, source)
+	}
 	if err != nil {
 		return policyReport{}, configs.Problems{cfg.Problem(key, "%s", strings.TrimPrefix(err.Error(), "policy: "))}
 	}

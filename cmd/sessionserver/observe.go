@@ -96,6 +96,12 @@ func (all certificateObservers) CertificateChanged(e certs.Event) {
 	}
 }
 
+func (all certificateObservers) FilesRead(err error) {
+	for _, o := range all {
+		o.FilesRead(err)
+	}
+}
+
 func (all auditObservers) Written(c audit.Code) {
 	for _, o := range all {
 		o.Written(c)

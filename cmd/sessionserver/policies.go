@@ -21,17 +21,16 @@ func policySource(cfg configs.Policy) (opa.Source, error) {
 	case cfg.Folder != "":
 		return opa.Folder(cfg.Folder), nil
 	case b.Used():
-		key, err := bundleKey(b)
-		if err != nil {
-			return nil, fmt.Errorf("the key of the policies: %w", err)
-		}
-		roots, err := bundleRoots(b)
-		if err != nil {
-			return nil, fmt.Errorf("the authorities of the policies' server: %w", err)
-		}
 		opts := opa.BundleOptions{
-			Roots: roots,
-			URL:   b.URL, Key: key, KeyID: b.KeyID, Algorithm: b.Algorithm, Scope: b.Scope, Poll: b.Poll, Keep: b.Keep,
+			URL: b.URL, KeyID: b.KeyID, Algorithm: b.Algorithm, Scope: b.Scope, Poll: b.Poll, Keep: b.Keep,
+			Key: func() (string, error) {
+				key, err := bundleKey(b)
+				if err != nil {
+					err = fmt.Errorf("the key of the policies: %w", err)
+				}
+				return key, err
+			},
+			Roots: func() (*x509.CertPool, error) { return bundleRoots(b) },
 		}
 		if b.TokenFile != "" {
 			opts.Token = func() (string, error) { return readToken(b.TokenFile) }
@@ -44,10 +43,13 @@ func policySource(cfg configs.Policy) (opa.Source, error) {
 // bundleKey reads the key that a bundle must have been signed with.
 func bundleKey(b configs.Bundle) (string, error) {
 	key, err := readShort(b.KeyFile)
-	if err == nil && strings.Contains(key, "PRIVATE KEY-----") {
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(key, "PRIVATE KEY-----") {
 		return "", fmt.Errorf("%s is the private key, which is for whoever signs alone; the public one is made of it with: openssl pkey -in PRIVATE -pubout -out PUBLIC", b.KeyFile)
 	}
-	return key, err
+	return key, nil
 }
 
 // bundleRoots reads who vouches for the server of a bundle, nil for those that this machine trusts.
@@ -57,7 +59,7 @@ func bundleRoots(b configs.Bundle) (*x509.CertPool, error) {
 	}
 	text, err := os.ReadFile(b.CARoots)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the authorities of the policies' server: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {

@@ -170,7 +170,26 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)
 }
 
-// reloadOnHangup reads the configuration anew at each SIGHUP; one that is wrong changes nothing. After stop a SIGHUP does nothing.
+// hangup reads everything anew, and logs success only if all of it was taken over.
+func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar) {
+	p.reloads.remind()
+	cfg, err := s.load()
+	p.reloads.note(configurationReload, err)
+	p.audit.reloaded(err)
+	failed := p.reload(ctx, cfg)
+	if len(failed) > 0 {
+		p.log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
+	} else {
+		level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
+		p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, " +
+			"and the level of the log; everything else takes effect at the next start")
+	}
+	if err == nil {
+		setLevel(level, cfg.Log)
+	}
+}
+
+// reloadOnHangup reads everything anew at each SIGHUP. After stop a SIGHUP does nothing.
 func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-chan os.Signal) (stop func()) {
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -182,23 +201,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-ch
 				return
 			case <-hangups:
 			}
-			if err := p.audit.reopen(); err != nil {
-				p.log.Error("a log goes on where it was", "err", err)
-			}
-			cfg, err := s.load()
-			if err == nil {
-				err = p.reload(ctx, cfg)
-			}
-			p.audit.reloaded(err)
-			p.metrics.ConfigReloaded(err)
-			p.configured.note(err)
-			if err != nil {
-				p.log.Error("the configuration was not reloaded: what was read before goes on", "err", err)
-				continue
-			}
-			level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
-			p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, and the level of the log; everything else takes effect at the next start")
-			setLevel(level, cfg.Log)
+			s.hangup(ctx, p, level)
 		}
 	}()
 	return func() {

@@ -49,9 +49,7 @@ func (p *process) status() admin.Status {
 	policy, tenants := p.policy.Status(), p.tenants.state()
 	s.Policy = admin.Policy{Source: policy.Source, Revision: policy.Revision, Loaded: policy.Loaded.UTC(), Kept: policy.Kept, Error: errorText(policy.Err)}
 	s.Tenants = admin.Tenants{Served: tenants.Tenants, Problems: len(tenants.Problems)}
-	s.Reloads = append(s.Reloads, p.configured.state(),
-		admin.Reload{What: "tenants", At: tenants.Loaded.UTC(), OK: tenants.OK, Error: tenants.trouble()},
-		admin.Reload{What: "policy", At: policy.Checked.UTC(), OK: policy.Err == nil, Error: errorText(policy.Err)})
+	s.Reloads = p.reloads.states()
 	return s
 }
 

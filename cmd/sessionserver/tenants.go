@@ -32,12 +32,13 @@ type tenants struct {
 	drop    func(ctx context.Context, tenant string) (int64, error) // removes the sessions of a tenant
 	certify func(hosts []string) error                              // says for which names there are to be certificates; may be nil
 	audit   *auditing
-	looked  func(problems int, err error) // is told how each look at the files went that found something new
+	looked  func(problems int, err error) // gets the outcome of each look at the files: their problems are an error too
 
 	debounce, poll, retry time.Duration // see watch and dropAll; tests have less patience
 
 	mu     sync.Mutex // guards what follows; held while files are read and applied
 	cfg    *configs.Config
+	tell   bool             // the next look logs what has been wrong for long
 	now    *configs.Tenants // what apply was last given
 	status tenantsStatus
 
@@ -49,21 +50,20 @@ type applyTenants func(tenants []server.Tenant, files []*configs.Tenant) error
 
 // tenantsStatus is how the last look at the files went.
 type tenantsStatus struct {
-	Loaded   time.Time
-	OK       bool
 	Tenants  int
 	Problems configs.Problems
 }
 
-// trouble says in a few words what is wrong, "" if nothing is.
-func (s tenantsStatus) trouble() string {
-	switch {
-	case s.OK:
-		return ""
-	case len(s.Problems) == 0:
-		return "what is in their files could not be applied: the log tells why"
+// trouble is what is wrong with the files: all that is, if it is little.
+func (s tenantsStatus) trouble() error {
+	switch n := len(s.Problems); n {
+	case 0:
+		return nil
+	case 1:
+		return s.Problems[0]
+	default:
+		return fmt.Errorf("%d problems with the files, which the log lists, such as: %w", n, s.Problems[0])
 	}
-	return fmt.Sprintf("their files have %d problems, which the log tells", len(s.Problems))
 }
 
 func newTenants(cfg *configs.Config, log *slog.Logger, apply applyTenants, drop func(context.Context, string) (int64, error)) *tenants {
@@ -90,43 +90,53 @@ func (t *tenants) load() error {
 			return fmt.Errorf("cannot read the tenants: %w", err)
 		}
 	}
-	return t.look(t.cfg, true)
+	t.tell = true
+	return t.look()
 }
 
-// reload looks at the files again under another configuration, which is that of the tenants from then on if it could be applied. The folder and the
-// listeners stay those of the start.
-func (t *tenants) reload(cfg *configs.Config) error {
+// configure has the next look take what the files leave open from another configuration, nil for the same, and log again what is wrong. The
+// folder and the listeners stay those of the start.
+func (t *tenants) configure(cfg *configs.Config) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := *cfg
-	next.Tenants, next.Listen = t.folder, t.cfg.Listen
-	return t.look(&next, true)
+	t.tell = true
+	if cfg != nil {
+		next := *cfg
+		next.Tenants, next.Listen = t.folder, t.cfg.Listen
+		t.cfg = &next
+	}
 }
 
-// look reads the files beside a configuration and applies what has changed in them; with tell it also logs again what is wrong since long. It is called
-// with t.mu locked.
-func (t *tenants) look(cfg *configs.Config, tell bool) error {
-	if t.folder == "" {
-		implicit := anonymousTenants(cfg)
-		err := t.apply(implicit, nil)
+// again looks at the files once more.
+func (t *tenants) again() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = t.look() // it was told to looked
+}
+
+// look reads the files and applies what has changed in them. It is called with t.mu locked.
+func (t *tenants) look() (err error) {
+	tell := t.tell
+	t.tell = false
+	defer func() {
+		outcome := err
 		if err == nil {
-			t.cfg = cfg
+			outcome = t.status.trouble()
 		}
-		t.status = tenantsStatus{Loaded: time.Now(), OK: err == nil, Tenants: len(implicit)}
-		t.looked(0, err)
+		t.looked(len(t.status.Problems), outcome)
+	}()
+	if t.folder == "" {
+		implicit := anonymousTenants(t.cfg)
+		err := t.apply(implicit, nil)
+		t.status = tenantsStatus{Tenants: len(implicit)}
 		return err
 	}
-	next := configs.LoadTenants(t.folder, cfg, t.now, inspectTenant)
+	next := configs.LoadTenants(t.folder, t.cfg, t.now, inspectTenant)
 	if t.now != nil && !tell && next.Same(t.now) {
-		if !t.status.OK && len(t.status.Problems) == 0 { // what could not be applied was taken back
-			t.log.Info("the files of the tenants are again those that are in force")
-			t.status.OK = true
-			t.looked(0, nil)
-		}
-		t.status.Loaded = time.Now()
+		t.status.Problems = slices.Concat(next.Problems, together(t.cfg, next)) // those of a look that was not applied are gone
 		return nil
 	}
-	problems := slices.Concat(next.Problems, together(cfg, next))
+	problems := slices.Concat(next.Problems, together(t.cfg, next))
 	for _, p := range problems {
 		if tell || !slices.Contains(t.status.Problems, p) {
 			t.log.Error("something is wrong with the tenants", "problem", p.Error())
@@ -138,8 +148,7 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 		all[i] = serverTenant(tenant)
 	}
 	if err := t.apply(all, next.All); err != nil {
-		t.status.OK = false
-		t.looked(len(problems), err)
+		t.status.Problems = problems
 		return fmt.Errorf("the tenants are as they were: %w", err)
 	}
 	if t.certify != nil {
@@ -151,9 +160,8 @@ func (t *tenants) look(cfg *configs.Config, tell bool) error {
 	if t.now != nil { // the start tells how many there are
 		t.audit.tenantsChanged(t.now, next)
 	}
-	t.cfg, t.now = cfg, next
-	t.status = tenantsStatus{Loaded: time.Now(), OK: len(problems) == 0, Tenants: len(all), Problems: problems}
-	t.looked(len(problems), nil)
+	t.now = next
+	t.status = tenantsStatus{Tenants: len(all), Problems: problems}
 	if len(next.Drops) > 0 {
 		select {
 		case t.drops <- struct{}{}:
@@ -266,11 +274,7 @@ func (t *tenants) watch(ctx context.Context) {
 		case <-due.C:
 			first = time.Time{}
 			seen = fingerprint(t.folder)
-			t.mu.Lock()
-			if err := t.look(t.cfg, false); err != nil {
-				t.log.Error("the tenants were not reloaded", "err", err)
-			}
-			t.mu.Unlock()
+			t.again()
 		}
 	}
 }

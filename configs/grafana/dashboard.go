@@ -57,7 +57,7 @@ func newDashboard(uid, title, description string, sections ...section) *board {
 			Tags([]string{"sessionserver"}).Tooltip("The other dashboards, with the same servers and time range").
 			Icon("external link").IncludeVars(true).KeepTime(true)).
 		Annotation(event("Starts", "green", "process_start_time_seconds")).
-		Annotation(event("Reloads", "blue", "sessionserver_config_last_reload_success_timestamp_seconds")).
+		Annotation(event("Reloads", "blue", "sessionserver_reload_last_success_timestamp_seconds", `what="configuration"`)).
 		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus").
 			Description("The Prometheus that scrapes the servers")).
 		WithVariable(selection("job", "Job", `label_values(sessionserver_build_info, job)`)).
@@ -107,7 +107,7 @@ func selection(name, label, labelValues string) *dashboard.QueryVariableBuilder 
 }
 
 // event draws a line through all graphs at the time that is the value of a metric, in seconds.
-func event(name, color, timestamp string) *dashboard.AnnotationQueryBuilder {
+func event(name, color, timestamp string, matchers ...string) *dashboard.AnnotationQueryBuilder {
 	return dashboard.NewAnnotationQueryBuilder().Name(name).IconColor(color).Datasource(source).
-		Expr(of(timestamp) + " * 1000").TitleFormat(name + " {{instance}}").UseValueForTime(true)
+		Expr(of(timestamp, matchers...) + " * 1000").TitleFormat(name + " {{instance}}").UseValueForTime(true)
 }

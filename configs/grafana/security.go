@@ -11,7 +11,6 @@ func security() *board {
 		return rate(by, "sessionserver_policy_decisions_total", matchers...)
 	}
 	const expiry = "sessionserver_certificate_expiry_timestamp_seconds"
-	age := func(timestamp string) string { return "time() - " + lowest(timestamp) }
 	return newDashboard(securityUID, "security", "Refusals by gate and code, logins, policies, TLS, and the audit log.",
 		section{"Now", []panel{
 			figure("Failed logins", "Failed logins per second, by any method.", perSecond,
@@ -25,9 +24,9 @@ func security() *board {
 				query{lowest(expiry) + " * 1000", "expires"}).
 				GraphMode(common.BigValueGraphModeNone),
 			word("Policies", "Result of the last policy reload.", "failed", "OK", 1,
-				query{lowest("sessionserver_policy_last_reload_successful"), "policies"}),
-			word("Configuration", "Result of the last configuration reload.", "failed", "OK", 1,
-				query{lowest("sessionserver_config_last_reload_successful"), "configuration"}),
+				query{lowest("sessionserver_reload_last_successful", `what="policy"`), "policies"}),
+			word("Other reloads", "Result of the last reloads: configuration, tenants, certificates, tokens, logs.", "failed", "OK", 1,
+				query{lowest("sessionserver_reload_last_successful", `what!="policy"`), "reloads"}),
 			figure("Tenant files",
 				"Number of problems in tenant files. The last valid content of each file stays in force.", count,
 				query{sum("", of("sessionserver_tenant_files_problems")), "problems"}).
@@ -68,14 +67,10 @@ func security() *board {
 			quantiles("Evaluation", "Duration of decisions that are not in the cache.",
 				"sessionserver_policy_evaluation_duration_seconds").Thresholds(above(0.01, 0.1)),
 			graph("Reloads", "Reloads of policies, configuration and tenant files in the last hour, by result.", count,
-				query{increase("result", "sessionserver_policy_reloads_total", "1h"), "policies {{result}}"},
-				query{increase("result", "sessionserver_config_reloads_total", "1h"), "configuration {{result}}"},
-				query{increase("result", "sessionserver_tenant_files_reloads_total", "1h"), "tenant files {{result}}"}).
+				query{increase("what, result", "sessionserver_reloads_total", "1h"), "{{what}} {{result}}"}).
 				Span(12),
 			graph("Age", "Time since the last successful reload.", seconds,
-				query{age("sessionserver_policy_last_reload_success_timestamp_seconds"), "policies"},
-				query{age("sessionserver_config_last_reload_success_timestamp_seconds"), "configuration"},
-				query{age("sessionserver_tenant_files_last_reload_success_timestamp_seconds"), "tenant files"}).
+				query{"time() - " + aggregate("min", "what", of("sessionserver_reload_last_success_timestamp_seconds")), "{{what}}"}).
 				Span(12),
 		}},
 		section{"TLS", []panel{

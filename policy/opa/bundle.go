@@ -23,15 +23,18 @@ import (
 
 // BundleOptions say where a bundle is, and who must have signed it.
 type BundleOptions struct {
-	URL    string                 // http or https
-	Token  func() (string, error) // answers the bearer token, each time that the server is asked; nil is none
-	Roots  *x509.CertPool         // who vouches for the server; nil are those whom this machine trusts
-	Client *http.Client           // nil is one that waits for 30 s and is not led away from HTTPS
+	URL string // http or https
+
+	// The functions read files, at each look at the server: these may be replaced while the engine runs.
+	Token func() (string, error)         // the bearer token; nil is none
+	Roots func() (*x509.CertPool, error) // authorities that vouch for the server; a nil function or pool is those of this machine
+	Key   func() (string, error)         // a public key or certificate in PEM, or the secret itself of an HMAC
 
 	KeyID     string // of the signature; "" is "default"
-	Key       string // a public key or certificate in PEM, or the secret itself of an HMAC
 	Algorithm string // of the signature, such as RS256 or ES256
 	Scope     string // that the signature must have, if it is to have one
+
+	Client *http.Client // for tests; nil is one that waits for 30 s and is not led away from HTTPS
 
 	Poll time.Duration // how often to look for another one; 0 is 1 min
 	Keep string        // the folder where the last good one is kept; "" is nowhere
@@ -40,12 +43,13 @@ type BundleOptions struct {
 
 // served is a bundle on an HTTP server. It is used by one goroutine at a time.
 type served struct {
-	opts   BundleOptions
-	verify *bundle.VerificationConfig
+	opts BundleOptions
 
 	raw     []byte // what was loaded last
 	etag    string // of raw
+	key     string // by which raw was verified
 	current string // the ETag of what decides
+	trusted string // the key by which what decides was verified
 }
 
 // Bundle is a source on an HTTP server: an OPA bundle that is signed. Its files are as FS tells. One without a signature or with another one is
@@ -58,16 +62,11 @@ func Bundle(opts BundleOptions) (Source, error) {
 	if !keys.IsSupportedAlgorithm(opts.Algorithm) {
 		return nil, fmt.Errorf("policy: %.20q is no algorithm of signatures (allowed: RS256, PS256, ES256, HS256, and these with 384 and 512)", opts.Algorithm)
 	}
-	if opts.Key == "" {
+	if opts.Key == nil {
 		return nil, errors.New("policy: the key is missing that bundles are signed with")
 	}
 	if opts.KeyID == "" {
 		opts.KeyID = "default"
-	}
-	if opts.Client == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{RootCAs: opts.Roots}
-		opts.Client = &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate, Transport: transport}
 	}
 	if opts.Poll <= 0 {
 		opts.Poll = time.Minute
@@ -75,8 +74,24 @@ func Bundle(opts BundleOptions) (Source, error) {
 	if opts.Max <= 0 {
 		opts.Max = fileMax
 	}
-	key := &keys.Config{Key: opts.Key, Algorithm: opts.Algorithm, Scope: opts.Scope}
-	return &served{opts: opts, verify: bundle.NewVerificationConfig(map[string]*keys.Config{opts.KeyID: key}, opts.KeyID, opts.Scope, nil)}, nil
+	return &served{opts: opts}, nil
+}
+
+// client makes the client for one look at the server: the authorities may be others each time.
+func (b *served) client() (*http.Client, error) {
+	if b.opts.Client != nil {
+		return b.opts.Client, nil
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableKeepAlives = true
+	transport.TLSClientConfig = new(tls.Config)
+	if b.opts.Roots != nil {
+		var err error
+		if transport.TLSClientConfig.RootCAs, err = b.opts.Roots(); err != nil {
+			return nil, err
+		}
+	}
+	return &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate, Transport: transport}, nil
 }
 
 // stayPrivate follows no redirection from HTTPS to where others can read the token.
@@ -109,10 +124,18 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	if b.current != "" {
+	key, err := b.opts.Key()
+	if err != nil {
+		return nil, err
+	}
+	if b.current != "" && key == b.trusted { // under another key, what decides must be verified again
 		req.Header.Set("If-None-Match", b.current)
 	}
-	resp, err := b.opts.Client.Do(req)
+	client, err := b.client()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		if failed := (*url.Error)(nil); errors.As(err, &failed) {
 			err = failed.Err // the rest tells the URL
@@ -134,24 +157,26 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := b.read(raw)
+	all, err := b.read(raw, key)
 	if err != nil {
 		return nil, err
 	}
-	b.raw, b.etag = raw, resp.Header.Get("ETag")
+	b.raw, b.etag, b.key = raw, resp.Header.Get("ETag"), key
 	return all, nil
 }
 
 // read verifies and parses a bundle.
-func (b *served) read(raw []byte) (*contents, error) {
+func (b *served) read(raw []byte, key string) (*contents, error) {
 	if int64(len(raw)) > b.opts.Max {
 		return nil, fmt.Errorf("the bundle has more than %d bytes", b.opts.Max)
 	}
 	if err := b.measure(raw); err != nil {
 		return nil, err
 	}
+	signer := &keys.Config{Key: key, Algorithm: b.opts.Algorithm, Scope: b.opts.Scope}
+	verify := bundle.NewVerificationConfig(map[string]*keys.Config{b.opts.KeyID: signer}, b.opts.KeyID, b.opts.Scope, nil)
 	parsed, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(raw), "").WithSizeLimitBytes(b.opts.Max)).
-		WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithBundleVerificationConfig(b.verify).WithSizeLimitBytes(b.opts.Max).Read()
+		WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithBundleVerificationConfig(verify).WithSizeLimitBytes(b.opts.Max).Read()
 	if err != nil {
 		return nil, faults(err)
 	}
@@ -180,7 +205,7 @@ const keptName = "bundle.tar.gz"
 // keep writes the bundle so that it is there as a whole or not at all.
 func (b *served) keep() error {
 	raw := b.raw
-	b.current, b.raw = b.etag, nil
+	b.current, b.trusted, b.raw = b.etag, b.key, nil
 	if b.opts.Keep == "" || raw == nil {
 		return nil
 	}
@@ -214,7 +239,11 @@ func (b *served) kept() (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.read(raw)
+	key, err := b.opts.Key()
+	if err != nil {
+		return nil, err
+	}
+	return b.read(raw, key)
 }
 
 // follow looks now and then, not at the same moments as other servers.

@@ -167,7 +167,7 @@ func (e *Engine) SetTenants(tenants []policy.Tenant) error {
 	return nil
 }
 
-// Reload reads the source now. If it is not right, or away, all stays as it is, and the error tells why; so do Status and the log.
+// Reload reads the source now. If it is wrong or away, all stays as it is; the error says why, and the observer and Status have it too.
 func (e *Engine) Reload(ctx context.Context) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
@@ -178,14 +178,10 @@ func (e *Engine) Reload(ctx context.Context) error {
 	}
 	if errors.Is(err, errSame) {
 		e.mu.Lock()
-		recovered := e.status.Err != nil
 		e.status.Checked, e.status.Err = time.Now(), nil
 		e.mu.Unlock()
-		if recovered { // what was last told is not so any more
-			e.opts.Logger.Info("the source has again the policies that decide", "source", e.opts.Source.String())
-			if e.opts.Observer != nil {
-				e.opts.Observer.Reloaded(nil)
-			}
+		if e.opts.Observer != nil {
+			e.opts.Observer.Reloaded(nil)
 		}
 		return nil
 	}
@@ -242,19 +238,15 @@ func (e *Engine) tell(err error) {
 func (e *Engine) note(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := err != nil && e.status.Err != nil && err.Error() == e.status.Err.Error()
 	e.status.Checked, e.status.Err = time.Now(), err
-	switch {
-	case err == nil:
+	if err == nil {
 		e.opts.Logger.Info("policies were read", "source", e.status.Source, "revision", e.status.Revision, "tenants_with_policy", len(e.programs.tenants))
-	case e.programs != nil && !known: // without programs New tells
-		e.opts.Logger.Error("the policies are as they were", "source", e.status.Source, "revision", e.status.Revision, "err", err)
 	}
 }
 
 // Run follows the source until ctx ends.
 func (e *Engine) Run(ctx context.Context) {
-	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the log and the status tell
+	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the observer has it
 }
 
 // Status tells how the engine stands to its source.

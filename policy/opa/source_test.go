@@ -169,6 +169,12 @@ func TestFolderOfLinks(t *testing.T) {
 // signer signs bundles.
 type signer struct{ private, public string }
 
+func (s signer) file() func() (string, error) { return fixed(s.public) }
+
+func fixed(text string) func() (string, error) {
+	return func() (string, error) { return text, nil }
+}
+
 func newSigner(t *testing.T) signer {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -250,7 +256,7 @@ func TestBundle(t *testing.T) {
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.public, Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
+	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.file(), Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
 	open := func(opts BundleOptions) (*Engine, error) {
 		source, err := Bundle(opts)
 		if err != nil {
@@ -354,13 +360,52 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// TestBundleKeyRotation: the key is read at each look. Under another one what decides is verified again, although it has not changed.
+func TestBundleKeyRotation(t *testing.T) {
+	old, next := newSigner(t), newSigner(t)
+	shelf := &shelf{}
+	web := httptest.NewServer(shelf)
+	defer web.Close()
+	key, failed := old.public, error(nil)
+	source, err := Bundle(BundleOptions{
+		URL: web.URL, Token: letmein, Algorithm: "ES256", Key: func() (string, error) { return key, failed },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shelf.put(old.pack(t, "1", "a.rego", forApp("one")))
+	e := mustStart(t, Options{Source: source})
+	reload := func(works bool, revision string) {
+		t.Helper()
+		if err := e.Reload(t.Context()); (err == nil) != works {
+			t.Errorf("reloaded: %v", err)
+		}
+		if s := e.Status(); s.Revision != revision || (s.Err == nil) != works {
+			t.Errorf("the status is %+v", s)
+		}
+	}
+	reload(true, "1")
+	key = next.public
+	reload(false, "1") // the old signer is not trusted any more
+	shelf.put(next.pack(t, "2", "a.rego", forApp("two")))
+	reload(true, "2")
+	if same := shelf.same; same != 1 {
+		t.Errorf("the bundle was not sent again %d times, want 1", same)
+	}
+	failed = errors.New("no such file")
+	reload(false, "2")
+	failed = nil
+	reload(true, "2")
+	allows(t, e, policy.Input{App: "two"}, true)
+}
+
 // TestBundlePoll has a running engine come upon another bundle, and back to life after the server was away from the start.
 func TestBundlePoll(t *testing.T) {
 	key := newSigner(t)
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.public, Algorithm: "ES256", Poll: 5 * time.Millisecond})
+	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.file(), Algorithm: "ES256", Poll: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,8 +430,8 @@ func TestBundlePoll(t *testing.T) {
 
 func TestBundleOptions(t *testing.T) {
 	for want, opts := range map[string]BundleOptions{
-		"URL":       {URL: "file:///etc/passwd", Key: "k", Algorithm: "HS256"},
-		"algorithm": {URL: "https://example.com/x", Key: "k", Algorithm: "none"},
+		"URL":       {URL: "file:///etc/passwd", Key: fixed("k"), Algorithm: "HS256"},
+		"algorithm": {URL: "https://example.com/x", Key: fixed("k"), Algorithm: "none"},
 		"key":       {URL: "https://example.com/x", Algorithm: "HS256"},
 	} {
 		if _, err := Bundle(opts); err == nil || !strings.Contains(err.Error(), want) {

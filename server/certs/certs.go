@@ -71,6 +71,7 @@ func New(o Options) (*Certs, error) {
 		}
 	}
 	c.base = c.baseConfig()
+	c.observer.FilesRead(nil)
 	c.files.warnExpiring(time.Now())
 	return c, nil
 }
@@ -218,7 +219,8 @@ func (c *Certs) SetHosts(hosts []string) error {
 	return c.acme.setHosts(hosts)
 }
 
-// Reload reads all files again, as when they change. What cannot be used is in the error and in the log, and what there was before stays.
+// Reload reads all files again, as when they change. What cannot be used is in the error, which the observer gets too, and what there was
+// before stays.
 func (c *Certs) Reload() error {
 	errs := []error{c.files.reload()}
 	c.mu.Lock()
@@ -230,7 +232,9 @@ func (c *Certs) Reload() error {
 	if c.acme != nil {
 		c.acme.sync() // a file may cover a name now, or not any more
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	c.observer.FilesRead(err)
+	return err
 }
 
 // Expiries are the certificates that are served now, those of files first.
@@ -247,7 +251,7 @@ func (c *Certs) Expiries() []Expiry {
 
 // maintain is what has to be looked at now and then: files on file systems that tell of no change, and certificates that grow old.
 func (c *Certs) maintain() {
-	_ = c.Reload() // it is in the log
+	_ = c.Reload() // the observer has it
 	if c.local != nil {
 		c.local.renew()
 	}

@@ -83,9 +83,8 @@ type clientCA struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Config]
 
-	mu      sync.Mutex // guards what follows, and is held while the file is read
-	read    []byte
-	refused string
+	mu   sync.Mutex // guards what follows, and is held while the file is read
+	read []byte
 }
 
 // reload reads the file again. If it cannot be used, the authorities from before stay.
@@ -94,13 +93,8 @@ func (ca *clientCA) reload() error {
 	defer ca.mu.Unlock()
 	pool, read, err := readPool(ca.file)
 	if err != nil {
-		if ca.read != nil && ca.refused != err.Error() {
-			ca.refused = err.Error()
-			ca.log.Error("client CA file cannot be used, the authorities from before stay", "error", err)
-		}
 		return err
 	}
-	ca.refused = ""
 	if bytes.Equal(ca.read, read) {
 		return nil
 	}

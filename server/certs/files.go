@@ -78,8 +78,6 @@ func (f *files) load(p *pair) error {
 	if err != nil {
 		if p.cert != nil && err.Error() != p.refused {
 			p.refused = err.Error()
-			f.log.Error("certificate file cannot be used, the certificate from before stays", "error", err,
-				"names", names(p.cert), "not_after", p.cert.Leaf.NotAfter)
 			f.observer.CertificateChanged(Event{Kind: Failed, Source: FromFile, Names: names(p.cert), Err: err})
 		}
 		return err

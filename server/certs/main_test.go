@@ -125,8 +125,15 @@ func certPEM(der []byte) []byte {
 
 // events keeps what an Observer is told.
 type events struct {
-	mu  sync.Mutex
-	all []Event
+	mu   sync.Mutex
+	all  []Event
+	read []error
+}
+
+func (e *events) FilesRead(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.read = append(e.read, err)
 }
 
 func (e *events) CertificateChanged(event Event) {

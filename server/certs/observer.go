@@ -2,9 +2,10 @@ package certs
 
 import "time"
 
-// Observer is told what happens to certificates. Its method is called by several goroutines, must be quick and must not call the Certs.
+// Observer is told what happens to certificates. Its methods are called by several goroutines, must be quick and must not call the Certs.
 type Observer interface {
 	CertificateChanged(Event)
+	FilesRead(err error) // all files were read; those in err could not be used, and what they held before stays
 }
 
 // Event is something that happened to a certificate.
@@ -53,3 +54,4 @@ type Expiry struct {
 type nobody struct{}
 
 func (nobody) CertificateChanged(Event) {}
+func (nobody) FilesRead(error)          {}

@@ -71,7 +71,7 @@ func (c *Certs) watch(ctx context.Context) {
 		case <-settled.C:
 			since = time.Time{}
 			c.watchFolders(watcher) // first, so that what changes while the files are read is seen
-			_ = c.Reload()          // it is in the log
+			_ = c.Reload()          // the observer has it
 		case <-look.C:
 			c.watchFolders(watcher)
 			c.maintain()
