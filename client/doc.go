@@ -14,6 +14,9 @@
 // [Session.Save] are the same in two halves, for what opens a session at the beginning of a request and saves it at
 // the end.
 //
+// A Client cannot be shared with a child process by accident: Go starts programs by fork and exec in one, and its
+// sockets are closed on exec. Only a program that calls the fork system call by itself has to dial anew in the child.
+//
 // # Errors
 //
 // What the server refuses is an [*Error], to be compared with the sentinels: errors.Is(err, client.ErrLockTimeout). A

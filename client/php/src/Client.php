@@ -61,6 +61,7 @@ final class Client
                 $wait += isset($request[3]) ? (int) $request[3] / 1000 : self::LONGEST_WAIT;
             }
         }
+        $this->connection->leaveParent();
         $again = !$this->connection->sessionOpen && $this->connection->mayBeStale();
         try {
             $replies = $this->connection->exchange($requests, $wait);
@@ -117,6 +118,7 @@ final class Client
     /** Whether a session is open. */
     public function isOpen(): bool
     {
+        $this->connection->leaveParent();
         return $this->connection->sessionOpen;
     }
 

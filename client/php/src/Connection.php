@@ -20,6 +20,9 @@ use SessionServer\Exception\TimeoutException;
  * and a session that was left open is dropped, before anything could be done to it. What a request leaves behind in the
  * middle of something is closed by release() as well, if PHP gets that far, so that its lock is free sooner.
  *
+ * A stream belongs to the process that made it. A fork of that process lets go of it before anything else is done, and
+ * makes one of its own: two processes on one stream would read each other's replies.
+ *
  * @internal use Client
  */
 final class Connection
@@ -27,11 +30,21 @@ final class Connection
     /** Commands whose work is undone by the end of the connection, if no other one comes between. */
     private const LEAVE_NOTHING = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all', 'remove', 'abort', 'ping', 'whoami'];
 
+    /** How many bits the number of a process has at most. */
+    private const PID_BITS = 22;
+
+    /** A socket's path may not be longer than this, in bytes, on every system. */
+    private const SOCKET_MAX = 103;
+
     /** @var array<string, array<int, true>> persistent streams in use in this request, by address and number */
     private static array $taken = [];
 
+    /** @var array<int, array<string, resource>> persistent streams over TLS that are kept, by process and place */
+    private static array $kept = [];
+
     /** @var resource|null */
     private $stream = null;
+    private int $pid = 0;             // of the process that the stream belongs to
     private string $persistentId = '';
     private int $slot = 0;
     private bool $fresh = false;      // the stream has been made, or taken over, and is still to be greeted
@@ -47,16 +60,20 @@ final class Connection
     /** @param bool $forPhp PHP's own session goes over it: it is not let go of before PHP has saved that */
     public function __construct(private readonly Dsn $dsn, private readonly bool $forPhp = false)
     {
-        if ($dsn->persistent) {
+        if ($dsn->persistent || $dsn->scheme === 'tls') {
             // PHP runs no destructors after a fatal error, but it runs shutdown functions. Those that others have registered,
             // such as the one that saves $_SESSION, come before: this one registers itself anew to be the last.
             $weak = \WeakReference::create($this);
-            register_shutdown_function(static fn () => register_shutdown_function(static fn () => $weak->get()?->shutDown()));
+            register_shutdown_function(static fn () => register_shutdown_function(static function () use ($weak): void {
+                self::dropInherited();
+                $weak->get()?->shutDown();
+            }));
         }
     }
 
     public function __destruct()
     {
+        $this->leaveParent();
         // An exit in a shutdown function skips the one that saves $_SESSION. PHP then runs destructors, and saves after them.
         if (session_status() !== PHP_SESSION_ACTIVE) {
             $this->release();
@@ -66,8 +83,31 @@ final class Connection
     /** Some applications have no shutdown function that saves $_SESSION: PHP will save after this one, too. */
     private function shutDown(): void
     {
+        $this->leaveParent();
         if (!$this->forPhp || session_status() !== PHP_SESSION_ACTIVE) {
             $this->release();
+        }
+    }
+
+    /**
+     * Lets go of the streams of the process that this one is a fork of, without a word to the server: there they go on. What
+     * was done on them is of that process.
+     */
+    public function leaveParent(): void
+    {
+        self::dropInherited();
+        if ($this->stream !== null && $this->pid !== getmypid()) {
+            InheritedStream::drop($this->stream);
+            $this->stream = null;
+            $this->close();
+        }
+    }
+
+    private static function dropInherited(): void
+    {
+        foreach (array_diff_key(self::$kept, [getmypid() => true]) as $parent => $streams) {
+            unset(self::$kept[$parent]);
+            array_map(InheritedStream::drop(...), $streams);
         }
     }
 
@@ -101,6 +141,7 @@ final class Connection
      */
     public function exchange(#[\SensitiveParameter] array $requests, float $wait): array
     {
+        $this->leaveParent();
         if ($this->exchanging) {
             $this->close(); // an exception from a signal handler, say, has left replies behind
         }
@@ -322,11 +363,13 @@ final class Connection
     private function connect(bool $fresh = false): void
     {
         $flags = STREAM_CLIENT_CONNECT;
-        $persistent = $this->dsn->persistent && !self::isTooLate();
+        $this->pid = getmypid();
+        $place = $this->dsn->persistent && !self::isTooLate() ? $this->take() : null;
+        $persistent = $place !== null;
         $address = $this->dsn->scheme . '://' . ($this->dsn->scheme === 'unix' ? '' : $this->dsn->address());
         if ($persistent) {
             $flags |= STREAM_CLIENT_PERSISTENT;
-            $address .= $this->take();
+            $address .= $place;
         } elseif ($this->dsn->scheme === 'unix') {
             $address .= $this->dsn->socket;
         }
@@ -410,29 +453,42 @@ final class Connection
     }
 
     /**
-     * Takes a persistent stream that nobody uses in this request, and answers what makes its address another than that of
-     * others: PHP finds persistent streams by their address, and whatever follows the port belongs to it.
+     * Takes a persistent stream that nobody uses in this request, and returns what makes its address another than that of
+     * others: PHP finds persistent streams by their address, and in a fork those of the parent as well. It makes no difference
+     * to the system: a path behind the port, or slashes and dots in a socket's path. Null: the path would be too long.
      */
-    private function take(): string
+    private function take(): ?string
     {
-        $this->persistentId = $this->dsn->scheme === 'unix' ? 'unix ' . $this->dsn->socket : $this->dsn->fingerprint();
+        $isUnix = $this->dsn->scheme === 'unix';
+        $this->persistentId = $this->pid . '-' . ($isUnix ? $this->dsn->socket : $this->dsn->fingerprint());
         for ($this->slot = 0; isset(self::$taken[$this->persistentId][$this->slot]); $this->slot++);
-        self::$taken[$this->persistentId][$this->slot] = true;
-        if ($this->dsn->scheme === 'unix') {
-            return str_repeat('/', $this->slot) . $this->dsn->socket;
+        $place = "/$this->persistentId-$this->slot";
+        if ($isUnix) {
+            $number = decbin($this->slot << self::PID_BITS | $this->pid);
+            $place = '/' . strtr($number, ['0' => '/', '1' => './']) . substr($this->dsn->socket, 1);
+            if (strlen($place) > self::SOCKET_MAX) {
+                $this->persistentId = '';
+                return null;
+            }
         }
-        return "/$this->persistentId-$this->slot";
+        self::$taken[$this->persistentId][$this->slot] = true;
+        unset(self::$kept[$this->pid]["$this->persistentId-$this->slot"]);
+        return $place;
     }
 
     /** Lets go of the stream: a persistent one is kept for the next request if it is in order. */
     public function release(): void
     {
+        $this->leaveParent();
         if ($this->stream === null) {
             return;
         }
         if ($this->persistentId === '' || $this->exchanging || $this->sessionOpen || $this->fresh) {
             $this->close();
             return;
+        }
+        if ($this->dsn->scheme === 'tls') {
+            self::$kept[$this->pid]["$this->persistentId-$this->slot"] = $this->stream;
         }
         $this->stream = null;
         unset(self::$taken[$this->persistentId][$this->slot]);
@@ -442,6 +498,7 @@ final class Connection
     /** Closes the connection, which drops what was not saved and lets go of the lock. */
     public function close(): void
     {
+        $this->leaveParent();
         if ($this->stream !== null) {
             fclose($this->stream);
             $this->stream = null;

@@ -29,6 +29,7 @@ use SessionServer\Exception\SessionServerException;
 final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
 {
     private const MODE_R = 'the DSN says mode=r';
+    private const FORKED = 'the process that this one is a fork of has it open (call session_abort() and session_start() after pcntl_fork())';
 
     /** What register() has hidden behind session.save_path. */
     private static ?Dsn $hidden = null;
@@ -38,6 +39,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private ?Format $format = null;
 
     private ?string $id = null;        // of the session that PHP has open
+    private int $pid = 0;              // of the process that has opened it
     private bool $unsaved = false;     // it is made by this request and is not stored yet
     private bool $own = false;         // the server has made its id for this request
     private ?string $data = null;      // what validateId has read, for read()
@@ -116,6 +118,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->minted = bin2hex(random_bytes(16));
             } else {
                 $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
+                $this->pid = getmypid();
                 $this->unsaved = $this->own = true;
                 $this->format->load(null);
             }
@@ -176,6 +179,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         try {
             if ($id !== $this->id || $this->unlocked === null && !$this->client->isOpen()) {
                 $this->openToWrite($id);
+            }
+            if ($this->unlocked === self::FORKED && !self::isAsked()) {
+                return true; // what has changed may be the parent's, which saves it
             }
             $changes = $this->format->save($data);
             if ($this->unlocked !== null) {
@@ -257,6 +263,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         if ($this->format === null) {
             $this->open((string) ini_get('session.save_path'), '');
         }
+        if ($this->id !== null && $this->pid !== getmypid() && $this->unlocked === null) {
+            $this->unlock($this->id, self::FORKED);
+        }
     }
 
     /** Opens a session for writing, makes it if there is none, and answers its data. */
@@ -308,7 +317,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             }
         }
         $data = $this->format->load($reply);
-        $this->id = $id;
+        [$this->id, $this->pid] = [$id, getmypid()];
         $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === []; // maybe: if not, nothing is lost
         return $data;
     }
@@ -339,7 +348,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function unlock(#[\SensitiveParameter] string $id, string $why): void
     {
         $this->forget();
-        $this->id = $id;
+        [$this->id, $this->pid] = [$id, getmypid()];
         $this->unlocked = $why;
     }
 
@@ -439,6 +448,17 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 16) as $frame) {
             if (!isset($frame['class']) && $frame['function'] === 'session_regenerate_id') {
                 return true;
+            }
+        }
+        return false;
+    }
+
+    /** Whether the application asks for the session to be saved, and not PHP at the end of the script. */
+    private static function isAsked(): bool
+    {
+        foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS) as $frame) {
+            if (!isset($frame['class']) && str_starts_with($frame['function'], 'session_')) {
+                return isset($frame['file']);
             }
         }
         return false;

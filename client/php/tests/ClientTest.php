@@ -331,7 +331,7 @@ final class ClientTest extends SessionTestCase
     public function testAPersistentStreamThatIsOutOfStepIsThrownAway(): void
     {
         $dsn = \SessionServer\Dsn::parse(self::$server->dsn('persistent=1&timeout=9'));
-        $address = 'tcp://' . self::$server->address . "/{$dsn->fingerprint()}-0";
+        $address = 'tcp://' . self::$server->address . '/' . getmypid() . "-{$dsn->fingerprint()}-0";
         foreach ([["*2\r\n$4\r\nping\r\n$3\r\nold\r\n", 'old replies'], ["*1\r\n$3\r\nnew\r\n", 'an open session'],
             ["*1\r\n$4\r\nquit\r\n", 'a closed connection']] as [$bytes, $what]) {
             $stream = stream_socket_client($address, $number, $text, 5, STREAM_CLIENT_CONNECT | STREAM_CLIENT_PERSISTENT);

@@ -23,10 +23,10 @@ final class TlsTest extends SessionTestCase
         parent::setUpBeforeClass();
         self::$dir = self::$server->dir . '/tls';
         mkdir(self::$dir);
-        [$ca, $caKey] = self::certificate('ca', null, null, 'v3_ca');
-        self::certificate('server', $ca, $caKey, 'server');
-        self::certificate('client', $ca, $caKey, 'client');
-        self::certificate('other-ca', null, null, 'v3_ca');
+        [$ca, $caKey] = Certificate::make(self::$dir, 'ca', null, null, 'v3_ca');
+        Certificate::make(self::$dir, 'server', $ca, $caKey, 'server');
+        Certificate::make(self::$dir, 'client', $ca, $caKey, 'client');
+        Certificate::make(self::$dir, 'other-ca', null, null, 'v3_ca');
         self::$proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address]);
         self::$address = self::$proxy->line();
     }
@@ -35,32 +35,6 @@ final class TlsTest extends SessionTestCase
     {
         self::$proxy->kill();
         parent::tearDownAfterClass();
-    }
-
-    private static function certificate(string $name, mixed $ca, mixed $caKey, string $extensions): array
-    {
-        $config = self::$dir . '/openssl.cnf';
-        file_put_contents($config, <<<'CNF'
-            [req]
-            distinguished_name = dn
-            [dn]
-            [v3_ca]
-            basicConstraints = critical, CA:TRUE
-            [server]
-            basicConstraints = CA:FALSE
-            subjectAltName = DNS:localhost
-            [client]
-            basicConstraints = CA:FALSE
-            extendedKeyUsage = clientAuth
-            CNF);
-        $options = ['config' => $config, 'x509_extensions' => $extensions, 'digest_alg' => 'sha256', 'private_key_bits' => 2048, 'private_key_type' => OPENSSL_KEYTYPE_EC,
-            'curve_name' => 'prime256v1'];
-        $key = openssl_pkey_new($options);
-        $request = openssl_csr_new(['commonName' => $name], $key, $options);
-        $certificate = openssl_csr_sign($request, $ca, $caKey ?? $key, 1, $options, random_int(1, PHP_INT_MAX));
-        openssl_x509_export_to_file($certificate, self::$dir . "/$name.pem");
-        openssl_pkey_export_to_file($key, self::$dir . "/$name.key", null, $options);
-        return [$certificate, $key];
     }
 
     private function dsn(string $host, string $ca, string $more = '', ?string $address = null): string
