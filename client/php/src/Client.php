@@ -11,7 +11,6 @@ use SessionServer\Exception\NoSessionException;
 use SessionServer\Exception\NotFoundException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\ShutdownException;
-use SessionServer\Exception\TimeoutException;
 
 /**
  * Every command of a server, over one connection. A session is open on it at a time; its changes are saved by close() or
@@ -27,21 +26,19 @@ use SessionServer\Exception\TimeoutException;
  */
 final class Client
 {
-    /** Seconds that a tenant can have as its time to wait for a lock at most. */
-    private const LONGEST_WAIT = 600.0;
-
     private readonly Dsn $dsn;
     private readonly Connection $connection;
 
     /**
      * @param Dsn|string $dsn also file:///path of a file that holds it, as Dsn::load takes it
      * @param bool $forPhp (internal) PHP's own session goes over it
+     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: as the system does
      * @throws Exception\DsnException
      */
-    public function __construct(#[\SensitiveParameter] Dsn|string $dsn, bool $forPhp = false)
+    public function __construct(#[\SensitiveParameter] Dsn|string $dsn, bool $forPhp = false, ?\Closure $resolve = null)
     {
         $this->dsn = is_string($dsn) ? Dsn::load($dsn) : $dsn;
-        $this->connection = new Connection($this->dsn, $forPhp);
+        $this->connection = new Connection($this->dsn, $forPhp, $resolve);
     }
 
     /**
@@ -55,27 +52,13 @@ final class Client
      */
     public function pipeline(#[\SensitiveParameter] array $requests): array
     {
-        $wait = 0.0;
-        foreach ($requests as $request) {
-            if (strcasecmp($request[0], 'open') === 0) {
-                $wait += isset($request[3]) ? (int) $request[3] / 1000 : self::LONGEST_WAIT;
-            }
-        }
         $this->connection->leaveParent();
         $again = !$this->connection->sessionOpen && $this->connection->mayBeStale();
-        try {
-            $replies = $this->connection->exchange($requests, $wait);
-        } catch (ConnectionException $e) {
-            if (!$again || $this->connection->received() > 0 || $e instanceof TimeoutException) {
-                throw $e;
-            }
-            $again = false;
-            $replies = $this->connection->exchange($requests, $wait);
-        }
+        $replies = $this->connection->exchange($requests);
         if ($replies[0] instanceof ShutdownException && $again) {
             // The server is leaving and another one may have taken its place. Nothing has been done yet.
             $this->connection->close();
-            $replies = $this->connection->exchange($requests, $wait);
+            $replies = $this->connection->exchange($requests);
         }
         foreach ($requests as $i => $request) {
             $this->follow(strtolower($request[0]), $replies[$i]);
@@ -320,7 +303,7 @@ final class Client
     /** Drops what was not saved and makes the connection as if it were new. */
     public function reset(): void
     {
-        foreach ($this->pipeline([['reset'], ...$this->connection->authentication()]) as $reply) {
+        foreach ($this->pipeline([['reset'], $this->connection->hello()]) as $reply) {
             if ($reply instanceof ServerException) {
                 throw $this->connection->explain($reply);
             }

@@ -15,10 +15,14 @@ use SessionServer\Exception\TimeoutException;
  * first needed, authenticates in the first round trip, and counts round trips.
  *
  * A persistent stream outlives the request of PHP that made it, also one that dies with a session open and replies under
- * way. So the first exchange on a persistent stream begins with a ping of random text and a reset: a stream that answers
- * anything else has old replies in it and is thrown away, before one of them could be taken for somebody else's session,
- * and a session that was left open is dropped, before anything could be done to it. What a request leaves behind in the
- * middle of something is closed by release() as well, if PHP gets that far, so that its lock is free sooner.
+ * way. So the first exchange on a stream from an earlier request begins with a ping of random text and a reset: a stream
+ * that answers anything else has old replies in it and is thrown away, before one of them could be taken for somebody
+ * else's session, and a session that was left open is dropped, before anything could be done to it. What a request leaves
+ * behind in the middle of something is closed by release() as well, if PHP gets that far, so that its lock is free sooner.
+ *
+ * A path may be dead without a sign of it. The connection is made, and the replies to all that comes before an open have
+ * come, within the time-out. The reply to an open takes up to the wait for the lock more, which the server says at first. A
+ * stream that was not used for a while, and whose ping has no reply within a part of the time-out, is replaced.
  *
  * A stream belongs to the process that made it. A fork of that process lets go of it before anything else is done, and
  * makes one of its own: two processes on one stream would read each other's replies.
@@ -28,7 +32,16 @@ use SessionServer\Exception\TimeoutException;
 final class Connection
 {
     /** Commands whose work is undone by the end of the connection, if no other one comes between. */
-    private const LEAVE_NOTHING = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all', 'remove', 'abort', 'ping', 'whoami'];
+    private const LEAVE_NOTHING = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all', 'remove', 'abort', 'ping', 'whoami', 'hello'];
+
+    /** Seconds for which a stream is taken for good after it was used. */
+    private const SURE = 1.0;
+
+    /** The part of the time-out in which a stream that is not taken for good must reply to a ping. */
+    private const PING_SHARE = 0.2;
+
+    /** Seconds that the system is given at least. */
+    private const LEAST = 0.001;
 
     /** How many bits the number of a process has at most. */
     private const PID_BITS = 22;
@@ -48,18 +61,30 @@ final class Connection
     private string $persistentId = '';
     private int $slot = 0;
     private bool $fresh = false;      // the stream has been made, or taken over, and is still to be greeted
-    private bool $old = false;        // and it may be from an earlier request
+    private bool $old = false;        // and it is from an earlier request
+    private bool $doubtful = false;   // nothing says that anybody is still on the other end
+    private bool $unsure = false;     // the server may take this for another app than it did
+    private float $lockWait = 0.0;    // seconds that an open may take beyond the time-out, as the tenant says
+    private float $deadline = 0.0;    // of the exchange, up to the first open in it
+    private float $lastUse = 0.0;
+    private float $limit = 0.0;       // the time-out that is counted now, as messages say
     private bool $exchanging = false; // requests are out whose replies are not all in
     private int $received = 0;        // replies of the last exchange
-    private float $readTimeout = 0.0;
+    private float $readTimeout = 0.0; // of the stream
     private int $roundTrips = 0;
 
     /** Whether a session is open on the other end; kept by Client. */
     public bool $sessionOpen = false;
 
-    /** @param bool $forPhp PHP's own session goes over it: it is not let go of before PHP has saved that */
-    public function __construct(private readonly Dsn $dsn, private readonly bool $forPhp = false)
+    private readonly Dialer $dialer;
+
+    /**
+     * @param bool $forPhp PHP's own session goes over it: it is not let go of before PHP has saved that
+     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: as the system does
+     */
+    public function __construct(private readonly Dsn $dsn, private readonly bool $forPhp = false, ?\Closure $resolve = null)
     {
+        $this->dialer = new Dialer($dsn, $resolve);
         if ($dsn->persistent || $dsn->scheme === 'tls') {
             // PHP runs no destructors after a fatal error, but it runs shutdown functions. Those that others have registered,
             // such as the one that saves $_SESSION, come before: this one registers itself anew to be the last.
@@ -111,6 +136,12 @@ final class Connection
         }
     }
 
+    /** Seconds on a clock that is never set. */
+    public static function now(): float
+    {
+        return hrtime(true) / 1e9;
+    }
+
     /** How many times requests were sent and their replies waited for. */
     public function roundTrips(): int
     {
@@ -133,13 +164,12 @@ final class Connection
      * Sends requests and answers their replies; errors are among them, as objects.
      *
      * @param list<list<string>> $requests
-     * @param float $wait seconds that the server may take beyond the time-out
      * @return list<mixed> strings, integers, null, lists of these, or ServerException
      * @throws ConnectionException when the connection cannot be made or breaks; it is closed then
      * @throws ServerException when the server refuses the connection or the credentials
      * @throws DsnException when the certificate belongs to another tenant than the DSN names
      */
-    public function exchange(#[\SensitiveParameter] array $requests, float $wait): array
+    public function exchange(#[\SensitiveParameter] array $requests): array
     {
         $this->leaveParent();
         if ($this->exchanging) {
@@ -148,24 +178,29 @@ final class Connection
         // PHP tells of broken connections in notices as well, and not every application's handler of errors heeds an @.
         set_error_handler(static fn (): bool => true);
         try {
-            return $this->tryTwice($requests, $wait);
+            return $this->tryTwice($requests);
         } finally {
             restore_error_handler();
+            $this->lastUse = self::now();
         }
     }
 
-    /** Exchanges, on a new stream if one from an earlier request turns out to be no good. */
-    private function tryTwice(#[\SensitiveParameter] array $requests, float $wait): array
+    /** Exchanges, on a new stream if one that was used before turns out to be no good. */
+    private function tryTwice(#[\SensitiveParameter] array $requests): array
     {
+        $this->deadline = self::now() + $this->dsn->timeout;
+        $this->received = 0;
+        $spare = $this->stream !== null && !$this->sessionOpen;
+        $this->doubtful = $spare && self::now() - $this->lastUse > self::SURE;
         if ($this->stream === null) {
             $this->connect();
+            $this->doubtful = $spare = $this->old;
         }
-        $this->received = 0;
-        if ($this->fresh && $this->old) {
+        if ($spare) {
             try {
-                $replies = $this->greetAndSend($requests, $wait);
+                $replies = $this->greetAndSend($requests);
             } catch (ConnectionException $e) {
-                if ($this->received > 0 || $e instanceof TimeoutException) {
+                if ($this->received > 0 || $e instanceof TimeoutException && !$this->doubtful) {
                     throw $e;
                 }
                 $replies = null;
@@ -174,38 +209,38 @@ final class Connection
                 return $replies;
             }
             $this->close(); // it was dead or out of step. What was begun on it is undone with it.
+            $this->doubtful = false;
             $this->connect(true);
         }
-        $replies = $this->fresh ? $this->greetAndSend($requests, $wait) : $this->send($requests, $wait);
-        if ($replies === null) {
-            throw $this->broken('the connection is out of step');
-        }
-        return $replies;
-    }
-
-    /** The request that authenticates, or none. @return list<list<string>> */
-    public function authentication(): array
-    {
-        return $this->dsn->secret === null ? []
-            : [['auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()]];
+        return $this->greetAndSend($requests) ?? throw $this->broken('the connection is out of step');
     }
 
     /**
-     * The request that tells whose the certificate is, if that decides the tenant; or none. A certificate is good for one
-     * tenant, whichever the DSN names.
+     * The request that says who the client is, and whose reply says who the server takes it for and how long the tenant waits
+     * for locks.
      *
-     * @return list<list<string>>
+     * @return non-empty-list<string>
      */
-    private function identification(): array
+    public function hello(): array
     {
-        return $this->dsn->tenant !== '' && $this->dsn->secret === null ? [['whoami']] : [];
+        return $this->dsn->secret === null ? ['hello']
+            : ['hello', '2', 'auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()];
     }
 
-    /** Throws if the reply to identification() tells of another tenant than the DSN. */
-    private function identify(mixed $facts): void
+    /** Whether the certificate decides the tenant. It is good for one tenant, whichever the DSN names. */
+    private function isUnsureOfTenant(): bool
     {
-        $tenant = is_array($facts) ? Client::map($facts)['tenant'] ?? '' : '';
-        if ($tenant !== $this->dsn->tenant) {
+        return $this->dsn->tenant !== '' && $this->dsn->secret === null;
+    }
+
+    /** Takes what the reply to hello says. Throws if that is another tenant than the DSN names. */
+    private function identify(mixed $reply): void
+    {
+        $facts = is_array($reply) ? Client::map($reply) : [];
+        $this->unsure = false;
+        $this->lockWait = (int) ($facts['lock_wait_ms'] ?? 0) / 1000;
+        $tenant = $facts['tenant'] ?? '';
+        if ($this->isUnsureOfTenant() && $tenant !== '' && $tenant !== $this->dsn->tenant) {
             $this->close();
             throw new DsnException(["tenant: the DSN names {$this->dsn->tenant}, but the server takes the certificate in certfile for one of the tenant "
                 . "$tenant; nothing was saved"]);
@@ -219,32 +254,27 @@ final class Connection
             : $e->advise("check app, tenant and secret in the DSN {$this->dsn->redacted()}: has the secret been rotated or revoked?");
     }
 
-    /** Exchanges with what a new or reused stream needs before anything else; answers null if it is out of step. */
-    private function greetAndSend(#[\SensitiveParameter] array $requests, float $wait): ?array
+    /** Exchanges with what a new or doubtful stream needs before anything else; returns null if it is out of step. */
+    private function greetAndSend(#[\SensitiveParameter] array $requests): ?array
     {
-        $greeting = [];
-        $nonce = '';
-        if ($this->old) {
-            $nonce = bin2hex(random_bytes(8));
-            $greeting[] = ['ping', $nonce];
+        $nonce = $this->doubtful ? bin2hex(random_bytes(8)) : '';
+        $greeting = $nonce === '' ? [] : [['ping', $nonce]];
+        if ($this->fresh && $this->old) {
             $greeting[] = ['reset'];
         }
-        array_push($greeting, ...$this->authentication(), ...$this->identification());
-        if ($greeting === []) {
-            $this->fresh = false;
-            return $this->send($requests, $wait);
+        if ($this->fresh || $this->unsure) {
+            $greeting[] = $this->fresh ? $this->hello() : ['hello'];
         }
-        if ($this->identification() !== [] && !self::leavesNothing($requests)) {
-            // What is saved cannot be taken back from a wrong tenant: it waits for the answer.
-            if ($this->send($greeting, 0.0, count($greeting), $nonce) === null) {
+        if (($nonce !== '' || $this->fresh && $this->isUnsureOfTenant()) && !self::leavesNothing($requests)) {
+            // What is saved cannot be taken back from a wrong tenant. On a dead path it might be saved later: it waits for the
+            // replies.
+            if ($this->send($greeting, count($greeting), $nonce) === null) {
                 return null;
             }
-            $this->fresh = false;
-            return $this->send($requests, $wait);
+            $greeting = [];
+            $nonce = '';
         }
-        $replies = $this->send([...$greeting, ...$requests], $wait, count($greeting), $nonce);
-        $this->fresh = false;
-        return $replies;
+        return $this->send([...$greeting, ...$requests], count($greeting), $nonce);
     }
 
     /** Whether nothing of the requests is left on the server if the connection ends behind them. */
@@ -254,29 +284,52 @@ final class Connection
     }
 
     /** @param int $greeting how many of the requests are a greeting; their replies are looked at here and left out */
-    private function send(#[\SensitiveParameter] array $requests, float $wait, int $greeting = 0, string $nonce = ''): ?array
+    private function send(#[\SensitiveParameter] array $requests, int $greeting, string $nonce): ?array
     {
         $this->exchanging = true;
         $this->roundTrips++;
-        $this->setReadTimeout($this->dsn->timeout + $wait); // of writing, too
+        $names = array_map(static fn (array $request) => strtolower($request[0]), $requests);
+        $hurry = max($greeting, (int) array_search('open', $names, true)); // what comes before an open waits for nobody
+        $this->limit($this->dsn->timeout, $this->deadline - self::now()); // of writing, too
         $this->write(Resp::requests($requests));
         $replies = [];
         foreach ($requests as $i => $request) {
+            if ($i === 0 && $nonce !== '') {
+                $this->limit($this->dsn->timeout * self::PING_SHARE);
+            } elseif ($i < $hurry) {
+                $this->limit($this->dsn->timeout, $this->deadline - self::now());
+            } else {
+                $this->limit($this->dsn->timeout + $this->lockWaitOf($request));
+            }
             $reply = $this->reply($request[0]);
+            $done = !$reply instanceof ServerException;
+            if ($i === 0 && $nonce !== '') {
+                if ($reply !== $nonce) {
+                    return null;
+                }
+                $this->doubtful = false;
+            }
             if ($i >= $greeting) {
                 $replies[] = $reply;
                 $this->received++;
-            } elseif ($i === 0 && $nonce !== '' && $reply !== $nonce) {
-                return null;
-            } elseif ($reply instanceof ServerException) {
+            } elseif (!$done) {
                 $this->close();
                 throw $this->explain($reply);
-            } elseif ($request[0] === 'whoami') {
+            }
+            if ($done && $names[$i] === 'hello') {
                 $this->identify($reply);
+            } elseif ($done && ($names[$i] === 'auth' || $names[$i] === 'reset')) {
+                $this->unsure = true;
             }
         }
-        $this->exchanging = false;
+        $this->exchanging = $this->fresh = false;
         return $replies;
+    }
+
+    /** Seconds that the server may wait for a lock before it replies to a request. */
+    private function lockWaitOf(#[\SensitiveParameter] array $request): float
+    {
+        return strcasecmp($request[0], 'open') !== 0 ? 0.0 : (isset($request[3]) ? (int) $request[3] / 1000 : $this->lockWait);
     }
 
     private function write(#[\SensitiveParameter] string $bytes): void
@@ -290,19 +343,26 @@ final class Connection
         }
     }
 
-    private function setReadTimeout(float $seconds): void
+    /**
+     * Limits the time for what is read and written next.
+     *
+     * @param float $seconds as messages say
+     * @param ?float $left of them, if some of the time is over
+     */
+    private function limit(float $seconds, ?float $left = null): void
     {
-        if ($seconds !== $this->readTimeout) {
-            stream_set_timeout($this->stream, (int) $seconds, (int) (fmod($seconds, 1) * 1e6));
-            $this->readTimeout = $seconds;
+        $this->limit = $seconds;
+        $left = max(self::LEAST, $left ?? $seconds);
+        if ($left !== $this->readTimeout) {
+            stream_set_timeout($this->stream, (int) $left, (int) (fmod($left, 1) * 1e6));
+            $this->readTimeout = $left;
         }
     }
 
     /** Throws why the server has closed the connection, if it has said so. */
     private function farewell(): void
     {
-        $this->setReadTimeout($this->dsn->timeout);
-        $line = fgets($this->stream);
+        $line = stream_get_meta_data($this->stream)['timed_out'] ? false : fgets($this->stream);
         if ($line !== false && str_starts_with($line, 'err ')) {
             $this->close();
             throw ServerException::fromReply(rtrim(substr($line, 4)));
@@ -355,34 +415,28 @@ final class Connection
         $timedOut = stream_get_meta_data($this->stream)['timed_out'];
         $this->close();
         $where = 'sessionserver: ' . $this->dsn->address() . ': ';
-        return $timedOut ? new TimeoutException($where . "no answer within $this->readTimeout s")
+        return $timedOut ? new TimeoutException($where . "no answer within $this->limit s")
             : new ConnectionException($where . $what . '; what was not saved is dropped');
     }
 
-    /** @param bool $fresh throw away persistent streams from earlier requests that turn up */
-    private function connect(bool $fresh = false): void
+    /** @param bool $new throw away persistent streams from earlier requests */
+    private function connect(bool $new = false): void
     {
-        $flags = STREAM_CLIENT_CONNECT;
         $this->pid = getmypid();
-        $place = $this->dsn->persistent && !self::isTooLate() ? $this->take() : null;
-        $persistent = $place !== null;
-        $address = $this->dsn->scheme . '://' . ($this->dsn->scheme === 'unix' ? '' : $this->dsn->address());
-        if ($persistent) {
-            $flags |= STREAM_CLIENT_PERSISTENT;
-            $address .= $place;
-        } elseif ($this->dsn->scheme === 'unix') {
-            $address .= $this->dsn->socket;
+        $place = $this->dsn->persistent && !self::isTooLate() ? $this->take() ?? '' : '';
+        $stream = $place === '' ? null : $this->dialer->kept($place);
+        while ($new && $stream !== null) {
+            fclose($stream);
+            $stream = $this->dialer->kept($place);
         }
-        do {
-            $this->open($address, $flags);
-            $again = $fresh && $persistent && ftell($this->stream) > 0; // it has been read from before
-            if ($again) {
-                fclose($this->stream);
-                $this->stream = null;
-            }
-        } while ($again);
+        $this->old = $stream !== null;
+        try {
+            $this->stream = $stream ?? $this->dialer->connect($place, $this->deadline);
+        } catch (ConnectionException $e) {
+            $this->close();
+            throw $e;
+        }
         $this->fresh = true;
-        $this->old = $persistent; // whether it really is, its position does not tell for sure
         $this->readTimeout = 0.0;
     }
 
@@ -396,60 +450,6 @@ final class Connection
         $trace = debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS);
         $first = end($trace);
         return is_a($first['class'] ?? '', \SessionHandlerInterface::class, true);
-    }
-
-    private function open(string $address, int $flags): void
-    {
-        $context = ['socket' => ['tcp_nodelay' => true]];
-        if ($this->dsn->scheme === 'tls') {
-            if (!extension_loaded('openssl')) {
-                $this->close();
-                throw new ConnectionException('sessionserver: tls:// needs the extension openssl');
-            }
-            $context['ssl'] = array_filter([
-                'verify_peer' => true,
-                'verify_peer_name' => true,
-                'peer_name' => $this->dsn->host,
-                'SNI_enabled' => true,
-                'crypto_method' => STREAM_CRYPTO_METHOD_TLSv1_2_CLIENT | STREAM_CRYPTO_METHOD_TLSv1_3_CLIENT,
-                'cafile' => $this->dsn->cafile,
-                'local_cert' => $this->dsn->certfile,
-                'local_pk' => $this->dsn->keyfile,
-            ]);
-        }
-        $why = [];
-        set_error_handler(static function (int $level, string $message) use (&$why): bool {
-            $why[] = preg_replace('/^stream_socket_client\(\): /', '', $message);
-            return true;
-        });
-        try {
-            $stream = stream_socket_client($address, $number, $text, $this->dsn->timeout, $flags, stream_context_create($context));
-        } finally {
-            restore_error_handler();
-        }
-        if ($stream === false) {
-            $this->close();
-            // TLS says what is wrong in warnings, everything else in $text.
-            $text = $text !== '' && $text !== null ? $text : implode('; ', $why);
-            $text = str_replace($address, $this->dsn->scheme . '://' . $this->dsn->address(), $text); // without what take() adds to it
-            $text = preg_replace('/\s*\n\s*/', ' ', $text) . $this->advice($text);
-            throw new ConnectionException('sessionserver: no connection to ' . $this->dsn->address() . ": $text");
-        }
-        $this->stream = $stream;
-    }
-
-    /** What to do about a certificate of the server that is not taken. */
-    private function advice(string $why): string
-    {
-        if (str_contains($why, 'did not match expected')) {
-            return ' (the host in the DSN must be one of the names in the server\'s certificate)';
-        }
-        if (!str_contains($why, 'certificate verify failed')) {
-            return '';
-        }
-        return $this->dsn->cafile === ''
-            ? ' (if the authority of the server\'s certificate is not one of the system\'s, cafile= in the DSN names its PEM file; or the certificate has expired)'
-            : ' (the authority of the server\'s certificate is not in the file that cafile= in the DSN names, or the certificate has expired)';
     }
 
     /**

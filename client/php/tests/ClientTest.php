@@ -132,7 +132,7 @@ final class ClientTest extends SessionTestCase
     public function testPipeline(): void
     {
         $c = self::$server->client();
-        $replies = $c->pipeline([['new'], ['put', 'a', '1'], ['put', '', 'x'], ['get', 'a', 'b'], ['remove', 'a'], ['abort']]);
+        $replies = $c->pipeline([['new'], ['put', 'a', '1'], ['put', str_repeat('k', 257), 'x'], ['get', 'a', 'b'], ['remove', 'a'], ['abort']]);
         $this->assertSame(1, $c->roundTrips());
         $this->assertSame(['OK', ['1', null], 1, 'OK'], [$replies[1], $replies[3], $replies[4], $replies[5]]);
         $this->assertInstanceOf(ServerException::class, $replies[2]);
@@ -212,7 +212,7 @@ final class ClientTest extends SessionTestCase
             $this->fail('they are taken');
         } catch (BadAuthException $e) {
             $this->assertStringNotContainsString('S3cr3t', print_r($e, true));
-            $this->assertSame('sessionserver: auth: BADAUTH ' . $e->serverMessage . ' (check app, tenant and secret in the DSN tcp://shop:xxxxx@'
+            $this->assertSame('sessionserver: hello: BADAUTH ' . $e->serverMessage . ' (check app, tenant and secret in the DSN tcp://shop:xxxxx@'
                 . self::$server->address . '/acme: has the secret been rotated or revoked?)', $e->getMessage());
             $this->assertSame(1, $c->roundTrips());
         }
@@ -378,8 +378,11 @@ final class ClientTest extends SessionTestCase
             $client = new Client("tcp://shop:hss_$who@$address/acme?persistent=1");
             $client->ping($who);
             unset($client); // as at the end of a request
-            $this->assertMatchesRegularExpression('/^ping [0-9a-f]{16}$/', $fake->line());
-            $this->assertSame(['reset', "auth acme/shop hss_$who", "ping $who"], [$fake->line(), $fake->line(), $fake->line()]);
+            if ($who === 'bob') {
+                $this->assertMatchesRegularExpression('/^ping [0-9a-f]{16}$/', $fake->line());
+                $this->assertSame('reset', $fake->line());
+            }
+            $this->assertSame(["hello 2 auth acme/shop hss_$who", "ping $who"], [$fake->line(), $fake->line()]);
         }
     }
 

@@ -64,6 +64,18 @@ final class Server
         $this->process->kill();
     }
 
+    /** Stops it without a word: its connections stay, and nothing comes from it. */
+    public function freeze(): void
+    {
+        $this->process->signal(SIGSTOP);
+        pcntl_waitpid($this->process->pid(), $status, WUNTRACED); // its threads may go on for a moment
+    }
+
+    public function thaw(): void
+    {
+        $this->process->signal(SIGCONT);
+    }
+
     public function restart(): void
     {
         $this->kill();

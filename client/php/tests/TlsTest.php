@@ -51,6 +51,18 @@ final class TlsTest extends SessionTestCase
         }
     }
 
+    /** The certificate is that of the host in the DSN, whichever of its addresses answers. */
+    public function testTheNameOfAHostWithSeveralAddresses(): void
+    {
+        foreach (['', '&persistent=1', '&persistent=1'] as $more) {
+            $client = new Client($this->dsn('localhost', 'ca', $more), false, static fn () => ['127.0.0.3', '127.0.0.1']);
+            $this->assertSame('PONG', $client->ping());
+        }
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage("did not match expected name `another.test'");
+        (new Client($this->dsn('another.test', 'ca'), false, static fn () => ['127.0.0.3', '127.0.0.1']))->ping();
+    }
+
     public function testClientCertificate(): void
     {
         $proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address, 'certificates']);
