@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -59,7 +58,7 @@ var floodKinds = []string{"connections", "cycles", "values", "half", "unread", "
 // floodEnv holds a flood as JSON, and makes this program be it instead of running tests.
 const floodEnv = "SESSIONSERVER_TEST_FLOOD"
 
-// beFlood floods until standard input ends, and writes what it has heard.
+// beFlood floods until standard input ends. For each line in it and at the end it writes what was heard so far.
 func beFlood(spec string) int {
 	f := &flood{seen: tally{}}
 	if err := json.Unmarshal([]byte(spec), f); err != nil {
@@ -67,9 +66,16 @@ func beFlood(spec string) int {
 		return 2
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	out := json.NewEncoder(os.Stdout)
+	report := func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return out.Encode(f.seen)
+	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
+		defer cancel()
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan() && report() == nil; {
+		}
 	}()
 	var clients sync.WaitGroup
 	for _, kind := range f.Kinds {
@@ -78,7 +84,7 @@ func beFlood(spec string) int {
 		}
 	}
 	clients.Wait()
-	if err := json.NewEncoder(os.Stdout).Encode(f.seen); err != nil {
+	if err := report(); err != nil {
 		return 1
 	}
 	return 0
@@ -87,8 +93,8 @@ func beFlood(spec string) int {
 // flooding is a flood that runs.
 type flooding struct {
 	cmd   *exec.Cmd
-	stdin io.Closer
-	out   bytes.Buffer
+	stdin io.WriteCloser
+	out   *json.Decoder
 }
 
 func (f *flood) start(t testing.TB) *flooding {
@@ -99,10 +105,15 @@ func (f *flood) start(t testing.TB) *flooding {
 	}
 	run := &flooding{cmd: exec.Command("nice", "-n", "19", os.Args[0])}
 	run.cmd.Env = append(os.Environ(), floodEnv+"="+string(spec))
-	run.cmd.Stderr, run.cmd.Stdout = os.Stderr, &run.out
+	run.cmd.Stderr = os.Stderr
 	if run.stdin, err = run.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
+	out, err := run.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.out = json.NewDecoder(out)
 	if err := run.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,18 +126,26 @@ func (f *flood) start(t testing.TB) *flooding {
 	return run
 }
 
-// stop ends the flood and answers what its clients have heard.
-func (r *flooding) stop(t testing.TB) tally {
+// heard returns what the clients of the flood have heard so far.
+func (r *flooding) heard(t testing.TB) (all tally) {
 	t.Helper()
-	_ = r.stdin.Close()
-	var heard tally
-	if err := r.cmd.Wait(); err != nil {
+	if _, err := io.WriteString(r.stdin, "\n"); err != nil {
 		t.Fatalf("the flood: %v", err)
 	}
-	if err := json.Unmarshal(r.out.Bytes(), &heard); err != nil {
-		t.Fatal(err)
+	if err := r.out.Decode(&all); err != nil {
+		t.Fatalf("the flood: %v", err)
 	}
-	return heard
+	return all
+}
+
+// stop ends the flood and returns what its clients have heard.
+func (r *flooding) stop(t testing.TB) (all tally) {
+	t.Helper()
+	_ = r.stdin.Close()
+	if err := errors.Join(r.out.Decode(&all), r.cmd.Wait()); err != nil {
+		t.Fatalf("the flood: %v", err)
+	}
+	return all
 }
 
 func (f *flood) count(kind, what string) {
