@@ -57,7 +57,8 @@ func newDashboard(uid, title, description string, sections ...section) *board {
 			Tags([]string{"sessionserver"}).Tooltip("The other dashboards, with the same servers and time range").
 			Icon("external link").IncludeVars(true).KeepTime(true)).
 		Annotation(event("Starts", "green", "process_start_time_seconds")).
-		Annotation(event("Reloads", "blue", "sessionserver_reload_last_success_timestamp_seconds", `what="configuration"`)).
+		Annotation(event("Reloads", "blue",
+			"sessionserver_reload_last_success_timestamp_seconds", `what="configuration"`)).
 		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus").
 			Description("The Prometheus that scrapes the servers")).
 		WithVariable(selection("job", "Job", `label_values(sessionserver_build_info, job)`)).

@@ -10,6 +10,7 @@ func security() *board {
 	decisions := func(by string, matchers ...string) string {
 		return rate(by, "sessionserver_policy_decisions_total", matchers...)
 	}
+	const lastReload = "sessionserver_reload_last_success_timestamp_seconds"
 	const expiry = "sessionserver_certificate_expiry_timestamp_seconds"
 	return newDashboard(securityUID, "security", "Refusals by gate and code, logins, policies, TLS, and the audit log.",
 		section{"Now", []panel{
@@ -25,7 +26,8 @@ func security() *board {
 				GraphMode(common.BigValueGraphModeNone),
 			word("Policies", "Result of the last policy reload.", "failed", "OK", 1,
 				query{lowest("sessionserver_reload_last_successful", `what="policy"`), "policies"}),
-			word("Other reloads", "Result of the last reloads: configuration, tenants, certificates, tokens, logs.", "failed", "OK", 1,
+			word("Other reloads", "Result of the last reloads: configuration, tenants, certificates, tokens, logs.",
+				"failed", "OK", 1,
 				query{lowest("sessionserver_reload_last_successful", `what!="policy"`), "reloads"}),
 			figure("Tenant files",
 				"Number of problems in tenant files. The last valid content of each file stays in force.", count,
@@ -66,12 +68,10 @@ func security() *board {
 				query{decisions("instance", `cached="true"`) + " / " + decisions("instance"), "{{instance}}"}).Max(1),
 			quantiles("Evaluation", "Duration of decisions that are not in the cache.",
 				"sessionserver_policy_evaluation_duration_seconds").Thresholds(above(0.01, 0.1)),
-			graph("Reloads", "Reloads of policies, configuration and tenant files in the last hour, by result.", count,
-				query{increase("what, result", "sessionserver_reloads_total", "1h"), "{{what}} {{result}}"}).
-				Span(12),
+			graph("Reloads", "Reloads in the last hour, by object and result.", count,
+				query{increase("what, result", "sessionserver_reloads_total", "1h"), "{{what}} {{result}}"}).Span(12),
 			graph("Age", "Time since the last successful reload.", seconds,
-				query{"time() - " + aggregate("min", "what", of("sessionserver_reload_last_success_timestamp_seconds")), "{{what}}"}).
-				Span(12),
+				query{"time() - " + aggregate("min", "what", of(lastReload)), "{{what}}"}).Span(12),
 		}},
 		section{"TLS", []panel{
 			stack("Handshakes", "Successful handshakes per second, by version. "+
@@ -93,9 +93,13 @@ func security() *board {
 		section{"Audit log", []panel{
 			stack("Events", "Audit events per second, by kind.", perSecond,
 				query{rate("event", "sessionserver_audit_events_total"), "{{event}}"}),
-			graph("Failures and losses", "Failed writes to the audit log, and lost events, per second.", perSecond,
-				query{rate("", "sessionserver_audit_failures_total"), "failures"},
-				query{rate("", "sessionserver_audit_lost_total"), "lost"}),
+			graph("Failures and losses",
+				"Failed writes to the audit log, and lost audit events, policy decisions and log lines, per second.",
+				perSecond,
+				query{rate("", "sessionserver_audit_failures_total"), "failed writes"},
+				query{rate("", "sessionserver_audit_lost_total"), "events lost"},
+				query{rate("", "sessionserver_decisions_lost_total"), "decisions lost"},
+				query{rate("", "sessionserver_log_lost_total"), "log lines lost"}),
 			quantiles("Duration of writes",
 				"Duration of writes to the audit log. With audit.sync, operations wait for them.",
 				"sessionserver_audit_write_duration_seconds"),
