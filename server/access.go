@@ -198,6 +198,8 @@ func (c *conn) initially() auth.Grant {
 	var err error
 	method := auth.ByCertificate
 	switch {
+	case c.checks:
+		return auth.Grant{}
 	case c.certificate != nil:
 		grant, err = known.Certificate(c.certificate)
 	case !c.how.Anonymous.IsZero():
@@ -239,6 +241,12 @@ func (c *Call) authenticate(name, secret string) error {
 	}
 	if err := c.conn.unforgotten(); err != nil {
 		return err
+	}
+	if c.conn.checks {
+		return &denial{
+			error: wire.Errorf(wire.IPDenied, "this connection is for a balancer's health checks, which may only ping"),
+			event: audit.OperationDenied, reason: byAllowlist,
+		}
 	}
 	d := c.conn.server.directory.Load().auth
 	grant, err := d.Secret(name, secret)

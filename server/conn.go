@@ -41,6 +41,9 @@ type conn struct {
 	opened  time.Time
 	counted bool // for its address; guarded by Server.mu
 
+	balancer bool // a balancer speaks for itself; see Listen.Proxies
+	checks   bool // and is admitted for health checks alone: it never gets an identity
+
 	head        []byte            // bytes that were read and are not looked at yet
 	certificate *x509.Certificate // the client's, verified; nil if it has shown none
 	access      access
@@ -173,14 +176,17 @@ func (c *conn) begin() bool {
 			return false
 		}
 		c.reply.Begin(wire.Line) // unless the client speaks first, nobody knows
-	case c.how.Plaintext == PlaintextNever, c.how.Plaintext == PlaintextLoopback && !c.local():
+	case c.admitsPlaintext():
+		c.frame(first)
+	case c.balancer:
+		c.checks = true
+		c.frame(first)
+	default:
 		c.reason = PlaintextRefused
 		c.frame(first)
 		c.server.notices.refused(c, "", wire.TLSRequired)
 		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
 		return false
-	default:
-		c.frame(first)
 	}
 	grant := c.initially()
 	err := c.become(grant)
@@ -196,6 +202,11 @@ func (c *conn) begin() bool {
 		return false
 	}
 	return true
+}
+
+// admitsPlaintext reports whether the peer may speak without TLS.
+func (c *conn) admitsPlaintext() bool {
+	return c.how.Plaintext == PlaintextAlways || c.how.Plaintext == PlaintextLoopback && c.local()
 }
 
 // frame answers a request of which only the first byte is known.

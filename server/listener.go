@@ -86,8 +86,14 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 		balancer := c.info.Remote.Addr()
 		if !auth.Contains(how.Proxies, balancer) {
 			c.seen = s.opts.Observer.ConnOpened(c.info)
-		} else if refusal := s.admitProxied(c); refusal != nil {
-			s.refuse(c, refusal)
+		} else if err := s.admitProxied(c); err != nil {
+			var refusal *wire.Error
+			if errors.As(err, &refusal) {
+				s.refuse(c, refusal)
+			} else {
+				c.ended(PeerLeft, auth.Identity{}, "")
+				_ = c.nc.Close()
+			}
 			s.forget(c)
 			s.conns.Done()
 			return
@@ -96,21 +102,26 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 	}()
 }
 
-// admitProxied learns who the client behind a balancer is, and asks what admit has not asked about it.
-func (s *Server) admitProxied(c *conn) *wire.Error {
+// admitProxied learns who the client behind a balancer is, and asks what admit has not asked about it. The error is a refusal, or errPeerLeft.
+func (s *Server) admitProxied(c *conn) error {
 	balancer := c.info.Remote.Addr()
 	err := c.readProxyHeader()
 	c.seen = s.opts.Observer.ConnOpened(c.info)
 	switch {
 	case err != nil && s.isDraining():
 		return errShutdown
+	case err == errPeerLeft:
+		return err
 	case err != nil:
 		s.opts.Logger.Warn("a balancer sent no good PROXY header", "listener", c.how.Name, "balancer", balancer, "err", err)
 		return wire.Errorf(wire.Protocol, "this address must send a PROXY header first")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.admitAddress(c)
+	if refusal := s.admitAddress(c); refusal != nil {
+		return refusal
+	}
+	return nil
 }
 
 // refuse ends a connection that may not come.
@@ -184,10 +195,13 @@ const (
 // admitAddress asks whether a client may come from where it comes from, and counts it there. The caller holds s.mu.
 func (s *Server) admitAddress(c *conn) *wire.Error {
 	ip := c.info.Remote.Addr()
-	switch {
-	case !ip.IsValid():
+	if !ip.IsValid() {
 		return nil
-	case !c.how.Allow.Admits(ip):
+	}
+	admitted := c.how.Allow.Admits(ip)
+	c.checks = !admitted && c.balancer
+	switch {
+	case !admitted && !c.checks:
 		return wire.Errorf(wire.IPDenied, "this address may not connect here")
 	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
 		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")

@@ -64,8 +64,12 @@ type Listen struct {
 	Plaintext Plaintext      // who may speak without TLS
 	TLS       *tls.Config    // nil: TLS is not served
 	Allow     auth.Allowlist // who may connect. Unix sockets are guarded by the file system instead
-	Proxies   []netip.Prefix // balancers: each of their connections must begin with a PROXY header, which is believed
-	Anonymous auth.Identity  // who a connection is without credentials; zero is nobody
+
+	// Proxies are balancers: each of their connections must begin with a PROXY header, which is believed. A balancer that speaks for itself is
+	// checking health: where Allow or Plaintext would refuse its own address, it is served and never gets an identity.
+	Proxies []netip.Prefix
+
+	Anonymous auth.Identity // who a connection is without credentials; zero is nobody
 }
 
 // Plaintext says which peers are served without TLS.

@@ -12,9 +12,9 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// readProxyHeader learns from a trusted balancer who the client is, by the PROXY protocol (versions 1 and 2). A balancer that speaks for
+// readProxyHeader reads from a trusted balancer who the client is, by the PROXY protocol (versions 1 and 2). A balancer that speaks for
 // itself, as for a health check, stays who it is. A connection without a header is refused: a balancer that is set to send none would make
-// all its clients look like itself.
+// all its clients look like itself. The error is errPeerLeft if the connection ended before its first byte, as health checks of TCP do.
 func (c *conn) readProxyHeader() error {
 	nc := c.nc
 	_ = nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
@@ -22,6 +22,9 @@ func (c *conn) readProxyHeader() error {
 	defer stop()
 	r := bufio.NewReaderSize(nc, 256)
 	if err := gather(r); err != nil {
+		if r.Buffered() == 0 && handshakeFailureOf(err) == HandshakePeerLeft {
+			return errPeerLeft
+		}
 		return err
 	}
 	header, err := proxyproto.Read(r)
@@ -32,13 +35,16 @@ func (c *conn) readProxyHeader() error {
 		c.head, _ = r.Peek(r.Buffered())
 	}
 	if header.Command.IsLocal() {
+		c.balancer = true
 		return nil
 	}
 	from, ok := header.SourceAddr.(*net.TCPAddr)
 	if !ok {
 		return errors.New("server: the PROXY header names no TCP address")
 	}
-	c.info.Remote = unmapped(from.AddrPort())
+	remote := unmapped(from.AddrPort())
+	c.balancer = remote.Addr() == c.info.Remote.Addr() // so HAProxy checks health by version 1
+	c.info.Remote = remote
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -227,7 +228,7 @@ func TestProxyAddressCounts(t *testing.T) {
 		"a client that may not":                 {balancer, header(t, 1, "198.51.100.1:1"), "err IPDENIED "},
 		"a denied one":                          {balancer, header(t, 1, "192.0.2.9:1"), "err IPDENIED "},
 		"a denied one as IPv6":                  {balancer, "PROXY TCP6 ::ffff:192.0.2.9 ::1 1 2\r\n", "err IPDENIED "},
-		"the balancer itself, not allowed":      {balancer, header(t, 2, ""), "err IPDENIED "},
+		"the balancer itself, not allowed":      {balancer, header(t, 2, ""), "ok PONG"},
 		"a balancer here speaking for itself":   {"127.0.0.1:5", header(t, 2, ""), "ok PONG"},
 		"a balancer listed as IPv6":             {"10.1.1.3:1", header(t, 1, "198.51.100.1:1"), "err IPDENIED this address may"},
 		"a balancer connecting as IPv6":         {"[::ffff:10.1.1.1]:1", header(t, 1, "192.0.2.7:1"), "err TLSREQUIRED "},
@@ -258,6 +259,62 @@ func TestProxyAddressCounts(t *testing.T) {
 		synctest.Wait()
 		from("192.0.2.1:4").ask("ping", "ok")
 	})
+}
+
+// TestProxyHealthCheck: a balancer that speaks for itself may ping wherever its own address may not connect or not speak plaintext, and may do nothing else,
+// not even with good credentials or where everybody else is let in without any. Neither that nor a connection that says nothing is news.
+func TestProxyHealthCheck(t *testing.T) {
+	narrow := auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	for name, change := range map[string]func(*server.Listen){
+		"not allowed":            func(l *server.Listen) { l.Allow = narrow },
+		"not allowed, anonymous": func(l *server.Listen) { l.Allow, l.Anonymous = narrow, auth.Identity{Tenant: "test", App: "app"} },
+		"denied":                 func(l *server.Listen) { l.Allow.Deny = []netip.Prefix{netip.MustParsePrefix("10.1.1.1/32")} },
+		"no plaintext":           func(l *server.Listen) { l.Plaintext = server.PlaintextNever },
+		"no plaintext from afar": func(l *server.Listen) { l.Plaintext = server.PlaintextLoopback },
+	} {
+		for _, local := range []string{"PROXY UNKNOWN\r\n", header(t, 1, balancer), header(t, 2, "")} {
+			t.Run(fmt.Sprintf("%s, %.13q", name, local), func(t *testing.T) {
+				how := behind("10.1.1.1/32")
+				change(&how)
+				var logged bytes.Buffer
+				seen := newObserver()
+				opts := server.Options{Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
+				inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+					silent := dial(balancer)
+					_ = silent.Close()
+					brief := dial(balancer)
+					brief.send(local)
+					_ = brief.Close()
+					check := dial(balancer)
+					check.send(local + "*1\r\n$4\r\nPING\r\n") // as HAProxy's option redis-check
+					check.want("+PONG")
+					_ = check.Close()
+					synctest.Wait()
+					for range 3 {
+						if got := <-seen.closed; got != server.PeerLeft {
+							t.Errorf("closed for %v", got)
+						}
+					}
+					if logged.Len() > 0 {
+						t.Errorf("it is logged:\n%s", &logged)
+					}
+					more := dial(balancer)
+					more.send(local)
+					more.ask("new", "err NOAUTH ")
+					more.ask("auth test/app secret", "err IPDENIED ")
+					more.ask("new", "err NOAUTH ")
+					hello := dial(balancer)
+					hello.send(local + "*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$6\r\nsecret\r\n")
+					hello.want("-IPDENIED ")
+					began := time.Now()
+					more.want("err NOAUTH nobody has authenticated in time")
+					if took := time.Since(began); took > time.Minute {
+						t.Errorf("it may stay for %v", took)
+					}
+				})
+			})
+		}
+	}
 }
 
 // TestProxyReal: the same over real sockets.

@@ -20,11 +20,24 @@ import (
 // haproxy runs a real HAProxy with a frontend for each of the servers, and returns where those listen.
 func haproxy(t *testing.T, servers ...string) (addrs []string, logged func() string) {
 	t.Helper()
+	return runHAProxy(t, len(servers), func(bind []string) string {
+		config := "defaults\n    mode tcp\n    timeout connect 5s\n    timeout check 30s\n    timeout client 1m\n    timeout server 1m\n"
+		for i, server := range servers {
+			config += fmt.Sprintf("frontend f%d\n    bind %s\n    default_backend b%d\n", i, bind[i], i)
+			config += fmt.Sprintf("backend b%d\n    option tcp-check\n    server s %s inter 50ms rise 1 fall 1\n", i, server)
+		}
+		return config
+	})
+}
+
+// runHAProxy runs a real HAProxy with a configuration for as many addresses to listen at, and returns those.
+func runHAProxy(t *testing.T, frontends int, config func(bind []string) string) (addrs []string, logged func() string) {
+	t.Helper()
 	path := program(t, "haproxy")
 	dir := t.TempDir()
-	config := "global\n    maxconn 200\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n"
 	cmd := exec.Command(path, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	for i, server := range servers {
+	var bind []string
+	for i := range frontends {
 		l, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy takes it over: the port cannot become another's meanwhile
 		if err != nil {
 			t.Fatal(err)
@@ -35,10 +48,11 @@ func haproxy(t *testing.T, servers ...string) (addrs []string, logged func() str
 		}
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 		addrs = append(addrs, l.Addr().String())
+		bind = append(bind, fmt.Sprintf("fd@%d", 3+i))
 		_ = l.Close()
-		config += fmt.Sprintf("frontend f%d\n    bind fd@%d\n    default_backend b%d\nbackend b%d\n    option tcp-check\n    server s %s inter 50ms rise 1 fall 1\n", i, 3+i, i, i, server)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "haproxy.cfg"), []byte(config), 0o600); err != nil {
+	text := "global\n    maxconn 200\n" + config(bind)
+	if err := os.WriteFile(filepath.Join(dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := os.Create(filepath.Join(dir, "log"))
@@ -162,6 +176,90 @@ func TestSecurityHAProxy(t *testing.T) {
 		t.Errorf("%d lines of the log:\n%s", len(loud), strings.Join(loud, "\n"))
 	}
 	t.Logf("%d connections, health checks among them; %d warnings", checks(), len(loud))
+}
+
+// TestHostingHAProxy does what docs/hosting.md says with a real HAProxy, whose own address the allowlist does not have: clients get through, the server is
+// up as long as it is, by each kind of health check, and the checks are no news.
+func TestHostingHAProxy(t *testing.T) {
+	t.Parallel()
+	program(t, "haproxy")
+	text, err := os.ReadFile("../../docs/hosting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := regexp.MustCompile(`(?m)^    frontend sessions\n(?:    .*\n)+`).FindString(string(text))
+	listen := regexp.MustCompile(`(?m)^    listen:\n      - (\{.*\})\n`).FindStringSubmatch(string(text))
+	if recipe == "" || listen == nil {
+		t.Fatal("docs/hosting.md has no recipe")
+	}
+	replace := func(text string, pairs ...string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if !strings.Contains(text, pairs[i]) {
+				t.Fatalf("the recipe lacks %q:\n%s", pairs[i], text)
+			}
+			text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+		}
+		return text
+	}
+	secret := auth.NewSecret()
+	h := house{
+		listen: "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2", "127.0.0.1", "}", ", plaintext: never}") + "]",
+		more:   "log: {level: debug}\naudit: {output: DIR/audit.log}\n",
+		tenants: map[string]string{
+			"acme": "allow: [127.0.0.7]\napps:\n  shop:\n    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n",
+		},
+	}.serve(t)
+	const often = " inter 50ms rise 1 fall 1"
+	kinds := map[string]func(recipe string) string{
+		"the recipe":         func(r string) string { return r },
+		"version 1":          func(r string) string { return replace(r, "send-proxy-v2", "send-proxy") },
+		"by TLS":             func(r string) string { return replace(r, "check-send-proxy", "check-send-proxy check-ssl verify none") },
+		"a connection alone": func(r string) string { return replace(r, "    option redis-check\n", "") },
+		"one without a header": func(r string) string {
+			return replace(r, "    option redis-check\n", "", "check check-send-proxy", "check addr 127.0.0.1")
+		},
+		"a connection that is TLS": func(r string) string {
+			return replace(r, "    option redis-check\n", "", "check-send-proxy", "check-send-proxy check-ssl verify none")
+		},
+	}
+	logs := make(map[string]func() string)
+	for name, change := range kinds {
+		addrs, logged := runHAProxy(t, 1, func(bind []string) string {
+			return change(replace(recipe, "bind :9090", "bind "+bind[0], "10.0.0.5:9090", h.addr, "check check-send-proxy", "check check-send-proxy"+often,
+				"timeout connect 5s\n", "timeout connect 5s\n        timeout check 30s\n"))
+		})
+		logs[name] = logged
+		s := tls.Client(dialFrom(t, "127.0.0.7", addrs[0]).Conn, h.trust(t))
+		if err := s.Handshake(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, logged())
+		}
+		c := &talk{s, bufio.NewReader(s)}
+		c.mustAsk(t, "auth acme/shop "+secret)
+		c.mustAsk(t, "new")
+		c.mustAsk(t, "abort")
+	}
+	checks := func() int { return strings.Count(h.logged(), `"msg":"connection closed"`) }
+	before := checks()
+	awaits(t, 30*time.Second, "there are no health checks", func() bool { return checks() >= before+20*len(kinds) })
+	for name, logged := range logs {
+		if text := logged(); strings.Contains(text, "DOWN") || strings.Contains(text, "ALERT") {
+			t.Errorf("%s: HAProxy finds the server ill:\n%s", name, text)
+		}
+	}
+	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(h.logged()); loud != "" {
+		t.Errorf("health checks are logged: %s", loud)
+	}
+	events, err := os.ReadFile(filepath.Join(h.dir, "audit.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := regexp.MustCompile(`(?m)^.*"event":"(connection.refused|operation.denied)".*$`).Find(events); bad != nil {
+		t.Errorf("health checks are in the audit log: %s", bad)
+	}
+	h.stop()
+	for name, logged := range logs {
+		awaits(t, 30*time.Second, name+": HAProxy does not find out that the server is down", func() bool { return strings.Contains(logged(), "DOWN") })
+	}
 }
 
 func answerOf(c *talk) string {
