@@ -159,19 +159,3 @@ func operatorsToken(cfg configs.Admin) (string, error) {
 	}
 	return token, nil
 }
-
-// inspectAdminFiles tells what is wrong with the files that operators are let in by, and answers what is unlikely to be meant.
-func inspectAdminFiles(cfg configs.Admin, tell func(key string, err error)) (notes []string) {
-	if cfg.Address == "" {
-		return nil
-	}
-	_, err := operatorsToken(cfg)
-	tell("admin.token_file", err)
-	if cfg.Certificate != "" {
-		tell("admin.certificate", certs.Pair{Cert: cfg.Certificate, Key: cfg.Key}.Check())
-	}
-	if cfg.ClientCA != "" {
-		tell("admin.client_ca", certs.CheckCA(cfg.ClientCA))
-	}
-	return unguarded(cfg.TokenFile, cfg.Key)
-}

@@ -342,6 +342,7 @@ func (p *process) run(ctx context.Context) (failed error) {
 	background.Go(func() { p.tenants.watch(working) })
 	background.Go(func() { p.policy.Run(working) })
 	background.Go(func() { p.reloads.run(working) })
+	background.Go(func() { p.examineDaily(working) })
 	background.Go(func() {
 		p.sessions.Sweep(working, session.SweepOptions{
 			Interval: p.cfg.Storage.SweepInterval,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"sessionserver/auth"
 	"sessionserver/configs"
@@ -16,7 +17,7 @@ type checkCmd struct {
 	File string `arg:"" help:"The configuration file."`
 }
 
-// notes are what is not wrong and still unlikely to be meant.
+// notes are what is not wrong with a configuration by itself, and still unlikely to be meant.
 func notes(cfg *configs.Config) []string {
 	var notes []string
 	for _, l := range cfg.Listen {
@@ -54,8 +55,9 @@ func tenantNotes(cfg *configs.Config, ts *configs.Tenants) []string {
 				notes = append(notes, fmt.Sprintf("app %s has neither a secret nor a certificate: nobody can be it", id))
 			}
 		}
-		if len(t.Hosts) > 0 && !cfg.TLS.ACME.OnDemand {
-			notes = append(notes, fmt.Sprintf("tenant %s names hosts, for which no certificates are obtained: tls.acme.on_demand is false", t.Name))
+		if uncovered := slices.DeleteFunc(slices.Clone(t.Hosts), func(host string) bool { return certified(cfg, ts, host) }); len(uncovered) > 0 {
+			notes = append(notes, fmt.Sprintf("tenant %s names hosts that no certificate is for: %s. Set tls.acme.on_demand to have them obtained, or list one in tls.certificates",
+				t.Name, few(uncovered)))
 		}
 	}
 	return notes
@@ -67,16 +69,17 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	problems, noted := inspectFiles(cfg)
-	said := append(notes(cfg), noted...)
+	var problems configs.Problems
 	ts := new(configs.Tenants)
 	if cfg.Tenants != "" {
 		if ts = configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant); missing(cfg.Tenants) {
 			ts.Problems = configs.Problems{cfg.Problem("tenants", "the folder %s is not there: make it, or the first tenant with it: sessionserver tenant create", cfg.Tenants)}
 		}
-		problems = slices.Concat(problems, ts.Problems, together(cfg, ts))
-		said = append(said, tenantNotes(cfg, ts)...)
-		said = append(said, openToOthers(cfg, ts)...)
+		problems = append(ts.Problems, together(cfg, ts)...)
+	}
+	found := examine(cfg, ts, time.Now())
+	problems = append(found.problems, problems...)
+	if cfg.Tenants != "" {
 		if len(problems) == 0 {
 			fmt.Fprintf(io.out, "%s: tenants in %s: %d\n", c.File, cfg.Tenants, len(ts.All))
 		}
@@ -86,8 +89,7 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 		return problems
 	}
 	fmt.Fprintf(io.out, "%s: %s", c.File, report.text)
-	said = append(said, report.notes(cfg, ts)...)
-	for _, note := range said {
+	for _, note := range append(found.notes, policyNotes(cfg, ts, report.owners)...) {
 		fmt.Fprintf(io.out, "%s: note: %s\n", c.File, note)
 	}
 	_, err = fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)

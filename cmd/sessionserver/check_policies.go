@@ -28,7 +28,7 @@ func checkPolicies(ctx context.Context, cfg *configs.Config) (policyReport, conf
 	}
 	source, err := policySource(cfg.Policy)
 	if b := cfg.Policy.Bundle; err == nil && b.Used() && checkBundleFiles(b, func(string, error) {}) > 0 {
-		return policyReport{}, nil // inspectFiles names them
+		return policyReport{}, nil // examine names them
 	}
 	var r opa.Report
 	if err == nil {
@@ -54,10 +54,10 @@ func passed(tests []opa.Test) (n int) {
 	return n
 }
 
-// notes are about what policies and tenants do not have of each other.
-func (r policyReport) notes(cfg *configs.Config, ts *configs.Tenants) []string {
+// policyNotes are about tenants with a policy of their own that do not exist.
+func policyNotes(cfg *configs.Config, ts *configs.Tenants, owners []string) []string {
 	var notes []string
-	for _, owner := range r.owners {
+	for _, owner := range owners {
 		isAnonymous := cfg.Tenants == "" && slices.ContainsFunc(cfg.Listen, func(l configs.Listen) bool {
 			id, err := auth.ParseIdentity(l.Anonymous)
 			return err == nil && id.Tenant == owner

@@ -58,7 +58,11 @@ func driverNames() string {
 // openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
 func openStore(c configs.Storage, log *slog.Logger, told storageObserver) (*watchedStore, error) {
 	if c.Driver != "memory" {
-		if err := claim(c.Path, c.Driver); err != nil {
+		err := makePrivate(c.Path, log)
+		if err == nil {
+			err = claim(c.Path, c.Driver)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
 		}
 	}

@@ -69,6 +69,12 @@ type child struct {
 // serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
 func serve(t testing.TB, args ...string) *child {
 	t.Helper()
+	return serveWith(t, binary, args...)
+}
+
+// serveWith starts another program that runs it.
+func serveWith(t testing.TB, program string, args ...string) *child {
+	t.Helper()
 	c := start(t, args...)
 	select {
 	case <-c.listening:

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"sessionserver/configs"
 	"sessionserver/storage"
@@ -62,9 +63,7 @@ func (s *serveCmd) serve(
 	p.logLost = sink.lost.Load
 	p.watch()
 	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path)
-	for _, note := range notes(cfg) {
-		log.Warn(note)
-	}
+	p.examine(time.Now())
 	for _, l := range p.listeners {
 		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())
 	}
@@ -177,6 +176,7 @@ func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar)
 	p.reloads.note(configurationReload, err)
 	p.audit.reloaded(err)
 	failed := p.reload(ctx, cfg)
+	p.examine(time.Now())
 	if len(failed) > 0 {
 		p.log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
 	} else {

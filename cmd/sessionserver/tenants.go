@@ -80,6 +80,16 @@ func (t *tenants) state() tenantsStatus {
 	return t.status
 }
 
+// loaded are the tenants as their files were last applied.
+func (t *tenants) loaded() *configs.Tenants {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.now == nil {
+		return new(configs.Tenants)
+	}
+	return t.now
+}
+
 // load reads the files for the first time. A tenant with whose file something is wrong is not served, which the log tells; it is an error only
 // if there are no files at all.
 func (t *tenants) load() error {

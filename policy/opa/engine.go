@@ -249,6 +249,13 @@ func (e *Engine) Run(ctx context.Context) {
 	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the observer has it
 }
 
+// Owners are the tenants with a policy of their own, sorted.
+func (e *Engine) Owners() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return sortedKeys(e.programs.tenants)
+}
+
 // Status tells how the engine stands to its source.
 func (e *Engine) Status() Status {
 	e.mu.Lock()

@@ -93,9 +93,6 @@ func (f *files) load(p *pair) error {
 	p.cert, p.read = cert, read
 	f.log.Info("certificate file loaded", "file", p.Cert, "names", names(cert), "not_after", cert.Leaf.NotAfter)
 	f.observer.CertificateChanged(Event{Kind: kind, Source: FromFile, Names: names(cert), NotAfter: cert.Leaf.NotAfter})
-	if info, err := os.Stat(p.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
-		f.log.Warn("everybody on this machine may read the private key: chmod o= it", "file", p.Key, "mode", info.Mode().Perm().String())
-	}
 	return nil
 }
 
@@ -128,12 +125,10 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	return &cert, read, nil
 }
 
-// warnExpiring speaks of the certificates that will not be good for long.
+// warnExpiring has the observer know the certificates that will not be good for long. Examine says so to people.
 func (f *files) warnExpiring(now time.Time) {
 	for _, e := range f.expiries() {
 		if left := e.NotAfter.Sub(now); left < warnBefore {
-			f.log.Warn("certificate file expires soon: replace it", "names", e.Names, "not_after", e.NotAfter,
-				"days_left", int(left/(24*time.Hour)))
 			f.observer.CertificateChanged(Event{Kind: Expiring, Source: FromFile, Names: e.Names, NotAfter: e.NotAfter})
 		}
 	}

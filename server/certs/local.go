@@ -32,6 +32,9 @@ const (
 // CAFile is the certificate of the local CA in a folder: what clients are given to trust (cafile in a DSN).
 func CAFile(folder string) string { return filepath.Join(folder, "ca.pem") }
 
+// CAKeyFile is its key.
+func CAKeyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
+
 // localCA certifies names of this machine. Its own key and certificate are made once and kept in a folder; those of the server live in
 // memory, so that they are new with each start.
 type localCA struct {
@@ -83,7 +86,10 @@ func (ca *localCA) open() error {
 	if err != nil {
 		return err
 	}
-	keyPEM, err := os.ReadFile(keyFile(folder))
+	if changed, err := tighten(CAKeyFile(folder)); changed {
+		ca.log.Warn("the key of the local CA was open to other users of this machine and is not any more", "file", CAKeyFile(folder), "err", err)
+	}
+	keyPEM, err := os.ReadFile(CAKeyFile(folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there but its key is not (remove it to have a new CA made, which clients must be given)", CAFile(folder))
 	}
@@ -93,7 +99,7 @@ func (ca *localCA) open() error {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return fmt.Errorf("%s and %s are no pair: %w (remove them to have a new CA made, which clients must be given)",
-			CAFile(folder), keyFile(folder), err)
+			CAFile(folder), CAKeyFile(folder), err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok || !pair.Leaf.IsCA || ca.now().After(pair.Leaf.NotAfter) {
@@ -140,7 +146,7 @@ func (ca *localCA) create() error {
 	if err := os.Remove(crlFile(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) { // an older CA's
 		return err
 	}
-	if err := writeFile(keyFile(folder), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+	if err := writeFile(CAKeyFile(folder), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
 		return err
 	}
 	if err := writeFile(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
@@ -224,8 +230,6 @@ func (ca *localCA) expiries() []Expiry {
 }
 
 func crlFile(folder string) string { return filepath.Join(folder, "ca.crl") }
-
-func keyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
 
 // serial is 127 random bits; RFC 5280 section 4.1.2.2 wants it positive and at most 20 octets.
 func serial() *big.Int {

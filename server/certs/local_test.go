@@ -98,18 +98,18 @@ func TestLocalCARenews(t *testing.T) {
 func TestLocalCAThatIsDamaged(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(folder string) error{
-		"no key":        func(folder string) error { return os.Remove(keyFile(folder)) },
-		"another's key": func(folder string) error { return os.Rename(keyFile(folder)+".other", keyFile(folder)) },
+		"no key":        func(folder string) error { return os.Remove(CAKeyFile(folder)) },
+		"another's key": func(folder string) error { return os.Rename(CAKeyFile(folder)+".other", CAKeyFile(folder)) },
 		"half":          func(folder string) error { return os.Truncate(CAFile(folder), 100) },
 		"no CA": func(folder string) error {
-			os.WriteFile(keyFile(folder), mustRead(t, folder+"/tls.key"), 0o600)
+			os.WriteFile(CAKeyFile(folder), mustRead(t, folder+"/tls.key"), 0o600)
 			return os.Rename(folder+"/tls.crt", CAFile(folder))
 		},
 	} {
 		folder, other := t.TempDir(), t.TempDir()
 		open(t, Options{LocalCA: folder}).Close()
 		open(t, Options{LocalCA: other}).Close()
-		must(t, os.Rename(keyFile(other), keyFile(folder)+".other"))
+		must(t, os.Rename(CAKeyFile(other), CAKeyFile(folder)+".other"))
 		newAuthority(t, "none").files(t, folder, "localhost")
 		before := mustRead(t, CAFile(folder))
 		must(t, damage(folder))

@@ -72,7 +72,7 @@ func folder(o Options) (string, error) {
 	if err := o.fs.MkdirAll(o.Path, 0o700); err != nil {
 		return "", err
 	}
-	if o.fs != vfs.Default {
+	if o.fs != (private{vfs.Default}) {
 		return o.Path, nil
 	}
 	path, err := filepath.EvalSymlinks(o.Path)

@@ -100,7 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Observer = unobserved{}
 	}
 	if o.fs == nil {
-		o.fs = vfs.Default
+		o.fs = private{vfs.Default}
 	}
 	return o, nil
 }
