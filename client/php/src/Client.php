@@ -11,6 +11,7 @@ use SessionServer\Exception\NoSessionException;
 use SessionServer\Exception\NotFoundException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\ShutdownException;
+use SessionServer\Exception\TimeoutException;
 
 /**
  * Every command of a server, over one connection. A session is open on it at a time; its changes are saved by close() or
@@ -28,6 +29,7 @@ final class Client
 {
     private readonly Dsn $dsn;
     private readonly Connection $connection;
+    private ?string $id = null; // of the session that was opened last
 
     /**
      * @param Dsn|string $dsn also file:///path of a file that holds it, as Dsn::load takes it
@@ -61,14 +63,15 @@ final class Client
             $replies = $this->connection->exchange($requests);
         }
         foreach ($requests as $i => $request) {
-            $this->follow(strtolower($request[0]), $replies[$i]);
+            $this->follow($request, $replies[$i]);
         }
         return $replies;
     }
 
     /** Keeps in mind whether a session is open on the other end. */
-    private function follow(string $command, mixed $reply): void
+    private function follow(#[\SensitiveParameter] array $request, mixed $reply): void
     {
+        $command = strtolower($request[0]);
         if ($reply instanceof LockLostException || $reply instanceof NoSessionException) {
             $this->connection->sessionOpen = false;
             return;
@@ -76,7 +79,11 @@ final class Client
         switch ($command) {
             case 'new':
             case 'open':
-                $this->connection->sessionOpen = $this->connection->sessionOpen || !$reply instanceof ServerException;
+            case 'regenerate_id':
+                if (!$reply instanceof ServerException) {
+                    $this->connection->sessionOpen = true;
+                    $this->id = $command === 'open' ? $request[1] : $reply;
+                }
                 break;
             case 'close':
             case 'abort':
@@ -179,10 +186,28 @@ final class Client
         $this->call('abort');
     }
 
-    /** Removes the session; its id cannot be used again. */
+    /**
+     * Removes the session; its id cannot be used again. If the connection breaks it is removed over another one: to do so
+     * twice does no harm.
+     */
     public function destroy(): void
     {
-        $this->call('destroy');
+        $id = $this->isOpen() ? $this->id : null;
+        try {
+            $this->call('destroy');
+        } catch (ConnectionException $e) {
+            if ($id === null || $e instanceof TimeoutException) {
+                throw $e; // behind a time-out the lock is not free either
+            }
+            foreach ($this->pipeline([self::openRequest($id, 'u', $this->dsn->lockTimeout), ['destroy']]) as $reply) {
+                if ($reply instanceof NotFoundException) {
+                    return; // it is gone
+                }
+                if ($reply instanceof ServerException) {
+                    throw $reply;
+                }
+            }
+        }
     }
 
     /** Moves the session to a new id and answers it. @param int $grace seconds for which the old one leads there */

@@ -12,6 +12,7 @@ use SessionServer\Exception\NotFoundException;
 use SessionServer\Exception\ReadOnlyException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\SessionServerException;
+use SessionServer\Exception\TimeoutException;
 
 /**
  * $_SESSION on a session server.
@@ -43,6 +44,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private bool $unsaved = false;     // it is made by this request and is not stored yet
     private bool $own = false;         // the server has made its id for this request
     private ?string $data = null;      // what validateId has read, for read()
+    /** @var array<string> what was stored when it was opened, as the server's reply has it */
+    private array $loaded = [];
     private ?string $unlocked = null;  // why it is open without a lock, and changes to it are not saved
     private ?string $minted = null;    // an id from create_sid that read() has not seen yet
     private bool $regenerating = false; // session_regenerate_id(true) is under way: the session is to be moved, not destroyed
@@ -120,7 +123,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
                 $this->pid = getmypid();
                 $this->unsaved = $this->own = true;
-                $this->format->load(null);
+                $this->receive(null);
             }
         } catch (SessionServerException $e) {
             $this->letGo();
@@ -183,25 +186,18 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             if ($this->unlocked === self::FORKED && !self::isAsked()) {
                 return true; // what has changed may be the parent's, which saves it
             }
-            $changes = $this->format->save($data);
             if ($this->unlocked !== null) {
-                if ($changes) {
+                if ($this->format->save($data)) {
                     trigger_error("sessionserver: the changed session is not saved: $this->unlocked", E_USER_WARNING);
                 }
                 return true; // false would make PHP print session.save_path
             }
-            if ($this->unsaved && !$changes) {
-                return $this->leave('abort'); // nothing is stored for an id that is never written
+            try {
+                $this->save($data);
+            } catch (ConnectionException $e) {
+                $this->reopen($e, $data);
+                $this->save($data);
             }
-            if (count($changes) > 1) {
-                // `close` behind two changes of which one is refused would save half of them.
-                $this->demand($changes);
-                $changes = [];
-            }
-            if ($this->unsaved && $this->dsn->lifetime !== null) {
-                $changes[] = ['lifetime', (string) $this->dsn->lifetime];
-            }
-            $this->demand([...$changes, ['close']]);
         } finally {
             $this->letGo();
         }
@@ -236,7 +232,14 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             }
             return $this->regenerating = true; // create_sid comes next
         }
-        $replies = $mine ? $this->client->pipeline([['destroy']]) : [];
+        try {
+            $replies = $mine ? $this->client->pipeline([['destroy']]) : [];
+        } catch (ConnectionException $e) {
+            if ($e instanceof TimeoutException) {
+                throw $e; // the lock is not free either
+            }
+            $mine = false; // to destroy it twice does no harm
+        }
         if (!$mine || $replies[0] instanceof LockLostException) { // whoever logs out wants to be out
             $replies = array_slice($this->client->pipeline([...$this->farewell(), $this->openRequest($id, 'u'), ['destroy']]), -2);
         }
@@ -287,7 +290,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function load(#[\SensitiveParameter] string $id, string $mode): string
     {
         if ($id === $this->id && $this->client->isOpen()) { // session_reset()
-            return $this->unsaved ? $this->format->load(null) : $this->format->load($this->client->call(...$this->format->request()));
+            return $this->receive($this->unsaved ? null : $this->client->call(...$this->format->request()));
         }
         if ($this->dsn->mode === 'r') {
             return $this->snapshot($id, self::MODE_R);
@@ -316,14 +319,31 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 throw $r;
             }
         }
-        $data = $this->format->load($reply);
+        $data = $this->receive($reply);
         [$this->id, $this->pid] = [$id, getmypid()];
         $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === []; // maybe: if not, nothing is lost
         return $data;
     }
 
-    /** Moves the session to a new id. */
+    /** Takes what is stored, and returns what PHP is to have. @param ?list<mixed> $reply null for a new session */
+    private function receive(#[\SensitiveParameter] ?array $reply): string
+    {
+        $this->loaded = array_filter($reply ?? [], is_string(...));
+        return $this->format->load($reply);
+    }
+
+    /** Moves the session to a new id. A second time is as good: the id of before leads to what the first time has made of it. */
     private function move(): string
+    {
+        try {
+            return $this->moveOnce();
+        } catch (ConnectionException $e) {
+            $this->reopen($e, null);
+            return $this->moveOnce();
+        }
+    }
+
+    private function moveOnce(): string
     {
         try {
             return $this->client->regenerateId($this->dsn->grace);
@@ -368,6 +388,54 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             throw new ConnectionException('sessionserver: the session is not open any more; nothing was saved');
         }
         $this->take($id);
+    }
+
+    /** Sends what has changed, and ends the session. */
+    private function save(#[\SensitiveParameter] string $data): void
+    {
+        $changes = $this->format->save($data);
+        if ($this->unsaved && !$changes) {
+            $this->leave('abort'); // nothing is stored for an id that is never written
+            return;
+        }
+        if (count($changes) > 1) {
+            // `close` behind two changes of which one is refused would save half of them.
+            $this->demand($changes);
+            $changes = [];
+        }
+        if ($this->unsaved && $this->dsn->lifetime !== null) {
+            $changes[] = ['lifetime', (string) $this->dsn->lifetime];
+        }
+        $this->demand([...$changes, ['close']]);
+    }
+
+    /**
+     * Opens the session again after the connection broke, for the lock is lost with it. The session must be as it was opened,
+     * or as it is to be saved, since the server may have saved it before. Otherwise somebody else has changed it.
+     *
+     * @param ?string $data that is to be saved; null: none
+     * @throws ConnectionException
+     * @throws LockLostException
+     */
+    private function reopen(ConnectionException $lost, #[\SensitiveParameter] ?string $data): void
+    {
+        if ($lost instanceof TimeoutException) {
+            throw $lost; // another wait like that one is too much for a visitor
+        }
+        $replies = $this->client->pipeline([$this->openRequest($this->id, $this->unsaved ? 'rw' : 'u'), $this->format->request()]);
+        foreach ($replies as $reply) {
+            if ($reply instanceof NotFoundException) {
+                throw $lost;
+            }
+            if ($reply instanceof ServerException) {
+                throw $reply;
+            }
+        }
+        $loaded = $this->loaded;
+        $this->receive($replies[1]);
+        if ($loaded !== $this->loaded && ($data === null || $this->format->save($data) !== [])) {
+            throw new LockLostException('LOCKLOST', 'the connection broke, and another request has changed the session since; nothing is saved');
+        }
     }
 
     /** Sends requests that must all succeed. @param non-empty-list<non-empty-list<string>> $requests */
@@ -439,6 +507,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function forget(): void
     {
         $this->id = $this->data = $this->unlocked = null;
+        $this->loaded = [];
         $this->unsaved = $this->own = false;
     }
 
