@@ -71,7 +71,7 @@ type Quotas struct {
 	Bytes       Size `yaml:"bytes"`       // of all its sessions
 	Connections int  `yaml:"connections"` // of all its apps
 	Waiters     int  `yaml:"waiters"`     // for locks
-	Memory      Size `yaml:"memory"`      // what requests, replies and open sessions take beyond 64 KiB a connection
+	Memory      Size `yaml:"memory"`      // what requests, replies and open sessions hold at once, in steps of 4 KiB a connection
 }
 
 // Rates bound what a tenant's commands may cost.

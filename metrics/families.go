@@ -165,7 +165,7 @@ func declare(r prometheus.Registerer) families {
 			draining: describe("draining", "1 while the server drains and accepts no new connections."),
 			ready:    describe("ready", "1 if the server is ready, as /readyz reports."),
 			memoryHeld: describe("memory_held_bytes",
-				"Memory held by requests, replies and open sessions of connections that hold more than 64 KiB."),
+				"Memory held by requests, replies and open sessions of connections, in steps of 4 KiB each."),
 			memoryLimit: describe("memory_limit_bytes",
 				"Limit of the memory held by requests, replies and open sessions (limits.memory)."),
 			turnsWaiting: describe("turns_waiting",

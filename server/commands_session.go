@@ -150,7 +150,7 @@ func runOpen(c *Call) (err error) {
 		}
 	}
 	c.conn.session, c.conn.mode = s, opts.Mode.String()
-	if !c.conn.account() {
+	if !c.conn.account(spare) {
 		c.conn.session = nil
 		_ = s.Abort() // there is nothing to lose yet
 		return errCrowded

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// flushAt is how many bytes of replies are collected before they are sent although more requests wait.
-	flushAt = 64 << 10
+	// flushSize is how many bytes of replies are collected before they are sent although more requests wait.
+	flushSize = 64 << 10
 
 	// restTime is how long an idle connection keeps its buffers.
 	restTime = time.Second
@@ -85,6 +85,7 @@ func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
 	}
 	c.log = s.opts.Logger.With("conn", c.info.ID)
 	c.reader = wire.NewReader(c, wire.StrangerLimits(), nil)
+	c.reader.SetRoom(c.room)
 	return c
 }
 
@@ -153,7 +154,7 @@ func (c *conn) loop() bool {
 		if c.session == nil && c.server.isDraining() {
 			c.reason, c.quit = Drained, true
 		}
-		if c.reply.Len() >= flushAt && c.flush() != nil {
+		if c.reply.Len() >= c.flushAt() && c.flush() != nil {
 			return false
 		}
 	}
@@ -230,11 +231,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	c.exit()
-	roomy := c.account()
+	c.account(0)
 	if c.reader.Midway() {
-		if !roomy {
-			return 0, errCrowded
-		}
 		if c.begun.IsZero() {
 			c.begun = time.Now()
 		}
@@ -322,9 +320,21 @@ func (c *conn) flush() error {
 	if c.reply.Len() == 0 {
 		return nil
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-	_, err := c.send(c.nc, c.reply.Bytes())
+	err := c.write(c.reply.Bytes())
 	c.reply.Reset()
+	return err
+}
+
+// spill sends a part of an answer that is not complete. Once that has failed the rest of the answer goes nowhere.
+func (c *conn) spill(p []byte) {
+	if !c.quit {
+		_ = c.write(p)
+	}
+}
+
+func (c *conn) write(p []byte) error {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
+	_, err := c.send(c.nc, p)
 	c.mark = 0
 	if err != nil {
 		c.reason, c.quit = PeerLeft, true
@@ -345,15 +355,12 @@ func (c *conn) misread(err error) bool {
 	case c.server.isDraining() && idle && c.session == nil:
 		c.reason = Drained
 		return false
-	case errors.Is(err, errCrowded): // what is left of the request is not waited for
-		c.reason = Crowded
-		c.tellRefused(errCrowded, "")
-		c.reply.Begin(c.reader.Framing())
-		c.reply.Error(errCrowded.Code, errCrowded.Message+" (the connection is closed)")
-		c.rememberRefusal(err)
-		return false
 	case errors.As(err, &refused):
 		c.begun = time.Time{}
+		if errors.Is(err, errCrowded) {
+			c.tellRefused(errCrowded, "")
+			c.rememberRefusal(err)
+		}
 		c.reply.Begin(c.reader.Framing())
 		c.answer(nil, time.Now(), refused)
 		if refused.Fatal {
@@ -415,11 +422,14 @@ func (c *conn) handle(req *wire.Request) {
 		err = errors.New("server: the handler did not give exactly one answer")
 	}
 	if err != nil {
+		if c.reply.Sunk() { // a half answer cannot be told from the refusal
+			c.reason, c.quit = Failed, true
+		}
 		c.reply.Truncate(c.mark)
 		c.reply.Begin(req.Framing)
 	}
 	c.answer(cmd, began, err)
-	c.account()
+	c.account(0)
 }
 
 // handleForeign ends a connection that speaks another protocol, the rest of which must not be read as commands: HTTP, when a web page makes a
@@ -466,6 +476,7 @@ func (c *conn) run(f wire.Framing) (err error) {
 	}
 	if !cmd.Waits {
 		c.enter() // a rate may have held it back
+		c.reply.SetSink(c.flushAt(), c.spill)
 		return cmd.Run(&c.call)
 	}
 	return c.save(cmd.Run)
@@ -523,7 +534,7 @@ func (c *conn) close() {
 	_ = c.flush()
 	c.exit()
 	switch c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked, Crowded,
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked,
 		RateLimited, HandshakeFailed:
 		hangUp(c.nc)
 	default:

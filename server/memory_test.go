@@ -1,12 +1,14 @@
 package server_test
 
 import (
-	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"sessionserver/server"
+	"sessionserver/wire"
 )
 
 // TestMemoryQuota: what a tenant's connections hold at once is bounded; what they held before does not count, and neither do others.
@@ -50,9 +52,13 @@ func TestMemoryQuota(t *testing.T) {
 			t.Fatalf("%d sessions of 700 KiB are open at once", len(holders))
 		}
 		r := enter("a/app a")
-		go func() { _, _ = io.WriteString(r.Conn, "put k "+big) }() // the rest does not come, and is not waited for
-		r.want("err QUOTA ")
-		r.gone()
+		r.ask("new", "ok ")
+		r.ask("put k small", "ok")
+		r.ask("put k "+big, "err QUOTA ") // the session stays, and what was in it
+		r.send(string(wire.AppendRequest(nil, "put", "k", big)))
+		r.want("-QUOTA ")
+		r.ask("get k", "ok small")
+		r.ask("close", "ok")
 		enter("b/app b").ask("new", "ok ")
 		holders[0].ask("close", "ok") // to let go is never refused
 		synctest.Wait()
@@ -60,5 +66,73 @@ func TestMemoryQuota(t *testing.T) {
 		_ = holders[1].Close()
 		synctest.Wait()
 		enter("a/app a").ask("open "+id+" s", "ok")
+	})
+}
+
+// TestMemoryOfMany: many connections that hold little each are counted too, whether it is sessions, half requests or replies that nobody reads. Those
+// that are refused keep their sessions, and can read, save and leave them.
+func TestMemoryOfMany(t *testing.T) {
+	const limit, each, many = 1 << 20, 60_000, 40
+	tenant := tenantOf("a/app", "a")
+	tenant.MaxMemory = limit
+	value := strings.Repeat("x", each)
+	inBubble(t, server.Options{Tenants: []server.Tenant{tenant}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+		within := func(what string) {
+			t.Helper()
+			synctest.Wait()
+			most := int64(limit + runtime.GOMAXPROCS(0)*64<<10) // replies that are made at the same moment
+			if held := s.Stats().Memory; held > most || held < limit/2 {
+				t.Errorf("%s: %d bytes are counted", what, held)
+			}
+		}
+		var full, refused []*peer
+		for range many {
+			p := dial("192.0.2.1:1")
+			p.ask("auth a/app a", "ok")
+			if p.send("new\r\n"); strings.HasPrefix(p.line(), "err QUOTA ") {
+				_ = p.Close()
+				continue
+			}
+			p.ask("put small 1", "ok")
+			p.send("put large " + value + "\r\n")
+			if answer := p.line(); answer == "ok" {
+				full = append(full, p)
+			} else if refused = append(refused, p); !strings.HasPrefix(answer, "err QUOTA ") {
+				p.fail("got %q", answer)
+			}
+		}
+		within("sessions")
+		if most := limit / each; len(full) < most/2 || len(full) > most || len(refused) == 0 {
+			t.Fatalf("%d connections hold %d bytes each, and %d were refused", len(full), each, len(refused))
+		}
+		for _, p := range full {
+			p.send("get large\r\n")
+		}
+		within("replies")
+		for _, p := range full {
+			p.want("ok " + value)
+			p.ask("exists small", "ok")
+			p.ask("remove small", "ok")
+			p.ask("close", "ok")
+		}
+		for _, p := range refused {
+			p.ask("get small", "ok 1")
+			p.ask("close", "ok")
+		}
+		synctest.Wait()
+		for _, p := range append(full, refused...) {
+			p.send("put large " + value) // and no end
+		}
+		within("half requests")
+		for i, p := range append(full, refused...) {
+			p.send("\r\n")
+			if p.want("err "); i == 0 {
+				p.ask("ping", "ok")
+			}
+		}
+		time.Sleep(2 * time.Second) // idle connections have given back their buffers
+		if held := s.Stats().Memory; held != 0 {
+			t.Errorf("when all is over %d bytes are counted", held)
+		}
 	})
 }

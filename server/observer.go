@@ -147,13 +147,13 @@ const (
 	LoginTimeout                         // nobody has authenticated
 	TooManyFailures                      // bad credentials, from this address
 	Revoked                              // the credentials are not good any more
-	Crowded                              // the tenant holds too much in memory
 	RateLimited                          // a new connection of an app that is at its limit
 )
 
 func (r CloseReason) String() string {
 	return [...]string{"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout", "request_timeout",
-		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed", "too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked", "crowded", "rate_limited"}[r]
+		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed", "too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked", "rate_limited",
+	}[r]
 }
 
 // Unobserved takes no notice of anything. Whoever wants to observe some things only embeds it.

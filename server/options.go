@@ -39,7 +39,7 @@ type Options struct {
 	MaxConnsPerIP  int           // connections of one address; default 4,096
 	ErrorBudget    int           // errors that a connection may make more than successes; default 64
 
-	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, those below 64 KiB not counted; default 2 GiB
+	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, in steps of 4 KiB each; default 2 GiB
 
 	// IdleInSessionTimeout is the time until a connection without a request is closed on which a session is open, and at
 	// least the lease of its lock; default 1 h.

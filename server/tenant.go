@@ -16,7 +16,7 @@ type Tenant struct {
 	auth.Tenant                  // its apps, and from where they may come
 	Sessions    session.Settings // the rules for its sessions, and its quotas for them
 	MaxConns    int              // connections of all its apps at once; 0 is no limit
-	MaxMemory   int64            // bytes of requests, replies and open sessions that its connections hold at once, those below 64 KiB not counted; 0 is no limit
+	MaxMemory   int64            // bytes of requests, replies and open sessions of its connections at once; 0 is no limit
 	Rates       Rates
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"sessionserver/storage"
 )
@@ -299,6 +300,16 @@ func (s *Session) Unsaved() bool { return !s.stored }
 
 // Bytes is how much the session holds: the size of all its keys and values.
 func (s *Session) Bytes() int { return s.rec.values.bytes }
+
+// Held is how many bytes of memory the session takes, or some more: of what was loaded, parts may have been replaced since.
+func (s *Session) Held() int {
+	values := &s.rec.values
+	held := cap(values.list)*int(unsafe.Sizeof(value{})) + values.bytes
+	if s.dirty {
+		held += len(s.loaded)
+	}
+	return held
+}
 
 // Created is when the session was made.
 func (s *Session) Created() time.Time { return s.rec.created }

@@ -12,10 +12,35 @@ type Encoder struct {
 	proto   int  // RESP version: 2, or 3 after HELLO 3
 	outcome Code // of the answer under way
 	owed    int  // elements that the answer under way lacks
+
+	most int            // see SetSink
+	sink func(p []byte) // nil: all is collected
+	sunk bool           // some of the answer under way has been taken
+}
+
+// SetSink has sink take what is collected, and large values without a copy, as soon as there are more than most bytes. What was taken cannot be
+// taken back: see Sunk.
+func (e *Encoder) SetSink(most int, sink func(p []byte)) { e.most, e.sink = most, sink }
+
+// Sunk reports whether a part of the answer under way has been taken, so that Truncate cannot take it back.
+func (e *Encoder) Sunk() bool { return e.sunk }
+
+// data adds bytes that belong to a user to the answer.
+func (e *Encoder) data(b []byte) {
+	if e.sink != nil && len(e.buf)+len(b) > e.most {
+		e.sunk = true
+		e.sink(e.buf)
+		e.Reset()
+		if len(b) > e.most {
+			e.sink(b)
+			return
+		}
+	}
+	e.buf = append(e.buf, b...)
 }
 
 // Begin starts an answer in this framing.
-func (e *Encoder) Begin(f Framing) { e.framing, e.outcome, e.owed = f, "", 1 }
+func (e *Encoder) Begin(f Framing) { e.framing, e.outcome, e.owed, e.sunk = f, "", 1, false }
 
 // Complete reports whether exactly one answer has been given since Begin, with all the elements that it announced.
 func (e *Encoder) Complete() bool { return e.owed == 0 }
@@ -38,6 +63,14 @@ func (e *Encoder) Bytes() []byte { return e.buf }
 // Len is how many bytes wait to be taken.
 func (e *Encoder) Len() int { return len(e.buf) }
 
+// Held is how many bytes the encoder holds beyond the ordinary buffer of a connection.
+func (e *Encoder) Held() int {
+	if cap(e.buf) <= bufferSize {
+		return 0
+	}
+	return cap(e.buf)
+}
+
 // Reset forgets what was taken. A buffer that one large answer has grown is let go.
 func (e *Encoder) Reset() {
 	if cap(e.buf) > keepMax {
@@ -53,8 +86,12 @@ func (e *Encoder) Release() {
 	}
 }
 
-// Truncate takes back all but the first n bytes: an answer that turned out to be an error.
-func (e *Encoder) Truncate(n int) { e.buf = e.buf[:n] }
+// Truncate takes back all but the first n bytes: an answer that turned out to be an error. A buffer that it alone has grown is let go.
+func (e *Encoder) Truncate(n int) {
+	if e.buf = e.buf[:n]; n == 0 {
+		e.Reset()
+	}
+}
 
 func (e *Encoder) line(parts ...string) {
 	for _, p := range parts {
@@ -71,7 +108,7 @@ func (e *Encoder) crlf() {
 
 func (e *Encoder) bulk(b []byte) {
 	e.buf = appendHeader(e.buf, '$', len(b))
-	e.buf = append(e.buf, b...)
+	e.data(b)
 	e.crlf()
 }
 
@@ -152,9 +189,13 @@ func (e *Encoder) Value(value []byte) {
 		e.bulk(value)
 		return
 	}
-	mark := e.openLine()
-	e.buf = append(e.buf, value...)
-	e.closeLine(mark, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
+	if !LineSafe(value) {
+		e.Error(Binary, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
+		return
+	}
+	e.openLine()
+	e.data(value)
+	e.crlf()
 }
 
 // NoKey answers that there is no such key: null in RESP.
@@ -237,9 +278,27 @@ func (e *Encoder) Map(n int, pair func(i int) (key, value []byte)) {
 		}
 		return
 	}
-	mark := e.openLine()
-	e.buf = AppendPHPArray(e.buf, n, pair)
-	e.closeLine(mark, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+	for i := range n {
+		if k, v := pair(i); !LineSafe(k) || !LineSafe(v) {
+			e.Error(Binary, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+			return
+		}
+	}
+	e.openLine()
+	e.buf = appendPHPHead(e.buf, n)
+	for i := range n {
+		k, v := pair(i)
+		e.phpString(k)
+		e.phpString(v)
+	}
+	e.buf = append(e.buf, '}')
+	e.crlf()
+}
+
+func (e *Encoder) phpString(s []byte) {
+	e.buf = appendPHPLength(e.buf, len(s))
+	e.data(s)
+	e.buf = append(e.buf, phpStringEnd...)
 }
 
 // Field is one named number of a Record.

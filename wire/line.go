@@ -27,7 +27,10 @@ func (r *Reader) readLine() (*Request, error) {
 			return r.parseLine(held[:end:end])
 		}
 		seen = len(held)
-		if err := r.more(); err != nil {
+		if err := r.more(0); err != nil {
+			if refused, ok := err.(*Error); ok {
+				return nil, r.skipLine(seen, refused)
+			}
 			return nil, err
 		}
 	}
@@ -63,7 +66,7 @@ func (r *Reader) skipLine(seen int, refusal *Error) error {
 		if i >= 0 {
 			return refusal
 		}
-		if err := r.more(); err != nil {
+		if err := r.more(0); err != nil {
 			return err
 		}
 	}

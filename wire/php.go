@@ -22,9 +22,7 @@ func (e *PHPError) Error() string {
 
 // AppendPHPArray appends an array of n strings.
 func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []byte {
-	dst = append(dst, "a:"...)
-	dst = strconv.AppendInt(dst, int64(n), 10)
-	dst = append(dst, ":{"...)
+	dst = appendPHPHead(dst, n)
 	for i := range n {
 		key, value := pair(i)
 		dst = appendPHPString(dst, key)
@@ -33,13 +31,27 @@ func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []b
 	return append(dst, '}')
 }
 
-func appendPHPString(dst, s []byte) []byte {
-	dst = append(dst, "s:"...)
-	dst = strconv.AppendInt(dst, int64(len(s)), 10)
-	dst = append(dst, ":\""...)
-	dst = append(dst, s...)
-	return append(dst, "\";"...)
+// appendPHPHead begins an array of n strings, which a } ends.
+func appendPHPHead(dst []byte, n int) []byte {
+	dst = append(dst, "a:"...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, ":{"...)
 }
+
+func appendPHPString(dst, s []byte) []byte {
+	dst = appendPHPLength(dst, len(s))
+	dst = append(dst, s...)
+	return append(dst, phpStringEnd...)
+}
+
+// appendPHPLength begins a string of n bytes, which phpStringEnd ends.
+func appendPHPLength(dst []byte, n int) []byte {
+	dst = append(dst, "s:"...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, ":\""...)
+}
+
+const phpStringEnd = "\";"
 
 // ParsePHPArray calls put for each element of the serialized array in b, in order; strings are views of b. Numbers come as the text that was
 // sent, true as 1, false and null as the empty string.

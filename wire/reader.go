@@ -3,6 +3,7 @@ package wire
 import (
 	"io"
 	"sync"
+	"unsafe"
 )
 
 // Reader reads requests of both framings from one connection. It owns the only buffer, which is taken from a pool while there is something
@@ -11,6 +12,7 @@ type Reader struct {
 	src     io.Reader
 	limits  Limits
 	payload func(name []byte) int
+	room    func(size int) *Error // see SetRoom
 
 	buf   []byte // nil while the reader holds nothing
 	start int    // first byte of the request that is being read, or was handed out last
@@ -41,6 +43,10 @@ func (r *Reader) SetLimits(limits Limits, payload func(name []byte) int) {
 	}
 	r.limits, r.payload = limits, payload
 }
+
+// SetRoom has room asked before the buffer grows beyond the ordinary one: whether it may have size bytes. A refusal becomes that of the request,
+// the rest of which is discarded as it comes. nil is no bound but the limits.
+func (r *Reader) SetRoom(room func(size int) *Error) { r.room = room }
 
 // Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
 // the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
@@ -84,13 +90,19 @@ func (r *Reader) Peek() (byte, error) {
 // Midway reports whether a request has begun and is not complete. After a fatal error it never will be.
 func (r *Reader) Midway() bool { return r.midway }
 
-// Held is how many bytes the reader holds for the request: 0 when it has none and its buffer is but the ordinary one.
+// Held is how many bytes the reader holds beyond the ordinary buffer of a connection.
 func (r *Reader) Held() int {
-	if len(r.buf) <= bufferSize {
-		return 0
+	held := cap(r.req.args)*argSize + cap(r.spans)*spanSize
+	if len(r.buf) > bufferSize {
+		held += len(r.buf)
 	}
-	return len(r.buf)
+	return held
 }
+
+const (
+	argSize  = int(unsafe.Sizeof([]byte{}))
+	spanSize = int(unsafe.Sizeof(span{}))
+)
 
 // Release gives the buffer back until bytes arrive, if nothing is in it, and reports whether there was one to give. An idle connection then
 // holds one byte. The request before is no longer valid.
@@ -132,30 +144,32 @@ func (r *Reader) settle() {
 // need waits until n bytes of the request are there.
 func (r *Reader) need(n int) error {
 	for r.end-r.start < n {
-		if err := r.more(); err != nil {
+		if err := r.more(n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// more reads once.
-func (r *Reader) more() error {
+// more reads once, towards n bytes of the request if it is known that it has so many, or else 0. An *Error that is not fatal is a refusal by room: nothing was read, and the request is to be skipped.
+func (r *Reader) more(n int) error {
 	into := r.one[:]
 	if r.buf != nil {
 		if r.end == len(r.buf) {
-			r.makeRoom()
+			if refused := r.makeRoom(n); refused != nil {
+				return refused
+			}
 		}
 		into = r.buf[r.end:]
 	}
-	n, err := r.src.Read(into)
+	got, err := r.src.Read(into)
 	switch {
-	case n > 0:
+	case got > 0:
 		if r.buf == nil {
 			r.buf = pool.Get().(*[bufferSize]byte)[:]
 			r.buf[0] = r.one[0]
 		}
-		r.end += n
+		r.end += got
 		return nil
 	case err == nil:
 		return io.ErrNoProgress
@@ -173,15 +187,31 @@ func unexpected(err error) error {
 	return err
 }
 
-// makeRoom slides the request to the front, or doubles a buffer that it fills.
-func (r *Reader) makeRoom() {
+// makeRoom slides the request to the front, or doubles a buffer that it fills, if there may be a larger one: to n bytes at most if it is known
+// that they are enough, so that a buffer grows with what has come and not beyond what will. A buffer all of which was skipped is exchanged for an
+// ordinary one.
+func (r *Reader) makeRoom(n int) *Error {
 	held := r.buf[r.start:r.end]
 	into := r.buf
-	if len(held) > len(r.buf)/2 {
-		into = make([]byte, max(len(held)+bufferSize, min(2*len(r.buf), r.limits.memory())))
+	switch {
+	case len(held) == 0 && len(r.buf) > bufferSize:
+		into = pool.Get().(*[bufferSize]byte)[:]
+	case len(held) > len(r.buf)/2:
+		size := max(len(held)+bufferSize, min(2*len(r.buf), r.limits.memory()))
+		if n > len(held) {
+			size = min(size, max(n, len(r.buf)+bufferSize))
+		}
+		if r.room != nil {
+			if refused := r.room(size); refused != nil {
+				copied := *refused // skipping may make it fatal
+				return &copied
+			}
+		}
+		into = make([]byte, size)
 	}
 	r.end = copy(into, held)
 	r.buf, r.start, r.next = into, 0, 0
+	return nil
 }
 
 // drop throws away n bytes that are here.
@@ -198,7 +228,7 @@ func (r *Reader) skip(n int) error {
 		if n -= held; n == 0 {
 			return nil
 		}
-		if err := r.more(); err != nil {
+		if err := r.more(0); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func (r *Reader) readRESP() (*Request, error) {
 	for i := range count {
 		length, after, err := r.header(p, '$')
 		if err != nil {
-			return nil, err
+			return nil, r.skipRefused(p, count-i, err)
 		}
 		if length < 0 {
 			return nil, fatalf(Protocol, "a bulk string cannot have %d bytes", length)
@@ -39,9 +39,10 @@ func (r *Reader) readRESP() (*Request, error) {
 		if total += length; total > r.limits.Request {
 			return nil, r.skipArgs(p, count-i, Errorf(TooLarge, "a request has at most %d bytes", r.limits.Request))
 		}
+		begin := p
 		p = after + length + 2
 		if err := r.need(p); err != nil {
-			return nil, err
+			return nil, r.skipRefused(begin, count-i, err)
 		}
 		if !r.crlf(p - 2) {
 			return nil, fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
@@ -54,6 +55,14 @@ func (r *Reader) readRESP() (*Request, error) {
 	}
 	r.next = r.start + p
 	return &r.req, nil
+}
+
+// skipRefused is skipArgs if err is a refusal by room, and otherwise err.
+func (r *Reader) skipRefused(p, count int, err error) error {
+	if refused, ok := err.(*Error); ok && !refused.Fatal {
+		return r.skipArgs(p, count, refused)
+	}
+	return err
 }
 
 func (r *Reader) view(s span) []byte { return r.buf[r.start+s.from : r.start+s.to : r.start+s.to] }
