@@ -2,6 +2,7 @@ package configs
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,17 @@ func (ts *Tenants) Stale() (stale, missing []string) {
 	slices.Sort(stale)
 	slices.Sort(missing)
 	return stale, missing
+}
+
+// Digests are the SHA-256 of the files in which nothing is wrong, in hexadecimal, by the names of the files.
+func (ts *Tenants) Digests() map[string]string {
+	all := make(map[string]string)
+	for name, f := range ts.files {
+		if len(f.problems) == 0 {
+			all[name] = hex.EncodeToString(f.sum[:])
+		}
+	}
+	return all
 }
 
 // LoadTenants looks at the files in a folder. old is what it held before, nil at the first time: a file with which something is wrong goes on saying

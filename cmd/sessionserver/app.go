@@ -82,6 +82,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
+	waited := f.await(ctx, id.Tenant, io.err)
 	if secret != "" || len(app.Certificates) > 0 {
 		if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, len(app.Certificates) > 0)); err != nil {
 			return fmt.Errorf("app %s is made, and its DSN could not be printed: app revoke %s and make it again: %w", id, id, err)
@@ -98,7 +99,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	default:
 		fmt.Fprintf(io.err, "App %s has no credentials: only a listener's anonymous identity can be it.\n", id)
 	}
-	return nil
+	return waited
 }
 
 // keyPatterns are patterns as the flags have them: none of a key at all if one is empty, which is no pattern.
@@ -242,6 +243,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
+	waited := f.await(ctx, id.Tenant, io.err)
 	if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, false)); err != nil {
 		return fmt.Errorf("the DSN could not be printed: app revoke %s --secret %s and rotate again: %w", id, auth.HashSecret(secret).Short(), err)
 	}
@@ -249,7 +251,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	if len(before) > 0 {
 		fmt.Fprintf(io.err, "The old one stays good beside it. Once nobody uses it any more, end it with\n\n    sessionserver app revoke %s --oldest %s\n\n", id, c.Place)
 	}
-	return nil
+	return waited
 }
 
 func appOf(t *configs.Tenant, id auth.Identity) (configs.App, error) {
@@ -293,6 +295,9 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	})
 	if err != nil {
 		return err
+	}
+	if err := f.await(ctx, id.Tenant, io.err); err != nil {
+		return fmt.Errorf("%s is revoked in the file alone: %w", what, err)
 	}
 	_, err = fmt.Fprintln(io.out, what+" is revoked")
 	return err

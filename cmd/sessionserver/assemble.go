@@ -137,6 +137,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	if p.certs != nil && cfg.TLS.ACME.OnDemand {
 		p.tenants.certify = p.certs.SetHosts
 	}
+	p.closers = append(p.closers, p.tenants.close)
 	if err := p.tenants.load(); err != nil {
 		return nil, err
 	}

@@ -63,9 +63,10 @@ func (p place) find(tell func(configs.Problems)) (*tenantFolder, error) {
 
 // tenantFolder is the folder of the tenants' files as commands change it. A server that runs sees what changes by itself.
 type tenantFolder struct {
-	path string
-	cfg  *configs.Config
-	dev  bool
+	path     string
+	cfg      *configs.Config
+	dev      bool
+	patience time.Duration // of await; 0 is servedPatience
 }
 
 func (f *tenantFolder) file(tenant string) string {

@@ -38,9 +38,14 @@ func sameOwner(f *os.File, other fs.FileInfo) error {
 }
 
 // flock locks f for this process alone, or reports that another has it.
-func flock(f *os.File) (free bool, err error) {
+func flock(f *os.File) (free bool, err error) { return tryLock(f, syscall.LOCK_EX) }
+
+// flockShared locks f beside others who share it, or reports that a process has it alone.
+func flockShared(f *os.File) (free bool, err error) { return tryLock(f, syscall.LOCK_SH) }
+
+func tryLock(f *os.File, how int) (free bool, err error) {
 	for {
-		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err {
+		switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err {
 		case nil:
 			return true, nil
 		case syscall.EWOULDBLOCK:

@@ -45,12 +45,13 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	if err := f.create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime)); err != nil {
 		return err
 	}
+	waited := f.await(ctx, c.Name, io.err)
 	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.file(c.Name))
 	if local {
 		fmt.Fprintf(io.err, "Only this machine may come, until more address ranges stand under allow in that file.\n")
 	}
 	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Place)
-	return nil
+	return waited
 }
 
 // String is how the flags were written.
@@ -226,6 +227,9 @@ func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
 	}
 	if err := f.remove(ctx, c.Name, c.DropSessions); err != nil {
 		return err
+	}
+	if err := f.await(ctx, c.Name, io.err); err != nil {
+		return fmt.Errorf("the file of tenant %s is gone, and it may still be served: %w", c.Name, err)
 	}
 	fmt.Fprintf(io.out, "tenant %s is deleted\n", c.Name)
 	if c.DropSessions {

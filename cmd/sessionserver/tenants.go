@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -42,7 +43,8 @@ type tenants struct {
 	now    *configs.Tenants // what apply was last given
 	status tenantsStatus
 
-	drops chan struct{} // something may be to be dropped
+	served *served       // what is in force, for commands; nil without a folder, or one that is not writable
+	drops  chan struct{} // something may be to be dropped
 }
 
 // applyTenants takes tenants as the server does, with the files that they come from if there are any: these tell policies more.
@@ -100,8 +102,36 @@ func (t *tenants) load() error {
 			return fmt.Errorf("cannot read the tenants: %w", err)
 		}
 	}
+	if t.folder != "" {
+		var err error
+		if t.served, err = openServed(t.folder); err != nil && !errors.Is(err, syscall.EROFS) { // where commands can change nothing either
+			t.log.Warn("commands such as app create cannot wait until this server has taken over a change: it may not write into the folder",
+				"folder", t.folder, "err", err)
+		}
+	}
 	t.tell = true
 	return t.look()
+}
+
+// publish has commands know what is in force. It is called with t.mu locked.
+func (t *tenants) publish(ts *configs.Tenants) {
+	if t.served == nil {
+		return
+	}
+	if err := t.served.publish(ts); err != nil {
+		t.log.Warn("commands such as app create cannot see that this server has taken over a change", "folder", t.folder, "err", err)
+	}
+}
+
+// close ends what load began.
+func (t *tenants) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.served != nil {
+		t.served.close()
+		t.served = nil
+	}
+	return nil
 }
 
 // configure has the next look take what the files leave open from another configuration, nil for the same, and log again what is wrong. The
@@ -144,6 +174,7 @@ func (t *tenants) look() (err error) {
 	next := configs.LoadTenants(t.folder, t.cfg, t.now, inspectTenant)
 	if t.now != nil && !tell && next.Same(t.now) {
 		t.status.Problems = slices.Concat(next.Problems, together(t.cfg, next)) // those of a look that was not applied are gone
+		t.publish(next)
 		return nil
 	}
 	problems := slices.Concat(next.Problems, together(t.cfg, next))
@@ -171,6 +202,7 @@ func (t *tenants) look() (err error) {
 		t.audit.tenantsChanged(t.now, next)
 	}
 	t.now = next
+	t.publish(next)
 	t.status = tenantsStatus{Tenants: len(all), Problems: problems}
 	if len(next.Drops) > 0 {
 		select {
@@ -270,8 +302,10 @@ func (t *tenants) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.events():
-			noticed()
+		case e := <-w.events():
+			if !strings.HasPrefix(filepath.Base(e.Name), servedPrefix) { // its own
+				noticed()
+			}
 		case <-w.errors(): // such as that there were too many changes to tell of them
 			noticed()
 		case <-poll.C:
