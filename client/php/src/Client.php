@@ -29,6 +29,7 @@ final class Client
 {
     private readonly Dsn $dsn;
     private readonly Connection $connection;
+    private readonly bool $forPhp;
     private ?string $id = null; // of the session that was opened last
 
     /**
@@ -41,6 +42,7 @@ final class Client
     {
         $this->dsn = is_string($dsn) ? Dsn::load($dsn) : $dsn;
         $this->connection = new Connection($this->dsn, $forPhp, $resolve);
+        $this->forPhp = $forPhp;
     }
 
     /**
@@ -55,6 +57,9 @@ final class Client
     public function pipeline(#[\SensitiveParameter] array $requests): array
     {
         $this->connection->leaveParent();
+        if (!$this->forPhp) {
+            SaveHandler::letGoOfLeftovers();
+        }
         $again = !$this->connection->sessionOpen && $this->connection->mayBeStale();
         $replies = $this->connection->exchange($requests);
         if ($replies[0] instanceof ShutdownException && $again) {

@@ -26,11 +26,17 @@ use SessionServer\Exception\TimeoutException;
  * Whatever goes wrong is thrown, out of session_start() or session_write_close(): handlers that answer false make PHP
  * print session.save_path, secret and all, and make an application go on without its session. An exception must not
  * leave validateId or create_sid, though, for PHP then gives the visitor another id. They keep it for read().
+ *
+ * An application that sets six functions of its own, where this handler was registered before, leaves create_sid, validateId
+ * and updateTimestamp with it: PHP calls these three without open() then. They do what PHP does where they are missing.
  */
 final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
 {
     private const MODE_R = 'the DSN says mode=r';
     private const FORKED = 'the process that this one is a fork of has it open (call session_abort() and session_start() after pcntl_fork())';
+
+    /** @var \WeakMap<self, true>|null those of which PHP has called open() and not yet close() */
+    private static ?\WeakMap $handlers = null;
 
     /** What register() has hidden behind session.save_path. */
     private static ?Dsn $hidden = null;
@@ -39,6 +45,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private ?Client $client = null;
     private ?Format $format = null;
 
+    private bool $opened = false;      // PHP, or a handler around this one, has called open() and not yet close()
     private ?string $id = null;        // of the session that PHP has open
     private int $pid = 0;              // of the process that has opened it
     private bool $unsaved = false;     // it is made by this request and is not stored yet
@@ -47,6 +54,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     /** @var array<string> what was stored when it was opened, as the server's reply has it */
     private array $loaded = [];
     private ?string $unlocked = null;  // why it is open without a lock, and changes to it are not saved
+    private ?string $lost = null;      // the id of one that could not be read, or was lost after that
     private ?string $minted = null;    // an id from create_sid that read() has not seen yet
     private bool $regenerating = false; // session_regenerate_id(true) is under way: the session is to be moved, not destroyed
     private ?SessionServerException $failure = null; // of validateId or create_sid, for read()
@@ -82,6 +90,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         }
         $handler = new self($dsn);
         ini_set('session.use_strict_mode', '1');
+        // An application may set six functions of its own later. PHP would go on to call updateTimestamp() here, and not its write().
+        ini_set('session.lazy_write', '0');
         if ($handler->dsn->format === 'json') {
             ini_set('session.serialize_handler', 'php_serialize'); // has all keys; the other one not those with | in them
         }
@@ -89,6 +99,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             throw new \LogicException('sessionserver: PHP takes no save handler now: register() must come before session_start() '
                 . '(is session.auto_start on?) and before any output');
         }
+        register_shutdown_function(self::letGoOfLeftovers(...));
         return $handler;
     }
 
@@ -100,16 +111,34 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
 
     public function open(#[\SensitiveParameter] string $path, string $name): bool
     {
+        if ($this->opened && !$this->regenerating && !self::isCalledBy('session_reset')) {
+            $this->letGo(); // PHP has not called close()
+        }
+        $this->opened = true;
+        $this->lost = null;
+        if (session_status() === PHP_SESSION_ACTIVE) {
+            self::$handlers ??= new \WeakMap();
+            self::$handlers[$this] = true;
+        }
+        $this->begin($path);
+        $path = '';
+        return true; // it connects when it knows what to ask for
+    }
+
+    private function begin(#[\SensitiveParameter] string $path): void
+    {
         $this->dsn ??= Dsn::ofSavePath($path);
         $path = '';
         $this->client ??= new Client($this->dsn, true);
         $this->format ??= $this->dsn->format === 'json' ? new JsonFormat() : new PhpFormat();
-        return true; // it connects when it knows what to ask for
     }
 
     /** Called instead of read() for no id or one that is not valid, and by session_create_id(). */
     public function create_sid(): string
     {
+        if (!$this->opened) {
+            return bin2hex(random_bytes(16));
+        }
         $this->start();
         $this->failure = null;
         try {
@@ -137,6 +166,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     /** Called in strict mode before read(), and on ids from create_sid, which must be unknown. */
     public function validateId(#[\SensitiveParameter] string $id): bool
     {
+        if (!$this->opened) {
+            return !self::isCalledBy('session_create_id', 'session_regenerate_id'); // which want an id that is not known yet
+        }
         if ($id === $this->minted || !preg_match('/^[\x21-\x7e]{16,256}$/D', $id)) {
             return false;
         }
@@ -158,6 +190,14 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     public function read(#[\SensitiveParameter] string $id): string
     {
         $this->start();
+        $this->lost = $id;
+        $data = $this->data($id);
+        $this->lost = null;
+        return $data;
+    }
+
+    private function data(#[\SensitiveParameter] string $id): string
+    {
         $minted = $id === $this->minted;
         if ($minted) {
             $this->minted = null;
@@ -198,15 +238,24 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->reopen($e, $data);
                 $this->save($data);
             }
+        } catch (ConnectionException | LockLostException $e) {
+            $this->lost = $id;
+            throw $e;
         } finally {
             $this->letGo();
         }
         return true;
     }
 
-    /** Called instead of write() if nothing has changed: there is nothing to lose, so nothing to complain about. */
+    /**
+     * Called instead of write() if nothing has changed since read(). A handler around this one may have read elsewhere: then
+     * this is all that there is to write.
+     */
     public function updateTimestamp(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
     {
+        if ($this->opened && $id !== $this->id) {
+            return $this->write($id, $data);
+        }
         return $this->leave($this->unsaved ? 'abort' : 'close');
     }
 
@@ -216,6 +265,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
      */
     public function close(): bool
     {
+        $this->opened = false;
+        unset(self::$handlers[$this]);
         return $this->regenerating || $this->leave($this->unsaved ? 'abort' : 'close');
     }
 
@@ -226,9 +277,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             throw new ReadOnlyException('READONLY', self::MODE_R, 'destroy');
         }
         $mine = $id === $this->id && $this->client->isOpen();
-        if (self::isRegenerating()) {
+        if ($id === $this->id && self::isCalledBy('session_regenerate_id')) {
             if (!$mine) {
-                throw new ReadOnlyException('READONLY', $this->unlocked ?? 'the session is not open', 'regenerate_id');
+                throw new ReadOnlyException('READONLY', $this->unlocked ?? 'the session is not open any more', 'regenerate_id');
             }
             return $this->regenerating = true; // create_sid comes next
         }
@@ -264,7 +315,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function start(): void
     {
         if ($this->format === null) {
-            $this->open((string) ini_get('session.save_path'), '');
+            $this->begin((string) ini_get('session.save_path'));
         }
         if ($this->id !== null && $this->pid !== getmypid() && $this->unlocked === null) {
             $this->unlock($this->id, self::FORKED);
@@ -379,12 +430,13 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Opens a session that write() is called for without read(): Laravel does so after it has changed the id. PHP itself
-     * never does; there it means that the session was lost on the way.
+     * Opens a session that write() is called for without read(). Handlers around this one do so: where they read elsewhere, or
+     * have changed the id. A session that was lost after it was read, or could not be read, is not overwritten: others may
+     * have changed it since.
      */
     private function openToWrite(#[\SensitiveParameter] string $id): void
     {
-        if ($id === $this->id || session_status() === PHP_SESSION_ACTIVE) {
+        if ($id === $this->id || $id === $this->lost) {
             throw new ConnectionException('sessionserver: the session is not open any more; nothing was saved');
         }
         $this->take($id);
@@ -394,8 +446,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function save(#[\SensitiveParameter] string $data): void
     {
         $changes = $this->format->save($data);
-        if ($this->unsaved && !$changes) {
-            $this->leave('abort'); // nothing is stored for an id that is never written
+        if (!$changes) {
+            $this->leave($this->unsaved ? 'abort' : 'close'); // nothing to lose, so nothing to complain about
             return;
         }
         if (count($changes) > 1) {
@@ -436,6 +488,24 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         if ($loaded !== $this->loaded && ($data === null || $this->format->save($data) !== [])) {
             throw new LockLostException('LOCKLOST', 'the connection broke, and another request has changed the session since; nothing is saved');
         }
+    }
+
+    /**
+     * Lets go of sessions that PHP has done with. It calls neither write() nor close() if a value cannot be serialized: this is
+     * called wherever this library gets to run next.
+     *
+     * @internal
+     */
+    public static function letGoOfLeftovers(): void
+    {
+        if (session_status() === PHP_SESSION_ACTIVE) {
+            return;
+        }
+        foreach (self::$handlers ?? [] as $handler => $_) {
+            $handler->opened = false;
+            $handler->letGo();
+        }
+        self::$handlers = null;
     }
 
     /** Sends requests that must all succeed. @param non-empty-list<non-empty-list<string>> $requests */
@@ -511,11 +581,11 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $this->unsaved = $this->own = false;
     }
 
-    /** Whether destroy() was called by session_regenerate_id(true), through however many handlers around this one. */
-    private static function isRegenerating(): bool
+    /** Whether one of these functions of PHP is at work, through however many handlers around this one. */
+    private static function isCalledBy(string ...$functions): bool
     {
         foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 16) as $frame) {
-            if (!isset($frame['class']) && $frame['function'] === 'session_regenerate_id') {
+            if (!isset($frame['class']) && in_array($frame['function'], $functions, true)) {
                 return true;
             }
         }

@@ -73,6 +73,65 @@ final class FrameworkTest extends SessionTestCase
         $this->assertSame($this->stored($r->result), $this->stored($id)); // the grace is there
     }
 
+    private const FILES = <<<'PHP'
+        use Symfony\Component\HttpFoundation\Session\Session;
+        use Symfony\Component\HttpFoundation\Session\Storage\Handler\AbstractSessionHandler;
+        use Symfony\Component\HttpFoundation\Session\Storage\Handler\MigratingSessionHandler;
+        use Symfony\Component\HttpFoundation\Session\Storage\Handler\StrictSessionHandler;
+        use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+
+        session_save_path(FOLDER);
+        $files = new SessionHandler();
+        $ours = new SessionServer\SaveHandler(getenv('SESSION_DSN'));
+        PHP;
+
+    /** @return array<string, array{string}> handlers that applications put around theirs on the way from one to another */
+    public function waysOffAnotherHandler(): array
+    {
+        $extended = fn (string $read) => "new class(\$files, \$ours) extends AbstractSessionHandler {
+            public function __construct(private \$files, private \$ours) {}
+            public function open(\$path, \$name): bool { return parent::open(\$path, \$name) && \$this->files->open(\$path, \$name) && \$this->ours->open(\$path, \$name); }
+            public function close(): bool { return \$this->files->close() && \$this->ours->close(); }
+            public function gc(\$lifetime): int|false { return 0; }
+            public function updateTimestamp(\$id, \$data): bool { return \$this->doWrite(\$id, \$data); }
+            protected function doRead(\$id): string { return \$this->{$read}->read(\$id); }
+            protected function doWrite(\$id, \$data): bool { return \$this->files->write(\$id, \$data) && \$this->ours->write(\$id, \$data); }
+            protected function doDestroy(\$id): bool { return \$this->files->destroy(\$id) && \$this->ours->destroy(\$id); }
+        }";
+        return [
+            'migrating to it' => ['new MigratingSessionHandler(new StrictSessionHandler($files), $ours)'],
+            'migrating away' => ['new MigratingSessionHandler($ours, new StrictSessionHandler($files))'],
+            'extended, reading elsewhere' => [$extended('files')],
+            'extended, reading here' => [$extended('ours')],
+        ];
+    }
+
+    /** @dataProvider waysOffAnotherHandler */
+    public function testSymfonyMovesSessions(string $handler): void
+    {
+        $require = $this->need('/usr/share/php/Symfony/Component/HttpFoundation/autoload.php');
+        $folder = self::$server->dir . '/' . bin2hex(random_bytes(4));
+        mkdir($folder);
+        $setup = str_replace('FOLDER', "'$folder'", self::FILES) . "\n\$session = new Session(new NativeSessionStorage([], $handler));\n";
+        $run = fn (string $code, string $cookie) => $this->inFile($require, $setup, "\$session->start(); $code; \$session->save(); return [\$session->getId(), \$session->all()];", $cookie)->result;
+        [$id] = $run('$session->set("user", "alice")', str_repeat('a', 32)); // with a cookie of no session
+        $this->assertNotSame(str_repeat('a', 32), $id);
+        $this->assertStringContainsString('alice', $this->stored($id)['php']);
+        $this->assertSame([$id, ['user' => 'alice']], $run('', $id));
+        $this->assertSame([$id, ['user' => 'alice', 'n' => 1]], $run('$session->set("n", 1)', $id));
+        [$new, $all] = $run('$session->migrate(true); $session->set("n", 2)', $id);
+        $this->assertSame(['user' => 'alice', 'n' => 2], $all);
+        $this->assertNotSame($id, $new);
+        $this->assertGone($id);
+        $this->assertFree($new);
+        $this->assertStringContainsString('alice', $this->stored($new)['php']);
+        [$last] = $run('$session->invalidate(); $session->set("user", "bob")', $new);
+        $this->assertGone($new);
+        $this->assertStringContainsString('bob', $this->stored($last)['php']);
+        $run('$session->clear(); $session->invalidate()', $last);
+        $this->assertGone($last);
+    }
+
     private const LARAVEL = <<<'PHP'
         use Illuminate\Config\Repository;
         use Illuminate\Container\Container;

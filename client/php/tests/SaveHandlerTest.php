@@ -584,6 +584,131 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertSame([], $this->stored($second));
     }
 
+    /** A handler that reads and validates elsewhere, and writes and destroys here as well. */
+    private const ELSEWHERE = <<<'PHP'
+        session_set_save_handler($elsewhere = new class($handler) implements SessionHandlerInterface, SessionUpdateTimestampHandlerInterface {
+            public static $stored = [];
+            public function __construct(private $inner) {}
+            public function open($path, $name): bool { return $this->inner->open($path, $name); }
+            public function close(): bool { return $this->inner->close(); }
+            public function read($id): string|false { return self::$stored[$id] ?? ''; }
+            public function validateId($id): bool { return isset(self::$stored[$id]); }
+            public function write($id, $data): bool { self::$stored[$id] = $data; return $this->inner->write($id, $data); }
+            public function updateTimestamp($id, $data): bool { return $this->inner->updateTimestamp($id, $data); }
+            public function destroy($id): bool { unset(self::$stored[$id]); return $this->inner->destroy($id); }
+            public function gc($max): int|false { return 0; }
+        }, true);
+        PHP;
+
+    /**
+     * @testWith ["", "0"]
+     *           ["", "1"]
+     *           ["format=json", "1"]
+     */
+    public function testWritesWithoutRead(string $query, string $lazy): void
+    {
+        $r = $this->request(self::ELSEWHERE . "ini_set('session.lazy_write', '$lazy');" . <<<'PHP'
+            session_start();
+            $_SESSION['n'] = 1;
+            session_write_close();
+            session_start();
+            session_write_close(); // nothing has changed
+            session_start();
+            $old = session_id();
+            session_regenerate_id(true);
+            $_SESSION['m'] = 2;
+            session_write_close();
+            return $old;
+            PHP, '', $query);
+        $this->assertGone($r->result);
+        $this->assertSame(['n' => 1, 'm' => 2], $r->session);
+        $this->assertSame($query === '' ? ['php' => 'n|i:1;m|i:2;'] : ['n' => '1', 'm' => '2'], $this->stored($r->id));
+        $this->assertFree($r->id);
+    }
+
+    /** What was begun elsewhere comes here even if it does not change. */
+    public function testAnUnchangedSessionIsWrittenWhereItIsNot(): void
+    {
+        $id = bin2hex(random_bytes(16));
+        $this->request(self::ELSEWHERE . "ini_set('session.lazy_write', '1'); \$elsewhere::\$stored['$id'] = 'n|i:5;'; session_start();", $id);
+        $this->assertSame(['php' => 'n|i:5;'], $this->stored($id));
+    }
+
+    public function testDestroysWithoutRead(): void
+    {
+        $id = $this->session();
+        $this->request(self::ELSEWHERE . 'ini_set("session.use_strict_mode", "0"); session_start(); session_destroy();', $id);
+        $this->assertGone($id);
+        $id = $this->session();
+        $r = $this->request(self::ELSEWHERE . 'ini_set("session.use_strict_mode", "0"); session_start(); session_regenerate_id(true); $_SESSION["n"] = 7;', $id);
+        $this->assertGone($id);
+        $this->assertSame(['php' => 'n|i:7;'], $this->stored($r->id));
+        $this->request(self::ELSEWHERE . 'ini_set("session.use_strict_mode", "0"); session_start(); session_destroy();', bin2hex(random_bytes(16)));
+    }
+
+    /** A handler around this one that goes on after a failure to read does not overwrite what others save. */
+    public function testNoWriteOfASessionThatCouldNotBeRead(): void
+    {
+        $id = $this->session();
+        $holder = self::$server->client();
+        $holder->open($id, 'u');
+        $r = $this->start(str_replace('read($id): string|false { return',
+            'read($id): string|false { try { return $this->inner->read($id); } catch (Exception) {} return', self::ELSEWHERE)
+            . 'ini_set("session.use_strict_mode", "0"); session_start(); gate("in"); $_SESSION["lost"] = 1;
+            try { session_write_close(); } catch (SessionServer\Exception\ConnectionException $e) { return $e->getMessage(); }', $id, 'lock_timeout=0')->at('in');
+        $holder->abort();
+        $this->assertStringContainsString('the session is not open any more; nothing was saved', $r->go()->end()->result);
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+    }
+
+    /**
+     * An application that knows nothing of this handler sets functions of its own, where it was registered before. Some of it
+     * stays with PHP and has nothing to say then.
+     *
+     * @testWith [6]
+     *           [7]
+     *           [8]
+     *           [9]
+     */
+    public function testAnApplicationWithFunctionsOfItsOwn(int $count): void
+    {
+        $file = self::$server->dir . "/own-$count";
+        $code = "\$file = '$file';" . '$data = fn () => is_file($file) ? json_decode(file_get_contents($file), true) : [];
+            $functions = [fn () => true, fn () => true, fn ($id) => $data()[$id] ?? "",
+                fn ($id, $value) => (bool) file_put_contents($file, json_encode([$id => $value, "writes" => 1 + ($data()["writes"] ?? 0)] + $data())),
+                fn ($id) => (bool) file_put_contents($file, json_encode(array_diff_key($data(), [$id => 1]))), fn () => 0,
+                fn () => bin2hex(random_bytes(16)), fn ($id) => isset($data()[$id]),
+                fn ($id, $value) => (bool) file_put_contents($file, json_encode(["writes" => 1 + ($data()["writes"] ?? 0)] + $data()))];
+            session_set_save_handler(...array_slice($functions, 0, ' . $count . '));';
+        $first = $this->request("$code session_start(); \$_SESSION['n'] = 1;");
+        $this->assertSame(0, $first->roundTrips);
+        $second = $this->request("$code session_start(); \$n = \$_SESSION['n'] ?? 0; session_write_close(); return [\$n, \$data()['writes']];", $first->id);
+        $this->assertSame([$first->id, [1, 2], 0], [$second->id, $second->result, $second->roundTrips]); // an unchanged session is prolonged
+        $third = $this->request("$code session_start(); session_regenerate_id(true); \$_SESSION['n']++; session_create_id('x-');", $first->id);
+        $this->assertNotSame($first->id, $third->id);
+        $fourth = $this->request("$code session_start(); \$n = \$_SESSION; session_destroy(); return \$n;", $third->id);
+        $this->assertSame([['n' => 2], 0], [$fourth->result, $third->roundTrips]);
+        $this->assertGone($first->id);
+    }
+
+    /**
+     * PHP ends such a session without a call to any handler.
+     *
+     * @testWith ["$c = new SessionServer\\Client(ini_get('session.save_path')); $c->ping(); gate('next');"]
+     *           ["session_id(bin2hex(random_bytes(16))); session_start(); gate('next'); $_SESSION = [];"]
+     *           ["register_shutdown_function(fn () => gate('next')); exit;"]
+     */
+    public function testAValueThatCannotBeSerializedLeavesNoLock(string $next): void
+    {
+        $id = $this->session();
+        $request = $this->start('session_start(); $_SESSION["f"] = fn () => 1;
+            try { session_write_close(); } catch (Exception $e) { gate($e->getMessage()); }' . $next, $id);
+        $request->at("Serialization of 'Closure' is not allowed")->go()->at('next');
+        $this->assertFree($id);
+        $request->go()->output();
+        $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+    }
+
     /** PHP takes no handler while a session is active: nobody must go on with PHP's own files without knowing. */
     public function testRegisterTooLate(): void
     {
