@@ -144,7 +144,7 @@ func (c *Client) New(ctx context.Context, lifetime time.Duration) (*Session, err
 		c.pool.put(cn)
 		return nil, refused("new", e)
 	}
-	return &Session{client: c, conn: cn, id: string(replies[0].Bytes), mode: ModeReadWrite, unsaved: true}, nil
+	return &Session{client: c, conn: cn, id: string(replies[0].Bytes), mode: ModeReadWrite, unsaved: true, changed: true}, nil
 }
 
 // Mode is the way in which a session is opened.
@@ -217,12 +217,7 @@ func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, valu
 		kinds = kinds[:1]
 	}
 	cn, replies, err := c.begin(ctx, op, kinds, func(cn *conn) time.Duration {
-		wait, known := c.lockWait(ctx, opts.Wait, began)
-		request := []string{"open", id, string(opts.Mode)}
-		if known {
-			request = append(request, strconv.FormatInt(wait.Milliseconds(), 10))
-		}
-		cn.queue(request...)
+		wait := c.queueOpen(ctx, cn, id, opts, began)
 		if values {
 			cn.queue("get_all")
 		}
@@ -255,14 +250,46 @@ func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, valu
 	return s, v, nil
 }
 
+// destroy removes a session that is open nowhere, or not any more.
+func (c *Client) destroy(ctx context.Context, id string) error {
+	began := time.Now()
+	cn, replies, err := c.begin(ctx, "destroy", []string{"+"}, func(cn *conn) time.Duration {
+		wait := c.queueOpen(ctx, cn, id, OpenOptions{Mode: ModeUpdate}, began)
+		cn.queue("destroy")
+		return wait
+	})
+	if err != nil {
+		return err
+	}
+	if replies[0].Err == nil && replies[1].Err != nil {
+		cn.cut() // something is still open on it
+	}
+	c.pool.put(cn)
+	if e := first(replies); e != nil && e.Code != wire.NotFound {
+		return refused("destroy", e)
+	}
+	return nil
+}
+
+// queueOpen queues the request that opens a session, and returns how long it may wait for the lock.
+func (c *Client) queueOpen(ctx context.Context, cn *conn, id string, opts OpenOptions, began time.Time) time.Duration {
+	wait, known := c.lockWait(ctx, cn, opts.Wait, began)
+	request := []string{"open", id, string(opts.Mode)}
+	if known {
+		request = append(request, strconv.FormatInt(wait.Milliseconds(), 10))
+	}
+	cn.queue(request...)
+	return wait
+}
+
 // lockWait is how long the server may wait for a lock now, and whether it is to be told so: otherwise it is the
-// tenant's time.
-func (c *Client) lockWait(ctx context.Context, wait time.Duration, began time.Time) (time.Duration, bool) {
+// tenant's time, as it was when the connection was made.
+func (c *Client) lockWait(ctx context.Context, cn *conn, wait time.Duration, began time.Time) (time.Duration, bool) {
 	if wait == 0 {
 		wait = c.dsn.LockTimeout
 	}
 	if wait == 0 {
-		return waitMax, false
+		return cn.lockWait, false
 	}
 	wait -= time.Since(began)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -276,8 +303,8 @@ const attempts = 3
 
 // begin gets a connection and has the first round trip of a session on it: build queues the requests, and returns how
 // long the server may take beyond the time-out; kinds are those of the replies. A connection that has come out of the
-// pool may turn out to have been closed by the server meanwhile: then another one is taken. That repeats nothing,
-// since whatever was begun on a connection is undone with it.
+// pool may turn out to have been closed by the server meanwhile, or its path to be dead: then another one is taken. That
+// repeats nothing, since whatever was begun on a connection is undone with it.
 func (c *Client) begin(ctx context.Context, op string, kinds []string, build func(*conn) time.Duration) (
 	*conn, []wire.Reply, error,
 ) {
@@ -287,6 +314,9 @@ func (c *Client) begin(ctx context.Context, op string, kinds []string, build fun
 			return nil, nil, err
 		}
 		again := cn.reused && attempt < attempts
+		if again {
+			cn.probe()
+		}
 		replies, err := cn.exchange(ctx, op, kinds, build(cn))
 		var broken *ConnError
 		switch {

@@ -23,8 +23,11 @@ type conn struct {
 	src     *bufio.Reader
 	replies *wire.ReplyReader
 
+	lockWait time.Duration // how long an open without a time of its own waits, as the tenant says
+
 	out       []byte // requests that are queued
 	queued    int    // how many
+	probing   bool   // there is a ping before them, whose reply comes soon or never
 	reused    bool   // it has come out of the pool before
 	broken    bool   // nobody knows what comes next
 	spoilt    bool   // it is fit for the session that is open on it, and for no other
@@ -42,6 +45,23 @@ func (c *conn) queue(request ...string) {
 	c.queued++
 }
 
+// sure is how long after its last use a connection is taken for good. A path may be dead without a sign of it.
+const sure = time.Second
+
+// probeShare is the part of the time-out in which a connection that is not taken for good replies to a ping.
+const probeShare = 5
+
+// errSilent is why a connection out of the pool is replaced.
+var errSilent = errors.New("no reply to a ping")
+
+// probe sends a ping before all that is queued if the connection is not sure to work.
+func (c *conn) probe() {
+	if c.reused && time.Since(c.idleSince) > sure {
+		c.out = wire.AppendRequest(c.out, "ping")
+		c.probing = true
+	}
+}
+
 // keepMax is the largest buffer kept for the next requests.
 const keepMax = 64 << 10
 
@@ -52,7 +72,7 @@ const keepMax = 64 << 10
 func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait time.Duration) ([]wire.Reply, error) {
 	n := c.queued
 	defer func() {
-		c.queued, c.out = 0, c.out[:0]
+		c.queued, c.out, c.probing = 0, c.out[:0], false
 		if cap(c.out) > keepMax {
 			c.out = nil
 		}
@@ -84,7 +104,11 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 }
 
 func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wire.Reply, error) {
-	if err := c.nc.SetDeadline(time.Now().Add(timeout)); err != nil {
+	limit := timeout
+	if c.probing {
+		limit = c.timeout / probeShare
+	}
+	if err := c.nc.SetDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
 	if ctx.Done() != nil {
@@ -106,6 +130,11 @@ func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wi
 		}
 		return nil, err
 	}
+	if c.probing {
+		if err := c.pong(ctx, timeout); err != nil {
+			return nil, err
+		}
+	}
 	replies := make([]wire.Reply, n)
 	for i := range replies {
 		if turned := c.turnedAway(); turned != nil {
@@ -126,6 +155,22 @@ func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wi
 		}
 	}
 	return replies, nil
+}
+
+// pong reads the reply to the ping of probe, and gives the others their time. A refusal is a sign of life.
+func (c *conn) pong(ctx context.Context, timeout time.Duration) error {
+	if turned := c.turnedAway(); turned != nil {
+		return turned
+	}
+	if _, err := c.replies.Next(); errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSilent
+	} else if err != nil {
+		return err
+	}
+	if err := c.nc.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	return ctx.Err() // the deadline may have been set for its end
 }
 
 // turnedAway returns what a server says to a peer that it does not let in: a line, since it has not read in which

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"sessionserver/wire"
@@ -146,8 +147,13 @@ func (d *dialer) greet(ctx context.Context, c *conn) error {
 	}
 	replies, err := d.heard(ctx, c)
 	c.out = nil // it holds the secret
-	if err != nil || !asks {
+	if err != nil {
 		return err
+	}
+	ms, _ := strconv.ParseInt(factsOf(replies[0])["lock_wait_ms"], 10, 64) // without it nothing can be opened
+	c.lockWait = time.Duration(ms) * time.Millisecond
+	if !asks {
+		return nil
 	}
 	facts := factsOf(replies[2])
 	if facts["tenant"] != d.dsn.Tenant {

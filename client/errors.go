@@ -1,7 +1,9 @@
 package client
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"sessionserver/wire"
@@ -48,6 +50,9 @@ var ErrClosed = fmt.Errorf("sessionserver: the client is closed")
 // errEnded is the answer of a Session after its end: what the server would say.
 var errEnded = wire.Errorf(wire.NoSession, "the session has ended; open it again")
 
+// errChanged is the answer to a save that would undo somebody else's.
+var errChanged = wire.Errorf(wire.LockLost, "the connection broke, and somebody else has changed the session since; nothing is saved")
+
 // ConnError says that a connection could not be made, that it broke, or that the server did not answer in time. After
 // Close, Save and Commit it leaves open whether the session was saved; after anything else nothing was.
 type ConnError struct {
@@ -62,6 +67,12 @@ func (e *ConnError) Error() string {
 
 // Unwrap returns what the network said.
 func (e *ConnError) Unwrap() error { return e.Err }
+
+// lost reports whether an error is that of a connection that broke. One that is silent may have the lock still.
+func lost(err error) bool {
+	var broken *ConnError
+	return errors.As(err, &broken) && !errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // TenantError says that the certificate of a DSN is not that of an app of the tenant that the DSN names: sessions would
 // be another tenant's.

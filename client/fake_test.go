@@ -22,6 +22,7 @@ type fake struct {
 	mu       sync.Mutex
 	requests []string // each with its arguments, separated by spaces
 	conns    []net.Conn
+	frozen   map[net.Conn]bool // what comes on these is lost
 }
 
 const hangUp = "hang up"
@@ -34,7 +35,7 @@ func usual(request string) string {
 	case "get_all":
 		return "%1\r\n$1\r\na\r\n$1\r\n1\r\n"
 	case "hello":
-		return "%1\r\n$5\r\nproto\r\n:3\r\n"
+		return "%2\r\n$5\r\nproto\r\n:3\r\n$12\r\nlock_wait_ms\r\n$5\r\n10000\r\n"
 	}
 	return "+OK\r\n"
 }
@@ -71,8 +72,14 @@ func (f *fake) serve(nc net.Conn) {
 			request += " " + string(arg)
 		}
 		f.mu.Lock()
-		f.requests = append(f.requests, request)
+		frozen := f.frozen[nc]
+		if !frozen {
+			f.requests = append(f.requests, request)
+		}
 		f.mu.Unlock()
+		if frozen {
+			continue
+		}
 		reply := usual(request)
 		if f.answer != nil {
 			reply = f.answer(request)
@@ -92,6 +99,16 @@ func (f *fake) take() []string {
 	defer f.mu.Unlock()
 	defer func() { f.requests = nil }()
 	return f.requests
+}
+
+// freeze makes the paths of all connections that there are dead, without a sign of it.
+func (f *fake) freeze() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = make(map[net.Conn]bool)
+	for _, nc := range f.conns {
+		f.frozen[nc] = true
+	}
 }
 
 // cut closes all connections from the server's side.

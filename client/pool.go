@@ -122,7 +122,7 @@ func (p *pool) put(c *conn) {
 func (p *pool) keep(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.reused = true
+	c.reused, c.idleSince = true, time.Now()
 	switch {
 	case p.closed:
 		return false
@@ -132,7 +132,6 @@ func (p *pool) keep(c *conn) bool {
 	case len(p.idle) >= p.maxIdle:
 		return false
 	}
-	c.idleSince = time.Now()
 	p.idle = append(p.idle, c)
 	if p.reaper == nil {
 		p.reaper = time.AfterFunc(p.idleTimeout, p.reap)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,41 @@ import (
 	"sessionserver/client"
 	"sessionserver/server/servertest"
 )
+
+// TestDeadPathIsReplaced: a connection that was not used for a while is replaced when a ping on it has no reply in a fifth
+// of the time-out. One that was used just now is taken for good.
+func TestDeadPathIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		f := &fake{}
+		c := f.dial(t, "?timeout=5", client.Options{})
+		f.take()
+		use := func(want string, took time.Duration) {
+			t.Helper()
+			began := time.Now()
+			s, err := c.Open(ctx, unknownID, client.OpenOptions{})
+			must(t, err)
+			s.Abort(ctx)
+			if got := strings.Join(f.take(), ", "); got != want || time.Since(began) != took {
+				t.Errorf("requests %q in %v, want %q in %v", got, time.Since(began), want, took)
+			}
+		}
+		session := "open " + unknownID + " rw, abort"
+		use(session, 0)
+		time.Sleep(2 * time.Second)
+		use("ping, "+session, 0)
+		use(session, 0)
+		time.Sleep(2 * time.Second)
+		f.freeze()
+		use("hello 3 auth t/a s, ping, "+session, time.Second)
+		f.freeze()
+		began := time.Now()
+		_, err := c.Open(ctx, unknownID, client.OpenOptions{})
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 15*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
 
 func TestPoolIsFairAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

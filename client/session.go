@@ -29,6 +29,7 @@ type Session struct {
 	id      string
 	mode    Mode
 	unsaved bool // a Close with nothing more would store something
+	changed bool // it was made, or something was done to it, by more than Open and Save
 }
 
 // ID is the session's id: the one it was opened by, or that New or Regenerate have made. Who knows it has the
@@ -239,11 +240,15 @@ func (s *Session) Abort(ctx context.Context) {
 }
 
 // Destroy removes the session and ends it. Its id is refused from then on, so that nobody who is late can bring it
-// back.
+// back. If the connection breaks, the session is removed over another one: to do so twice does no harm.
 func (s *Session) Destroy(ctx context.Context) error {
+	writes := s.mode.writes()
 	_, err := s.do(ctx, "+", "destroy")
 	if err == nil {
 		s.end()
+	}
+	if writes && lost(err) {
+		return s.client.destroy(ctx, s.id)
 	}
 	return err
 }
@@ -311,7 +316,7 @@ func (s *Session) pipeline(ctx context.Context, op, kinds string, requests ...[]
 		switch request[0] {
 		case "get", "exists", "keys", "get_all", "stat", "close", "abort":
 		default:
-			s.unsaved = s.mode.writes()
+			s.unsaved, s.changed = s.mode.writes(), true
 		}
 	}
 	replies, err := s.conn.exchange(ctx, op, []string{kinds}, 0)

@@ -1,6 +1,10 @@
 package client
 
-import "context"
+import (
+	"context"
+	"errors"
+	"maps"
+)
 
 // Update changes the session with this id: it opens it alone, loads its values, lets change change them, and saves
 // what is different then. Others who open the session meanwhile wait. If change returns an error nothing is saved,
@@ -23,10 +27,40 @@ func (c *Client) Update(ctx context.Context, id string, change func(*Values) err
 // Save saves what has been changed in v since it was loaded, and ends the session. If anything is refused nothing is
 // saved, and the session is ended all the same.
 //
+// If the connection breaks, the session is opened again over another one. It is saved if its values are still those that
+// v was loaded with, and nothing but Open and Save was done to it. It is saved already if they are those of v. Otherwise
+// somebody else has changed it, which is an ErrLockLost.
+//
 // It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or
 // only removals, up to 1,024 and 2,048 of them, in a session that exists and to which nothing was done besides.
 // Otherwise it makes sure of the changes in a round trip of its own.
 func (s *Session) Save(ctx context.Context, v *Values) error {
+	again := s.mode.writes() && !s.changed
+	err := s.save(ctx, v)
+	if again && lost(err) {
+		return s.saveAgain(ctx, v, err)
+	}
+	return err
+}
+
+// saveAgain saves v after the connection of the session broke while it was saved.
+func (s *Session) saveAgain(ctx context.Context, v *Values, broke error) error {
+	now, stored, err := s.client.open(ctx, "save", s.id, OpenOptions{Mode: s.mode}, true, false)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return broke
+	case err != nil:
+		return err
+	case maps.Equal(stored.now, v.was):
+		return now.save(ctx, v)
+	case maps.Equal(stored.now, v.now):
+		return now.Close(ctx)
+	}
+	now.Abort(ctx)
+	return refused("save", errChanged)
+}
+
+func (s *Session) save(ctx context.Context, v *Values) error {
 	requests := v.changes()
 	if len(requests) > 1 || len(requests) == 1 && s.unsaved {
 		if _, err := s.all(ctx, "save", "+:", requests); err != nil {
