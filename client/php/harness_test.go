@@ -142,6 +142,19 @@ func (d *daemon) drain() {
 	d.proc.await("the server to drain", 1, func(line string) bool { return strings.Contains(line, `"msg":"draining"`) })
 }
 
+// freeze stops the server without a word, and thaw lets it go on.
+func (d *daemon) freeze() {
+	d.tb.Helper()
+	pid := d.proc.cmd.Process.Pid
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		d.tb.Fatalf("the server does not stop: %v", err)
+	}
+}
+
+func (d *daemon) thaw() { _ = d.proc.cmd.Process.Signal(syscall.SIGCONT) }
+
 // restart kills the server and starts it again on the same port.
 func (d *daemon) restart() {
 	d.tb.Helper()

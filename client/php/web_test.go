@@ -178,39 +178,85 @@ func TestRestartBetweenRequests(t *testing.T) {
 	}
 }
 
-// TestRestartAmidRequest ends the server while a session is open. What the session would have saved is refused with an error that says why,
-// what was acknowledged is there, and the worker goes on with the new server.
+// TestRestartAmidRequest ends the server while a session is open. The session is saved all the same, unless another
+// request has changed it since, or the server stays away: then the error says why. The worker goes on.
 func TestRestartAmidRequest(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, patient)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&timeout=20", Workers: 1})
 	v := s.browser()
 	worker := v.want("east", "try.php", "saved 1").PID
-
-	request := v.start("east", "midway.php")
-	inside := s.gate.await()
-	d.restart()
-	inside.pass()
-	lost := failure(t, <-request)
-	if !strings.Contains(lost, "onnect") {
-		t.Errorf("the error does not tell that the connection was lost: %s", lost)
+	interrupt := func(by func()) answer {
+		t.Helper()
+		request := v.start("east", "midway.php")
+		inside := s.gate.await()
+		by()
+		inside.pass()
+		return <-request
 	}
-	if got := v.want("east", "try.php", "saved 2").PID; got != worker {
+	if a := interrupt(d.restart); a.Body != "saved 2" {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	if got := v.want("east", "try.php", "saved 3").PID; got != worker {
 		t.Errorf("it was worker %d before, and is %d now", worker, got)
 	}
 
-	request = v.start("east", "midway.php")
-	inside = s.gate.await()
-	d.kill()
-	inside.pass()
-	failure(t, <-request)
+	lost := failure(t, interrupt(func() {
+		d.restart()
+		v.want("west", "try.php", "saved 4")
+	}))
+	if !strings.Contains(lost, "LockLostException") {
+		t.Errorf("the error does not tell that somebody else has changed the session: %s", lost)
+	}
+
+	lost = failure(t, interrupt(d.kill))
+	if !strings.Contains(lost, "ConnectionException") {
+		t.Errorf("the error does not tell that the connection was lost: %s", lost)
+	}
 	down := failure(t, v.get("east", "try.php"))
 	if !strings.Contains(down, d.addr) {
 		t.Errorf("the error does not tell which server is not there: %s", down)
 	}
 	d.start()
-	v.want("east", "try.php", "saved 3")
-	v.want("west", "try.php", "saved 4")
+	v.want("east", "try.php", "saved 5")
+	v.want("west", "try.php", "saved 6")
+}
+
+// TestStoppedServer stops the server without a word. All pages that need no session are served, by the one worker that
+// no page with a session holds up.
+func TestStoppedServer(t *testing.T) {
+	t.Parallel()
+	for _, parameters := range []string{"?timeout=100", "?timeout=100&persistent=1"} {
+		d := startDaemon(t, patient)
+		s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + parameters, Workers: 4})
+		v := s.browser()
+		for n := range 16 { // workers have streams by then
+			v.want("east", "try.php", fmt.Sprintf("saved %d", n+1))
+		}
+		d.freeze()
+		var stalled []<-chan answer
+		for range 3 {
+			stalled = append(stalled, v.start("east", "queue.php"))
+			s.gate.await().pass() // it calls session_start() next
+		}
+		for range 20 {
+			v.want("east", "plain.php", "no session")
+		}
+		for _, request := range stalled {
+			select {
+			case a := <-request:
+				t.Errorf("it did not wait for the server: %d %s", a.Status, a.Body)
+			default:
+			}
+		}
+		d.thaw()
+		for _, a := range collect(t, stalled) {
+			if !strings.HasPrefix(a.Body, "saved ") {
+				t.Errorf("%d %s", a.Status, a.Body)
+			}
+		}
+		v.want("east", "try.php", "saved 20")
+	}
 }
 
 // TestDrainAmidRequest asks the server to end while a session is open: the session is saved before it does.
