@@ -55,31 +55,28 @@ func TestSecurityCrowd(t *testing.T) {
 
 	// A client that behaves: over TLS and not, new connections and old ones.
 	var stop atomic.Bool
-	var cycles, slowest atomic.Int64
+	var cycles atomic.Int64
 	var behaves sync.WaitGroup
 	trust := h.trust(t)
 	behaves.Go(func() {
 		for i := 0; !stop.Load(); i++ {
-			began := time.Now()
 			if err := cycle(h.addr, trust, secret, i%2 == 0); err != nil {
 				t.Errorf("cycle %d: %v", i, err)
 				return
 			}
 			cycles.Add(1)
-			slowest.Store(max(slowest.Load(), int64(time.Since(began))))
 			time.Sleep(5 * time.Millisecond) // a client is not a flood
 		}
 	})
 
 	// What each of the crowd sends before it falls silent.
 	silences := []string{"", "", "", "a", "auth acme/shop", "*3\r\n$4\r\nAUTH\r\n", "\x16", "\x16\x03\x01\x02\x00\x01\x00\x01", "PROXY", "\r"}
-	began := time.Now()
 	conns := make([]net.Conn, crowd)
 	var joining sync.WaitGroup
 	for part := range 4 {
 		joining.Go(func() {
 			for i := part; i < crowd; i += 4 {
-				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%100), byte(1+i/100%50))}, Timeout: 10 * time.Second}
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%100), byte(1+i/100%50))}, Timeout: patience}
 				nc, err := d.DialContext(context.Background(), "tcp", h.addr)
 				if err != nil {
 					t.Errorf("connection %d: %v", i, err)
@@ -93,15 +90,16 @@ func TestSecurityCrowd(t *testing.T) {
 		})
 	}
 	joining.Wait()
-	joined := time.Since(began)
 	during := rss(h.cmd.Process.Pid)
+	worked := cycles.Load()
+	awaits(t, patience, "who behaves is not served beside the crowd", func() bool { return cycles.Load() >= worked+20 || t.Failed() })
 	left := 0
 	buf := make([]byte, 4096)
 	for i, nc := range conns {
 		if nc == nil {
 			continue
 		}
-		_ = nc.SetReadDeadline(began.Add(joined + 12*time.Second))
+		_ = nc.SetReadDeadline(time.Now().Add(patience))
 		for {
 			n, err := nc.Read(buf)
 			if err == nil && n > 0 {
@@ -117,19 +115,14 @@ func TestSecurityCrowd(t *testing.T) {
 		}
 		_ = nc.Close()
 	}
-	gone := time.Since(began)
 	stop.Store(true)
 	behaves.Wait()
-	t.Logf("%d connections within %v, gone after %v; memory %d MiB, then %d MiB; %d cycles meanwhile, the slowest %v",
-		crowd, joined, gone, before, during, cycles.Load(), time.Duration(slowest.Load()))
+	t.Logf("%d connections; memory %d MiB, then %d MiB; %d cycles meanwhile", crowd, before, during, cycles.Load())
 	if left > 0 {
 		t.Errorf("%d connections are still there", left)
 	}
 	if during-before > 400 {
 		t.Errorf("they hold %d MiB", during-before)
-	}
-	if cycles.Load() < 100 || time.Duration(slowest.Load()) > 3*time.Second {
-		t.Errorf("%d cycles meanwhile, the slowest %v", cycles.Load(), time.Duration(slowest.Load()))
 	}
 }
 
@@ -137,7 +130,7 @@ func TestSecurityCrowd(t *testing.T) {
 func TestSecuritySlowHandshakes(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{tls: "{local_ca: DIR/ca, handshake_timeout: 2s, handshakes_per_ip: 8}", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := house{tls: "{local_ca: DIR/ca, handshake_timeout: 5s, handshakes_per_ip: 8}", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	var slow []*talk
 	for range 20 {
 		c := dialFrom(t, "127.0.0.9", h.addr)
@@ -154,20 +147,13 @@ func TestSecuritySlowHandshakes(t *testing.T) {
 	plain.mustAsk(t, "auth acme/shop "+secret)
 	for _, c := range slow { // a byte now and then does not prolong it
 		go func() {
-			for range 20 {
+			for err := error(nil); err == nil; _, err = c.Write([]byte{0}) {
 				time.Sleep(200 * time.Millisecond)
-				if _, err := c.Write([]byte{0}); err != nil {
-					return
-				}
 			}
 		}()
 	}
-	began := time.Now()
 	for _, c := range slow {
-		c.last(t, 10*time.Second)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("they ended after %v", took)
+		c.last(t, patience)
 	}
 	if err := cycle(h.addr, trust, secret, true); err != nil {
 		t.Error(err)

@@ -247,6 +247,6 @@ func TestSecurityOtherMachine(t *testing.T) {
 	gone.mustAsk(t, "auth two/shop "+secret)
 	stays.mustAsk(t, "auth two/shop "+secret)
 	h.tenant(t, "two", "allow: [10.77.0.2]\napps:\n  shop:\n"+app)
-	ended(t, time.Now(), map[string]*talk{"fd77::2": gone})
+	ended(t, map[string]*talk{"fd77::2": gone})
 	stays.mustAsk(t, "whoami")
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -151,14 +153,15 @@ func TestSecurityQuotas(t *testing.T) {
 					crowded++
 				}
 			}
-			if crowded != 1 {
+			if crowded == 0 || crowded == len(holders) { // what was just sent may be counted beside what is kept
 				t.Errorf("of three times %d bytes in 1 MiB %d were refused", len(large), crowded)
 			}
 			neighbour.mustAsk(t, "new")
 			neighbour.mustAsk(t, "put v "+large)
 			neighbour.mustAsk(t, "close")
-			c.mustAsk(t, "close")
-			second.mustAsk(t, "close")
+			for _, holder := range holders {
+				_, _ = holder.ask("close") // who was refused new has nothing open
+			}
 			_ = first.Close()
 			awaits(t, 10*time.Second, "what was let go is still counted", func() bool {
 				if _, err := c.ask("new"); err != nil {
@@ -183,9 +186,11 @@ func TestSecurityRates(t *testing.T) {
 	h := house{more: "limits: {error_budget: 10}\n", tenants: map[string]string{
 		"reject": tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
 		"delay":  tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
-		"tenant": tenantFile("rates: {tenant: {per_second: 10, burst: 20}}", "shop "+secret, "api "+secret),
-		"mint":   tenantFile("rates: {mint: {per_second: 2, burst: 3}}", "shop "+secret, "api "+secret),
-		"mintd":  tenantFile("rates: {on_limit: delay, mint: {per_second: 2, burst: 3}}", "shop "+secret),
+		"slow":   tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
+		"tenant": tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
+		"mint":   tenantFile("rates: {mint: {per_second: 0.01, burst: 3}}", "shop "+secret, "api "+secret),
+		"mintd":  tenantFile("rates: {on_limit: delay, mint: {per_second: 0.01, burst: 3}}", "shop "+secret),
+		"again":  tenantFile("rates: {mint: {per_second: 2, burst: 3}}", "shop "+secret),
 		"free":   tenantFile("", "shop "+secret),
 	}}.serve(t)
 	free := h.as(t, "free/shop", secret)
@@ -215,18 +220,24 @@ func TestSecurityRates(t *testing.T) {
 		c.mustAsk(t, "close")
 		drain()
 		// Connecting anew is not a way around it, and insisting ends the connection.
-		other := mustConnect(t, h.addr)
-		other.refused(t, "auth reject/shop "+secret, "RATELIMITED")
-		if said := other.last(t, 5*time.Second); said != "" {
-			t.Errorf("it still says %q", said)
-		}
-		for range 100 {
-			if _, err := c.ask("whoami"); err != nil && strings.Contains(err.Error(), "too many errors: the connection is closed") {
-				c.last(t, 5*time.Second)
-				return
+		awaits(t, patience, "connecting anew is a way around the rate", func() bool {
+			drain()
+			other := mustConnect(t, h.addr)
+			defer other.Close()
+			_, err := other.ask("auth reject/shop " + secret)
+			if err == nil { // meanwhile there was room again
+				return false
 			}
+			retryIn(t, err.Error())
+			if said := other.last(t, patience); said != "" {
+				t.Errorf("it still says %q", said)
+			}
+			return true
+		})
+		_, _ = io.WriteString(c, strings.Repeat("whoami\r\n", 1000))
+		if said := c.last(t, patience); !strings.Contains(said, "too many errors: the connection is closed") {
+			t.Errorf("who goes on regardless is not thrown out, but told %.500q", said)
 		}
-		t.Error("who goes on regardless is not thrown out")
 	})
 	t.Run("delay", func(t *testing.T) {
 		t.Parallel()
@@ -235,15 +246,15 @@ func TestSecurityRates(t *testing.T) {
 		for range 60 {
 			c.mustAsk(t, "whoami")
 		}
-		if took := time.Since(began); took < 900*time.Millisecond || took > 10*time.Second {
+		if took := time.Since(began); took < 900*time.Millisecond {
 			t.Errorf("60 commands at 50 a second and 10 at once take %v", took)
 		}
-		// Who would have to wait for longer than some seconds is told so at once, the others wait: 200 connections at 2 each want 8 seconds.
-		crowd := make(chan string, 200)
+		// Who would have to wait for longer than some seconds is told so at once, the others wait: 60 connections at 2 each want 110 seconds.
+		crowd := make(chan string, 60)
 		began = time.Now()
 		for range cap(crowd) {
 			c := mustConnect(t, h.addr)
-			if _, err := fmt.Fprintf(c, "auth delay/shop %s\r\n", secret); err != nil {
+			if _, err := fmt.Fprintf(c, "auth slow/shop %s\r\n", secret); err != nil {
 				t.Fatal(err)
 			}
 			go func() {
@@ -259,8 +270,8 @@ func TestSecurityRates(t *testing.T) {
 				retryIn(t, answer)
 			}
 		}
-		if took := time.Since(began); waited < 100 || waited > 150 || took > 8*time.Second {
-			t.Errorf("%d of 200 were held back, for up to %v", waited, took)
+		if took := time.Since(began); waited < 6 || waited == cap(crowd) || 2*waited > 10+int(math.Ceil(took.Seconds())) {
+			t.Errorf("%d of %d were held back, for up to %v", waited, cap(crowd), took)
 		}
 	})
 	t.Run("tenant", func(t *testing.T) {
@@ -284,15 +295,27 @@ func TestSecurityRates(t *testing.T) {
 				c.mustAsk(t, "put a b")
 				c.mustAsk(t, "close")
 			}
-			wait := retryIn(t, c.refused(t, "new", "RATELIMITED"))
+			retryIn(t, c.refused(t, "new", "RATELIMITED"))
 			c.refused(t, "open never-seen-before-0", "RATELIMITED")
 			c.mustAsk(t, "open "+id) // those that there are can be used
 			c.mustAsk(t, "put a c")
 			c.mustAsk(t, "close")
-			time.Sleep(wait)
-			c.mustAsk(t, "new")
 		})
 	}
+	t.Run("again", func(t *testing.T) {
+		t.Parallel()
+		c := h.as(t, "again/shop", secret)
+		for range 1000 {
+			_, err := c.ask("new")
+			if err != nil {
+				time.Sleep(retryIn(t, err.Error())) // as the client was told to
+				c.mustAsk(t, "new")
+				return
+			}
+			c.mustAsk(t, "close")
+		}
+		t.Error("there is no rate")
+	})
 	t.Run("others", func(t *testing.T) {
 		t.Parallel()
 		for range 300 {
@@ -307,7 +330,7 @@ func TestSecurityRates(t *testing.T) {
 func TestSecurityGuessing(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{more: "rates: {auth_failures: {per_second: 1, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := house{more: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	guessed := 0
 	for range 3 {
 		c := mustConnect(t, h.addr)
@@ -318,13 +341,13 @@ func TestSecurityGuessing(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "RATELIMITED") {
 				retryIn(t, err.Error())
-				c.last(t, 5*time.Second)
+				c.last(t, patience)
 				break
 			}
 			guessed++
 		}
 	}
-	if guessed < 5 || guessed > 8 {
+	if guessed != 5 {
 		t.Errorf("%d guesses were heard (at once 5)", guessed)
 	}
 	h.as(t, "acme/shop", secret).mustAsk(t, "new")
@@ -343,8 +366,8 @@ func TestSecurityFreshLifetime(t *testing.T) {
 	used = c.mustAsk(t, "new")
 	c.mustAsk(t, "put a b")
 	c.mustAsk(t, "close")
-	time.Sleep(1500 * time.Millisecond) // to look at it would be to use it
+	// To look at it would be to use it, and not to count it.
+	awaits(t, patience, "the fresh session is counted", func() bool { return strings.Contains(c.mustAsk(t, "whoami"), " sessions=1 ") })
 	c.refused(t, "open "+fresh+" s", "NOTFOUND")
-	awaits(t, 10*time.Second, "the fresh session is counted", func() bool { return strings.Contains(c.mustAsk(t, "whoami"), " sessions=1 ") })
 	c.mustAsk(t, "open "+used+" r")
 }

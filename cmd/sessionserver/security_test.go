@@ -152,6 +152,7 @@ func (c *talk) refused(t *testing.T, line, code string) string {
 // last is what the connection still says until it ends.
 func (c *talk) last(t *testing.T, within time.Duration) string {
 	t.Helper()
+	within = max(within, patience)
 	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +168,7 @@ func (c *talk) last(t *testing.T, within time.Duration) string {
 // awaits polls what happens in another process, where it cannot be awaited.
 func awaits(t *testing.T, within time.Duration, what string, happened func() bool) {
 	t.Helper()
+	within = max(within, patience)
 	for deadline := time.Now().Add(within); !happened(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("after %v: %s", within, what)
