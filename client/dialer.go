@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -65,6 +66,10 @@ func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 	if dsn.CertFile != "" {
 		load := func() (*tls.Certificate, error) {
 			cert, err := tls.LoadX509KeyPair(dsn.CertFile, dsn.KeyFile)
+			if key, unread := os.ReadFile(dsn.KeyFile); err != nil && unread == nil && isEncrypted(key) {
+				return nil, fmt.Errorf("sessionserver: keyfile: %s has a passphrase, which nobody could type "+
+					"(write it without: openssl pkey -in %s -out NEW)", dsn.KeyFile, dsn.KeyFile)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("sessionserver: certfile, keyfile: %w", err)
 			}
@@ -77,6 +82,11 @@ func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return cfg, nil
+}
+
+// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as OpenSSL wrote it before (RFC 1421).
+func isEncrypted(key []byte) bool {
+	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
 // connect makes a connection.

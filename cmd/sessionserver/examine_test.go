@@ -259,4 +259,3 @@ func private(t *testing.T, folder string) {
 		t.Errorf("%d files: %v", files, err)
 	}
 }
-
