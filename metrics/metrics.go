@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+
+	"sessionserver/server/throttle"
 )
 
 // Options say what is counted.
@@ -59,7 +61,7 @@ func New(o Options) (*Metrics, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Metrics{registry: prometheus.NewRegistry(), log: o.Logger, mode: o.Tenants}
+	m := &Metrics{registry: prometheus.NewRegistry(), log: slog.New(throttle.NewHandler(o.Logger.Handler())), mode: o.Tenants}
 	m.families = declare(m.registry)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), state{m})
 	m.buildInfo.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
@@ -81,22 +83,20 @@ func (m *Metrics) begin() {
 	m.beginCertificates()
 }
 
-// Handler serves /metrics, in the format that Prometheus asks for.
+// Handler serves /metrics, in the format that Prometheus asks for. A client that hangs up is not logged: that is no fault of the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.GathererFunc(m.gather), promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
 		ErrorHandling:     promhttp.ContinueOnError,
-		ErrorLog:          scrapeLog{m.log},
 		CoalesceGather:    true,
 	})
 }
 
 func (m *Metrics) gather() ([]*dto.MetricFamily, error) {
 	m.knowTenants()
-	return m.registry.Gather()
+	all, err := m.registry.Gather()
+	if err != nil {
+		m.log.Error("metrics are incomplete", "err", err)
+	}
+	return all, err
 }
-
-// scrapeLog writes what went wrong at a scrape.
-type scrapeLog struct{ *slog.Logger }
-
-func (l scrapeLog) Println(v ...any) { l.Error("metrics are incomplete", "err", fmt.Sprint(v...)) }

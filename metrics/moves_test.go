@@ -323,6 +323,10 @@ var scenarios = map[string]struct {
 		},
 		moves: map[string]float64{"audit_failures_total": 2, "audit_failing": 1, "audit_lost_total": 3},
 	},
+	"a record is damaged": {
+		do:    func(w *world) { w.Session(session.Event{Kind: session.Damaged, Tenant: "test"}) },
+		moves: map[string]float64{"session_events_total{event=damaged}": 1},
+	},
 	"the decision log fails": {
 		do:    func(w *world) { w.Decisions().Lost(3) },
 		moves: map[string]float64{"decisions_lost_total": 3},

@@ -11,7 +11,7 @@ type sessionEvents map[session.EventKind]prometheus.Counter
 
 func (m *Metrics) beginSessions() {
 	m.events = make(sessionEvents)
-	for _, kind := range []session.EventKind{session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired} {
+	for _, kind := range []session.EventKind{session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired, session.Damaged} {
 		m.events[kind] = m.sessionEvents.WithLabelValues(kind.String())
 	}
 	m.events[session.LockTimedOut], m.events[session.LockLost] = m.lockTimeouts, m.locksLost

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"sessionserver/auth"
 	"sessionserver/session"
@@ -44,7 +45,8 @@ type panicked struct {
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // refusal turns any error into what the client is told. Of errors that are in codes the client sees the whole text, as package session
-// promises that it may; of those it does not know it sees an id, under which the log has the truth.
+// promises that it may; of those it does not know it sees an id, under which
+// the log has the truth, unless there are too many to log.
 func (c *conn) refusal(command string, err error) *wire.Error {
 	var refused *wire.Error
 	if errors.As(err, &refused) {
@@ -61,21 +63,23 @@ func (c *conn) refusal(command string, err error) *wire.Error {
 	case errors.Is(err, context.Canceled) && c.server.ctx.Err() != nil:
 		return errShutdown
 	}
+	kind, code, text := wire.Internal, wire.Internal, "something went wrong here"
+	if errors.Is(err, session.ErrStore) {
+		kind, code, text = storeFailed, wire.Unavailable, "the storage failed; try again later"
+	}
 	var b [4]byte
 	rand.Read(b[:])
 	id := fmt.Sprintf("%x", b)
-	code, text := wire.Internal, "something went wrong here"
-	if errors.Is(err, session.ErrStore) {
-		code, text = wire.Unavailable, "the storage failed; try again later"
-	}
-	log := c.log.With("error_id", id, "command", command, "code", code)
+	attrs := []any{"error_id", id, "command", command, "code", code, "err", err}
 	var panicked *panicked
 	if errors.As(err, &panicked) {
 		text += " and the connection is closed"
-		log = log.With("stack", string(panicked.stack))
+		attrs = append(attrs, "stack", string(panicked.stack))
 	}
-	log.Error("command failed", "err", err)
-	return wire.Errorf(code, "%s; the server's log has it as %s", text, id)
+	if c.server.notices.log(c.log, slog.LevelError, kind, "command failed", attrs...) {
+		text += "; the server's log has it as " + id
+	}
+	return wire.Errorf(code, "%s", text)
 }
 
 // counted reports whether an error takes from the connection's error budget: those that a correct client does not make.

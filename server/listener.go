@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -54,7 +55,8 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		}
 		// Out of file descriptors or the like: what is open goes on, and new ones come as soon as there is room.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.opts.Logger.Error("cannot accept a connection", "listener", how.Name, "err", err, "retry_in", pause.String())
+		s.notices.log(s.opts.Logger, slog.LevelError, noAccept, "cannot accept a connection",
+			"listener", how.Name, "err", err, "retry_in", pause.String())
 		select {
 		case <-time.After(pause):
 		case <-s.draining.Done():
@@ -113,7 +115,8 @@ func (s *Server) admitProxied(c *conn) error {
 	case err == errPeerLeft:
 		return err
 	case err != nil:
-		s.opts.Logger.Warn("a balancer sent no good PROXY header", "listener", c.how.Name, "balancer", balancer, "err", err)
+		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "a balancer sent no good PROXY header",
+			"listener", c.how.Name, "balancer", balancer, "err", err)
 		return wire.Errorf(wire.Protocol, "this address must send a PROXY header first")
 	}
 	s.mu.Lock()

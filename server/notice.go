@@ -1,59 +1,55 @@
 package server
 
 import (
-	"sync/atomic"
+	"context"
+	"log/slog"
 
-	"golang.org/x/time/rate"
-
+	"sessionserver/server/throttle"
 	"sessionserver/wire"
 )
 
-// notices tell the log of refusals that an operator wants to know of. Of each kind it hears ten at once and then one a second, with how many
-// there were between: whoever makes the server refuse does not fill the log.
-type notices map[wire.Code]*notice
+// notices are the log of what peers can cause as often as they like: no other line above the debug level is logged by this package. Each
+// kind has a throttle, so that nobody fills the log with it.
+type notices map[wire.Code]*throttle.Throttle
 
-type notice struct {
-	limiter *rate.Limiter
-	untold  atomic.Int64
-}
-
-// undecided is the kind of refusals that a policy has not decided upon. No client sees it.
-const undecided wire.Code = "undecided"
+// Kinds of notices beside the codes of refusals. No client sees them.
+const (
+	undecided   wire.Code = "undecided"    // refusals for which the policy came to no decision
+	storeFailed wire.Code = "store failed" // commands for which the storage failed
+	badHeader   wire.Code = "bad header"   // connections of a balancer without a PROXY header
+	noAccept    wire.Code = "no accept"    // connections that the system does not hand over
+)
 
 func newNotices() notices {
 	n := notices{}
-	for _, code := range []wire.Code{
-		undecided, wire.BadAuth, wire.IPDenied, wire.TLSRequired, wire.Denied, wire.RateLimited, wire.Quota, wire.Unavailable, wire.Protocol,
+	for _, kind := range []wire.Code{
+		wire.BadAuth, wire.IPDenied, wire.TLSRequired, wire.Denied, wire.RateLimited, wire.Quota, wire.Unavailable, wire.Protocol,
+		wire.Internal, undecided, storeFailed, badHeader, noAccept,
 	} {
-		n[code] = &notice{limiter: rate.NewLimiter(1, 10)}
+		n[kind] = throttle.New()
 	}
 	return n
 }
 
-// refused tells that somebody was refused; command is empty if it was not at a command.
+// log logs a line of this kind unless there were too many, and reports whether it did.
+func (n notices) log(to *slog.Logger, level slog.Level, kind wire.Code, message string, attrs ...any) bool {
+	skipped, ok := n[kind].Take()
+	if ok {
+		to.Log(context.Background(), level, message, append(attrs, throttle.Skipped, skipped)...)
+	}
+	return ok
+}
+
+// refused logs that somebody was refused, if that concerns an operator; command is empty if it was not at a command.
 func (n notices) refused(c *conn, command string, code wire.Code) {
-	notice := n[code]
-	if notice == nil {
+	if n[code] == nil || code == wire.Internal { // which is logged with its cause
 		return
 	}
-	if untold, tell := notice.take(); tell {
-		c.log.Info("refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
-			"identity", c.info.Identity, "not_logged_before", untold)
-	}
+	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
+		"identity", c.info.Identity)
 }
 
-// undecided tells that the policy gave no decision, which it can fail to do once for each key of a session.
+// undecided logs that the policy gave no decision, which it can fail to do once for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
-	if untold, tell := n[undecided].take(); tell {
-		c.log.Error("the policy came to no decision: refused", "command", command, "identity", c.info.Identity, "err", err, "not_logged_before", untold)
-	}
-}
-
-// take reports whether the log is to hear of one more, and how many it has not heard of before that.
-func (n *notice) take() (untold int64, tell bool) {
-	if !n.limiter.Allow() {
-		n.untold.Add(1)
-		return 0, false
-	}
-	return n.untold.Swap(0), true
+	n.log(c.log, slog.LevelError, undecided, "the policy came to no decision: refused", "command", command, "identity", c.info.Identity, "err", err)
 }

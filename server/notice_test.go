@@ -1,11 +1,17 @@
 package server
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sessionserver/session"
 	"sessionserver/wire"
 )
 
@@ -31,4 +37,48 @@ func TestNotices(t *testing.T) {
 			t.Errorf("nobody hears of those between:\n%s", logged)
 		}
 	})
+}
+
+// TestNoticesOfFailures: commands that fail are no way of filling the log either. A client is told of an id if the log has it, and only then.
+func TestNoticesOfFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, logged := testConn(t)
+		for _, err := range []error{fmt.Errorf("%w: save: no space", session.ErrStore), errors.New("a fault"), &panicked{value: "a fault"}} {
+			time.Sleep(time.Minute)
+			logged.Reset()
+			told := 0
+			for range 100 {
+				_, id, found := strings.Cut(c.refusal("close", err).Message, "the server's log has it as ")
+				if found && strings.Contains(logged.String(), "error_id="+id) {
+					told++
+				}
+			}
+			if lines := strings.Count(logged.String(), "command failed"); lines != 10 || told != lines {
+				t.Errorf("%v: of 100 there are %d lines, %d clients are told an id of theirs", err, lines, told)
+			}
+		}
+	})
+}
+
+// TestEveryLineIsANotice: what this package logs above the debug level is caused by peers, and goes through notices.
+func TestEveryLineIsANotice(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 20 {
+		t.Fatal(files, err)
+	}
+	loud := regexp.MustCompile(`(?i)log(ger)?\.(Info|Warn|Error|Log|LogAttrs)\(`)
+	for _, file := range files {
+		if file == "notice.go" || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if loud.MatchString(line) {
+				t.Errorf("%s:%d logs a line that nothing throttles: %s", file, i+1, line)
+			}
+		}
+	}
 }

@@ -207,12 +207,12 @@ func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts Ope
 // follow tells where the id under key leads without taking its lock: to key itself, or to the id that its session has
 // moved to. It answers ErrNotFound if opening in this mode could not succeed.
 func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (storage.Key, error) {
-	rec, err := m.store.Get(ctx, key)
-	if errors.Is(err, storage.ErrNotFound) && mode == ReadWrite {
+	rec, _, err := m.get(ctx, key)
+	if errors.Is(err, ErrNotFound) && mode == ReadWrite {
 		return key, nil // somebody is about to save it for the first time, or not
 	}
 	if err != nil {
-		return key, storeError("load", err)
+		return key, err
 	}
 	if !rec.Marker {
 		return key, nil
@@ -222,6 +222,19 @@ func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (stora
 		return key, err
 	}
 	return mk.follow(key)
+}
+
+// get reads what is kept under key. A damaged record is as good as absent, so that its visitor can go on; that it is damaged is for operators.
+func (m *Manager) get(ctx context.Context, key storage.Key) (rec storage.Record, damaged bool, err error) {
+	rec, err = m.store.Get(ctx, key)
+	if errors.Is(err, storage.ErrCorrupt) {
+		m.observe(Event{Kind: Damaged, Tenant: key.Tenant, ID: key.ID, Err: err})
+		return rec, true, ErrNotFound
+	}
+	if err != nil {
+		err = storeError("load", err)
+	}
+	return rec, false, err
 }
 
 // follow is where the marker under key leads now.
@@ -270,9 +283,11 @@ func (m *Manager) lockTimeout(key storage.Key, opts OpenOptions, began time.Time
 func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold, mode Mode) (
 	*Session, storage.Key, error,
 ) {
-	stored, err := m.store.Get(ctx, key)
-	if err != nil {
-		err = storeError("load", err)
+	stored, damaged, err := m.get(ctx, key)
+	if damaged && mode.exclusive() { // what was there must not hinder those who begin anew, nor come back
+		if deleteErr := m.store.Delete(ctx, key); deleteErr != nil {
+			err = storeError("delete", deleteErr)
+		}
 	}
 	var rec record
 	var mk *marker

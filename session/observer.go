@@ -14,6 +14,7 @@ type Event struct {
 	Waited time.Duration // LockGranted, LockTimedOut: time spent in the queue
 	Quota  Quota         // QuotaRefused: which one
 	Count  int64         // TenantDropped: sessions that were removed
+	Err    error         // Damaged: how
 }
 
 // EventKind says what happened.
@@ -30,11 +31,12 @@ const (
 	LockLost                       // a lease was over and the next one took the lock, or the tenant was dropped
 	QuotaRefused                   // a save would have passed a quota, or an open would have had to wait
 	TenantDropped                  // all sessions of a tenant were removed
+	Damaged                        // the stored record is damaged, and is as good as absent
 )
 
 func (k EventKind) String() string {
 	return [...]string{
 		"created", "saved", "destroyed", "regenerated", "expired", "lock_granted", "lock_timed_out", "lock_lost",
-		"quota_refused", "tenant_dropped",
+		"quota_refused", "tenant_dropped", "damaged",
 	}[k]
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -396,6 +397,53 @@ func TestSnapshotFollowsASessionThatMovesMeanwhile(t *testing.T) {
 		snap := f.open(id, Snapshot)
 		f.has(snap, "k", "v")
 		f.ok(snap.Close(ctx))
+	})
+}
+
+// A record that is damaged is as good as absent: its visitor can begin anew under the same id where the tenant allows that, and destroy what is there.
+func TestDamagedRecord(t *testing.T) {
+	damage := fmt.Errorf("%w: torn", storage.ErrCorrupt)
+	for _, strict := range []bool{false, true} {
+		play(t, func(f *fixture) {
+			f.settings(func(s *Settings) { s.Strict = strict })
+			_, saved := f.new("k", "v")
+			f.ok(saved.Close(ctx))
+			id := f.saved("k", "v")
+			f.store.Fail(storagetest.OpGet, damage)
+			f.refused(id, ErrNotFound, Read, Snapshot)
+			f.equal("what is deleted by readers", f.did(storagetest.OpDelete), 0)
+			f.refused(id, ErrNotFound, Update)
+			f.equal("what is deleted", f.did(storagetest.OpDelete), 1)
+			f.equal("events", f.count(Damaged), 3)
+			if strict {
+				f.refused(id, ErrNotFound, ReadWrite)
+				return
+			}
+			s := f.open(id, ReadWrite)
+			f.has(s)
+			f.store.Fail(storagetest.OpGet, nil)
+			f.put(s, "k", "new")
+			f.ok(s.Close(ctx))
+			f.holds(id, "k", "new")
+			f.store.Fail(storagetest.OpGet, damage)
+			s = f.open(id, ReadWrite)
+			f.store.Fail(storagetest.OpGet, nil)
+			f.ok(s.Destroy(ctx))
+			f.refused(id, ErrNotFound, ReadWrite, Update, Read, Snapshot)
+		})
+	}
+}
+
+// A damaged record that cannot be removed is a failure of the store.
+func TestDamagedRecordThatStays(t *testing.T) {
+	play(t, func(f *fixture) {
+		id := f.saved("k", "v")
+		broken := errors.New("broken")
+		f.store.Fail(storagetest.OpGet, storage.ErrCorrupt)
+		f.store.Fail(storagetest.OpDelete, broken)
+		f.refused(id, broken, ReadWrite, Update)
+		f.refused(id, ErrStore, ReadWrite, Update)
+		f.refused(id, ErrNotFound, Read)
 	})
 }
 

@@ -24,6 +24,7 @@ import (
 	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/certs"
+	"sessionserver/server/throttle"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -31,6 +32,7 @@ import (
 // process is a server assembled from a configuration: everything is open, and nothing is served before run.
 type process struct {
 	log       *slog.Logger
+	peers     *slog.Logger // for what peers can cause as often as they like
 	cfg       *configs.Config
 	server    *server.Server
 	audit     *auditing
@@ -62,7 +64,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	if problems := inspect(cfg); len(problems) > 0 {
 		return nil, problems
 	}
-	p := &process{log: log, cfg: cfg, started: time.Now(), failed: make(chan error, 1)}
+	p := &process{log: log, peers: slog.New(throttle.NewHandler(log.Handler())), cfg: cfg, started: time.Now(), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -91,7 +93,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		p.closers = append(p.closers, p.operators.close)
 	}
 
-	store, err := openStore(cfg.Storage, log, storageObserver{p.metrics.Storage(), func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) }})
+	store, err := openStore(cfg.Storage, p.peers, storageObserver{p.metrics.Storage(), func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) }})
 	if err != nil {
 		return nil, err
 	}

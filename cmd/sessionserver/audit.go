@@ -21,6 +21,7 @@ import (
 	"sessionserver/server"
 	"sessionserver/server/audit"
 	"sessionserver/server/certs"
+	"sessionserver/server/throttle"
 	"sessionserver/session"
 )
 
@@ -42,16 +43,17 @@ func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer
 	if err != nil {
 		return nil, err
 	}
+	peers := slog.New(throttle.NewHandler(log.Handler())) // who fill the log, and so can cause its troubles
 	opts := audit.Options{
 		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
-		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: log.With("audit", cfg.Output)}, seen},
+		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: peers.With("audit", cfg.Output)}, seen},
 	}
 	a := &auditing{mayLose: opts.OnFailure == audit.Continue}
 	if a.log, err = audit.Open(opts); err != nil {
 		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served (audit.on_failure: continue would): %w", err)
 	}
 	opts.Output, opts.Sync = cfg.Decisions.Output, false
-	opts.Observer = auditObservers{&auditTroubles{log: log.With("decisions", cfg.Decisions.Output)}, decided}
+	opts.Observer = auditObservers{&auditTroubles{log: peers.With("decisions", cfg.Decisions.Output)}, decided}
 	a.decisions, err = audit.OpenDecisions(audit.DecisionOptions{
 		Options: opts, Sample: cfg.Decisions.Sample, ClearKeys: cfg.Decisions.Keys == "clear", Log: a.log,
 	})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,12 +26,17 @@ var drivers = map[string]func(c configs.Storage, log *slog.Logger, told storageO
 	"memory": func(configs.Storage, *slog.Logger, storageObserver) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, _ *slog.Logger, told storageObserver) (storage.Store, error) {
+	"file": func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
-		return file.Open(file.Options{Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced})
+		return file.Open(file.Options{
+			Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced,
+			Damaged: func(tenant, name string, why error) {
+				log.Error("a damaged file of a session was set aside", "tenant", tenant, "file", filepath.Join(c.Path, name), "err", why)
+			},
+		})
 	},
 	"pebble": func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := pebble.ParseSyncMode(c.Sync)

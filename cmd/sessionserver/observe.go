@@ -43,6 +43,9 @@ func (p *process) allCerts() []*certs.Certs {
 func (p *process) sessionEvent(e session.Event) {
 	p.metrics.Session(e)
 	p.audit.session(e)
+	if e.Kind == session.Damaged {
+		p.peers.Error("a damaged session counts as absent", "tenant", e.Tenant, "err", e.Err)
+	}
 }
 
 // swept counts a round of removing expired sessions.

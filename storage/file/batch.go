@@ -130,7 +130,7 @@ func (s *Store) replaceAll(batch []staged) error {
 		if i == 0 && s.root.Remove(journalName) == nil { // nothing has been done yet
 			return errors.Join(err, s.discard(batch))
 		}
-		err = fmt.Errorf("a batch stopped half way; nothing is written until the folder is opened again: %w", err)
+		err = failure("put all", fmt.Errorf("a batch stopped half way; nothing is written until the folder is opened again: %w", err))
 		if s.failed.CompareAndSwap(nil, &err) {
 			s.tell(err)
 		}

@@ -168,6 +168,10 @@ func TestBatchHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Nor can what is in the way be set aside.
+	if err := os.WriteFile(filepath.Join(dir, damagedFolder), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	unblock := func(path string) {
 		t.Helper()
 		if err := os.RemoveAll(path); err != nil {
@@ -219,7 +223,7 @@ func TestBatchHalfWay(t *testing.T) {
 	if rec, err := s.Get(t.Context(), entries[2].Key); err != nil || string(rec.Data) != "old" {
 		t.Errorf("Get of the last entry = %q, %v", rec.Data, err)
 	}
-	if err := s.Close(); err != nil {
+	if err := errors.Join(s.Close(), os.Remove(filepath.Join(dir, damagedFolder))); err != nil {
 		t.Fatal(err)
 	}
 	wantBatch(t, openStore(t, dir), dir, "new")

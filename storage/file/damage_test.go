@@ -3,9 +3,11 @@ package file
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +39,30 @@ func record(data string) storage.Record {
 	return storage.Record{Data: []byte(data), Expires: time.Now().Add(time.Hour)}
 }
 
-// TestDamage: a file that is torn or foreign is reported, not counted, not swept, and can be overwritten and deleted.
+// damages are those that a store has told of.
+type damages []string
+
+func (d *damages) damaged(tenant, file string, why error) {
+	*d = append(*d, tenant+" "+file+" "+why.Error())
+}
+
+// wantAside wants the damaged file number n of key to be set aside, and the store to have told so without the id.
+func wantAside(t *testing.T, dir string, told *damages, n int, key storage.Key) {
+	t.Helper()
+	if len(*told) != n {
+		t.Fatalf("told of %d: %q", len(*told), *told)
+	}
+	last := (*told)[n-1]
+	shown := fmt.Sprintf("damaged/%d.acme.", n)
+	if !strings.HasPrefix(last, "acme "+shown+"* ") || strings.Contains(last, recordName(key.ID)) {
+		t.Errorf("told of %q", last)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, shown+recordName(key.ID))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDamage: a file that is torn or foreign is reported, not counted and not swept, and makes room when its key is written or deleted.
 func TestDamage(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	other := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 2}}
@@ -114,11 +139,14 @@ func TestDamage(t *testing.T) {
 			check(2) // found out by reading, or else when the store is opened
 			s.Close()
 			s = openStore(t, dir)
+			told := &damages{}
+			s.damaged = told.damaged
 			check(1)
 
 			if err := s.Delete(t.Context(), key); err != nil {
 				t.Errorf("Delete: %v", err)
 			}
+			wantAside(t, dir, told, 1, key)
 			if _, err := s.Get(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
 				t.Errorf("Get after Delete: %v", err)
 			}
@@ -128,11 +156,9 @@ func TestDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			test.damage(t, path)
-			if test.name == "a folder" {
-				return // which a file cannot take the place of
-			}
 			s.Close()
 			s = openStore(t, dir)
+			s.damaged = told.damaged
 			if err := s.Put(t.Context(), key, record("new")); err != nil {
 				t.Fatalf("Put: %v", err)
 			}
@@ -140,6 +166,7 @@ func TestDamage(t *testing.T) {
 				t.Errorf("Get after Put = %q, %v", rec.Data, err)
 			}
 			wantUsage(t, s, "acme", 2, 9+3)
+			wantAside(t, dir, told, 2, key)
 		})
 	}
 }
@@ -168,6 +195,86 @@ func TestDamagedData(t *testing.T) {
 		wantUsage(t, s, "acme", 1, 9)
 		s.Close()
 		s = openStore(t, dir)
+	}
+}
+
+// TestDamagedDeleted: a record whose data is damaged is set aside too when its key is deleted, counts no more, and goes with its tenant.
+func TestDamagedDeleted(t *testing.T) {
+	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	told := &damages{}
+	s.damaged = told.damaged
+	if err := s.Put(t.Context(), key, record("some data")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, s.tenants.find("acme").path(key.ID))
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[headSize]++
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+	wantAside(t, dir, told, 1, key)
+	wantUsage(t, s, "acme", 0, 0)
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("Get: %v", err)
+	}
+	if _, err := s.DropTenant(t.Context(), "acme"); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, damagedFolder))
+	if err != nil || len(left) > 0 {
+		t.Errorf("of a dropped tenant there are left %v, %v", left, err)
+	}
+}
+
+// TestErrorsWithoutIDs: whatever fails, no error has the hash of a session's id, which is the name of its file.
+func TestErrorsWithoutIDs(t *testing.T) {
+	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 0xcd, 1}}
+	dir := t.TempDir()
+	var failed error
+	s, err := Open(Options{Path: dir, Failed: func(err error) { failed = err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	entries := []storage.Entry{{Key: key, Record: record("x")}, {Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: record("x")}}
+	if err := s.PutAll(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	// Links to themselves are in the way: the system refuses to follow them whoever asks.
+	folder := filepath.Join(dir, subFolder(s.tenants.find("acme").folder, 0xab))
+	if err := errors.Join(os.RemoveAll(folder), os.Symlink(folder, folder)); err != nil {
+		t.Fatal(err)
+	}
+	_, getErr := s.Get(t.Context(), key)
+	for what, err := range map[string]error{
+		"get": getErr, "put": s.Put(t.Context(), key, record("y")), "touch": s.Touch(t.Context(), key, time.Now().Add(3*time.Hour)),
+		"delete": s.Delete(t.Context(), key), "put all": s.PutAll(t.Context(), entries),
+	} {
+		if err == nil || regexp.MustCompile("[0-9a-f]{16}").MatchString(err.Error()) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := errors.Join(os.Remove(folder), os.MkdirAll(filepath.Join(folder, recordName(key.ID), "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if failed != nil && regexp.MustCompile("[0-9a-f]{16}").MatchString(failed.Error()) {
+		t.Errorf("told of %v", failed)
+	}
+	for text, want := range map[string]string{
+		"openat tenants/acme/ab/" + recordName(key.ID) + ": too many":                                           "openat tenants/acme/…: too many",
+		"renameat tenants/a/ab/" + recordName(key.ID) + ".ABC-1.tmp tenants/a/ab/" + recordName(key.ID) + ": x": "renameat tenants/a/… tenants/a/…: x",
+	} {
+		if got := withoutIDs(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

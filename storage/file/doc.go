@@ -13,8 +13,8 @@
 // A record is written to a temporary file, which takes the place of the old one by a rename, so that neither a crash
 // nor a full disk leaves a mixture. With [SyncAlways] the file is synced before the rename and the folder after it;
 // with [SyncNever] the kernel writes when it likes: an acknowledged record survives kill -9, but not the loss of power,
-// after which a file may be found torn. A file that is torn or foreign answers storage.ErrCorrupt, counts in no usage,
-// is left alone by the sweep for somebody to look at, and can be overwritten and deleted like any record. Touch writes
+// after which a file may be found torn. A file that is torn or foreign answers storage.ErrCorrupt, counts in no usage
+// and is left alone by the sweep. Its key can be written and deleted like any other: the file is then set aside for somebody to look at (damage.go). Touch writes
 // into the file, outside of what its checksums cover but for one of its own: in both modes it survives kill -9, and is
 // synced by nobody.
 //

@@ -57,9 +57,12 @@ func (s *Store) dropOne(t *tenant, key storage.Key) (int64, error) {
 	stripe := &s.stripes[key.ID[0]]
 	stripe.Lock()
 	defer stripe.Unlock()
-	_, counted, err := s.counted(t.path(key.ID), key)
-	if err == nil {
+	_, counted, err := s.counted(t, key)
+	switch {
+	case err == nil:
 		err = s.remove(t, key)
+	case errors.Is(err, storage.ErrCorrupt): // nothing of the tenant is to be left
+		err = s.root.Remove(t.path(key.ID))
 	}
 	if err != nil || !counted {
 		return 0, err
@@ -76,6 +79,9 @@ func (s *Store) dropFolder(ctx context.Context, name string) error {
 	t := s.tenants.find(name)
 	if t == nil {
 		return nil
+	}
+	if err := s.dropDamaged(t); err != nil {
+		return err
 	}
 	if err := s.removeFolder(t, t.folder, &t.folders.self); err != nil {
 		return err

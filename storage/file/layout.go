@@ -15,10 +15,12 @@ import (
 //	journal                                 of the batch under way, see batch.go
 //	tenants/<tenant>/<2 digits>/<64 digits>            a record: its tenant encoded, its id in hex, its first byte before
 //	tenants/<tenant>/<2 digits>/<64 digits>.<…>.tmp    a record being written, or left over by a crash
+//	damaged/<number>.<tenant>.<64 digits>   what was in a record's place and was no record, see damage.go
 const (
 	lockName      = "lock"
 	journalName   = "journal"
 	tenantsFolder = "tenants"
+	damagedFolder = "damaged"
 	tempSuffix    = ".tmp"
 	maxTenant     = 64 // bytes, see package storage
 )

@@ -17,11 +17,11 @@ import (
 func Open(o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("file: open: %w", err)
+		return nil, failure("open", err)
 	}
 	s, err := open(o)
 	if err != nil {
-		return nil, fmt.Errorf("file: open %s: %w", o.Path, err)
+		return nil, failure("open "+o.Path, err)
 	}
 	return s, nil
 }
@@ -48,7 +48,7 @@ func open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	s := &Store{root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(), tell: o.Failed, synced: o.Synced}
+	s := &Store{root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(), tell: o.Failed, damaged: o.Damaged, synced: o.Synced}
 	s.tenants.byName = make(map[string]*tenant)
 	s.queue.byKey = make(map[queueKey]*queued)
 	if err := s.makeFolder(tenantsFolder, "."); err != nil {
@@ -58,6 +58,9 @@ func open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.scan(); err != nil {
+		return nil, err
+	}
+	if err := s.countDamaged(); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -40,6 +40,10 @@ type Options struct {
 	// midst of writing: it must return at once and must not call the store. It may be nil.
 	Failed func(err error)
 
+	// Damaged is told that a file that was damaged has made room for a new record, and lies where the pattern file, below Path, leads. It must return
+	// at once. It may be nil.
+	Damaged func(tenant, file string, why error)
+
 	// Synced is told how long each sync of a file or a folder took. It must return at once. It may be nil.
 	Synced func(took time.Duration)
 }
@@ -59,6 +63,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
+	}
+	if o.Damaged == nil {
+		o.Damaged = func(string, string, error) {}
 	}
 	if o.Synced == nil {
 		o.Synced = func(time.Duration) {}

@@ -3,10 +3,10 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +35,10 @@ type Store struct {
 	// completes the batch: what was written before that would be overwritten then.
 	failed atomic.Pointer[error]
 	tell   func(error) // of that
-	synced func(time.Duration)
+
+	aside   atomic.Uint64 // the last number of a damaged file
+	damaged func(tenant, file string, why error)
+	synced  func(time.Duration)
 
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
 	tenants tenants
@@ -164,7 +167,16 @@ func (s *Store) Delete(ctx context.Context, key storage.Key) error {
 	stripe := &s.stripes[key.ID[0]]
 	stripe.Lock()
 	defer stripe.Unlock()
-	return failure("delete", s.remove(t, key))
+	err := s.verify(t, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		err = nil
+	case errors.Is(err, storage.ErrCorrupt):
+		err = s.setAside(t, key, err)
+	case err == nil:
+		err = s.remove(t, key)
+	}
+	return failure("delete", err)
 }
 
 // Usage implements storage.Meter.
@@ -188,10 +200,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := errors.Join(s.root.Close(), s.lock.Close()); err != nil {
-		return fmt.Errorf("file: close: %w", err)
-	}
-	return nil
+	return failure("close", errors.Join(s.root.Close(), s.lock.Close()))
 }
 
 // enter begins an operation, at whose end the caller unlocks life.
@@ -266,11 +275,10 @@ func (s *Store) readHeadAt(path string, key storage.Key) (head, error) {
 	return h, f.Close()
 }
 
-// counted is readHeadAt for a caller who is about to take the record away: it answers false for what counts in no
-// usage.
-func (s *Store) counted(path string, key storage.Key) (head, bool, error) {
-	h, err := s.readHeadAt(path, key)
-	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrCorrupt) {
+// counted is readHeadAt for a caller who is about to take the record away: it returns false for what counts in no usage.
+func (s *Store) counted(t *tenant, key storage.Key) (head, bool, error) {
+	h, err := s.readHeadAt(t.path(key.ID), key)
+	if errors.Is(err, storage.ErrNotFound) {
 		return head{}, false, nil
 	}
 	return h, err == nil && !h.marker, err
@@ -278,12 +286,11 @@ func (s *Store) counted(path string, key storage.Key) (head, bool, error) {
 
 // remove removes a record, if it is there. The caller holds the stripe.
 func (s *Store) remove(t *tenant, key storage.Key) error {
-	path := t.path(key.ID)
-	old, counted, err := s.counted(path, key)
+	old, counted, err := s.counted(t, key)
 	if err != nil {
 		return err
 	}
-	err = s.root.Remove(path)
+	err = s.root.Remove(t.path(key.ID))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -296,8 +303,23 @@ func (s *Store) remove(t *tenant, key storage.Key) error {
 
 // failure wraps err with the operation. The sentinels that are answers rather than failures stay as they are.
 func failure(op string, err error) error {
-	if err == nil || err == storage.ErrNotFound || err == storage.ErrClosed {
+	if _, wrapped := err.(*failed); wrapped || err == nil || err == storage.ErrNotFound || err == storage.ErrClosed {
 		return err
 	}
-	return fmt.Errorf("file: %s: %w", op, err)
+	return &failed{op, err}
 }
+
+// failed is an error of an operation. The names of records' files, which are hashes of session ids, are not in its text: that is for logs, which
+// never have them.
+type failed struct {
+	op  string
+	err error
+}
+
+func (f *failed) Error() string { return "file: " + f.op + ": " + withoutIDs(f.err.Error()) }
+func (f *failed) Unwrap() error { return f.err }
+
+// idNames are the names of records' files, with the sub-folder before and what a temporary file has behind.
+var idNames = regexp.MustCompile(`(?:[0-9a-f]{2}/)?[0-9a-f]{64}(?:\.[0-9A-Za-z-]+\.tmp)?`)
+
+func withoutIDs(text string) string { return idNames.ReplaceAllString(text, "…") }

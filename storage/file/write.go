@@ -56,7 +56,10 @@ func (s *Store) replace(st staged) (added storage.Usage, err error) {
 	if p := s.failed.Load(); p != nil { // while this waited for the stripe
 		return added, *p
 	}
-	old, counted, err := s.counted(st.replace, st.key)
+	old, counted, err := s.counted(st.tenant, st.key)
+	if errors.Is(err, storage.ErrCorrupt) {
+		err = s.setAside(st.tenant, st.key, err)
+	}
 	if err != nil {
 		return added, err
 	}

@@ -3,7 +3,6 @@ package pebble
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 
@@ -132,7 +131,7 @@ func (e *edit) look(k storage.Key) (change, error) {
 	var err error
 	c.old, c.had, err = e.s.header(c.st, t, k)
 	if errors.Is(err, storage.ErrCorrupt) {
-		e.s.log.Error("damaged record", "tenant", k.Tenant, "id", fmt.Sprintf("%x", k.ID), "err", err)
+		e.s.log.Error("damaged record", "tenant", k.Tenant, "err", err)
 	}
 	return c, err
 }

@@ -106,7 +106,7 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 	for it.First(); it.Valid() && len(due) < limit; it.Next() {
 		at, key, err := parseIndexKey(it.Key())
 		if err != nil {
-			s.log.Error("damaged entry in the expiry index", "key", fmt.Sprintf("%x", it.Key()), "err", err)
+			s.log.Error("damaged entry in the expiry index", "err", err)
 			continue
 		}
 		due = append(due, dueEntry{at, key})
