@@ -252,9 +252,7 @@ var scenarios = map[string]struct {
 		do: func(w *world) {
 			p := w.dial()
 			p.open()
-			p.ask("put k " + strings.Repeat("x", 70_000))
-			p.send("put l " + strings.Repeat("x", 70_000) + "\r\n")
-			_, _ = io.Copy(io.Discard, p.in)
+			p.ask("put k " + strings.Repeat("x", 120_000))
 		},
 		moves: map[string]float64{"refusals_total{gate=memory}": 1},
 	},
