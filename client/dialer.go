@@ -113,6 +113,8 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 		return nil, other
 	case errors.As(err, &broken):
 		err = broken.Err
+	case limited.Err() != nil:
+		err = fmt.Errorf("no answer within %v: %w", d.timeout, os.ErrDeadlineExceeded)
 	}
 	return nil, &ConnError{"dial", d.dsn.Addr(), err}
 }

@@ -50,6 +50,14 @@ func TestDeadPathIsReplaced(t *testing.T) {
 		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 15*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
+		time.Sleep(2 * time.Second)
+		f.answer = func(string) string { return "" }
+		began = time.Now()
+		_, err = c.Open(ctx, unknownID, client.OpenOptions{})
+		const want = "sessionserver: dial: connection to h:9090: no answer within 5s: i/o timeout"
+		if took := time.Since(began); err == nil || err.Error() != want || took != 5*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
 	})
 }
 
