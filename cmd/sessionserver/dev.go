@@ -14,7 +14,6 @@ import (
 	"sessionserver/auth"
 	"sessionserver/client"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 )
 
 // devState is the folder of `serve --dev` unless it says another. It holds the sessions, the tenants and the local CA.
@@ -119,7 +118,7 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 		return "", err
 	}
 	if address.Scheme == "tls" {
-		if address.CAFile, err = filepath.Abs(certs.CAFile(cfg.TLS.LocalCA)); err != nil {
+		if address.CAFile, err = devCA(cfg); err != nil {
 			return "", err
 		}
 	}

@@ -50,11 +50,13 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 		return nil, fmt.Errorf("%s: %w", wrote, err)
 	}
 	if ca := f.cfg.TLS.LocalCA; ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && (flag == "" || f.dev) {
-		if dsn.CAFile, err = filepath.Abs(certs.CAFile(ca)); err != nil {
-			return nil, err
+		if f.dev {
+			dsn.CAFile, err = devCA(f.cfg)
+		} else {
+			dsn.CAFile, err = filepath.Abs(certs.CAFile(ca))
 		}
 	}
-	return dsn, nil
+	return dsn, err
 }
 
 // makes reports whether ca is the file that the server's local CA is in: others that DSNs name lie with clients, and are made by somebody else.

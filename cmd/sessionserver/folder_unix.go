@@ -24,6 +24,13 @@ func links(info fs.FileInfo) uint64 {
 	return 1
 }
 
+// sameUser reports whether two files belong to the same user.
+func sameUser(a, b fs.FileInfo) bool {
+	one, ok := a.Sys().(*syscall.Stat_t)
+	other, also := b.Sys().(*syscall.Stat_t)
+	return ok && also && one.Uid == other.Uid
+}
+
 // sameOwner gives f to the owner and group of another file.
 func sameOwner(f *os.File, other fs.FileInfo) error {
 	want, ok := other.Sys().(*syscall.Stat_t)

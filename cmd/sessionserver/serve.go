@@ -72,6 +72,10 @@ func (s *serveCmd) serve(
 		if err := writeDevFile(devAddress(cfg), devServer("tls", addr)); err != nil {
 			return errors.Join(err, p.close())
 		}
+		if err := publishDevCA(cfg); err != nil {
+			log.Warn("other users of this machine cannot read the certificate of the CA, which their DSNs would need: choose another folder with --state",
+				"folder", cfg.TLS.LocalCA, "err", err)
+		}
 		welcome(io, cfg, addr, p.operators.url())
 	}
 	stop := s.reloadOnHangup(p, level, hangups)

@@ -111,8 +111,13 @@ func (ca *localCA) open() error {
 
 func (ca *localCA) create() error {
 	folder := ca.folder
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) { // one that is there is as somebody wants it
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(folder, 0o755); err != nil { // whatever the umask: the certificate is for everybody
+			return err
+		}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
