@@ -19,6 +19,9 @@ type Options struct {
 	MaxIdle     int           // connections kept for later; default MaxOpen, negative is none
 	IdleTimeout time.Duration // until a connection that nobody uses is closed; default 5 min, a server's is 10
 
+	// RateWait is how long a request beyond a rate may wait for its turn; default the DSN's timeout, negative is not to wait.
+	RateWait time.Duration
+
 	// TLS is completed with what the DSN says, for the scheme tls. It is copied.
 	TLS *tls.Config
 

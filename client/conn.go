@@ -25,8 +25,10 @@ type conn struct {
 
 	lockWait time.Duration // how long an open without a time of its own waits, as the tenant says
 
+	rateWait time.Duration // how long requests beyond a rate wait
+
 	out       []byte // requests that are queued
-	queued    int    // how many
+	queued    []int  // where each begins in out
 	probing   bool   // there is a ping before them, whose reply comes soon or never
 	reused    bool   // it has come out of the pool before
 	broken    bool   // nobody knows what comes next
@@ -41,8 +43,8 @@ func newConn(nc net.Conn, addr string, timeout time.Duration) *conn {
 
 // queue adds a request to those that exchange will send.
 func (c *conn) queue(request ...string) {
+	c.queued = append(c.queued, len(c.out))
 	c.out = wire.AppendRequest(c.out, request...)
-	c.queued++
 }
 
 // sure is how long after its last use a connection is taken for good. A path may be dead without a sign of it.
@@ -66,13 +68,12 @@ func (c *conn) probe() {
 const keepMax = 64 << 10
 
 // exchange sends what is queued and reads all replies: one round trip. kinds are those that each reply may be of, the
-// last one of all that follow. wait is how long the server may take beyond the connection's time-out. When the
-// context ends first the connection is broken, and its error is the context's; any other is a *ConnError. Refusals
+// last one of all that follow. wait is how long the server may take beyond the connection's time-out. What is refused
+// for a rate is sent again when the server says, within rateWait. When the context ends first the connection is broken, and its error is the context's; any other is a *ConnError. Refusals
 // are replies.
 func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait time.Duration) ([]wire.Reply, error) {
-	n := c.queued
 	defer func() {
-		c.queued, c.out, c.probing = 0, c.out[:0], false
+		c.queued, c.out, c.probing = c.queued[:0], c.out[:0], false
 		if cap(c.out) > keepMax {
 			c.out = nil
 		}
@@ -81,7 +82,7 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 		// Nothing was sent: the connection is as good as before.
 		return nil, fmt.Errorf("sessionserver: %s: %w", op, err)
 	}
-	replies, err := c.transfer(ctx, n, c.timeout+wait)
+	replies, err := c.transferAll(ctx, c.timeout+wait)
 	switch {
 	case err == nil:
 		for i, r := range replies {
@@ -103,7 +104,37 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 	return nil, err
 }
 
-func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wire.Reply, error) {
+// transferAll sends what is queued, at once. After a refusal for a rate the rest goes one by one: each request more would
+// be one more error, of which the server takes so many only.
+func (c *conn) transferAll(ctx context.Context, timeout time.Duration) ([]wire.Reply, error) {
+	var replies []wire.Reply
+	rate := newRateWait(c.rateWait)
+	for most := len(c.queued); len(replies) < len(c.queued); {
+		from := len(replies)
+		n := min(most, len(c.queued)-from)
+		begin, end := c.queued[from], len(c.out)
+		if c.probing {
+			begin = 0
+		}
+		if from+n < len(c.queued) {
+			end = c.queued[from+n]
+		}
+		more, err := c.transfer(ctx, c.out[begin:end], n, timeout)
+		if err != nil {
+			return nil, err
+		}
+		c.probing = false
+		at := beyondRate(more)
+		if at >= 0 && rate.wait(ctx, more[at].Err) {
+			more = more[:at]
+			most = 1
+		}
+		replies = append(replies, more...)
+	}
+	return replies, nil
+}
+
+func (c *conn) transfer(ctx context.Context, out []byte, n int, timeout time.Duration) ([]wire.Reply, error) {
 	limit := timeout
 	if c.probing {
 		limit = c.timeout / probeShare
@@ -123,7 +154,7 @@ func (c *conn) transfer(ctx context.Context, n int, timeout time.Duration) ([]wi
 			}
 		}()
 	}
-	if _, err := c.nc.Write(c.out); err != nil {
+	if _, err := c.nc.Write(out); err != nil {
 		// The server may have said why it closed the connection before it read this.
 		if turned := c.turnedAway(); turned != nil {
 			return nil, turned

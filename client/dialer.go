@@ -20,14 +20,20 @@ import (
 type dialer struct {
 	dsn     *DSN
 	timeout time.Duration
-	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
-	tls     *tls.Config // nil without TLS
+	// rateWait is how long a request or a connection beyond a rate waits.
+	rateWait time.Duration
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+	tls      *tls.Config // nil without TLS
 }
 
 func newDialer(dsn *DSN, opts Options) (*dialer, error) {
 	d := &dialer{dsn: dsn, timeout: dsn.Timeout, dial: opts.DialContext}
 	if d.timeout == 0 {
 		d.timeout = DefaultTimeout
+	}
+	d.rateWait = max(opts.RateWait, 0)
+	if opts.RateWait == 0 {
+		d.rateWait = d.timeout
 	}
 	if d.dial == nil {
 		d.dial = new(net.Dialer).DialContext
@@ -89,13 +95,24 @@ func isEncrypted(key []byte) bool {
 	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
-// connect makes a connection.
+// connect makes a connection, also for a client that connects too often for the moment.
 func (d *dialer) connect(ctx context.Context) (*conn, error) {
+	for rate := newRateWait(d.rateWait); ; {
+		c, err := d.connectOnce(ctx)
+		var refusal *Error
+		if !errors.As(err, &refusal) || refusal.Code != wire.RateLimited || !rate.wait(ctx, refusal) {
+			return c, err
+		}
+	}
+}
+
+func (d *dialer) connectOnce(ctx context.Context) (*conn, error) {
 	limited, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	nc, err := d.open(limited)
 	if err == nil {
 		c := newConn(nc, d.dsn.Addr(), d.timeout)
+		c.rateWait = d.rateWait
 		if err = d.greet(limited, c); err == nil {
 			return c, nil
 		}

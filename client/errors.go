@@ -51,7 +51,7 @@ var ErrClosed = fmt.Errorf("sessionserver: the client is closed")
 var errEnded = wire.Errorf(wire.NoSession, "the session has ended; open it again")
 
 // errChanged is the answer to a save that would undo somebody else's.
-var errChanged = wire.Errorf(wire.LockLost, "the connection broke, and somebody else has changed the session since; nothing is saved")
+var errChanged = wire.Errorf(wire.LockLost, "somebody else has changed the session since it was lost; nothing is saved")
 
 // ConnError says that a connection could not be made, that it broke, or that the server did not answer in time. After
 // Close, Save and Commit it leaves open whether the session was saved; after anything else nothing was.

@@ -27,23 +27,23 @@ func (c *Client) Update(ctx context.Context, id string, change func(*Values) err
 // Save saves what has been changed in v since it was loaded, and ends the session. If anything is refused nothing is
 // saved, and the session is ended all the same.
 //
-// If the connection breaks, the session is opened again over another one. It is saved if its values are still those that
-// v was loaded with, and nothing but Open and Save was done to it. It is saved already if they are those of v. Otherwise
-// somebody else has changed it, which is an ErrLockLost.
+// If the connection breaks, or the changes come too soon for a rate, the session is opened again. It is saved if its
+// values are still those that v was loaded with, and nothing but Open and Save was done to it. It is saved already if they
+// are those of v. Otherwise somebody else has changed it, which is an ErrLockLost.
 //
 // It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or
 // only removals, up to 1,024 and 2,048 of them, in a session that exists and to which nothing was done besides.
 // Otherwise it makes sure of the changes in a round trip of its own.
 func (s *Session) Save(ctx context.Context, v *Values) error {
 	again := s.mode.writes() && !s.changed
-	err := s.save(ctx, v)
-	if again && lost(err) {
+	err := s.save(ctx, v, false)
+	if again && (lost(err) || errors.Is(err, ErrRateLimited)) {
 		return s.saveAgain(ctx, v, err)
 	}
 	return err
 }
 
-// saveAgain saves v after the connection of the session broke while it was saved.
+// saveAgain saves v after the session was lost while it was saved.
 func (s *Session) saveAgain(ctx context.Context, v *Values, broke error) error {
 	now, stored, err := s.client.open(ctx, "save", s.id, OpenOptions{Mode: s.mode}, true, false)
 	switch {
@@ -52,7 +52,7 @@ func (s *Session) saveAgain(ctx context.Context, v *Values, broke error) error {
 	case err != nil:
 		return err
 	case maps.Equal(stored.now, v.was):
-		return now.save(ctx, v)
+		return now.save(ctx, v, true)
 	case maps.Equal(stored.now, v.now):
 		return now.Close(ctx)
 	}
@@ -60,9 +60,10 @@ func (s *Session) saveAgain(ctx context.Context, v *Values, broke error) error {
 	return refused("save", errChanged)
 }
 
-func (s *Session) save(ctx context.Context, v *Values) error {
+// save saves v, if apart not in the round trip in which the session ends: the end is never refused for a rate.
+func (s *Session) save(ctx context.Context, v *Values, apart bool) error {
 	requests := v.changes()
-	if len(requests) > 1 || len(requests) == 1 && s.unsaved {
+	if apart || len(requests) > 1 || len(requests) == 1 && s.unsaved {
 		if _, err := s.all(ctx, "save", "+:", requests); err != nil {
 			s.Abort(ctx)
 			return err

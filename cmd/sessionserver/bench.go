@@ -43,7 +43,7 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.Dial(ctx, dsn, client.Options{MaxOpen: b.Connections, MaxIdle: b.Connections})
+	c, err := client.Dial(ctx, dsn, client.Options{MaxOpen: b.Connections, MaxIdle: b.Connections, RateWait: -1})
 	if err != nil {
 		return err
 	}

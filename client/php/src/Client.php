@@ -9,6 +9,7 @@ use SessionServer\Exception\LockLostException;
 use SessionServer\Exception\LockTimeoutException;
 use SessionServer\Exception\NoSessionException;
 use SessionServer\Exception\NotFoundException;
+use SessionServer\Exception\RateLimitedException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\ShutdownException;
 use SessionServer\Exception\TimeoutException;
@@ -49,12 +50,37 @@ final class Client
      * Sends requests at once and answers their replies. An error is among the replies as a ServerException, not thrown: the
      * server carries out every request, also after one that it has refused.
      *
-     * A connection that the server has closed while no session was open on it is replaced without a word.
+     * A connection that the server has closed while no session was open on it is replaced without a word. What is refused for
+     * a rate is sent again when the server says, within the DSN's timeout, unless a request behind it was done.
      *
-     * @param non-empty-list<non-empty-list<string>> $requests
-     * @return non-empty-list<mixed> strings, integers, null, lists of these, or ServerException
+     * @param list<non-empty-list<string>> $requests
+     * @return list<mixed> strings, integers, null, lists of these, or ServerException
      */
     public function pipeline(#[\SensitiveParameter] array $requests): array
+    {
+        $replies = [];
+        $wait = new RateWait($this->dsn->timeout);
+        $most = null; // requests at once
+        while (($from = count($replies)) < count($requests)) {
+            try {
+                array_push($replies, ...$this->send(array_slice($requests, $from, $most)));
+            } catch (RateLimitedException $e) { // it is the connection that comes too soon
+                if ($from > 0 || !$wait->wait($e)) {
+                    throw $e;
+                }
+                continue;
+            }
+            $refused = RateWait::of($replies, $from);
+            if ($refused !== null && $wait->wait($replies[$refused])) {
+                array_splice($replies, $refused);
+                $most = 1; // each one more would be one more error, and the server has enough at some time
+            }
+        }
+        return $replies;
+    }
+
+    /** Sends requests once. */
+    private function send(#[\SensitiveParameter] array $requests): array
     {
         $this->connection->leaveParent();
         if (!$this->forPhp) {
@@ -230,6 +256,9 @@ final class Client
     /** @return list<?string> */
     public function getMany(string ...$keys): array
     {
+        if ($keys === []) {
+            return [];
+        }
         $reply = $this->call('get', ...array_values($keys));
         return is_array($reply) ? $reply : [$reply];
     }
@@ -242,13 +271,15 @@ final class Client
     /** Sets several values, or, if one of them is refused, none. @param array<string> $values */
     public function putMany(#[\SensitiveParameter] array $values): void
     {
-        $this->call('put', ...self::flat($values));
+        if ($values !== []) {
+            $this->call('put', ...self::flat($values));
+        }
     }
 
     /** Removes values and answers how many there were. */
     public function remove(string ...$keys): int
     {
-        return $this->call('remove', ...array_values($keys));
+        return $keys === [] ? 0 : $this->call('remove', ...array_values($keys));
     }
 
     public function exists(string $key): bool

@@ -9,6 +9,7 @@ use SessionServer\Exception\ConnectionException;
 use SessionServer\Exception\LockLostException;
 use SessionServer\Exception\LockTimeoutException;
 use SessionServer\Exception\NotFoundException;
+use SessionServer\Exception\RateLimitedException;
 use SessionServer\Exception\ReadOnlyException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\SessionServerException;
@@ -234,9 +235,11 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             }
             try {
                 $this->save($data);
-            } catch (ConnectionException $e) {
-                $this->reopen($e, $data);
-                $this->save($data);
+            } catch (ConnectionException | RateLimitedException $e) {
+                if (!$this->client->isOpen()) {
+                    $this->reopen($e, $data);
+                }
+                $this->save($data, true);
             }
         } catch (ConnectionException | LockLostException $e) {
             $this->lost = $id;
@@ -442,15 +445,22 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $this->take($id);
     }
 
-    /** Sends what has changed, and ends the session. */
-    private function save(#[\SensitiveParameter] string $data): void
+    /**
+     * Sends what has changed, and ends the session.
+     *
+     * @param bool $apart each in a round trip of its own: the end of a session is never refused for a rate, a change may be
+     */
+    private function save(#[\SensitiveParameter] string $data, bool $apart = false): void
     {
         $changes = $this->format->save($data);
         if (!$changes) {
             $this->leave($this->unsaved ? 'abort' : 'close'); // nothing to lose, so nothing to complain about
             return;
         }
-        if (count($changes) > 1) {
+        if ($apart) {
+            array_map(fn (array $change) => $this->demand([$change]), $changes);
+            $changes = [];
+        } elseif (count($changes) > 1) {
             // `close` behind two changes of which one is refused would save half of them.
             $this->demand($changes);
             $changes = [];
@@ -462,14 +472,14 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Opens the session again after the connection broke, for the lock is lost with it. The session must be as it was opened,
+     * Opens the session again after the connection broke, for the lock is lost with it, or after the end of a session that was
+     * not refused for a rate as the change before it. The session must be as it was opened,
      * or as it is to be saved, since the server may have saved it before. Otherwise somebody else has changed it.
      *
      * @param ?string $data that is to be saved; null: none
-     * @throws ConnectionException
-     * @throws LockLostException
+     * @throws SessionServerException
      */
-    private function reopen(ConnectionException $lost, #[\SensitiveParameter] ?string $data): void
+    private function reopen(SessionServerException $lost, #[\SensitiveParameter] ?string $data): void
     {
         if ($lost instanceof TimeoutException) {
             throw $lost; // another wait like that one is too much for a visitor
@@ -486,7 +496,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $loaded = $this->loaded;
         $this->receive($replies[1]);
         if ($loaded !== $this->loaded && ($data === null || $this->format->save($data) !== [])) {
-            throw new LockLostException('LOCKLOST', 'the connection broke, and another request has changed the session since; nothing is saved');
+            throw new LockLostException('LOCKLOST', 'another request has changed the session since it was lost; nothing is saved');
         }
     }
 
@@ -514,7 +524,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         $replies = $this->client->pipeline($requests);
         foreach ($replies as $reply) {
             if ($reply instanceof ServerException) {
-                if ($this->own && $this->unsaved && !$this->client->isOpen() && !end($replies) instanceof ServerException) {
+                if ($this->own && $this->unsaved && !$this->client->isOpen() && !end($replies) instanceof ServerException
+                    && !$reply instanceof RateLimitedException) {
                     $this->takeBack();
                 }
                 throw $reply;

@@ -315,6 +315,19 @@ final class ClientTest extends SessionTestCase
         $c->new();
     }
 
+    public function testNothingIsAskedForNothing(): void
+    {
+        $c = self::$server->client();
+        $c->new();
+        $before = $c->roundTrips();
+        $c->putMany([]);
+        $this->assertSame([[], 0, []], [$c->getMany(), $c->remove(), $c->pipeline([])]);
+        $this->assertSame($before, $c->roundTrips());
+        $c->put('a', '1');
+        $c->putAll([]); // that is something
+        $this->assertSame([], $c->getAll());
+    }
+
     public function testTwoPersistentClientsHaveTwoStreams(): void
     {
         foreach ([self::$server->dsn('persistent=1'), self::$server->unixDsn('persistent=1')] as $dsn) {

@@ -77,7 +77,7 @@ final class LostConnectionTest extends SessionTestCase
         $id = $this->session('$_SESSION["n"] = 1;', $query);
         $code = '$_SESSION["n"]++; gate("in");' . self::SAVE;
         $result = $this->interrupted($code, $id, $query, $this->change($id, $query, '$_SESSION["n"] = 7;'));
-        $this->assertSame('sessionserver: LOCKLOST the connection broke, and another request has changed the session since; nothing is saved', $result->result);
+        $this->assertSame('sessionserver: LOCKLOST another request has changed the session since it was lost; nothing is saved', $result->result);
         $this->assertSame(7, $this->request('session_start(); return $_SESSION["n"];', $id, $query)->result);
         foreach (['return $_SESSION;' => 'it is only looked at', '$_SESSION["n"] = 8;' => 'it is saved already'] as $other => $what) {
             $result = $this->interrupted($code, $id, $query, $this->change($id, $query, $other));

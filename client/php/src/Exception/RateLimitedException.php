@@ -9,4 +9,9 @@ namespace SessionServer\Exception;
  */
 class RateLimitedException extends ServerException
 {
+    /** Seconds after which the server takes the request, or null if it does not say. */
+    public function retryIn(): ?float
+    {
+        return preg_match('/retry in (\d{1,9}) ms/', $this->serverMessage, $m) ? (int) $m[1] / 1000 : null;
+    }
 }

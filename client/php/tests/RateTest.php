@@ -1,0 +1,69 @@
+<?php
+
+declare(strict_types=1);
+
+namespace SessionServer\Tests;
+
+use SessionServer\Exception\RateLimitedException;
+
+/**
+ * An app beyond its rate: it waits, and visitors are served a little later.
+ */
+final class RateTest extends SessionTestCase
+{
+    /** Takes all that the rate has to give. */
+    private const DRAIN = '(new SessionServer\Client(ini_get("session.save_path")))->pipeline(array_fill(0, 20, ["ping"]));';
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$server = new Server('rates: {app: {per_second: 100, burst: 20}}');
+    }
+
+    public function testRequestsWaitForTheirTurn(): void
+    {
+        $client = self::$server->client();
+        $this->assertSame(array_fill(0, 30, 'PONG'), $client->pipeline(array_fill(0, 30, ['ping'])));
+        $this->assertGreaterThan(1, $client->roundTrips());
+        $id = $client->new();
+        $client->putMany(['a' => '1', 'b' => '2']);
+        $client->close();
+        $client->pipeline(array_fill(0, 20, ['ping']));
+        $this->assertSame(['OK', ['a', '1', 'b', '2']], $client->pipeline([['open', $id, 's'], ['get_all']]));
+    }
+
+    public function testNobodyWaitsLongerThanTheTimeout(): void
+    {
+        $client = self::$server->client('timeout=0.05');
+        try {
+            $replies = $client->pipeline(array_fill(0, 60, ['ping']));
+            $refusal = end($replies);
+        } catch (RateLimitedException $refusal) { // of the connection
+        }
+        $this->assertInstanceOf(RateLimitedException::class, $refusal);
+        $this->assertGreaterThan(0, $refusal->retryIn());
+        $this->assertNull((new RateLimitedException('RATELIMITED', 'too much'))->retryIn());
+    }
+
+    /**
+     * @testWith ["format=php"]
+     *           ["format=json"]
+     *           ["persistent=1"]
+     */
+    public function testVisitorsAreServedLater(string $query): void
+    {
+        foreach ([
+            self::DRAIN . 'session_start(); $_SESSION["n"] = 1;' => ['n' => 1],
+            // The end of a session is never refused, the change before it is.
+            'session_start();' . self::DRAIN . '$_SESSION["n"] = 2; session_write_close();' => ['n' => 2],
+            'session_start();' . self::DRAIN . '$_SESSION["m"] = $_SESSION["n"]; unset($_SESSION["n"]); session_write_close();' => ['m' => 2],
+            'session_start();' . self::DRAIN . 'session_regenerate_id(true); $_SESSION["n"] = 3; session_write_close();' => ['m' => 2, 'n' => 3],
+            'session_start();' . self::DRAIN . 'session_destroy();' => [],
+        ] as $code => $session) {
+            $r = $this->request($code, $id ??= '', $query);
+            $id = $r->id ?: $id;
+            $this->assertSame($session, $this->request('session_start(["read_and_close" => true]);', $id, $query)->session, $code);
+        }
+        $id = $this->request('session_start();' . self::DRAIN . '$_SESSION["n"] = 4; session_write_close();', '', $query)->id; // a new one
+        $this->assertSame(['n' => 4], $this->request('session_start(["read_and_close" => true]);', $id, $query)->session);
+    }
+}
