@@ -83,8 +83,31 @@ func (p *dsnParser) problem(format string, args ...any) {
 	p.problems = append(p.problems, fmt.Sprintf(format, args...))
 }
 
+// unwrap takes away what editors and env files add and what means nothing: a byte order mark, and quotes around the text.
+func (p *dsnParser) unwrap(text string) string {
+	text = strings.TrimPrefix(text, "\xef\xbb\xbf")
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+		p.problem("the text is UTF-16 (save it as UTF-8)")
+		return ""
+	}
+	for _, quote := range []string{`"`, "'"} {
+		rest, found := strings.CutPrefix(text, quote)
+		if !found {
+			continue
+		}
+		if text, found = strings.CutSuffix(rest, quote); !found {
+			p.problem("a quote at the beginning and none like it at the end (take it away)")
+		}
+		break
+	}
+	return text
+}
+
 func (p *dsnParser) parse(text string) {
 	d := p.dsn
+	if text = p.unwrap(text); len(p.problems) > 0 {
+		return
+	}
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] == 0x7f {
 			p.problem("byte %d: a space, line end or control character (percent-encode it, or take it away)", i+1)

@@ -56,6 +56,9 @@ func TestParseDSN(t *testing.T) {
 				return d.LockTimeout == 1250*time.Millisecond && d.Mode == "r" && d.Lifetime == time.Hour && d.Persistent
 			}},
 		{"tcp://h?grace=0", "tcp://h:9090?grace=0", func(d *client.DSN) bool { return d.Grace == "0" }},
+		{"\ufefftls://a:s@h/t", "tls://a:xxxxx@h:9090/t", nil},
+		{`"tls://a:s@h/t"`, "tls://a:xxxxx@h:9090/t", nil},
+		{"\ufeff'tls://a:s\"@h/t'", "tls://a:xxxxx@h:9090/t", func(d *client.DSN) bool { return d.Secret.Reveal() == `s"` }},
 		{"tcp://h?persistent=0&", "tcp://h:9090", func(d *client.DSN) bool { return !d.Persistent }},
 	} {
 		d, err := client.ParseDSN(tt.in)
@@ -78,6 +81,8 @@ func TestParseDSNProblems(t *testing.T) {
 		{"", "host: missing"},
 		{"tls://", "host: missing"},
 		{"tls://a:hss_S3@/t", "host: missing"},
+		{`"tls://a:hss_S3@h/t`, "a quote at the beginning and none like it at the end (take it away)"},
+		{"\xff\xfet\x00l\x00s\x00", "the text is UTF-16 (save it as UTF-8)"},
 		{"redis://a:hss_S3@h/t", "scheme: unknown (allowed: tls, tcp, unix)"},
 		{"hss_S3://a@h/t", "scheme: unknown (allowed: tls, tcp, unix); secret: missing (app:secret@host)"},
 		{"redis://a:hss_S3@h:0/t?mode=q&cafile=c",

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -218,4 +219,32 @@ func BenchmarkCycle(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestSaveNamesTheLimit is about changes that are too much for one request and for the session: the session's limit is named.
+func TestSaveNamesTheLimit(t *testing.T) {
+	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
+	id := save(t, c, map[string]string{"n": "1"})
+	for _, tt := range []struct {
+		keys, size int
+		want       string
+	}{
+		{9, 600_000, "the session would have 4200007 bytes (allowed: 4194304)"},
+		{1100, 1, "a session has at most 1024 keys"},
+		{1, 2_000_000, "a value has at most 1048576 bytes"},
+	} {
+		err := c.Update(t.Context(), id, func(v *client.Values) error {
+			v.Delete("n")
+			for i := range tt.keys {
+				v.Set(strconv.Itoa(i), strings.Repeat("x", tt.size))
+			}
+			return nil
+		})
+		if !errors.Is(err, client.ErrTooLarge) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%d keys of %d bytes: %v", tt.keys, tt.size, err)
+		}
+	}
+	if v, err := c.View(t.Context(), id); err != nil || all(v) != "n=1 " {
+		t.Errorf("%v %v", v, err)
+	}
 }

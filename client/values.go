@@ -107,7 +107,25 @@ func (v *Values) changes() [][]string {
 	}
 	slices.Sort(removed)
 	// Removals first: they make room.
-	return append(requests("remove", removed), requests("put", put)...)
+	return append(requests("remove", removed), puts(put)...)
+}
+
+// putBytes is how much one request to put may carry, unless the server is set otherwise.
+const putBytes = 4 << 20
+
+// puts spreads keys and values over requests that pass no limit of a request: the session's limit is the one to be named.
+func puts(pairs []string) [][]string {
+	var all [][]string
+	begin, size := 0, 0
+	for i := 0; i < len(pairs); i += 2 {
+		pair := len(pairs[i]) + len(pairs[i+1])
+		if i > begin && size+pair > putBytes {
+			all = append(all, requests("put", pairs[begin:i])...)
+			begin, size = i, 0
+		}
+		size += pair
+	}
+	return append(all, requests("put", pairs[begin:])...)
 }
 
 // argsMax is how many arguments a request has at most, its name not counted; even, so that keys stay with their

@@ -43,6 +43,15 @@ final class DsnParser
 
     private function read(#[\SensitiveParameter] string $text): ?Dsn
     {
+        // Editors and env files add these, and they mean nothing.
+        $text = preg_replace('/^\xEF\xBB\xBF/', '', $text);
+        if (preg_match('/^\xFF\xFE|^\xFE\xFF/', $text)) {
+            return $this->problem('the text is UTF-16 (save it as UTF-8)');
+        }
+        $text = preg_replace('/^(["\'])(.*)\1$/sD', '$2', $text);
+        if (preg_match('/^["\']/', $text)) {
+            return $this->problem('a quote at the beginning and none like it at the end (take it away)');
+        }
         if (preg_match('/[\x00-\x20\x7f]/', $text, $m, PREG_OFFSET_CAPTURE)) {
             return $this->problem(sprintf('byte %d: a space, line end or control character (percent-encode it, or take it away)', $m[0][1] + 1));
         }

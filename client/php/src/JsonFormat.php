@@ -23,6 +23,8 @@ final class JsonFormat implements Format
     private const FLAGS = JSON_PRESERVE_ZERO_FRACTION | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_LINE_TERMINATORS
         | JSON_THROW_ON_ERROR;
     private const DEPTH = 500;
+    private const PUT_BYTES = 4 << 20; // that a server takes in one request, unless it is set otherwise
+    private const PUT_KEYS = 1000;
 
     /** @var array<string> JSON by key, as the server has it */
     private array $stored = [];
@@ -52,7 +54,7 @@ final class JsonFormat implements Format
         if (session_status() !== PHP_SESSION_ACTIVE) {
             throw new EncodingException('sessionserver: format=json needs $_SESSION; here the data is somebody else\'s (use format=php)');
         }
-        $put = ['put'];
+        $put = [];
         $rest = $this->stored;
         foreach ($_SESSION ?? [] as $key => $value) {
             $this->check($key, $value);
@@ -65,9 +67,29 @@ final class JsonFormat implements Format
             }
             unset($rest[$key]);
         }
-        $requests = count($put) > 1 ? [$put] : [];
-        if ($rest) {
-            $requests[] = ['remove', ...array_map(strval(...), array_keys($rest))];
+        // Removals first: they make room.
+        $requests = $rest ? [['remove', ...array_map(strval(...), array_keys($rest))]] : [];
+        return [...$requests, ...self::puts($put)];
+    }
+
+    /**
+     * Spreads keys and values over as many requests as they need to pass no limit of a request: the session's are to be named.
+     *
+     * @param list<string> $pairs
+     * @return list<non-empty-list<string>>
+     */
+    private static function puts(#[\SensitiveParameter] array $pairs): array
+    {
+        $requests = [];
+        $room = 0;
+        foreach (array_chunk($pairs, 2) as [$key, $value]) {
+            $size = strlen($key) + strlen($value);
+            if ($requests === [] || $size > $room || count(end($requests)) > 2 * self::PUT_KEYS) {
+                $requests[] = ['put'];
+                $room = self::PUT_BYTES;
+            }
+            array_push($requests[array_key_last($requests)], $key, $value);
+            $room -= $size;
         }
         return $requests;
     }

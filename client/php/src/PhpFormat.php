@@ -41,7 +41,18 @@ final class PhpFormat implements Format
         if ($data === $this->stored) {
             return [];
         }
-        $size = max(self::PIECE, (int) ceil(strlen($data) / count(self::KEYS)));
+        $request = $this->put($data, self::PIECE);
+        if (strlen($data) <= self::PIECE * count(self::KEYS)) {
+            return [$request];
+        }
+        // More than most servers take as one session. Those say so of the beginning; of larger pieces they would say that a
+        // value is too large. Where the session may be larger than usual, values may be as well.
+        return [$request, $this->put($data, (int) ceil(strlen($data) / count(self::KEYS)))];
+    }
+
+    /** @return non-empty-list<string> the request that stores the beginning of data, or all of it, in pieces of a size */
+    private function put(#[\SensitiveParameter] string $data, int $size): array
+    {
         $request = ['put'];
         foreach (self::KEYS as $i => $key) {
             // A piece that is left from a longer session becomes empty: one request does it all or nothing.
@@ -49,7 +60,7 @@ final class PhpFormat implements Format
                 array_push($request, $key, substr($data, $i * $size, $size));
             }
         }
-        return [$request];
+        return $request;
     }
 
     /** Whether this is what PHP makes of an empty session: nothing at all, or, if it is another serializer's, an array without items. */

@@ -14,6 +14,7 @@ use SessionServer\Exception\ReadOnlyException;
 use SessionServer\Exception\ServerException;
 use SessionServer\Exception\SessionServerException;
 use SessionServer\Exception\TimeoutException;
+use SessionServer\Exception\TooLargeException;
 
 /**
  * $_SESSION on a session server.
@@ -35,6 +36,10 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
 {
     private const MODE_R = 'the DSN says mode=r';
     private const FORKED = 'the process that this one is a fork of has it open (call session_abort() and session_start() after pcntl_fork())';
+
+    /** What PHP has by itself, and what its php.ini-production and php.ini-development say: sid_length, sid_bits_per_character. */
+    private const USUAL_IDS = [['32', '4'], ['26', '5'], [false, false]];
+    private const USUAL_LIFETIME = '1440';
 
     /** @var \WeakMap<self, true>|null those of which PHP has called open() and not yet close() */
     private static ?\WeakMap $handlers = null;
@@ -138,7 +143,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     public function create_sid(): string
     {
         if (!$this->opened) {
-            return bin2hex(random_bytes(16));
+            return self::idOfSettings();
         }
         $this->start();
         $this->failure = null;
@@ -153,6 +158,7 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
                 $this->pid = getmypid();
                 $this->unsaved = $this->own = true;
+                $this->logIgnoredSettings();
                 $this->receive(null);
             }
         } catch (SessionServerException $e) {
@@ -162,6 +168,32 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         }
         $this->regenerating = false;
         return $this->minted;
+    }
+
+    /** An id as PHP itself would make it. */
+    private static function idOfSettings(): string
+    {
+        $digits = substr('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-,', 0, 1 << (int) (ini_get('session.sid_bits_per_character') ?: 4));
+        $id = '';
+        for ($n = (int) (ini_get('session.sid_length') ?: 32); $n > 0; $n--) {
+            $id .= $digits[random_int(0, strlen($digits) - 1)];
+        }
+        return $id;
+    }
+
+    /** Logs which settings of PHP have no effect on a new session, if they are not what PHP comes with. */
+    private function logIgnoredSettings(): void
+    {
+        $id = [ini_get('session.sid_length'), ini_get('session.sid_bits_per_character')];
+        if (!in_array($id, self::USUAL_IDS, true)) {
+            error_log("sessionserver: session.sid_length = $id[0] and session.sid_bits_per_character = $id[1] are ignored: the server makes the ids,"
+                . ' of 32 hexadecimal digits, which are 128 random bits (remove both settings)');
+        }
+        $lifetime = ini_get('session.gc_maxlifetime');
+        if ($this->dsn->lifetime === null && $lifetime !== self::USUAL_LIFETIME) {
+            error_log("sessionserver: session.gc_maxlifetime = $lifetime is ignored: sessions live as long as their tenant says"
+                . " (write lifetime=$lifetime into the DSN, or remove the setting)");
+        }
     }
 
     /** Called in strict mode before read(), and on ids from create_sid, which must be unknown. */
@@ -241,6 +273,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 }
                 $this->save($data, true);
             }
+        } catch (TooLargeException $e) {
+            throw $e->advise(strlen($data) . ' bytes were to be saved');
         } catch (ConnectionException | LockLostException $e) {
             $this->lost = $id;
             throw $e;

@@ -44,6 +44,9 @@ final class DsnTest extends TestCase
                 ['lockTimeout' => 1.25, 'mode' => 'r', 'lifetime' => 3600, 'persistent' => true]],
             ['tcp://h?persistent=0&', 'tcp://h:9090', ['persistent' => false]],
             ['tcp://h?grace=0', 'tcp://h:9090?grace=0', ['grace' => 0]],
+            ["\u{feff}tls://a:s@h/t", 'tls://a:xxxxx@h:9090/t'],
+            ['"tls://a:s@h/t"', 'tls://a:xxxxx@h:9090/t'],
+            ["\u{feff}'tls://a:s\"@h/t'", 'tls://a:xxxxx@h:9090/t', ['secret' => 's"']],
         ];
     }
 
@@ -71,6 +74,9 @@ final class DsnTest extends TestCase
             ['tls://a:hss_S3@/t', 'host: missing'],
             ['redis://a:hss_S3@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
             ['file://hss_S3', 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'],
+            ['"tls://a:hss_S3@h/t', 'a quote at the beginning and none like it at the end (take it away)'],
+            ["'tls://a:hss_S3@h/t\"", 'a quote at the beginning and none like it at the end (take it away)'],
+            ["\xff\xfet\0l\0s\0:\0S\0003\0", 'the text is UTF-16 (save it as UTF-8)'],
             ['hss_S3://a@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
             ['a:hss_S3@h/t', 'scheme: missing (allowed: tls://, tcp://, unix://, or host:port alone)'],
             ['hss_S3', 'host: this is a secret (app:secret@host)'],
@@ -204,10 +210,12 @@ final class DsnTest extends TestCase
     public function testEverybodyTakesAFile(): void
     {
         $file = tempnam(sys_get_temp_dir(), 'dsn');
-        file_put_contents($file, " tcp://shop:hss_S3@127.0.0.1:1/acme\r\n");
         try {
-            foreach ([Dsn::load("file://$file"), new Client("file://$file"), new SaveHandler("file://$file")] as $object) {
-                $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', print_r($object, true));
+            foreach ([" %s\r\n", "\u{feff}%s\n", "\"%s\"\n", "\u{feff}'%s'"] as $content) {
+                file_put_contents($file, sprintf($content, 'tcp://shop:hss_S3@127.0.0.1:1/acme'));
+                foreach ([Dsn::load("file://$file"), new Client("file://$file"), new SaveHandler("file://$file")] as $object) {
+                    $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', print_r($object, true));
+                }
             }
         } finally {
             unlink($file);

@@ -370,6 +370,72 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertFree($id);
     }
 
+    /** @return array<string, array{string, string, string}> what is stored, and the limit that it passes */
+    public function limits(): array
+    {
+        $session = 'TOOLARGE too large: the session would have ';
+        return [
+            'session' => ['$_SESSION["big"] = str_repeat("x", 4_300_000);', 'format=php', $session],
+            'large session' => ['$_SESSION["big"] = str_repeat("x", 20_000_000);', 'format=php', $session],
+            'session of JSON' => ['$_SESSION = array_fill(0, 9, str_repeat("x", 600_000));', 'format=json', $session],
+            'value of JSON' => ['$_SESSION["big"] = str_repeat("x", 4_300_000);', 'format=json', 'TOOLARGE a value has at most 1048576 bytes'],
+            'keys of JSON' => ['$_SESSION = range(0, 1099);', 'format=json', 'TOOLARGE too large: a session has at most 1024 keys'],
+        ];
+    }
+
+    /** @dataProvider limits */
+    public function testTheLimitThatWasPassedIsNamed(string $code, string $query, string $limit): void
+    {
+        $id = $this->session('$_SESSION["n"] = 1;', $query);
+        $stored = $this->stored($id);
+        $r = $this->request("session_start(); $code" . 'try { session_write_close(); }
+            catch (SessionServer\Exception\TooLargeException $e) { return [strlen(session_encode() ?: ""), $e->getMessage()]; }', $id, $query);
+        $this->assertStringContainsString($limit, $r->result[1]);
+        $this->assertMatchesRegularExpression('/ \([0-9]+ bytes were to be saved\)$/D', $r->result[1]);
+        if (str_contains($limit, 'would have')) {
+            $this->assertStringContainsString('(allowed: 4194304)', $r->result[1]);
+        }
+        $this->assertSame($stored, $this->stored($id));
+    }
+
+    public function testLimitsThatAreLargerThanUsual(): void
+    {
+        foreach (['value: 8MiB, request: 32MiB' => null, '' => 'TOOLARGE a value has at most 1048576 bytes'] as $limits => $message) {
+            self::$server = new Server('session: {max_bytes: 32MiB' . ($limits === '' ? '' : ', max_value: 8MiB') . "}\nlimits: {{$limits}}");
+            try {
+                $r = $this->request('session_start(); $_SESSION["big"] = str_repeat("0123456789", 2_000_000);
+                    try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return $e->getMessage(); }');
+                if ($message !== null) {
+                    $this->assertStringContainsString($message, $r->result);
+                    continue;
+                }
+                $this->assertNull($r->result);
+                $code = 'session_start(); $sum = md5($_SESSION["big"]); $_SESSION["big"] = str_repeat("x", 3_000_000); return $sum;';
+                $this->assertSame(md5(str_repeat('0123456789', 2_000_000)), $this->request($code, $r->id)->result);
+                $this->assertSame(3_000_000, $this->request('session_start(); return strlen($_SESSION["big"]);', $r->id)->result);
+            } finally {
+                self::$server = new Server();
+            }
+        }
+    }
+
+    public function testSettingsThatHaveNoEffectAreLogged(): void
+    {
+        $start = 'session_start(); $_SESSION["n"] = 1; return strlen(session_id());';
+        $r = $this->start($start, '', '', ['session.sid_length' => 64, 'session.sid_bits_per_character' => 6, 'session.gc_maxlifetime' => 7200])->end();
+        $this->assertSame(32, $r->result);
+        $this->assertStringContainsString('session.sid_length = 64 and session.sid_bits_per_character = 6 are ignored: the server makes the ids', $r->printed);
+        $this->assertStringContainsString('session.gc_maxlifetime = 7200 is ignored', $r->printed);
+        $this->request($start, $r->id, '', ['session.sid_length' => 64]); // for a new session only
+        foreach ([[32, 4], [26, 5]] as [$length, $bits]) {
+            $this->request($start, '', 'lifetime=7200', ['session.sid_length' => $length, 'session.sid_bits_per_character' => $bits, 'session.gc_maxlifetime' => 7200]);
+        }
+        // An application with functions of its own has ids as it has set them.
+        $r = $this->request('session_set_save_handler(...array_fill(0, 2, fn () => true), ...[fn () => ""], ...array_fill(0, 3, fn () => true));
+            session_start(); return session_id();', '', '', ['session.sid_length' => 64, 'session.sid_bits_per_character' => 4]);
+        $this->assertMatchesRegularExpression('/^[0-9a-f]{64}$/D', $r->result);
+    }
+
     /**
      * @testWith ["", ""]
      *           ["", "lifetime=50"]
