@@ -90,9 +90,10 @@ func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as OpenSSL wrote it before (RFC 1421).
+// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as before it (RFC 1421).
 func isEncrypted(key []byte) bool {
-	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
+	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) ||
+		bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
 // connect makes a connection, also for a client that connects too often for the moment.

@@ -291,8 +291,9 @@ var scenarios = map[string]struct {
 			w.TenantProblems(2)
 		},
 		moves: map[string]float64{
-			"reloads_total{result=ok,what=policy}": 1, "reload_last_successful{what=policy}": 1, "reload_last_success_timestamp_seconds{what=policy}": 0,
-			"reloads_total{result=ok,what=tenants}": 1, "reloads_total{result=failed,what=tenants}": 1, "tenant_files_problems": 2,
+			"reloads_total{result=ok,what=policy}": 1, "reload_last_successful{what=policy}": 1,
+			"reload_last_success_timestamp_seconds{what=policy}": 0, "tenant_files_problems": 2,
+			"reloads_total{result=ok,what=tenants}": 1, "reloads_total{result=failed,what=tenants}": 1,
 			"reload_last_successful{what=tenants}": still, "reload_last_success_timestamp_seconds{what=tenants}": 0,
 		},
 	},

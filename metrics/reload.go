@@ -1,7 +1,7 @@
 package metrics
 
-// Reloaded counts a look at something that is read anew while the server runs. Its name is a label: one of a few, which the caller has in its
-// code.
+// Reloaded counts a look at something that is read anew while the server runs. Its name is a label: one of a few, which
+// the caller has in its code.
 func (m *Metrics) Reloaded(what string, err error) {
 	if err != nil {
 		m.reloads.WithLabelValues(what, "failed").Inc()

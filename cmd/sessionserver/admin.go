@@ -32,7 +32,8 @@ func openAdmin(p *process, shared *certs.Certs, metrics http.Handler) (_ *operat
 	if cfg.Address == "" {
 		return nil, nil
 	}
-	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{}), observer: p.certificateObservers(adminCertificateReload)}
+	o := &operators{log: p.log, cfg: cfg, ended: make(chan struct{}),
+		observer: p.certificateObservers(adminCertificateReload)}
 	access := admin.Access{Certificates: cfg.ClientCA != ""}
 	if access.Token, err = operatorsToken(cfg); err != nil {
 		return nil, fmt.Errorf("admin.token_file: %w", err)

@@ -89,7 +89,7 @@ func TestReadyStart(t *testing.T) {
 		t.Errorf("the status is %s", text)
 	}
 	if status, text := get(t, client, "http://localhost/metrics"); status != 200 || !strings.Contains(text, "sessionserver_build_info") ||
-		strings.Contains(text, `last_successful{what="tenants"} 0`) { // an alert would call a long start a failed reload
+		strings.Contains(text, `last_successful{what="tenants"} 0`) { // or a long start would raise an alert
 		t.Errorf("metrics while it starts: %d %s", status, text)
 	}
 	close(open)

@@ -102,7 +102,8 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 	p.health.watch(store.observed.Failing, p.audit.log.Err)
 	p.sessions = session.NewManager(store.front, session.Options{Observe: p.sessionEvent})
 
-	if p.policy, err = openPolicy(ctx, cfg.Policy, log, policyObservers{p.metrics.Policy(), p.audit, policyReloads{p.reloads}}, p.audit.decisionLog()); err != nil {
+	decided := policyObservers{p.metrics.Policy(), p.audit, policyReloads{p.reloads}}
+	if p.policy, err = openPolicy(ctx, cfg.Policy, log, decided, p.audit.decisionLog()); err != nil {
 		return nil, fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the policy section of the configuration says)", err)
 	}
 	p.server, err = server.New(server.Options{
@@ -378,11 +379,11 @@ func (p *process) run(ctx context.Context) (failed error) {
 	return failed
 }
 
-// reload reads everything anew, and takes over from a new configuration what can change while running: session, quotas and rates as far as
-// tenants leave them to it. All else stays as it was at the start: the addresses of listeners and their allow and deny, limits,
-// rates.auth_failures and rates.strangers, storage, where certificates and policies come from, the folder of the tenants. Without a
-// configuration, since that has mistakes, the old one goes on and the rest is read anew all the same: what was revoked must not wait.
-// It returns the names of what could not be reloaded.
+// reload reads everything anew, and takes over from a new configuration what can change while running: session, quotas
+// and rates as far as tenants leave them to it. All else stays as it was at the start: the addresses of listeners and
+// their allow and deny, limits, rates.auth_failures and rates.strangers, storage, where certificates and policies come
+// from, the folder of the tenants. Without a configuration, since that has mistakes, the old one goes on and the rest
+// is read anew all the same: what was revoked must not wait. It returns the names of what could not be reloaded.
 func (p *process) reload(ctx context.Context, cfg *configs.Config) (failed []string) {
 	p.tenants.configure(cfg)
 	return p.reloads.all(ctx)
@@ -392,7 +393,7 @@ func (p *process) reload(ctx context.Context, cfg *configs.Config) (failed []str
 func (p *process) addReloads() {
 	p.reloads.note(configurationReload, nil)
 	p.reloads.add(tenantsReload, func(context.Context) { p.tenants.again() })
-	p.reloads.add(policyReload, func(ctx context.Context) { _ = p.policy.Reload(ctx) }) // the observer notes it, and so below
+	p.reloads.add(policyReload, func(ctx context.Context) { _ = p.policy.Reload(ctx) }) // which the observer notes
 	if p.certs != nil {
 		p.reloads.add(certificatesReload, func(context.Context) { _ = p.certs.Reload() })
 	}
@@ -401,7 +402,9 @@ func (p *process) addReloads() {
 	}
 	if p.operators != nil && p.cfg.Admin.TokenFile != "" {
 		p.reloads.note(adminTokenReload, nil)
-		p.reloads.add(adminTokenReload, func(context.Context) { p.reloads.note(adminTokenReload, p.operators.reloadToken()) })
+		p.reloads.add(adminTokenReload, func(context.Context) {
+			p.reloads.note(adminTokenReload, p.operators.reloadToken())
+		})
 	}
 	if isLogFile(p.cfg.Audit.Output) || isLogFile(p.cfg.Audit.Decisions.Output) {
 		p.reloads.add(auditReload, func(context.Context) { p.reloads.note(auditReload, p.audit.reopen()) })

@@ -55,8 +55,10 @@ func tenantNotes(cfg *configs.Config, ts *configs.Tenants) []string {
 				notes = append(notes, fmt.Sprintf("app %s has neither a secret nor a certificate: nobody can be it", id))
 			}
 		}
-		if uncovered := slices.DeleteFunc(slices.Clone(t.Hosts), func(host string) bool { return certified(cfg, ts, host) }); len(uncovered) > 0 {
-			notes = append(notes, fmt.Sprintf("tenant %s names hosts that no certificate is for: %s. Set tls.acme.on_demand to have them obtained, or list one in tls.certificates",
+		uncovered := slices.DeleteFunc(slices.Clone(t.Hosts), func(host string) bool { return certified(cfg, ts, host) })
+		if len(uncovered) > 0 {
+			notes = append(notes, fmt.Sprintf("tenant %s names hosts that no certificate is for: %s. Set "+
+				"tls.acme.on_demand to have them obtained, or list one in tls.certificates",
 				t.Name, few(uncovered)))
 		}
 	}

@@ -80,8 +80,8 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"c.yaml:3: tls.certificates[0]: ", "DIR/none.pem: no such file"}},
 		"no key":  {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/ca.pem, key: DIR/none.key}]}\n", 1, []string{"DIR/none.key: no such file"}},
 		"no pair": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/one.pem, key: DIR/two.key}]}\n", 1, []string{"DIR/one.pem and DIR/two.key are no pair"}},
-		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n", 1,
-			[]string{"tls.certificates[0]: other users of this machine may read or write DIR/two.key (mode -rw-r--r--): chmod o= DIR/two.key"}},
+		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n", 1, []string{
+			"tls.certificates[0]: other users of this machine may read or write DIR/two.key (mode -rw-r--r--): chmod o= "}},
 		"no client CA":     {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "none.pem}]\n", 1, []string{"c.yaml:3: listen[0].client_ca: ", "DIR/none.pem: no such file"}},
 		"client CA":        {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "file}]\n", 1, []string{"DIR/file: there is no certificate in it"}},
 		"ACME roots":       {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
@@ -103,8 +103,9 @@ func TestCheckFiles(t *testing.T) {
 		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1, []string{"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: sessionserver tenant create"}},
 		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\ntls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
 			[]string{"storage.path: ", "tls.certificates[0]: ", "c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: "}},
-		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 1, []string{"c.yaml:2: tenants: other users of this machine may write DIR/tenants.d (mode -rwxrwxrwx): chmod o-w DIR/tenants.d",
-			"DIR/tenants.d/acme.yaml: other users of this machine may write it, and so let themselves in (mode -rw-rw-rw-): chmod o-w DIR/tenants.d/acme.yaml"}},
+		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 1,
+			[]string{"c.yaml:2: tenants: other users of this machine may write DIR/tenants.d (mode -rwxrwxrwx): chmod o-w ",
+				"DIR/tenants.d/acme.yaml: other users of this machine may write it, and so let themselves in (mode -rw-rw-rw-)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write("c.yaml", strings.ReplaceAll(row.text, "DIR", dir), 0o600)

@@ -38,7 +38,8 @@ func TestSameRules(t *testing.T) {
 	}
 	for _, algorithm := range []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "HS256", "HS384", "HS512", "none", "EdDSA", ""} {
 		_, configured := configs.Parse("f", fmt.Appendf(nil, "policy: {bundle: {url: \"https://x\", key_file: k, algorithm: %q}}", algorithm))
-		_, opened := opa.Bundle(opa.BundleOptions{URL: "https://x", Key: func() (string, error) { return "k", nil }, Algorithm: algorithm})
+		_, opened := opa.Bundle(opa.BundleOptions{URL: "https://x", Key: func() (string, error) { return "k", nil },
+			Algorithm: algorithm})
 		if (configured == nil) != (opened == nil) {
 			t.Errorf("algorithm %q: configs says %v, opa %v", algorithm, configured, opened)
 		}

@@ -13,9 +13,10 @@ import (
 	"sessionserver/server/certs"
 )
 
-// publishDevCA puts the public certificate of the dev server's CA where other users of this machine can read it, such as the one that PHP-FPM
-// runs as: only the certificate, whose folders get the right to be passed through. Where a folder above is closed, as home folders are, it is
-// copied below the folder for temporary files. It is an error if others cannot read it there either.
+// publishDevCA puts the public certificate of the dev server's CA where other users of this machine can read it, such
+// as the one that PHP-FPM runs as: only the certificate, whose folders get the right to be passed through. Where a
+// folder above is closed, as home folders are, it is copied below the folder for temporary files. It is an error if
+// others cannot read it there either.
 func publishDevCA(cfg *configs.Config) error {
 	own, err := filepath.Abs(certs.CAFile(cfg.TLS.LocalCA))
 	if err != nil {
@@ -53,7 +54,8 @@ func publishDevCA(cfg *configs.Config) error {
 	if err := folder.Chmod(".", 0o755); err != nil { // whatever the umask
 		return err
 	}
-	if err := replaceFile(folder, filepath.Base(public), text, func(f *os.File) error { return f.Chmod(0o644) }, nil); err != nil {
+	if err := replaceFile(folder, filepath.Base(public), text, func(f *os.File) error { return f.Chmod(0o644) },
+		nil); err != nil {
 		return err
 	}
 	if !readableByOthers(public) {
@@ -62,7 +64,8 @@ func publishDevCA(cfg *configs.Config) error {
 	return nil
 }
 
-// devCA is the file with the certificate of the dev server's CA that DSNs name: the CA's own, or the copy that publishDevCA made of it.
+// devCA is the file with the certificate of the dev server's CA that DSNs name: the CA's own, or the copy that
+// publishDevCA made of it.
 func devCA(cfg *configs.Config) (string, error) {
 	own, err := filepath.Abs(certs.CAFile(cfg.TLS.LocalCA))
 	if err != nil || readableByOthers(own) {
@@ -73,15 +76,18 @@ func devCA(cfg *configs.Config) (string, error) {
 		return own, nil // it is not there yet
 	}
 	public := publicCA(text)
-	if copied, err := os.ReadFile(public); err != nil || string(copied) != string(text) || ours(filepath.Dir(public), own) != nil {
+	if copied, err := os.ReadFile(public); err != nil || string(copied) != string(text) || ours(filepath.Dir(public),
+		own) != nil {
 		return own, nil
 	}
 	return public, nil
 }
 
-// publicCA is where the certificate of a CA is copied to: for each one a folder of its own, whose name nobody can know before the CA is made.
+// publicCA is where the certificate of a CA is copied to: for each one a folder of its own, whose name nobody can know
+// before the CA is made.
 func publicCA(certificate []byte) string {
-	return filepath.Join(os.TempDir(), fmt.Sprintf("sessionserver-ca-%x", sha256.Sum256(certificate))[:len("sessionserver-ca-")+32], "ca.pem")
+	return filepath.Join(os.TempDir(), fmt.Sprintf("sessionserver-ca-%x",
+		sha256.Sum256(certificate))[:len("sessionserver-ca-")+32], "ca.pem")
 }
 
 // ours refuses a folder that is not the server's: anybody may make one below that for temporary files.

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestDevCA: another user can read the certificate that the DSN of the dev server names, wherever the state lies, and nothing else.
+// TestDevCA: another user can read the certificate that the DSN of the dev server names, wherever the state lies, and
+// nothing else.
 func TestDevCA(t *testing.T) {
 	for name, above := range map[string]os.FileMode{"an open folder": 0o755, "a closed folder": 0o700} {
 		t.Run(name, func(t *testing.T) {
@@ -19,7 +20,8 @@ func TestDevCA(t *testing.T) {
 			if err := os.Mkdir(temp, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			for _, folder := range []string{dir, filepath.Dir(dir), filepath.Dir(temp), temp} { // those for tests are closed at first
+			for _, folder := range []string{dir, filepath.Dir(dir), filepath.Dir(temp),
+				temp} { // those for tests are closed at first
 				if err := os.Chmod(folder, 0o755); err != nil {
 					t.Fatal(err)
 				}

@@ -431,7 +431,8 @@ func (c *dsnCheck) advice(err error) string {
 		return "This user may not use the file or socket: see its owner and mode; a server's socket is for its group."
 	case errors.Is(err, fs.ErrNotExist):
 		return "A file that the DSN names is not there: see cafile, certfile and keyfile."
-	case !c.connected && (strings.Contains(err.Error(), "certfile") || strings.Contains(err.Error(), "keyfile") || strings.Contains(err.Error(), "cafile")):
+	case !c.connected && (strings.Contains(err.Error(), "certfile") || strings.Contains(err.Error(), "keyfile") ||
+		strings.Contains(err.Error(), "cafile")):
 		return "A file that the DSN names cannot be used: see cafile, certfile and keyfile."
 	case errors.As(err, &hostname):
 		return fmt.Sprintf("The certificate of the server is for %s, not for %s: use one of those names in the DSN, or give the server a certificate for this one.",
@@ -469,19 +470,27 @@ func (c *dsnCheck) alert(text string) string {
 	}
 	switch {
 	case is("internal error"):
-		return fmt.Sprintf("The server has no certificate for %s at this moment, most likely. With ACME (tls.acme) it is obtained once the server runs, within a minute: try again. "+
-			"If it takes longer, the log of the server says what the authority answers; port 443 of the name must lead to the server, unless http_address or dns_program is set.", c.dsn.Host)
+		return fmt.Sprintf("The server has no certificate for %s at this moment, most likely. With ACME (tls.acme) "+
+			"it is obtained once the server runs, within a minute: try again. "+
+			"If it takes longer, the log of the server says what the authority answers; port 443 of the name must "+
+			"lead to the server, unless http_address or dns_program is set.", c.dsn.Host)
 	case is("unrecognized name"):
-		return fmt.Sprintf("The server has no certificate for %s: use a name in the DSN that it has one for, or add this one under tls in its configuration.", c.dsn.Host)
-	case is("certificate required", "bad certificate", "unknown certificate authority", "expired certificate", "unsupported certificate", "unknown certificate", "revoked certificate"):
-		return "The listener requires a client certificate (client_certificates: required), and the DSN has none that it takes: certfile and keyfile must name one " +
+		return fmt.Sprintf("The server has no certificate for %s: use a name in the DSN that it has one for, or add "+
+			"this one under tls in its configuration.", c.dsn.Host)
+	case is("certificate required", "bad certificate", "unknown certificate authority", "expired certificate",
+		"unsupported certificate", "unknown certificate", "revoked certificate"):
+		return "The listener requires a client certificate (client_certificates: required), and the DSN has none " +
+			"that it takes: certfile and keyfile must name one " +
 			"that is valid now and that its client_ca vouches for."
 	case is("no application protocol"):
-		return fmt.Sprintf("What listens at %s speaks TLS and not the session protocol: see whether host and port are right. A balancer in between must pass TLS through, or not offer protocols of its own (ALPN).", c.dsn.Addr())
+		return fmt.Sprintf("What listens at %s speaks TLS and not the session protocol: see whether host and port "+
+			"are right. A balancer in between must pass TLS through, or not offer protocols of its own (ALPN).",
+			c.dsn.Addr())
 	case is("protocol version"):
 		return "The server and this program have no version of TLS in common: the server needs 1.2 or 1.3."
 	}
-	return "The server broke off the TLS handshake: its log says why. If the listener requires client certificates (client_certificates: required), the DSN needs certfile and keyfile of one that its client_ca vouches for."
+	return "The server broke off the TLS handshake: its log says why. If the listener requires client certificates " +
+		"(client_certificates: required), the DSN needs certfile and keyfile of one that its client_ca vouches for."
 }
 
 // issuer is who has issued the certificate that is not trusted.

@@ -10,14 +10,16 @@ import (
 	"sessionserver/auth"
 )
 
-// TestDSNCheckWithoutCertificate: a server that has no certificate for the name, yet or at all, is named as the likely cause.
+// TestDSNCheckWithoutCertificate: a server that has no certificate for the name, yet or at all, is named as the likely
+// cause.
 func TestDSNCheckWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	writePair(t, dir, "other", "other.example")
 	for name, row := range map[string]struct{ tls, host, want string }{
 		// Whoever asks for an address and no name is shown the first certificate of ACME.
-		"ACME": {`{acme: {names: [sessions.example], agree_terms: true, directory: "https://127.0.0.1:1/", storage: DIR/acme}}`,
+		"ACME": {`{acme: {names: [sessions.example], agree_terms: true, directory: "https://127.0.0.1:1/",
+  storage: DIR/acme}}`,
 			"127.0.0.1", "The server has no certificate for 127.0.0.1 at this moment, most likely. With ACME"},
 		"files": {"{certificates: [{cert: " + dir + "/other.pem, key: " + dir + "/other.key}]}",
 			"localhost", "The server has no certificate for localhost: use a name"},
@@ -44,8 +46,9 @@ func TestEncryptedKey(t *testing.T) {
 	writePair(t, dir, "one", "one.example")
 	certificate, key := filepath.Join(dir, "one.pem"), filepath.Join(dir, "one.key")
 	for name, block := range map[string]pem.Block{
-		"PKCS #8":  {Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("sealed")},
-		"RFC 1421": {Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("sealed")},
+		"PKCS #8": {Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("sealed")},
+		"RFC 1421": {Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED",
+			"DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("sealed")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(key, pem.EncodeToMemory(&block), 0o600); err != nil {
@@ -53,19 +56,22 @@ func TestEncryptedKey(t *testing.T) {
 			}
 			pair := "{cert: " + certificate + ", key: " + key + "}"
 			for what, text := range map[string]string{
-				"tls":   "tls: {certificates: [" + pair + "]}\n",
-				"admin": "admin: {address: \"10.0.0.1:0\", certificate: " + certificate + ", key: " + key + ", client_ca: " + certificate + "}\n",
+				"tls": "tls: {certificates: [" + pair + "]}\n",
+				"admin": "admin: {address: \"10.0.0.1:0\", certificate: " + certificate + ", key: " + key +
+					", client_ca: " + certificate + "}\n",
 			} {
 				c := newCLI(t, text)
 				if err := os.Mkdir(c.file(""), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if _, said, status := c.run("", "check", c.config); status != 1 || !strings.Contains(said, "the key "+key+" has a passphrase") || strings.Contains(said, "no pair") {
+				if _, said, status := c.run("", "check", c.config); status != 1 || !strings.Contains(said,
+					"the key "+key+" has a passphrase") || strings.Contains(said, "no pair") {
 					t.Errorf("%s: status %d\n%s", what, status, said)
 				}
 			}
 			dsn := "tls://127.0.0.1:1/acme?certfile=" + certificate + "&keyfile=" + key
-			if _, said, status := newCLI(t, "").run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said, "keyfile: "+key+" has a passphrase") ||
+			if _, said, status := newCLI(t, "").run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said,
+				"keyfile: "+key+" has a passphrase") ||
 				strings.Contains(said, "not reached") {
 				t.Errorf("DSN: status %d\n%s", status, said)
 			}

@@ -25,8 +25,9 @@ type findings struct {
 	notes    []string
 }
 
-// examine reports everything that can be known about a valid configuration, and the files, folders and tenants that it names, at a time, as the
-// user sees them who runs it. It changes nothing. Both check and serve use it, so that neither knows more than the other.
+// examine reports everything that can be known about a valid configuration, and the files, folders and tenants that it
+// names, at a time, as the user sees them who runs it. It changes nothing. Both check and serve use it, so that neither
+// knows more than the other.
 func examine(cfg *configs.Config, ts *configs.Tenants, now time.Time) findings {
 	f := &findings{cfg: cfg, now: now, notes: notes(cfg)}
 	if file := cfg.Problem("", "").File; exists(file) {
@@ -73,7 +74,8 @@ func (f *findings) found(key string, all []certs.Finding) {
 	}
 }
 
-// secret examines a file that nobody but the server may read, as far as other users of this machine go. Its group is the operator's affair.
+// secret examines a file that nobody but the server may read, as far as other users of this machine go. Its group is
+// the operator's affair.
 func (f *findings) secret(key, path string) {
 	if mode, ok := modeOf(path); ok && mode.Perm()&0o007 != 0 {
 		f.wrong(key, "other users of this machine may read or write %s (mode %v): chmod o= %s", path, mode.Perm(), path)
@@ -81,7 +83,8 @@ func (f *findings) secret(key, path string) {
 	f.replaceable(key, path)
 }
 
-// trusted examines a file or folder that decides what the server does: other users must not write it, nor put another in its place.
+// trusted examines a file or folder that decides what the server does: other users must not write it, nor put another
+// in its place.
 func (f *findings) trusted(key, path string) {
 	if mode, ok := modeOf(path); ok && mode.Perm()&0o002 != 0 {
 		f.wrong(key, "other users of this machine may write %s (mode %v): chmod o-w %s", path, mode.Perm(), path)
@@ -92,7 +95,8 @@ func (f *findings) trusted(key, path string) {
 func (f *findings) replaceable(key, path string) {
 	folder := filepath.Dir(path)
 	if mode, ok := modeOf(folder); ok && exists(path) && mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
-		f.wrong(key, "other users of this machine may replace %s, since they may write its folder (mode %v): chmod o-w %s", path, mode.Perm(), folder)
+		f.wrong(key, "other users of this machine may replace %s, since they may write its folder (mode %v): chmod "+
+			"o-w %s", path, mode.Perm(), folder)
 	}
 }
 
@@ -214,12 +218,15 @@ func (f *findings) publicAddress(ts *configs.Tenants) {
 	host := strings.ToLower(public.Hostname())
 	switch {
 	case !f.cfg.TLS.Used():
-		f.note("public_address begins with tls:, and the server has no certificates: clients can connect only through a balancer that does TLS")
+		f.note("public_address begins with tls:, and the server has no certificates: clients can connect only " +
+			"through a balancer that does TLS")
 	case f.cfg.TLS.LocalCA != "", certified(f.cfg, ts, host): // the local CA certifies it
 	case slices.ContainsFunc(f.cfg.Listen, func(l configs.Listen) bool { return len(l.Proxies) > 0 }):
-		f.note("no certificate is for %s, the name in public_address: clients can connect there only through a balancer that does TLS", host)
+		f.note("no certificate is for %s, the name in public_address: clients can connect there only through a "+
+			"balancer that does TLS", host)
 	default:
-		f.wrong("public_address", "no certificate is for %s: clients that are given this address refuse the server (name it in tls.acme.names, or list a certificate for it)", host)
+		f.wrong("public_address", "no certificate is for %s: clients that are given this address refuse the server "+
+			"(name it in tls.acme.names, or list a certificate for it)", host)
 	}
 }
 
@@ -262,7 +269,10 @@ func (f *findings) policies() {
 }
 
 func (f *findings) logs() {
-	for key, output := range map[string]string{"audit.output": f.cfg.Audit.Output, "audit.decisions.output": f.cfg.Audit.Decisions.Output} {
+	for _, log := range []struct{ key, output string }{
+		{"audit.output", f.cfg.Audit.Output}, {"audit.decisions.output", f.cfg.Audit.Decisions.Output},
+	} {
+		key, output := log.key, log.output
 		f.err(key, inspectLogFile(output))
 		if !isLogFile(output) {
 			continue
@@ -299,7 +309,8 @@ func (f *findings) storage() {
 	}
 	const advice = "the server makes folders 0700 and files 0600 when it starts as their owner, or: chmod -R go="
 	if mode.Perm()&0o077 != 0 {
-		f.wrong("storage.path", "other users of this machine may use the folder %s (mode %v), where the sessions are; %s %s", c.Path, mode.Perm(), advice, c.Path)
+		f.wrong("storage.path", "other users of this machine may use the folder %s (mode %v), where the sessions "+
+			"are; %s %s", c.Path, mode.Perm(), advice, c.Path)
 	}
 	open, first := 0, ""
 	_ = walkOpen(c.Path, func(path string, mode fs.FileMode) error {
@@ -311,7 +322,8 @@ func (f *findings) storage() {
 		return nil
 	})
 	if open > 0 {
-		f.wrong("storage.path", "files in %s that hold sessions are not for their owner alone, %d of them, such as %s; %s %s", c.Path, open, first, advice, c.Path)
+		f.wrong("storage.path", "files in %s that hold sessions are not for their owner alone, %d of them, such as "+
+			"%s; %s %s", c.Path, open, first, advice, c.Path)
 	}
 }
 
@@ -321,7 +333,8 @@ func (f *findings) tenants(ts *configs.Tenants) {
 		path := filepath.Join(f.cfg.Tenants, t.Name+configs.TenantExt)
 		if mode, ok := modeOf(path); ok && mode.Perm()&0o002 != 0 {
 			f.problems = append(f.problems, configs.Problem{File: path, Text: fmt.Sprintf(
-				"other users of this machine may write it, and so let themselves in (mode %v): chmod o-w %s", mode.Perm(), path)})
+				"other users of this machine may write it, and so let themselves in (mode %v): chmod o-w %s",
+				mode.Perm(), path)})
 		}
 	}
 	f.notes = append(f.notes, tenantNotes(f.cfg, ts)...)

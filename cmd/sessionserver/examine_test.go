@@ -29,8 +29,9 @@ func writeValid(t *testing.T, dir, file, name string, from, until time.Duration)
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(until),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(from), NotAfter: time.Now().Add(until),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -64,10 +65,12 @@ func TestExamine(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFiles(t, dir, map[string]string{
-		"tenants.d/acme.yaml": "allow: [::1]\nhosts: [acme.example]\napps:\n  shop:\n    role: readwrite\n",
-		"policies/p.rego":     "package sessionserver.authz\n\nallow := true\n", "policies/tenants/gone/p.rego": "package sessionserver.tenant\n\nallow := true\n",
-		"admin-token": strings.Repeat("t", 40) + "\n", "audit.log": "", "dns": "#!/bin/sh\nexit 1\n",
-		"config.yaml": strings.ReplaceAll(`listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional, client_ca: DIR/clients.pem}]
+		"tenants.d/acme.yaml":          "allow: [::1]\nhosts: [acme.example]\napps:\n  shop:\n    role: readwrite\n",
+		"policies/p.rego":              "package sessionserver.authz\n\nallow := true\n",
+		"policies/tenants/gone/p.rego": "package sessionserver.tenant\n\nallow := true\n",
+		"admin-token":                  strings.Repeat("t", 40) + "\n", "audit.log": "", "dns": "#!/bin/sh\nexit 1\n",
+		"config.yaml": strings.ReplaceAll(`listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional,
+  client_ca: DIR/clients.pem}]
 public_address: tls://sessions.example:9090
 tenants: DIR/tenants.d
 storage: {path: DIR/sessions}
@@ -79,12 +82,15 @@ tls:
     - {cert: DIR/expired.pem, key: DIR/expired.key}
     - {cert: DIR/early.pem, key: DIR/early.key}
     - {cert: DIR/soon.pem, key: DIR/soon.key}
-  acme: {names: [late.example, new.example], agree_terms: true, directory: "https://127.0.0.1:1/", storage: DIR/acme, dns_program: DIR/dns}
+  acme: {names: [late.example, new.example], agree_terms: true, directory: "https://127.0.0.1:1/",
+    storage: DIR/acme, dns_program: DIR/dns}
 `, "DIR", dir),
 	})
 	for path, mode := range map[string]fs.FileMode{
-		"config.yaml": 0o666, "tenants.d": 0o777, "tenants.d/acme.yaml": 0o666, "policies/p.rego": 0o666, "admin-token": 0o644, "expired.key": 0o604,
-		"early.pem": 0o666, "clients.pem": 0o666, "audit.log": 0o644, "acme/certificates/an-issuer/late.example/late.example.key": 0o644, "dns": 0o777,
+		"config.yaml": 0o666, "tenants.d": 0o777, "tenants.d/acme.yaml": 0o666, "policies/p.rego": 0o666,
+		"admin-token": 0o644, "expired.key": 0o604,
+		"early.pem": 0o666, "clients.pem": 0o666, "audit.log": 0o644,
+		"acme/certificates/an-issuer/late.example/late.example.key": 0o644, "dns": 0o777,
 	} {
 		if err := os.Chmod(filepath.Join(dir, path), mode); err != nil {
 			t.Fatal(err)
@@ -97,7 +103,8 @@ tls:
 	}
 	want := []string{
 		"tls.certificates[0]: DIR/expired.pem: the certificate expired 10 days ago, at ",
-		"tls.certificates[0]: other users of this machine may read or write DIR/expired.key (mode -rw----r--): chmod o= ",
+		"tls.certificates[0]: other users of this machine may read or write DIR/expired.key (mode -rw----r--): chmod " +
+			"o= ",
 		"tls.certificates[1]: DIR/early.pem: the certificate is not valid before ", "6 days from now",
 		"tls.certificates[1]: other users of this machine may write DIR/early.pem (mode -rw-rw-rw-): chmod o-w ",
 		"DIR/clients.pem: the authority CN=clients expired 2 days ago", "may write DIR/clients.pem",
@@ -105,7 +112,8 @@ tls:
 		"tls.acme.names: the certificate of late.example expired 4 days ago and was not renewed", "may write DIR/dns ",
 		"may read or write DIR/acme/certificates/an-issuer/late.example/late.example.key ",
 		"public_address: no certificate is for sessions.example: ",
-		"config.yaml: other users of this machine may write DIR/config.yaml", "tenants: other users of this machine may write DIR/tenants.d ",
+		"config.yaml: other users of this machine may write DIR/config.yaml",
+		"tenants: other users of this machine may write DIR/tenants.d ",
 		"DIR/tenants.d/acme.yaml: other users of this machine may write it, and so let themselves in",
 		"policy.folder: other users of this machine may write DIR/policies/p.rego ",
 	}
@@ -139,9 +147,12 @@ tls:
 		}
 	}
 	for _, note := range []string{
-		"DIR/soon.pem: the certificate expires in 4 days, at ", "new.example has no certificate yet: the server obtains it while it runs",
-		"tenant acme names hosts that no certificate is for: acme.example", "app acme/shop has neither a secret nor a certificate",
-		"there are policies in tenants/gone, and no tenant gone", "other users of this machine may read DIR/audit.log (mode -rw-r--r--)",
+		"DIR/soon.pem: the certificate expires in 4 days, at ",
+		"new.example has no certificate yet: the server obtains it while it runs",
+		"tenant acme names hosts that no certificate is for: acme.example",
+		"app acme/shop has neither a secret nor a certificate",
+		"there are policies in tenants/gone, and no tenant gone",
+		"other users of this machine may read DIR/audit.log (mode -rw-r--r--)",
 	} {
 		if !strings.Contains(text, strings.ReplaceAll(note, "DIR", dir)) {
 			t.Errorf("serve does not note %q", note)
@@ -158,7 +169,8 @@ func TestExaminePublicAddress(t *testing.T) {
 	writeValid(t, dir, "one", "*.one.example", -day, 100*day)
 	files := "tls: {certificates: [{cert: " + dir + "/one.pem, key: " + dir + "/one.key}]}\n"
 	acme := func(names string) string {
-		return "tls: {acme: {names: [" + names + "], agree_terms: true, storage: " + dir + "/acme, dns_program: /bin/true}}\n"
+		return "tls: {acme: {names: [" + names + "], agree_terms: true, storage: " + dir +
+			"/acme, dns_program: /bin/true}}\n"
 	}
 	for _, row := range []struct {
 		text           string
@@ -174,14 +186,16 @@ func TestExaminePublicAddress(t *testing.T) {
 		{"public_address: tls://a.a.b.example\n" + acme(`"*.b.example"`), true, false},
 		{"public_address: tls://anything\ntls: {local_ca: " + dir + "/ca}\n", false, false},
 		{"public_address: tls://anything\n", false, true},
-		{"listen: [{address: \"127.0.0.1:0\", allow: [::1], proxies: [::1]}]\npublic_address: tls://anything\n" + files, false, true},
+		{"listen: [{address: \"127.0.0.1:0\", allow: [::1], proxies: [::1]}]\npublic_address: tls://anything\n" + files,
+			false, true},
 	} {
 		cfg, err := configs.Parse("c.yaml", []byte("storage: {driver: memory}\n"+row.text))
 		if err != nil {
 			t.Fatalf("%s: %v", row.text, err)
 		}
 		found := examine(cfg, new(configs.Tenants), time.Now())
-		if got := strings.Contains(fmt.Sprint(found.problems), "public_address: no certificate is for"); got != row.problem {
+		if got := strings.Contains(fmt.Sprint(found.problems),
+			"public_address: no certificate is for"); got != row.problem {
 			t.Errorf("%s: problems %v", row.text, found.problems)
 		}
 		if got := strings.Contains(fmt.Sprint(found.notes), "public_address"); got != row.noted {
@@ -190,7 +204,8 @@ func TestExaminePublicAddress(t *testing.T) {
 	}
 }
 
-// TestStoragePrivate: the storage is for its owner alone, with every driver and umask, and a folder that was open before is closed.
+// TestStoragePrivate: the storage is for its owner alone, with every driver and umask, and a folder that was open
+// before is closed.
 func TestStoragePrivate(t *testing.T) {
 	for driver := range drivers {
 		if driver == "memory" {
@@ -209,12 +224,14 @@ func TestStoragePrivate(t *testing.T) {
 				}
 			}
 			if _, said, status := newCLI(t, "").run("", "check", file); status != 1 ||
-				!strings.Contains(said, "storage.path: other users of this machine may use the folder "+state+" (mode -rwxr-xr-x)") ||
+				!strings.Contains(said, "storage.path: other users of this machine may use the folder "+state+" "+
+					"(mode -rwxr-xr-x)") ||
 				!strings.Contains(said, "are not for their owner alone, 2 of them") {
 				t.Errorf("check: status %d\n%s", status, said)
 			}
 			wrapper := filepath.Join(t.TempDir(), "wrapper")
-			if err := os.WriteFile(wrapper, []byte("#!/bin/sh\numask 000\nexec \""+binary+"\" \"$@\"\n"), 0o700); err != nil {
+			if err := os.WriteFile(wrapper, []byte("#!/bin/sh\numask 000\nexec \""+binary+"\" \"$@\"\n"),
+				0o700); err != nil {
 				t.Fatal(err)
 			}
 			s := serveWith(t, wrapper, "--config", file)
@@ -225,7 +242,8 @@ func TestStoragePrivate(t *testing.T) {
 				}
 			}
 			private(t, state)
-			if !strings.Contains(s.logged(), "the storage was open to other users of this machine and is not any more") {
+			if !strings.Contains(s.logged(), "the storage was open to other users of this machine and is not any "+
+				"more") {
 				t.Errorf("it is not logged:\n%s", s.logged())
 			}
 			s.stop()

@@ -51,9 +51,12 @@ func TestMetrics(t *testing.T) {
 		`sessionserver_ready 1`, `sessionserver_tenants 2`, `sessionserver_tenant_operations_total{result="ok",tenant="acme"} 4`,
 		`sessionserver_tenant_usage{resource="sessions",tenant="acme"} 1`, `sessionserver_tenant_quota{resource="sessions",tenant="acme"} 1000`,
 		`sessionserver_session_events_total{event="created"} 1`, `sessionserver_audit_events_total{event="session.created"} 1`,
-		`sessionserver_reload_last_successful{what="policy"} 1`, `sessionserver_reload_last_successful{what="configuration"} 1`,
-		`sessionserver_reload_last_successful{what="certificates"} 1`, `sessionserver_reloads_total{result="failed",what="policy"} 0`,
-		`sessionserver_reload_last_successful{what="tenants"} 1`, `sessionserver_certificate_events_total{event="loaded"} 1`, "go_goroutines ", "process_open_fds ",
+		`sessionserver_reload_last_successful{what="policy"} 1`,
+		`sessionserver_reload_last_successful{what="configuration"} 1`,
+		`sessionserver_reload_last_successful{what="certificates"} 1`,
+		`sessionserver_reloads_total{result="failed",what="policy"} 0`,
+		`sessionserver_reload_last_successful{what="tenants"} 1`,
+		`sessionserver_certificate_events_total{event="loaded"} 1`, "go_goroutines ", "process_open_fds ",
 		`sessionserver_storage_operation_duration_seconds_count{operation="put"} 1`, "sessionserver_storage_size_bytes ", "sessionserver_storage_sync_duration_seconds_count ",
 	} {
 		if !strings.Contains(text, "\n"+want) {

@@ -9,7 +9,8 @@ import (
 	"runtime"
 )
 
-// walkOpen calls do for a folder and all in it that is not for its owner alone. Symbolic links are not followed, but for the folder itself.
+// walkOpen calls do for a folder and all in it that is not for its owner alone. Symbolic links are not followed, but
+// for the folder itself.
 func walkOpen(folder string, do func(path string, mode fs.FileMode) error) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -29,8 +30,9 @@ func walkOpen(folder string, do func(path string, mode fs.FileMode) error) error
 	})
 }
 
-// makePrivate makes the storage folder, or takes it and all in it away from everybody but its owner, whatever the umask is and was. What
-// cannot be changed, since it belongs to somebody else, is logged and used all the same: the folder may be a mount of a container.
+// makePrivate makes the storage folder, or takes it and all in it away from everybody but its owner, whatever the umask
+// is and was. What cannot be changed, since it belongs to somebody else, is logged and used all the same: the folder
+// may be a mount of a container.
 func makePrivate(folder string, log *slog.Logger) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -46,10 +48,12 @@ func makePrivate(folder string, log *slog.Logger) error {
 		return nil
 	})
 	if changed > 0 {
-		log.Warn("the storage was open to other users of this machine and is not any more", "folder", folder, "files_and_folders", changed)
+		log.Warn("the storage was open to other users of this machine and is not any more", "folder", folder,
+			"files_and_folders", changed)
 	}
 	if failed != nil {
-		log.Error("the storage is open to other users of this machine: give it to the user that the server runs as", "folder", folder, "err", failed)
+		log.Error("the storage is open to other users of this machine: give it to the user that the server runs as",
+			"folder", folder, "err", failed)
 	}
 	return err
 }

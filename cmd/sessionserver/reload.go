@@ -14,7 +14,7 @@ import (
 
 // Names of what is read anew while the server serves: in the log, in /status and as a label of metrics.
 const (
-	configurationReload    = "configuration" // read at SIGHUP alone: a file that somebody edits is not to be taken before it is asked for
+	configurationReload    = "configuration" // at SIGHUP alone: a file is not to be taken while somebody edits it
 	tenantsReload          = "tenants"
 	policyReload           = "policy"            // with a bundle's keys, token and authorities
 	certificatesReload     = "certificates"      // with their keys and the client CAs
@@ -29,8 +29,8 @@ const (
 	remindEvery = 10 * time.Minute // a failure that goes on is logged again
 )
 
-// reloads keeps the state of everything that is read anew while the server serves. A failure is logged, shown and counted, and is tried
-// again until it is over; meanwhile what was read before goes on.
+// reloads keeps the state of everything that is read anew while the server serves. A failure is logged, shown and
+// counted, and is tried again until it is over; meanwhile what was read before goes on.
 type reloads struct {
 	log   *slog.Logger
 	count func(what string, err error)

@@ -27,7 +27,10 @@ func TestReloadsRetry(t *testing.T) {
 			tries  []time.Duration
 			broken = true
 		)
-		r := newReloads(slog.New(slog.NewTextHandler(&log, nil)), func(_ string, err error) { counts = append(counts, err) })
+		r := newReloads(slog.New(slog.NewTextHandler(&log, nil)), func(_ string, err error) {
+			counts = append(counts,
+				err)
+		})
 		began := time.Now()
 		r.add("thing", func(context.Context) {
 			tries = append(tries, time.Since(began))
@@ -81,8 +84,8 @@ func TestReloadsRetry(t *testing.T) {
 	})
 }
 
-// TestReloadLoud breaks everything that is reloaded, one after the other: the failure is an error in the log, in /status and in the metric,
-// SIGHUP does not report success, and once it is mended the server finds out by itself.
+// TestReloadLoud breaks everything that is reloaded, one after the other: the failure is an error in the log, in
+// /status and in the metric, SIGHUP does not report success, and once it is mended the server finds out by itself.
 func TestReloadLoud(t *testing.T) {
 	t.Parallel()
 	shelf := &bundles{}
@@ -90,9 +93,12 @@ func TestReloadLoud(t *testing.T) {
 	web := httptest.NewServer(shelf)
 	defer web.Close()
 	b := house{
-		listen: `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional, client_ca: DIR/clients.pem}]`,
-		tls:    "{certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
-		more: "policy:\n  bundle: {url: \"" + web.URL + "/p\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1h, keep: DIR/kept}\n" +
+		listen: `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional,
+  client_ca: DIR/clients.pem}]`,
+		tls: "{certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
+		more: "policy:\n  bundle: {url: \"" + web.URL +
+			"/p\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1h, keep: " +
+			"DIR/kept}\n" +
 			"admin: {address: \"127.0.0.1:0\", token_file: DIR/admin, certificate: DIR/own.pem, key: DIR/own.key}\n" +
 			"audit: {output: DIR/log/audit}\nlog: {level: info}\n",
 		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n"},
@@ -101,7 +107,8 @@ func TestReloadLoud(t *testing.T) {
 	writePair(t, b.dir, "own", "localhost")
 	writeCertificate(t, filepath.Join(b.dir, "clients.pem"))
 	password := strings.Repeat("t", 40)
-	writeFiles(t, b.dir, map[string]string{"token": "letmein\n", "key": "signing secret", "admin": password, "log/README": ""})
+	writeFiles(t, b.dir, map[string]string{"token": "letmein\n", "key": "signing secret", "admin": password,
+		"log/README": ""})
 	b.child = serve(t, "--config", b.file)
 
 	client := trusting(t, filepath.Join(b.dir, "own.pem"))
@@ -178,7 +185,8 @@ func TestReloadLoud(t *testing.T) {
 		if !fails(row.what) || strings.Count(b.logged(), success) != before {
 			t.Errorf("%s: SIGHUP with a bad %s reports success", row.what, row.file)
 		}
-		if text := ask("/metrics"); !strings.Contains(text, "\nsessionserver_reload_last_successful{what=\""+row.what+"\"} 0\n") {
+		if text := ask("/metrics"); !strings.Contains(text,
+			"\nsessionserver_reload_last_successful{what=\""+row.what+"\"} 0\n") {
 			t.Errorf("%s with a bad %s: the metric does not show it", row.what, row.file)
 		}
 		if text := b.logged()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"something was not reloaded`) ||
@@ -186,7 +194,8 @@ func TestReloadLoud(t *testing.T) {
 			t.Errorf("%s with a bad %s is no error in the log:\n%s", row.what, row.file, text)
 		}
 		replace(string(good))
-		awaits(t, 30*time.Second, row.what+" works again without another SIGHUP", func() bool { return !fails(row.what) })
+		awaits(t, 30*time.Second, row.what+" works again without another SIGHUP",
+			func() bool { return !fails(row.what) })
 		hangup()
 		if strings.Count(b.logged(), success) != before+1 {
 			t.Errorf("%s: SIGHUP after %s was mended does not report success", row.what, row.file)

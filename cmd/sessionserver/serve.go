@@ -73,7 +73,8 @@ func (s *serveCmd) serve(
 			return errors.Join(err, p.close())
 		}
 		if err := publishDevCA(cfg); err != nil {
-			log.Warn("other users of this machine cannot read the certificate of the CA, which their DSNs would need: choose another folder with --state",
+			log.Warn("other users of this machine cannot read the certificate of the CA, which their DSNs would "+
+				"need: choose another folder with --state",
 				"folder", cfg.TLS.LocalCA, "err", err)
 		}
 		welcome(io, cfg, addr, p.operators.url())
@@ -185,8 +186,8 @@ func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar)
 		p.log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
 	} else {
 		level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
-		p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, " +
-			"and the level of the log; everything else takes effect at the next start")
+		p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of " +
+			"certificates and of policies, and the level of the log; everything else takes effect at the next start")
 	}
 	if err == nil {
 		setLevel(level, cfg.Log)

@@ -19,8 +19,9 @@ import (
 	"sessionserver/configs"
 )
 
-// servedPrefix begins the names of the files in which servers write down what they have in force. One lies in the folder of the tenants for
-// each server that runs with it. The server has it locked as long as it runs: a file without a lock is that of a server that was killed.
+// servedPrefix begins the names of the files in which servers write down what they have in force. One lies in the
+// folder of the tenants for each server that runs with it. The server has it locked as long as it runs: a file without
+// a lock is that of a server that was killed.
 const servedPrefix = ".served-"
 
 // served is the file of one server.
@@ -42,7 +43,8 @@ func openServed(folder string) (_ *served, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if text, err := readServed(root, e.Name()); err == nil && text == nil && strings.HasPrefix(e.Name(), servedPrefix) {
+		if text, err := readServed(root, e.Name()); err == nil && text == nil && strings.HasPrefix(e.Name(),
+			servedPrefix) {
 			_ = root.Remove(e.Name()) // or another server has
 		}
 	}
@@ -106,9 +108,9 @@ func readServed(folder *os.Root, name string) ([]byte, error) {
 // servedPatience is how long a command waits for servers that run. They look after a tenth of a second.
 const servedPatience = 10 * time.Second
 
-// await waits until all servers that run with the folder have the file of a tenant in force as it is now: whoever is given a DSN then is not
-// refused, and whatever was revoked is. Without a server it says so. The change is made in any case; an error says that a server has not
-// taken it over.
+// await waits until all servers that run with the folder have the file of a tenant in force as it is now: whoever is
+// given a DSN then is not refused, and whatever was revoked is. Without a server it says so. The change is made in any
+// case; an error says that a server has not taken it over.
 func (f *tenantFolder) await(ctx context.Context, tenant string, say io.Writer) error {
 	patience := f.patience
 	if patience == 0 {
@@ -125,18 +127,21 @@ func (f *tenantFolder) await(ctx context.Context, tenant string, say io.Writer) 
 		case behind == 0:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("the change is made, and after %v a running server has not taken it over: its log says why, and /status; until it does, what was before goes on",
+			return fmt.Errorf("the change is made, and after %v a running server has not taken it over: its log says "+
+				"why, and /status; until it does, what was before goes on",
 				patience)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the change is made, and it was not waited until a running server has taken it over: %w", ctx.Err())
+			return fmt.Errorf("the change is made, and it was not waited until a running server has taken it over: %w",
+				ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
-// behind counts the servers that run with the folder, and those that have not taken over the file of a tenant as it is now.
+// behind counts the servers that run with the folder, and those that have not taken over the file of a tenant as it is
+// now.
 func (f *tenantFolder) behind(tenant string) (servers, behind int, err error) {
 	root, err := os.OpenRoot(f.path)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"sessionserver/configs"
 )
 
-// TestNoNewDSNRefused: whoever uses a DSN as soon as the command that made it has returned is let in, however many make them at the same
-// time; and a revoked one is refused as soon as that command has returned.
+// TestNoNewDSNRefused: whoever uses a DSN as soon as the command that made it has returned is let in, however many make
+// them at the same time; and a revoked one is refused as soon as that command has returned.
 func TestNoNewDSNRefused(t *testing.T) {
 	t.Parallel()
 	h := house{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n", "zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
@@ -108,7 +108,8 @@ func TestAwait(t *testing.T) {
 	}
 	load := func() *configs.Tenants { return configs.LoadTenants(f.path, f.cfg, nil, inspectTenant) }
 
-	if said, err := await("acme"); err != nil || !strings.Contains(said, "No server that runs with "+f.path+" was found") {
+	if said, err := await("acme"); err != nil || !strings.Contains(said,
+		"No server that runs with "+f.path+" was found") {
 		t.Errorf("without a server: %v %s", err, said)
 	}
 	server, err := openServed(f.path)

@@ -104,8 +104,9 @@ func (t *tenants) load() error {
 	}
 	if t.folder != "" {
 		var err error
-		if t.served, err = openServed(t.folder); err != nil && !errors.Is(err, syscall.EROFS) { // where commands can change nothing either
-			t.log.Warn("commands such as app create cannot wait until this server has taken over a change: it may not write into the folder",
+		t.served, err = openServed(t.folder)
+		if err != nil && !errors.Is(err, syscall.EROFS) { // where commands can change nothing either
+			t.log.Warn("commands such as app create cannot wait for this server: it may not write into the folder",
 				"folder", t.folder, "err", err)
 		}
 	}
@@ -119,7 +120,7 @@ func (t *tenants) publish(ts *configs.Tenants) {
 		return
 	}
 	if err := t.served.publish(ts); err != nil {
-		t.log.Warn("commands such as app create cannot see that this server has taken over a change", "folder", t.folder, "err", err)
+		t.log.Warn("commands such as app create cannot see what this server has in force", "folder", t.folder, "err", err)
 	}
 }
 
@@ -134,8 +135,8 @@ func (t *tenants) close() error {
 	return nil
 }
 
-// configure has the next look take what the files leave open from another configuration, nil for the same, and log again what is wrong. The
-// folder and the listeners stay those of the start.
+// configure has the next look take what the files leave open from another configuration, nil for the same, and log
+// again what is wrong. The folder and the listeners stay those of the start.
 func (t *tenants) configure(cfg *configs.Config) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -173,7 +174,7 @@ func (t *tenants) look() (err error) {
 	}
 	next := configs.LoadTenants(t.folder, t.cfg, t.now, inspectTenant)
 	if t.now != nil && !tell && next.Same(t.now) {
-		t.status.Problems = slices.Concat(next.Problems, together(t.cfg, next)) // those of a look that was not applied are gone
+		t.status.Problems = slices.Concat(next.Problems, together(t.cfg, next)) // not those of a look that failed
 		t.publish(next)
 		return nil
 	}

@@ -139,7 +139,8 @@ func TestWatch(t *testing.T) {
 	w.write("a.yaml", "allow: [\n") // a mistake there holds up nothing elsewhere
 	w.write("b.yaml", lives("5h"))
 	w.becomes("a:4h0m0s b:5h0m0s")
-	if s := w.state(); s.Tenants != 2 || len(s.Problems) != 1 || !strings.Contains(w.logged(), "a.yaml:2: this is not YAML") || !strings.Contains(w.logged(), "as_before=a") {
+	if s := w.state(); s.Tenants != 2 || len(s.Problems) != 1 ||
+		!strings.Contains(w.logged(), "a.yaml:2: this is not YAML") || !strings.Contains(w.logged(), "as_before=a") {
 		t.Errorf("%+v\n%s", s, w.logged())
 	}
 	if err := os.Remove(filepath.Join(w.path, "b.yaml")); err != nil {

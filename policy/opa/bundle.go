@@ -27,7 +27,7 @@ type BundleOptions struct {
 
 	// The functions read files, at each look at the server: these may be replaced while the engine runs.
 	Token func() (string, error)         // the bearer token; nil is none
-	Roots func() (*x509.CertPool, error) // authorities that vouch for the server; a nil function or pool is those of this machine
+	Roots func() (*x509.CertPool, error) // authorities that vouch for the server; nil are those of this machine
 	Key   func() (string, error)         // a public key or certificate in PEM, or the secret itself of an HMAC
 
 	KeyID     string // of the signature; "" is "default"
@@ -174,7 +174,8 @@ func (b *served) read(raw []byte, key string) (*contents, error) {
 		return nil, err
 	}
 	signer := &keys.Config{Key: key, Algorithm: b.opts.Algorithm, Scope: b.opts.Scope}
-	verify := bundle.NewVerificationConfig(map[string]*keys.Config{b.opts.KeyID: signer}, b.opts.KeyID, b.opts.Scope, nil)
+	verify := bundle.NewVerificationConfig(map[string]*keys.Config{b.opts.KeyID: signer}, b.opts.KeyID, b.opts.Scope,
+		nil)
 	parsed, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(raw), "").WithSizeLimitBytes(b.opts.Max)).
 		WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithBundleVerificationConfig(verify).WithSizeLimitBytes(b.opts.Max).Read()
 	if err != nil {

@@ -167,7 +167,8 @@ func (e *Engine) SetTenants(tenants []policy.Tenant) error {
 	return nil
 }
 
-// Reload reads the source now. If it is wrong or away, all stays as it is; the error says why, and the observer and Status have it too.
+// Reload reads the source now. If it is wrong or away, all stays as it is; the error says why, and the observer and
+// Status have it too.
 func (e *Engine) Reload(ctx context.Context) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()

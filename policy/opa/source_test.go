@@ -256,7 +256,8 @@ func TestBundle(t *testing.T) {
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.file(), Algorithm: "ES256", Keep: filepath.Join(t.TempDir(), "kept")}
+	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.file(), Algorithm: "ES256",
+		Keep: filepath.Join(t.TempDir(), "kept")}
 	open := func(opts BundleOptions) (*Engine, error) {
 		source, err := Bundle(opts)
 		if err != nil {
@@ -360,7 +361,8 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// TestBundleKeyRotation: the key is read at each look. Under another one what decides is verified again, although it has not changed.
+// TestBundleKeyRotation: the key is read at each look. Under another one what decides is verified again, although it
+// has not changed.
 func TestBundleKeyRotation(t *testing.T) {
 	old, next := newSigner(t), newSigner(t)
 	shelf := &shelf{}
@@ -405,7 +407,8 @@ func TestBundlePoll(t *testing.T) {
 	shelf := &shelf{}
 	web := httptest.NewServer(shelf)
 	defer web.Close()
-	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.file(), Algorithm: "ES256", Poll: 5 * time.Millisecond})
+	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.file(), Algorithm: "ES256",
+		Poll: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -219,8 +219,8 @@ func (c *Certs) SetHosts(hosts []string) error {
 	return c.acme.setHosts(hosts)
 }
 
-// Reload reads all files again, as when they change. What cannot be used is in the error, which the observer gets too, and what there was
-// before stays.
+// Reload reads all files again, as when they change. What cannot be used is in the error, which the observer gets too,
+// and what there was before stays.
 func (c *Certs) Reload() error {
 	errs := []error{c.files.reload()}
 	c.mu.Lock()

@@ -20,8 +20,8 @@ type Finding struct {
 	Text  string
 }
 
-// Examine reports what is wrong, or soon will be, with the certificates of a pair at a time. Of files that cannot be used it reports
-// nothing: Check does.
+// Examine reports what is wrong, or soon will be, with the certificates of a pair at a time. Of files that cannot be
+// used it reports nothing: Check does.
 func (p Pair) Examine(now time.Time) []Finding {
 	cert, _, err := (&pair{Pair: p}).open()
 	if err != nil {
@@ -43,13 +43,16 @@ func examineChain(file string, cert *tls.Certificate, now time.Time) (all []Find
 		all = append(all, examineTime(file+": "+what, x, now)...)
 	}
 	uses := cert.Leaf.ExtKeyUsage
-	if len(uses)+len(cert.Leaf.UnknownExtKeyUsage) > 0 && !slices.Contains(uses, x509.ExtKeyUsageServerAuth) && !slices.Contains(uses, x509.ExtKeyUsageAny) {
-		all = append(all, Finding{true, file + ": the certificate is not for servers (its extended key usage lacks serverAuth), and clients refuse it"})
+	if len(uses)+len(cert.Leaf.UnknownExtKeyUsage) > 0 && !slices.Contains(uses, x509.ExtKeyUsageServerAuth) &&
+		!slices.Contains(uses, x509.ExtKeyUsageAny) {
+		all = append(all, Finding{true, file + ": the certificate is not for servers (its extended key usage lacks " +
+			"serverAuth), and clients refuse it"})
 	}
 	return all
 }
 
-// ExamineCA reports what is wrong, or soon will be, with a file of authorities at a time: one that has expired is wrong if no other is left.
+// ExamineCA reports what is wrong, or soon will be, with a file of authorities at a time: one that has expired is wrong
+// if no other is left.
 func ExamineCA(file string, now time.Time) (all []Finding) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -59,7 +62,10 @@ func ExamineCA(file string, now time.Time) (all []Finding) {
 	if err != nil {
 		return nil
 	}
-	good := slices.ContainsFunc(authorities, func(x *x509.Certificate) bool { return !now.Before(x.NotBefore) && !now.After(x.NotAfter) })
+	good := slices.ContainsFunc(authorities, func(x *x509.Certificate) bool {
+		return !now.Before(x.NotBefore) &&
+			!now.After(x.NotAfter)
+	})
 	for _, x := range authorities {
 		for _, f := range examineTime(fmt.Sprintf("%s: the authority %s", file, x.Subject), x, now) {
 			all = append(all, Finding{f.Wrong && !good, f.Text})
@@ -68,17 +74,20 @@ func ExamineCA(file string, now time.Time) (all []Finding) {
 	return all
 }
 
-// examineTime compares the validity of a certificate with a time. A certificate of short life is spoken of when a third of it is left.
+// examineTime compares the validity of a certificate with a time.
 func examineTime(what string, x *x509.Certificate, now time.Time) []Finding {
 	left := x.NotAfter.Sub(now)
 	switch {
 	case left < 0:
-		return []Finding{{true, fmt.Sprintf("%s expired %s ago, at %s: replace it", what, days(-left), x.NotAfter.UTC().Format(time.RFC3339))}}
+		return []Finding{{true, fmt.Sprintf("%s expired %s ago, at %s: replace it", what, days(-left),
+			x.NotAfter.UTC().Format(time.RFC3339))}}
 	case now.Before(x.NotBefore):
-		return []Finding{{true, fmt.Sprintf("%s is not valid before %s, %s from now: wait, replace it, or set the clock of this machine",
+		return []Finding{{true, fmt.Sprintf("%s is not valid before %s, %s from now: wait, replace it, or set the "+
+			"clock of this machine",
 			what, x.NotBefore.UTC().Format(time.RFC3339), days(x.NotBefore.Sub(now)))}}
-	case left < min(warnBefore, x.NotAfter.Sub(x.NotBefore)/3):
-		return []Finding{{false, fmt.Sprintf("%s expires in %s, at %s: replace it", what, days(left), x.NotAfter.UTC().Format(time.RFC3339))}}
+	case left < warnBefore:
+		return []Finding{{false, fmt.Sprintf("%s expires in %s, at %s: replace it", what, days(left),
+			x.NotAfter.UTC().Format(time.RFC3339))}}
 	}
 	return nil
 }
@@ -94,13 +103,15 @@ func days(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// Covers reports whether the certificate of a pair is for a name or an IP address. A pair that cannot be used is for none.
+// Covers reports whether the certificate of a pair is for a name or an IP address. A pair that cannot be used is for
+// none.
 func (p Pair) Covers(name string) bool {
 	cert, _, err := (&pair{Pair: p}).open()
 	return err == nil && cert.Leaf.VerifyHostname(name) == nil
 }
 
-// ExamineACME reports, for a name that ACME is to obtain a certificate for, what the storage folder says about it at a time.
+// ExamineACME reports, for a name that ACME is to obtain a certificate for, what the storage folder says about it at a
+// time.
 func ExamineACME(storage, name string, now time.Time) []Finding {
 	safe := certmagic.StorageKeys.Safe(name)
 	files, _ := filepath.Glob(filepath.Join(globQuote(storage), "certificates", "*", safe, safe+".crt"))
@@ -110,7 +121,8 @@ func ExamineACME(storage, name string, now time.Time) []Finding {
 		if err != nil {
 			return nil // somebody else's, as this user sees it
 		}
-		if chain, err := parseCertificates(data); err == nil && (newest == nil || chain[0].NotAfter.After(newest.NotAfter)) {
+		if chain, err := parseCertificates(data); err == nil && (newest == nil ||
+			chain[0].NotAfter.After(newest.NotAfter)) {
 			newest = chain[0]
 		}
 	}
@@ -118,14 +130,17 @@ func ExamineACME(storage, name string, now time.Time) []Finding {
 		if _, err := os.ReadDir(storage); err != nil && !os.IsNotExist(err) {
 			return nil
 		}
-		return []Finding{{false, fmt.Sprintf("%s has no certificate yet: the server obtains it while it runs, and clients cannot connect by TLS before", name)}}
+		return []Finding{{false, fmt.Sprintf("%s has no certificate yet: the server obtains it while it runs, and "+
+			"clients cannot connect by TLS before", name)}}
 	}
 	left, life := newest.NotAfter.Sub(now), newest.NotAfter.Sub(newest.NotBefore)
 	switch {
 	case left < 0:
-		return []Finding{{true, fmt.Sprintf("the certificate of %s expired %s ago and was not renewed: the log of the server says why", name, days(-left))}}
+		return []Finding{{true, fmt.Sprintf("the certificate of %s expired %s ago and was not renewed: the log of "+
+			"the server says why", name, days(-left))}}
 	case left < life/5: // it is renewed when a third is left
-		return []Finding{{false, fmt.Sprintf("the certificate of %s expires in %s and was not renewed yet: the log of the server says why", name, days(left))}}
+		return []Finding{{false, fmt.Sprintf("the certificate of %s expires in %s and was not renewed yet: the log "+
+			"of the server says why", name, days(left))}}
 	}
 	return nil
 }

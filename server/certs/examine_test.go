@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestExamine: validity is compared with the time that is asked about, of the certificate and of all authorities in its chain.
+// TestExamine: validity is compared with the time that is asked about, of the certificate and of all authorities in its
+// chain.
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "examined")
@@ -49,7 +50,8 @@ func TestExamine(t *testing.T) {
 	}
 	authority, err := parseCertificates(ca.pem())
 	must(t, err)
-	if got := fmt.Sprint(chained.Examine(authority[0].NotAfter.Add(time.Hour))); !strings.Contains(got, "of the authority") {
+	if got := fmt.Sprint(chained.Examine(authority[0].NotAfter.Add(time.Hour))); !strings.Contains(got,
+		"of the authority") {
 		t.Errorf("an expired chain: %s", got)
 	}
 
@@ -57,7 +59,8 @@ func TestExamine(t *testing.T) {
 	own, _, err := (&pair{Pair: files}).open()
 	must(t, err)
 	own.Leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if got := examineChain(files.Cert, own, from); len(got) != 1 || !got[0].Wrong || !strings.Contains(got[0].Text, "not for servers") {
+	if got := examineChain(files.Cert, own, from); len(got) != 1 || !got[0].Wrong || !strings.Contains(got[0].Text,
+		"not for servers") {
 		t.Errorf("a certificate for clients: %v", got)
 	}
 
@@ -72,7 +75,8 @@ func TestExamine(t *testing.T) {
 		t.Errorf("all authorities have expired: %v", got)
 	}
 
-	if !files.Covers("examined.test") || files.Covers("other.test") || (Pair{Cert: "none", Key: "none"}).Covers("examined.test") {
+	if !files.Covers("examined.test") || files.Covers("other.test") || (Pair{Cert: "none",
+		Key: "none"}).Covers("examined.test") {
 		t.Error("the names that a pair covers are wrong")
 	}
 }

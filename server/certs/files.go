@@ -117,7 +117,8 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	}
 	switch {
 	case err != nil && isEncrypted(keyPEM):
-		return nil, none, fmt.Errorf("certs: the key %s has a passphrase, which nobody could type when the server starts: "+
+		return nil, none, fmt.Errorf("certs: the key %s has a passphrase, which nobody could type when the server "+
+			"starts: "+
 			"write it without (openssl pkey -in %s -out NEW), readable for the user of the server alone", p.Key, p.Key)
 	case err != nil:
 		return nil, none, fmt.Errorf("certs: %s and %s are no pair: %s (write the chain, own certificate first, and its key, both as PEM)",
@@ -128,9 +129,10 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	return &cert, read, nil
 }
 
-// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as OpenSSL wrote it before (RFC 1421).
+// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as before it (RFC 1421).
 func isEncrypted(key []byte) bool {
-	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
+	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) ||
+		bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
 // warnExpiring has the observer know the certificates that will not be good for long. Examine says so to people.

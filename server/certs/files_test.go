@@ -87,7 +87,8 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	must(t, writeFile(pair.Cert, chain, 0o644))
 	last = changed(t, get, last)
 	seen.mu.Lock()
-	if read := seen.read; !slices.ContainsFunc(read, func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }) || read[len(read)-1] != nil {
+	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }
+	if read := seen.read; !slices.ContainsFunc(read, mismatch) || read[len(read)-1] != nil {
 		t.Errorf("the observer got %v", read)
 	}
 	seen.mu.Unlock()

@@ -87,7 +87,8 @@ func (ca *localCA) open() error {
 		return err
 	}
 	if changed, err := tighten(CAKeyFile(folder)); changed {
-		ca.log.Warn("the key of the local CA was open to other users of this machine and is not any more", "file", CAKeyFile(folder), "err", err)
+		ca.log.Warn("the key of the local CA was open to other users of this machine and is not any more", "file",
+			CAKeyFile(folder), "err", err)
 	}
 	keyPEM, err := os.ReadFile(CAKeyFile(folder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +152,8 @@ func (ca *localCA) create() error {
 	if err := os.Remove(crlFile(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) { // an older CA's
 		return err
 	}
-	if err := writeFile(CAKeyFile(folder), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	if err := writeFile(CAKeyFile(folder), keyPEM, 0o600); err != nil {
 		return err
 	}
 	if err := writeFile(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {

@@ -2,7 +2,8 @@ package certs
 
 import "time"
 
-// Observer is told what happens to certificates. Its methods are called by several goroutines, must be quick and must not call the Certs.
+// Observer is told what happens to certificates. Its methods are called by several goroutines, must be quick and must
+// not call the Certs.
 type Observer interface {
 	CertificateChanged(Event)
 	FilesRead(err error) // all files were read; those in err could not be used, and what they held before stays

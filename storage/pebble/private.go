@@ -7,8 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// private is the file system of the machine, where all that is made is for its owner alone, whatever the umask: Pebble itself makes files
-// that others may read.
+// private is the file system of the machine, where all that is made is for its owner alone, whatever the umask: Pebble
+// itself makes files that others may read.
 type private struct{ vfs.FS }
 
 var _ vfs.FS = private{}
