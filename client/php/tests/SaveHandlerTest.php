@@ -459,7 +459,10 @@ final class SaveHandlerTest extends SessionTestCase
         $code = 'ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["big"] = str_repeat("x", 5_000_000);
             try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return 1; }';
         $this->assertSame(1, $this->start($code, $id)->end()->result);
-        $this->assertSame([], $this->stored($id));
+        $this->assertGone($id);
+        $json = bin2hex(random_bytes(16)); // where the change and the end of the session go together
+        $this->assertSame(1, $this->start($code, $json, 'format=json')->end()->result);
+        $this->assertSame([], $this->stored($json));
         $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["n"] = 1;', $id);
         $this->assertSame(1, $this->start($code, $id)->end()->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
