@@ -183,7 +183,8 @@ var example = Status{
 	Version: "v1.2.3-example", Go: "go1.26", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Uptime: Duration(90 * time.Minute), NotReady: "<script>alert(1)</script>",
 	Listeners:    []Listener{{Name: `"><b>`, Address: "[::]:9090", TLS: true, Plaintext: "loopback", ClientCertificates: "none", Allow: []string{"0.0.0.0/0", "::/0"}}},
 	Certificates: []Certificate{{Source: "file", Names: []string{"a.example", "<i>"}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}},
-	Tenants:      Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
+	Connections:  Connections{Limit: 19, Configured: 16384, Descriptors: 64}, Log: Log{LostLines: 7},
+	Tenants: Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
 	Audit: Audit{Output: "stdout", Decisions: "syslog", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space", SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9},
 	Reloads: []Reload{{What: "configuration", OK: true}, {What: "tenants"}, {What: "policy", Error: "line 3: <no>"}},
 }
@@ -216,7 +217,7 @@ func TestPages(t *testing.T) {
 				}
 			}
 		}
-		for _, want := range []string{"5 MiB on disk, 512 B of 3 TiB free", "newer ones could not be taken", "stdout; decisions: syslog"} {
+		for _, want := range []string{"5 MiB on disk, 512 B of 3 TiB free", "newer ones could not be taken", "16384 are configured", "7 lines were lost", "stdout; decisions: syslog"} {
 			if path == "/status" && !strings.Contains(string(text), want) {
 				t.Errorf("it does not say %q:\n%s", want, text)
 			}

@@ -43,6 +43,9 @@ type Options struct {
 	// Profiles serves /debug/pprof/.
 	Profiles bool
 
+	// MaxConns is how many connections there may be; further ones wait. Default 128.
+	MaxConns int
+
 	// Logger gets what goes wrong with connections, at debug level. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -58,6 +61,9 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	if o.Ready == nil || o.Status == nil {
 		return nil, errors.New("admin: Options.Ready and Status are required")
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = maxConns
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -93,7 +99,7 @@ func (s *Server) pages() *http.ServeMux {
 
 // Serve answers those who connect to l, which it closes, until Close. It answers nil then.
 func (s *Server) Serve(l net.Listener) error {
-	l = netutil.LimitListener(l, maxConns)
+	l = netutil.LimitListener(l, s.opts.MaxConns)
 	if s.opts.TLS != nil {
 		l = tls.NewListener(l, s.opts.TLS) // the outermost, or requests would not know of it
 	}

@@ -21,6 +21,8 @@ type Status struct {
 	Ready    bool      `json:"ready"`
 	NotReady string    `json:"not_ready,omitempty"` // why
 
+	Connections  Connections   `json:"connections"`
+	Log          Log           `json:"log"`
 	Listeners    []Listener    `json:"listeners"`
 	Certificates []Certificate `json:"certificates"`
 	Tenants      Tenants       `json:"tenants"`
@@ -28,6 +30,18 @@ type Status struct {
 	Audit        Audit         `json:"audit"`
 	Storage      Storage       `json:"storage"`
 	Reloads      []Reload      `json:"reloads"`
+}
+
+// Connections says how many there may be.
+type Connections struct {
+	Limit       int `json:"limit"`       // in force
+	Configured  int `json:"configured"`  // more than the limit where file descriptors do not suffice
+	Descriptors int `json:"descriptors"` // that the system allows; 0 is unknown
+}
+
+// Log is the log on standard error.
+type Log struct {
+	LostLines int64 `json:"lost_lines"` // since the start
 }
 
 // Listener is where clients connect, and by which rules.

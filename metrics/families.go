@@ -170,7 +170,7 @@ func declare(r prometheus.Registerer) families {
 				"Limit of the memory held by requests, replies and open sessions (limits.memory)."),
 			turnsWaiting: describe("turns_waiting",
 				"Connections in the fair queue, for a processor or for a save.", "kind"),
-			connectionsLimit: describe("connections_limit", "Limit of open connections (limits.connections)."),
+			connectionsLimit: describe("connections_limit", "Limit of open connections: limits.connections, or as many as file descriptors suffice for."),
 			certificateExpiry: describe("certificate_expiry_timestamp_seconds",
 				"Expiry of a served certificate. The label name is its first name.", "name", "source"),
 			lockWaiters: describe("lock_waiters", "Connections that wait for a lock."),

@@ -142,18 +142,22 @@ func (s *Server) refuse(c *conn, refusal *wire.Error) {
 }
 
 // turnAway tells a peer why it may not come. The framing is not known before a byte is read: a line is readable in either. While many are
-// turned away at once, further ones are not told.
+// turned away at once, further ones are told and closed at once, so that one that has sent something already may not read it.
 func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
+	tell := func() {
+		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
+		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
+	}
 	select {
 	case s.turning <- struct{}{}:
 	default:
+		tell() // which does not wait, since nothing was sent yet
 		_ = nc.Close()
 		return
 	}
 	go func() {
 		defer func() { <-s.turning }()
-		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
-		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
+		tell()
 		hangUp(nc)
 	}()
 }

@@ -37,6 +37,7 @@ type Options struct {
 	WriteTimeout   time.Duration // until a client must have read its replies; default 30 s
 	MaxConns       int           // connections of all listeners; default 16,384
 	MaxConnsPerIP  int           // connections of one address; default 4,096
+	MaxRefusals    int           // refused connections that are kept for a moment, so that they read why; default 1,024
 	ErrorBudget    int           // errors that a connection may make more than successes; default 64
 
 	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, in steps of 4 KiB each; default 2 GiB
@@ -103,6 +104,7 @@ func (o Options) withDefaults() Options {
 	set(&o.WriteTimeout, 30*time.Second)
 	number(&o.MaxConns, 16<<10)
 	number(&o.MaxConnsPerIP, 4<<10)
+	number(&o.MaxRefusals, 1024)
 	number(&o.ErrorBudget, 64)
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 2 << 30
@@ -147,7 +149,8 @@ func (o Options) validate() error {
 		value int64
 	}{
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"IdleInSessionTimeout", int64(o.IdleInSessionTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
-		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ErrorBudget", int64(o.ErrorBudget)},
+		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"MaxRefusals", int64(o.MaxRefusals)},
+		{"ErrorBudget", int64(o.ErrorBudget)},
 		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {
 		if field.value < 0 {

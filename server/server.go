@@ -53,7 +53,7 @@ func New(opts Options) (*Server, error) {
 	opts = opts.withDefaults()
 	s := &Server{
 		opts:       opts,
-		turning:    make(chan struct{}, 1024),
+		turning:    make(chan struct{}, opts.MaxRefusals),
 		turns:      turns{free: runtime.GOMAXPROCS(0), polls: true},
 		saves:      turns{free: savesMax},
 		table:      builtin().with(opts.Commands),

@@ -64,7 +64,8 @@ func openAdmin(p *process, shared *certs.Certs, metrics http.Handler) (_ *operat
 		}
 	}
 	o.http, err = admin.New(admin.Options{
-		Access: access, TLS: secured, Ready: p.health.ready, Status: p.status, Metrics: metrics, Profiles: cfg.Profiles, Logger: p.log,
+		Access: access, TLS: secured, Ready: p.health.ready, Status: p.status, Metrics: metrics, Profiles: cfg.Profiles,
+		MaxConns: p.descriptors.operators, Logger: p.log,
 	})
 	if err != nil {
 		return nil, err

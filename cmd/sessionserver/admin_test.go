@@ -52,9 +52,9 @@ func get(t *testing.T, client *http.Client, url string, header ...string) (statu
 // TestReadyStart: while the storage is being opened operators hear that the server starts, and then that it is ready.
 func TestReadyStart(t *testing.T) {
 	open := make(chan struct{})
-	drivers["slow"] = func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		<-open
-		return drivers["pebble"](c, log, told)
+		return drivers["pebble"](c, files, log, told)
 	}
 	t.Cleanup(func() { delete(drivers, "slow") })
 	file, _ := config(t, "storage: {driver: slow, path: STATE}\nadmin: {address: \"unix:STATE.admin\"}\n")
@@ -240,7 +240,7 @@ func TestAdminRefused(t *testing.T) {
 // TestStorageFails: operations that fail one after the other make the server not ready, although it goes on, until they succeed again.
 func TestStorageFails(t *testing.T) {
 	faulty := make(chan *storagetest.Faulty, 1)
-	drivers["faulty"] = func(configs.Storage, *slog.Logger, storageObserver) (storage.Store, error) {
+	drivers["faulty"] = func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
 		f := storagetest.NewFaulty(memory.New(memory.Options{}))
 		faulty <- f
 		return f, nil

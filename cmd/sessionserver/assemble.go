@@ -48,9 +48,12 @@ type process struct {
 	operators *operators // nil without an address for them
 	started   time.Time
 	health    health
-	logLost   func() int64   // lines that are missing from the log; may be nil
-	failed    chan error     // why the process cannot go on
-	closers   []func() error // of what is open, in the order of opening
+
+	descriptors descriptors
+
+	logLost func() int64   // lines that are missing from the log; may be nil
+	failed  chan error     // why the process cannot go on
+	closers []func() error // of what is open, in the order of opening
 }
 
 // listening is a listener and how its connections are treated.
@@ -65,6 +68,10 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		return nil, problems
 	}
 	p := &process{log: log, peers: slog.New(throttle.NewHandler(log.Handler())), cfg: cfg, started: time.Now(), failed: make(chan error, 1)}
+	p.descriptors = shareDescriptors(allowedDescriptors(), cfg)
+	if err := p.descriptors.check(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -93,7 +100,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		p.closers = append(p.closers, p.operators.close)
 	}
 
-	store, err := openStore(cfg.Storage, p.peers, storageObserver{p.metrics.Storage(), func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) }})
+	store, err := openStore(cfg.Storage, p.descriptors.files, p.peers, storageObserver{p.metrics.Storage(), func(err error) { p.fail(fmt.Errorf("the storage failed: %w", err)) }})
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +124,8 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		RequestTimeout:       cfg.Limits.RequestTimeout,
 		WriteTimeout:         cfg.Limits.WriteTimeout,
 		MaxMemory:            int64(cfg.Limits.Memory),
-		MaxConns:             cfg.Limits.Connections,
+		MaxConns:             p.descriptors.connections,
+		MaxRefusals:          p.descriptors.refusals,
 		MaxConnsPerIP:        cfg.Limits.ConnectionsPerIP,
 		ErrorBudget:          cfg.Limits.ErrorBudget,
 		HandshakeTimeout:     cfg.TLS.HandshakeTimeout,

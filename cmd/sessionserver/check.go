@@ -34,6 +34,9 @@ func notes(cfg *configs.Config) []string {
 	if cfg.Policy.Bundle.Plain() {
 		notes = append(notes, "policies come by plain http: whoever is on the way reads the token and can keep newer policies from coming; use https")
 	}
+	if note := shareDescriptors(allowedDescriptors(), cfg).note(cfg); note != "" {
+		notes = append(notes, note)
+	}
 	return notes
 }
 

@@ -21,30 +21,30 @@ import (
 	"sessionserver/storage/pebble"
 )
 
-// drivers are the storage drivers by the name they have in a configuration.
-var drivers = map[string]func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error){
-	"memory": func(configs.Storage, *slog.Logger, storageObserver) (storage.Store, error) {
+// drivers are the storage drivers by the name they have in a configuration. They may have as many files open as they are told.
+var drivers = map[string]func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error){
+	"memory": func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	"file": func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return file.Open(file.Options{
-			Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced,
+			Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced, Operations: files / filesAtOnce,
 			Damaged: func(tenant, name string, why error) {
 				log.Error("a damaged file of a session was set aside", "tenant", tenant, "file", filepath.Join(c.Path, name), "err", why)
 			},
 		})
 	},
-	"pebble": func(c configs.Storage, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	"pebble": func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
 		mode, err := pebble.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return pebble.Open(pebble.Options{
-			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, Logger: log, Observer: pebbleObserver{told},
+			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, Logger: log, Observer: pebbleObserver{told}, MaxOpenFiles: files,
 		})
 	},
 }
@@ -62,7 +62,7 @@ func driverNames() string {
 }
 
 // openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
-func openStore(c configs.Storage, log *slog.Logger, told storageObserver) (*watchedStore, error) {
+func openStore(c configs.Storage, files int, log *slog.Logger, told storageObserver) (*watchedStore, error) {
 	if c.Driver != "memory" {
 		err := makePrivate(c.Path, log)
 		if err == nil {
@@ -72,7 +72,7 @@ func openStore(c configs.Storage, log *slog.Logger, told storageObserver) (*watc
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
 		}
 	}
-	store, err := drivers[c.Driver](c, log, told)
+	store, err := drivers[c.Driver](c, files, log, told)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage: %w", err)
 	}

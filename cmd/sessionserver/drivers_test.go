@@ -56,7 +56,7 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(err error) {
+	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(err error) {
 		told = append(told, err)
 	}})
 	if err != nil {

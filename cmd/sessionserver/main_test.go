@@ -75,7 +75,7 @@ func serve(t testing.TB, args ...string) *child {
 // serveWith starts another program that runs it.
 func serveWith(t testing.TB, program string, args ...string) *child {
 	t.Helper()
-	c := start(t, args...)
+	c := startWith(t, program, args...)
 	select {
 	case <-c.listening:
 	case <-c.ended:
@@ -89,11 +89,16 @@ func serveWith(t testing.TB, program string, args ...string) *child {
 // start starts the program with these arguments to serve. It is ended with the test.
 func start(t testing.TB, args ...string) *child {
 	t.Helper()
+	return startWith(t, binary, args...)
+}
+
+func startWith(t testing.TB, program string, args ...string) *child {
+	t.Helper()
 	if slices.Contains(args, "--dev") && !slices.Contains(args, "--admin") {
 		args = append(args, "--admin", "127.0.0.1:0")
 	}
 	c := &child{t: t, listening: make(chan struct{}), ended: make(chan struct{})}
-	c.cmd = exec.Command(binary, append([]string{"serve"}, args...)...)
+	c.cmd = exec.Command(program, append([]string{"serve"}, args...)...)
 	stderr, err := c.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,8 @@ func (s *serveCmd) serve(
 	}
 	p.logLost = sink.lost.Load
 	p.watch()
-	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path)
+	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path,
+		"descriptors", p.descriptors.allowed, "connections", p.descriptors.connections)
 	p.examine(time.Now())
 	for _, l := range p.listeners {
 		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())

@@ -17,6 +17,12 @@ func (p *process) status() admin.Status {
 		Audit:   admin.Audit{Output: p.cfg.Audit.Output, Decisions: p.cfg.Audit.Decisions.Output, Error: errorText(p.audit.log.Failing())},
 		Storage: admin.Storage{Driver: p.cfg.Storage.Driver, Error: errorText(stored)},
 	}
+	s.Connections = admin.Connections{
+		Limit: p.descriptors.connections, Configured: p.cfg.Limits.Connections, Descriptors: p.descriptors.allowed,
+	}
+	if p.logLost != nil && p.health.serving.Load() { // it is set before anything is served
+		s.Log.LostLines = p.logLost()
+	}
 	if p.cfg.Storage.Driver != "memory" {
 		s.Storage.Path, s.Storage.Sync = p.cfg.Storage.Path, p.cfg.Storage.Sync
 	}

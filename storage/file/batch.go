@@ -27,7 +27,7 @@ func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("put all", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	switch len(entries) {
 	case 0:
 		return nil

@@ -27,7 +27,7 @@ func (s *Store) dropStep(ctx context.Context, name string, b byte) (removed int6
 	if err := s.enterWrite(ctx); err != nil {
 		return 0, err
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	t := s.tenants.find(name)
 	if t == nil {
 		return 0, nil
@@ -75,7 +75,7 @@ func (s *Store) dropFolder(ctx context.Context, name string) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return err
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	t := s.tenants.find(name)
 	if t == nil {
 		return nil

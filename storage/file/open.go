@@ -48,7 +48,7 @@ func open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	s := &Store{root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(), tell: o.Failed, damaged: o.Damaged, synced: o.Synced}
+	s := &Store{places: make(chan struct{}, o.Operations), root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(), tell: o.Failed, damaged: o.Damaged, synced: o.Synced}
 	s.tenants.byName = make(map[string]*tenant)
 	s.queue.byKey = make(map[queueKey]*queued)
 	if err := s.makeFolder(tenantsFolder, "."); err != nil {

@@ -33,6 +33,9 @@ type Options struct {
 	// Sync is SyncAlways when empty.
 	Sync SyncMode
 
+	// Operations is how many operations there are at once, each with up to three files or folders open; further ones wait. Default 256.
+	Operations int
+
 	// Now is the clock that decides what has expired. Default time.Now.
 	Now func() time.Time
 
@@ -58,6 +61,12 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("option Sync: %w", err)
 	}
 	o.Sync = mode
+	if o.Operations < 0 {
+		return o, errors.New("a negative number of Operations")
+	}
+	if o.Operations == 0 {
+		o.Operations = 256
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -17,7 +17,7 @@ func (s *Store) scan() error {
 	folders := make(chan scanFolder)
 	errs := make(chan error, 1) // the first error; others are dropped
 	var wg sync.WaitGroup
-	for range 2 * runtime.GOMAXPROCS(0) { // most of the time is spent waiting for the disk
+	for range min(2*runtime.GOMAXPROCS(0), cap(s.places)) { // most of the time is spent waiting for the disk
 		wg.Go(func() {
 			for f := range folders {
 				if err := s.scanRecords(f); err != nil {

@@ -28,6 +28,8 @@ type Store struct {
 	nonce string // part of the names of temporary files, so that a later process never makes one of the same name
 	temps atomic.Uint64
 
+	places chan struct{} // holds one for each operation
+
 	life   sync.RWMutex // held for reading by every operation, for writing by Close
 	closed bool         // guarded by life
 
@@ -62,7 +64,7 @@ func (s *Store) Get(ctx context.Context, key storage.Key) (storage.Record, error
 	if err := s.enter(ctx); err != nil {
 		return storage.Record{}, failure("get", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	rec, err := s.get(key)
 	if err != nil {
 		return storage.Record{}, failure("get", err)
@@ -99,7 +101,7 @@ func (s *Store) Put(ctx context.Context, key storage.Key, rec storage.Record) er
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("put", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	return failure("put", s.put(key, rec))
 }
 
@@ -124,7 +126,7 @@ func (s *Store) Touch(ctx context.Context, key storage.Key, expires time.Time) e
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("touch", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	return failure("touch", s.touch(key, expires.UnixMilli()))
 }
 
@@ -159,7 +161,7 @@ func (s *Store) Delete(ctx context.Context, key storage.Key) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("delete", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	t := s.tenants.find(key.Tenant)
 	if t == nil {
 		return nil
@@ -184,7 +186,7 @@ func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error)
 	if err := s.enter(ctx); err != nil {
 		return storage.Usage{}, failure("usage", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	t := s.tenants.find(tenant)
 	if t == nil {
 		return storage.Usage{}, nil
@@ -203,17 +205,31 @@ func (s *Store) Close() error {
 	return failure("close", errors.Join(s.root.Close(), s.lock.Close()))
 }
 
-// enter begins an operation, at whose end the caller unlocks life.
+// enter begins an operation, which the caller ends by leave. It waits for a place.
 func (s *Store) enter(ctx context.Context) error {
+	select {
+	case s.places <- struct{}{}:
+	default:
+		select {
+		case s.places <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	s.life.RLock()
 	err := ctx.Err()
 	if s.closed {
 		err = storage.ErrClosed
 	}
 	if err != nil {
-		s.life.RUnlock()
+		s.leave()
 	}
 	return err
+}
+
+func (s *Store) leave() {
+	s.life.RUnlock()
+	<-s.places
 }
 
 // enterWrite is enter for an operation that changes something.
@@ -222,7 +238,7 @@ func (s *Store) enterWrite(ctx context.Context) error {
 		return err
 	}
 	if p := s.failed.Load(); p != nil {
-		s.life.RUnlock()
+		s.leave()
 		return *p
 	}
 	return nil

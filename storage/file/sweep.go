@@ -17,7 +17,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	if err := s.enterWrite(ctx); err != nil {
 		return storage.Swept{}, failure("sweep", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	s.sweep.Lock()
 	defer s.sweep.Unlock()
 	var swept storage.Swept
@@ -43,7 +43,7 @@ func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
 	if err := s.enter(ctx); err != nil {
 		return time.Time{}, failure("backlog", err)
 	}
-	defer s.life.RUnlock()
+	defer s.leave()
 	at, ok := s.queue.first()
 	if !ok || at.After(s.now()) {
 		return time.Time{}, nil

@@ -44,6 +44,9 @@ type Options struct {
 	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
 	CacheBytes int64
 
+	// MaxOpenFiles bounds how many tables are open, as far as Pebble allows. Default 1,000.
+	MaxOpenFiles int
+
 	// Headers bounds how many records' expiry and size are remembered, about 80 bytes each, which saves a write from reading
 	// what it replaces. Default 262,144.
 	Headers int

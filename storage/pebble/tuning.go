@@ -14,7 +14,9 @@ func libraryOptions(o Options, d *disk, lock *pebbledb.Lock) *pebbledb.Options {
 		Lock:      lock,
 		Merger:    merger,
 		CacheSize: o.CacheBytes,
-		Logger:    logger{o.Logger, d},
+
+		MaxOpenFiles: o.MaxOpenFiles,
+		Logger:       logger{o.Logger, d},
 
 		// A session is written often in its short life. In a large memtable most of its versions replace each other before
 		// they are written to a table at all, and a flush is worth its while: with Pebble's default, writing costs more than twice
