@@ -45,7 +45,7 @@ func (b *bench) ok(err error) {
 	}
 }
 
-// cycle is what one web request does: open, read all, put, close.
+// cycle opens a session, reads all values, puts one and closes it, as one web request does.
 func (b *bench) cycle(id []byte) {
 	s, err := b.m.Open(benchCtx, b.tenant, id, session.OpenOptions{Wait: session.WaitMax})
 	b.ok(err)
@@ -53,7 +53,7 @@ func (b *bench) cycle(id []byte) {
 	b.ok(err)
 	for i := range n {
 		if _, value := s.Pair(i); len(value) != len(benchValue) {
-			b.Fatal("a wrong value")
+			b.Fatal("wrong value")
 		}
 	}
 	b.ok(s.Put(benchKey, benchValue))
@@ -73,7 +73,7 @@ func BenchmarkCycle(b *testing.B) {
 	}
 }
 
-// BenchmarkCycleParallel has 32 at work for each processor, each in sessions of its own.
+// BenchmarkCycleParallel runs 32 goroutines for each processor, each in sessions of its own.
 func BenchmarkCycleParallel(b *testing.B) {
 	for _, d := range drivers {
 		b.Run(d.name, func(b *testing.B) {
@@ -109,7 +109,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 }
 
-// BenchmarkHandOver has two goroutines take turns in one session.
+// BenchmarkHandOver alternates between two goroutines in one session.
 func BenchmarkHandOver(b *testing.B) {
 	bb := newBench(b, session.NewManager(open(b, drivers[0].open), session.Options{}), 1)
 	b.ReportAllocs()

@@ -11,19 +11,20 @@ import (
 	"sessionserver/session"
 )
 
-// TestCounter is what sessions without locks get wrong: many read a number, add one, and write it back.
+// TestCounter increments a number in one session from many goroutines. Sessions without locks lose some of these
+// increments.
 func TestCounter(t *testing.T) {
 	const workers, rounds = 50, 200
 	for _, d := range drivers {
 		if d.disk {
-			continue // the driver is there without waiting for the disk too; to wait 10,000 times finds out nothing more
+			continue // the driver is also listed without waiting for the disk; 10,000 waits would add nothing
 		}
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
 			m := session.NewManager(open(t, d.open), session.Options{})
 			settings := session.DefaultSettings()
-			settings.LockLease = time.Hour // this machine may be slow
+			settings.LockLease = time.Hour // the machine may be slow
 			tenant := &session.Tenant{Name: "acme", Settings: settings}
 			id, s, err := m.New(ctx, tenant, 0)
 			if err != nil {
@@ -37,21 +38,22 @@ func TestCounter(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			var served atomic.Int64 // how many have had the session
-			count := func() (waited int64, err error) {
-				arrived := int64(-1)
-				opts := session.OpenOptions{Wait: session.WaitMax, OnWait: func(ctx context.Context) (context.Context, func()) {
-					arrived = served.Load() // its place in the queue is taken by now
+			var grants atomic.Int64 // of the session's lock
+			increment := func() (overtakers int64, err error) {
+				arrival := int64(-1)
+				onWait := func(ctx context.Context) (context.Context, func()) {
+					arrival = grants.Load() // the open is in the queue by now
 					return ctx, func() {}
-				}}
+				}
+				opts := session.OpenOptions{Wait: session.WaitMax, OnWait: onWait}
 				s, err := m.Open(ctx, tenant, []byte(id), opts)
 				if err != nil {
 					return 0, err
 				}
-				if arrived >= 0 {
-					waited = served.Load() - arrived
+				if arrival >= 0 {
+					overtakers = grants.Load() - arrival
 				}
-				served.Add(1)
+				grants.Add(1)
 				value, err := s.Get(key)
 				if err != nil {
 					return 0, err
@@ -63,20 +65,20 @@ func TestCounter(t *testing.T) {
 				if err := s.Put(key, strconv.AppendInt(nil, int64(n+1), 10)); err != nil {
 					return 0, err
 				}
-				return waited, s.Close(ctx)
+				return overtakers, s.Close(ctx)
 			}
 			var wg sync.WaitGroup
 			for range workers {
 				wg.Go(func() {
 					for range rounds {
-						waited, err := count()
+						n, err := increment()
 						if err != nil {
 							t.Error(err)
 							return
 						}
-						// In order of arrival, each of the others can have been before this one at most once.
-						if waited >= workers {
-							t.Errorf("%d went first, but there are only %d others", waited, workers-1)
+						// In order of arrival, each of the other workers gets the lock first at most once.
+						if n >= workers {
+							t.Errorf("%d opens were served first, want at most %d", n, workers-1)
 						}
 					}
 				})
@@ -87,10 +89,10 @@ func TestCounter(t *testing.T) {
 				t.Fatal(err)
 			}
 			if value, err := s.Get(key); err != nil || string(value) != strconv.Itoa(workers*rounds) {
-				t.Errorf("the counter is %s, %v; want %d", value, err, workers*rounds)
+				t.Errorf("counter = %s, %v, want %d", value, err, workers*rounds)
 			}
 			if st, err := s.Stat(); err != nil || st.Version != workers*rounds+1 {
-				t.Errorf("it was saved %d times, %v", st.Version, err)
+				t.Errorf("version = %d, %v, want %d", st.Version, err, workers*rounds+1)
 			}
 		})
 	}

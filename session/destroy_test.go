@@ -7,31 +7,31 @@ import (
 
 func TestDestroySticks(t *testing.T) {
 	for name, c := range map[string]struct {
-		absolute, burnt time.Duration
+		absolute, tombstone time.Duration
 	}{
 		"without an absolute lifetime": {0, 24 * time.Hour},
 		"with one":                     {time.Hour, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				f.settings(func(s *Settings) { s.AbsoluteLifetime = c.absolute })
 				id := f.saved("k", "v")
 				s := f.open(id, ReadWrite)
 				var late []*pending
 				for _, mode := range []Mode{ReadWrite, Update, Read} {
-					late = append(late, f.later(id, mode, time.Minute))
+					late = append(late, f.openAsync(id, mode, time.Minute))
 				}
 				f.ok(s.Destroy(ctx))
 				for _, p := range late {
-					p.refused(ErrNotFound)
+					p.wantErr(ErrNotFound)
 				}
-				f.refused(id, ErrNotFound)
-				sleep(c.burnt - time.Millisecond)
-				f.refused(id, ErrNotFound)
-				f.later(id, ReadWrite, time.Minute).refused(ErrNotFound)
+				f.wantRefused(id, ErrNotFound)
+				sleep(c.tombstone - time.Millisecond)
+				f.wantRefused(id, ErrNotFound)
+				f.openAsync(id, ReadWrite, time.Minute).wantErr(ErrNotFound)
 				sleep(time.Millisecond)
-				s = f.open(id, ReadWrite) // free again
-				f.has(s)
+				s = f.open(id, ReadWrite) // the tombstone has expired
+				f.wantValues(s)
 				f.ok(s.Close(ctx))
 				f.equal("destroyed", f.count(Destroyed), 1)
 			})
@@ -39,40 +39,41 @@ func TestDestroySticks(t *testing.T) {
 	}
 }
 
-// A former holder, that lost the lock to the one who destroyed the session, cannot bring it back.
+// TestLateSaveDoesNotUndoDestroy: a former holder cannot bring back a session that the next holder destroyed.
 func TestLateSaveDoesNotUndoDestroy(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		s := f.open(id, ReadWrite)
 		f.put(s, "k", "w")
 		sleep(f.tenant.Settings.LockLease)
 		f.ok(f.open(id, ReadWrite).Destroy(ctx))
-		f.is(s.Close(ctx), ErrLockLost)
-		f.refused(id, ErrNotFound)
+		f.wantErr(s.Close(ctx), ErrLockLost)
+		f.wantRefused(id, ErrNotFound)
 	})
 }
 
-// A session that is destroyed between a snapshot's reading and touching it is touched no more.
+// TestTouchDoesNotUndoDestroy: a session that is destroyed between the reading and the touching of a snapshot is
+// not touched.
 func TestTouchDoesNotUndoDestroy(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		sleep(f.tenant.Settings.Lifetime / 2)
 		f.afterGet(func() { f.ok(f.open(id, ReadWrite).Destroy(ctx)) })
-		f.refused(id, ErrNotFound, Snapshot)
-		f.refused(id, ErrNotFound)
+		f.wantRefused(id, ErrNotFound, Snapshot)
+		f.wantRefused(id, ErrNotFound)
 	})
 }
 
 func TestDestroyBeforeTheFirstSave(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id, s := f.new("k", "v")
 		f.ok(s.Destroy(ctx))
-		f.refused(id, ErrNotFound)
+		f.wantRefused(id, ErrNotFound)
 	})
 }
 
 func TestMarkersCountInNoQuota(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id, moved := f.saved("k", "v"), f.saved("k", "v")
 		f.ok(f.open(id, ReadWrite).Destroy(ctx))
 		s := f.open(moved, ReadWrite)

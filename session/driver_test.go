@@ -10,8 +10,8 @@ import (
 	"sessionserver/storage/pebble"
 )
 
-// drivers are the stores under which sessions are tried out. That an acknowledged write outlives the process is what
-// they all do; only those named so wait for the disk.
+// drivers are the stores under which sessions are tested. With all of them an acknowledged write outlives the
+// process. Only drivers with disk set wait for the disk.
 var drivers = []struct {
 	name string
 	disk bool
@@ -41,7 +41,7 @@ func openPebble(mode pebble.SyncMode) func(testing.TB) (storage.Store, error) {
 	}
 }
 
-// open opens a store that is closed when the test ends.
+// open opens a store that is closed at the end of the test.
 func open(t testing.TB, opener func(testing.TB) (storage.Store, error)) storage.Store {
 	t.Helper()
 	store, err := opener(t)

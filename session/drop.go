@@ -6,16 +6,17 @@ import (
 	"sessionserver/storage"
 )
 
-// DropTenant removes all sessions of a tenant, and with them every trace of its ids, burnt ones included: nothing of the
-// tenant is left in the store. It answers how many sessions there were. It can take long, and other tenants are served meanwhile.
+// DropTenant removes all sessions of a tenant and every trace of its ids, tombstones included: nothing of the
+// tenant is left in the store. It returns the number of sessions that were removed. It can take long, and other
+// tenants are served meanwhile.
 //
-// Whoever has a session of the tenant open for writing or reading loses the lock, and is told so by ErrLockLost; who
-// waits for a lock is answered ErrNotFound, and so is whoever opens a session before DropTenant has returned. No save that
-// began before can bring a session back: those under way are over before anything is removed, and no later one passes the
-// fence. After that the tenant, if it still exists, begins anew.
+// A client with a session of the tenant open for writing or reading loses the lock and gets ErrLockLost. A client
+// that waits for a lock, or opens a session before DropTenant has returned, gets ErrNotFound. No earlier save can
+// bring a session back: saves in progress end before anything is removed, and no later one passes the fence. After
+// that the tenant, if it still exists, starts empty.
 //
-// On an error some sessions may be left; another call removes them. It is errors.ErrUnsupported if the store cannot do
-// it, by which time the locks are lost.
+// On an error some sessions may be left; another call removes them. The error is errors.ErrUnsupported if the store
+// is not a Dropper; the locks are lost even then.
 func (m *Manager) DropTenant(ctx context.Context, tenant string) (dropped int64, err error) {
 	err = m.locks.beginDrop(ctx, tenant)
 	defer m.locks.endDrop(tenant)

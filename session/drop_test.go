@@ -13,17 +13,17 @@ import (
 )
 
 func TestDropTenant(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		var ids []string
 		for range 10 {
 			ids = append(ids, f.saved("k", "v"))
 		}
-		burnt := f.saved("k", "v")
-		f.ok(f.open(burnt, ReadWrite).Destroy(ctx))
+		destroyed := f.saved("k", "v")
+		f.ok(f.open(destroyed, ReadWrite).Destroy(ctx))
 		writer, reader, snapshot := f.open(ids[0], ReadWrite), f.open(ids[1], Read), f.open(ids[2], Snapshot)
 		_, unsaved := f.new("k", "v")
 		f.put(writer, "k", "w")
-		waits, also := f.later(ids[0], ReadWrite, time.Minute), f.later(ids[0], Read, time.Minute)
+		waiter1, waiter2 := f.openAsync(ids[0], ReadWrite, time.Minute), f.openAsync(ids[0], Read, time.Minute)
 		acme := f.tenant
 		f.tenant = &Tenant{Name: "other", Settings: acme.Settings}
 		theirs := f.saved("k", "theirs")
@@ -35,36 +35,36 @@ func TestDropTenant(t *testing.T) {
 		f.equal("dropped", n, int64(10))
 		f.equal("events", f.count(TenantDropped), 1)
 		f.equal("locks lost", f.count(LockLost), 3)
-		f.uses(0, 0)
-		waits.refused(ErrNotFound)
-		also.refused(ErrNotFound)
+		f.wantUsage(0, 0)
+		waiter1.wantErr(ErrNotFound)
+		waiter2.wantErr(ErrNotFound)
 		for _, s := range []*Session{writer, reader, unsaved} {
-			f.is(s.Close(ctx), ErrLockLost)
-			f.is(s.Close(ctx), ErrClosed)
+			f.wantErr(s.Close(ctx), ErrLockLost)
+			f.wantErr(s.Close(ctx), ErrClosed)
 		}
-		f.has(snapshot, "k", "v") // it is a copy
+		f.wantValues(snapshot, "k", "v") // it is a copy
 		f.ok(snapshot.Close(ctx))
 		for _, id := range ids {
-			f.refused(id, ErrNotFound, Update, Read, Snapshot)
+			f.wantRefused(id, ErrNotFound, Update, Read, Snapshot)
 		}
-		f.uses(0, 0)
+		f.wantUsage(0, 0)
 
-		// The tenant begins anew, also under ids that were burnt; others have noticed nothing.
-		s := f.open(burnt, ReadWrite)
+		// The tenant starts empty, without tombstones. Other tenants are not affected.
+		s := f.open(destroyed, ReadWrite)
 		f.put(s, "k", "new")
 		f.ok(s.Close(ctx))
-		f.holds(burnt, "k", "new")
+		f.wantSaved(destroyed, "k", "new")
 		f.put(open, "k", "theirs still")
 		f.ok(open.Close(ctx))
 		f.tenant = &Tenant{Name: "other", Settings: acme.Settings}
-		f.holds(theirs, "k", "theirs still")
-		n, err = f.m.DropTenant(ctx, "nobody")
+		f.wantSaved(theirs, "k", "theirs still")
+		n, err = f.m.DropTenant(ctx, "absent")
 		f.ok(err)
 		f.equal("dropped", n, int64(0))
 	})
 }
 
-// Saves under way are over before anything is removed, and none comes after.
+// TestDropTenantWaitsForSaves: saves in progress end before anything is removed, and none follows.
 func TestDropTenantWaitsForSaves(t *testing.T) {
 	for name, save := range map[string]func(*Session) error{
 		"close":      func(s *Session) error { return s.Close(ctx) },
@@ -74,11 +74,11 @@ func TestDropTenantWaitsForSaves(t *testing.T) {
 		"regenerate": func(s *Session) error { _, err := s.Regenerate(ctx, 0); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				id := f.saved("k", "v")
 				s := f.open(id, ReadWrite)
 				f.put(s, "k", "w")
-				waits := f.later(id, ReadWrite, time.Hour)
+				waiter := f.openAsync(id, ReadWrite, time.Hour)
 				proceed := make(chan struct{})
 				var dropping atomic.Bool
 				f.store.Before(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
@@ -86,7 +86,7 @@ func TestDropTenantWaitsForSaves(t *testing.T) {
 					case storagetest.OpPut, storagetest.OpPutAll:
 						<-proceed
 						if dropping.Load() {
-							f.Error("something is written while the tenant is dropped")
+							f.Error("write while the tenant is dropped")
 						}
 					case storagetest.OpDrop:
 						dropping.Store(true)
@@ -100,31 +100,31 @@ func TestDropTenantWaitsForSaves(t *testing.T) {
 				synctest.Wait()
 				go func() { _, err := f.m.DropTenant(ctx, "acme"); dropped <- err }()
 				synctest.Wait()
-				waits.refused(ErrNotFound)
+				waiter.wantErr(ErrNotFound)
 				_, _, err := f.m.New(ctx, f.tenant, 0)
-				f.is(err, ErrNotFound)
-				_, err = f.try(unknown, ReadWrite, time.Hour)
-				f.is(err, ErrNotFound)
+				f.wantErr(err, ErrNotFound)
+				_, err = f.try(unusedID, ReadWrite, time.Hour)
+				f.wantErr(err, ErrNotFound)
 				close(proceed)
-				f.ok(<-saved) // it was there, and is dropped then
+				f.ok(<-saved) // the session was saved, and is dropped afterwards
 				f.ok(<-dropped)
 				if !s.Ended() && name != "commit" {
-					f.is(s.Put([]byte("k"), []byte("late")), ErrLockLost)
+					f.wantErr(s.Put([]byte("k"), []byte("late")), ErrLockLost)
 				}
-				f.uses(0, 0)
-				f.refused(id, ErrNotFound, Update, Read, Snapshot)
+				f.wantUsage(0, 0)
+				f.wantRefused(id, ErrNotFound, Update, Read, Snapshot)
 			})
 		})
 	}
 }
 
-// When the store fails, or nobody wants to wait any longer, the tenant is served again.
+// TestDropTenantFails: the tenant is served again after the store failed or the context ended.
 func TestDropTenantFails(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		f.store.Fail(storagetest.OpDrop, errors.New("broken"))
 		_, err := f.m.DropTenant(ctx, "acme")
-		f.is(err, ErrStore)
+		f.wantErr(err, ErrStore)
 		f.equal("events", f.count(TenantDropped), 0)
 		f.store.Fail(storagetest.OpDrop, nil)
 		s := f.open(id, ReadWrite)
@@ -142,12 +142,12 @@ func TestDropTenantFails(t *testing.T) {
 		gone, leave := context.WithTimeout(ctx, time.Second)
 		defer leave()
 		_, err = f.m.DropTenant(gone, "acme")
-		f.is(err, context.DeadlineExceeded)
+		f.wantErr(err, context.DeadlineExceeded)
 		close(proceed)
 		f.ok(<-closed)
-		f.holds(id, "k", "w")
+		f.wantSaved(id, "k", "w")
 		_, err = f.m.DropTenant(ctx, "acme")
 		f.ok(err)
-		f.refused(id, ErrNotFound, Update)
+		f.wantRefused(id, ErrNotFound, Update)
 	})
 }

@@ -2,8 +2,8 @@ package session
 
 import "errors"
 
-// What a caller may have to be told. The text of every error that is one of these, with all that is wrapped around
-// it, is fit for the eyes of a client: it names no file, no secret, no id and no other tenant.
+// Errors for clients. The text of every error that wraps one of these may be sent to a client: it contains no file
+// name, no secret, no id and no other tenant's name.
 var (
 	ErrNotFound    = errors.New("no such session")
 	ErrNoKey       = errors.New("no such key")
@@ -16,8 +16,8 @@ var (
 	ErrBadMode     = errors.New("unknown mode")
 	ErrBadDuration = errors.New("time out of range")
 	ErrTooLarge    = errors.New("too large")
-	ErrQuota       = errors.New("over quota") // always a *QuotaError, which says of which
+	ErrQuota       = errors.New("over quota") // always a *QuotaError, which names the quota
 )
 
-// ErrStore says that the store failed; what it wraps besides is for the log only.
+// ErrStore reports that the store failed. The errors that it wraps are for the log only.
 var ErrStore = errors.New("session: the store failed")

@@ -14,25 +14,26 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-// unknown is a well-formed id that nobody has used.
-const unknown = "an-id-that-nobody-has-used"
+// unusedID is a valid id that no session has.
+const unusedID = "an-id-that-is-not-in-use"
 
 var ctx = context.Background()
 
-// fixture is a manager over a store that can be made to fail, in virtual time, and the assertions that all tests share.
+// fixture is a manager in virtual time over a store that can be made to fail, with the assertions that all tests
+// share.
 type fixture struct {
 	*testing.T
 	store  *storagetest.Faulty
 	m      *Manager
 	tenant *Tenant
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	events []Event
-	ops    map[storagetest.Op]int // operations of the store so far
+	ops    map[storagetest.Op]int // calls of the store so far
 }
 
-// play runs a test in virtual time. When it ends nothing may be left in the lock table.
-func play(t *testing.T, test func(*fixture)) {
+// testManager runs a test in virtual time. At its end the lock table must be empty.
+func testManager(t *testing.T, test func(*fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fixture{T: t, store: storagetest.NewFaulty(memory.New(memory.Options{})), ops: map[storagetest.Op]int{}}
@@ -45,11 +46,11 @@ func play(t *testing.T, test func(*fixture)) {
 		}})
 		test(f)
 		synctest.Wait()
-		f.empty(f.m.locks)
+		f.wantNoLocks(f.m.locks)
 	})
 }
 
-// settings makes a tenant that has the default settings but for what change changes.
+// settings gives the tenant the default settings with a change.
 func (f *fixture) settings(change func(*Settings)) {
 	f.Helper()
 	s := DefaultSettings()
@@ -60,7 +61,7 @@ func (f *fixture) settings(change func(*Settings)) {
 	f.tenant = &Tenant{Name: "acme", Settings: s}
 }
 
-// hook counts the operations of the store and calls before, if there is one, ahead of each.
+// hook counts the operations of the store, and calls before, unless it is nil, ahead of each.
 func (f *fixture) hook(before func(op storagetest.Op) error) {
 	f.store.Before(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
 		f.mu.Lock()
@@ -73,7 +74,7 @@ func (f *fixture) hook(before func(op storagetest.Op) error) {
 	})
 }
 
-// afterGet calls do once, when the store has answered the next Get.
+// afterGet calls do once, after the next Get of the store.
 func (f *fixture) afterGet(do func()) {
 	f.store.After(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
 		if op == storagetest.OpGet && do != nil {
@@ -85,12 +86,12 @@ func (f *fixture) afterGet(do func()) {
 	})
 }
 
-// empty fails if a lock is left in the table.
-func (f *fixture) empty(t *lockTable) {
+// wantNoLocks fails the test if a lock is left in the table.
+func (f *fixture) wantNoLocks(t *lockTable) {
 	f.Helper()
 	for i := range t.shards {
 		for key, l := range t.shards[i].locks {
-			f.Errorf("the lock of %x is left with %d holders and %d waiting", key.ID[:4], len(l.holders), len(l.queue))
+			f.Errorf("lock of %x is left with %d holders and %d waiters", key.ID[:4], len(l.holders), len(l.queue))
 		}
 	}
 }
@@ -102,17 +103,17 @@ func (f *fixture) ok(err error) {
 	}
 }
 
-func (f *fixture) is(err, want error) {
+func (f *fixture) wantErr(err, want error) {
 	f.Helper()
 	if !errors.Is(err, want) {
-		f.Fatalf("the error is %v, should be %v", err, want)
+		f.Fatalf("error = %v, want %v", err, want)
 	}
 }
 
-func (f *fixture) equal(what string, got, want any) {
+func (f *fixture) equal(name string, got, want any) {
 	f.Helper()
 	if got != want {
-		f.Fatalf("%s is %v, should be %v", what, got, want)
+		f.Fatalf("%s = %v, want %v", name, got, want)
 	}
 }
 
@@ -125,7 +126,7 @@ func (f *fixture) new(pairs ...string) (string, *Session) {
 	return id, s
 }
 
-// saved makes a session with keys and values.
+// saved saves a new session with these keys and values, and returns its id.
 func (f *fixture) saved(pairs ...string) string {
 	f.Helper()
 	id, s := f.new(pairs...)
@@ -144,8 +145,9 @@ func (f *fixture) open(id string, mode Mode) *Session {
 	return s
 }
 
-// refused fails unless opening without waiting answers want, in each of the modes, or all if none is named.
-func (f *fixture) refused(id string, want error, modes ...Mode) {
+// wantRefused fails the test unless opening without a wait returns want in each of the modes, or in all modes if
+// none is given.
+func (f *fixture) wantRefused(id string, want error, modes ...Mode) {
 	f.Helper()
 	if len(modes) == 0 {
 		modes = []Mode{ReadWrite, Update, Read, Snapshot}
@@ -155,7 +157,7 @@ func (f *fixture) refused(id string, want error, modes ...Mode) {
 			if s != nil {
 				s.Abort()
 			}
-			f.Errorf("open %v: the error is %v, should be %v", mode, err, want)
+			f.Errorf("open %v: error = %v, want %v", mode, err, want)
 		}
 	}
 }
@@ -167,8 +169,8 @@ func (f *fixture) put(s *Session, pairs ...string) {
 	}
 }
 
-// has fails unless s shows exactly these keys and values, in this order.
-func (f *fixture) has(s *Session, pairs ...string) {
+// wantValues fails the test unless s holds exactly these keys and values, in this order.
+func (f *fixture) wantValues(s *Session, pairs ...string) {
 	f.Helper()
 	n, err := s.Len()
 	f.ok(err)
@@ -177,7 +179,7 @@ func (f *fixture) has(s *Session, pairs ...string) {
 		key, value := s.Pair(i)
 		got = append(got, string(key), string(value))
 	}
-	f.equal("what the session holds", fmt.Sprintf("%q", got), fmt.Sprintf("%q", pairs))
+	f.equal("keys and values", fmt.Sprintf("%q", got), fmt.Sprintf("%q", pairs))
 	for i := 0; i < len(pairs); i += 2 {
 		value, err := s.Get([]byte(pairs[i]))
 		f.ok(err)
@@ -185,13 +187,13 @@ func (f *fixture) has(s *Session, pairs ...string) {
 	}
 }
 
-// holds fails unless exactly these keys and values are saved under id. Looking does not touch the session.
-func (f *fixture) holds(id string, pairs ...string) {
+// wantSaved fails the test unless exactly these keys and values are saved under id. It does not touch the session.
+func (f *fixture) wantSaved(id string, pairs ...string) {
 	f.Helper()
-	f.has(f.peek(id), pairs...)
+	f.wantValues(f.peek(id), pairs...)
 }
 
-// peek opens a snapshot past the hooks and without touching.
+// peek opens a snapshot without touching the session.
 func (f *fixture) peek(id string) *Session {
 	f.Helper()
 	key := storage.Key{Tenant: f.tenant.Name, ID: Hash([]byte(id))}
@@ -205,7 +207,7 @@ func (f *fixture) peek(id string) *Session {
 	}
 }
 
-// pending is an open that goes on in a goroutine of its own.
+// pending is an open in a goroutine of its own.
 type pending struct {
 	f    *fixture
 	done chan struct{}
@@ -213,12 +215,12 @@ type pending struct {
 	err  error
 }
 
-// later begins to open a session and returns when that waits, or has been answered.
-func (f *fixture) later(id string, mode Mode, wait time.Duration) *pending {
-	return f.laterWith(ctx, id, OpenOptions{Mode: mode, Wait: wait})
+// openAsync starts to open a session, and returns when the open waits or has returned.
+func (f *fixture) openAsync(id string, mode Mode, wait time.Duration) *pending {
+	return f.openAsyncWith(ctx, id, OpenOptions{Mode: mode, Wait: wait})
 }
 
-func (f *fixture) laterWith(ctx context.Context, id string, opts OpenOptions) *pending {
+func (f *fixture) openAsyncWith(ctx context.Context, id string, opts OpenOptions) *pending {
 	p := &pending{f: f, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
@@ -238,15 +240,15 @@ func (p *pending) waits() bool {
 	}
 }
 
-// stillWaits fails if the open has been answered.
-func (p *pending) stillWaits() {
+// wantWaiting fails the test if the open has returned.
+func (p *pending) wantWaiting() {
 	p.f.Helper()
 	if !p.waits() {
-		p.f.Fatalf("open does not wait any more; the error is %v", p.err)
+		p.f.Fatalf("open does not wait any more: error = %v", p.err)
 	}
 }
 
-// session is what the open has been answered with by now.
+// session returns the session of an open that must have returned by now.
 func (p *pending) session() *Session {
 	p.f.Helper()
 	if p.waits() {
@@ -256,16 +258,16 @@ func (p *pending) session() *Session {
 	return p.s
 }
 
-// refused fails unless the open has been answered with this error by now.
-func (p *pending) refused(want error) {
+// wantErr fails the test unless the open has returned this error by now.
+func (p *pending) wantErr(want error) {
 	p.f.Helper()
 	if p.waits() {
 		p.f.Fatal("open still waits")
 	}
-	p.f.is(p.err, want)
+	p.f.wantErr(p.err, want)
 }
 
-// count is how many events of a kind there were.
+// count returns the number of events of a kind.
 func (f *fixture) count(kind EventKind) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -278,14 +280,14 @@ func (f *fixture) count(kind EventKind) int {
 	return n
 }
 
-// did is how often the store was asked for op.
-func (f *fixture) did(op storagetest.Op) int {
+// operations returns the number of calls of the store's operation op.
+func (f *fixture) operations(op storagetest.Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ops[op]
 }
 
-// sleep lets virtual time pass.
+// sleep advances virtual time.
 func sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()

@@ -5,176 +5,176 @@ import (
 	"time"
 )
 
-func TestWithoutAWaiterTheHolderKeepsTheLock(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("x")
+func TestHolderWithoutWaitersKeepsTheLock(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("x")
 		sleep(100 * testLease)
-		b.states(h, "h")
-		b.release(h...)
+		f.wantStates(h, "h")
+		f.releaseAll(h...)
 	})
 }
 
 func TestLeaseEndsExactly(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xxx")
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xxx")
 		sleep(testLease - 1)
-		b.states(h, "hww")
+		f.wantStates(h, "hww")
 		sleep(1)
-		b.states(h, "lhw")
-		sleep(testLease - 1) // the next one's lease began when it got the lock
-		b.states(h, "lhw")
+		f.wantStates(h, "lhw")
+		sleep(testLease - 1) // the next holder's lease began when the lock was granted
+		f.wantStates(h, "lhw")
 		sleep(1)
-		b.states(h, "llh")
-		b.equal("locks lost", b.count(LockLost), 2)
-		b.release(h...) // releasing a lost lock takes nothing from anybody
-		b.states(h, "llr")
+		f.wantStates(h, "llh")
+		f.equal("locks lost", f.count(LockLost), 2)
+		f.releaseAll(h...) // releasing a lost lock does not affect the present holder
+		f.wantStates(h, "llr")
 	})
 }
 
-func TestReleasingALostLockTakesNothingFromTheNext(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xx")
+func TestReleasingALostLockDoesNotAffectTheNextHolder(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xx")
 		sleep(testLease)
 		h[0].release()
-		b.states(h, "lh")
-		b.release(h...)
+		f.wantStates(h, "lh")
+		f.releaseAll(h...)
 	})
 }
 
-func TestWaiterThatComesAfterTheLeaseTakesTheLockAtOnce(t *testing.T) {
-	for name, come := range map[string]func(*bout) *hold{
-		"waiting":     func(b *bout) *hold { return b.one(b.key, true) },
-		"not waiting": func(b *bout) *hold { return b.try(true) },
-		"shared":      func(b *bout) *hold { return b.try(false) },
+func TestWaiterAfterTheLeaseTakesTheLockAtOnce(t *testing.T) {
+	for name, arrive := range map[string]func(*lockFixture) *hold{
+		"waiting":     func(f *lockFixture) *hold { return f.enqueue(f.key, true) },
+		"not waiting": func(f *lockFixture) *hold { return f.tryLock(true) },
+		"shared":      func(f *lockFixture) *hold { return f.tryLock(false) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			lockTest(t, func(b *bout) {
-				h := b.queue("x")
+			lockTest(t, func(f *lockFixture) {
+				h := f.enqueueAll("x")
 				sleep(testLease)
-				b.states(h, "h")
-				h = append(h, come(b))
-				b.states(h, "lh")
-				b.release(h...)
+				f.wantStates(h, "h")
+				h = append(h, arrive(f))
+				f.wantStates(h, "lh")
+				f.releaseAll(h...)
 			})
 		})
 	}
 }
 
-func TestSharedLeasesEndTogether(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("s")
+func TestSharedLeasesEndWithTheLast(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("s")
 		sleep(testLease / 2)
-		h = append(h, b.queue("sx")...)
+		h = append(h, f.enqueueAll("sx")...)
 		sleep(testLease - 1)
-		b.states(h, "hhw") // taking it from the first alone would help nobody
+		f.wantStates(h, "hhw") // taking the lock from the first holder alone would not make room
 		sleep(1)
-		b.states(h, "llh")
-		b.release(h...)
+		f.wantStates(h, "llh")
+		f.releaseAll(h...)
 	})
 }
 
-func TestSharedHolderThatLeavesShortensTheWait(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("s")
+func TestReleaseOfASharedHolderShortensTheWait(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("s")
 		sleep(testLease / 2)
-		h = append(h, b.queue("sx")...)
+		h = append(h, f.enqueueAll("sx")...)
 		h[1].release()
 		sleep(testLease/2 - 1)
-		b.states(h, "hrw")
+		f.wantStates(h, "hrw")
 		sleep(1)
-		b.states(h, "lrh")
-		b.release(h...)
+		f.wantStates(h, "lrh")
+		f.releaseAll(h...)
 	})
 }
 
-func TestReadersKeepTheLockFromNoReader(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("s")
+func TestReaderAfterTheLeaseShares(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("s")
 		sleep(2 * testLease)
-		h = append(h, b.queue("s")...)
-		b.states(h, "hh")
-		b.release(h...)
+		h = append(h, f.enqueueAll("s")...)
+		f.wantStates(h, "hh")
+		f.releaseAll(h...)
 	})
 }
 
-func TestSaveDefersTheLoss(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xx")
+func TestSaveDefersTheLossOfTheLock(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xx")
 		if !h[0].beginSave() {
 			t.Fatal("a held lock cannot be pinned")
 		}
 		sleep(3 * testLease)
-		b.states(h, "hw")
-		if b.try(true) != nil {
-			t.Error("somebody took a pinned lock")
+		f.wantStates(h, "hw")
+		if f.tryLock(true) != nil {
+			t.Error("a pinned lock was taken")
 		}
 		h[0].endSave()
-		b.states(h, "lh")
+		f.wantStates(h, "lh")
 		if h[0].beginSave() {
 			t.Error("a lost lock can be pinned")
 		}
-		b.release(h...)
+		f.releaseAll(h...)
 	})
 }
 
 func TestSaveWithinTheLeaseDoesNotProlongIt(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xx")
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xx")
 		h[0].beginSave()
 		sleep(testLease / 2)
 		h[0].endSave()
 		sleep(testLease/2 - 1)
-		b.states(h, "hw")
+		f.wantStates(h, "hw")
 		sleep(1)
-		b.states(h, "lh")
-		b.release(h...)
+		f.wantStates(h, "lh")
+		f.releaseAll(h...)
 	})
 }
 
-func TestWaiterThatLeavesSavesTheHolder(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xx")
+func TestHolderKeepsTheLockWhenTheOnlyWaiterLeaves(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xx")
 		sleep(testLease / 2)
 		h[1].leave()
 		sleep(testLease)
-		b.states(h, "hr")
-		h = append(h, b.queue("x")...)
-		b.states(h, "lrh")
-		b.release(h...)
+		f.wantStates(h, "hr")
+		h = append(h, f.enqueueAll("x")...)
+		f.wantStates(h, "lrh")
+		f.releaseAll(h...)
 	})
 }
 
 func TestMoveKeepsTheRestOfTheLease(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xx")
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xx")
 		sleep(testLease / 3)
 		h[0].beginSave()
-		to := b.key
+		to := f.key
 		to.ID[31]++
-		n := b.t.follow(h[0], to)
-		b.t.move(h[0], n)
+		n := f.table.lockSuccessor(h[0], to)
+		f.table.move(h[0], n)
 		all := []*hold{h[0], n, h[1]}
 		sleep(testLease - testLease/3 - 1)
-		b.states(all, "rhw")
+		f.wantStates(all, "rhw")
 		sleep(1)
-		b.states(all, "rlh")
-		b.release(all...)
+		f.wantStates(all, "rlh")
+		f.releaseAll(all...)
 	})
 }
 
 func TestCommandsDoNotProlongTheLease(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		s := f.open(id, ReadWrite)
-		p := f.later(id, ReadWrite, WaitMax)
+		p := f.openAsync(id, ReadWrite, WaitMax)
 		for range 59 {
 			sleep(time.Second)
 			f.put(s, "k", "w")
 		}
-		p.stillWaits()
+		p.wantWaiting()
 		sleep(time.Second)
-		f.is(s.Put([]byte("k"), nil), ErrLockLost)
-		f.has(p.session(), "k", "v")
+		f.wantErr(s.Put([]byte("k"), nil), ErrLockLost)
+		f.wantValues(p.session(), "k", "v")
 		f.ok(p.s.Close(ctx))
 	})
 }

@@ -2,10 +2,10 @@ package session
 
 import "time"
 
-// The idle lifetime slides with use, the absolute one does not, and the earlier of the two ends a session. The store
-// holds the result as the record's expiry.
+// The idle lifetime slides with use, the absolute lifetime does not, and the earlier end of the two ends a session. The
+// store holds the result as the record's expiry.
 
-// idle is how long a session lives unused.
+// idle returns the idle lifetime of the session.
 func (r *record) idle(s *Settings) time.Duration {
 	idle := s.Lifetime
 	if r.lifetime > 0 {
@@ -17,7 +17,7 @@ func (r *record) idle(s *Settings) time.Duration {
 	return idle
 }
 
-// end is when a session that is used now, and lives for idle without use, expires.
+// end returns the expiry of a session that is used now and has the given idle lifetime.
 func (r *record) end(s *Settings, idle time.Duration, now time.Time) time.Time {
 	end := now.Add(idle)
 	if absolute := r.absoluteEnd(s); !absolute.IsZero() && absolute.Before(end) {
@@ -26,7 +26,7 @@ func (r *record) end(s *Settings, idle time.Duration, now time.Time) time.Time {
 	return end.Truncate(time.Millisecond)
 }
 
-// absoluteEnd is when a session expires however much it is used, or zero.
+// absoluteEnd returns the expiry of a session however much it is used, or the zero time.
 func (r *record) absoluteEnd(s *Settings) time.Time {
 	if s.AbsoluteLifetime == 0 {
 		return time.Time{}

@@ -8,24 +8,25 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-// lives fails unless the session under id is there for exactly d more. It leaves the time at its end.
-func (f *fixture) lives(id string, d time.Duration) {
+// wantLifetime fails the test unless the session under id expires after exactly d. It advances the time to the
+// expiry.
+func (f *fixture) wantLifetime(id string, d time.Duration) {
 	f.Helper()
 	st, err := f.peek(id).Stat()
 	f.ok(err)
-	f.equal("what is left", time.Until(st.Expires).Round(time.Second), d)
+	f.equal("remaining lifetime", time.Until(st.Expires).Round(time.Second), d)
 	sleep(time.Until(st.Expires) - time.Millisecond)
 	f.peek(id)
 	sleep(time.Millisecond)
-	f.refused(id, ErrNotFound, Update, Read, Snapshot)
+	f.wantRefused(id, ErrNotFound, Update, Read, Snapshot)
 }
 
-func TestIdleLifetimeIsOver(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestSessionExpiresAfterTheIdleLifetime(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
-		f.lives(id, 24*time.Minute)
-		s := f.open(id, ReadWrite) // and then it is free
-		f.has(s)
+		f.wantLifetime(id, 24*time.Minute)
+		s := f.open(id, ReadWrite) // the id can be used again
+		f.wantValues(s)
 		f.ok(s.Abort())
 	})
 }
@@ -33,13 +34,13 @@ func TestIdleLifetimeIsOver(t *testing.T) {
 func TestIdleLifetimeSlidesWithUse(t *testing.T) {
 	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
 		t.Run(mode.String(), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				id := f.saved("k", "v")
 				for range 100 {
 					sleep(20 * time.Minute)
 					f.ok(f.open(id, mode).Close(ctx))
 				}
-				f.lives(id, 24*time.Minute)
+				f.wantLifetime(id, 24*time.Minute)
 			})
 		})
 	}
@@ -48,73 +49,75 @@ func TestIdleLifetimeSlidesWithUse(t *testing.T) {
 func TestTouchingIsLazy(t *testing.T) {
 	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
 		t.Run(mode.String(), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				f.settings(func(s *Settings) { s.Lifetime = 10 * time.Minute })
 				id := f.saved("k", "v")
 				for range 59 {
 					sleep(time.Second)
 					f.ok(f.open(id, mode).Close(ctx))
 				}
-				f.equal("touches within a tenth of the lifetime", f.did(storagetest.OpTouch), 0)
+				f.equal("touches within a tenth of the lifetime", f.operations(storagetest.OpTouch), 0)
 				sleep(time.Second)
 				f.ok(f.open(id, mode).Close(ctx))
 				f.ok(f.open(id, mode).Close(ctx))
-				f.equal("touches after it", f.did(storagetest.OpTouch), 1)
-				f.equal("saves", f.did(storagetest.OpPut), 1)
-				f.lives(id, 10*time.Minute)
+				f.equal("touches after it", f.operations(storagetest.OpTouch), 1)
+				f.equal("saves", f.operations(storagetest.OpPut), 1)
+				f.wantLifetime(id, 10*time.Minute)
 			})
 		})
 	}
 }
 
 func TestSavingNeedsNoTouch(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		sleep(20 * time.Minute)
 		s := f.open(id, ReadWrite)
-		f.equal("touches by opening", f.did(storagetest.OpTouch), 1)
+		f.equal("touches by opening", f.operations(storagetest.OpTouch), 1)
 		sleep(10 * time.Minute)
 		f.put(s, "k", "w")
 		f.ok(s.Commit(ctx))
 		f.ok(s.Close(ctx))
-		f.equal("touches", f.did(storagetest.OpTouch), 1)
-		f.lives(id, 24*time.Minute)
+		f.equal("touches", f.operations(storagetest.OpTouch), 1)
+		f.wantLifetime(id, 24*time.Minute)
 	})
 }
 
-// A session that is opened is used, also if nothing comes of it.
-func TestAbortedIsUsed(t *testing.T) {
+// TestAbortedSessionIsTouched: opening a session is use, even if it is aborted.
+func TestAbortedSessionIsTouched(t *testing.T) {
 	for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
 		t.Run(mode.String(), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				id := f.saved("k", "v")
 				for range 20 {
 					sleep(5 * time.Minute)
 					s := f.open(id, mode)
-					if mode.exclusive() {
+					if mode.Exclusive() {
 						f.put(s, "k", "w")
-						f.ok(s.SetLifetime(time.Hour)) // which is not saved
+						f.ok(s.SetLifetime(time.Hour)) // is not saved
 					}
 					f.ok(s.Abort())
 				}
-				f.holds(id, "k", "v")
-				f.lives(id, 24*time.Minute)
+				f.wantSaved(id, "k", "v")
+				f.wantLifetime(id, 24*time.Minute)
 			})
 		})
 	}
 }
 
 func TestExpiredBetweenReadingAndTouching(t *testing.T) {
-	for mode, want := range map[Mode]error{ReadWrite: nil, Update: ErrNotFound, Read: ErrNotFound, Snapshot: ErrNotFound} {
+	for mode, want := range map[Mode]error{
+		ReadWrite: nil, Update: ErrNotFound, Read: ErrNotFound, Snapshot: ErrNotFound,
+	} {
 		t.Run(mode.String(), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				id := f.saved("k", "v")
 				sleep(24*time.Minute - time.Second)
 				f.afterGet(func() { time.Sleep(time.Second) })
 				s, err := f.try(id, mode, 0)
-				f.is(err, want)
-				if err == nil { // as if it had expired before
-					f.has(s)
+				f.wantErr(err, want)
+				if err == nil { // a new session, as after the expiry
+					f.wantValues(s)
 					f.ok(s.Abort())
 				}
 				f.equal("locks granted", f.count(LockGranted), map[bool]int{true: 2, false: 1}[err == nil])
@@ -123,24 +126,25 @@ func TestExpiredBetweenReadingAndTouching(t *testing.T) {
 	}
 }
 
-// A snapshot that was read before another saved the session with a shorter lifetime does not overrule that.
-func TestSnapshotDoesNotProlongWhatWasShortened(t *testing.T) {
+// TestSnapshotDoesNotProlongAShortenedLifetime: another client saves the session with a shorter lifetime after a
+// snapshot was read. Touching the snapshot must not overrule that.
+func TestSnapshotDoesNotProlongAShortenedLifetime(t *testing.T) {
 	shorten := func(f *fixture, s *Session) {
 		f.ok(s.SetLifetime(time.Minute))
 		f.ok(s.Close(ctx))
 	}
 	t.Run("before it is touched", func(t *testing.T) {
-		play(t, func(f *fixture) {
+		testManager(t, func(f *fixture) {
 			id := f.saved("k", "v")
 			sleep(20 * time.Minute)
 			f.afterGet(func() { shorten(f, f.open(id, ReadWrite)) })
 			f.ok(f.open(id, Snapshot).Close(ctx))
-			f.lives(id, time.Minute)
+			f.wantLifetime(id, time.Minute)
 		})
 	})
 	for _, during := range []storagetest.Op{storagetest.OpGet, storagetest.OpTouch} {
 		t.Run("during "+string(during), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				f.settings(func(s *Settings) { s.LockLease = time.Hour })
 				id := f.saved("k", "v")
 				s := f.open(id, ReadWrite)
@@ -150,7 +154,7 @@ func TestSnapshotDoesNotProlongWhatWasShortened(t *testing.T) {
 					if op == storagetest.OpGet {
 						gets++
 					}
-					if op == during && gets == 2 { // the second is that before touching
+					if op == during && gets == 2 { // the second Get is the one before the touch
 						gets++
 						go func() {
 							defer close(saved)
@@ -162,38 +166,39 @@ func TestSnapshotDoesNotProlongWhatWasShortened(t *testing.T) {
 							f.Error("the save did not wait for the touch")
 						default:
 						}
-						f.refused(id, ErrLockTimeout, ReadWrite) // the lock is its holder's as ever
+						f.wantRefused(id, ErrLockTimeout, ReadWrite) // the holder still has the lock
 					}
 					return nil
 				})
 				f.ok(f.open(id, Snapshot).Close(ctx))
 				<-saved
 				f.hook(nil)
-				f.lives(id, time.Minute)
+				f.wantLifetime(id, time.Minute)
 			})
 		})
 	}
 }
 
-// The lock is free for others while a snapshot is touched, and a touch or save that is under way is use enough.
+// TestTouchingASnapshotRefusesNoOpen: the lock is free for other clients while a snapshot is touched. A snapshot is
+// not touched during another touch or save, which marks the session as used as well.
 func TestTouchingASnapshotRefusesNoOpen(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		sleep(20 * time.Minute)
 		var p *pending
 		f.hook(func(op storagetest.Op) error {
 			if op == storagetest.OpTouch && p == nil {
-				p = f.later(id, ReadWrite, 0)
-				f.refused(id, ErrLockTimeout, ReadWrite)
-				touches := f.did(storagetest.OpTouch)
+				p = f.openAsync(id, ReadWrite, 0)
+				f.wantRefused(id, ErrLockTimeout, ReadWrite)
+				touches := f.operations(storagetest.OpTouch)
 				f.ok(f.open(id, Snapshot).Close(ctx))
-				f.equal("touches", f.did(storagetest.OpTouch), touches)
+				f.equal("touches", f.operations(storagetest.OpTouch), touches)
 			}
 			return nil
 		})
 		f.ok(f.open(id, Snapshot).Close(ctx))
 		s := p.session()
-		touches := f.did(storagetest.OpTouch)
+		touches := f.operations(storagetest.OpTouch)
 		sleep(20 * time.Minute)
 		f.put(s, "k", "w")
 		f.hook(func(op storagetest.Op) error {
@@ -204,15 +209,15 @@ func TestTouchingASnapshotRefusesNoOpen(t *testing.T) {
 		})
 		f.ok(s.Close(ctx))
 		f.hook(nil)
-		f.equal("touches", f.did(storagetest.OpTouch), touches)
-		f.lives(id, 24*time.Minute)
+		f.equal("touches", f.operations(storagetest.OpTouch), touches)
+		f.wantLifetime(id, 24*time.Minute)
 	})
 }
 
 func TestAbsoluteLifetimeDoesNotSlide(t *testing.T) {
 	for _, mode := range []Mode{ReadWrite, Read, Snapshot} {
 		t.Run(mode.String(), func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
 				id := f.saved("k", "v")
 				for i := range 5 {
@@ -223,7 +228,7 @@ func TestAbsoluteLifetimeDoesNotSlide(t *testing.T) {
 					}
 					f.ok(s.Close(ctx))
 				}
-				f.lives(id, 10*time.Minute)
+				f.wantLifetime(id, 10*time.Minute)
 			})
 		})
 	}
@@ -243,7 +248,7 @@ func TestAbsoluteLifetimeEndsAnOpenSession(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
 				id := f.saved("k", "v")
 				for range 3 {
@@ -252,36 +257,36 @@ func TestAbsoluteLifetimeEndsAnOpenSession(t *testing.T) {
 				}
 				s := f.open(id, ReadWrite)
 				sleep(15 * time.Minute)
-				f.is(end(f, s), ErrNotFound)
+				f.wantErr(end(f, s), ErrNotFound)
 				f.equal("ended", s.Ended(), true)
-				f.is(s.Close(ctx), ErrClosed)
-				f.refused(id, ErrNotFound, Update, Read, Snapshot)
+				f.wantErr(s.Close(ctx), ErrClosed)
+				f.wantRefused(id, ErrNotFound, Update, Read, Snapshot)
 			})
 		})
 	}
 }
 
-func TestAbsoluteLifetimeThatWasShortened(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestShortenedAbsoluteLifetime(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		sleep(20 * time.Minute)
 		f.ok(f.open(id, Read).Close(ctx))
 		sleep(10 * time.Minute)
 		f.settings(func(s *Settings) { s.Lifetime, s.AbsoluteLifetime = 10*time.Minute, 25*time.Minute })
-		f.refused(id, ErrNotFound, Update, Read, Snapshot)
-		s := f.open(id, ReadWrite) // as if it had expired
-		f.has(s)
+		f.wantRefused(id, ErrNotFound, Update, Read, Snapshot)
+		s := f.open(id, ReadWrite) // a new session, as after the expiry
+		f.wantValues(s)
 		f.put(s, "k", "w")
 		f.ok(s.Close(ctx))
-		f.holds(id, "k", "w")
+		f.wantSaved(id, "k", "w")
 		st, err := f.peek(id).Stat()
 		f.ok(err)
 		f.equal("version", st.Version, uint64(1))
 	})
 }
 
-func TestLifetimeOfASessionsOwn(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestSetLifetime(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id, s, err := f.m.New(ctx, f.tenant, time.Hour)
 		f.ok(err)
 		f.put(s, "k", "v")
@@ -291,35 +296,35 @@ func TestLifetimeOfASessionsOwn(t *testing.T) {
 		d, err := s.Lifetime()
 		f.ok(err)
 		f.equal("lifetime", d, time.Hour)
-		f.ok(s.SetLifetime(2*time.Hour + 500*time.Millisecond)) // whole seconds
+		f.ok(s.SetLifetime(2*time.Hour + 500*time.Millisecond)) // truncated to whole seconds
 		d, err = s.Lifetime()
 		f.ok(err)
 		f.equal("lifetime", d, 2*time.Hour)
 		st, err := s.Stat()
 		f.ok(err)
-		f.equal("last used", time.Since(st.LastUsed).Round(time.Second), time.Duration(0)) // it was opened
+		f.equal("last used", time.Since(st.LastUsed).Round(time.Second), time.Duration(0)) // by opening
 		f.ok(s.Close(ctx))
 		s = f.open(id, ReadWrite)
 		d, err = s.Lifetime()
 		f.ok(err)
 		f.equal("lifetime", d, 2*time.Hour)
-		f.ok(s.SetLifetime(time.Minute)) // saving may shorten what is left
+		f.ok(s.SetLifetime(time.Minute)) // saving may shorten the remaining lifetime
 		st, err = s.Stat()
 		f.ok(err)
 		f.equal("last used", st.LastUsed.After(time.Now()), false)
 		f.ok(s.Close(ctx))
-		f.lives(id, time.Minute)
+		f.wantLifetime(id, time.Minute)
 	})
 }
 
 func TestLifetimesOutOfRange(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		_, s := f.new()
 		for _, d := range []time.Duration{0, -time.Second, time.Second - 1, LifetimeMax + 1} {
-			f.is(s.SetLifetime(d), ErrBadDuration)
-			if d != 0 { // which is the tenant's
+			f.wantErr(s.SetLifetime(d), ErrBadDuration)
+			if d != 0 { // 0 selects the tenant's lifetime
 				_, _, err := f.m.New(ctx, f.tenant, d)
-				f.is(err, ErrBadDuration)
+				f.wantErr(err, ErrBadDuration)
 			}
 		}
 		f.ok(s.SetLifetime(time.Second))
@@ -327,12 +332,12 @@ func TestLifetimesOutOfRange(t *testing.T) {
 		f.ok(s.Abort())
 		f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
 		_, s = f.new()
-		f.is(s.SetLifetime(time.Hour+1), ErrBadDuration)
+		f.wantErr(s.SetLifetime(time.Hour+1), ErrBadDuration)
 		f.ok(s.Abort())
 	})
 }
 
-func TestSessionWithoutValuesLivesShort(t *testing.T) {
+func TestLifetimeOfASessionWithoutValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		save func(*fixture) string
 		want time.Duration
@@ -345,19 +350,19 @@ func TestSessionWithoutValuesLivesShort(t *testing.T) {
 			f.ok(s.Close(ctx))
 			return id
 		}, 2 * time.Minute},
-		"of a long lifetime": {func(f *fixture) string {
+		"long lifetime": {func(f *fixture) string {
 			id, s := f.new()
 			f.ok(s.SetLifetime(time.Hour))
 			f.ok(s.Close(ctx))
 			return id
 		}, 2 * time.Minute},
-		"of a shorter lifetime": {func(f *fixture) string {
+		"shorter lifetime": {func(f *fixture) string {
 			id, s := f.new()
 			f.ok(s.SetLifetime(time.Minute))
 			f.ok(s.Close(ctx))
 			return id
 		}, time.Minute},
-		"whose values have expired": {func(f *fixture) string {
+		"expired values": {func(f *fixture) string {
 			id, s := f.new("k", "v")
 			f.ok(s.Expire([]byte("k"), time.Second))
 			sleep(time.Second)
@@ -373,32 +378,32 @@ func TestSessionWithoutValuesLivesShort(t *testing.T) {
 			return id
 		}, 24 * time.Minute},
 	} {
-		t.Run(name, func(t *testing.T) { play(t, func(f *fixture) { f.lives(c.save(f), c.want) }) })
+		t.Run(name, func(t *testing.T) { testManager(t, func(f *fixture) { f.wantLifetime(c.save(f), c.want) }) })
 	}
 }
 
 func TestStat(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		stat := func(s *Session, want Stat) {
 			t.Helper()
 			st, err := s.Stat()
 			f.ok(err)
-			for what, pair := range map[string][2]time.Time{
+			for name, pair := range map[string][2]time.Time{
 				"created": {st.Created, want.Created}, "last used": {st.LastUsed, want.LastUsed},
 				"expires": {st.Expires, want.Expires},
 			} {
 				if !pair[0].Equal(pair[1]) {
-					t.Errorf("%s is %v, should be %v", what, pair[0], pair[1])
+					t.Errorf("%s = %v, want %v", name, pair[0], pair[1])
 				}
 			}
 			got := [3]int{int(st.Version), st.Keys, st.Bytes}
 			f.equal("version, keys and bytes", got, [3]int{int(want.Version), want.Keys, want.Bytes})
 		}
-		began, life := time.Now(), f.tenant.Settings.Lifetime
+		start, life := time.Now(), f.tenant.Settings.Lifetime
 		id, s := f.new("key", "value")
-		stat(s, Stat{Created: began, LastUsed: began, Expires: began.Add(life), Keys: 1, Bytes: 8})
+		stat(s, Stat{Created: start, LastUsed: start, Expires: start.Add(life), Keys: 1, Bytes: 8})
 		f.ok(s.Commit(ctx))
-		stat(s, Stat{Created: began, LastUsed: began, Expires: began.Add(life), Version: 1, Keys: 1, Bytes: 8})
+		stat(s, Stat{Created: start, LastUsed: start, Expires: start.Add(life), Version: 1, Keys: 1, Bytes: 8})
 		f.ok(s.Close(ctx))
 
 		sleep(10 * time.Minute)
@@ -407,11 +412,11 @@ func TestStat(t *testing.T) {
 		sleep(time.Minute)
 		s = f.open(id, ReadWrite)
 		f.put(s, "key", "v")
-		stat(s, Stat{Created: began, LastUsed: touched, Expires: touched.Add(life), Version: 1, Keys: 1, Bytes: 4})
+		stat(s, Stat{Created: start, LastUsed: touched, Expires: touched.Add(life), Version: 1, Keys: 1, Bytes: 4})
 		saved := time.Now()
 		f.ok(s.Commit(ctx))
-		stat(s, Stat{Created: began, LastUsed: saved, Expires: saved.Add(life), Version: 2, Keys: 1, Bytes: 4})
+		stat(s, Stat{Created: start, LastUsed: saved, Expires: saved.Add(life), Version: 2, Keys: 1, Bytes: 4})
 		f.ok(s.Close(ctx))
-		f.is(func() error { _, err := s.Stat(); return err }(), ErrClosed)
+		f.wantErr(func() error { _, err := s.Stat(); return err }(), ErrClosed)
 	})
 }

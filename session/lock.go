@@ -12,59 +12,59 @@ import (
 	"sessionserver/storage"
 )
 
-// lockTable holds the locks that somebody has or waits for; a session without either has no entry.
+// lockTable holds the locks that are held or waited for. A session without a holder or waiter has no entry.
 type lockTable struct {
 	seed   maphash.Seed
 	shards [64]lockShard
-	lost   func(storage.Key) // told of every lease that was taken away, under the shard's mutex; may be nil
+	onLost func(storage.Key) // called for every lock taken from its holder, under the shard's mutex; may be nil
 }
 
 type lockShard struct {
 	mu    sync.Mutex // guards the map and every lock and hold in it
 	index int
 	locks map[storage.Key]*lock
-	drops map[string]int // tenants being dropped, and by how many at once; nobody gets a lock of theirs
+	drops map[string]int // tenants being dropped, and how many calls drop each; no lock of theirs is granted
 }
 
-// lock is one session's lock: either one exclusive holder, or any number of shared ones, and those who wait in order
-// of arrival.
+// lock is one session's lock: one exclusive holder or any number of shared ones, and the waiters in order of
+// arrival.
 type lock struct {
-	table   *lockTable
-	shard   *lockShard
-	key     storage.Key
-	holders []*hold
-	queue   []*hold
-	one     [1]*hold      // room for a single holder
-	touched chan struct{} // not nil while somebody without the lock touches the session; closed when that is over
-	saved   chan struct{} // not nil while somebody waits for a save to be over; closed then
-	expiry  *time.Timer   // runs while somebody waits: fires when the last holder's lease is over
+	table      *lockTable
+	shard      *lockShard
+	key        storage.Key
+	holders    []*hold
+	queue      []*hold
+	holderBuf  [1]*hold      // backing array for a single holder
+	touchDone  chan struct{} // not nil during a touch without the lock; closed at its end
+	saveDone   chan struct{} // not nil while a goroutine waits for the end of a save; closed then
+	leaseTimer *time.Timer   // runs while the queue is not empty, until the last holder's lease ends
 }
 
-// hold is one party's place in the queue and then its possession of the lock.
+// hold is a place in the queue, and later the possession of the lock.
 type hold struct {
-	lock      atomic.Pointer[lock] // changes when Regenerate moves the queue; see own
+	lock      atomic.Pointer[lock] // changes when Regenerate moves the queue; see enterShard
 	state     atomic.Int32         // written under the shard's mutex
 	exclusive bool
-	saving    bool // a save is under way: the lease cannot be taken away until it is over
+	saving    bool // a save is in progress, until whose end the lease cannot be taken away
 	lease     time.Duration
-	until     time.Time     // end of the lease, once held
+	leaseEnd  time.Time     // set when the lock is granted
 	granted   chan struct{} // closed when a waiting hold is granted or dropped
-	account   *account      // of the tenant, which counts those that wait; nil: this one never waited
+	account   *account      // of the tenant, which counts waiters; nil for a hold that never waited
 }
 
 const (
 	waiting int32 = iota
 	held
-	lost     // the lease was over and somebody else took the lock
-	released // its own doing
+	lost     // the lease was over and another hold took the lock
+	released // given up by the holder or waiter
 	dropped  // the tenant was dropped
 )
 
-// errDropping is the answer to whoever wants a lock of a tenant that is being dropped.
+// errDropping refuses a lock of a tenant that is being dropped.
 var errDropping = fmt.Errorf("%w: all sessions of the tenant are being removed; try again later", ErrNotFound)
 
 func newLockTable(onLost func(storage.Key)) *lockTable {
-	t := &lockTable{seed: maphash.MakeSeed(), lost: onLost}
+	t := &lockTable{seed: maphash.MakeSeed(), onLost: onLost}
 	for i := range t.shards {
 		t.shards[i].index = i
 		t.shards[i].locks = make(map[storage.Key]*lock)
@@ -77,20 +77,20 @@ func (t *lockTable) shard(key storage.Key) *lockShard {
 	return &t.shards[maphash.Comparable(t.seed, key)%uint64(len(t.shards))]
 }
 
-// enter returns the lock of key, made if there is none: then somebody must be put in it before the shard's mutex,
-// which must be held, is let go.
-func (t *lockTable) enter(s *lockShard, key storage.Key) *lock {
+// ensure returns the lock of key and creates it if there is none. The shard's mutex must be held, and a hold must
+// be added to a new lock before the mutex is unlocked.
+func (t *lockTable) ensure(s *lockShard, key storage.Key) *lock {
 	l := s.locks[key]
 	if l == nil {
 		l = &lock{table: t, shard: s, key: key}
-		l.holders = l.one[:0]
+		l.holders = l.holderBuf[:0]
 		s.locks[key] = l
 	}
 	return l
 }
 
-// try takes the lock of key if it can be had at once without overtaking anybody; otherwise it returns nil and leaves no
-// trace, so that it delays nobody.
+// try takes the lock of key if it is available at once without overtaking a waiter. Otherwise it returns nil and
+// leaves no trace, so that it delays no other client.
 func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) (*hold, error) {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -99,15 +99,17 @@ func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) (*
 		return nil, errDropping
 	}
 	h := &hold{exclusive: exclusive, lease: lease}
-	if l := t.enter(s, key); !l.take(h) {
+	if l := t.ensure(s, key); !l.take(h) {
 		return nil, nil
 	}
 	return h, nil
 }
 
-// queue takes the lock of key, or a place at the end of its queue: then granted is not nil. It answers ErrQuota if as
-// many wait on the account as may.
-func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration, a *account, mostWaiters int) (*hold, error) {
+// enqueue takes the lock of key, or joins the end of its queue: then granted is not nil. It returns ErrQuota if the
+// account already has maxWaiters waiters.
+func (t *lockTable) enqueue(key storage.Key, exclusive bool, lease time.Duration, a *account, maxWaiters int) (
+	*hold, error,
+) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,11 +117,11 @@ func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration, 
 		return nil, errDropping
 	}
 	h := &hold{exclusive: exclusive, lease: lease}
-	l := t.enter(s, key)
+	l := t.ensure(s, key)
 	if l.take(h) {
 		return h, nil
 	}
-	if err := a.wait(mostWaiters); err != nil {
+	if err := a.addWaiter(maxWaiters); err != nil {
 		return nil, err
 	}
 	h.account, h.granted = a, make(chan struct{})
@@ -129,7 +131,7 @@ func (t *lockTable) queue(key storage.Key, exclusive bool, lease time.Duration, 
 	return h, nil
 }
 
-// take grants the lock to h if nobody stands before it and what holders there are make room or have had their time.
+// take grants the lock to h if the queue is empty and the present holders share it, or their leases are over.
 func (l *lock) take(h *hold) bool {
 	if len(l.queue) > 0 {
 		return false
@@ -144,14 +146,14 @@ func (l *lock) take(h *hold) bool {
 	return true
 }
 
-// admits reports whether the holders leave room for one more.
+// admits reports whether the present holders leave room for one more.
 func (l *lock) admits(exclusive bool) bool {
 	return len(l.holders) == 0 || !exclusive && !l.holders[0].exclusive
 }
 
 func (l *lock) grant(h *hold) {
 	h.lock.Store(l)
-	h.until = time.Now().Add(h.lease)
+	h.leaseEnd = time.Now().Add(h.lease)
 	h.state.Store(held)
 	l.holders = append(l.holders, h)
 	if h.granted != nil {
@@ -165,8 +167,8 @@ func (h *hold) wake() {
 	close(h.granted)
 }
 
-// advance grants the lock to as many at the head of the queue as it admits, taking it from holders whose lease is
-// over, and sees to it that somebody comes back when there is more to do. It is called after every change.
+// advance grants the lock to as many holds at the head of the queue as it admits, and takes it from holders whose
+// lease is over. It is called after every change, and sets the timer for the next one that comes by itself.
 func (l *lock) advance() {
 	if len(l.queue) > 0 {
 		l.expire()
@@ -179,27 +181,27 @@ func (l *lock) advance() {
 	switch {
 	case len(l.queue) > 0:
 		l.awaitExpiry()
-	case l.expiry != nil:
-		l.expiry.Stop()
+	case l.leaseTimer != nil:
+		l.leaseTimer.Stop()
 	}
-	if len(l.holders) == 0 && len(l.queue) == 0 && l.touched == nil {
+	if len(l.holders) == 0 && len(l.queue) == 0 && l.touchDone == nil {
 		delete(l.shard.locks, l.key)
 	}
 }
 
-// expire takes the lock from its holders if every one of their leases is over. As long as one is not, taking it from
-// the others would help nobody.
+// expire takes the lock from its holders if all of their leases are over. While one lease is not over, taking the
+// lock from the other holders would not make room.
 func (l *lock) expire() {
 	now := time.Now()
 	for _, h := range l.holders {
-		if h.saving || now.Before(h.until) {
+		if h.saving || now.Before(h.leaseEnd) {
 			return
 		}
 	}
 	for _, h := range l.holders {
 		h.state.Store(lost)
-		if l.table.lost != nil {
-			l.table.lost(l.key)
+		if l.table.onLost != nil {
+			l.table.onLost(l.key)
 		}
 	}
 	clear(l.holders)
@@ -212,28 +214,28 @@ func (l *lock) awaitExpiry() {
 		if h.saving {
 			return // endSave calls advance
 		}
-		if h.until.After(last) {
-			last = h.until
+		if h.leaseEnd.After(last) {
+			last = h.leaseEnd
 		}
 	}
-	if l.expiry == nil {
-		l.expiry = time.AfterFunc(time.Until(last), l.onExpiry)
+	if l.leaseTimer == nil {
+		l.leaseTimer = time.AfterFunc(time.Until(last), l.onExpiry)
 	} else {
-		l.expiry.Reset(time.Until(last))
+		l.leaseTimer.Reset(time.Until(last))
 	}
 }
 
 func (l *lock) onExpiry() {
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
-	if len(l.queue) > 0 { // otherwise it fired before it could be stopped, and the lock may be out of the table
+	if len(l.queue) > 0 { // else the timer fired before it was stopped, and the lock may have left the table
 		l.advance()
 	}
 }
 
-// own locks the shard that guards h, and returns the lock that h is in. Regenerate may move h to another lock until
-// the mutex is held.
-func (h *hold) own() *lock {
+// enterShard locks the shard that guards h, and returns the lock that h belongs to. Regenerate may move h to
+// another lock until the mutex is held.
+func (h *hold) enterShard() *lock {
 	for {
 		l := h.lock.Load()
 		l.shard.mu.Lock()
@@ -244,7 +246,7 @@ func (h *hold) own() *lock {
 	}
 }
 
-// key is that of the lock that h is in now.
+// key returns the key of the lock that h belongs to now.
 func (h *hold) key() storage.Key { return h.lock.Load().key }
 
 // isLost reports whether the lock was taken away.
@@ -253,13 +255,13 @@ func (h *hold) isLost() bool {
 	return state == lost || state == dropped
 }
 
-// isDropped reports whether it was because the tenant was dropped.
+// isDropped reports whether the lock was taken away because the tenant was dropped.
 func (h *hold) isDropped() bool { return h.state.Load() == dropped }
 
-// release gives up the lock, or the place in the queue, and lets the next ones in. Releasing what is not held any
-// more is harmless.
+// release gives up the lock, or the place in the queue, and grants the lock to the next holds. Releasing a hold
+// that is not held any more is harmless.
 func (h *hold) release() {
-	l := h.own()
+	l := h.enterShard()
 	defer l.shard.mu.Unlock()
 	switch h.state.Load() {
 	case held:
@@ -274,9 +276,9 @@ func (h *hold) release() {
 	l.advance()
 }
 
-// leave gives up the place in the queue, or reports that the wait was over in the meantime.
+// leave gives up the place in the queue, or reports that the wait is already over.
 func (h *hold) leave() (over bool) {
-	l := h.own()
+	l := h.enterShard()
 	defer l.shard.mu.Unlock()
 	if h.state.Load() != waiting {
 		return true
@@ -295,15 +297,16 @@ func without(holds []*hold, h *hold) []*hold {
 	return holds
 }
 
-// beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: what
-// has begun under the lock ends before anybody else gets it. It waits for a touch that is under way without the lock.
+// beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: a
+// write that began under the lock ends before another client gets the lock. beginSave waits for a touch in progress
+// that has no lock.
 func (h *hold) beginSave() bool {
-	l := h.own()
-	for l.touched != nil {
-		touched := l.touched
+	l := h.enterShard()
+	for l.touchDone != nil {
+		touchDone := l.touchDone
 		l.shard.mu.Unlock()
-		<-touched
-		l = h.own()
+		<-touchDone
+		l = h.enterShard()
 	}
 	defer l.shard.mu.Unlock()
 	if h.state.Load() != held {
@@ -314,35 +317,35 @@ func (h *hold) beginSave() bool {
 }
 
 func (h *hold) endSave() {
-	l := h.own()
+	l := h.enterShard()
 	defer l.shard.mu.Unlock()
 	h.saving = false
-	l.unpinned()
+	l.afterSave()
 	l.advance()
 }
 
-// unpinned is called after a save, before advance.
-func (l *lock) unpinned() {
-	if l.saved != nil {
-		close(l.saved)
-		l.saved = nil
+// afterSave is called at the end of a save, before advance.
+func (l *lock) afterSave() {
+	if l.saveDone != nil {
+		close(l.saveDone)
+		l.saveDone = nil
 	}
 	if l.shard.drops[l.key.Tenant] > 0 {
 		l.drop()
 	}
 }
 
-// beginTouch keeps everybody from saving what is under key until endTouch, without taking the lock, so that nobody who
-// opens the session notices. It refuses if somebody is just saving or touching it: who does uses the session as well.
+// beginTouch blocks all saves under key until endTouch, without taking the lock, so that no client that opens the
+// session is delayed. It returns false during another save or touch, which marks the session as used as well.
 func (t *lockTable) beginTouch(key storage.Key) bool {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := t.enter(s, key)
-	if l.touched != nil || slices.ContainsFunc(l.holders, func(h *hold) bool { return h.saving }) {
+	l := t.ensure(s, key)
+	if l.touchDone != nil || slices.ContainsFunc(l.holders, func(h *hold) bool { return h.saving }) {
 		return false
 	}
-	l.touched = make(chan struct{})
+	l.touchDone = make(chan struct{})
 	return true
 }
 
@@ -351,27 +354,27 @@ func (t *lockTable) endTouch(key storage.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.locks[key]
-	close(l.touched)
-	l.touched = nil
+	close(l.touchDone)
+	l.touchDone = nil
 	l.advance()
 }
 
-// follow takes the lock of a key that nobody knows yet for the holder of h, with what is left of the lease, and pins
-// it like beginSave.
-func (t *lockTable) follow(h *hold, key storage.Key) *hold {
+// lockSuccessor takes the lock of a key that no client can know yet for the holder of h, with the rest of its
+// lease, and pins it like beginSave.
+func (t *lockTable) lockSuccessor(h *hold, key storage.Key) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := &hold{exclusive: true, lease: h.lease, saving: true}
-	t.enter(s, key).grant(n)
-	n.until = h.until
+	t.ensure(s, key).grant(n)
+	n.leaseEnd = h.leaseEnd
 	return n
 }
 
-// move ends h, whose session now lives under the key that n holds. Those who wait for h's lock go on waiting for n's,
-// ahead of whoever has come to that one by itself: they were there first.
+// move ends h, whose session now lives under the key that n holds. The waiters for h's lock now wait for n's, ahead
+// of the waiters that came to that one by themselves: they were first.
 func (t *lockTable) move(h, n *hold) {
-	from, to := h.lock.Load(), n.lock.Load() // both pinned, so neither moves or goes away
+	from, to := h.lock.Load(), n.lock.Load() // both are pinned, so neither moves or is removed
 	first, second := from.shard, to.shard
 	if first.index > second.index {
 		first, second = second, first
@@ -391,13 +394,13 @@ func (t *lockTable) move(h, n *hold) {
 		w.lock.Store(to)
 	}
 	to.queue = append(moved, to.queue...)
-	from.unpinned()
-	to.unpinned()
+	from.afterSave()
+	to.afterSave()
 	from.advance()
 	to.advance()
 }
 
-// drop takes the lock from all who have it or wait for it, but for those who are just saving.
+// drop takes the lock from all holders and waiters, except a holder whose save is in progress.
 func (l *lock) drop() {
 	kept := l.holders[:0]
 	for _, h := range l.holders {
@@ -406,8 +409,8 @@ func (l *lock) drop() {
 			continue
 		}
 		h.state.Store(dropped)
-		if l.table.lost != nil {
-			l.table.lost(l.key)
+		if l.table.onLost != nil {
+			l.table.onLost(l.key)
 		}
 	}
 	clear(l.holders[len(kept):])
@@ -419,22 +422,22 @@ func (l *lock) drop() {
 	l.queue = nil
 }
 
-// beginDrop takes all locks of a tenant from those who have them or wait for them, and keeps everybody from getting one
-// until endDrop. When it has returned nil nobody saves a session of the tenant any more.
+// beginDrop takes all locks of a tenant from their holders and waiters, and no lock is granted until endDrop. When
+// it has returned nil, no session of the tenant is being saved any more.
 func (t *lockTable) beginDrop(ctx context.Context, tenant string) error {
 	for i := range t.shards {
 		t.shards[i].beginDrop(tenant)
 	}
-	// Those who were just saving lose their locks when they have finished. A save under a new key that Regenerate has taken
-	// in the meantime is over no later than the one under the old key.
+	// A holder whose save is in progress loses its lock at the end of the save. A save under a new key, which
+	// Regenerate took in the meantime, ends no later than the one under the old key.
 	for i := range t.shards {
 		for {
-			saved := t.shards[i].saving(tenant)
-			if saved == nil {
+			saving := t.shards[i].pendingSave(tenant)
+			if saving == nil {
 				break
 			}
 			select {
-			case <-saved:
+			case <-saving:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -450,22 +453,22 @@ func (s *lockShard) beginDrop(tenant string) {
 	for key, l := range s.locks {
 		if key.Tenant == tenant {
 			l.drop()
-			l.advance() // which may take it out of the table
+			l.advance() // which may remove it from the table
 		}
 	}
 }
 
-// saving answers a channel that is closed when one of those who are saving a session of the tenant has finished, or nil
-// if nobody is.
-func (s *lockShard) saving(tenant string) chan struct{} {
+// pendingSave returns a channel that is closed at the end of one of the saves in progress for the tenant, or nil if
+// there is none.
+func (s *lockShard) pendingSave(tenant string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, l := range s.locks {
 		if key.Tenant == tenant && slices.ContainsFunc(l.holders, func(h *hold) bool { return h.saving }) {
-			if l.saved == nil {
-				l.saved = make(chan struct{})
+			if l.saveDone == nil {
+				l.saveDone = make(chan struct{})
 			}
-			return l.saved
+			return l.saveDone
 		}
 	}
 	return nil

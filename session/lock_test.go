@@ -8,49 +8,50 @@ import (
 	"sessionserver/storage"
 )
 
-// bout is a lock table in virtual time, and one key of it.
-type bout struct {
+// lockFixture is a lock table in virtual time, and one of its keys.
+type lockFixture struct {
 	*fixture
-	t   *lockTable
-	key storage.Key
+	table *lockTable
+	key   storage.Key
 }
 
 const testLease = time.Minute
 
-func lockTest(t *testing.T, test func(*bout)) {
-	play(t, func(f *fixture) {
-		test(&bout{fixture: f, t: f.m.locks, key: storage.Key{Tenant: "acme", ID: Hash([]byte(unknown))}})
+func lockTest(t *testing.T, test func(*lockFixture)) {
+	testManager(t, func(f *fixture) {
+		test(&lockFixture{fixture: f, table: f.m.locks, key: storage.Key{Tenant: "acme", ID: Hash([]byte(unusedID))}})
 	})
 }
 
-// try takes the lock, or answers nil.
-func (b *bout) try(exclusive bool) *hold {
-	b.Helper()
-	h, err := b.t.try(b.key, exclusive, testLease)
-	b.ok(err)
+// tryLock takes the lock, or returns nil.
+func (f *lockFixture) tryLock(exclusive bool) *hold {
+	f.Helper()
+	h, err := f.table.try(f.key, exclusive, testLease)
+	f.ok(err)
 	return h
 }
 
-// one makes somebody queue up.
-func (b *bout) one(key storage.Key, exclusive bool) *hold {
-	b.Helper()
-	h, err := b.t.queue(key, exclusive, testLease, b.m.accounts.of(key.Tenant), 0)
-	b.ok(err)
+// enqueue takes the lock of key or joins its queue.
+func (f *lockFixture) enqueue(key storage.Key, exclusive bool) *hold {
+	f.Helper()
+	h, err := f.table.enqueue(key, exclusive, testLease, f.m.accounts.of(key.Tenant), 0)
+	f.ok(err)
 	return h
 }
 
-// queue makes each letter of who queue up: x exclusive, s shared.
-func (b *bout) queue(who string) []*hold {
+// enqueueAll enqueues a hold for each letter of kinds: x exclusive, s shared.
+func (f *lockFixture) enqueueAll(kinds string) []*hold {
 	var holds []*hold
-	for _, c := range who {
-		holds = append(holds, b.one(b.key, c == 'x'))
+	for _, c := range kinds {
+		holds = append(holds, f.enqueue(f.key, c == 'x'))
 	}
 	return holds
 }
 
-// states fails unless the holds are, in this order: h held, w waiting, l lost, r released.
-func (b *bout) states(holds []*hold, want string) {
-	b.Helper()
+// wantStates fails the test unless the holds have these states, in this order: h held, w waiting, l lost, r
+// released.
+func (f *lockFixture) wantStates(holds []*hold, want string) {
+	f.Helper()
 	synctest.Wait()
 	got := ""
 	for _, h := range holds {
@@ -58,30 +59,30 @@ func (b *bout) states(holds []*hold, want string) {
 		select {
 		case <-h.granted:
 			if h.state.Load() == waiting {
-				b.Error("a waiting hold was told that it is granted")
+				f.Error("granted is closed for a waiting hold")
 			}
 		default:
 			if h.granted != nil && h.state.Load() == held {
-				b.Error("a granted hold was not told")
+				f.Error("granted is not closed for a hold that was granted the lock")
 			}
 		}
 	}
-	b.equal("the holds' state", got, want)
+	f.equal("states of the holds", got, want)
 }
 
-func (b *bout) release(holds ...*hold) {
+func (f *lockFixture) releaseAll(holds ...*hold) {
 	for _, h := range holds {
 		h.release()
 	}
 }
 
 func TestLockIsGrantedInOrderOfArrival(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		first := b.one(b.key, true)
+	lockTest(t, func(f *lockFixture) {
+		first := f.enqueue(f.key, true)
 		const n = 100
 		order := make(chan int, n)
 		for i := range n {
-			h := b.one(b.key, true)
+			h := f.enqueue(f.key, true)
 			go func() {
 				<-h.granted
 				order <- i
@@ -90,108 +91,108 @@ func TestLockIsGrantedInOrderOfArrival(t *testing.T) {
 		}
 		first.release()
 		for i := range n {
-			b.equal("the next one", <-order, i)
+			f.equal("next hold", <-order, i)
 		}
 	})
 }
 
-func TestSharedBetweenTwoWritersShare(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xsssxssx")
-		b.states(h, "hwwwwwww")
+func TestReadersBetweenWritersShareTheLock(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xsssxssx")
+		f.wantStates(h, "hwwwwwww")
 		h[0].release()
-		b.states(h, "rhhhwwww")
-		b.release(h[1], h[3])
-		b.states(h, "rrhrwwww")
+		f.wantStates(h, "rhhhwwww")
+		f.releaseAll(h[1], h[3])
+		f.wantStates(h, "rrhrwwww")
 		h[2].release()
-		b.states(h, "rrrrhwww")
+		f.wantStates(h, "rrrrhwww")
 		h[4].release()
-		b.states(h, "rrrrrhhw")
-		b.release(h[5:]...)
-		b.states(h, "rrrrrrrr")
+		f.wantStates(h, "rrrrrhhw")
+		f.releaseAll(h[5:]...)
+		f.wantStates(h, "rrrrrrrr")
 	})
 }
 
-func TestNobodyOvertakes(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("sx")
-		if b.try(false) != nil {
-			t.Error("a shared try overtook the writer that waits")
+func TestReaderDoesNotOvertakeWaitingWriter(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("sx")
+		if f.tryLock(false) != nil {
+			t.Error("a shared try overtook the waiting writer")
 		}
-		h = append(h, b.queue("s")...)
-		b.states(h, "hww") // shared, but behind the writer
-		b.release(h...)
+		h = append(h, f.enqueueAll("s")...)
+		f.wantStates(h, "hww") // shared, but behind the writer
+		f.releaseAll(h...)
 	})
 }
 
 func TestTryLeavesNoTrace(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.try(true)
-		if b.try(true) != nil || b.try(false) != nil {
-			t.Error("two have the lock")
+	lockTest(t, func(f *lockFixture) {
+		h := f.tryLock(true)
+		if f.tryLock(true) != nil || f.tryLock(false) != nil {
+			t.Error("a second hold has the exclusive lock")
 		}
 		sleep(10 * testLease)
 		if h.isLost() {
-			t.Error("the lock was lost to somebody who did not wait")
+			t.Error("the lock was lost to a try, which does not wait")
 		}
 		h.release()
-		a, c := b.try(false), b.try(false)
+		a, c := f.tryLock(false), f.tryLock(false)
 		if a == nil || c == nil {
-			t.Fatal("two readers do not share")
+			t.Fatal("two readers do not share the lock")
 		}
-		b.release(a, c)
+		f.releaseAll(a, c)
 	})
 }
 
-func TestWhoLeavesTheQueueIsSkipped(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("xxxsxs")
-		b.release(h[1], h[4])
+func TestHoldThatLeavesTheQueueIsSkipped(t *testing.T) {
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("xxxsxs")
+		f.releaseAll(h[1], h[4])
 		if h[2].leave() {
-			t.Error("a waiting hold says that it was granted")
+			t.Error("leave reports true for a waiting hold")
 		}
-		b.states(h, "hrrwrw")
+		f.wantStates(h, "hrrwrw")
 		h[0].release()
-		b.states(h, "rrrhrh")
+		f.wantStates(h, "rrrhrh")
 		if !h[3].leave() {
-			t.Error("a granted hold left the queue")
+			t.Error("leave reports false for a granted hold")
 		}
-		b.release(h...) // also twice
-		b.states(h, "rrrrrr")
+		f.releaseAll(h...) // some for the second time
+		f.wantStates(h, "rrrrrr")
 	})
 }
 
 func TestReadersEnterWhenTheWriterBetweenThemLeaves(t *testing.T) {
-	lockTest(t, func(b *bout) {
-		h := b.queue("sxss")
-		b.states(h, "hwww")
+	lockTest(t, func(f *lockFixture) {
+		h := f.enqueueAll("sxss")
+		f.wantStates(h, "hwww")
 		h[1].leave()
-		b.states(h, "hrhh")
-		b.release(h...)
+		f.wantStates(h, "hrhh")
+		f.releaseAll(h...)
 	})
 }
 
 func TestMoveTakesTheQueueAlong(t *testing.T) {
-	// Both orders of shards, and the same shard, come up among so many keys.
-	lockTest(t, func(b *bout) {
+	// With so many keys, both orders of the two shards and one shard for both occur.
+	lockTest(t, func(f *lockFixture) {
 		for i := range 500 {
-			b.key.ID[0], b.key.ID[1] = byte(i), byte(i>>8)
-			h := b.queue("xsx")
-			to := b.key
+			f.key.ID[0], f.key.ID[1] = byte(i), byte(i>>8)
+			h := f.enqueueAll("xsx")
+			to := f.key
 			to.ID[31]++
 			h[0].beginSave()
-			n := b.t.follow(h[0], to)
-			early := b.one(to, true) // comes to the new key by itself, but later than h
-			b.t.move(h[0], n)
+			n := f.table.lockSuccessor(h[0], to)
+			early := f.enqueue(to, true) // waits for the new key by itself, but comes later than h
+			f.table.move(h[0], n)
 			all := []*hold{h[0], n, h[1], h[2], early}
-			b.states(all, "rhwww")
+			f.wantStates(all, "rhwww")
 			n.release()
-			b.states(all, "rrhww")
-			b.equal("the key of a moved hold", h[1].key(), to)
+			f.wantStates(all, "rrhww")
+			f.equal("key of a moved hold", h[1].key(), to)
 			h[1].release()
-			b.states(all, "rrrhw")
+			f.wantStates(all, "rrrhw")
 			h[2].release()
-			b.states(all, "rrrrh")
+			f.wantStates(all, "rrrrh")
 			early.release()
 		}
 	})

@@ -13,24 +13,25 @@ import (
 
 // Options configure a Manager.
 type Options struct {
-	// Observe is told of every Event, by the goroutine to which it happens and sometimes under a lock: it must be
-	// quick, must not call the Manager, and may be called by many at once. Nil is fine.
+	// Observe is called with every Event, by many goroutines at once and sometimes under a lock. It must return
+	// quickly and must not call the Manager. It may be nil.
 	Observe func(Event)
 }
 
-// Manager opens sessions that a store keeps. It must be the only one that writes to that store: the locks are its own.
+// Manager opens the sessions in a store. Its locks are in this process, so it must be the only writer to that
+// store.
 type Manager struct {
-	store    storage.Store
-	locks    *lockTable
-	accounts accounts
-	observe  func(Event)
-	open     atomic.Int64  // sessions that were opened and have not ended
-	full     chan struct{} // holds something when Sweep should not wait for its interval
+	store          storage.Store
+	locks          *lockTable
+	accounts       accounts
+	observe        func(Event)
+	open           atomic.Int64  // sessions that were opened and have not ended
+	sweepRequested chan struct{} // buffered; holds a value when Sweep should not wait for its interval
 }
 
-// NewManager makes a manager of the sessions in store, which stays the caller's to close.
+// NewManager returns a manager of the sessions in store. The caller closes the store.
 func NewManager(store storage.Store, opts Options) *Manager {
-	m := &Manager{store: store, observe: opts.Observe, full: make(chan struct{}, 1)}
+	m := &Manager{store: store, observe: opts.Observe, sweepRequested: make(chan struct{}, 1)}
 	m.accounts.seed = maphash.MakeSeed()
 	if m.observe == nil {
 		m.observe = func(Event) {}
@@ -41,7 +42,7 @@ func NewManager(store storage.Store, opts Options) *Manager {
 	return m
 }
 
-// Mode is the way in which a session is opened.
+// Mode determines the lock of an open session, and whether opening creates the session.
 type Mode uint8
 
 const (
@@ -51,7 +52,7 @@ const (
 	Snapshot              // the last saved state, without any lock
 )
 
-// ParseMode reads a mode as the protocol names it: rw or w, u, r, s.
+// ParseMode parses a mode as it is written in the protocol: rw or w, u, r, s.
 func ParseMode(name []byte) (Mode, error) {
 	switch string(name) {
 	case "rw", "w":
@@ -68,27 +69,29 @@ func ParseMode(name []byte) (Mode, error) {
 
 func (m Mode) String() string { return [...]string{"rw", "u", "r", "s"}[m] }
 
-func (m Mode) exclusive() bool { return m <= Update }
+// Exclusive reports whether the mode takes an exclusive lock.
+func (m Mode) Exclusive() bool { return m <= Update }
 
-// OpenOptions say how to open a session.
+// OpenOptions configure Open.
 type OpenOptions struct {
 	Mode Mode
-	Wait time.Duration // how long to wait for the lock; 0 is not at all
+	Wait time.Duration // longest wait for the lock; 0 does not wait
 
-	// OnWait, if not nil, is called before Open begins to wait for a lock. Open then honours the context that it
-	// returns, and calls stop when it has waited enough.
+	// OnWait, if not nil, is called before Open waits for a lock. The wait ends with the context that OnWait
+	// returns. Open calls stop at the end of the wait.
 	OnWait func(context.Context) (waiting context.Context, stop func())
 }
 
-// New opens a session under a new id, locked from birth. Nothing is stored before it is saved, and until then it counts in no
-// quota. A lifetime of 0 is the tenant's. While the tenant is being dropped the answer is ErrNotFound.
+// New opens a session under a new id and with an exclusive lock. Nothing is stored, and nothing counts in a quota,
+// before the first save. A lifetime of 0 is the tenant's lifetime. New returns ErrNotFound while the tenant is
+// being dropped.
 func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (string, *Session, error) {
 	if lifetime != 0 {
 		if err := checkLifetime(t, lifetime); err != nil {
 			return "", nil, err
 		}
 	}
-	id := mintID()
+	id := newID()
 	key := storage.Key{Tenant: t.Name, ID: Hash([]byte(id))}
 	h, err := m.locks.try(key, true, t.Settings.LockLease)
 	if err != nil {
@@ -97,33 +100,35 @@ func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (s
 	s := m.create(t, h)
 	s.rec.lifetime = lifetime.Truncate(time.Second)
 	m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID})
-	return id, s.opened(), nil
+	return id, s.opened(ReadWrite), nil
 }
 
-// Open opens the session that id names or, during a grace period, leads to. It answers ErrNotFound, ErrLockTimeout,
-// ErrBadID, ErrStore, the context's error, ErrQuota if it would have to wait and too many do, or ErrLockLost if the lease was over
-// before the session could be read.
+// Open opens the session under id, or the session that id leads to during a grace period.
+//
+// It returns ErrNotFound, ErrLockTimeout, ErrBadID, ErrStore or the context's error. It returns ErrQuota if it
+// would have to wait and the tenant has too many waiters, and ErrLockLost if the lease was over before the session
+// was read.
 func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptions) (*Session, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	asked := storage.Key{Tenant: t.Name, ID: Hash(id)}
+	requested := storage.Key{Tenant: t.Name, ID: Hash(id)}
 	if opts.Mode == Snapshot {
-		s, err := m.snapshot(ctx, t, asked)
+		s, err := m.snapshot(ctx, t, requested)
 		if err != nil {
 			return nil, err
 		}
-		return s.opened(), nil
+		return s.opened(opts.Mode), nil
 	}
-	key, began, waited := asked, time.Now(), time.Duration(0)
+	key, start, waited := requested, time.Now(), time.Duration(0)
 	for aliases := 0; ; aliases++ {
-		if err := onward(ctx, aliases); err != nil {
+		if err := checkAliases(ctx, aliases); err != nil {
 			return nil, err
 		}
-		if aliases > 0 && time.Since(began) > max(opts.Wait, followTime) {
-			return nil, m.lockTimeout(key, opts, began)
+		if aliases > 0 && time.Since(start) > max(opts.Wait, followTime) {
+			return nil, m.lockTimeout(key, opts, start)
 		}
-		h, next, err := m.lock(ctx, t, key, opts, began)
+		h, next, err := m.lock(ctx, t, key, opts, start)
 		if err != nil {
 			return nil, err
 		}
@@ -132,28 +137,28 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 			continue
 		}
 		if h.granted != nil {
-			waited = time.Since(began)
+			waited = time.Since(start)
 		}
 		mode := opts.Mode
-		if key = h.key(); key != asked && mode == ReadWrite {
-			mode = Update // nobody asked for a session under an id that he cannot know
+		if key = h.key(); key != requested && mode == ReadWrite {
+			mode = Update // the client cannot know the new id, so nothing is created under it
 		}
 		s, next, err := m.load(ctx, t, key, h, mode)
 		if s != nil && s.stored {
-			// Opening is use, in whatever way the session ends. That a save may follow costs a second small write, but
-			// in a tenth of the lifetime only once.
+			// Opening is use, however the session ends. If a save follows, this is a second small write, but at
+			// most once in a tenth of the lifetime.
 			if err = s.touch(ctx); err != nil {
 				s = nil
 			}
 			if errors.Is(err, ErrNotFound) {
-				err = nil // it has ended since it was read: look again
+				err = nil // the session has ended since it was read: read it again
 			}
 		}
-		if s != nil || errors.Is(err, ErrLockLost) { // whoever is told of a loss is told that it was had
+		if s != nil || errors.Is(err, ErrLockLost) { // a lock that was lost was granted before
 			m.observe(Event{Kind: LockGranted, Tenant: t.Name, ID: key.ID, Waited: waited})
 		}
 		if s != nil {
-			return s.opened(), nil
+			return s.opened(opts.Mode), nil
 		}
 		h.release()
 		if err != nil {
@@ -163,53 +168,54 @@ func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptio
 	}
 }
 
-// lock gets the lock of key, at once or by waiting for it. If it returns neither a lock nor an error, the id under
-// key only leads to the one under next. Who waits comes out holding the lock of the id to which the session has moved
+// lock takes the lock of key, at once or after a wait. If it returns neither a lock nor an error, the id under key
+// only leads to the id under next. After a wait, h may hold the lock of another id, to which the session moved
 // meanwhile.
-func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts OpenOptions, began time.Time) (
+func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts OpenOptions, start time.Time) (
 	h *hold, next storage.Key, err error,
 ) {
-	h, err = m.locks.try(key, opts.Mode.exclusive(), t.Settings.LockLease)
+	h, err = m.locks.try(key, opts.Mode.Exclusive(), t.Settings.LockLease)
 	if h != nil || err != nil {
 		return h, key, err
 	}
 	if opts.Wait <= 0 {
-		// Perhaps it is locked only by others who are finding out that this id leads elsewhere, or to nothing.
+		// Perhaps the present holder is only reading that this id leads to another one, or to nothing.
 		next, err = m.follow(ctx, key, opts.Mode)
 		if err == nil && next == key {
-			err = m.lockTimeout(key, opts, began)
+			err = m.lockTimeout(key, opts, start)
 		}
 		return nil, next, err
 	}
-	// The place in the queue comes first: looking into the store takes time, in which others must not overtake.
-	h, err = m.locks.queue(key, opts.Mode.exclusive(), t.Settings.LockLease, m.accounts.of(t.Name), t.Settings.MaxWaiters)
+	// The queue comes first: reading the store takes time, in which no other client may overtake.
+	account, lease := m.accounts.of(t.Name), t.Settings.LockLease
+	h, err = m.locks.enqueue(key, opts.Mode.Exclusive(), lease, account, t.Settings.MaxWaiters)
 	if err != nil {
-		m.refused(t.Name, key.ID, err)
+		m.observeRefusal(t.Name, key.ID, err)
 		return nil, key, err
 	}
 	if h.granted == nil {
 		return h, key, nil
 	}
 	if opts.Mode != ReadWrite {
-		// What is not there yet is not worth waiting for. An id that leads elsewhere is: whoever holds its lock is
-		// either just moving the session, and takes the queue along, or will be gone in a moment.
+		// A session that does not exist yet is not worth a wait. An id that leads to another one is: the holder of
+		// its lock either is moving the session, and takes the queue along, or releases the lock in a moment.
 		if _, err := m.follow(ctx, key, opts.Mode); err != nil && !h.leave() {
 			return nil, key, err
 		}
 	}
-	err = m.await(ctx, h, opts, began)
+	err = m.await(ctx, h, opts, start)
 	if err == nil && h.isDropped() {
 		err = errDropping
 	}
 	return h, key, err
 }
 
-// follow tells where the id under key leads without taking its lock: to key itself, or to the id that its session has
-// moved to. It answers ErrNotFound if opening in this mode could not succeed.
+// follow returns the key to which the id under key leads, without taking its lock: key itself, or that of the id to
+// which the session has moved. It returns ErrNotFound if opening in this mode could not succeed.
 func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (storage.Key, error) {
 	rec, _, err := m.get(ctx, key)
 	if errors.Is(err, ErrNotFound) && mode == ReadWrite {
-		return key, nil // somebody is about to save it for the first time, or not
+		return key, nil // the holder of the lock may save it for the first time
 	}
 	if err != nil {
 		return key, err
@@ -224,7 +230,8 @@ func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (stora
 	return mk.follow(key)
 }
 
-// get reads what is kept under key. A damaged record is as good as absent, so that its visitor can go on; that it is damaged is for operators.
+// get reads the record under key. A damaged record counts as absent, so that the client can go on; the observer is
+// notified of the damage.
 func (m *Manager) get(ctx context.Context, key storage.Key) (rec storage.Record, damaged bool, err error) {
 	rec, err = m.store.Get(ctx, key)
 	if errors.Is(err, storage.ErrCorrupt) {
@@ -237,7 +244,7 @@ func (m *Manager) get(ctx context.Context, key storage.Key) (rec storage.Record,
 	return rec, false, err
 }
 
-// follow is where the marker under key leads now.
+// follow returns the key to which the marker under key leads now.
 func (mk *marker) follow(key storage.Key) (storage.Key, error) {
 	if mk == nil || !time.Now().Before(mk.followUntil) {
 		return key, ErrNotFound
@@ -245,8 +252,8 @@ func (mk *marker) follow(key storage.Key) (storage.Key, error) {
 	return storage.Key{Tenant: key.Tenant, ID: mk.target}, nil
 }
 
-// await waits until h is granted, the time is up, or the context ends; then h has left the queue.
-func (m *Manager) await(ctx context.Context, h *hold, opts OpenOptions, began time.Time) error {
+// await waits until h is granted, the wait is over, or the context ends. After an error h has left the queue.
+func (m *Manager) await(ctx context.Context, h *hold, opts OpenOptions, start time.Time) error {
 	select {
 	case <-h.granted:
 		return nil
@@ -257,7 +264,7 @@ func (m *Manager) await(ctx context.Context, h *hold, opts OpenOptions, began ti
 		ctx, stop = opts.OnWait(ctx)
 		defer stop()
 	}
-	timer := time.NewTimer(opts.Wait - time.Since(began))
+	timer := time.NewTimer(opts.Wait - time.Since(start))
 	defer timer.Stop()
 	select {
 	case <-h.granted:
@@ -266,25 +273,25 @@ func (m *Manager) await(ctx context.Context, h *hold, opts OpenOptions, began ti
 		if h.leave() {
 			return nil
 		}
-		return m.lockTimeout(h.key(), opts, began)
+		return m.lockTimeout(h.key(), opts, start)
 	case <-ctx.Done():
 		h.release()
 		return context.Cause(ctx)
 	}
 }
 
-func (m *Manager) lockTimeout(key storage.Key, opts OpenOptions, began time.Time) error {
-	m.observe(Event{Kind: LockTimedOut, Tenant: key.Tenant, ID: key.ID, Waited: time.Since(began)})
+func (m *Manager) lockTimeout(key storage.Key, opts OpenOptions, start time.Time) error {
+	m.observe(Event{Kind: LockTimedOut, Tenant: key.Tenant, ID: key.ID, Waited: time.Since(start)})
 	return fmt.Errorf("%w; waited %d ms, try again later", ErrLockTimeout, opts.Wait.Milliseconds())
 }
 
-// load makes a session of what is kept under key, which h has locked unless mode is Snapshot. If that only leads
-// elsewhere, it returns no session but the key to go to.
+// load makes a session of the record under key, which h has locked unless mode is Snapshot. If the record is an
+// alias, load returns no session but the key to which it leads.
 func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold, mode Mode) (
 	*Session, storage.Key, error,
 ) {
 	stored, damaged, err := m.get(ctx, key)
-	if damaged && mode.exclusive() { // what was there must not hinder those who begin anew, nor come back
+	if damaged && mode.Exclusive() { // the damaged record must neither block a new session nor come back
 		if deleteErr := m.store.Delete(ctx, key); deleteErr != nil {
 			err = storeError("delete", deleteErr)
 		}
@@ -296,7 +303,7 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 	}
 	now := time.Now()
 	if err == nil && mk == nil && rec.outlived(&t.Settings, now) {
-		err = ErrNotFound // it was saved under other settings
+		err = ErrNotFound // it was saved under a longer absolute lifetime
 	}
 	switch {
 	case errors.Is(err, ErrNotFound) && mode == ReadWrite && !t.Settings.Strict:
@@ -316,16 +323,16 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 	return s, key, nil
 }
 
-// create makes a session that is not stored.
+// create returns a session that is not stored.
 func (m *Manager) create(t *Tenant, h *hold) *Session {
-	now := time.Now().Truncate(time.Millisecond) // as it will be stored
+	now := time.Now().Truncate(time.Millisecond) // the precision of the stored record
 	return &Session{m: m, tenant: t, hold: h, key: h.key(), rec: record{created: now}, expires: now}
 }
 
 // snapshot opens the last saved state.
 func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Session, error) {
 	for aliases := 0; ; aliases++ {
-		if err := onward(ctx, aliases); err != nil {
+		if err := checkAliases(ctx, aliases); err != nil {
 			return nil, err
 		}
 		s, next, err := m.load(ctx, t, key, nil, Snapshot)
@@ -339,11 +346,12 @@ func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Se
 	}
 }
 
-// touchSnapshot touches the session of which s is a snapshot. As others may have saved it since it was read, with a
-// shorter lifetime say, it is read again while nobody can. It returns what it has read last, or neither a session nor
-// an error if the session has ended or moved to another id meanwhile.
+// touchSnapshot touches the session of which s is a snapshot. Another client may have saved the session since s was
+// read, with a shorter lifetime for example. So the session is read again while no client can save it.
+// touchSnapshot returns the session as it was last read, or neither a session nor an error if the session has ended
+// or moved to another id meanwhile.
 func (m *Manager) touchSnapshot(ctx context.Context, s *Session) (*Session, error) {
-	if _, _, due := s.used(); !due || !m.locks.beginTouch(s.key) {
+	if _, _, due := s.touchDue(); !due || !m.locks.beginTouch(s.key) {
 		return s, nil
 	}
 	defer m.locks.endTouch(s.key)
@@ -360,7 +368,7 @@ func (m *Manager) touchSnapshot(ctx context.Context, s *Session) (*Session, erro
 	return again, nil
 }
 
-// storeError tells what an operation on the store failed with in this package's words.
+// storeError returns the package's error for an error of a store operation.
 func storeError(operation string, err error) error {
 	if errors.Is(err, storage.ErrNotFound) {
 		return ErrNotFound

@@ -14,67 +14,67 @@ import (
 	"sessionserver/storage/memory"
 )
 
-// model is the specification once more, as simply as it can be said: nothing in it is fast, safe or shared with the
-// package but the errors. Ids are strings, locks are lists, and the store is a map.
+// model is a second, minimal implementation of the package's specification. It shares only the errors with the
+// package. Ids are strings, locks are lists, and the store is a map.
 type model struct {
-	set    Settings
-	stored map[string]kept
-	locks  map[string]*mLock
+	settings Settings
+	stored   map[string]modelRecord
+	locks    map[string]*modelLock
 }
 
-// kept is what the store has under an id: a session, or a marker.
-type kept struct {
-	mState
+// modelRecord is the stored record of an id: a session or a marker.
+type modelRecord struct {
+	modelState
 	marker  bool
 	target  string
 	follow  time.Time
 	expires time.Time
 }
 
-type mState struct {
+type modelState struct {
 	created  time.Time
 	lifetime time.Duration
 	version  int
-	values   []mValue // never changed in place
+	values   []modelValue // never changed in place
 }
 
-type mValue struct {
+type modelValue struct {
 	key, value string
 	expires    time.Time
 }
 
-type mLock struct{ holders, queue []*mActor }
+type modelLock struct{ holders, queue []*actor }
 
-// mActor is a connection: it has a session open, waits for one, or neither.
-type mActor struct {
-	id      string // of the session that is open, or is waited for
-	asked   string
-	mode    Mode
-	wait    time.Duration
-	open    bool
-	hold    string // "", "waits", "held" or "lost"
-	until   time.Time
-	giveUp  time.Time
-	state   mState
-	origin  mState // what was stored when it was opened
-	stored  bool
-	dirty   bool
-	expires time.Time
-	idle    time.Duration
+// actor is a connection: it has a session open, waits for one, or neither.
+type actor struct {
+	id        string // of the open session, or of the one it waits for
+	requested string
+	mode      Mode
+	wait      time.Duration
+	open      bool
+	hold      string // "", "waits", "held" or "lost"
+	until     time.Time
+	deadline  time.Time
+	state     modelState
+	origin    modelState // the stored state when the session was opened
+	stored    bool
+	dirty     bool
+	expires   time.Time
+	idle      time.Duration
 
-	answer error // of an open that waited
+	result error // result of an open that waited
 	done   bool
 }
 
-func (m *model) lock(id string) *mLock {
+func (m *model) lock(id string) *modelLock {
 	if m.locks[id] == nil {
-		m.locks[id] = &mLock{}
+		m.locks[id] = &modelLock{}
 	}
 	return m.locks[id]
 }
 
-func without1(list []*mActor, a *mActor) []*mActor {
-	var rest []*mActor
+func removeActor(list []*actor, a *actor) []*actor {
+	var rest []*actor
 	for _, b := range list {
 		if b != a {
 			rest = append(rest, b)
@@ -83,12 +83,13 @@ func without1(list []*mActor, a *mActor) []*mActor {
 	return rest
 }
 
-// admits: alone, or among readers; and holders whose lease is over make room.
-func (m *model) admits(id string, a *mActor) bool {
+// admits reports whether the actor may have the lock: alone, beside other readers, or in place of holders whose
+// leases are over.
+func (m *model) admits(id string, a *actor) bool {
 	l, now := m.lock(id), time.Now()
-	shared, over := !a.mode.exclusive(), len(l.holders) > 0
+	shared, over := !a.mode.Exclusive(), len(l.holders) > 0
 	for _, h := range l.holders {
-		shared = shared && !h.mode.exclusive()
+		shared = shared && !h.mode.Exclusive()
 		over = over && !now.Before(h.until)
 	}
 	if len(l.holders) == 0 || shared {
@@ -103,13 +104,13 @@ func (m *model) admits(id string, a *mActor) bool {
 	return over
 }
 
-func (m *model) grant(id string, a *mActor) {
+func (m *model) grant(id string, a *actor) {
 	l := m.lock(id)
 	l.holders = append(l.holders, a)
-	a.hold, a.id, a.until = "held", id, time.Now().Add(m.set.LockLease)
+	a.hold, a.id, a.until = "held", id, time.Now().Add(m.settings.LockLease)
 }
 
-// advance lets in whoever is next, and answers them.
+// advance grants the lock to the next waiters and completes their opens.
 func (m *model) advance(id string) {
 	l := m.lock(id)
 	for len(l.queue) > 0 && m.admits(id, l.queue[0]) {
@@ -120,52 +121,52 @@ func (m *model) advance(id string) {
 	}
 }
 
-func (m *model) release(a *mActor) {
+func (m *model) release(a *actor) {
 	if a.hold == "held" {
 		l := m.lock(a.id)
-		l.holders = without1(l.holders, a)
+		l.holders = removeActor(l.holders, a)
 		a.hold = ""
 		m.advance(a.id)
 	}
 	a.hold = ""
 }
 
-// arrive loads the session for an actor that has just got a lock, which may turn out to be that of an alias.
-func (m *model) arrive(a *mActor) {
+// arrive loads the session for an actor that was granted a lock. The id may turn out to be an alias.
+func (m *model) arrive(a *actor) {
 	next, err := m.load(a)
 	switch {
 	case err != nil:
 		m.release(a)
-		a.answer, a.done = err, true
+		a.result, a.done = err, true
 	case next != "":
 		m.release(a)
 		m.reach(a, next)
 	default:
-		a.answer, a.done, a.open = nil, true, true
+		a.result, a.done, a.open = nil, true, true
 	}
 }
 
-func (m *model) get(id string) (kept, bool) {
+func (m *model) get(id string) (modelRecord, bool) {
 	k, ok := m.stored[id]
 	return k, ok && time.Now().Before(k.expires)
 }
 
 func (m *model) absolute(created time.Time) (time.Time, bool) {
-	return created.Add(m.set.AbsoluteLifetime), m.set.AbsoluteLifetime > 0
+	return created.Add(m.settings.AbsoluteLifetime), m.settings.AbsoluteLifetime > 0
 }
 
-func (m *model) idleOf(s mState) time.Duration {
-	d := m.set.Lifetime
+func (m *model) idleOf(s modelState) time.Duration {
+	d := m.settings.Lifetime
 	if s.lifetime > 0 {
 		d = s.lifetime
 	}
 	if len(s.values) == 0 {
-		d = min(d, m.set.FreshLifetime)
+		d = min(d, m.settings.FreshLifetime)
 	}
 	return d
 }
 
-func (m *model) end(s mState, idle time.Duration) time.Time {
+func (m *model) end(s modelState, idle time.Duration) time.Time {
 	end := time.Now().Add(idle)
 	if abs, ok := m.absolute(s.created); ok && abs.Before(end) {
 		end = abs
@@ -173,8 +174,8 @@ func (m *model) end(s mState, idle time.Duration) time.Time {
 	return end.Truncate(time.Millisecond)
 }
 
-func live(values []mValue) []mValue {
-	var rest []mValue
+func live(values []modelValue) []modelValue {
+	var rest []modelValue
 	for _, v := range values {
 		if v.expires.IsZero() || time.Now().Before(v.expires) {
 			rest = append(rest, v)
@@ -183,11 +184,11 @@ func live(values []mValue) []mValue {
 	return rest
 }
 
-func (m *model) load(a *mActor) (next string, err error) {
+func (m *model) load(a *actor) (next string, err error) {
 	k, ok := m.get(a.id)
 	if !ok {
-		if a.mode == ReadWrite && !m.set.Strict && a.id == a.asked {
-			a.state, a.stored, a.dirty = mState{created: time.Now().Truncate(time.Millisecond)}, false, false
+		if a.mode == ReadWrite && !m.settings.Strict && a.id == a.requested {
+			a.state, a.stored, a.dirty = modelState{created: time.Now().Truncate(time.Millisecond)}, false, false
 			return "", nil
 		}
 		return "", ErrNotFound
@@ -198,14 +199,14 @@ func (m *model) load(a *mActor) (next string, err error) {
 		}
 		return k.target, nil
 	}
-	a.state, a.origin, a.stored, a.dirty, a.expires = k.mState, k.mState, true, false, k.expires
-	a.idle = m.idleOf(k.mState)
+	a.state, a.origin, a.stored, a.dirty, a.expires = k.modelState, k.modelState, true, false, k.expires
+	a.idle = m.idleOf(k.modelState)
 	a.state.values = live(a.state.values)
 	m.touch(a)
 	return "", nil
 }
 
-func (m *model) touch(a *mActor) {
+func (m *model) touch(a *actor) {
 	idle := m.idleOf(a.state)
 	end := m.end(a.state, idle)
 	if end.Sub(a.expires) < idle/10 {
@@ -218,8 +219,8 @@ func (m *model) touch(a *mActor) {
 	a.expires, a.idle = end, idle
 }
 
-// reach tries to get to the session under id. It leaves the actor with an answer, or waiting.
-func (m *model) reach(a *mActor, id string) {
+// reach opens the session under id for an actor. Afterwards the actor has a result or waits.
+func (m *model) reach(a *actor, id string) {
 	a.id = id
 	if a.mode == Snapshot {
 		next, err := m.load(a)
@@ -227,7 +228,7 @@ func (m *model) reach(a *mActor, id string) {
 			m.reach(a, next)
 			return
 		}
-		a.answer, a.done, a.open = err, true, err == nil
+		a.result, a.done, a.open = err, true, err == nil
 		return
 	}
 	if l := m.lock(id); len(l.queue) == 0 && m.admits(id, a) {
@@ -237,14 +238,14 @@ func (m *model) reach(a *mActor, id string) {
 	}
 	k, ok := m.get(id)
 	switch {
-	case a.wait > 0 && m.set.MaxWaiters > 0 && m.waiters() >= m.set.MaxWaiters:
-		a.answer, a.done = ErrQuota, true
-	case ok && k.marker: // nobody can hold the lock of a marker for more than an instant
+	case a.wait > 0 && m.settings.MaxWaiters > 0 && m.waiters() >= m.settings.MaxWaiters:
+		a.result, a.done = ErrQuota, true
+	case ok && k.marker: // the lock of a marker is held for an instant only
 		panic("a marker is locked")
 	case !ok && a.mode != ReadWrite:
-		a.answer, a.done = ErrNotFound, true
-	case !time.Now().Before(a.giveUp):
-		a.answer, a.done = ErrLockTimeout, true
+		a.result, a.done = ErrNotFound, true
+	case !time.Now().Before(a.deadline):
+		a.result, a.done = ErrLockTimeout, true
 	default:
 		a.hold = "waits"
 		m.lock(id).queue = append(m.lock(id).queue, a)
@@ -260,7 +261,7 @@ func (m *model) waiters() int {
 	return n
 }
 
-// sessions counts what is kept, also what has expired: nobody sweeps.
+// sessions returns the number of stored sessions, including expired ones, as no sweep runs.
 func (m *model) sessions() int {
 	n := 0
 	for _, k := range m.stored {
@@ -271,7 +272,7 @@ func (m *model) sessions() int {
 	return n
 }
 
-// next is when something happens by itself, before limit.
+// next returns the time of the next event that time alone causes, at most limit.
 func (m *model) next(limit time.Time) time.Time {
 	for _, l := range m.locks {
 		if len(l.queue) == 0 {
@@ -287,54 +288,54 @@ func (m *model) next(limit time.Time) time.Time {
 			limit = last
 		}
 		for _, a := range l.queue {
-			if a.giveUp.Before(limit) {
-				limit = a.giveUp
+			if a.deadline.Before(limit) {
+				limit = a.deadline
 			}
 		}
 	}
 	return limit
 }
 
-// tick does what happens by itself now.
+// tick does all that is due by now.
 func (m *model) tick() {
 	for id, l := range m.locks {
 		for _, a := range l.queue {
-			if !time.Now().Before(a.giveUp) {
-				l.queue = without1(l.queue, a)
-				a.hold, a.answer, a.done = "", ErrLockTimeout, true
+			if !time.Now().Before(a.deadline) {
+				l.queue = removeActor(l.queue, a)
+				a.hold, a.result, a.done = "", ErrLockTimeout, true
 			}
 		}
 		m.advance(id)
 	}
 }
 
-// ready is the answer to a command for which the session must be open.
-func (m *model) ready(a *mActor, write bool) error {
+// ready returns the result of a command that needs an open session.
+func (m *model) ready(a *actor, write bool) error {
 	switch {
 	case !a.open:
 		return ErrClosed
 	case a.hold == "lost":
 		a.open, a.hold = false, ""
 		return ErrLockLost
-	case write && (a.hold == "" || !a.mode.exclusive()):
+	case write && (a.hold == "" || !a.mode.Exclusive()):
 		return ErrReadOnly
 	}
 	a.state.values = live(a.state.values)
 	return nil
 }
 
-func (m *model) finish(a *mActor) {
+func (m *model) finish(a *actor) {
 	a.open = false
 	m.release(a)
 }
 
-func (m *model) overdue(a *mActor) bool {
+func (m *model) outlived(a *actor) bool {
 	abs, ok := m.absolute(a.state.created)
 	return ok && !time.Now().Before(abs)
 }
 
-func (m *model) save(a *mActor) error {
-	if m.overdue(a) {
+func (m *model) save(a *actor) error {
+	if m.outlived(a) {
 		m.finish(a)
 		return ErrNotFound
 	}
@@ -347,38 +348,39 @@ func (m *model) save(a *mActor) error {
 			return nil
 		}
 	}
-	if isNew := !a.stored || !time.Now().Before(a.expires); isNew && m.set.MaxSessions > 0 && m.sessions() >= m.set.MaxSessions {
+	isNew := !a.stored || !time.Now().Before(a.expires)
+	if limit := m.settings.MaxSessions; isNew && limit > 0 && m.sessions() >= limit {
 		return ErrQuota
 	}
 	a.state.version++
 	a.expires = m.end(a.state, m.idleOf(a.state))
-	m.stored[a.id] = kept{mState: a.state, expires: a.expires}
+	m.stored[a.id] = modelRecord{modelState: a.state, expires: a.expires}
 	a.stored, a.dirty = true, false
 	return nil
 }
 
-func (m *model) burn(id string, k kept) {
-	k.marker, k.expires = true, time.Now().Add(max(m.set.AbsoluteLifetime, 0)).Truncate(time.Millisecond)
-	if m.set.AbsoluteLifetime == 0 {
+func (m *model) putMarker(id string, k modelRecord) {
+	k.marker, k.expires = true, time.Now().Add(max(m.settings.AbsoluteLifetime, 0)).Truncate(time.Millisecond)
+	if m.settings.AbsoluteLifetime == 0 {
 		k.expires = time.Now().Add(24 * time.Hour).Truncate(time.Millisecond)
 	}
 	m.stored[id] = k
 }
 
-func (a *mActor) put(key, value string, expires time.Time) {
-	values := append([]mValue(nil), a.state.values...)
+func (a *actor) put(key, value string, expires time.Time) {
+	values := append([]modelValue(nil), a.state.values...)
 	a.dirty = true
 	for i := range values {
 		if values[i].key == key {
-			values[i] = mValue{key, value, expires}
+			values[i] = modelValue{key, value, expires}
 			a.state.values = values
 			return
 		}
 	}
-	a.state.values = append(values, mValue{key, value, expires})
+	a.state.values = append(values, modelValue{key, value, expires})
 }
 
-func (a *mActor) value(key string) (string, bool) {
+func (a *actor) value(key string) (string, bool) {
 	for _, v := range a.state.values {
 		if v.key == key {
 			return v.value, true
@@ -387,17 +389,17 @@ func (a *mActor) value(key string) (string, bool) {
 	return "", false
 }
 
-// run is one random run of the package against the model.
+// run is one random run of the package and the model side by side.
 type run struct {
 	*testing.T
 	m      *Manager
 	tenant *Tenant
 	model  *model
 	rnd    *rand.Rand
-	names  []string // all ids that anybody has heard of
+	names  []string // all ids that were created or opened
 	real   []*Session
-	actors []*mActor
-	waits  []chan opened // of those who wait
+	actors []*actor
+	waits  []chan opened // of the actors that wait
 	log    []string
 }
 
@@ -415,22 +417,22 @@ func (r *run) fail(format string, args ...any) {
 	r.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(r.log[max(0, len(r.log)-60):], "\n"))
 }
 
-// same compares an answer with the model's.
+// same compares the package's error with the model's.
 func (r *run) same(got, want error) {
 	r.Helper()
 	if want == nil && got != nil || want != nil && !errors.Is(got, want) {
-		r.fail("the answer is %v, should be %v", got, want)
+		r.fail("error = %v, want %v", got, want)
 	}
 }
 
-// gather takes in the answers to those who waited.
-func (r *run) gather() {
+// collect receives the results of opens that waited.
+func (r *run) collect() {
 	r.Helper()
 	synctest.Wait()
 	want := Usage{Sessions: int64(r.model.sessions()), Waiters: int64(r.model.waiters())}
 	got, err := r.m.Usage(ctx, r.tenant.Name)
 	if got.Bytes = 0; err != nil || got != want {
-		r.fail("usage is %+v, %v, should be %+v", got, err, want)
+		r.fail("usage = %+v, %v, want %+v", got, err, want)
 	}
 	for i, a := range r.actors {
 		if r.waits[i] == nil {
@@ -439,25 +441,25 @@ func (r *run) gather() {
 		select {
 		case o := <-r.waits[i]:
 			r.waits[i], r.real[i] = nil, o.s
-			r.logf("actor %d: its open was answered %v", i, o.err)
+			r.logf("actor %d: open returned %v", i, o.err)
 			if !a.done {
-				r.fail("it should wait still")
+				r.fail("actor %d: open returned, want it to wait", i)
 			}
-			r.same(o.err, a.answer)
+			r.same(o.err, a.result)
 		default:
 			if a.done {
-				r.fail("actor %d waits still, should have been answered %v", i, a.answer)
+				r.fail("actor %d: open waits, want error %v", i, a.result)
 			}
 		}
 	}
 }
 
-// sleep lets time pass, stopping wherever something happens by itself.
+// sleep advances time, with a stop at every event that time alone causes.
 func (r *run) sleep(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(time.Until(r.model.next(end)))
 		r.model.tick()
-		r.gather()
+		r.collect()
 	}
 }
 
@@ -470,20 +472,20 @@ func (r *run) step(i int) {
 	key := string(rune('a' + rnd.IntN(4)))
 	if s == nil || s.Ended() {
 		if a.open {
-			r.fail("actor %d should have a session open", i)
+			r.fail("actor %d has no open session, want one", i)
 		}
 		if rnd.IntN(12) == 0 {
 			id, s, err := r.m.New(ctx, r.tenant, 0)
 			r.same(err, nil)
 			r.logf("actor %d: new %s", i, id)
-			*a = mActor{mode: ReadWrite, open: true, state: mState{created: time.Now().Truncate(time.Millisecond)}}
+			*a = actor{mode: ReadWrite, open: true, state: modelState{created: time.Now().Truncate(time.Millisecond)}}
 			r.model.grant(id, a)
 			r.names, r.real[i] = append(r.names, id), s
 			return
 		}
 		id := r.names[rnd.IntN(len(r.names))]
 		if rnd.IntN(4) > 0 {
-			id = r.names[max(0, len(r.names)-1-rnd.IntN(2))] // the newest are where things happen
+			id = r.names[max(0, len(r.names)-1-rnd.IntN(2))] // mostly the newest ids, so that actors meet
 		}
 		wait := time.Duration(0)
 		if rnd.IntN(2) == 0 {
@@ -491,7 +493,7 @@ func (r *run) step(i int) {
 		}
 		mode := []Mode{ReadWrite, ReadWrite, ReadWrite, Update, Read, Read, Snapshot}[rnd.IntN(7)]
 		r.logf("actor %d: open %s %v %v", i, id, mode, wait)
-		*a = mActor{asked: id, mode: mode, wait: wait, giveUp: time.Now().Add(wait)}
+		*a = actor{requested: id, mode: mode, wait: wait, deadline: time.Now().Add(wait)}
 		ch := make(chan opened, 1)
 		r.waits[i], r.real[i] = ch, nil
 		go func() {
@@ -516,16 +518,16 @@ func (r *run) step(i int) {
 		n, err := s.Len()
 		r.same(err, want)
 		if err == nil {
-			var got, should []string
+			var got, expected []string
 			for j := range n {
 				k, v := s.Pair(j)
 				got = append(got, string(k)+"="+string(v))
 			}
 			for _, v := range a.state.values {
-				should = append(should, v.key+"="+v.value)
+				expected = append(expected, v.key+"="+v.value)
 			}
-			if fmt.Sprint(got) != fmt.Sprint(should) {
-				r.fail("it has %v, should have %v", got, should)
+			if fmt.Sprint(got) != fmt.Sprint(expected) {
+				r.fail("values = %v, want %v", got, expected)
 			}
 		}
 	case 4:
@@ -534,10 +536,10 @@ func (r *run) step(i int) {
 		removed, err := s.Remove([]byte(key))
 		r.same(err, want)
 		if _, there := a.value(key); want == nil && removed != there {
-			r.fail("removed: %v, should be %v", removed, there)
+			r.fail("removed = %v, want %v", removed, there)
 		}
 		if removed {
-			var rest []mValue
+			var rest []modelValue
 			for _, v := range a.state.values {
 				if v.key != key {
 					rest = append(rest, v)
@@ -579,7 +581,7 @@ func (r *run) step(i int) {
 	case 8:
 		r.logf("actor %d: close", i)
 		want := r.model.ready(a, false)
-		if want == nil && a.hold != "" && a.mode.exclusive() {
+		if want == nil && a.hold != "" && a.mode.Exclusive() {
 			want = r.model.save(a)
 		}
 		if want == nil {
@@ -600,7 +602,7 @@ func (r *run) step(i int) {
 		r.logf("actor %d: destroy", i)
 		want := r.model.ready(a, true)
 		if want == nil {
-			r.model.burn(a.id, kept{})
+			r.model.putMarker(a.id, modelRecord{})
 			r.model.finish(a)
 		}
 		r.same(s.Destroy(ctx), want)
@@ -608,7 +610,7 @@ func (r *run) step(i int) {
 		grace := time.Duration(rnd.IntN(3)*rnd.IntN(100)) * time.Second
 		r.logf("actor %d: regenerate %v", i, grace)
 		want := r.model.ready(a, true)
-		if want == nil && r.model.overdue(a) {
+		if want == nil && r.model.outlived(a) {
 			r.model.finish(a)
 			want = ErrNotFound
 		}
@@ -617,23 +619,23 @@ func (r *run) step(i int) {
 		if err != nil {
 			return
 		}
-		r.logf("actor %d: it is %s now", i, id)
+		r.logf("actor %d: new id %s", i, id)
 		r.names = append(r.names, id)
 		old := a.id
 		if a.stored {
 			a.expires = r.model.end(a.state, a.idle)
-			r.model.stored[id] = kept{mState: a.origin, expires: a.expires}
+			r.model.stored[id] = modelRecord{modelState: a.origin, expires: a.expires}
 		}
 		from, to := r.model.lock(old), r.model.lock(id)
-		from.holders, to.holders, a.id = nil, []*mActor{a}, id
+		from.holders, to.holders, a.id = nil, []*actor{a}, id
 		if grace > 0 {
-			r.model.burn(old, kept{target: id, follow: time.Now().Add(grace).Truncate(time.Millisecond)})
+			r.model.putMarker(old, modelRecord{target: id, follow: time.Now().Add(grace).Truncate(time.Millisecond)})
 			to.queue, from.queue = from.queue, nil
 			for _, w := range to.queue {
 				w.id = id
 			}
 		} else {
-			r.model.burn(old, kept{})
+			r.model.putMarker(old, modelRecord{})
 		}
 		r.model.advance(old)
 		r.model.advance(id)
@@ -642,8 +644,8 @@ func (r *run) step(i int) {
 
 var modelSeed = flag.Uint64("model.seed", 0, "the seed of the only run of TestAgainstModel")
 
-// TestAgainstModel: several connections do random things; the package and the model must give the same answers, and
-// in the same instant.
+// TestAgainstModel: several connections do random things. The package and the model must return the same results in
+// the same instant.
 func TestAgainstModel(t *testing.T) {
 	runs := 300
 	if testing.Short() {
@@ -658,25 +660,25 @@ func TestAgainstModel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const actors = 5
 			rnd := rand.New(rand.NewPCG(seed, 0))
-			set := DefaultSettings()
-			set.Lifetime, set.FreshLifetime = 5*time.Minute, time.Minute
-			set.Strict = rnd.IntN(3) == 0
+			settings := DefaultSettings()
+			settings.Lifetime, settings.FreshLifetime = 5*time.Minute, time.Minute
+			settings.Strict = rnd.IntN(3) == 0
 			if rnd.IntN(2) == 0 {
-				set.AbsoluteLifetime = 15 * time.Minute
+				settings.AbsoluteLifetime = 15 * time.Minute
 			}
 			if rnd.IntN(2) == 0 {
-				set.MaxSessions, set.MaxWaiters = 1+rnd.IntN(4), 1+rnd.IntN(3)
+				settings.MaxSessions, settings.MaxWaiters = 1+rnd.IntN(4), 1+rnd.IntN(3)
 			}
 			r := &run{
 				T: t, rnd: rnd,
 				m:      NewManager(memory.New(memory.Options{}), Options{}),
-				tenant: &Tenant{Name: "acme", Settings: set},
-				model:  &model{set: set, stored: map[string]kept{}, locks: map[string]*mLock{}},
+				tenant: &Tenant{Name: "acme", Settings: settings},
+				model:  &model{settings: settings, stored: map[string]modelRecord{}, locks: map[string]*modelLock{}},
 				names:  []string{"the-first-session", "the-second-session"},
 				real:   make([]*Session, actors), waits: make([]chan opened, actors),
 			}
 			for range actors {
-				r.actors = append(r.actors, &mActor{})
+				r.actors = append(r.actors, &actor{})
 			}
 			defer func() {
 				if t.Failed() {
@@ -685,7 +687,7 @@ func TestAgainstModel(t *testing.T) {
 			}()
 			for range 300 {
 				r.step(rnd.IntN(actors))
-				r.gather()
+				r.collect()
 				switch rnd.IntN(20) {
 				case 0:
 					r.sleep(time.Duration(rnd.Int64N(int64(5 * time.Minute))))
@@ -693,7 +695,7 @@ func TestAgainstModel(t *testing.T) {
 					r.sleep(time.Duration(rnd.Int64N(int64(10 * time.Second))))
 				}
 			}
-			for i, s := range r.real { // those that wait come in when the others leave
+			for i, s := range r.real { // the waiters get their turn when the other actors end
 				for r.waits[i] != nil {
 					r.sleep(time.Minute)
 					s = r.real[i]
@@ -706,7 +708,7 @@ func TestAgainstModel(t *testing.T) {
 						}
 						return err
 					}())
-					r.gather()
+					r.collect()
 				}
 			}
 			for i := range r.m.locks.shards {

@@ -11,7 +11,7 @@ import (
 	"sessionserver/storage"
 )
 
-// Quota names one of the quotas that a tenant has.
+// Quota names one of a tenant's quotas.
 type Quota string
 
 const (
@@ -20,7 +20,7 @@ const (
 	QuotaWaiters  Quota = "waiters"  // Settings.MaxWaiters
 )
 
-// QuotaError refuses what would pass a quota. It is an ErrQuota to errors.Is.
+// QuotaError reports which quota a request would exceed. errors.Is matches it with ErrQuota.
 type QuotaError struct {
 	Quota Quota
 	Limit int64
@@ -31,41 +31,46 @@ func (e *QuotaError) Is(target error) bool { return target == ErrQuota }
 func (e *QuotaError) Error() string {
 	switch e.Quota {
 	case QuotaSessions:
-		return fmt.Sprintf("%v: the tenant has the %d sessions that it may have; nothing was saved: destroy others or let them "+
-			"expire and try again, or abort", ErrQuota, e.Limit)
+		return fmt.Sprintf("%v: the tenant has %d sessions, the maximum; nothing was saved: "+
+			"destroy other sessions or let them expire and try again, or abort", ErrQuota, e.Limit)
 	case QuotaBytes:
-		return fmt.Sprintf("%v: the tenant's sessions would have more than the %d bytes that they may have; nothing was saved: "+
-			"remove values here or destroy other sessions and try again, or abort", ErrQuota, e.Limit)
+		return fmt.Sprintf("%v: the tenant's sessions would exceed %d bytes, the maximum; nothing was saved: "+
+			"remove values or destroy other sessions and try again, or abort", ErrQuota, e.Limit)
 	}
-	return fmt.Sprintf("%v: %d connections of the tenant wait for locks already; try again later", ErrQuota, e.Limit)
+	return fmt.Sprintf("%v: %d connections of the tenant already wait for locks, the maximum; try again later",
+		ErrQuota, e.Limit)
 }
 
 // account is what a manager keeps of one tenant.
 //
-// What a tenant has is the store's to count, but what it would be after the writes under way only this process can know. Each write
-// that may make it more is booked before it begins and settled when it is over. A booking is granted while most, a bound that
-// needs no look into the store, leaves room. Once it does not, the store is asked: where it alone leaves no room the answer
-// is no. Where it does, but would not with all that is booked, some of that may be counted already, or may fail; then those
-// who want to book wait until nothing is under way, and all is known.
+// The store counts what a tenant has. Only this process knows what that will be after the writes in progress. Each
+// write that may add something is reserved before it begins, and the reservation is released after it.
+//
+// A reservation is granted while bound, which needs no request to the store, leaves room. After that the store is
+// asked for the usage. If the usage alone leaves no room, the reservation is refused. If only the usage and all
+// reservations together leave none, some of the reserved writes may be counted already, or may fail. Then the
+// caller waits until no write is in progress and the usage is exact.
 type account struct {
-	waiters atomic.Int64 // who wait for locks; written under the mutex of a lock table's shard
+	waiters atomic.Int64 // holds that wait for locks; written under the mutex of a lock table's shard
 
-	mu      sync.Mutex    // guards what follows
-	writes  int           // booked and not settled
-	booked  storage.Usage // what they add at most
-	most    storage.Usage // no less than what the tenant has now, and with all that is booked
-	known   bool          // whether most is
-	drained chan struct{} // not nil while somebody waits until nothing is booked; closed then
+	mu       sync.Mutex    // guards the fields below
+	writes   int           // reserved and not released
+	reserved storage.Usage // what these writes add at most
+	bound    storage.Usage // upper bound of the tenant's usage, all reservations included
+	known    bool          // whether bound is set
+	drained  chan struct{} // not nil while a caller waits for the end of all writes; closed then
 }
 
-// book answers nil if the tenant may have that much more, or the quota that has no room for it. Without an error
-// settle must follow. A write that adds nothing need not be booked.
-func (a *account) book(ctx context.Context, s *Settings, more storage.Usage, meter func() (storage.Usage, error)) error {
+// reserve returns nil if the tenant may have that much more, or the quota that would be exceeded. After nil,
+// release must follow. A write that adds nothing needs no reservation.
+func (a *account) reserve(
+	ctx context.Context, s *Settings, more storage.Usage, meter func() (storage.Usage, error),
+) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for {
 		if a.drained == nil {
-			granted, err := a.decide(s, more, meter)
+			granted, err := a.tryReserve(s, more, meter)
 			if granted || err != nil {
 				return err
 			}
@@ -83,42 +88,44 @@ func (a *account) book(ctx context.Context, s *Settings, more storage.Usage, met
 	}
 }
 
-// decide books, or answers the quota that is in the way. It does neither if that cannot be known yet.
-func (a *account) decide(s *Settings, more storage.Usage, meter func() (storage.Usage, error)) (bool, error) {
-	if s.metered() && (!a.known || s.refusal(a.most, more) != nil) {
-		has, err := meter()
+// tryReserve makes a reservation, or returns the quota that would be exceeded. It returns false and nil if that
+// cannot be known yet.
+func (a *account) tryReserve(s *Settings, more storage.Usage, meter func() (storage.Usage, error)) (bool, error) {
+	if s.metered() && (!a.known || s.refusal(a.bound, more) != nil) {
+		usage, err := meter()
 		if err != nil {
 			return false, storeError("usage", err)
 		}
-		a.learn(has)
-		if err := s.refusal(has, more); err != nil {
+		a.tightenBound(usage)
+		if err := s.refusal(usage, more); err != nil {
 			return false, err
 		}
-		if s.refusal(a.most, more) != nil {
+		if s.refusal(a.bound, more) != nil {
 			return false, nil
 		}
 	}
 	a.writes++
-	a.booked, a.most = sum(a.booked, more), sum(a.most, more)
+	a.reserved, a.bound = sum(a.reserved, more), sum(a.bound, more)
 	return true, nil
 }
 
-// learn lowers the bound to what the store says that the tenant has, and all that is booked.
-func (a *account) learn(has storage.Usage) {
-	most := sum(has, a.booked)
+// tightenBound lowers the bound to the usage that the store reports plus all reservations.
+func (a *account) tightenBound(usage storage.Usage) {
+	bound := sum(usage, a.reserved)
 	if a.known {
-		most.Records, most.Bytes = min(most.Records, a.most.Records), min(most.Bytes, a.most.Bytes)
+		bound.Records, bound.Bytes = min(bound.Records, a.bound.Records), min(bound.Bytes, a.bound.Bytes)
 	}
-	a.most, a.known = most, true
+	a.bound, a.known = bound, true
 }
 
-// settle ends a booking, whatever came of the write: only the store knows, and it will be asked when it matters.
-func (a *account) settle(more storage.Usage) {
+// release ends a reservation, whatever the outcome of the write: the store knows the usage, and is asked when it
+// matters.
+func (a *account) release(more storage.Usage) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.writes--
-	a.booked.Records -= more.Records
-	a.booked.Bytes -= more.Bytes
+	a.reserved.Records -= more.Records
+	a.reserved.Bytes -= more.Bytes
 	if a.writes == 0 && a.drained != nil {
 		close(a.drained)
 		a.drained = nil
@@ -131,24 +138,24 @@ func sum(a, b storage.Usage) storage.Usage {
 
 func (s *Settings) metered() bool { return s.MaxSessions > 0 || s.MaxTotalBytes > 0 }
 
-// refusal answers the quota that keeps a tenant that has so much from having more, or nil. What does not grow is no
-// quota's business.
-func (s *Settings) refusal(has, more storage.Usage) error {
-	if most := int64(s.MaxSessions); most > 0 && more.Records > 0 && has.Records+more.Records > most {
-		return &QuotaError{QuotaSessions, most}
+// refusal returns the quota that keeps a tenant with this usage from having more, or nil. A quota applies only to
+// what grows.
+func (s *Settings) refusal(usage, more storage.Usage) error {
+	if limit := int64(s.MaxSessions); limit > 0 && more.Records > 0 && usage.Records+more.Records > limit {
+		return &QuotaError{QuotaSessions, limit}
 	}
-	if most := s.MaxTotalBytes; most > 0 && more.Bytes > 0 && has.Bytes+more.Bytes > most {
-		return &QuotaError{QuotaBytes, most}
+	if limit := s.MaxTotalBytes; limit > 0 && more.Bytes > 0 && usage.Bytes+more.Bytes > limit {
+		return &QuotaError{QuotaBytes, limit}
 	}
 	return nil
 }
 
-// wait counts one more who waits, unless there are as many as there may be. The mutex of the lock's shard must be held.
-func (a *account) wait(most int) error {
+// addWaiter adds one waiter, unless the limit is reached. The mutex of the lock's shard must be held.
+func (a *account) addWaiter(limit int) error {
 	for {
 		n := a.waiters.Load()
-		if most > 0 && n >= int64(most) {
-			return &QuotaError{QuotaWaiters, int64(most)}
+		if limit > 0 && n >= int64(limit) {
+			return &QuotaError{QuotaWaiters, int64(limit)}
 		}
 		if a.waiters.CompareAndSwap(n, n+1) {
 			return nil
@@ -156,8 +163,8 @@ func (a *account) wait(most int) error {
 	}
 }
 
-// accounts are those of all tenants that there were since the start: names come from the directory of tenants, so they are few. They
-// are spread over shards so that tenants do not meet.
+// accounts holds one account for each tenant used since the start. Tenants' names come from the directory, so they
+// are few. Sharding keeps tenants from contending for one mutex.
 type accounts struct {
 	seed   maphash.Seed
 	shards [64]struct {
@@ -186,57 +193,60 @@ func (as *accounts) of(tenant string) *account {
 	return a
 }
 
-// booking is what must be settled after a write. The zero value needs not.
-type booking struct {
+// reservation is to be released after a write. The zero value needs no release.
+type reservation struct {
 	account *account
 	more    storage.Usage
 }
 
-func (b booking) settle() {
+func (b reservation) release() {
 	if b.account != nil {
-		b.account.settle(b.more)
+		b.account.release(b.more)
 	}
 }
 
-// book books what a write to a session of t may add, under t's quotas or, if it is to succeed anyway, under none.
-func (m *Manager) book(ctx context.Context, t *Tenant, quotas *Settings, id storage.ID, more storage.Usage) (booking, error) {
+// reserve reserves what a write to a session of t may add, under the given quotas. A write that no quota may refuse
+// passes noQuotas.
+func (m *Manager) reserve(
+	ctx context.Context, t *Tenant, quotas *Settings, id storage.ID, more storage.Usage,
+) (reservation, error) {
 	if more == (storage.Usage{}) {
-		return booking{}, nil
+		return reservation{}, nil
 	}
 	a := m.accounts.of(t.Name)
-	err := a.book(ctx, quotas, more, func() (storage.Usage, error) { return storage.UsageOf(ctx, m.store, t.Name) })
+	err := a.reserve(ctx, quotas, more, func() (storage.Usage, error) { return storage.UsageOf(ctx, m.store, t.Name) })
 	if err != nil {
-		m.refused(t.Name, id, err)
-		return booking{}, err
+		m.observeRefusal(t.Name, id, err)
+		return reservation{}, err
 	}
-	return booking{a, more}, nil
+	return reservation{a, more}, nil
 }
 
-// refused tells of a quota that has refused something, if err is that.
-func (m *Manager) refused(tenant string, id storage.ID, err error) {
+// observeRefusal reports the refusal to the observer if err is a QuotaError.
+func (m *Manager) observeRefusal(tenant string, id storage.ID, err error) {
 	var quota *QuotaError
 	if !errors.As(err, &quota) {
 		return
 	}
 	m.observe(Event{Kind: QuotaRefused, Tenant: tenant, ID: id, Quota: quota.Quota})
 	if quota.Quota != QuotaWaiters {
-		m.sweepSoon()
+		m.requestSweep()
 	}
 }
 
-// noQuotas are settings under which every booking is granted.
+// noQuotas are settings under which every reservation is granted.
 var noQuotas Settings
 
 // Usage is what a tenant has.
 type Usage struct {
-	Sessions int64 // saved and not destroyed; expired ones count until they are swept
-	Bytes    int64 // that they take in the store
+	Sessions int64 // saved and not destroyed; an expired session counts until it is swept
+	Bytes    int64 // size of these sessions in the store
 	Waiters  int64 // connections that wait for a lock
 }
 
-// Usage tells what a tenant has, in constant time. The store answers for sessions and bytes; of one that does not count
-// them the error is errors.ErrUnsupported, and Waiters is right all the same. Quotas on them cannot be kept there: with such
-// settings every save that adds something is refused with ErrStore.
+// Usage returns what a tenant has, in constant time. Sessions and bytes come from the store. If the store has no
+// Meter, the error is errors.ErrUnsupported and only Waiters is valid. Such a store supports no quotas on sessions
+// and bytes: with them, every save that adds something is refused with ErrStore.
 func (m *Manager) Usage(ctx context.Context, tenant string) (Usage, error) {
 	u := Usage{Waiters: m.accounts.of(tenant).waiters.Load()}
 	stored, err := storage.UsageOf(ctx, m.store, tenant)

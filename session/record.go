@@ -11,13 +11,15 @@ import (
 	"sessionserver/storage"
 )
 
-// What the store keeps for an id, first byte version, second byte kind:
+// The stored format. The first byte is the version, the second byte the kind:
 //
-//	session  created, saved, lifetime, version, number of values, then for each: key, value, expiry
-//	marker   the id its session moved to and until when that may be followed, or nothing: the id is burnt
+//	session    created, saved, lifetime, version, number of values, then for each: key, value, expiry
+//	alias      time until which the id leads to another one, and that id
+//	tombstone  0
 //
-// Numbers are unsigned varints; times are Unix milliseconds, lifetimes seconds, 0 is none; keys and values have their
-// length before them. When a record as a whole expires is the store's to know.
+// An alias and a tombstone are two forms of one kind, the marker. Numbers are unsigned varints. Times are Unix
+// milliseconds and lifetimes are seconds; 0 is none. Keys and values follow their lengths. The expiry of a record as a
+// whole is kept by the store.
 const recordVersion = 1
 
 const (
@@ -27,24 +29,25 @@ const (
 
 var errRecord = errors.New("session: undecodable record")
 
-// record is a session as it is kept.
+// record is a session as it is stored.
 type record struct {
 	created  time.Time
 	saved    time.Time
 	lifetime time.Duration // of its own, or 0
-	version  uint64        // counts the saves
+	version  uint64        // number of saves
 	values   values
 }
 
-// marker stands where a session was: its id is burnt, but leads to target until followUntil.
+// marker replaces a session under a former id. It is an alias of target until followUntil, and a tombstone from
+// then on.
 type marker struct {
 	target      storage.ID
-	followUntil time.Time // zero: never
+	followUntil time.Time // zero: a tombstone from the start
 }
 
-// recordSize is room for what appendRecord appends, with few exceptions.
+// recordSize estimates the number of bytes that appendRecord appends; longer records are rare.
 func recordSize(r *record) int {
-	const head, each = 2 + 5*binary.MaxVarintLen64, 16 // each: two lengths and an expiry, which are seldom longer
+	const head, each = 2 + 5*binary.MaxVarintLen64, 16 // each: two lengths and an expiry, which are rarely longer
 	return head + each*len(r.values.list) + r.values.bytes
 }
 
@@ -84,29 +87,28 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// buffers are where records are encoded: saving is over when the store has returned, so it needs them for a moment
-// only.
+// buffers are reused to encode records. A buffer is free again as soon as the store has returned from a save.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // bufferMax is the largest buffer that is kept.
 const bufferMax = 64 << 10
 
-// encode answers the record in a buffer, for recycle to take back.
+// encode returns the encoded record in a buffer for recycle.
 func encode(r *record) *[]byte {
 	buf := buffers.Get().(*[]byte)
 	*buf = appendRecord(slices.Grow((*buf)[:0], recordSize(r)), r)
 	return buf
 }
 
-// recycle takes back what encode has lent. A buffer that a store has failed with is left to the garbage collector.
+// recycle takes back a buffer of encode. After an error of the store a buffer is left to the garbage collector.
 func recycle(buf *[]byte) {
 	if cap(*buf) <= bufferMax {
 		buffers.Put(buf)
 	}
 }
 
-// decode reads what was kept under an id: a session into r, or else a marker, which it returns. Keys and values are
-// views of data.
+// decode parses a stored record: a session into r, or else a marker, which it returns. Keys and values are views of
+// data.
 func decode(data []byte, r *record) (*marker, error) {
 	if len(data) < 2 {
 		return nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))
@@ -129,7 +131,7 @@ func decode(data []byte, r *record) (*marker, error) {
 	return nil, fmt.Errorf("%w: kind %d", errRecord, data[1])
 }
 
-// decoder reads from b until something is not there; after that everything is zero.
+// decoder reads from b. After the first failure everything is zero.
 type decoder struct {
 	b      []byte
 	failed bool

@@ -13,8 +13,8 @@ import (
 	"sessionserver/storage"
 )
 
-// goldenRecords are records of version 1, byte for byte. They are in people's stores: what is written here is never
-// changed, a new version gets rows of its own.
+// goldenRecords are records of version 1, byte for byte. Existing stores hold such records, so these rows must
+// never change. A new version gets rows of its own.
 var goldenRecords = []struct {
 	name   string
 	record *record
@@ -35,19 +35,21 @@ var goldenRecords = []struct {
 			"05666c617368" + "0100" + "e0acc0ffbc31",
 	},
 	{
-		name: "session without anything", record: &record{
+		name: "empty session", record: &record{
 			created: time.UnixMilli(1), saved: time.UnixMilli(2), version: 1, values: values{list: []value{}},
 		},
 		hex: "01" + "01" + "01" + "02" + "00" + "01" + "00",
 	},
 	{
-		name: "alias", marker: &marker{target: storage.ID{0: 0xAB, 31: 0xCD}, followUntil: time.UnixMilli(1_700_000_000_123)},
+		name: "alias", marker: &marker{
+			target: storage.ID{0: 0xAB, 31: 0xCD}, followUntil: time.UnixMilli(1_700_000_000_123),
+		},
 		hex: "01" + "02" + "fbd095ffbc31" + "ab" + strings.Repeat("00", 30) + "cd",
 	},
-	{name: "burnt", marker: &marker{}, hex: "01" + "02" + "00"},
+	{name: "tombstone", marker: &marker{}, hex: "01" + "02" + "00"},
 }
 
-// decoded is the one or the other.
+// decoded returns the record or the marker in data.
 func decoded(data []byte) (*record, *marker, error) {
 	r := new(record)
 	mk, err := decode(data, r)
@@ -82,17 +84,17 @@ func TestEncodingOfVersion1(t *testing.T) {
 			}
 			for n := range want {
 				if _, _, err := decoded(want[:n]); !errors.Is(err, errRecord) {
-					t.Errorf("cut off after %d bytes: %v", n, err)
+					t.Errorf("truncated to %d bytes: error = %v, want %v", n, err, errRecord)
 				}
 			}
 			if _, _, err := decoded(append(want, 0)); !errors.Is(err, errRecord) {
-				t.Errorf("with a byte too many: %v", err)
+				t.Errorf("trailing byte: error = %v, want %v", err, errRecord)
 			}
 		})
 	}
 }
 
-func TestRecordsOfOtherKinds(t *testing.T) {
+func TestInvalidRecords(t *testing.T) {
 	for _, data := range []string{"", "\x01", "\x00\x01", "\x02\x01\x00\x00\x00\x00\x00", "\x01\x00", "\x01\x03"} {
 		if _, _, err := decoded([]byte(data)); !errors.Is(err, errRecord) {
 			t.Errorf("%q: %v", data, err)
@@ -100,7 +102,7 @@ func TestRecordsOfOtherKinds(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f takes from the heap.
+// allocated returns the number of bytes that f allocates.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -109,7 +111,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-func TestLiesCostNoMemory(t *testing.T) {
+func TestInvalidLengthsAllocateLittle(t *testing.T) {
 	head := "\x01\x01\x01\x01\x00\x01"
 	for name, data := range map[string]string{
 		"number of values":      head + "\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
@@ -123,17 +125,17 @@ func TestLiesCostNoMemory(t *testing.T) {
 			b := []byte(data)
 			var err error
 			if n := allocated(func() { _, _, err = decoded(b) }); n > 1<<20 {
-				t.Errorf("%d bytes were allocated", n)
+				t.Errorf("allocated %d bytes, want at most %d", n, 1<<20)
 			}
 			if !errors.Is(err, errRecord) {
-				t.Errorf("the error is %v", err)
+				t.Errorf("error = %v, want %v", err, errRecord)
 			}
 		})
 	}
 }
 
-// FuzzDecodeRecord: what can be decoded is the same after having been encoded again, and takes memory in proportion
-// only.
+// FuzzDecodeRecord: a decoded record is equal after it is encoded and decoded again, and decoding takes memory in
+// proportion to the input.
 func FuzzDecodeRecord(f *testing.F) {
 	for _, g := range goldenRecords {
 		data, _ := hex.DecodeString(g.hex)
@@ -154,14 +156,14 @@ func FuzzDecodeRecord(f *testing.F) {
 		var again []byte
 		if rec != nil {
 			if cap(rec.values.list) > len(data) {
-				t.Fatalf("room for %d values in %d bytes", cap(rec.values.list), len(data))
+				t.Fatalf("capacity of %d values for %d bytes", cap(rec.values.list), len(data))
 			}
 			size := 0
 			for _, v := range rec.values.list {
 				size += v.size()
 			}
 			if size != rec.values.bytes {
-				t.Fatalf("%d bytes are counted as %d", size, rec.values.bytes)
+				t.Fatalf("bytes = %d, want %d", rec.values.bytes, size)
 			}
 			again = appendRecord(nil, rec)
 		} else {

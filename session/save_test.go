@@ -10,81 +10,82 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-func TestChangesAreInMemoryUntilTheyAreSaved(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestChangesStayInMemoryUntilASave(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v", "l", "w")
 		s := f.open(id, ReadWrite)
-		puts := f.did(storagetest.OpPut)
+		puts := f.operations(storagetest.OpPut)
 		f.put(s, "k", "changed", "m", "new")
 		_, err := s.Remove([]byte("l"))
 		f.ok(err)
 		f.ok(s.Expire([]byte("k"), time.Second))
 		f.ok(s.SetLifetime(time.Hour))
-		f.has(s, "k", "changed", "m", "new")
-		f.equal("what was written", f.did(storagetest.OpPut), puts)
-		f.holds(id, "k", "v", "l", "w")
-		f.ok(s.Abort()) // as when the connection breaks off: the lock is free at once
+		f.wantValues(s, "k", "changed", "m", "new")
+		f.equal("saves", f.operations(storagetest.OpPut), puts)
+		f.wantSaved(id, "k", "v", "l", "w")
+		f.ok(s.Abort()) // as after a broken connection: the lock is free at once
 		s = f.open(id, ReadWrite)
-		f.has(s, "k", "v", "l", "w")
+		f.wantValues(s, "k", "v", "l", "w")
 		d, err := s.Lifetime()
 		f.ok(err)
-		f.equal("the lifetime", d, f.tenant.Settings.Lifetime)
+		f.equal("lifetime", d, f.tenant.Settings.Lifetime)
 		sleep(2 * time.Second)
-		f.has(s, "k", "v", "l", "w")
+		f.wantValues(s, "k", "v", "l", "w")
 		f.ok(s.Close(ctx))
 	})
 }
 
-func TestCommitGoesOnReadOnly(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestSessionIsReadOnlyAfterCommit(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id, s := f.new("k", "v")
 		f.ok(s.Commit(ctx))
-		f.holds(id, "k", "v")
-		f.has(s, "k", "v")
-		f.is(s.Put([]byte("k"), nil), ErrReadOnly)
-		f.is(s.Commit(ctx), ErrReadOnly)
+		f.equal("mode", s.Mode(), Read)
+		f.wantSaved(id, "k", "v")
+		f.wantValues(s, "k", "v")
+		f.wantErr(s.Put([]byte("k"), nil), ErrReadOnly)
+		f.wantErr(s.Commit(ctx), ErrReadOnly)
 		other := f.open(id, ReadWrite) // the lock is free
 		f.put(other, "k", "w")
 		f.ok(other.Close(ctx))
-		f.has(s, "k", "v")
+		f.wantValues(s, "k", "v")
 		sleep(2 * f.tenant.Settings.LockLease)
-		f.has(s, "k", "v") // there is no lock to be lost
+		f.wantValues(s, "k", "v") // without a lock there is none to lose
 		f.ok(s.Close(ctx))
-		f.holds(id, "k", "w")
+		f.wantSaved(id, "k", "w")
 	})
 }
 
 func TestClosingWithoutChangesWritesNothing(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
-		f.equal("saves", f.did(storagetest.OpPut), 1)
+		f.equal("saves", f.operations(storagetest.OpPut), 1)
 		for _, mode := range []Mode{ReadWrite, Update, Read, Snapshot} {
 			f.ok(f.open(id, mode).Close(ctx))
 		}
 		s := f.open(id, ReadWrite)
 		if there, err := s.Remove([]byte("none")); there || err != nil {
-			t.Errorf("removed %v, %v", there, err)
+			t.Errorf("Remove = %v, %v, want false, nil", there, err)
 		}
 		f.ok(s.Commit(ctx))
 		f.ok(s.Close(ctx))
-		f.equal("saves", f.did(storagetest.OpPut), 1)
-		f.equal("events of saving", f.count(Created)+f.count(Saved), 1)
+		f.equal("saves", f.operations(storagetest.OpPut), 1)
+		f.equal("save events", f.count(Created)+f.count(Saved), 1)
 	})
 }
 
 func TestEmptySessionIsSavedToo(t *testing.T) {
-	play(t, func(f *fixture) {
-		s := f.open(unknown, ReadWrite)
+	testManager(t, func(f *fixture) {
+		s := f.open(unusedID, ReadWrite)
 		f.ok(s.Close(ctx))
-		s = f.open(unknown, Update)
-		f.has(s)
+		s = f.open(unusedID, Update)
+		f.wantValues(s)
 		f.ok(s.Close(ctx))
 		f.equal("sessions created", f.count(Created), 1)
 	})
 }
 
-func TestEndedSessionAnswersNothing(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestEndedSessionReturnsErrClosed(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		for name, end := range map[string]func(*Session) error{
 			"close":   func(s *Session) error { return s.Close(ctx) },
 			"abort":   func(s *Session) error { return s.Abort() },
@@ -92,17 +93,17 @@ func TestEndedSessionAnswersNothing(t *testing.T) {
 		} {
 			_, s := f.new("k", "v")
 			f.ok(end(s))
-			for what, err := range everyCommand(s) {
+			for command, err := range callAll(s) {
 				if !errors.Is(err, ErrClosed) {
-					t.Errorf("%s after %s: %v", what, name, err)
+					t.Errorf("%s after %s: error = %v, want %v", command, name, err, ErrClosed)
 				}
 			}
 		}
 	})
 }
 
-// everyCommand is what each of them answers; those that could end the session come last.
-func everyCommand(s *Session) map[string]error {
+// callAll calls every method of s and returns the errors. The methods that could end the session come last.
+func callAll(s *Session) map[string]error {
 	errs := map[string]error{}
 	fill := func(put func(key, value []byte) error) error { return put([]byte("k"), nil) }
 	_, errs["get"] = s.Get([]byte("k"))
@@ -123,10 +124,11 @@ func everyCommand(s *Session) map[string]error {
 	return errs
 }
 
-// Whichever command comes first after the lock was lost says so, and none after it.
-func TestLockLostIsSaidOnce(t *testing.T) {
-	play(t, func(f *fixture) {
-		for first := range everyCommand(&Session{ended: true}) {
+// TestErrLockLostIsReturnedOnce: after the loss of the lock, the first call returns ErrLockLost, whichever it is,
+// and every later one ErrClosed.
+func TestErrLockLostIsReturnedOnce(t *testing.T) {
+	testManager(t, func(f *fixture) {
+		for first := range callAll(&Session{ended: true}) {
 			id, s := f.new("k", "lost")
 			sleep(f.tenant.Settings.LockLease)
 			next := f.open(id, ReadWrite)
@@ -166,42 +168,42 @@ func TestLockLostIsSaidOnce(t *testing.T) {
 			case "abort":
 				err = s.Abort()
 			default:
-				t.Fatalf("nobody tests %s", first)
+				t.Fatalf("%s is not tested", first)
 			}
 			if !errors.Is(err, ErrLockLost) {
-				t.Errorf("%s: %v", first, err)
+				t.Errorf("%s: error = %v, want %v", first, err, ErrLockLost)
 			}
 			f.equal("ended", s.Ended(), true)
-			for what, err := range everyCommand(s) {
+			for command, err := range callAll(s) {
 				if !errors.Is(err, ErrClosed) {
-					t.Errorf("%s after %s: %v", what, first, err)
+					t.Errorf("%s after %s: error = %v, want %v", command, first, err, ErrClosed)
 				}
 			}
 			f.ok(next.Close(ctx))
-			f.holds(id, "k", "v") // the next holder's data stays
+			f.wantSaved(id, "k", "v") // the next holder's data is not overwritten
 		}
 	})
 }
 
-func TestReaderLosesItsLockToo(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestReaderLosesItsLock(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		s := f.open(id, Read)
-		w := f.later(id, ReadWrite, WaitMax)
+		w := f.openAsync(id, ReadWrite, WaitMax)
 		sleep(f.tenant.Settings.LockLease)
 		_, err := s.Get([]byte("k"))
-		f.is(err, ErrLockLost)
+		f.wantErr(err, ErrLockLost)
 		f.ok(w.session().Close(ctx))
-		f.ok(f.open(id, Read).Close(ctx)) // and it may open again
+		f.ok(f.open(id, Read).Close(ctx)) // it may open the session again
 	})
 }
 
-// The store takes so long that the lease ends in the midst of a save: it is finished first, and seen by the next
-// holder.
+// TestSlowSaveIsNotOvertaken: the lease ends during a slow save. The save ends first, and the next holder reads
+// what was saved.
 func TestSlowSaveIsNotOvertaken(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id, s := f.new("k", "v")
-		w := f.later(id, ReadWrite, WaitMax)
+		w := f.openAsync(id, ReadWrite, WaitMax)
 		f.hook(func(op storagetest.Op) error {
 			if op == storagetest.OpPut {
 				time.Sleep(3 * f.tenant.Settings.LockLease)
@@ -211,22 +213,22 @@ func TestSlowSaveIsNotOvertaken(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.Commit(ctx) }()
 		sleep(2 * f.tenant.Settings.LockLease)
-		w.stillWaits()
+		w.wantWaiting()
 		f.ok(<-done)
 		f.hook(nil)
-		f.has(w.session(), "k", "v")
+		f.wantValues(w.session(), "k", "v")
 		f.ok(w.s.Close(ctx))
-		f.has(s, "k", "v") // commit was acknowledged, and without a lock nothing is lost
+		f.wantValues(s, "k", "v") // Commit was acknowledged, and released the lock
 		f.ok(s.Close(ctx))
 	})
 }
 
 func TestLockLostWhileASaveFails(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "old")
 		s := f.open(id, ReadWrite)
 		f.put(s, "k", "new")
-		w := f.later(id, ReadWrite, WaitMax)
+		w := f.openAsync(id, ReadWrite, WaitMax)
 		f.hook(func(op storagetest.Op) error {
 			if op == storagetest.OpPut {
 				time.Sleep(2 * f.tenant.Settings.LockLease)
@@ -234,12 +236,12 @@ func TestLockLostWhileASaveFails(t *testing.T) {
 			}
 			return nil
 		})
-		f.is(s.Close(ctx), ErrStore)
+		f.wantErr(s.Close(ctx), ErrStore)
 		f.hook(nil)
-		f.has(w.session(), "k", "old")
-		f.is(s.Close(ctx), ErrLockLost)
+		f.wantValues(w.session(), "k", "old")
+		f.wantErr(s.Close(ctx), ErrLockLost)
 		f.ok(w.s.Close(ctx))
-		f.holds(id, "k", "old")
+		f.wantSaved(id, "k", "old")
 	})
 }
 
@@ -251,7 +253,7 @@ func TestFailedSaveChangesNothing(t *testing.T) {
 		"destroy": func(s *Session) error { return s.Destroy(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, func(f *fixture) {
+			testManager(t, func(f *fixture) {
 				id := f.saved("k", "old", "l", "m")
 				s := f.open(id, ReadWrite)
 				f.put(s, "k", "new")
@@ -259,45 +261,45 @@ func TestFailedSaveChangesNothing(t *testing.T) {
 				f.ok(err)
 				f.store.Fail(storagetest.OpPut, broken)
 				for range 3 {
-					f.is(save(s), broken)
-					f.is(save(s), ErrStore)
+					f.wantErr(save(s), broken)
+					f.wantErr(save(s), ErrStore)
 				}
 				f.equal("ended", s.Ended(), false)
-				f.has(s, "k", "new", "l", "m")
+				f.wantValues(s, "k", "new", "l", "m")
 				after, err := s.Stat()
 				f.ok(err)
 				f.equal("stat", after, before)
-				f.refused(id, ErrLockTimeout, ReadWrite)
-				f.holds(id, "k", "old", "l", "m")
-				f.put(s, "n", "o") // it can still be changed
+				f.wantRefused(id, ErrLockTimeout, ReadWrite)
+				f.wantSaved(id, "k", "old", "l", "m")
+				f.put(s, "n", "o") // the session can still be changed
 				f.store.Fail(storagetest.OpPut, nil)
 				f.ok(s.Close(ctx))
-				f.holds(id, "k", "new", "l", "m", "n", "o")
-				f.equal("saves seen", f.count(Saved), 1)
+				f.wantSaved(id, "k", "new", "l", "m", "n", "o")
+				f.equal("saves", f.count(Saved), 1)
 			})
 		})
 	}
 }
 
 func TestFailedTouchLeavesTheSessionOpen(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		f.settings(func(s *Settings) { s.LockLease = time.Hour })
 		id := f.saved("k", "v")
 		s := f.open(id, ReadWrite)
 		sleep(f.tenant.Settings.Lifetime / 2)
 		f.store.Fail(storagetest.OpTouch, errors.New("broken"))
-		f.is(s.Close(ctx), ErrStore)
-		f.refused(id, ErrLockTimeout, ReadWrite)
+		f.wantErr(s.Close(ctx), ErrStore)
+		f.wantRefused(id, ErrLockTimeout, ReadWrite)
 		f.store.Fail(storagetest.OpTouch, nil)
 		f.ok(s.Close(ctx))
 		f.ok(f.open(id, ReadWrite).Close(ctx))
 	})
 }
 
-// The store said that a save failed although it was done: aborting cannot take that back, but a save in the same
-// session writes what the session then is.
-func TestSaveWhoseAcknowledgementWasLost(t *testing.T) {
-	play(t, func(f *fixture) {
+// TestSaveWithoutAcknowledgement: the store reports a failure of a save that it has done. Abort cannot undo the
+// save. A later save in the same session writes the session's present values.
+func TestSaveWithoutAcknowledgement(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id, s := f.new("k", "v")
 		f.store.After(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
 			if op == storagetest.OpPut {
@@ -305,16 +307,16 @@ func TestSaveWhoseAcknowledgementWasLost(t *testing.T) {
 			}
 			return nil
 		})
-		f.is(s.Close(ctx), ErrStore)
-		f.is(s.Destroy(ctx), ErrStore)
+		f.wantErr(s.Close(ctx), ErrStore)
+		f.wantErr(s.Destroy(ctx), ErrStore)
 		f.store.After(nil)
 		f.ok(s.Close(ctx))
-		f.holds(id, "k", "v")
+		f.wantSaved(id, "k", "v")
 	})
 }
 
-func TestDestroyWhoseAcknowledgementWasLost(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestDestroyWithoutAcknowledgement(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("k", "v")
 		s := f.open(id, ReadWrite)
 		f.store.After(func(_ context.Context, op storagetest.Op, _ storage.Key) error {
@@ -323,27 +325,27 @@ func TestDestroyWhoseAcknowledgementWasLost(t *testing.T) {
 			}
 			return nil
 		})
-		f.is(s.Destroy(ctx), ErrStore)
+		f.wantErr(s.Destroy(ctx), ErrStore)
 		f.store.After(nil)
-		f.ok(s.Close(ctx)) // nothing was changed, but who knows what is stored
-		f.holds(id, "k", "v")
+		f.ok(s.Close(ctx)) // saves although nothing has changed, as the store may hold the tombstone
+		f.wantSaved(id, "k", "v")
 	})
 }
 
-func TestSessionThatExpiresWhileItIsOpenLivesOn(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestSessionThatExpiresWhileOpenIsSaved(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		f.settings(func(s *Settings) { s.Lifetime = time.Minute })
 		id := f.saved("k", "v")
 		s := f.open(id, ReadWrite)
 		sleep(time.Hour)
-		f.refused(id, ErrNotFound, Snapshot)
+		f.wantRefused(id, ErrNotFound, Snapshot)
 		f.ok(s.Close(ctx))
-		f.holds(id, "k", "v")
+		f.wantSaved(id, "k", "v")
 	})
 }
 
-func TestStoredBytesAreNobodysToChange(t *testing.T) {
-	play(t, func(f *fixture) {
+func TestSlicesAreNotShared(t *testing.T) {
+	testManager(t, func(f *fixture) {
 		id := f.saved("a", "1", "b", "2", "c", "3")
 		s := f.open(id, ReadWrite)
 		key, value := []byte("a"), []byte("x")
@@ -354,12 +356,12 @@ func TestStoredBytesAreNobodysToChange(t *testing.T) {
 			_, _ = append(key, 0xFF), append(key, "!!!"...)
 			_, _ = append(value, 0xFF), append(value, "!!!"...)
 		}
-		f.has(s, "a", "x", "b", "2", "c", "3")
+		f.wantValues(s, "a", "x", "b", "2", "c", "3")
 
-		// Moving what is committed must not show what is not.
+		// Regenerate moves the saved state, without the unsaved changes.
 		fresh, err := s.Regenerate(ctx, 0)
 		f.ok(err)
 		f.ok(s.Abort())
-		f.holds(fresh, "a", "1", "b", "2", "c", "3")
+		f.wantSaved(fresh, "a", "1", "b", "2", "c", "3")
 	})
 }

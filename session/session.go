@@ -10,46 +10,51 @@ import (
 	"sessionserver/storage"
 )
 
-// Session is one open session. Changes live in memory until Commit or Close. It is not for concurrent use, and must
-// be ended by Close, Abort or Destroy.
+// Session is one open session. Changes stay in memory until Commit or Close. A Session is not safe for concurrent
+// use, and must be ended by Close, Abort or Destroy.
 //
-// Once the lock has been lost every method answers ErrLockLost, once, and ErrClosed from then on; nothing that was
-// not saved is left.
+// After the lock is lost the next method call returns ErrLockLost, and every later one ErrClosed. All unsaved
+// changes are dropped.
 type Session struct {
 	m      *Manager
 	tenant *Tenant
 	key    storage.Key
-	hold   *hold // nil: without a lock, by Snapshot or after Commit
+	mode   Mode
+	hold   *hold // nil without a lock: in mode Snapshot or after Commit
 
 	rec     record
-	loaded  []byte        // the record as it was loaded; nobody needs what is saved, as the lock is given up after that
-	size    int           // bytes of the record as it is stored, or fewer
-	expires time.Time     // as it is stored
-	idle    time.Duration // how long what is stored lives unused
+	loaded  []byte        // the record as it was loaded; a save ends its use, as the lock is given up after it
+	size    int           // lower bound of the bytes of the stored record
+	expires time.Time     // expiry of the stored record
+	idle    time.Duration // idle lifetime of the stored record
 	next    successor
 	stored  bool // false until the first save
 	dirty   bool
-	counted bool // in Manager.open
+	counted bool // included in Manager.open
 	ended   bool
 }
 
 func (s *Session) settings() *Settings { return &s.tenant.Settings }
 
-// opened counts the session among those that are open.
-func (s *Session) opened() *Session {
-	s.counted = true
+// opened completes a session that was opened in the given mode, and counts it among the open ones.
+func (s *Session) opened(mode Mode) *Session {
+	s.mode, s.counted = mode, true
 	s.m.open.Add(1)
 	return s
 }
 
-// Ended reports whether the session is over: closed, aborted or destroyed, or ended because its lock or its lifetime
-// was.
+// Mode returns the mode in which the session is open. New opens it in mode ReadWrite; Commit changes the mode to Read.
+func (s *Session) Mode() Mode { return s.mode }
+
+// Ended reports whether the session has ended: by Close, Abort or Destroy, or because the lock was lost or the
+// absolute lifetime is over.
 func (s *Session) Ended() bool { return s.ended }
 
-// Err answers why the session cannot be used any more, as every other method would: ErrLockLost, which ends it, or ErrClosed.
+// Err returns the error that every other method would return because the session cannot be used any more:
+// ErrLockLost, which ends the session, or ErrClosed.
 func (s *Session) Err() error { return s.ready() }
 
-// ready answers why the session cannot be used: it has ended, or its lock is lost, which ends it.
+// ready returns an error if the session cannot be used: it has ended, or its lock is lost, which ends it.
 func (s *Session) ready() error {
 	if s.ended {
 		return ErrClosed
@@ -69,7 +74,7 @@ func (s *Session) lockLost() error {
 		ErrLockLost, s.tenant.Settings.LockLease)
 }
 
-// writable answers why the session cannot be changed.
+// writable returns an error if the session cannot be changed.
 func (s *Session) writable() error {
 	if err := s.ready(); err != nil {
 		return err
@@ -80,7 +85,7 @@ func (s *Session) writable() error {
 	return nil
 }
 
-// end lets go of the lock and of all that was not saved.
+// end releases the lock and drops all unsaved changes.
 func (s *Session) end() {
 	s.ended = true
 	if s.counted {
@@ -102,7 +107,7 @@ func (s *Session) Get(key []byte) ([]byte, error) {
 	return s.rec.values.list[i].value, nil
 }
 
-// lookup finds the value of key, or answers ErrNoKey.
+// lookup returns the index of key, or ErrNoKey.
 func (s *Session) lookup(key []byte) (int, error) {
 	if err := s.ready(); err != nil {
 		return 0, err
@@ -117,8 +122,7 @@ func (s *Session) lookup(key []byte) (int, error) {
 	return i, nil
 }
 
-// Len is the number of keys, and Pair the key and value at a place from 0 on, in the order in which the keys came.
-// Both slices are valid until the next change.
+// Len returns the number of keys.
 func (s *Session) Len() (int, error) {
 	if err := s.ready(); err != nil {
 		return 0, err
@@ -127,14 +131,15 @@ func (s *Session) Len() (int, error) {
 	return len(s.rec.values.list), nil
 }
 
-// Pair is the key and value at place i, less than Len.
+// Pair returns the key and value at index i, which is less than Len. Keys are in the order in which they were
+// added. Both slices are valid until the next change.
 func (s *Session) Pair(i int) (key, value []byte) {
 	v := s.rec.values.list[i]
 	return v.key, v.value
 }
 
-// Put sets the value of key, without a lifetime of its own. Both slices are copied. It answers ErrTooLarge if the
-// session would pass one of the tenant's limits and grow by it.
+// Put sets the value of key and removes the lifetime that key had of its own. Both slices are copied. It returns
+// ErrTooLarge if the session would grow beyond one of the tenant's limits.
 func (s *Session) Put(key, value []byte) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -142,21 +147,21 @@ func (s *Session) Put(key, value []byte) error {
 	return s.put(key, value, &s.rec.values)
 }
 
-// put is Put for a session that had the values before when the change began: what it already had, it may keep.
+// put is Put for a change that began with the values before. A session above a lowered limit may keep its size.
 func (s *Session) put(key, value []byte, before *values) error {
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	if most := s.settings().MaxValue; len(value) > most {
-		return fmt.Errorf("%w: a value of %d bytes (allowed: %d)", ErrTooLarge, len(value), most)
+	if limit := s.settings().MaxValue; len(value) > limit {
+		return fmt.Errorf("%w: a value of %d bytes (allowed: %d)", ErrTooLarge, len(value), limit)
 	}
 	i := s.rec.values.find(key)
-	err := s.room(i, len(key)+len(value), before)
+	err := s.checkRoom(i, len(key)+len(value), before)
 	if err != nil || i >= 0 && !s.rec.values.list[i].expires.IsZero() {
-		// What has expired takes no room and keeps no place.
+		// Expired values take no room and lose their position.
 		if s.rec.values.dropExpired(time.Now()) {
 			i = s.rec.values.find(key)
-			err = s.room(i, len(key)+len(value), before)
+			err = s.checkRoom(i, len(key)+len(value), before)
 		}
 	}
 	if err != nil {
@@ -167,16 +172,16 @@ func (s *Session) put(key, value []byte, before *values) error {
 	return nil
 }
 
-// room answers ErrTooLarge if a key and value of size bytes at place i, or -1 for a new one, would make the session
-// pass a limit and larger than before.
-func (s *Session) room(i, size int, before *values) error {
+// checkRoom returns ErrTooLarge if a key and value of size bytes would make the session larger than before and
+// exceed a limit. The index i is -1 for a new key.
+func (s *Session) checkRoom(i, size int, before *values) error {
 	vs, limits := &s.rec.values, s.settings()
 	keys, size := len(vs.list)+1, vs.bytes+size
 	if i >= 0 {
 		keys, size = keys-1, size-vs.list[i].size()
 	}
-	if most := min(limits.MaxKeys, keysMax); keys > max(most, len(before.list)) || keys > keysMax {
-		return fmt.Errorf("%w: a session has at most %d keys; remove some first", ErrTooLarge, most)
+	if limit := min(limits.MaxKeys, keysMax); keys > max(limit, len(before.list)) || keys > keysMax {
+		return fmt.Errorf("%w: a session has at most %d keys; remove some first", ErrTooLarge, limit)
 	}
 	if size > max(limits.MaxBytes, before.bytes) {
 		return fmt.Errorf("%w: the session would have %d bytes (allowed: %d)", ErrTooLarge, size, limits.MaxBytes)
@@ -184,30 +189,30 @@ func (s *Session) room(i, size int, before *values) error {
 	return nil
 }
 
-// PutMany sets several values: fill is called to hand them to put, which copies them. If any is refused, nothing
-// changes.
+// PutMany sets several values. It calls fill with a put function that copies its arguments. If fill returns an
+// error, nothing changes.
 func (s *Session) PutMany(fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.change(s.rec.values.only(func([]byte) bool { return true }), fill)
+	return s.change(s.rec.values.filter(func([]byte) bool { return true }), fill)
 }
 
-// Replace is PutMany after removing all values: what is handed over is all there is then.
+// Replace is PutMany after removing all values.
 func (s *Session) Replace(fill func(put func(key, value []byte) error) error) error {
 	return s.ReplaceWhere(func([]byte) bool { return true }, fill)
 }
 
-// ReplaceWhere is PutMany after removing the values of the keys for which mine is true. The others stay as they are,
-// with the lifetimes that they have of their own.
+// ReplaceWhere is PutMany after removing the values of the keys that match. The other values stay unchanged,
+// including their own lifetimes.
 func (s *Session) ReplaceWhere(mine func(key []byte) bool, fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.change(s.rec.values.only(func(key []byte) bool { return !mine(key) }), fill)
+	return s.change(s.rec.values.filter(func(key []byte) bool { return !mine(key) }), fill)
 }
 
-// change lets fill put into into, which takes the place of the values if all goes well.
+// change calls fill with into as the session's values, and restores the previous values if fill returns an error.
 func (s *Session) change(into values, fill func(put func(key, value []byte) error) error) error {
 	before, wasDirty := s.rec.values, s.dirty
 	s.rec.values = into
@@ -220,7 +225,7 @@ func (s *Session) change(into values, fill func(put func(key, value []byte) erro
 	return nil
 }
 
-// Remove removes key and reports whether it was there.
+// Remove removes key and reports whether it existed.
 func (s *Session) Remove(key []byte) (bool, error) {
 	if err := s.writable(); err != nil {
 		return false, err
@@ -237,7 +242,7 @@ func (s *Session) Remove(key []byte) (bool, error) {
 	return true, nil
 }
 
-// Expire gives the value of key a lifetime of its own from now on, or takes it away again if d is 0.
+// Expire gives the value of key a lifetime of its own that begins now. A duration of 0 removes that lifetime.
 func (s *Session) Expire(key []byte, d time.Duration) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -257,7 +262,7 @@ func (s *Session) Expire(key []byte, d time.Duration) error {
 	return nil
 }
 
-// Lifetime is how long the session lives unused.
+// Lifetime returns the session's idle lifetime.
 func (s *Session) Lifetime() (time.Duration, error) {
 	if err := s.ready(); err != nil {
 		return 0, err
@@ -268,7 +273,8 @@ func (s *Session) Lifetime() (time.Duration, error) {
 	return s.tenant.Settings.Lifetime, nil
 }
 
-// SetLifetime gives the session an idle lifetime of its own, in whole seconds; the absolute lifetime stays what it is.
+// SetLifetime gives the session an idle lifetime of its own, in whole seconds. The absolute lifetime does not
+// change.
 func (s *Session) SetLifetime(d time.Duration) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -282,26 +288,27 @@ func (s *Session) SetLifetime(d time.Duration) error {
 }
 
 func checkLifetime(t *Tenant, d time.Duration) error {
-	most := LifetimeMax
+	limit := LifetimeMax
 	if t.Settings.AbsoluteLifetime > 0 {
-		most = t.Settings.AbsoluteLifetime
+		limit = t.Settings.AbsoluteLifetime
 	}
-	if d < time.Second || d > most {
-		return fmt.Errorf("%w: a lifetime of %v (allowed: 1s to %v)", ErrBadDuration, d, most)
+	if d < time.Second || d > limit {
+		return fmt.Errorf("%w: a lifetime of %v (allowed: 1s to %v)", ErrBadDuration, d, limit)
 	}
 	return nil
 }
 
-// ID is the hash of the id that the session has now.
+// ID returns the hash of the session's present id.
 func (s *Session) ID() storage.ID { return s.key.ID }
 
-// Unsaved reports whether the session was never saved: nobody else can have seen it.
+// Unsaved reports whether the session was never saved, so that no other client can have read it.
 func (s *Session) Unsaved() bool { return !s.stored }
 
-// Bytes is how much the session holds: the size of all its keys and values.
+// Bytes returns the total size of all keys and values.
 func (s *Session) Bytes() int { return s.rec.values.bytes }
 
-// Held is how many bytes of memory the session takes, or some more: of what was loaded, parts may have been replaced since.
+// Held returns an upper bound of the memory that the session takes, in bytes. Parts of the loaded record may have
+// been replaced since.
 func (s *Session) Held() int {
 	values := &s.rec.values
 	held := cap(values.list)*int(unsafe.Sizeof(value{})) + values.bytes
@@ -311,23 +318,23 @@ func (s *Session) Held() int {
 	return held
 }
 
-// Created is when the session was made.
+// Created returns the time at which the session was created.
 func (s *Session) Created() time.Time { return s.rec.created }
 
-// Keys is how many keys the session holds. Some may have expired since they were last looked at; Len knows.
+// Keys returns the number of keys, which may include some that expired since the last call of Len.
 func (s *Session) Keys() int { return len(s.rec.values.list) }
 
 // Stat describes a session.
 type Stat struct {
 	Created  time.Time
-	LastUsed time.Time // to the precision of touching: a tenth of the lifetime
-	Expires  time.Time // if it is not used again
-	Version  uint64    // counts the saves
+	LastUsed time.Time // to the precision of touching: a tenth of the idle lifetime
+	Expires  time.Time // unless the session is used again
+	Version  uint64    // number of saves
 	Keys     int
-	Bytes    int // of all keys and values
+	Bytes    int // total size of keys and values
 }
 
-// Stat describes the session as its connection sees it: with what is not saved yet.
+// Stat returns the state of the session as its connection sees it, including unsaved changes.
 func (s *Session) Stat() (Stat, error) {
 	n, err := s.Len()
 	if err != nil {
@@ -345,10 +352,12 @@ func (s *Session) Stat() (Stat, error) {
 	return st, nil
 }
 
-// Commit saves, lets go of the lock, and leaves the session open for reading. On an error nothing has changed: the
-// session is still open, locked, and has all its changes, unless the error is ErrLockLost or, when its absolute
-// lifetime is over, ErrNotFound. It is ErrQuota if the tenant may not have that much more: then the session can be made
-// smaller and saved, saved later, or aborted; what is stored is what it was.
+// Commit saves the session, releases the lock, and leaves the session open in mode Read.
+//
+// On an error nothing has changed: the session is still open and locked, with all its changes. The exceptions are
+// ErrLockLost, and ErrNotFound when the absolute lifetime is over, which both end the session. ErrQuota means that
+// the tenant may not have that much more. Then the session can be made smaller and saved, saved later, or aborted;
+// the stored session is unchanged.
 func (s *Session) Commit(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -357,11 +366,11 @@ func (s *Session) Commit(ctx context.Context) error {
 		return err
 	}
 	s.hold.release()
-	s.hold = nil
+	s.hold, s.mode = nil, Read
 	return nil
 }
 
-// Close saves if the session was open for writing, and ends it. On an error nothing has changed, as with Commit.
+// Close saves the session if it is open for writing, and ends it. On an error nothing has changed, as with Commit.
 func (s *Session) Close(ctx context.Context) error {
 	if err := s.ready(); err != nil {
 		return err
@@ -375,7 +384,7 @@ func (s *Session) Close(ctx context.Context) error {
 	return nil
 }
 
-// Abort drops what was not saved and ends the session.
+// Abort drops all unsaved changes and ends the session.
 func (s *Session) Abort() error {
 	if err := s.ready(); err != nil {
 		return err
@@ -384,7 +393,7 @@ func (s *Session) Abort() error {
 	return nil
 }
 
-// Destroy removes the session and burns its id. On an error the session is still open.
+// Destroy removes the session and leaves a tombstone under its id. On an error the session is still open.
 func (s *Session) Destroy(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -392,34 +401,37 @@ func (s *Session) Destroy(ctx context.Context) error {
 	if !s.hold.beginSave() {
 		return s.lockLost()
 	}
-	err := s.m.store.Put(ctx, s.key, burnt(s.tenant, marker{}))
+	err := s.m.store.Put(ctx, s.key, tombstone(s.tenant, marker{}))
 	s.hold.endSave()
 	if err != nil {
-		s.dirty = true // who knows what is stored now
+		s.dirty = true // the store may hold the tombstone
 		return storeError("destroy", err)
 	}
-	s.forgetNext(ctx)
+	s.deleteNext(ctx)
 	s.end()
 	s.m.observe(Event{Kind: Destroyed, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
 }
 
-func burnt(t *Tenant, mk marker) storage.Record {
-	return storage.Record{Data: appendMarker(nil, mk), Expires: time.Now().Add(t.Settings.burn()), Marker: true}
+// tombstone returns the record that replaces a session under its former id.
+func tombstone(t *Tenant, mk marker) storage.Record {
+	expires := time.Now().Add(t.Settings.tombstoneLifetime())
+	return storage.Record{Data: appendMarker(nil, mk), Expires: expires, Marker: true}
 }
 
-// save writes the session down if there is anything to write, under the fence.
+// save writes the session under the fence if there is anything to write.
 func (s *Session) save(ctx context.Context) error {
 	now := time.Now()
 	if s.rec.outlived(s.settings(), now) {
-		return s.outlived()
+		return s.endOutlived()
 	}
 	s.rec.values.dropExpired(now)
 	if !s.dirty && s.stored {
 		if err := s.touch(ctx); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		// It has expired while it was open, and nobody else can have written: it is in use, so it lives on.
+		// The record expired while the session was open, and no other client can have written it. A session in
+		// use lives on, so it is saved again.
 	}
 	rec := s.rec
 	rec.saved = now
@@ -428,12 +440,12 @@ func (s *Session) save(ctx context.Context) error {
 	expires := rec.end(s.settings(), idle, now)
 	buf := encode(&rec)
 	size := len(*buf)
-	booked, err := s.m.book(ctx, s.tenant, s.settings(), s.key.ID, s.growth(size, now))
+	reserved, err := s.m.reserve(ctx, s.tenant, s.settings(), s.key.ID, s.growth(size, now))
 	if err != nil {
 		recycle(buf)
 		return err
 	}
-	defer booked.settle()
+	defer reserved.release()
 	if !s.hold.beginSave() {
 		recycle(buf)
 		return s.lockLost()
@@ -441,7 +453,7 @@ func (s *Session) save(ctx context.Context) error {
 	err = s.m.store.Put(ctx, s.key, storage.Record{Data: *buf, Expires: expires})
 	s.hold.endSave()
 	if err != nil {
-		s.size = min(s.size, size) // who knows which of them is stored now
+		s.size = min(s.size, size) // the store may hold either record
 		return storeError("save", err)
 	}
 	recycle(buf)
@@ -450,13 +462,13 @@ func (s *Session) save(ctx context.Context) error {
 		kind = Created
 	}
 	s.rec, s.loaded, s.size, s.stored, s.expires, s.idle, s.dirty = rec, nil, size, true, expires, idle, false
-	s.forgetNext(ctx)
+	s.deleteNext(ctx)
 	s.m.observe(Event{Kind: kind, Tenant: s.key.Tenant, ID: s.key.ID})
 	return nil
 }
 
-// growth is what writing size bytes adds at most to what the tenant has. What has expired may have been swept, and its room
-// taken by others.
+// growth returns what writing a record of size bytes adds at most to the tenant's usage. An expired record may have
+// been swept, and other sessions may have taken its room.
 func (s *Session) growth(size int, now time.Time) storage.Usage {
 	if !s.stored || !now.Before(s.expires) {
 		return storage.Usage{Records: 1, Bytes: int64(size)}
@@ -464,24 +476,24 @@ func (s *Session) growth(size int, now time.Time) storage.Usage {
 	return storage.Usage{Bytes: int64(max(size-s.size, 0))}
 }
 
-// outlived ends a session whose absolute lifetime is over.
-func (s *Session) outlived() error {
+// endOutlived ends a session whose absolute lifetime is over.
+func (s *Session) endOutlived() error {
 	s.end()
 	return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
 }
 
-// used tells how long the session lives unused, when it expires if it is used now, and whether that is worth writing
-// down: when the expiry moves by a tenth of the lifetime or more.
-func (s *Session) used() (idle time.Duration, end time.Time, due bool) {
+// touchDue returns the idle lifetime, the expiry if the session is used now, and whether to write that expiry. It
+// is written if it moves by a tenth of the idle lifetime or more.
+func (s *Session) touchDue() (idle time.Duration, end time.Time, due bool) {
 	idle = s.rec.idle(s.settings())
 	end = s.rec.end(s.settings(), idle, time.Now())
 	return idle, end, end.Sub(s.expires) >= idle/10
 }
 
-// touch writes down that the session is used, if it is worth it, under the fence. Without a lock the caller has seen to
-// that by beginTouch.
+// touch writes the new expiry under the fence, if it is due. Without a lock, the caller must have called
+// beginTouch.
 func (s *Session) touch(ctx context.Context) error {
-	idle, end, due := s.used()
+	idle, end, due := s.touchDue()
 	if !due {
 		return nil
 	}

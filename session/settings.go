@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Tenant is a namespace of sessions with its rules. It is shared by all who use it and never changed; new rules are a
-// new Tenant.
+// Tenant is a namespace of sessions with its settings. It is shared and must not be changed; new settings are a new
+// Tenant.
 type Tenant struct {
 	Name     string // at most 64 bytes, see storage.Key
 	Settings Settings
@@ -14,22 +14,22 @@ type Tenant struct {
 
 // Settings are a tenant's rules for its sessions.
 type Settings struct {
-	Lifetime         time.Duration // how long a session lives unused, unless it has a lifetime of its own
-	AbsoluteLifetime time.Duration // how long it lives at all; 0 is without end
-	FreshLifetime    time.Duration // how long one lives that was saved without any value
+	Lifetime         time.Duration // idle lifetime of a session without one of its own
+	AbsoluteLifetime time.Duration // longest life of a session; 0 is without end
+	FreshLifetime    time.Duration // idle lifetime of a session saved without any value
 	Strict           bool          // whether open rw refuses an id that does not exist instead of creating it
 
-	LockLease time.Duration // how long a lock is safe from those who wait for it
-	LockWait  time.Duration // how long open waits when its caller does not say
-	GraceMax  time.Duration // the longest grace period that Regenerate takes
+	LockLease time.Duration // time for which a lock is safe from its waiters
+	LockWait  time.Duration // wait of an open whose caller sets none
+	GraceMax  time.Duration // longest grace period of Regenerate
 
 	MaxKeys  int // keys of one session
 	MaxValue int // bytes of one value
 	MaxBytes int // bytes of all keys and values of one session
 
-	// Quotas of the whole tenant; 0 is none. See the package documentation.
+	// Quotas of the whole tenant; 0 is unlimited. See the package documentation.
 	MaxSessions   int   // saved sessions
-	MaxTotalBytes int64 // bytes that they take in the store: keys, values and what is known of each, about 20 bytes and 5 a key
+	MaxTotalBytes int64 // their size in the store: keys, values, and a head of about 20 bytes and 5 for each key
 	MaxWaiters    int   // connections that wait for locks at once
 }
 
@@ -47,40 +47,40 @@ func DefaultSettings() Settings {
 	}
 }
 
-// keysMax is the most keys that any session has. A record that claims more is not one.
+// keysMax is the maximum number of keys of any session. A record with a larger number is invalid.
 const keysMax = 4096
 
-// KeyMax is the most bytes that a key has.
+// KeyMax is the maximum length of a key in bytes.
 const KeyMax = 256
 
 // LifetimeMax is the longest lifetime of any kind: ten years.
 const LifetimeMax = 10 * 365 * 24 * time.Hour
 
-// burnTime is how long an id is refused after its session has gone when there is no absolute lifetime to outlive.
-const burnTime = 24 * time.Hour
+// tombstoneLifetime is how long a tombstone is kept if the tenant has no absolute lifetime.
+const tombstoneLifetime = 24 * time.Hour
 
 // quotaMax is the largest quota, in sessions, bytes or connections.
 const quotaMax = 1 << 50
 
-// SettingError says what is wrong with one field of Settings.
+// SettingError reports an invalid field of Settings.
 type SettingError struct {
 	Field   string
-	Problem string // the value, and what is allowed
+	Problem string // the value, and the allowed range
 }
 
 func (e SettingError) Error() string { return "session: " + e.Field + ": " + e.Problem }
 
-// Validate returns everything that is wrong with the settings.
+// Validate returns all invalid settings.
 func (s Settings) Validate() []SettingError {
 	var errs []SettingError
-	within := func(field string, d, least, most time.Duration) {
-		if d < least || d > most {
-			errs = append(errs, SettingError{field, fmt.Sprintf("%v (allowed: %v to %v)", d, least, most)})
+	within := func(field string, d, low, high time.Duration) {
+		if d < low || d > high {
+			errs = append(errs, SettingError{field, fmt.Sprintf("%v (allowed: %v to %v)", d, low, high)})
 		}
 	}
-	number := func(field string, n, least, most int64) {
-		if n < least || n > most {
-			errs = append(errs, SettingError{field, fmt.Sprintf("%d (allowed: %d to %d)", n, least, most)})
+	number := func(field string, n, low, high int64) {
+		if n < low || n > high {
+			errs = append(errs, SettingError{field, fmt.Sprintf("%d (allowed: %d to %d)", n, low, high)})
 		}
 	}
 	within("Lifetime", s.Lifetime, time.Second, LifetimeMax)
@@ -100,12 +100,12 @@ func (s Settings) Validate() []SettingError {
 	return errs
 }
 
-// WaitMax is the longest that an open waits for a lock.
+// WaitMax is the longest wait for a lock.
 const WaitMax = 10 * time.Minute
 
-func (s Settings) burn() time.Duration {
+func (s Settings) tombstoneLifetime() time.Duration {
 	if s.AbsoluteLifetime > 0 {
 		return s.AbsoluteLifetime
 	}
-	return burnTime
+	return tombstoneLifetime
 }

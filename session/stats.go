@@ -3,11 +3,11 @@ package session
 // Stats is the state of a manager at one moment.
 type Stats struct {
 	Open    int // sessions that were opened and have not ended, with a lock or without
-	Held    int // locks that somebody has; each of those who share one counts
-	Waiting int // who wait for locks
+	Held    int // locks held; each holder of a shared lock counts
+	Waiting int // holds that wait for locks
 }
 
-// Stats tells how the manager is. It looks at every lock, and is made for a look now and then.
+// Stats returns the state of the manager. It visits every lock, so it is meant for an occasional call.
 func (m *Manager) Stats() Stats {
 	st := Stats{Open: int(m.open.Load())}
 	for i := range m.locks.shards {

@@ -10,21 +10,21 @@ import (
 	"sessionserver/storage"
 )
 
-// arena is one session's lock as the stress test sees it from outside, whatever key it has moved to.
-type arena struct {
-	inside atomic.Int32 // -1: a writer, n: readers; only those who have pinned the lock count
+// contendedLock is one session's lock, whatever key it has moved to, with a check of its exclusion and order.
+type contendedLock struct {
+	inside atomic.Int32 // holds that have pinned the lock: -1 is a writer, n are readers
 
-	mu      sync.Mutex // serializes arrivals and guards what follows
+	mu      sync.Mutex // serializes arrivals and guards the fields below
 	key     storage.Key
 	account account
 	arrived []*hold
 }
 
-// arrive queues up, and remembers the order.
-func (a *arena) arrive(t *lockTable, exclusive bool, lease time.Duration) (h *hold, place int) {
+// arrive enqueues a hold, and returns its position in the order of arrival.
+func (a *contendedLock) arrive(t *lockTable, exclusive bool, lease time.Duration) (h *hold, position int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	h, err := t.queue(a.key, exclusive, lease, &a.account, 0)
+	h, err := t.enqueue(a.key, exclusive, lease, &a.account, 0)
 	if err != nil {
 		panic(err)
 	}
@@ -32,10 +32,10 @@ func (a *arena) arrive(t *lockTable, exclusive bool, lease time.Duration) (h *ho
 	return h, len(a.arrived)
 }
 
-// overtaken returns how many of those who arrived before place wait still.
-func (a *arena) overtaken(place int) int {
+// overtaken returns the number of holds before position that still wait.
+func (a *contendedLock) overtaken(position int) int {
 	a.mu.Lock()
-	before := a.arrived[:place-1]
+	before := a.arrived[:position-1]
 	a.mu.Unlock()
 	n := 0
 	for _, h := range before {
@@ -46,18 +46,18 @@ func (a *arena) overtaken(place int) int {
 	return n
 }
 
-// enter counts h in, which has pinned the lock, and fails if somebody is inside with whom it cannot share.
-func (a *arena) enter(t *testing.T, h *hold) {
+// enter counts h, which has pinned the lock, and fails the test if a hold is inside with which h cannot share.
+func (a *contendedLock) enter(t *testing.T, h *hold) {
 	if h.exclusive {
 		if !a.inside.CompareAndSwap(0, -1) {
-			t.Error("a writer found somebody inside")
+			t.Error("a writer entered beside another hold")
 		}
 	} else if a.inside.Add(1) <= 0 {
-		t.Error("a reader found a writer inside")
+		t.Error("a reader entered beside a writer")
 	}
 }
 
-func (a *arena) leave(h *hold) {
+func (a *contendedLock) leave(h *hold) {
 	if h.exclusive {
 		a.inside.Store(0)
 	} else {
@@ -65,17 +65,17 @@ func (a *arena) leave(h *hold) {
 	}
 }
 
-// TestLockUnderLoad has goroutines queue up, give up, pin, outstay their lease, and move locks to other keys, all at
-// random.
+// TestLockUnderLoad has goroutines wait, give up, pin the lock, outlive their lease, and move locks to other keys,
+// all at random.
 func TestLockUnderLoad(t *testing.T) {
 	const actors, rounds = 16, 400
 	var lostLocks atomic.Int32
 	table := newLockTable(func(storage.Key) { lostLocks.Add(1) })
-	arenas := make([]*arena, 3)
-	for i := range arenas {
-		arenas[i] = &arena{key: storage.Key{Tenant: "acme", ID: storage.ID{byte(i)}}}
+	locks := make([]*contendedLock, 3)
+	for i := range locks {
+		locks[i] = &contendedLock{key: storage.Key{Tenant: "acme", ID: storage.ID{byte(i)}}}
 	}
-	var fresh atomic.Uint32
+	var moves atomic.Uint32
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 
@@ -84,12 +84,12 @@ func TestLockUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, uint64(actor)))
 			for range rounds {
-				a := arenas[rnd.IntN(len(arenas))]
+				a := locks[rnd.IntN(len(locks))]
 				lease := time.Hour
 				if rnd.IntN(4) == 0 {
 					lease = time.Duration(rnd.IntN(50)) * time.Microsecond
 				}
-				h, place := a.arrive(table, rnd.IntN(3) > 0, lease)
+				h, position := a.arrive(table, rnd.IntN(3) > 0, lease)
 				if h.granted != nil {
 					if rnd.IntN(5) == 0 {
 						time.Sleep(time.Duration(rnd.IntN(20)) * time.Microsecond)
@@ -99,8 +99,8 @@ func TestLockUnderLoad(t *testing.T) {
 					}
 					<-h.granted
 				}
-				if n := a.overtaken(place); n > 0 {
-					t.Errorf("%d that came earlier wait still", n)
+				if n := a.overtaken(position); n > 0 {
+					t.Errorf("%d earlier holds still wait", n)
 				}
 				for rnd.IntN(3) > 0 && h.beginSave() {
 					a.enter(t, h)
@@ -111,10 +111,10 @@ func TestLockUnderLoad(t *testing.T) {
 					h.endSave()
 				}
 				if h.exclusive && rnd.IntN(10) == 0 && h.beginSave() {
-					// What Regenerate does. Arrivals wait, so that order is known.
-					to := storage.Key{Tenant: "acme", ID: storage.ID{255, byte(fresh.Add(1)), byte(fresh.Load() >> 8)}}
+					// The steps of Regenerate. Arrivals are blocked, so that their order is known.
+					to := storage.Key{Tenant: "acme", ID: storage.ID{255, byte(moves.Add(1)), byte(moves.Load() >> 8)}}
 					a.mu.Lock()
-					n := table.follow(h, to)
+					n := table.lockSuccessor(h, to)
 					table.move(h, n)
 					a.key = to
 					a.mu.Unlock()
@@ -125,9 +125,9 @@ func TestLockUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i, a := range arenas {
+	for i, a := range locks {
 		if n := a.account.waiters.Load(); n != 0 {
-			t.Errorf("%d are counted as waiting in arena %d, where nobody does", n, i)
+			t.Errorf("lock %d: %d waiters are counted, want 0", i, n)
 		}
 	}
 	for i := range table.shards {
@@ -135,5 +135,5 @@ func TestLockUnderLoad(t *testing.T) {
 			t.Errorf("%d locks are left in shard %d", n, i)
 		}
 	}
-	t.Logf("%d locks were lost, %d moved", lostLocks.Load(), fresh.Load())
+	t.Logf("%d locks were lost, %d moved", lostLocks.Load(), moves.Load())
 }

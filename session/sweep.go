@@ -9,28 +9,29 @@ import (
 	"sessionserver/storage"
 )
 
-// SweepOptions say how fast what has expired is removed. One round examines at most Batch records and is followed by
-// the next after Interval, or at once while there is more to do: bounded work at a time, but never falling behind.
+// SweepOptions set the pace of removing expired records. One round examines at most Batch records. The next round
+// follows after Interval, or at once while there is more to remove: each round is bounded work, but sweeping never
+// falls behind.
 type SweepOptions struct {
 	Interval time.Duration
 	Batch    int
-	Done     func(removed int, err error) // told of each round; also after one that failed the next comes
+	Done     func(removed int, err error) // called after each round; a failed round is followed by the next as well
 }
 
-// sweepGap is the shortest time between two rounds unless there is more to do.
+// sweepGap is the shortest time between two rounds, unless there is more to remove.
 const sweepGap = 100 * time.Millisecond
 
-// sweepSoon makes Sweep begin its next round within sweepGap: a tenant has been refused something, perhaps because of
-// sessions that have expired and count still.
-func (m *Manager) sweepSoon() {
+// requestSweep makes Sweep begin its next round within sweepGap. It is called after a refusal, which expired
+// sessions that still count may have caused.
+func (m *Manager) requestSweep() {
 	select {
-	case m.full <- struct{}{}:
+	case m.sweepRequested <- struct{}{}:
 	default:
 	}
 }
 
-// Sweep removes expired sessions from the store until ctx ends. A store that removes them by itself makes it return
-// at once.
+// Sweep removes expired sessions from the store until ctx ends. It returns at once if the store removes them by
+// itself.
 func (m *Manager) Sweep(ctx context.Context, opts SweepOptions) {
 	for ctx.Err() == nil {
 		swept, err := storage.Sweep(ctx, m.store, opts.Batch)
@@ -53,7 +54,7 @@ func (m *Manager) Sweep(ctx context.Context, opts SweepOptions) {
 		select {
 		case <-ctx.Done():
 		case <-due.C:
-		case <-m.full:
+		case <-m.sweepRequested:
 			due.Reset(min(sweepGap, opts.Interval))
 			select {
 			case <-ctx.Done():

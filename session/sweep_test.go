@@ -12,13 +12,13 @@ import (
 )
 
 func TestSweep(t *testing.T) {
-	play(t, func(f *fixture) {
+	testManager(t, func(f *fixture) {
 		f.settings(func(s *Settings) { s.AbsoluteLifetime = time.Hour })
 		for range 25 {
 			f.saved("k", "v")
 		}
-		gone := f.saved("k", "v")
-		f.ok(f.open(gone, ReadWrite).Destroy(ctx))
+		destroyed := f.saved("k", "v")
+		f.ok(f.open(destroyed, ReadWrite).Destroy(ctx))
 		sctx, stop := context.WithCancel(ctx)
 		failed := 0
 		done := make(chan struct{})
@@ -39,11 +39,11 @@ func TestSweep(t *testing.T) {
 		f.store.Fail(storagetest.OpSweep, nil)
 		live := f.saved("k", "v")
 		sleep(time.Minute)
-		f.equal("swept", f.count(Expired), 25) // in several rounds, without waiting between them
-		f.holds(live, "k", "v")
-		f.refused(gone, ErrNotFound)
+		f.equal("swept", f.count(Expired), 25) // in several rounds without a wait between them
+		f.wantSaved(live, "k", "v")
+		f.wantRefused(destroyed, ErrNotFound)
 		sleep(time.Hour)
-		f.equal("swept", f.count(Expired), 26) // markers are not told of
+		f.equal("swept", f.count(Expired), 26) // markers are not reported
 		stop()
 		synctest.Wait()
 		<-done
@@ -52,18 +52,18 @@ func TestSweep(t *testing.T) {
 
 func TestStoreThatSweepsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewManager(plain{memory.New(memory.Options{})}, Options{})
+		m := NewManager(storeOnly{memory.New(memory.Options{})}, Options{})
 		m.Sweep(ctx, SweepOptions{Interval: time.Minute, Batch: 10}) // returns
 	})
 }
 
 func TestEventsHaveNames(t *testing.T) {
-	seen := map[string]bool{}
-	for k := Created; k <= TenantDropped; k++ {
-		if name := k.String(); name == "" || seen[name] {
-			t.Errorf("event %d is called %q", k, name)
-		} else {
-			seen[name] = true
+	names := map[string]bool{}
+	for k := Created; k <= Damaged; k++ {
+		name := k.String()
+		if name == "" || names[name] {
+			t.Errorf("event %d: empty or duplicate name %q", k, name)
 		}
+		names[name] = true
 	}
 }

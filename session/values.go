@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// values are what a session holds, in the order in which the keys came. Sessions have few keys, so a list that is
-// searched from the front beats a map in time and in memory, and keeps the order.
+// values are the contents of a session, in the order in which the keys were added. Sessions have few keys. So a
+// list that is searched from the front beats a map in time and memory, and keeps the order.
 type values struct {
 	list  []value
-	bytes int // of all keys and values
+	bytes int // total size of all keys and values
 }
 
 type value struct {
 	key     []byte
 	value   []byte
-	expires time.Time // zero: with the session
+	expires time.Time // zero: no lifetime of its own
 }
 
 func (v value) size() int { return len(v.key) + len(v.value) }
@@ -52,8 +52,8 @@ func (vs *values) remove(i int) {
 	vs.list = slices.Delete(vs.list, i, i+1)
 }
 
-// only returns the values whose keys are kept, in a list of its own.
-func (vs *values) only(keep func(key []byte) bool) values {
+// filter returns a copy of the values whose keys keep accepts.
+func (vs *values) filter(keep func(key []byte) bool) values {
 	var kept values
 	for _, v := range vs.list {
 		if keep(v.key) {
@@ -64,7 +64,7 @@ func (vs *values) only(keep func(key []byte) bool) values {
 	return kept
 }
 
-// dropExpired removes the values whose own lifetime is over, and reports whether there were any.
+// dropExpired removes the expired values, and reports whether there were any.
 func (vs *values) dropExpired(now time.Time) bool {
 	kept := vs.list[:0]
 	for _, v := range vs.list {
