@@ -7,16 +7,16 @@ import (
 )
 
 var (
-	// ErrNotFound says that there is no live record under the key: absent and expired are the same answer.
+	// ErrNotFound reports that no live record exists under the key, be it absent or expired.
 	ErrNotFound = errors.New("storage: no such record")
 
-	// ErrClosed says that the store has been closed.
+	// ErrClosed reports that the store was closed.
 	ErrClosed = errors.New("storage: closed")
 
-	// ErrLocked says that another process holds the store's folder.
+	// ErrLocked reports that another process uses the store's folder.
 	ErrLocked = errors.New("storage: the folder is in use by another process")
 
-	// ErrCorrupt says that what the store holds under the key cannot be what was put there.
+	// ErrCorrupt reports that the stored record is damaged.
 	ErrCorrupt = errors.New("storage: corrupt record")
 )
 
@@ -29,28 +29,28 @@ type Key struct {
 	ID     ID
 }
 
-// Record is what a driver keeps under a key.
+// Record is the data that a driver keeps under a key.
 type Record struct {
 	Data    []byte
-	Expires time.Time // cut to the millisecond; the record is gone from this instant on
-	Marker  bool      // found like any other record, counted in no Usage
+	Expires time.Time // truncated to the millisecond; the record is gone from this instant on
+	Marker  bool      // found like any other record, but not counted in Usage
 }
 
-// Store keeps records. See the package documentation for the contract that all methods share.
+// Store keeps records. The package documentation is the contract of all methods.
 type Store interface {
-	// Get answers the live record under key, or ErrNotFound.
+	// Get returns the live record under key, or ErrNotFound.
 	Get(ctx context.Context, key Key) (Record, error)
 
-	// Put writes the record under key, replacing what is there. A record that has expired already is as good as deleted.
+	// Put writes the record under key and replaces the previous one. A record that has already expired deletes it.
 	Put(ctx context.Context, key Key, rec Record) error
 
-	// Touch moves the expiry of the live record under key to expires if that is later than what it has; it never
-	// shortens. There is nothing to touch, and the answer is ErrNotFound, if no live record is there or it is a Marker.
+	// Touch moves the expiry of the live record under key to expires if that is later; it never shortens a lifetime.
+	// It returns ErrNotFound if no live record exists or the record is a Marker.
 	Touch(ctx context.Context, key Key, expires time.Time) error
 
-	// Delete removes the record under key. Deleting what is not there is no error.
+	// Delete removes the record under key. Deleting an absent record is not an error.
 	Delete(ctx context.Context, key Key) error
 
-	// Close releases what the store holds.
+	// Close releases all resources of the store.
 	Close() error
 }

@@ -1,7 +1,8 @@
-// Package memory is the storage driver that keeps records in this process's memory and nowhere else: for tests, for
-// trying the server out, and for sessions that may be lost with the process. It has every optional power.
+// Package memory is the storage driver that keeps records in the memory of this process and nowhere else. It is for
+// tests, for trying the server, and for sessions that may be lost with the process. It implements every optional
+// interface of package storage.
 //
-// It must never know what package storage does not tell it, nor touch a disk or a network. It is the driver to read
-// before writing one: begin at [Store], then shard.go, where the records are, queue.go, how those that have expired are
-// found without looking at the others, and ledger.go, how usage is told in constant time.
+// It must never know more than package storage promises, nor touch a disk or a network. Read it before you write a
+// driver. Begin reading at [Store]; shard.go holds the records, ledger.go the usage of tenants, and package
+// storage/expiry finds expired records without visiting live ones.
 package memory

@@ -6,15 +6,15 @@ import (
 	"sessionserver/storage"
 )
 
-// ledger counts what each tenant keeps. What a write changes is entered while its shards are locked, so the sums are those
-// of the records.
+// ledger counts what each tenant keeps. A change is applied while its shards are locked, so the sums always match
+// the records.
 type ledger struct {
 	mu      sync.Mutex
-	tenants map[string]storage.Usage // only tenants that keep something; nil once the store has been closed
+	tenants map[string]storage.Usage // only tenants that keep something; nil after Close
 }
 
-// enter adds what one write has changed, as one.
-func (l *ledger) enter(changes ...change) {
+// apply adds the changes of one write at once.
+func (l *ledger) apply(changes ...change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tenants == nil {
@@ -32,13 +32,13 @@ func (l *ledger) enter(changes ...change) {
 	}
 }
 
-// change is a difference to what a tenant keeps.
+// change is a difference in a tenant's usage.
 type change struct {
 	tenant string
 	storage.Usage
 }
 
-// add counts an item that has come (1) or gone (-1).
+// add counts an item that was added (1) or removed (-1).
 func (c *change) add(it *item, sign int64) {
 	if !it.marker {
 		c.Records += sign
@@ -55,7 +55,7 @@ func (l *ledger) usage(tenant string) (storage.Usage, error) {
 	return l.tenants[tenant], nil
 }
 
-// check answers whether the store is open, for a caller that has no shard to ask.
+// check returns storage.ErrClosed after Close, for a caller that has no shard to ask.
 func (l *ledger) check() error {
 	_, err := l.usage("")
 	return err

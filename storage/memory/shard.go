@@ -7,37 +7,38 @@ import (
 	"time"
 
 	"sessionserver/storage"
+	"sessionserver/storage/expiry"
 )
 
 // item is a record in memory.
 type item struct {
-	key     storage.Key
-	data    []byte // never written to; a Put replaces the slice
-	expires int64  // Unix time in milliseconds
-	marker  bool
-	pos     int // where the shard's queue has it
+	expiry.Entry
+	key    storage.Key
+	data   []byte // never written to; a Put replaces the slice
+	marker bool
 }
 
-// shard is a part of the records. Its methods want mu to be held, except sweep, first and close, which take it.
+// shard is a part of the records. The caller of its methods must hold mu, except of drop, sweep, first and close, which
+// lock it.
 type shard struct {
 	mu    sync.Mutex
-	items map[storage.Key]*item // nil once the store has been closed
-	queue queue                 // exactly the items of the map, by expiry
+	items map[storage.Key]*item // nil after Close
+	queue expiry.Queue[*item]   // exactly the items of the map
 }
 
-// live answers the item under key unless it has expired.
+// live returns the item under key unless it has expired.
 func (sh *shard) live(key storage.Key, now time.Time) (*item, error) {
 	if sh.items == nil {
 		return nil, storage.ErrClosed
 	}
 	it, ok := sh.items[key]
-	if !ok || it.expires <= now.UnixMilli() {
+	if !ok || it.Expires() <= now.UnixMilli() {
 		return nil, storage.ErrNotFound
 	}
 	return it, nil
 }
 
-// put keeps rec, whose data the shard owns from here on. What that changes is for the ledger.
+// put stores rec, whose data the shard owns from here on, and returns the change for the ledger.
 func (sh *shard) put(key storage.Key, rec storage.Record) change {
 	c := change{tenant: key.Tenant}
 	expires := rec.Expires.UnixMilli()
@@ -45,11 +46,11 @@ func (sh *shard) put(key storage.Key, rec storage.Record) change {
 	if ok {
 		c.add(it, -1)
 		it.data, it.marker = rec.Data, rec.Marker
-		sh.queue.move(it, expires)
+		sh.queue.Move(it, expires)
 	} else {
-		it = &item{key: key, data: rec.Data, expires: expires, marker: rec.Marker}
+		it = &item{key: key, data: rec.Data, marker: rec.Marker}
 		sh.items[key] = it
-		sh.queue.add(it)
+		sh.queue.Add(it, expires)
 	}
 	c.add(it, 1)
 	return c
@@ -57,21 +58,21 @@ func (sh *shard) put(key storage.Key, rec storage.Record) change {
 
 func (sh *shard) remove(it *item, l *ledger) {
 	delete(sh.items, it.key)
-	sh.queue.remove(it)
+	sh.queue.Remove(it)
 	c := change{tenant: it.key.Tenant}
 	c.add(it, -1)
-	l.enter(c)
+	l.apply(c)
 }
 
-// dropStep is how many items drop looks at before it lets others have their turn.
+// dropStep is the number of items that drop visits before it unlocks the shard for other operations.
 const dropStep = 256
 
-// drop removes all items of a tenant and answers how many of them counted.
+// drop removes all items of a tenant and returns how many of them counted in its usage.
 func (sh *shard) drop(ctx context.Context, tenant string, l *ledger) (removed int64, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	seen := 0
-	for key, it := range sh.items { // others may change the map in between; what is there all the time is visited
+	visited := 0
+	for key, it := range sh.items { // the map may change in between; an item that stays in it is visited
 		if sh.items == nil {
 			break
 		}
@@ -81,7 +82,7 @@ func (sh *shard) drop(ctx context.Context, tenant string, l *ledger) (removed in
 				removed++
 			}
 		}
-		if seen++; seen%dropStep == 0 {
+		if visited++; visited%dropStep == 0 {
 			sh.mu.Unlock()
 			err = ctx.Err()
 			sh.mu.Lock()
@@ -96,7 +97,7 @@ func (sh *shard) drop(ctx context.Context, tenant string, l *ledger) (removed in
 	return removed, nil
 }
 
-// sweep removes what has expired, as long as there is some of *left.
+// sweep removes expired items, at most *left of them, and subtracts their number from *left.
 func (sh *shard) sweep(now time.Time, left *int, swept *storage.Swept, l *ledger) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -104,8 +105,8 @@ func (sh *shard) sweep(now time.Time, left *int, swept *storage.Swept, l *ledger
 		return storage.ErrClosed
 	}
 	for ms := now.UnixMilli(); *left > 0; *left-- {
-		it := sh.queue.first()
-		if it == nil || it.expires > ms {
+		it, ok := sh.queue.First()
+		if !ok || it.Expires() > ms {
 			break
 		}
 		sh.remove(it, l)
@@ -116,15 +117,15 @@ func (sh *shard) sweep(now time.Time, left *int, swept *storage.Swept, l *ledger
 	return nil
 }
 
-// first answers when the item expires that does before all others, if there is one.
+// first returns the earliest expiry of all items, or math.MaxInt64 if there is none.
 func (sh *shard) first() (expires int64, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.items == nil {
 		return 0, storage.ErrClosed
 	}
-	if it := sh.queue.first(); it != nil {
-		return it.expires, nil
+	if it, ok := sh.queue.First(); ok {
+		return it.Expires(), nil
 	}
 	return math.MaxInt64, nil
 }
@@ -132,5 +133,5 @@ func (sh *shard) first() (expires int64, err error) {
 func (sh *shard) close() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.items, sh.queue = nil, queue{}
+	sh.items, sh.queue = nil, expiry.Queue[*item]{}
 }

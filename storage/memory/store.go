@@ -10,23 +10,22 @@ import (
 	"sessionserver/storage"
 )
 
-// shardCount is how many locks the records are spread over. It is 64 so that a set of shards fits a uint64 (see
-// PutAll).
+// shardCount is the number of shards, each with its own lock. It is 64 so that a set of shards fits a uint64; see
+// PutAll.
 const shardCount = 64
 
-// Options are what New can be told. The zero value is useful.
+// Options configure New. The zero value is valid.
 type Options struct {
 	Now func() time.Time // the clock; time.Now if nil
 }
 
-// Store keeps records in memory. Its methods never wait for anything but each other, so they ignore their contexts, but for
-// DropTenant.
+// Store keeps records in memory. Its methods wait only for each other, so all but DropTenant ignore their contexts.
 //
 // Locks are taken in this order: shards by ascending index, then the ledger's.
 type Store struct {
 	now    func() time.Time
 	shards [shardCount]shard
-	turn   atomic.Uint32 // where the next round of sweeping begins, so that no shard is always the last
+	rounds atomic.Uint32 // of sweeping; each begins at another shard, so that none is always the last
 	ledger ledger
 }
 
@@ -62,9 +61,9 @@ func (s *Store) Get(_ context.Context, key storage.Key) (storage.Record, error) 
 		sh.mu.Unlock()
 		return storage.Record{}, err
 	}
-	rec := storage.Record{Data: it.data, Expires: time.UnixMilli(it.expires), Marker: it.marker}
+	rec := storage.Record{Data: it.data, Expires: time.UnixMilli(it.Expires()), Marker: it.marker}
 	sh.mu.Unlock()
-	rec.Data = bytes.Clone(rec.Data) // outside the lock: what an item's data points to is never written again
+	rec.Data = bytes.Clone(rec.Data) // outside the lock: an item's data is never written again
 	return rec, nil
 }
 
@@ -77,26 +76,26 @@ func (s *Store) Put(_ context.Context, key storage.Key, rec storage.Record) erro
 	if sh.items == nil {
 		return storage.ErrClosed
 	}
-	s.ledger.enter(sh.put(key, rec))
+	s.ledger.apply(sh.put(key, rec))
 	return nil
 }
 
-// PutAll implements storage.Batcher. It holds the locks of all shards concerned, so nobody sees a part of it.
+// PutAll implements storage.Batcher. It holds the locks of all its shards, so no other operation sees a part of it.
 func (s *Store) PutAll(_ context.Context, entries []storage.Entry) error {
 	if len(entries) == 0 {
 		return s.ledger.check()
 	}
-	var concerned uint64
+	var shards uint64 // bit set of indexes
 	for _, e := range entries {
-		concerned |= 1 << shardIndex(e.Key)
+		shards |= 1 << shardIndex(e.Key)
 	}
 	for i := range s.shards {
-		if concerned&(1<<i) != 0 {
+		if shards&(1<<i) != 0 {
 			s.shards[i].mu.Lock()
 			defer s.shards[i].mu.Unlock()
 		}
 	}
-	for _, e := range entries { // all are asked before one is written
+	for _, e := range entries { // check all shards before the first write
 		if s.shard(e.Key).items == nil {
 			return storage.ErrClosed
 		}
@@ -106,7 +105,7 @@ func (s *Store) PutAll(_ context.Context, entries []storage.Entry) error {
 		e.Record.Data = bytes.Clone(e.Record.Data)
 		changes[i] = s.shard(e.Key).put(e.Key, e.Record)
 	}
-	s.ledger.enter(changes...)
+	s.ledger.apply(changes...)
 	return nil
 }
 
@@ -123,8 +122,8 @@ func (s *Store) Touch(_ context.Context, key storage.Key, expires time.Time) err
 	if it.marker {
 		return storage.ErrNotFound
 	}
-	if ms := expires.UnixMilli(); ms > it.expires {
-		sh.queue.move(it, ms)
+	if ms := expires.UnixMilli(); ms > it.Expires() {
+		sh.queue.Move(it, ms)
 	}
 	return nil
 }
@@ -143,13 +142,13 @@ func (s *Store) Delete(_ context.Context, key storage.Key) error {
 	return nil
 }
 
-// Sweep implements storage.Sweeper. It removes up to limit records, at least one, and looks at no live ones but the
+// Sweep implements storage.Sweeper. It removes up to limit records, at least one, and visits no live ones but the
 // first of each shard.
 func (s *Store) Sweep(_ context.Context, limit int) (storage.Swept, error) {
 	var swept storage.Swept
 	now := s.now()
 	left := max(limit, 1)
-	first := s.turn.Add(1)
+	first := s.rounds.Add(1)
 	for i := range uint32(shardCount) {
 		sh := &s.shards[(first+i)%shardCount]
 		if err := sh.sweep(now, &left, &swept, &s.ledger); err != nil {
@@ -185,7 +184,7 @@ func (s *Store) Usage(_ context.Context, tenant string) (storage.Usage, error) {
 	return s.ledger.usage(tenant)
 }
 
-// DropTenant implements storage.Dropper. It looks at the records of all tenants, a few at a time.
+// DropTenant implements storage.Dropper. It visits the records of all tenants, a few at a time.
 func (s *Store) DropTenant(ctx context.Context, tenant string) (removed int64, err error) {
 	for i := range s.shards {
 		n, err := s.shards[i].drop(ctx, tenant, &s.ledger)
@@ -197,7 +196,7 @@ func (s *Store) DropTenant(ctx context.Context, tenant string) (removed int64, e
 	return removed, nil
 }
 
-// Close implements storage.Store. It forgets all records.
+// Close implements storage.Store. It releases all records.
 func (s *Store) Close() error {
 	for i := range s.shards {
 		s.shards[i].close()
@@ -208,5 +207,5 @@ func (s *Store) Close() error {
 
 func (s *Store) shard(key storage.Key) *shard { return &s.shards[shardIndex(key)] }
 
-// shardIndex takes the index from the id alone: ids are hashes, so they spread evenly.
+// shardIndex uses the id alone: ids are hashes, so they spread evenly.
 func shardIndex(key storage.Key) int { return int(key.ID[0]) % shardCount }

@@ -1,6 +1,7 @@
-// Package observed wraps a store and tells an observer of each operation: which, how long it took, and whether the store failed. It remembers of
-// late failures what a server's readiness depends on.
+// Package observed wraps a store and reports each operation to an observer: its name, its duration, and whether the
+// store failed. It also keeps track of recent failures, on which the readiness of a server depends.
 //
-// It stands right before a driver and behind the cache, so that what it tells of is the driver's work. Like every wrapper it has all optional powers and
-// answers errors.ErrUnsupported for those that the driver lacks. Begin reading at [Store].
+// The wrapper stands right before a driver and behind the cache, so that it reports the driver's work. It must never
+// know which driver that is, nor what becomes of the reports. Like every wrapper it implements all optional interfaces,
+// and returns errors.ErrUnsupported for those that the driver lacks. Begin reading at [Store].
 package observed

@@ -4,5 +4,5 @@ package observed
 
 import "errors"
 
-// FileSystem is not known here.
+// FileSystem returns errors.ErrUnsupported on this operating system.
 func FileSystem(string) (size, avail int64, err error) { return 0, 0, errors.ErrUnsupported }

@@ -4,7 +4,8 @@ package observed
 
 import "syscall"
 
-// FileSystem answers how large the file system is that a folder lies in, and how much of it is left for this process, in bytes.
+// FileSystem returns the size of the file system that contains folder, and the space available to this process, in
+// bytes.
 func FileSystem(folder string) (size, avail int64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(folder, &st); err != nil {

@@ -18,48 +18,50 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-// ears hear what is told.
-type ears struct {
+// recorder counts the operations that are reported, and keeps the last error of each.
+type recorder struct {
 	mu     sync.Mutex
-	heard  map[string]int
-	failed map[string]error
+	counts map[string]int
+	errors map[string]error
 }
 
-func (e *ears) OperationDone(operation string, took time.Duration, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.heard[operation]++
-	e.failed[operation] = err
+func (r *recorder) OperationDone(operation string, took time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[operation]++
+	r.errors[operation] = err
 	if took < 0 {
-		panic("it took less than nothing")
+		panic("negative duration")
 	}
 }
 
-func newEars() *ears { return &ears{heard: map[string]int{}, failed: map[string]error{}} }
+func newRecorder() *recorder { return &recorder{counts: map[string]int{}, errors: map[string]error{}} }
 
 func TestConformance(t *testing.T) {
 	openMemory := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
-		return observed.New(memory.New(memory.Options{Now: now}), newEars()), nil
+		return observed.New(memory.New(memory.Options{Now: now}), newRecorder()), nil
+	}
+	openPlain := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
+		return observed.New(struct{ storage.Store }{memory.New(memory.Options{Now: now})}, newRecorder()), nil
+	}
+	openPebble := func(_ testing.TB, dir string, now func() time.Time) (storage.Store, error) {
+		s, err := pebble.Open(pebble.Options{Path: dir, Sync: pebble.SyncNever, Now: now})
+		if err != nil {
+			return nil, err
+		}
+		return observed.New(s, newRecorder()), nil
 	}
 	for name, h := range map[string]storagetest.Harness{
-		"memory": {Open: openMemory},
-		"memory without powers": {NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
-			return observed.New(struct{ storage.Store }{memory.New(memory.Options{Now: now})}, newEars()), nil
-		}},
-		"pebble": {Durable: true, Exclusive: true, Open: func(_ testing.TB, dir string, now func() time.Time) (storage.Store, error) {
-			s, err := pebble.Open(pebble.Options{Path: dir, Sync: pebble.SyncNever, Now: now})
-			if err != nil {
-				return nil, err
-			}
-			return observed.New(s, newEars()), nil
-		}},
+		"memory":                 {Open: openMemory},
+		"no optional interfaces": {NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: openPlain},
+		"pebble":                 {Durable: true, Exclusive: true, Open: openPebble},
 	} {
 		t.Run(name, func(t *testing.T) { storagetest.Run(t, h) })
 	}
 }
 
-// all calls every operation once.
-func all(ctx context.Context, s storage.Store) {
+// callAll calls every operation once.
+func callAll(ctx context.Context, s storage.Store) {
 	key := storage.Key{Tenant: "acme"}
 	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
 	_ = s.Put(ctx, key, rec)
@@ -72,18 +74,18 @@ func all(ctx context.Context, s storage.Store) {
 	_ = s.Delete(ctx, key)
 }
 
-// TestTold: each operation is told of once, failures of the store as such, and its answers not.
-func TestTold(t *testing.T) {
-	faulty, e := storagetest.NewFaulty(memory.New(memory.Options{})), newEars()
-	s := observed.New(faulty, e)
-	all(t.Context(), s)
-	names := slices.Sorted(maps.Keys(e.heard))
+// TestReports: each operation is reported once, and with an error only if the store failed.
+func TestReports(t *testing.T) {
+	faulty, r := storagetest.NewFaulty(memory.New(memory.Options{})), newRecorder()
+	s := observed.New(faulty, r)
+	callAll(t.Context(), s)
+	names := slices.Sorted(maps.Keys(r.counts))
 	if want := slices.Sorted(slices.Values(observed.Operations())); !slices.Equal(names, want) {
-		t.Errorf("told of %v, want %v", names, want)
+		t.Errorf("reported operations = %v, want %v", names, want)
 	}
-	for name, n := range e.heard {
-		if n != 1 || e.failed[name] != nil {
-			t.Errorf("%s: told %d times, failed with %v", name, n, e.failed[name])
+	for name, n := range r.counts {
+		if n != 1 || r.errors[name] != nil {
+			t.Errorf("%s: reported %d times with error %v, want once without an error", name, n, r.errors[name])
 		}
 	}
 	boom := errors.New("boom")
@@ -91,29 +93,31 @@ func TestTold(t *testing.T) {
 		err    error
 		failed bool
 	}{
-		{boom, true}, {storage.ErrCorrupt, true}, {storage.ErrNotFound, false}, {fmt.Errorf("get: %w", storage.ErrNotFound), false}, {storage.ErrClosed, false},
+		{boom, true}, {storage.ErrCorrupt, true}, {storage.ErrNotFound, false},
+		{fmt.Errorf("get: %w", storage.ErrNotFound), false}, {storage.ErrClosed, false},
 		{errors.ErrUnsupported, false}, {context.Canceled, false}, {context.DeadlineExceeded, false},
 	} {
 		faulty.Fail(storagetest.OpGet, row.err)
 		_, err := s.Get(t.Context(), storage.Key{Tenant: "acme"})
-		if !errors.Is(err, row.err) || (e.failed["get"] != nil) != row.failed {
-			t.Errorf("%v: answered %v, told %v", row.err, err, e.failed["get"])
+		if !errors.Is(err, row.err) || (r.errors["get"] != nil) != row.failed {
+			t.Errorf("%v: Get returned %v and reported %v", row.err, err, r.errors["get"])
 		}
 	}
 }
 
-// TestFailing: a store fails when operations of a kind do one after the other, until one succeeds or nobody has tried for a while.
+// TestFailing: a store fails after consecutive failures of one operation, until the operation succeeds or was not
+// called for a while.
 func TestFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faulty := storagetest.NewFaulty(memory.New(memory.Options{}))
-		s := observed.New(faulty, newEars())
+		s := observed.New(faulty, newRecorder())
 		put := func() {
 			_ = s.Put(t.Context(), storage.Key{Tenant: "acme"}, storage.Record{Expires: time.Now().Add(time.Hour)})
 		}
-		want := func(what string, failing bool) {
+		want := func(name string, failing bool) {
 			t.Helper()
 			if err := s.Failing(); (err != nil) != failing {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("%s: Failing = %v, want an error: %t", name, err, failing)
 			}
 		}
 		full := errors.New("no space left")
@@ -124,21 +128,21 @@ func TestFailing(t *testing.T) {
 		put()
 		want("three failures", true)
 		if err := s.Failing(); !errors.Is(err, full) {
-			t.Errorf("it fails because of %v", err)
+			t.Errorf("Failing = %v, want %v", err, full)
 		}
 		_, _ = s.Get(t.Context(), storage.Key{Tenant: "acme"})
 		want("another operation succeeds", true)
 		faulty.Fail(storagetest.OpPut, context.Canceled)
 		put()
-		want("nobody waited for the next one", true)
+		want("the next context ended", true)
 		faulty.Fail(storagetest.OpPut, full)
 		time.Sleep(11 * time.Second) // virtual
-		want("nobody has tried for a while", false)
+		want("no call for a while", false)
 		put()
-		want("it fails again", true)
+		want("another failure", true)
 		faulty.Fail(storagetest.OpPut, nil)
 		put()
-		want("it is mended", false)
+		want("success", false)
 		faulty.Fail(storagetest.OpPut, storage.ErrCorrupt)
 		for range 5 {
 			put()
@@ -147,28 +151,29 @@ func TestFailing(t *testing.T) {
 	})
 }
 
-// TestAllocations: observing costs no memory.
+// TestAllocations: observing an operation allocates no memory.
 func TestAllocations(t *testing.T) {
 	ctx, key := t.Context(), storage.Key{Tenant: "acme"}
 	plain := memory.New(memory.Options{})
-	s := observed.New(plain, deaf{})
+	s := observed.New(plain, ignore{})
 	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
 	if err := s.Put(ctx, key, rec); err != nil {
 		t.Fatal(err)
 	}
 	bare := testing.AllocsPerRun(100, func() { _, _ = plain.Get(ctx, key) })
 	if got := testing.AllocsPerRun(100, func() { _, _ = s.Get(ctx, key) }); got > bare {
-		t.Errorf("%v allocations, %v without", got, bare)
+		t.Errorf("allocations = %v, want %v as without the observer", got, bare)
 	}
-	missing := storage.Key{Tenant: "nobody"}
+	missing := storage.Key{Tenant: "absent"}
 	if got := testing.AllocsPerRun(100, func() { _, _ = s.Get(ctx, missing) }); got > 0 {
-		t.Errorf("%v allocations for what is not there", got)
+		t.Errorf("allocations for an absent record = %v, want 0", got)
 	}
 }
 
-type deaf struct{}
+// ignore is an observer that does nothing.
+type ignore struct{}
 
-func (deaf) OperationDone(string, time.Duration, error) {}
+func (ignore) OperationDone(string, time.Duration, error) {}
 
 func TestFileSystem(t *testing.T) {
 	size, avail, err := observed.FileSystem(t.TempDir())
@@ -176,21 +181,21 @@ func TestFileSystem(t *testing.T) {
 		t.Skip(err)
 	}
 	if err != nil || size <= 0 || avail < 0 || avail > size {
-		t.Errorf("%d, %d, %v", size, avail, err)
+		t.Errorf("size = %d, available = %d, %v", size, avail, err)
 	}
 	if _, _, err := observed.FileSystem(t.TempDir() + "/nothing"); err == nil {
-		t.Error("a folder that is not there has a size")
+		t.Error("FileSystem of an absent folder returned no error")
 	}
 }
 
-// BenchmarkGet: what the wrapper costs.
+// BenchmarkGet compares a store with and without the wrapper.
 func BenchmarkGet(b *testing.B) {
 	plain := memory.New(memory.Options{})
-	ctx, missing := b.Context(), storage.Key{Tenant: "nobody"}
+	ctx, missing := b.Context(), storage.Key{Tenant: "absent"}
 	for _, s := range []struct {
 		name string
 		storage.Store
-	}{{"plain", plain}, {"observed", observed.New(plain, deaf{})}} {
+	}{{"plain", plain}, {"observed", observed.New(plain, ignore{})}} {
 		b.Run(s.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

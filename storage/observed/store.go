@@ -3,19 +3,20 @@ package observed
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sessionserver/storage"
 )
 
-// Observer is told of operations. It is called by many goroutines at once and must return at once.
+// Observer observes operations. Its methods are called by many goroutines at once and must return quickly.
 type Observer interface {
-	// OperationDone says that an operation, one of [Operations] by its name, took that long. err is a failure of the store, nil also where
-	// there was no such record, or nobody waited any more.
+	// OperationDone is called at the end of an operation, with one of the names in [Operations] and its duration. The
+	// error is a failure of the store. It is nil if the record does not exist, or if the context ended.
 	OperationDone(operation string, took time.Duration, err error)
 }
 
-// operation is the place of an operation in operations.
+// operation is an index of operations.
 type operation uint8
 
 const (
@@ -31,14 +32,14 @@ const (
 
 var operations = [...]string{"get", "put", "touch", "delete", "put_all", "sweep", "usage", "drop_tenant"}
 
-// Operations are the names of all operations that an Observer is told of.
+// Operations returns the names of all operations that are reported to an Observer.
 func Operations() []string { return append([]string(nil), operations[:]...) }
 
-// Store is a store that tells an observer what another one does.
+// Store is a store that reports the operations of another one to an observer.
 type Store struct {
 	inner    storage.Store
 	observer Observer
-	late     [len(operations)]late
+	health   [len(operations)]health
 }
 
 var (
@@ -55,101 +56,100 @@ func New(inner storage.Store, observer Observer) *Store {
 	return &Store{inner: inner, observer: observer}
 }
 
-// done tells of an operation that began at that time. One that came to no answer, since nobody waited any more, says nothing of how the store is.
-func (s *Store) done(op operation, began time.Time, err error) {
-	took, answered := time.Since(began), err == nil || errors.Is(err, storage.ErrNotFound)
+// done reports an operation that began at start. An operation that ended with its context does not show whether the
+// store works, so it does not change the store's health.
+func (s *Store) done(op operation, start time.Time, err error) {
+	took, succeeded := time.Since(start), err == nil || errors.Is(err, storage.ErrNotFound)
 	if !failed(err) {
 		err = nil
 	}
 	s.observer.OperationDone(operations[op], took, err)
-	if err != nil || answered {
-		s.late[op].note(err)
+	if err != nil || succeeded {
+		s.health[op].record(err)
 	}
 }
 
-// failed reports whether an error is the store's failure: not an answer, and not the end of somebody's patience.
+// regular are the errors of a store that works.
+var regular = []error{
+	storage.ErrNotFound, storage.ErrClosed, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded,
+}
+
+// failed reports whether an error is a failure of the store.
 func failed(err error) bool {
-	if err == nil {
-		return false
-	}
-	for _, known := range []error{storage.ErrNotFound, storage.ErrClosed, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, known) {
-			return false
-		}
-	}
-	return true
+	return err != nil && !slices.ContainsFunc(regular, func(r error) bool { return errors.Is(err, r) })
 }
 
 // Get implements storage.Store.
 func (s *Store) Get(ctx context.Context, key storage.Key) (storage.Record, error) {
-	began := time.Now()
+	start := time.Now()
 	rec, err := s.inner.Get(ctx, key)
-	s.done(get, began, err)
+	s.done(get, start, err)
 	return rec, err
 }
 
 // Put implements storage.Store.
 func (s *Store) Put(ctx context.Context, key storage.Key, rec storage.Record) error {
-	began := time.Now()
+	start := time.Now()
 	err := s.inner.Put(ctx, key, rec)
-	s.done(put, began, err)
+	s.done(put, start, err)
 	return err
 }
 
 // Touch implements storage.Store.
 func (s *Store) Touch(ctx context.Context, key storage.Key, expires time.Time) error {
-	began := time.Now()
+	start := time.Now()
 	err := s.inner.Touch(ctx, key, expires)
-	s.done(touch, began, err)
+	s.done(touch, start, err)
 	return err
 }
 
 // Delete implements storage.Store.
 func (s *Store) Delete(ctx context.Context, key storage.Key) error {
-	began := time.Now()
+	start := time.Now()
 	err := s.inner.Delete(ctx, key)
-	s.done(remove, began, err)
+	s.done(remove, start, err)
 	return err
 }
 
-// PutAll implements storage.Batcher if the wrapped store does. Where it does not, the entries are put one by one, and each is told of.
+// PutAll implements storage.Batcher if the wrapped store does. If not, storage.PutAll puts the entries one by one,
+// and each is reported.
 func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	b, ok := s.inner.(storage.Batcher)
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	began := time.Now()
+	start := time.Now()
 	err := b.PutAll(ctx, entries)
 	if !errors.Is(err, errors.ErrUnsupported) {
-		s.done(putAll, began, err)
+		s.done(putAll, start, err)
 	}
 	return err
 }
 
 // Sweep implements storage.Sweeper if the wrapped store does.
 func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
-	began := time.Now()
+	start := time.Now()
 	swept, err := storage.Sweep(ctx, s.inner, limit)
-	s.done(sweep, began, err)
+	s.done(sweep, start, err)
 	return swept, err
 }
 
-// Backlog implements storage.Backlogger if the wrapped store does. It is for the same eyes as what the observer is told, and not told.
+// Backlog implements storage.Backlogger if the wrapped store does. It is not reported to the observer.
 func (s *Store) Backlog(ctx context.Context) (time.Time, error) { return storage.Backlog(ctx, s.inner) }
 
 // Usage implements storage.Meter if the wrapped store does.
 func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error) {
-	began := time.Now()
+	start := time.Now()
 	u, err := storage.UsageOf(ctx, s.inner, tenant)
-	s.done(usage, began, err)
+	s.done(usage, start, err)
 	return u, err
 }
 
 // DropTenant implements storage.Dropper if the wrapped store does.
 func (s *Store) DropTenant(ctx context.Context, tenant string) (int64, error) {
-	began := time.Now()
+	start := time.Now()
 	removed, err := storage.DropTenant(ctx, s.inner, tenant)
-	s.done(dropTenant, began, err)
+	s.done(dropTenant, start, err)
 	return removed, err
 }
 
