@@ -35,8 +35,7 @@ func (vs *values) find(key []byte) int {
 // set sets the value of the key at place i, or appends both if i is -1, copying both slices. The value has no
 // lifetime of its own then.
 func (vs *values) set(i int, key, val []byte) {
-	own := make([]byte, 0, len(key)+len(val))
-	own = append(append(own, key...), val...)
+	own := slices.Concat(key, val) // which clears nothing beforehand
 	v := value{key: own[:len(key):len(key)], value: own[len(key):]}
 	if i >= 0 {
 		vs.bytes += v.size() - vs.list[i].size()

@@ -94,7 +94,7 @@ func (r *Reader) Midway() bool { return r.midway }
 func (r *Reader) Held() int {
 	held := cap(r.req.args)*argSize + cap(r.spans)*spanSize
 	if len(r.buf) > bufferSize {
-		held += len(r.buf)
+		held += cap(r.buf)
 	}
 	return held
 }
@@ -114,9 +114,7 @@ func (r *Reader) Release() bool {
 	if cap(r.req.args) > keepArgs {
 		r.req.args, r.spans = nil, nil
 	}
-	if len(r.buf) == bufferSize {
-		pool.Put((*[bufferSize]byte)(r.buf))
-	}
+	putBuffer(r.buf)
 	r.buf, r.start, r.next, r.end = nil, 0, 0, 0
 	return true
 }
@@ -129,11 +127,13 @@ func (r *Reader) settle() {
 	unread := r.buf[r.next:r.end]
 	switch {
 	case len(r.buf) > keepMax && len(unread) <= bufferSize:
+		large := r.buf
 		r.buf = nil
 		if len(unread) > 0 {
 			r.buf = pool.Get().(*[bufferSize]byte)[:]
 		}
 		r.start, r.next, r.end = 0, 0, copy(r.buf, unread)
+		putBuffer(large)
 	case len(unread) == 0:
 		r.start, r.next, r.end = 0, 0, 0
 	default:
@@ -207,10 +207,14 @@ func (r *Reader) makeRoom(n int) *Error {
 				return &copied
 			}
 		}
-		into = make([]byte, size)
+		into = getBuffer(size)
 	}
+	before := r.buf
 	r.end = copy(into, held)
 	r.buf, r.start, r.next = into, 0, 0
+	if &into[0] != &before[0] {
+		putBuffer(before)
+	}
 	return nil
 }
 
