@@ -81,6 +81,9 @@ type Rates struct {
 	App     Rate   `yaml:"app"`      // of each app
 	Address Rate   `yaml:"address"`  // of each client address
 	Mint    Rate   `yaml:"mint"`     // ids that each app makes, or asks for in vain
+
+	TenantBytes ByteRate `yaml:"tenant_bytes"` // moved by all its apps together
+	AppBytes    ByteRate `yaml:"app_bytes"`    // moved by each app
 }
 
 // ServerRates are those of every tenant that does not say otherwise, and those that are no tenant's.
@@ -94,6 +97,12 @@ type ServerRates struct {
 type Rate struct {
 	PerSecond float64 `yaml:"per_second"`
 	Burst     int     `yaml:"burst"`
+}
+
+// ByteRate is a Rate of bytes that are moved: received, sent, loaded and saved.
+type ByteRate struct {
+	PerSecond Size `yaml:"per_second"`
+	Burst     Size `yaml:"burst"`
 }
 
 // Limits bound what connections may cost.

@@ -117,6 +117,19 @@ func (v *validator) rates(r Rates) {
 	v.rate("rates.app", r.App, burstMin)
 	v.rate("rates.address", r.Address, burstMin)
 	v.rate("rates.mint", r.Mint, 1)
+	v.byteRate("rates.tenant_bytes", r.TenantBytes)
+	v.byteRate("rates.app_bytes", r.AppBytes)
+}
+
+// byteRate wants a bucket that holds some pages at least, where there is a limit at all.
+func (v *validator) byteRate(key string, r ByteRate) {
+	const least, most = 16 * KiB, 1024 * GiB
+	if r.PerSecond != 0 && (r.PerSecond < KiB || r.PerSecond > most) {
+		v.add(key+".per_second", "%v (allowed: %v to %v, or 0 for no limit)", r.PerSecond, KiB, most)
+	}
+	if r.PerSecond != 0 {
+		v.size(key+".burst", r.Burst, least, most)
+	}
 }
 
 // rate wants a bucket that holds at least least, where there is a limit at all.

@@ -17,10 +17,13 @@ type access struct {
 	from     *directory // where all of this was found
 	rules    *rules
 	admitted bool             // whether the client may come from where it comes from
-	rates    [3]*rate.Limiter // of the address, the app and the tenant
+	rates    [5]*rate.Limiter // of the address, the app and the tenant; from inBytes on in bytes, of the app and the tenant
 	bucket   *bucket          // the first of them; see addressBook.hold
 	mint     *rate.Limiter
 }
+
+// inBytes is the first of access.rates that is in bytes.
+const inBytes = 3
 
 // patience is for how long the connection is held back by a rate at most.
 func (c *conn) patience() time.Duration {
@@ -95,6 +98,7 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	app := r.apps[grant.Identity.App]
 	next.rules, next.mint = r, app.mint
 	next.rates[1], next.rates[2] = limited(app.rate), limited(r.rate)
+	next.rates[3], next.rates[4] = limited(app.bytes), limited(r.bytes)
 	next.hold(c, grant.Identity.Tenant, r.rates.Address)
 	next.admitted = d.auth.Admits(grant.Identity, c.info.Remote.Addr())
 	return next, nil

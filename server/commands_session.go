@@ -150,6 +150,7 @@ func runOpen(c *Call) (err error) {
 		}
 	}
 	c.conn.session, c.conn.mode = s, opts.Mode.String()
+	c.conn.moved += s.Bytes()
 	if !c.conn.account(spare) {
 		c.conn.session = nil
 		_ = s.Abort() // there is nothing to lose yet
@@ -168,6 +169,7 @@ func (c *conn) onWaitForLock(ctx context.Context) (context.Context, func()) {
 // are revoked, or the server drains.
 func (c *conn) onWait(ctx context.Context, why string) (context.Context, func()) {
 	c.exit()
+	c.exitBulk()
 	c.log.Debug(why)
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()

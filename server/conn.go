@@ -48,6 +48,7 @@ type conn struct {
 	certificate *x509.Certificate // the client's, verified; nil if it has shown none
 	access      access
 	held        int // bytes that account has counted
+	moved       int // bytes that payBytes has not charged for
 
 	reader   *wire.Reader
 	reply    wire.Encoder
@@ -60,6 +61,7 @@ type conn struct {
 	places   []int            // of keys; see Call.visible
 	budget   int
 	ticket   ticket
+	bulk     ticket    // see enterBulk
 	begun    time.Time // when the request that is being read was begun; zero between requests
 	name     string    // as CLIENT SETNAME gave it
 	writes   *writes   // see send; nil until something is sent in turn
@@ -144,6 +146,8 @@ func (c *conn) loop() bool {
 	for !c.quit {
 		req, err := c.reader.Next()
 		if err != nil {
+			c.exitBulk()
+			c.payBytes()
 			if !c.misread(err) {
 				return false
 			}
@@ -151,6 +155,8 @@ func (c *conn) loop() bool {
 		}
 		c.begun = time.Time{}
 		c.handle(req)
+		c.exitBulk()
+		c.payBytes()
 		if c.session == nil && c.server.isDraining() {
 			c.reason, c.quit = Drained, true
 		}
@@ -253,6 +259,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) read(p []byte) (int, error) {
 	n, err := c.nc.Read(p)
 	if n > 0 {
+		c.moved += n
 		c.ticket.owed += time.Duration(n) / wireCost
 		c.enter()
 	}
@@ -334,7 +341,8 @@ func (c *conn) spill(p []byte) {
 
 func (c *conn) write(p []byte) error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-	_, err := c.send(c.nc, p)
+	n, err := c.send(c.nc, p)
+	c.moved += n
 	c.mark = 0
 	if err != nil {
 		c.reason, c.quit = PeerLeft, true
@@ -530,6 +538,7 @@ func (c *conn) observe(cmd *Command, began time.Time, tenant string, peerLeft bo
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
 func (c *conn) close() {
 	defer c.exit() // what hangUp has read by TLS
+	c.exitBulk()
 	c.abandon()
 	_ = c.flush()
 	c.exit()

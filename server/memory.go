@@ -50,6 +50,9 @@ func (c *conn) within(tenants, all, leave int64) bool {
 
 // room is asked by the reader before its buffer grows to size.
 func (c *conn) room(size int) *wire.Error {
+	if size >= bulkSize {
+		c.enterBulk(0) // what is read is paid for as it comes
+	}
 	before := c.held
 	if c.hold(before+size-c.reader.Held(), spare) {
 		return nil

@@ -74,12 +74,14 @@ const (
 	OfTenant       Scope = "tenant"
 	OfAddress      Scope = "address" // within a tenant
 	OfMint         Scope = "mint"    // an app's, for ids
+	OfAppBytes     Scope = "app_bytes"
+	OfTenantBytes  Scope = "tenant_bytes"
 	OfStrangers    Scope = "strangers"
 	OfAuthFailures Scope = "auth_failures"
 )
 
 // Scopes are all that there are.
-var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfMint, OfStrangers, OfAuthFailures}
+var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfMint, OfAppBytes, OfTenantBytes, OfStrangers, OfAuthFailures}
 
 // HandshakeFailure says why there was no TLS.
 type HandshakeFailure string

@@ -18,7 +18,11 @@ type Rates struct {
 	Tenant  Rate // of all its apps together
 	App     Rate // of each app
 	Address Rate // of each client address
-	Mint    Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
+	// In bytes that are moved: of requests, of replies, and of sessions that are loaded or saved.
+	TenantBytes Rate
+	AppBytes    Rate
+
+	Mint Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
 
 	OnLimit OnLimit
 }
@@ -56,7 +60,7 @@ func (r Rates) validate() error {
 		name string
 		rate Rate
 		min  int
-	}{{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1}} {
+	}{{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1}, {"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit}} {
 		if err := f.rate.validate(f.min); err != nil {
 			return fmt.Errorf("%s %w", "Rates."+f.name, err)
 		}
@@ -246,7 +250,7 @@ func retryIn(wait time.Duration) error {
 // sooner for that. The debt is no more than one such command for each session that was opened.
 func admitRate(c *Call) error {
 	if c.Command.Releases && c.conn.session != nil {
-		for _, l := range c.conn.access.rates {
+		for _, l := range c.conn.access.rates[:inBytes] {
 			if l != nil {
 				take(l, c.Command.Cost, math.MaxInt64) // what comes after has to wait
 			}
@@ -256,14 +260,55 @@ func admitRate(c *Call) error {
 	return c.conn.pay(c.Command.Cost, c.conn.patience())
 }
 
-// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most at most.
+// costUnit is how many bytes that are moved cost 1.
+const costUnit = 16 << 10
+
+// debtMax bounds what a rate is in debt: to so much of what it lets through.
+const debtMax = time.Minute
+
+// payBytes takes what the connection has moved from its rates, as a debt. It refuses nothing: the bytes have been moved, also those of a request
+// that was refused. What comes after has to wait.
+func (c *conn) payBytes() {
+	units := c.moved / costUnit
+	if units == 0 {
+		return
+	}
+	c.moved -= units * costUnit
+	for i, l := range c.access.rates {
+		switch {
+		case l == nil:
+		case i < inBytes:
+			owe(l, units)
+		default:
+			owe(l, units*costUnit)
+		}
+	}
+}
+
+// owe takes n from a limiter although there may be less.
+func owe(l *rate.Limiter, n int) {
+	now := time.Now()
+	most := l.TokensAt(now) + debtMax.Seconds()*float64(l.Limit())
+	n = int(min(float64(n), max(most, 0)))
+	for burst := max(l.Burst(), 1); n > 0; n -= burst { // a reservation is for a burst at most
+		l.ReserveN(now, min(n, burst))
+	}
+}
+
+// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most at most. Rates in bytes
+// must not be in debt.
 func (c *conn) pay(cost int, most time.Duration) error {
 	for i, l := range c.access.rates {
 		if l == nil {
 			continue
 		}
+		if i >= inBytes {
+			cost = 0
+		}
 		wait, ok := take(l, cost, most)
 		if !ok {
+			c.payBytes() // also those of the request that is refused: when they are paid for it is let in
+			wait, _ = take(l, cost, 0)
 			c.seen.RateLimited(c.access.scope(i))
 			return rateLimited(c.access.scope(i), wait)
 		}
@@ -282,7 +327,7 @@ func (a *access) scope(i int) Scope {
 	if a.rules == nil {
 		return OfStrangers
 	}
-	return [len(a.rates)]Scope{OfAddress, OfApp, OfTenant}[i]
+	return [len(a.rates)]Scope{OfAddress, OfApp, OfTenant, OfAppBytes, OfTenantBytes}[i]
 }
 
 // holdBack waits, unless the peer leaves, the credentials are revoked, or the server drains.

@@ -407,3 +407,77 @@ func TestRatesFaults(t *testing.T) {
 	p.ask("whoami", "ok tenant=test ")
 	dial(t, srv).ask("auth test/app secret", "ok")
 }
+
+// TestRatesBySize: what is moved is paid for, whichever way it goes: by requests, also refused ones, by replies, and by what is loaded and saved.
+// A command that waits as long as it is told to is let in, also when it is larger than the burst.
+func TestRatesBySize(t *testing.T) {
+	const size = 1 << 20
+	value := strings.Repeat("x", size-1) // beside a key of one byte
+	for name, row := range map[string]struct {
+		rates server.Rates
+		unit  int // bytes in what the rate counts
+	}{
+		"commands":     {server.Rates{App: server.Rate{PerSecond: 64, Burst: 8}}, 16 << 10},
+		"app bytes":    {server.Rates{AppBytes: server.Rate{PerSecond: size, Burst: 32 << 10}}, 1},
+		"tenant bytes": {server.Rates{TenantBytes: server.Rate{PerSecond: size, Burst: 32 << 10}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := server.Options{Tenants: []server.Tenant{rated(row.rates)}}
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
+				rested := func() { time.Sleep(2 * time.Minute) } // all rates are full again
+				p.ask("auth a/one 1", "ok")
+				q.ask("auth a/one 1", "ok")
+				// costs asks q, when p is answered, how long it must wait: size takes a second.
+				costs := func(what string, sizes float64) {
+					t.Helper()
+					synctest.Wait()
+					var ms float64
+					if _, err := fmt.Sscanf(q.ask("ping", "err RATELIMITED retry in "), "%f ms", &ms); err != nil {
+						t.Fatal(err)
+					}
+					if took := ms / 1000; took < sizes-0.25 || took > sizes+0.25 {
+						t.Errorf("%s: the next has to wait for %v s, want about %v", what, took, sizes)
+					}
+					rested()
+				}
+				rested()
+				id := p.ask("new", "ok ")
+				rested()
+				p.ask("put k "+value, "ok")
+				costs("put", 1)
+				p.send("get k\r\n")
+				p.want("ok " + value)
+				p.ask("close", "ok") // is never refused, and saves
+				costs("get and close", 2)
+				p.ask("open "+id+" r", "ok")
+				costs("open", 1)
+				p.ask("close", "ok")
+				q.ask("ping", "ok") // there was nothing to save
+				rested()
+				p.ask("open "+id, "ok")
+				rested()
+				p.ask("put k "+value, "ok")
+				var ms int
+				if _, err := fmt.Sscanf(p.ask("put k "+value, "err RATELIMITED retry in "), "%d ms", &ms); err != nil || ms < 1500 {
+					t.Fatalf("it is to wait for %d ms, %v: what was refused has been moved too", ms, err)
+				}
+				time.Sleep(time.Duration(ms) * time.Millisecond)
+				p.ask("put k "+value, "ok")
+			})
+		})
+	}
+}
+
+// TestRatesDebt: a debt is bounded, so that what one connection does keeps nobody out for ever.
+func TestRatesDebt(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{TenantBytes: server.Rate{PerSecond: 1024, Burst: 32 << 10}})}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
+		p.ask("auth a/one 1", "ok")
+		q.ask("auth a/two 2", "ok")
+		p.ask("new", "ok ")
+		p.ask("put k "+strings.Repeat("x", 1<<20), "ok")
+		q.ask("ping", "err RATELIMITED retry in 60")
+	})
+}

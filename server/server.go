@@ -36,6 +36,7 @@ type Server struct {
 	memory    atomic.Int64 // see conn.account
 	turns     turns        // on the processors
 	saves     turns        // at the store
+	bulk      turns        // at the store, of large sessions
 	strangers line         // where those wait in turns who have not said who they are
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
@@ -56,6 +57,7 @@ func New(opts Options) (*Server, error) {
 		turning:    make(chan struct{}, opts.MaxRefusals),
 		turns:      turns{free: runtime.GOMAXPROCS(0), polls: true},
 		saves:      turns{free: savesMax},
+		bulk:       turns{free: bulkMax},
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),

@@ -23,7 +23,7 @@ func (s *Server) Stats() Stats {
 		Draining: s.isDraining(), Tenants: len(s.directory.Load().rules),
 		Connections: connections, ConnectionsMax: s.opts.MaxConns,
 		Memory: s.memory.Load(), MemoryMax: s.opts.MaxMemory,
-		WaitingToCompute: s.turns.length(), WaitingToSave: s.saves.length(),
+		WaitingToCompute: s.turns.length(), WaitingToSave: s.saves.length() + s.bulk.length(),
 	}
 }
 

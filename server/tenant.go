@@ -33,6 +33,7 @@ type rules struct {
 	maxMemory int64
 	rates     Rates
 	rate      *rate.Limiter
+	bytes     *rate.Limiter // a rate too
 	usage     *usage
 	apps      map[string]*appUsage
 }
@@ -43,11 +44,13 @@ type usage struct {
 	memory atomic.Int64 // see conn.account
 	line   line         // where its connections wait for a processor
 	saves  line         // and those for the store
+	bulk   line         // and those with large sessions, before that
 }
 
 // appUsage is what is counted of an app.
 type appUsage struct {
 	rate, mint *rate.Limiter
+	bytes      *rate.Limiter // a rate too
 	refusals   *rate.Limiter // see conn.distinct
 }
 
@@ -110,7 +113,7 @@ func (t *Tenant) rules(before *directory) *rules {
 	if before != nil && before.rules[t.Name] != nil {
 		old = *before.rules[t.Name]
 	}
-	r.rate = carryOn(old.rate, t.Rates.Tenant)
+	r.rate, r.bytes = carryOn(old.rate, t.Rates.Tenant), carryOn(old.bytes, t.Rates.TenantBytes)
 	if r.usage = old.usage; r.usage == nil {
 		r.usage = &usage{}
 	}
@@ -120,7 +123,7 @@ func (t *Tenant) rules(before *directory) *rules {
 			u = *was
 		}
 		r.apps[a.Name] = &appUsage{
-			rate: carryOn(u.rate, t.Rates.App), mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
+			rate: carryOn(u.rate, t.Rates.App), bytes: carryOn(u.bytes, t.Rates.AppBytes), mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
 		}
 	}
 	return r

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -281,6 +282,42 @@ func TestShutdownWakesIdle(t *testing.T) {
 		busy.closed()
 		if err := <-done; err != nil || time.Since(began) != 0 {
 			t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// TestBulk: large requests and saves take turns, and those whose client is slow, or has gone, keep nobody out.
+func TestBulk(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "a"), servertest.Tenant("b/app", "b")}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		large := strings.Repeat("x", 512<<10)
+		enter := func(credentials string) *peer {
+			p := dial("192.0.2.1:1")
+			p.ask("auth "+credentials, "ok")
+			p.ask("new", "ok ")
+			return p
+		}
+		var slow []*peer
+		for range 8 {
+			p := enter("a/app a")
+			p.send("put k " + large)
+			slow = append(slow, p)
+		}
+		synctest.Wait()
+		for _, credentials := range []string{"a/app a", "b/app b"} {
+			p := enter(credentials)
+			began := time.Now()
+			p.ask("put k "+large, "ok")
+			p.ask("close", "ok")
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("%s waited for %v", credentials, took)
+			}
+		}
+		_ = slow[0].Close()
+		for _, p := range slow[1:] {
+			p.send("\r\n")
+			p.want("ok")
+			p.ask("close", "ok")
 		}
 	})
 }

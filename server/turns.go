@@ -68,6 +68,11 @@ const (
 	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to be all of them.
 	savesMax = 64
 
+	// bulkMax is how many connections may read a request of bulkSize bytes or more, or save as large a session, at once. Many gain nothing: disk and
+	// memory are as fast with few, which leave the processors, the collector and the disk to those who move little.
+	bulkMax  = 2
+	bulkSize = 64 << 10
+
 	// turnLate is after how long without a new turn those who have one are taken to wait for something, and do not count any more.
 	turnLate = 5 * time.Millisecond
 )
@@ -244,11 +249,16 @@ func (c *conn) save(run func(*Call) error) error {
 		return run(&c.call)
 	}
 	s, l := c.server, &c.access.rules.usage.saves
-	cost := time.Duration(0)
+	bytes := 0
 	if c.session != nil {
-		cost = saveCost * time.Duration(c.session.Bytes())
+		bytes = c.session.Pending()
 	}
+	cost := saveCost * time.Duration(bytes)
+	c.moved += bytes
 	c.ticket.owed += cost
+	if bytes >= bulkSize {
+		c.enterBulk(cost)
+	}
 	s.saves.take(l, cost)
 	began := time.Now()
 	defer func() {
@@ -256,6 +266,25 @@ func (c *conn) save(run func(*Call) error) error {
 		c.enter()
 	}()
 	return run(&c.call)
+}
+
+// enterBulk waits for the connection's place among those that move many bytes, which it keeps until its request is answered.
+func (c *conn) enterBulk(cost time.Duration) {
+	r := c.access.rules
+	if r == nil || c.bulk.line != nil {
+		return
+	}
+	c.exit()
+	c.server.bulk.take(&r.usage.bulk, cost)
+	c.bulk = ticket{line: &r.usage.bulk, since: time.Now()}
+}
+
+// exitBulk gives that place to the next.
+func (c *conn) exitBulk() {
+	if c.bulk.line != nil {
+		c.server.bulk.give(c.bulk.line, time.Since(c.bulk.since))
+		c.bulk.line = nil
+	}
 }
 
 // send writes to the connection below TLS, or through TLS. A peer that does not read is waited for out of turn.

@@ -238,6 +238,10 @@ func bucket(r configs.Rate) server.Rate {
 	return server.Rate{PerSecond: r.PerSecond, Burst: r.Burst}
 }
 
+func byteBucket(r configs.ByteRate) server.Rate {
+	return bucket(configs.Rate{PerSecond: float64(r.PerSecond), Burst: int(r.Burst)})
+}
+
 // fail ends the process for this reason, unless there is one already.
 func (p *process) fail(err error) {
 	p.health.breaks(err)

@@ -170,6 +170,7 @@ func (c *tenantShowCmd) Run(io streams) error {
 		unlimited(q.Sessions, 0), unlimited(q.Bytes, 0), unlimited(q.Connections, 0), unlimited(q.Waiters, 0), unlimited(q.Memory, 0))
 	r := t.Rates
 	row("rates", "tenant %s, app %s, address %s, mint %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.Mint), r.OnLimit)
+	row("bytes moved", "tenant %s, app %s", byteRateText(r.TenantBytes), byteRateText(r.AppBytes))
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
 		row("app "+name, "%s; reads %s; writes %s; secrets %s; certificates %s; allow %s; deny %s", a.Role,
@@ -200,6 +201,13 @@ func rateText(r configs.Rate) string {
 		return "no limit"
 	}
 	return fmt.Sprintf("%v/s, %d at once", r.PerSecond, r.Burst)
+}
+
+func byteRateText(r configs.ByteRate) string {
+	if r.PerSecond == 0 {
+		return "no limit"
+	}
+	return fmt.Sprintf("%v/s, %v at once", r.PerSecond, r.Burst)
 }
 
 // shortHashes are the hashes of secrets as people tell them apart.
