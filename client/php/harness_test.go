@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a test waits for what should happen at once, before it says that it does not happen.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // binDir is where the server is built, once for all tests of the package.
 var binDir string

@@ -31,7 +31,7 @@ func TestBench(t *testing.T) {
 		{"full", false, []string{"QUOTA ", "\nraise quotas in the tenant's file, or take fewer --sessions"}},
 		{"reads", false, []string{"new: DENIED this app may only read\ngive the DSN of an app that may make sessions, and read and write the key data"}},
 	} {
-		cmd := exec.Command(binary, "bench", "--connections", "4", "--sessions", "60", "--duration", "1s")
+		cmd := exec.Command(binary(), "bench", "--connections", "4", "--sessions", "60", "--duration", "1s")
 		cmd.Env = append(os.Environ(), "SESSIONSERVER_DSN=tls://shop:"+secret+"@"+h.addr+"/"+row.tenant+"?cafile="+h.ca)
 		out, err := cmd.CombinedOutput()
 		if (err == nil) != row.ok {

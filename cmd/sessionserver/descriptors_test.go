@@ -21,7 +21,7 @@ import (
 func limited(t *testing.T, ulimit string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "limited")
-	script := "#!/bin/sh\nulimit " + ulimit + " && exec " + binary + " \"$@\"\n"
+	script := "#!/bin/sh\nulimit " + ulimit + " && exec " + binary() + " \"$@\"\n"
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func TestReadmeTenant(t *testing.T) {
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
 	var dsn string
 	for _, c := range commands {
-		cmd := exec.Command(binary, append(strings.Fields(c[1]), "--state", state)...)
+		cmd := exec.Command(binary(), append(strings.Fields(c[1]), "--state", state)...)
 		cmd.Stderr = t.Output()
 		out, err := cmd.Output()
 		if err != nil {
@@ -65,7 +65,7 @@ func TestReadmeTenant(t *testing.T) {
 	if !strings.Contains(dsn, "@"+s.addr+"/") {
 		t.Fatalf("the DSN does not name the server at %s", s.addr)
 	}
-	check := exec.Command(binary, "dsn", "check")
+	check := exec.Command(binary(), "dsn", "check")
 	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+dsn)
 	eventually(t, "the app to be known", func() bool {
 		out, err := check.CombinedOutput()

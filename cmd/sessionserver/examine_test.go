@@ -230,7 +230,7 @@ func TestStoragePrivate(t *testing.T) {
 				t.Errorf("check: status %d\n%s", status, said)
 			}
 			wrapper := filepath.Join(t.TempDir(), "wrapper")
-			if err := os.WriteFile(wrapper, []byte("#!/bin/sh\numask 000\nexec \""+binary+"\" \"$@\"\n"),
+			if err := os.WriteFile(wrapper, []byte("#!/bin/sh\numask 000\nexec \""+binary()+"\" \"$@\"\n"),
 				0o700); err != nil {
 				t.Fatal(err)
 			}

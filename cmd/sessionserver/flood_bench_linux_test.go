@@ -54,7 +54,7 @@ func BenchmarkFlood(b *testing.B) {
 func BenchmarkDrop(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	s := floodedHouse("pebble", false, quiet, loud).serve(b)
-	if out, err := exec.Command(binary, "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000", "--duration", "10ms").CombinedOutput(); err != nil {
+	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000", "--duration", "10ms").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	time.AfterFunc(time.Second, func() { s.operator(b, "tenant", "delete", "loud", "--drop-sessions") })
@@ -98,7 +98,7 @@ func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart
 
 // measureQuiet runs ordinary cycles of quiet and reports how they went.
 func measureQuiet(b *testing.B, s *hosted, quiet string, window time.Duration) {
-	cmd := exec.Command(binary, "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8", "--sessions", "8", "--duration", window.String())
+	cmd := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8", "--sessions", "8", "--duration", window.String())
 	out, err := cmd.Output()
 	if err != nil {
 		b.Fatalf("%v\n%s", err, out)

@@ -24,7 +24,7 @@ func TestKilledHolder(t *testing.T) {
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	holder := exec.Command(binary, "play", "--addr", s.addr, script)
+	holder := exec.Command(binary(), "play", "--addr", s.addr, script)
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
 	}

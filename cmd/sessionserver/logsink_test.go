@@ -192,7 +192,7 @@ func TestLogComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "serve", "--config", file)
+	cmd := exec.Command(binary(), "serve", "--config", file)
 	cmd.Stderr = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

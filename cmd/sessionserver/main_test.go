@@ -25,26 +25,32 @@ import (
 // patience is how long a test waits for what must happen. A machine may be very busy: only what never happens fails.
 const patience = 2 * time.Minute
 
-// binary is the program as it is built for users: these tests run it as a child.
-var binary string
+// binDir is where the program is built, once for all tests of the package.
+var binDir string
+
+// binary builds the program as users have it, for the first test that runs it as a child, and returns where it is.
+var binary = sync.OnceValue(func() string {
+	path := filepath.Join(binDir, "sessionserver")
+	build := exec.Command("go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", path, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("go build: %v\n%s", err, out))
+	}
+	return path
+})
 
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(floodEnv); spec != "" {
 		os.Exit(beFlood(spec))
 	}
-	dir, err := os.MkdirTemp("", "sessionserver")
+	status := 1
+	var err error
+	if binDir, err = os.MkdirTemp("", "sessionserver"); err == nil {
+		status = m.Run()
+		err = os.RemoveAll(binDir)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "sessionserver")
-	build := exec.Command("go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", binary, ".")
-	build.Stderr = os.Stderr
-	status := 1
-	if err := build.Run(); err == nil {
-		status = m.Run()
-	}
-	_ = os.RemoveAll(dir)
 	os.Exit(status)
 }
 
@@ -69,7 +75,7 @@ type child struct {
 // serve starts the program with these arguments to serve and waits until it listens. It is ended with the test.
 func serve(t testing.TB, args ...string) *child {
 	t.Helper()
-	return serveWith(t, binary, args...)
+	return serveWith(t, binary(), args...)
 }
 
 // serveWith starts another program that runs it.
@@ -89,7 +95,7 @@ func serveWith(t testing.TB, program string, args ...string) *child {
 // start starts the program with these arguments to serve. It is ended with the test.
 func start(t testing.TB, args ...string) *child {
 	t.Helper()
-	return startWith(t, binary, args...)
+	return startWith(t, binary(), args...)
 }
 
 func startWith(t testing.TB, program string, args ...string) *child {

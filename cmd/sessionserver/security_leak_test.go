@@ -97,7 +97,7 @@ func leaks(t *testing.T, driver string) {
 	// run runs a subcommand with something on its standard input.
 	run := func(stdin string, args ...string) (stdout string) {
 		t.Helper()
-		cmd := exec.Command(binary, args...)
+		cmd := exec.Command(binary(), args...)
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 func (h *hosted) operator(t testing.TB, args ...string) string {
 	t.Helper()
 	var out, err strings.Builder
-	cmd := exec.Command(binary, append(args, "--config", h.file)...)
+	cmd := exec.Command(binary(), append(args, "--config", h.file)...)
 	cmd.Stdout, cmd.Stderr = &out, &err
 	if failed := cmd.Run(); failed != nil {
 		t.Fatalf("%v: %v\n%s", args, failed, err.String())

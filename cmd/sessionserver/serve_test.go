@@ -41,7 +41,7 @@ func TestDev(t *testing.T) {
 
 	before := s.addr
 	s = serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
-	check := exec.Command(binary, "dsn", "check")
+	check := exec.Command(binary(), "dsn", "check")
 	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+strings.ReplaceAll(secret[0], before, s.addr)) // good also after a restart
 	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "identity       dev/app") {
 		t.Errorf("dsn check: %v\n%s", err, out)
@@ -53,11 +53,11 @@ func TestDev(t *testing.T) {
 	}
 
 	// The folder belongs to the server that runs.
-	out, err := exec.Command(binary, "serve", "--dev", "--listen", "127.0.0.1:0", "--state", state).CombinedOutput()
+	out, err := exec.Command(binary(), "serve", "--dev", "--listen", "127.0.0.1:0", "--state", state).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "in use by another process") {
 		t.Errorf("a second server on the same folder: %v\n%s", err, out)
 	}
-	out, err = exec.Command(binary, "serve", "--dev", "--listen", s.addr, "--state", filepath.Join(t.TempDir(), "other")).CombinedOutput()
+	out, err = exec.Command(binary(), "serve", "--dev", "--listen", s.addr, "--state", filepath.Join(t.TempDir(), "other")).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--listen") {
 		t.Errorf("a second server on the same port: %v\n%s", err, out)
 	}
@@ -185,7 +185,7 @@ func TestFolderOfAnotherDriver(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: pebble", "driver: file", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	out, err := exec.Command(binary(), "serve", "--config", file).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "belongs to driver pebble, not file") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -202,7 +202,7 @@ func TestUnixSocket(t *testing.T) {
 	if err := os.WriteFile(socket, []byte("somebody's notes"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	out, err := exec.Command(binary(), "serve", "--config", file).CombinedOutput()
 	if notes, readErr := os.ReadFile(socket); err == nil || readErr != nil || string(notes) != "somebody's notes" {
 		t.Fatalf("what is no socket was not left alone: %v, %v\n%s", err, readErr, out)
 	}
@@ -215,7 +215,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
-	out, err = exec.Command(binary, "serve", "--config", file).CombinedOutput()
+	out, err = exec.Command(binary(), "serve", "--config", file).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "address already in use (something else listens there already") {
 		t.Errorf("a second server on the same socket: %v\n%s", err, out)
 	}
@@ -308,7 +308,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(binary, row.args...)
+			cmd := exec.Command(binary(), row.args...)
 			out, _ := cmd.CombinedOutput()
 			if cmd.ProcessState.ExitCode() != row.status {
 				t.Errorf("status %d, want %d", cmd.ProcessState.ExitCode(), row.status)
@@ -328,7 +328,7 @@ func TestMistakes(t *testing.T) {
 // TestPlay plays a transcript with the program: one that is right, and one that is not.
 func TestPlay(t *testing.T) {
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
-	out, err := exec.Command(binary, "play", "--addr", s.addr, "../../server/testdata/transcripts/seed.txt").CombinedOutput()
+	out, err := exec.Command(binary(), "play", "--addr", s.addr, "../../server/testdata/transcripts/seed.txt").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -336,7 +336,7 @@ func TestPlay(t *testing.T) {
 	if err := os.WriteFile(file, []byte("C: ping\nS: ok pong\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err = exec.Command(binary, "play", "--addr", s.addr, file).CombinedOutput()
+	out, err = exec.Command(binary(), "play", "--addr", s.addr, file).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") || !strings.Contains(string(out), "heard:   S: ok PONG") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -606,7 +606,7 @@ func TestCommandsAtOnce(t *testing.T) {
 	const count = 12
 	var all []*exec.Cmd
 	for i := range count {
-		cmd := exec.Command(binary, "app", "create", fmt.Sprintf("acme/app-%d", i), "--config", c.config)
+		cmd := exec.Command(binary(), "app", "create", fmt.Sprintf("acme/app-%d", i), "--config", c.config)
 		cmd.Stderr = new(bytes.Buffer)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
