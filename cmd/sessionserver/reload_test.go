@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,23 +22,29 @@ import (
 func TestReloadsRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
-			log    bytes.Buffer
-			counts []error
+			log    syncBuffer
+			mu     sync.Mutex // guards what follows
+			last   error
 			tries  []time.Duration
-			broken = true
+			broken = errors.New("it is broken")
 		)
+		tried := func() []time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(tries)
+		}
 		r := newReloads(slog.New(slog.NewTextHandler(&log, nil)), func(_ string, err error) {
-			counts = append(counts,
-				err)
+			mu.Lock()
+			defer mu.Unlock()
+			last = err
 		})
 		began := time.Now()
 		r.add("thing", func(context.Context) {
+			mu.Lock()
 			tries = append(tries, time.Since(began))
-			if broken {
-				r.note("thing", errors.New("it is broken"))
-			} else {
-				r.note("thing", nil)
-			}
+			err := broken
+			mu.Unlock()
+			r.note("thing", err)
 		})
 		r.add("other", func(context.Context) { t.Error("a thing that has not failed is read") })
 		r.note("thing", nil)
@@ -52,35 +58,40 @@ func TestReloadsRetry(t *testing.T) {
 		for i := range want {
 			want[i] *= time.Second
 		}
-		if !slices.Equal(tries, want) {
-			t.Errorf("tried after %v, want %v", tries, want)
+		if got := tried(); !slices.Equal(got, want) {
+			t.Errorf("tried after %v, want %v", got, want)
 		}
 		states := r.states()
 		if len(states) != 1 || states[0].What != "thing" || states[0].OK || states[0].Error != "it is broken" {
 			t.Errorf("the states are %+v", states)
 		}
 		if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
-			t.Errorf("logged %d times in two minutes:\n%s", n, &log)
+			t.Errorf("logged %d times in two minutes:\n%s", n, log.String())
 		}
 		time.Sleep(time.Hour)
 		if n := strings.Count(log.String(), "level=ERROR"); n < 6 || n > 7 {
-			t.Errorf("logged %d times in an hour:\n%s", n, &log)
+			t.Errorf("logged %d times in an hour:\n%s", n, log.String())
 		}
-		broken = false
+		mu.Lock()
+		broken = nil
+		mu.Unlock()
 		time.Sleep(retryMost)
-		if states := r.states(); !states[0].OK || states[0].Error != "" || counts[len(counts)-1] != nil {
-			t.Errorf("after it works the states are %+v, the counts %v", states, counts)
+		if states := r.states(); !states[0].OK || states[0].Error != "" {
+			t.Errorf("after it works the states are %+v", states)
 		}
 		if !strings.Contains(log.String(), `msg="reloading works again" what=thing`) {
-			t.Errorf("the end of the failure is not logged:\n%s", &log)
+			t.Errorf("the end of the failure is not logged:\n%s", log.String())
 		}
-		before := len(tries)
+		before := len(tried())
 		time.Sleep(time.Hour)
-		if len(tries) != before {
+		if len(tried()) != before {
 			t.Error("what works is tried again")
 		}
 		stop()
 		<-done
+		if last != nil {
+			t.Errorf("counted last: %v", last)
+		}
 	})
 }
 
