@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testBatch: entries are written in order, as one.
+// testBatch: entries are written in order, and at once.
 func testBatch(f *fixture) {
 	putAll := func(entries ...storage.Entry) {
 		f.Helper()
@@ -28,7 +28,7 @@ func testBatch(f *fixture) {
 	f.wantUsage("acme", 2, int64(len(r1.Data)+len(r2.Data)))
 	f.wantUsage("other", 1, 1)
 
-	// What a regenerated id needs: the data under a new key, a Marker under the old one.
+	// The batch of a regenerated id: the data under a new key, a Marker under the old one.
 	marker := storage.Record{Data: []byte("moved"), Expires: f.in(time.Minute), Marker: true}
 	putAll(storage.Entry{Key: k2, Record: r3}, storage.Entry{Key: k1, Record: marker})
 	f.want(k2, r3)
@@ -59,11 +59,11 @@ func testBatch(f *fixture) {
 	f.advance(2 * time.Minute)
 	f.wantNone(k1)
 	if removed := f.sweep(7); !f.h.NoSweep && (len(removed) != 2 || removed[k1] != 1 || removed[k3] != 1) {
-		f.Errorf("Sweep removed %d records, want the two that had expired", len(removed))
+		f.Errorf("Sweep reported %d records, want the two that had expired", len(removed))
 	}
 }
 
-// testBatchVisibility: no Get sees a later entry's new record while an earlier entry's is still the old one.
+// testBatchVisibility: no Get sees the new record of a later entry while an earlier entry still has its old one.
 func testBatchVisibility(f *fixture) {
 	keys := []storage.Key{key("acme", "one"), key("acme", "two"), key("other", "three")}
 	write := func(v int64) error {
@@ -81,13 +81,13 @@ func testBatchVisibility(f *fixture) {
 	for range 4 {
 		wg.Go(func() {
 			for !done.Load() && !f.Failed() {
-				var seen int64 // what a later entry had
+				var newest int64 // version of the later entries
 				for i := len(keys) - 1; i >= 0; i-- {
 					v := f.readVersion(keys[i])
-					if v < seen {
-						f.Errorf("entry %d has version %d after a later one had %d", i, v, seen)
+					if v < newest {
+						f.Errorf("entry %d has version %d although a later entry already had %d", i, v, newest)
 					}
-					seen = max(seen, v)
+					newest = max(newest, v)
 				}
 			}
 		})

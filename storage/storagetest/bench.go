@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// Bench measures the store that h opens: get and put of 2 KiB by one caller, and one of each by 64 callers at once.
+// Bench measures the store of h: get and put of 2 KiB by one caller, and one of each by 64 callers at once.
 func Bench(b *testing.B, h Harness) {
 	const records, size = 1000, 2 << 10
 	keys := make([]storage.Key, records)
@@ -52,7 +52,7 @@ func Bench(b *testing.B, h Harness) {
 		b.SetParallelism(32) // times GOMAXPROCS
 		var callers atomic.Int64
 		b.RunParallel(func(pb *testing.PB) {
-			for i := int(callers.Add(1)) * 13; pb.Next(); i++ { // each begins somewhere else, or all would want the same key
+			for i := int(callers.Add(1)) * 13; pb.Next(); i++ { // each caller starts at another key
 				k := keys[i*7919%records]
 				if _, err := s.Get(ctx, k); err != nil {
 					b.Error(err)

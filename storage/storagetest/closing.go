@@ -10,12 +10,13 @@ import (
 	"sessionserver/storage"
 )
 
-// testPowers: the store has the powers that its harness says, and answers errors.ErrUnsupported for the others.
-func testPowers(f *fixture) {
-	for _, p := range []struct {
-		name string
-		none bool
-		call func() error
+// testOptional: the store implements the optional interfaces that its harness does not exclude, and returns
+// errors.ErrUnsupported for the others.
+func testOptional(f *fixture) {
+	for _, i := range []struct {
+		name     string
+		excluded bool
+		call     func() error
 	}{
 		{"Batcher", f.h.NoBatch, func() error {
 			if b, ok := f.store.(storage.Batcher); ok {
@@ -28,15 +29,15 @@ func testPowers(f *fixture) {
 		{"Meter", f.h.NoUsage, func() error { _, err := storage.UsageOf(f.ctx, f.store, "acme"); return err }},
 		{"Dropper", f.h.NoDrop, func() error { _, err := storage.DropTenant(f.ctx, f.store, "acme"); return err }},
 	} {
-		if err := p.call(); p.none && !errors.Is(err, errors.ErrUnsupported) {
-			f.Errorf("%s: %v, want errors.ErrUnsupported as the harness says", p.name, err)
-		} else if !p.none && err != nil {
-			f.Errorf("%s: %v", p.name, err)
+		if err := i.call(); i.excluded && !errors.Is(err, errors.ErrUnsupported) {
+			f.Errorf("%s: error = %v, want errors.ErrUnsupported as the harness excludes it", i.name, err)
+		} else if !i.excluded && err != nil {
+			f.Errorf("%s: %v", i.name, err)
 		}
 	}
 }
 
-// operations are all that can be asked of the store, powers included where it has them.
+// operations returns all operations of the store, including those of its optional interfaces.
 func (f *fixture) operations(ctx context.Context) map[string]func() error {
 	k := key("acme", "one")
 	ops := map[string]func() error{
@@ -72,22 +73,22 @@ func (f *fixture) operations(ctx context.Context) map[string]func() error {
 	return ops
 }
 
-// testClose: after Close every method answers ErrClosed, and closing twice is harmless.
+// testClose: after Close every method returns ErrClosed, and a second Close is harmless.
 func testClose(f *fixture) {
 	f.put(key("acme", "one"), f.rec("kept", time.Hour))
-	f.want(key("acme", "one"), f.rec("kept", time.Hour)) // so that a cache has it
+	f.want(key("acme", "one"), f.rec("kept", time.Hour)) // fills a cache
 	for range 2 {
 		if err := f.store.Close(); err != nil {
 			f.Errorf("Close: %v", err)
 		}
 		for name, op := range f.operations(f.ctx) {
 			if err := op(); !errors.Is(err, storage.ErrClosed) {
-				f.Errorf("%s after Close: %v, want storage.ErrClosed", name, err)
+				f.Errorf("%s after Close: error = %v, want storage.ErrClosed", name, err)
 			}
 		}
 		if !f.h.NoBatch {
 			if err := storage.PutAll(f.ctx, f.store, nil); !errors.Is(err, storage.ErrClosed) {
-				f.Errorf("PutAll of nothing after Close: %v, want storage.ErrClosed", err)
+				f.Errorf("PutAll without entries after Close: error = %v, want storage.ErrClosed", err)
 			}
 		}
 	}
@@ -97,7 +98,7 @@ func testClose(f *fixture) {
 	}
 }
 
-// testCloseConcurrent: operations under way end as if Close had come after them or before.
+// testCloseConcurrent: each operation in progress during Close ends as if it came before or after Close.
 func testCloseConcurrent(f *fixture) {
 	var closed atomic.Bool
 	var acknowledged atomic.Int64
@@ -127,13 +128,13 @@ func testCloseConcurrent(f *fixture) {
 					f.Errorf("%s while closing: %v", name, err)
 					return
 				case late:
-					f.Errorf("%s, begun after Close had returned, answers nil", name)
+					f.Errorf("%s after Close returned nil, want storage.ErrClosed", name)
 					return
 				}
 			}
 		})
 	}
-	for acknowledged.Load() < 20 && !f.Failed() { // until all are well under way
+	for acknowledged.Load() < 20 && !f.Failed() { // until all goroutines run
 		if _, err := f.store.Get(f.ctx, k); err != nil {
 			f.Errorf("Get: %v", err)
 		}
@@ -150,7 +151,7 @@ func testCloseConcurrent(f *fixture) {
 	if f.h.Durable {
 		f.open()
 		if v := f.readVersion(k); v != acknowledged.Load() {
-			f.Errorf("after reopening there is version %d, %d was acknowledged", v, acknowledged.Load())
+			f.Errorf("version after reopening = %d, want the acknowledged %d", v, acknowledged.Load())
 		}
 	}
 }
@@ -183,18 +184,18 @@ func testReopen(f *fixture) {
 	}
 }
 
-// testExclusive: a folder has one user at a time.
+// testExclusive: a folder is open in one store at a time.
 func testExclusive(f *fixture) {
 	if !f.h.Exclusive {
 		return
 	}
 	if s, err := f.h.Open(f, f.dir, f.now); err == nil {
 		s.Close()
-		f.Fatal("a folder that is in use was opened again")
+		f.Fatal("a folder in use was opened a second time")
 	} else if !errors.Is(err, storage.ErrLocked) {
-		f.Fatalf("opening a folder that is in use: %v, want storage.ErrLocked", err)
+		f.Fatalf("opening a folder in use: error = %v, want storage.ErrLocked", err)
 	}
-	f.put(key("acme", "one"), f.rec("x", time.Hour)) // the user of the folder has not noticed
-	f.reopen()                                       // and once it is closed the folder is free
+	f.put(key("acme", "one"), f.rec("x", time.Hour)) // the first store still works
+	f.reopen()                                       // Close releases the folder
 	f.want(key("acme", "one"), f.rec("x", time.Hour))
 }

@@ -12,14 +12,14 @@ import (
 	"sessionserver/storage"
 )
 
-// version answers a record that tells v, and by its length and padding whether it is whole.
+// version returns a record that contains v. Its length and padding show whether it is complete.
 func (f *fixture) version(v int64) storage.Record {
 	data := binary.BigEndian.AppendUint64(nil, uint64(v))
 	data = append(data, bytes.Repeat([]byte{byte(v)}, int(v*977%3000))...)
 	return storage.Record{Data: data, Expires: f.in(time.Hour)}
 }
 
-// readVersion answers the version under k, 0 if there is none, and fails for one that is not whole.
+// readVersion returns the version under k, or 0 if there is none. It fails the test for an incomplete record.
 func (f *fixture) readVersion(k storage.Key) int64 {
 	got, err := f.store.Get(f.ctx, k)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -39,7 +39,7 @@ func (f *fixture) readVersion(k storage.Key) int64 {
 // testOneKey: the operations on one key appear in some order that agrees with real time.
 func testOneKey(f *fixture) {
 	k := key("acme", "contended")
-	var begun, acknowledged, seen atomic.Int64 // versions
+	var started, acknowledged, read atomic.Int64 // latest versions
 	var done atomic.Bool
 	f.put(k, f.version(0))
 
@@ -47,17 +47,17 @@ func testOneKey(f *fixture) {
 	for range 3 {
 		wg.Go(func() {
 			for !done.Load() && !f.Failed() {
-				least := max(acknowledged.Load(), seen.Load())
+				oldest := max(acknowledged.Load(), read.Load())
 				v := f.readVersion(k)
-				if most := begun.Load(); v < least || v > most {
-					f.Errorf("Get saw version %d; %d had been seen or acknowledged before it began, and %d begun", v, least, most)
+				if newest := started.Load(); v < oldest || v > newest {
+					f.Errorf("Get returned version %d, want %d to %d", v, oldest, newest)
 				}
-				for old := seen.Load(); old < v && !seen.CompareAndSwap(old, v); old = seen.Load() {
+				for old := read.Load(); old < v && !read.CompareAndSwap(old, v); old = read.Load() {
 				}
 			}
 		})
 	}
-	wg.Go(func() { // touching must not bring an older version back
+	wg.Go(func() { // Touch must not bring an older version back
 		for i := 0; !done.Load() && !f.Failed(); i++ {
 			if err := f.store.Touch(f.ctx, k, f.in(time.Hour+time.Duration(i)*time.Millisecond)); err != nil {
 				f.Errorf("Touch: %v", err)
@@ -65,7 +65,7 @@ func testOneKey(f *fixture) {
 		}
 	})
 	for v := int64(1); v < 150 && !f.Failed(); v++ {
-		begun.Store(v)
+		started.Store(v)
 		if err := f.store.Put(f.ctx, k, f.version(v)); err != nil {
 			f.Errorf("Put: %v", err)
 		}
@@ -74,7 +74,7 @@ func testOneKey(f *fixture) {
 	done.Store(true)
 	wg.Wait()
 
-	// Many writers: whoever was last, the record is one of theirs, whole and counted once.
+	// With many writers, the record is that of one of them, complete and counted once.
 	for w := range int64(4) {
 		wg.Go(func() {
 			for i := range int64(25) {
@@ -82,7 +82,7 @@ func testOneKey(f *fixture) {
 					f.Errorf("Put: %v", err)
 				}
 				if f.readVersion(k) < 1000 {
-					f.Errorf("Get saw a version from before a Put that had returned")
+					f.Errorf("Get returned a version from before a completed Put")
 				}
 			}
 		})
@@ -91,7 +91,7 @@ func testOneKey(f *fixture) {
 	f.wantUsage("acme", 1, f.recount("acme", k).Bytes)
 }
 
-// testTouchVersusDelete: a record is gone once Delete has returned, whoever touched it meanwhile.
+// testTouchVersusDelete: a record is gone once Delete has returned, even if it was touched meanwhile.
 func testTouchVersusDelete(f *fixture) {
 	for i := range 100 {
 		k := storage.Key{Tenant: "acme", ID: id("%d", i)}
@@ -113,7 +113,7 @@ func testTouchVersusDelete(f *fixture) {
 	f.wantUsage("acme", 0, 0)
 }
 
-// testUsageConcurrent: usage is what a recount tells after any interleaving.
+// testUsageConcurrent: after any interleaving of operations, usage equals a recount.
 func testUsageConcurrent(f *fixture) {
 	if f.h.NoUsage {
 		return
@@ -128,13 +128,15 @@ func testUsageConcurrent(f *fixture) {
 			rng := rand.New(rand.NewPCG(w, 0))
 			for range 60 {
 				k := keys[rng.IntN(len(keys))]
-				r := storage.Record{Data: make([]byte, rng.IntN(100)), Expires: f.in(time.Hour), Marker: rng.IntN(4) == 0}
+				data, marker := make([]byte, rng.IntN(100)), rng.IntN(4) == 0
+				r := storage.Record{Data: data, Expires: f.in(time.Hour), Marker: marker}
 				var err error
 				switch rng.IntN(6) {
 				case 0:
 					err = f.store.Delete(f.ctx, k)
 				case 1:
-					err = storage.PutAll(f.ctx, f.store, []storage.Entry{{Key: k, Record: r}, {Key: keys[rng.IntN(len(keys))], Record: r}})
+					k2 := keys[rng.IntN(len(keys))]
+					err = storage.PutAll(f.ctx, f.store, []storage.Entry{{Key: k, Record: r}, {Key: k2, Record: r}})
 				case 2:
 					if err = f.store.Touch(f.ctx, k, f.in(2*time.Hour)); errors.Is(err, storage.ErrNotFound) {
 						err = nil

@@ -1,4 +1,4 @@
-// Package storagetest is the contract of package storage as a test suite. A driver or a wrapper is done when [Run]
+// Package storagetest is the contract of package storage as a test suite. A driver or a wrapper is complete when [Run]
 // passes:
 //
 //	func TestConformance(t *testing.T) {
@@ -9,10 +9,9 @@
 //		}})
 //	}
 //
-// It must never know how any driver works: it sees what package storage promises, a folder, a clock and a process that
-// it may kill. [Bench] measures all drivers alike. [Faulty] is a store whose operations fail or wait when a test wants
-// them to.
+// It must never know how any driver works. It uses what package storage promises, a folder, a clock, and a process that
+// it may kill. [Bench] measures all drivers alike. [Faulty] is a store whose operations a test can make fail or wait.
 //
-// Begin reading at [Harness]; the file names say which sentence of the contract each part is about. It ends in
-// random.go, with a run of random operations compared against storage/memory.
+// Begin reading at [Harness]; each file is named after the part of the contract that it tests. The last part is
+// random.go, a run of random operations that is compared with storage/memory.
 package storagetest

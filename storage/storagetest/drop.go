@@ -16,13 +16,13 @@ import (
 	"sessionserver/storage"
 )
 
-// testDrop: all that a tenant keeps goes, and nothing else.
+// testDrop: all records of a tenant are removed, and no others.
 func testDrop(f *fixture) {
 	if f.h.NoDrop {
 		return
 	}
 	if n := f.drop("acme"); n != 0 {
-		f.Errorf("DropTenant of nobody removed %d", n)
+		f.Errorf("DropTenant of a tenant without records removed %d", n)
 	}
 	const each = 30
 	fill := func() {
@@ -38,7 +38,7 @@ func testDrop(f *fixture) {
 		f.advance(time.Minute)
 	}
 	fill()
-	for _, tenant := range dropTenants { // so that a cache has something
+	for _, tenant := range dropTenants { // fills a cache
 		f.want(storage.Key{Tenant: tenant, ID: id("0")}, f.rec("12345", 59*time.Minute))
 	}
 	empty := func(tenant string) {
@@ -61,10 +61,10 @@ func testDrop(f *fixture) {
 	}
 	for i, tenant := range dropTenants {
 		if n := f.drop(tenant); n != each+1 {
-			f.Errorf("DropTenant(%q) removed %d, want the %d that counted", tenant, n, each+1)
+			f.Errorf("DropTenant(%q) = %d, want the %d records that counted", tenant, n, each+1)
 		}
 		if n := f.drop(tenant); n != 0 {
-			f.Errorf("DropTenant(%q) once more removed %d", tenant, n)
+			f.Errorf("second DropTenant(%q) = %d, want 0", tenant, n)
 		}
 		if i%4 == 0 && f.h.Durable {
 			f.reopen()
@@ -79,9 +79,9 @@ func testDrop(f *fixture) {
 			}
 		}
 	}
-	// What has gone leaves nothing for the sweep, and the tenants can begin anew.
+	// Dropped records leave nothing for the sweep, and the tenants can be used again.
 	if removed := f.sweep(100); len(removed) > 0 {
-		f.Errorf("Sweep reported %d records that had been dropped", len(removed))
+		f.Errorf("Sweep reported %d dropped records", len(removed))
 	}
 	fill()
 	for _, tenant := range dropTenants {
@@ -96,17 +96,19 @@ func testDrop(f *fixture) {
 	}
 }
 
-// dropTenants are tenants whose names a driver may take for parts of each other.
-var dropTenants = []string{"a", "a\x00", "ab", "A", "a/b", "\x01", "..", strings.Repeat("a", 64), strings.Repeat("\xff", 64)}
+// dropTenants are tenants whose names contain each other.
+var dropTenants = []string{
+	"a", "a\x00", "ab", "A", "a/b", "\x01", "..", strings.Repeat("a", 64), strings.Repeat("\xff", 64),
+}
 
-// testDropVersusWrites: what is written meanwhile is there afterwards or not, whole and counted; other tenants notice nothing.
+// testDropVersusWrites: a record written meanwhile may remain, complete and counted. Other tenants are not affected.
 func testDropVersusWrites(f *fixture) {
 	if f.h.NoDrop {
 		return
 	}
-	var mine, others []storage.Key
+	var dropped, others []storage.Key
 	for i := range 40 {
-		mine = append(mine, storage.Key{Tenant: "acme", ID: id("%d", i)})
+		dropped = append(dropped, storage.Key{Tenant: "acme", ID: id("%d", i)})
 		others = append(others, storage.Key{Tenant: "other", ID: id("%d", i)})
 	}
 	var done atomic.Bool
@@ -114,21 +116,21 @@ func testDropVersusWrites(f *fixture) {
 	for w := range int64(3) {
 		wg.Go(func() {
 			for n := int64(0); !done.Load() && !f.Failed(); n++ {
-				k, other := mine[(n*7+w)%40], others[(n*3+w)%40]
+				k, other := dropped[(n*7+w)%40], others[(n*3+w)%40]
 				err := f.store.Put(f.ctx, k, f.version(n))
 				if err == nil && n%3 == 0 {
 					err = storage.PutAll(f.ctx, f.store, []storage.Entry{
-						{Key: mine[(n+w)%40], Record: f.version(n)}, {Key: k, Record: f.version(n + 1)},
+						{Key: dropped[(n+w)%40], Record: f.version(n)}, {Key: k, Record: f.version(n + 1)},
 					})
 				}
 				if err == nil {
 					err = f.store.Touch(f.ctx, k, f.in(2*time.Hour))
 				}
 				if err != nil && !errors.Is(err, storage.ErrNotFound) {
-					f.Errorf("write to the tenant that is dropped: %v", err)
+					f.Errorf("write to the dropped tenant: %v", err)
 				}
 				if _, err := f.store.Get(f.ctx, k); err != nil && !errors.Is(err, storage.ErrNotFound) {
-					f.Errorf("Get from the tenant that is dropped: %v", err)
+					f.Errorf("Get from the dropped tenant: %v", err)
 				}
 				if w > 0 {
 					continue
@@ -137,7 +139,7 @@ func testDropVersusWrites(f *fixture) {
 					f.Errorf("write to another tenant: %v", err)
 				}
 				if v := f.readVersion(other); v != n {
-					f.Errorf("another tenant reads version %d after it has written %d", v, n)
+					f.Errorf("version of another tenant = %d, want %d", v, n)
 				}
 			}
 		})
@@ -147,20 +149,20 @@ func testDropVersusWrites(f *fixture) {
 	}
 	done.Store(true)
 	wg.Wait()
-	if u := f.recount("acme", mine...); !f.h.NoUsage {
+	if u := f.recount("acme", dropped...); !f.h.NoUsage {
 		f.wantUsage("acme", u.Records, u.Bytes)
 	}
 	if u := f.recount("other", others...); !f.h.NoUsage {
 		f.wantUsage("other", u.Records, u.Bytes)
 	}
 	f.drop("acme")
-	for _, k := range mine { // also of those that a cache might have got hold of
+	for _, k := range dropped { // a cache must not return them either
 		f.wantNone(k)
 	}
 	f.wantUsage("acme", 0, 0)
 }
 
-// testDropInterrupted: when its context ends, usage tells what is left, and another call removes that.
+// testDropInterrupted: if the context ends, usage matches the records that are left, and another call removes them.
 func testDropInterrupted(f *fixture) {
 	if f.h.NoDrop {
 		return
@@ -174,25 +176,25 @@ func testDropInterrupted(f *fixture) {
 	ctx := &expiring{Context: f.ctx, after: 3}
 	n, err := storage.DropTenant(ctx, f.store, "acme")
 	if err == nil {
-		return // it does not look
+		return // this driver does not check its context so often
 	}
 	if !errors.Is(err, context.Canceled) {
-		f.Errorf("DropTenant whose context ends: %v", err)
+		f.Errorf("DropTenant: error = %v, want context.Canceled", err)
 	}
 	left := f.recount("acme", keys...)
 	if left.Records != records-n {
-		f.Errorf("DropTenant removed %d of %d, and %d are left", n, records, left.Records)
+		f.Errorf("DropTenant removed %d of %d records, but %d are left", n, records, left.Records)
 	}
 	if !f.h.NoUsage {
 		f.wantUsage("acme", left.Records, left.Bytes)
 	}
 	if n := f.drop("acme"); n != left.Records {
-		f.Errorf("DropTenant removed %d, want the %d that were left", n, left.Records)
+		f.Errorf("second DropTenant = %d, want the %d records that were left", n, left.Records)
 	}
 	f.wantUsage("acme", 0, 0)
 }
 
-// expiring is a context that ends after it has been looked at a few times.
+// expiring is a context that ends after a few calls of Err.
 type expiring struct {
 	context.Context
 	after int
@@ -208,7 +210,7 @@ func (e *expiring) Err() error {
 	return nil
 }
 
-// testUsageMoments: while records are replaced, and moved by batches, usage never tells what there never was.
+// testUsageMoments: while records are replaced and moved by batches, usage is right at every moment.
 func testUsageMoments(f *fixture) {
 	if f.h.NoUsage || f.h.NoBatch {
 		return
@@ -223,14 +225,15 @@ func testUsageMoments(f *fixture) {
 	wg.Go(func() {
 		for !done.Load() {
 			if u, err := storage.UsageOf(f.ctx, f.store, "acme"); err != nil || u.Records != 1 || u.Bytes != size {
-				f.Errorf("Usage = %+v, %v; there is always one record of %d bytes", u, err, size)
+				f.Errorf("Usage = %+v, %v, want always one record of %d bytes", u, err, size)
 				return
 			}
 		}
 	})
 	for range 200 {
 		f.put(one, rec)
-		if err := storage.PutAll(f.ctx, f.store, []storage.Entry{{Key: two, Record: rec}, {Key: one, Record: marker}}); err != nil {
+		entries := []storage.Entry{{Key: two, Record: rec}, {Key: one, Record: marker}}
+		if err := storage.PutAll(f.ctx, f.store, entries); err != nil {
 			f.Errorf("PutAll: %v", err)
 		}
 		one, two = two, one
@@ -239,8 +242,8 @@ func testUsageMoments(f *fixture) {
 	wg.Wait()
 }
 
-// testKillDrop: a process that is killed while it drops a tenant leaves each record there or not, the usage that belongs to them,
-// and all others; what was dropped before stays dropped.
+// testKillDrop: a process is killed while it drops a tenant. Some of the tenant's records may be left, and the usage
+// matches them. Tenants that were dropped before stay dropped, and all other records exist.
 func testKillDrop(t *testing.T, h Harness) {
 	if h.NoDrop {
 		return
@@ -267,7 +270,7 @@ const dropRecords = 40
 
 func dropTenant(round string, n int) string { return fmt.Sprintf("drop %s %d", round, n) }
 
-// dropUntilKilled is what the victim does: it fills one tenant after the other, and drops it.
+// dropUntilKilled is run by the process to be killed: it fills one tenant after the other, and drops it.
 func dropUntilKilled(t *testing.T, h Harness, dir, round string) {
 	watchParent()
 	s, err := h.Open(t, dir, newClock().now)
@@ -279,7 +282,8 @@ func dropUntilKilled(t *testing.T, h Harness, dir, round string) {
 	for n := 1; ; n++ {
 		for i := range dropRecords {
 			for _, tenant := range []string{dropTenant(round, n), "kept"} {
-				if err := s.Put(t.Context(), storage.Key{Tenant: tenant, ID: id("%d", i)}, killRecord(writer, i)); err != nil {
+				k := storage.Key{Tenant: tenant, ID: id("%d", i)}
+				if err := s.Put(t.Context(), k, killRecord(writer, i)); err != nil {
 					t.Fatalf("Put: %v", err)
 				}
 			}
@@ -291,14 +295,14 @@ func dropUntilKilled(t *testing.T, h Harness, dir, round string) {
 	}
 }
 
-// checkDropped looks at what the victim has left.
+// checkDropped checks the store after the kill.
 func checkDropped(t *testing.T, h Harness, dir, round string, dropped int) {
 	s, err := h.Open(t, dir, newClock().now)
 	if err != nil {
 		t.Fatalf("Open after the kill: %v", err)
 	}
 	defer s.Close()
-	check := func(tenant string, least, most int64) {
+	check := func(tenant string, low, high int64) {
 		t.Helper()
 		var want storage.Usage
 		for i := range dropRecords {
@@ -312,8 +316,8 @@ func checkDropped(t *testing.T, h Harness, dir, round string, dropped int) {
 			want.Records++
 			want.Bytes += int64(len(got.Data))
 		}
-		if want.Records < least || want.Records > most {
-			t.Errorf("tenant %q has %d records, want %d to %d", tenant, want.Records, least, most)
+		if want.Records < low || want.Records > high {
+			t.Errorf("tenant %q has %d records, want %d to %d", tenant, want.Records, low, high)
 		}
 		if h.NoUsage {
 			return

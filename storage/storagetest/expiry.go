@@ -6,7 +6,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testExpiry: from the instant of its expiry on, and not a moment sooner, a record is gone.
+// testExpiry: a record is gone from the instant of its expiry on, and not earlier.
 func testExpiry(f *fixture) {
 	k := key("acme", "one")
 	r := f.rec("short", 10*time.Millisecond)
@@ -22,7 +22,7 @@ func testExpiry(f *fixture) {
 	f.delete(k)
 	f.wantNone(k)
 
-	// An expiry is cut to the millisecond.
+	// An expiry is truncated to the millisecond.
 	fine := storage.Record{Data: []byte("fine"), Expires: f.in(7*time.Millisecond + 999_999*time.Nanosecond)}
 	f.put(k, fine)
 	f.want(k, fine)
@@ -31,12 +31,12 @@ func testExpiry(f *fixture) {
 	f.advance(time.Nanosecond)
 	f.wantNone(k)
 
-	// A new record takes an expired one's place.
+	// A new record replaces an expired one.
 	again := f.rec("again", time.Second)
 	f.put(k, again)
 	f.want(k, again)
 
-	// One that has expired already is as good as deleted.
+	// A Put of an expired record deletes the previous one.
 	for _, ago := range []time.Duration{0, time.Millisecond, time.Hour} {
 		f.put(k, again)
 		f.put(k, f.rec("too late", -ago))
@@ -63,7 +63,7 @@ func testExpiry(f *fixture) {
 	}
 }
 
-// testExtremeExpiry: "never" is a date that somebody writes.
+// testExtremeExpiry: expiries in the far future, which applications use for "never".
 func testExtremeExpiry(f *fixture) {
 	for _, year := range []int{2038, 2107, 2262, 2300, 9999} {
 		k := key("acme", "far")
@@ -82,7 +82,7 @@ func testExtremeExpiry(f *fixture) {
 	}
 }
 
-// testTouch: Touch moves the expiry later, never sooner, and changes nothing else.
+// testTouch: Touch moves the expiry later, never earlier, and changes nothing else.
 func testTouch(f *fixture) {
 	k := key("acme", "one")
 	r := f.rec("touched", time.Minute)
@@ -97,12 +97,12 @@ func testTouch(f *fixture) {
 	r.Expires = f.in(time.Minute + time.Millisecond)
 	f.touch(k, r.Expires)
 	f.want(k, r)
-	r.Expires = f.in(time.Hour + 999*time.Microsecond) // which is cut to the millisecond
+	r.Expires = f.in(time.Hour + 999*time.Microsecond) // truncated to the millisecond
 	f.touch(k, r.Expires)
 	f.want(k, r)
 	f.wantUsage("acme", 1, int64(len(r.Data)))
 
-	f.advance(time.Minute) // it would be gone by now
+	f.advance(time.Minute) // the first expiry is over
 	f.want(k, r)
 	if f.h.Durable {
 		f.reopen() // only a crash may undo a Touch
@@ -114,17 +114,17 @@ func testTouch(f *fixture) {
 	f.wantNone(k)
 }
 
-// testMarkers: a Marker is a record like any other, but nobody touches or counts it.
+// testMarkers: a Marker is a record like any other, but it cannot be touched and does not count.
 func testMarkers(f *fixture) {
 	k, k2 := key("acme", "one"), key("acme", "two")
-	marker := storage.Record{Data: []byte("burnt"), Expires: f.in(time.Minute), Marker: true}
+	marker := storage.Record{Data: []byte("moved"), Expires: f.in(time.Minute), Marker: true}
 	f.put(k, marker)
 	f.want(k, marker)
 	f.wantUsage("acme", 0, 0)
 	f.wantNoTouch(k, f.in(time.Hour))
 	f.want(k, marker)
 
-	// A record becomes a Marker and the other way round.
+	// A Marker replaces a record, and a record a Marker.
 	live := f.rec("live", time.Minute)
 	f.put(k2, live)
 	f.wantUsage("acme", 1, 4)
@@ -150,7 +150,7 @@ func testMarkers(f *fixture) {
 	f.wantNone(k)
 	f.wantNone(k2)
 	if removed := f.sweep(10); !f.h.NoSweep && (len(removed) != 1 || removed[k] != 1) {
-		f.Errorf("Sweep removed %v, want the record once and the Marker not reported", removed)
+		f.Errorf("Sweep reported %v, want the record once and the Marker not at all", removed)
 	}
 	if !f.h.NoSweep {
 		f.wantUsage("acme", 0, 0)

@@ -12,7 +12,7 @@ import (
 // Op names an operation of a store.
 type Op string
 
-// The operations of a store and of its powers.
+// The operations of a store and of its optional interfaces.
 const (
 	OpGet    Op = "get"
 	OpPut    Op = "put"
@@ -25,16 +25,16 @@ const (
 	OpClose  Op = "close"
 )
 
-// Hook is called around an operation. The key is the zero one for those that have none, or has no id for those that
-// are about a tenant; a batch has its first entry's.
-// A hook may wait, which delays the operation; an error is what the operation answers.
+// Hook is called before or after an operation. The key is zero for an operation without one, has no id for an operation
+// on a tenant, and is the first entry's key for a batch. A hook may wait, which delays the operation. If it returns an
+// error, the operation returns that error.
 type Hook func(ctx context.Context, op Op, key storage.Key) error
 
-// Faulty is a store, with all powers of the one it wraps, whose operations fail or wait when a test wants them to.
-// Hooks may be set at any time and run in the goroutine of the operation.
+// Faulty is a store whose operations a test can make fail or wait. It implements the optional interfaces of the
+// store that it wraps. Hooks may be set at any time, and run in the goroutine of the operation.
 type Faulty struct {
 	inner  storage.Store
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	fails  map[Op]error
 	before Hook
 	after  Hook
@@ -49,27 +49,28 @@ var (
 	_ storage.Dropper    = (*Faulty)(nil)
 )
 
-// NewFaulty wraps inner. As long as nothing else is asked for it behaves like inner.
+// NewFaulty wraps inner. Without hooks and failures it behaves like inner.
 func NewFaulty(inner storage.Store) *Faulty {
 	return &Faulty{inner: inner, fails: make(map[Op]error)}
 }
 
-// Fail makes every op answer err, without doing anything, from now on; nil mends it.
+// Fail makes every op return err without doing anything from now on. A nil error ends that.
 func (f *Faulty) Fail(op Op, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fails[op] = err
 }
 
-// Before sets what is called before each operation, which is not done if the hook answers an error; nil for nothing.
+// Before sets the hook that is called before each operation, or none with nil. If the hook returns an error, the
+// operation is not done.
 func (f *Faulty) Before(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.before = h
 }
 
-// After sets what is called after each operation that did not fail. An error is answered in place of the operation's
-// result although it was done, as when an acknowledgement gets lost; nil for nothing.
+// After sets the hook that is called after each successful operation, or none with nil. If the hook returns an
+// error, so does the operation, although it was done. This simulates a lost acknowledgement.
 func (f *Faulty) After(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +143,7 @@ func (f *Faulty) Sweep(ctx context.Context, limit int) (swept storage.Swept, err
 	return swept, nil
 }
 
-// Backlog implements storage.Backlogger if the wrapped store does. It is not among the operations that fail.
+// Backlog implements storage.Backlogger if the wrapped store does. It has no hooks.
 func (f *Faulty) Backlog(ctx context.Context) (time.Time, error) {
 	return storage.Backlog(ctx, f.inner)
 }

@@ -12,29 +12,29 @@ import (
 	"sessionserver/storage"
 )
 
-// Harness is how the suite opens a store. A driver is expected to have every optional power unless its harness says
-// otherwise, so that a power cannot get lost without a test's noticing.
+// Harness opens the store under test. A driver must implement every optional interface unless its harness excludes
+// it, so that a test fails when an implementation is lost.
 type Harness struct {
-	// Open opens the store that lives in dir, a folder that exists and is empty the first time. The store must take the
-	// time from now. The suite closes what Open returned.
+	// Open opens the store in dir, a folder that exists and is empty the first time. The store must take the time from
+	// now. The suite closes the store.
 	Open func(t testing.TB, dir string, now func() time.Time) (storage.Store, error)
 
-	Durable   bool // opening dir again, also after the process was killed, shows the same records and the same usage
-	Exclusive bool // opening dir while it is open answers storage.ErrLocked
+	Durable   bool // records and usage survive reopening dir, also after the process was killed
+	Exclusive bool // opening dir while it is open returns storage.ErrLocked
 
-	NoBatch bool // the store is no storage.Batcher
-	NoSweep bool // the store is no storage.Sweeper and no storage.Backlogger
-	NoUsage bool // the store is no storage.Meter
-	NoDrop  bool // the store is no storage.Dropper
+	NoBatch bool // the store does not implement storage.Batcher
+	NoSweep bool // the store implements neither storage.Sweeper nor storage.Backlogger
+	NoUsage bool // the store does not implement storage.Meter
+	NoDrop  bool // the store does not implement storage.Dropper
 }
 
-// Run checks the store that h opens against every sentence of the contract.
+// Run tests the store of h against every sentence of the contract.
 func Run(t *testing.T, h Harness) {
 	for _, c := range []struct {
 		name string
 		run  func(*fixture)
 	}{
-		{"powers", testPowers},
+		{"optional interfaces", testOptional},
 		{"records", testRecords},
 		{"sizes", testSizes},
 		{"expiry", testExpiry},
@@ -45,20 +45,20 @@ func Run(t *testing.T, h Harness) {
 		{"ownership", testOwnership},
 		{"cancelled context", testCancelled},
 		{"batch", testBatch},
-		{"batch is seen in order", testBatchVisibility},
+		{"batch becomes visible in order", testBatchVisibility},
 		{"one key, many goroutines", testOneKey},
 		{"touch does not revive", testTouchVersusDelete},
 		{"sweep", testSweep},
 		{"sweep after moves", testSweepMoved},
 		{"sweep is bounded", testSweepBounded},
 		{"backlog of sweeping", testBacklog},
-		{"sweep against writes", testSweepVersusWrites},
+		{"sweep during writes", testSweepVersusWrites},
 		{"usage", testUsage},
 		{"usage under load", testUsageConcurrent},
 		{"usage at every moment", testUsageMoments},
 		{"drop", testDrop},
-		{"drop against writes", testDropVersusWrites},
-		{"drop is interruptible", testDropInterrupted},
+		{"drop during writes", testDropVersusWrites},
+		{"interrupted drop", testDropInterrupted},
 		{"reopen", testReopen},
 		{"exclusive", testExclusive},
 		{"close", testClose},
@@ -117,14 +117,14 @@ func (f *fixture) reopen() {
 	f.open()
 }
 
-// id answers an id that looks like the real ones, which are hashes.
+// id returns a hash, as real ids are.
 func id(format string, args ...any) storage.ID {
 	return sha256.Sum256(fmt.Appendf(nil, format, args...))
 }
 
 func key(tenant, name string) storage.Key { return storage.Key{Tenant: tenant, ID: id("%s", name)} }
 
-// rec answers a record that expires after d.
+// rec returns a record that expires after d.
 func (f *fixture) rec(data string, d time.Duration) storage.Record {
 	return storage.Record{Data: []byte(data), Expires: f.in(d)}
 }
@@ -150,7 +150,7 @@ func (f *fixture) touch(k storage.Key, expires time.Time) {
 	}
 }
 
-// wantNoTouch fails unless there is nothing to touch.
+// wantNoTouch fails the test unless Touch returns storage.ErrNotFound.
 func (f *fixture) wantNoTouch(k storage.Key, expires time.Time) {
 	f.Helper()
 	if err := f.store.Touch(f.ctx, k, expires); !errors.Is(err, storage.ErrNotFound) {
@@ -158,7 +158,7 @@ func (f *fixture) wantNoTouch(k storage.Key, expires time.Time) {
 	}
 }
 
-// want fails unless r is what the store has under k.
+// want fails the test unless the store has r under k.
 func (f *fixture) want(k storage.Key, r storage.Record) {
 	f.Helper()
 	got, err := f.store.Get(f.ctx, k)
@@ -171,7 +171,7 @@ func (f *fixture) want(k storage.Key, r storage.Record) {
 	}
 }
 
-// wantNone fails unless the store has no live record under k.
+// wantNone fails the test if the store has a live record under k.
 func (f *fixture) wantNone(k storage.Key) {
 	f.Helper()
 	got, err := f.store.Get(f.ctx, k)
@@ -179,11 +179,11 @@ func (f *fixture) wantNone(k storage.Key) {
 		f.Errorf("Get(%s) = %d bytes, %v; want storage.ErrNotFound", show(k), len(got.Data), err)
 	}
 	if len(got.Data) > 0 {
-		f.Errorf("Get(%s) handed out %d bytes with an error", show(k), len(got.Data))
+		f.Errorf("Get(%s) returned %d bytes with an error", show(k), len(got.Data))
 	}
 }
 
-// drop answers how many records the store says that it has removed.
+// drop drops the tenant and returns the number of records that the store reports as removed.
 func (f *fixture) drop(tenant string) int64 {
 	f.Helper()
 	n, err := storage.DropTenant(f.ctx, f.store, tenant)
@@ -193,7 +193,7 @@ func (f *fixture) drop(tenant string) int64 {
 	return n
 }
 
-// usage answers what the store says that the tenant keeps.
+// usage returns the tenant's usage that the store reports.
 func (f *fixture) usage(tenant string) storage.Usage {
 	f.Helper()
 	u, err := storage.UsageOf(f.ctx, f.store, tenant)
@@ -203,7 +203,7 @@ func (f *fixture) usage(tenant string) storage.Usage {
 	return u
 }
 
-// wantUsage does nothing for a store that has no Meter.
+// wantUsage fails the test unless the tenant has this usage. It does nothing for a store without a Meter.
 func (f *fixture) wantUsage(tenant string, records, bytes int64) {
 	f.Helper()
 	if f.h.NoUsage {
@@ -215,16 +215,16 @@ func (f *fixture) wantUsage(tenant string, records, bytes int64) {
 	}
 }
 
-// sweep examines every record and answers how often each key was reported. It does nothing for a store that is no
-// Sweeper.
+// sweep sweeps the whole store and returns how often each key was reported. It does nothing for a store that is not
+// a Sweeper.
 func (f *fixture) sweep(limit int) map[storage.Key]int {
 	f.Helper()
 	removed := make(map[storage.Key]int)
 	if f.h.NoSweep {
 		return removed
 	}
-	// A driver with a cursor may be anywhere: the first answer without More ends the pass that was under way, and the
-	// second one a complete pass.
+	// The cursor of a driver may be anywhere. The first result without More ends the pass in progress, and the second
+	// one ends a complete pass.
 	for passes, rounds := 0, 0; passes < 2; rounds++ {
 		swept, err := storage.Sweep(f.ctx, f.store, limit)
 		if err != nil {
@@ -237,23 +237,23 @@ func (f *fixture) sweep(limit int) map[storage.Key]int {
 			passes++
 		}
 		if rounds > 100_000 {
-			f.Fatalf("Sweep(%d) still answers More after %d rounds", limit, rounds)
+			f.Fatalf("Sweep(%d) still reports More after %d rounds", limit, rounds)
 		}
 	}
 	return removed
 }
 
-// difference tells what is wrong with got, if anything.
+// difference describes how got differs from want; it returns "" for equal records.
 func difference(got, want storage.Record) string {
 	switch {
 	case !bytes.Equal(got.Data, want.Data):
-		return fmt.Sprintf("data is %s, want %s", clip(got.Data), clip(want.Data))
+		return fmt.Sprintf("data = %s, want %s", clip(got.Data), clip(want.Data))
 	case got.Expires.UnixNano() != want.Expires.UnixMilli()*int64(time.Millisecond) && want.Expires.Year() < 2200:
-		return fmt.Sprintf("expires %v, want %v cut to the millisecond", got.Expires.UTC(), want.Expires.UTC())
+		return fmt.Sprintf("expires %v, want %v truncated to the millisecond", got.Expires.UTC(), want.Expires.UTC())
 	case got.Expires.UnixMilli() != want.Expires.UnixMilli():
 		return fmt.Sprintf("expires %v, want %v", got.Expires.UTC(), want.Expires.UTC())
 	case got.Marker != want.Marker:
-		return fmt.Sprintf("marker is %t, want %t", got.Marker, want.Marker)
+		return fmt.Sprintf("marker = %t, want %t", got.Marker, want.Marker)
 	}
 	return ""
 }

@@ -11,15 +11,16 @@ import (
 	"sessionserver/storage"
 )
 
-// hostileTenants are names that a driver could take for something else, or for one another.
+// hostileTenants are names that a driver could confuse with each other, or with paths and reserved names.
 func hostileTenants() []string {
 	zero, full := storage.ID{}, storage.ID(bytes.Repeat([]byte{0xff}, 32))
 	names := []string{
 		"a", "A", "ab", "aB", "abc", "b", "aa",
 		".", "..", "...", "../x", "../../x", "/x", "x", "a/b", "a/", "/", `a\b`, `..\x`, "a/../b",
 		"a\x00b", "a\x00", "\x00", "\x00\x00", "\x01", "a\x01", "a\xff", "\xff", "\xff\xff", "\x7f",
-		" ", "a ", " a", "a\n", "a\r\nb", "\t", "*", "?", "[a]", "{a}", "a:b", "a|b", "a%b", "a%2fb", "%61", "a=2fb", "=61", "a~b", "~",
-		"é", "e\u0301", "É", "ß", "ss", "K", "\u212a", "k", "ı", "i", "I", // normalised or folded alike by some
+		" ", "a ", " a", "a\n", "a\r\nb", "\t", "*", "?", "[a]", "{a}", "a:b", "a|b", "a%b", "a%2fb", "%61",
+		"a=2fb", "=61", "a~b", "~",
+		"é", "e\u0301", "É", "ß", "ss", "K", "\u212a", "k", "ı", "i", "I", // some equal after normalization
 		"con", "nul", "aux", "lock", "LOCK", "journal", "tmp", ".tmp", "tenants", "-", "--", "_", "$(x)", "'", `"`,
 		"a" + string(zero[:]), "a" + string(full[:]), string(zero[:]), string(full[:]),
 		strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("A", 64), strings.Repeat("\x00", 64),
@@ -35,7 +36,7 @@ func hostileTenants() []string {
 	return names
 }
 
-// testIsolation: a tenant's records are its own, whatever it is called, and stay in the store's folder.
+// testIsolation: tenants with any names are isolated, and their records stay in the store's folder.
 func testIsolation(f *fixture) {
 	outer := f.TempDir()
 	f.dir = filepath.Join(outer, "store")
@@ -46,13 +47,13 @@ func testIsolation(f *fixture) {
 
 	tenants := hostileTenants()
 	ids := []storage.ID{{}, storage.ID(bytes.Repeat([]byte{0xff}, 32)), id("one"), id("two")}
-	ids = append(ids, ids[2]) // differs from the third in its last byte only
+	ids = append(ids, ids[2]) // differs from the third id in its last byte only
 	ids[4][31]++
 	record := func(t, i int) storage.Record {
 		return f.rec(strings.Repeat("x", t)+fmt.Sprintf("%d/%d", t, i), time.Duration(t+1)*time.Minute)
 	}
 	k := func(t, i int) storage.Key { return storage.Key{Tenant: tenants[t], ID: ids[i]} }
-	// check compares everything with what the tenants beginning with the given one should have.
+	// check compares the store with the expected records. Tenants before the first index have none.
 	check := func(first int) {
 		f.Helper()
 		for t, tenant := range tenants {
@@ -85,10 +86,10 @@ func testIsolation(f *fixture) {
 	}
 	check(1)
 
-	// The second tenant's records expire; the sweep reports them under its name.
-	atStart := f.now()
+	// The second tenant's records expire. The sweep reports them under its name.
+	start := f.now()
 	f.advance(2 * time.Minute)
-	for t := 2; t < len(tenants); t++ { // the clock has moved, so the expected expiry has
+	for t := 2; t < len(tenants); t++ { // the expected expiry has moved with the clock
 		for i := range ids {
 			f.put(k(t, i), record(t, i))
 		}
@@ -101,15 +102,15 @@ func testIsolation(f *fixture) {
 		f.delete(k(1, i)) // for a store that does not sweep
 	}
 	if !f.h.NoSweep && len(removed) != len(ids) {
-		f.Errorf("Sweep reported %d keys, want the %d that expired since %v", len(removed), len(ids), atStart)
+		f.Errorf("Sweep reported %d keys, want the %d that expired since %v", len(removed), len(ids), start)
 	}
 	check(2)
 
-	left, err := os.ReadDir(outer)
+	entries, err := os.ReadDir(outer)
 	if err != nil {
 		f.Fatal(err)
 	}
-	if len(left) != 1 {
-		f.Errorf("the store wrote outside its folder: %v", left)
+	if len(entries) != 1 {
+		f.Errorf("the store wrote outside its folder: %v", entries)
 	}
 }

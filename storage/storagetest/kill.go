@@ -19,8 +19,8 @@ import (
 	"sessionserver/storage"
 )
 
-// killFolder and killRound tell a process that it is the one to be killed, the folder to write to and how often this
-// was done before.
+// killFolder and killRound are environment variables of the process to be killed: the folder to write to, and the
+// number of the round.
 const (
 	killFolder = "STORAGETEST_KILL_FOLDER"
 	killRound  = "STORAGETEST_KILL_ROUND"
@@ -28,16 +28,16 @@ const (
 
 const killWriters = 4
 
-// testKill: what was acknowledged outlives the process's being killed, and a batch is there as a whole or not at all.
-// The victim is the test binary itself, told to run this very test: it writes and acknowledges on its standard output
-// until it dies.
+// testKill: an acknowledged write survives a kill of the process, and a batch exists completely or not at all. The
+// process to be killed is the test binary itself, which runs this very test: it writes, and acknowledges each write on
+// its standard output, until it is killed.
 func testKill(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
 		writeUntilKilled(t, h, dir, os.Getenv(killRound))
 		return
 	}
 	dir := t.TempDir()
-	acknowledged := make(map[string]int) // how many writes of each writer of each round
+	acknowledged := make(map[string]int) // writes by writer and round
 	for round := range 3 {
 		for writer, n := range killOne(t, dir, strconv.Itoa(round), 150) {
 			acknowledged[writer] = n
@@ -46,8 +46,8 @@ func testKill(t *testing.T, h Harness) {
 	}
 }
 
-// killOne starts a victim, kills it when it has acknowledged so many things, and answers what it had acknowledged.
-func killOne(t *testing.T, dir, round string, enough int) map[string]int {
+// killOne starts a process, kills it after the given number of acknowledgements, and returns the number of each writer.
+func killOne(t *testing.T, dir, round string, acknowledgements int) map[string]int {
 	parts := strings.Split(t.Name(), "/")
 	for i, part := range parts {
 		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
@@ -58,9 +58,9 @@ func killOne(t *testing.T, dir, round string, enough int) map[string]int {
 	}
 	cmd := exec.Command(exe, "-test.run="+strings.Join(parts, "/"))
 	cmd.Env = append(os.Environ(), killFolder+"="+dir, killRound+"="+round)
-	var trouble bytes.Buffer
-	cmd.Stderr = &trouble
-	stdin, err := cmd.StdinPipe() // closed when this process ends, however it does; the victim follows
+	var output bytes.Buffer
+	cmd.Stderr = &output
+	stdin, err := cmd.StdinPipe() // closed when this process ends for any reason, which ends the other one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,23 +73,23 @@ func killOne(t *testing.T, dir, round string, enough int) map[string]int {
 		t.Fatal(err)
 	}
 	acknowledged := make(map[string]int)
-	for w := range killWriters { // one that gets to acknowledge nothing may have written all the same
+	for w := range killWriters { // a writer without an acknowledgement may have written as well
 		acknowledged[writerName(round, w)] = 0
 	}
 	total := 0
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		rest, ok := strings.CutPrefix(lines.Text(), "acknowledged ")
 		if !ok {
-			fmt.Fprintln(&trouble, lines.Text())
+			fmt.Fprintln(&output, lines.Text())
 			continue
 		}
 		acknowledged[rest]++
-		if total++; total == enough {
-			cmd.Process.Kill() // what is in the pipe already has been acknowledged and is read on
+		if total++; total == acknowledgements {
+			cmd.Process.Kill() // acknowledgements that are already in the pipe are still read
 		}
 	}
-	if err := cmd.Wait(); total < enough {
-		t.Fatalf("the victim ended by itself: %v\n%s", err, &trouble)
+	if err := cmd.Wait(); total < acknowledgements {
+		t.Fatalf("the process ended before it was killed: %v\n%s", err, &output)
 	}
 	return acknowledged
 }
@@ -100,7 +100,7 @@ func killKey(writer string, n int) storage.Key {
 	return storage.Key{Tenant: "acme", ID: id("%s/%d", writer, n)}
 }
 
-// killPair are two keys that are always written as a batch.
+// killPair returns two keys that are always written as a batch.
 func killPair(writer string) (storage.Key, storage.Key) {
 	return key("pairs", writer+" first"), key("pairs", writer+" second")
 }
@@ -112,7 +112,8 @@ func killRecord(writer string, n int) storage.Record {
 	}
 }
 
-// writeUntilKilled is what the victim does: each writer puts a record under a new key, then the pair, and says so.
+// writeUntilKilled is run by the process to be killed: each writer puts a record under a new key, then the pair, and
+// acknowledges both.
 func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
 	watchParent()
 	s, err := h.Open(t, dir, newClock().now)
@@ -129,7 +130,8 @@ func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
 				r := killRecord(writer, n)
 				err := s.Put(context.Background(), killKey(writer, n), r)
 				if err == nil {
-					err = storage.PutAll(context.Background(), s, []storage.Entry{{Key: first, Record: r}, {Key: second, Record: r}})
+					entries := []storage.Entry{{Key: first, Record: r}, {Key: second, Record: r}}
+					err = storage.PutAll(context.Background(), s, entries)
 				}
 				if err != nil {
 					t.Errorf("write: %v", err)
@@ -142,7 +144,7 @@ func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
 	wg.Wait()
 }
 
-// testKillTouch: a Touch that was acknowledged outlives the process's being killed, also when nothing else is written after it.
+// testKillTouch: an acknowledged Touch survives a kill of the process, also if no other write follows it.
 func testKillTouch(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
 		touchUntilKilled(t, h, dir, os.Getenv(killRound))
@@ -158,7 +160,7 @@ func testKillTouch(t *testing.T, h Harness) {
 	for writer, last := range acknowledged {
 		got, err := s.Get(t.Context(), killKey(writer, 0))
 		if errors.Is(err, storage.ErrNotFound) && last == 0 {
-			continue // it was killed before it came to this
+			continue // killed before the first Touch
 		}
 		if err != nil {
 			t.Fatalf("Get after the kill: %v", err)
@@ -169,10 +171,11 @@ func testKillTouch(t *testing.T, h Harness) {
 	}
 }
 
-// touchedExpiry is what a writer's nth Touch asks for.
+// touchedExpiry returns the expiry of a writer's nth Touch.
 func touchedExpiry(n int) time.Time { return epoch.Add(time.Hour + time.Duration(n)*time.Second) }
 
-// touchUntilKilled is what the victim does: every writer puts a record and, when all have, touches it again and again.
+// touchUntilKilled is run by the process to be killed: every writer puts a record. After that each touches its record
+// again and again.
 func touchUntilKilled(t *testing.T, h Harness, dir, round string) {
 	watchParent()
 	s, err := h.Open(t, dir, newClock().now)
@@ -202,7 +205,7 @@ func touchUntilKilled(t *testing.T, h Harness, dir, round string) {
 	wg.Wait()
 }
 
-// checkSurvivors opens the folder of the killed and compares.
+// checkSurvivors opens the folder of the killed process and compares its records.
 func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string]int) {
 	s, err := h.Open(t, dir, newClock().now)
 	if err != nil {
@@ -210,7 +213,7 @@ func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string
 	}
 	defer s.Close()
 	var records, pairs storage.Usage
-	// number answers which record of its writer the store has under k, 0 if none.
+	// number returns the number of the writer's record that the store has under k, or 0.
 	number := func(writer string, k storage.Key, u *storage.Usage) int {
 		got, err := s.Get(t.Context(), k)
 		if errors.Is(err, storage.ErrNotFound) {
@@ -221,7 +224,7 @@ func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string
 		}
 		var n int
 		if _, err := fmt.Sscan(string(got.Data), &n); err != nil || difference(got, killRecord(writer, n)) != "" {
-			t.Fatalf("torn after the kill: %s", clip(got.Data))
+			t.Fatalf("torn record after the kill: %s", clip(got.Data))
 		}
 		u.Records++
 		u.Bytes += int64(len(got.Data))
@@ -230,13 +233,13 @@ func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string
 	for writer, last := range acknowledged {
 		for n := 1; n <= last+1; n++ {
 			if got := number(writer, killKey(writer, n), &records); got != n && n <= last {
-				t.Errorf("record %d of writer %s was acknowledged and is lost", n, writer)
+				t.Errorf("writer %s: record %d was acknowledged, but is lost", writer, n)
 			}
 		}
 		first, second := killPair(writer)
 		one, two := number(writer, first, &pairs), number(writer, second, &pairs)
 		if two < last || one < two || one > last+1 || one != two && !h.NoBatch {
-			t.Errorf("writer %s: the batch has versions %d and %d, %d was acknowledged", writer, one, two, last)
+			t.Errorf("writer %s: versions %d and %d of a batch, acknowledged: %d", writer, one, two, last)
 		}
 	}
 	if h.NoUsage {
@@ -249,7 +252,7 @@ func checkSurvivors(t *testing.T, h Harness, dir string, acknowledged map[string
 	}
 }
 
-// watchParent ends the victim when the process that has started it does.
+// watchParent ends this process together with the one that started it.
 func watchParent() {
 	go func() {
 		io.Copy(io.Discard, os.Stdin)

@@ -18,7 +18,7 @@ import (
 // seedVariable is the environment variable that repeats a random run.
 const seedVariable = "STORAGETEST_SEED"
 
-// testRandom does the same random things to the store and to the memory driver and compares what they answer.
+// testRandom runs the same random operations on the store and on the memory driver, and compares their results.
 func testRandom(f *fixture) {
 	seed := rand.Uint64()
 	if s := os.Getenv(seedVariable); s != "" {
@@ -38,7 +38,8 @@ func testRandom(f *fixture) {
 	}
 	f.Cleanup(func() {
 		if f.Failed() {
-			f.Logf("%s=%d repeats this run; its last operations were:\n%s", seedVariable, seed, strings.Join(run.log, "\n"))
+			f.Logf("%s=%d repeats this run; its last operations were:\n%s",
+				seedVariable, seed, strings.Join(run.log, "\n"))
 		}
 	})
 	for range 24 {
@@ -62,7 +63,7 @@ type randomRun struct {
 	model    *memory.Store
 	tenants  []string
 	ids      []storage.ID
-	sweeping bool     // whether there are sweeps until the next checkpoint; else usage is comparable all the time
+	sweeping bool     // sweeps occur until the next checkpoint, so usage is not comparable in between
 	log      []string // the last operations
 }
 
@@ -77,11 +78,11 @@ func (r *randomRun) key() storage.Key {
 	return storage.Key{Tenant: r.tenants[r.rng.IntN(len(r.tenants))], ID: r.ids[r.rng.IntN(len(r.ids))]}
 }
 
-// expiry is one of a few steps from now, so that many fall together.
+// expiry returns the time after one of a few steps, so that many expiries are equal.
 func (r *randomRun) expiry() time.Time {
 	const ms = time.Millisecond
 	steps := []time.Duration{ms, 2 * ms, 1500 * time.Microsecond, 10 * ms, time.Second, time.Minute}
-	if r.sweeping { // whether a record that is dead on arrival counts until a sweep is up to the driver
+	if r.sweeping { // a driver may count a record that is put after its expiry until a sweep, or not
 		steps = append(steps, 0, -time.Second)
 	}
 	return r.in(steps[r.rng.IntN(len(steps))])
@@ -99,7 +100,7 @@ func (r *randomRun) record() storage.Record {
 	}
 }
 
-// step does one random thing to both.
+// step runs one random operation on both stores.
 func (r *randomRun) step() {
 	k := r.key()
 	switch n := r.rng.IntN(100); {
@@ -111,7 +112,8 @@ func (r *randomRun) step() {
 		var entries []storage.Entry
 		for range r.rng.IntN(4) {
 			entries = append(entries, storage.Entry{Key: r.key(), Record: r.record()})
-			r.note("  entry %s, expires %v", show(entries[len(entries)-1].Key), entries[len(entries)-1].Record.Expires.UTC())
+			last := entries[len(entries)-1]
+			r.note("  entry %s, expires %v", show(last.Key), last.Record.Expires.UTC())
 		}
 		r.note("PutAll(%d)", len(entries))
 		r.same(storage.PutAll(r.ctx, r.store, entries), r.model.PutAll(r.ctx, entries))
@@ -144,9 +146,9 @@ func (r *randomRun) step() {
 		if err != nil {
 			r.Fatal(err)
 		}
-		// In between sweeps it depends on the driver how much there was.
+		// Between sweeps, the number of expired records that are left depends on the driver.
 		if got := r.drop(k.Tenant); got != want && !r.sweeping {
-			r.Errorf("DropTenant(%q) removed %d, the memory driver %d", k.Tenant, got, want)
+			r.Errorf("DropTenant(%q) = %d, want %d as of the memory driver", k.Tenant, got, want)
 		}
 	default:
 		if r.h.Durable {
@@ -159,7 +161,7 @@ func (r *randomRun) step() {
 	}
 }
 
-// sweepSome makes one round of sweeping, which may remove whatever the model does not answer any more.
+// sweepSome runs one round of sweeping, which may remove only records that have expired in the model.
 func (r *randomRun) sweepSome() {
 	if !r.sweeping || r.h.NoSweep {
 		return
@@ -177,7 +179,7 @@ func (r *randomRun) sweepSome() {
 	}
 }
 
-// checkpoint sweeps both and compares everything.
+// checkpoint sweeps both stores and compares all records.
 func (r *randomRun) checkpoint() {
 	r.note("checkpoint")
 	if r.h.Durable && r.rng.IntN(2) == 0 {
@@ -202,11 +204,11 @@ func (r *randomRun) checkpoint() {
 	}
 }
 
-// same compares two answers. The model answers nothing but nil and ErrNotFound.
+// same compares two errors. The error of the model is nil or ErrNotFound.
 func (r *randomRun) same(got, want error) {
 	r.Helper()
 	if want == nil && got != nil || !errors.Is(got, want) {
-		r.Errorf("answer is %v, the memory driver's %v", got, want)
+		r.Errorf("error = %v, want %v as of the memory driver", got, want)
 	}
 }
 
@@ -216,7 +218,7 @@ func (r *randomRun) compare(k storage.Key) {
 	want, wantErr := r.model.Get(r.ctx, k)
 	r.same(err, wantErr)
 	if diff := difference(got, want); err == nil && diff != "" {
-		r.Errorf("Get(%s): %s, as the memory driver has it", show(k), diff)
+		r.Errorf("Get(%s): %s as of the memory driver", show(k), diff)
 	}
 }
 

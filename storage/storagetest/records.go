@@ -10,24 +10,24 @@ import (
 	"sessionserver/storage"
 )
 
-// testRecords: what was put is found, replaced and deleted.
+// testRecords: records are found, replaced and deleted.
 func testRecords(f *fixture) {
 	k, other := key("acme", "one"), key("acme", "two")
 	f.wantNone(k)
 	f.wantNoTouch(k, f.in(time.Hour))
 	f.wantNone(k) // Touch creates nothing
-	f.delete(k)   // deleting what is not there is no error
+	f.delete(k)   // deleting an absent record is not an error
 
 	first := f.rec("first", time.Hour)
 	f.put(k, first)
 	f.want(k, first)
-	f.want(k, first) // reading takes nothing away
+	f.want(k, first) // Get does not remove the record
 	f.wantNone(other)
 
 	longer := f.rec("the second is longer than the first", 2*time.Hour)
 	f.put(k, longer)
 	f.want(k, longer)
-	shorter := f.rec("3rd", time.Minute) // a Put replaces the expiry, too, also by an earlier one
+	shorter := f.rec("3rd", time.Minute) // Put replaces the expiry as well, also by an earlier one
 	f.put(k, shorter)
 	f.want(k, shorter)
 
@@ -42,7 +42,7 @@ func testRecords(f *fixture) {
 	f.want(k, longer)
 }
 
-// testSizes: any bytes and any number of them.
+// testSizes: records of any bytes and any length.
 func testSizes(f *fixture) {
 	random := make([]byte, 4<<20)
 	rand.NewChaCha8([32]byte{1}).Read(random)
@@ -65,7 +65,8 @@ func testSizes(f *fixture) {
 	}
 }
 
-// testCancelled: a context that has ended leaves the old record or the new one, and an answer of nil means the new one.
+// testCancelled: under a context that has ended, a write leaves the old record or the new one, and the new one if it
+// returns nil.
 func testCancelled(f *fixture) {
 	cancelled, cancel := context.WithCancel(f.ctx)
 	cancel()
@@ -113,7 +114,7 @@ func testCancelled(f *fixture) {
 	}
 }
 
-// wantEither fails unless the store has newer under k, or older if the write was not acknowledged.
+// wantEither fails the test unless the store has newer under k, or older if the write was not acknowledged.
 func (f *fixture) wantEither(acknowledged bool, k storage.Key, older, newer storage.Record) {
 	f.Helper()
 	got, err := f.store.Get(f.ctx, k)
@@ -122,7 +123,8 @@ func (f *fixture) wantEither(acknowledged bool, k storage.Key, older, newer stor
 		return
 	}
 	if difference(got, newer) != "" && (acknowledged || difference(got, older) != "") {
-		f.Errorf("Get(%s): data is %s, expires %v; acknowledged: %t", show(k), clip(got.Data), got.Expires, acknowledged)
+		f.Errorf("Get(%s): data = %s, expires %v; the new record was acknowledged: %t",
+			show(k), clip(got.Data), got.Expires, acknowledged)
 	}
 }
 
@@ -132,9 +134,9 @@ func testOwnership(f *fixture) {
 	const text = "what was put"
 	want := f.rec(text, time.Hour)
 
-	mine := f.rec(text, time.Hour)
-	f.put(k, mine)
-	clear(mine.Data)
+	r := f.rec(text, time.Hour)
+	f.put(k, r)
+	clear(r.Data)
 	f.want(k, want)
 
 	entries := []storage.Entry{{Key: k, Record: f.rec(text, time.Hour)}, {Key: k2, Record: f.rec(text, time.Hour)}}
@@ -157,7 +159,7 @@ func testOwnership(f *fixture) {
 		f.Fatalf("Get: %v", err)
 	}
 	clear(one.Data)
-	_ = append(one.Data, bytes.Repeat([]byte{1}, cap(one.Data)-len(one.Data))...) // whatever lies behind is mine, too
+	_ = append(one.Data, bytes.Repeat([]byte{1}, cap(one.Data)-len(one.Data))...) // the array is the caller's as well
 	if diff := difference(two, want); diff != "" {
 		f.Errorf("two Gets share memory: %s", diff)
 	}

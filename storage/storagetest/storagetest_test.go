@@ -13,20 +13,21 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-// A Faulty store without faults is a wrapper like any other.
+// TestFaultyConforms: a Faulty store without failures is a wrapper like any other.
 func TestFaultyConforms(t *testing.T) {
-	storagetest.Run(t, storagetest.Harness{Open: func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
+	open := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
 		return storagetest.NewFaulty(memory.New(memory.Options{Now: now})), nil
-	}})
+	}
+	storagetest.Run(t, storagetest.Harness{Open: open})
 }
 
-// A wrapper around a store without powers has none either.
-func TestFaultyHasNoPowersOfItsOwn(t *testing.T) {
+// TestFaultyAroundAPlainStore: around a store without optional interfaces, a Faulty store does not support them either.
+func TestFaultyAroundAPlainStore(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{
 		NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true,
 		Open: func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
-			bare := struct{ storage.Store }{memory.New(memory.Options{Now: now})}
-			return storagetest.NewFaulty(bare), nil
+			plain := struct{ storage.Store }{memory.New(memory.Options{Now: now})}
+			return storagetest.NewFaulty(plain), nil
 		},
 	})
 }
@@ -37,7 +38,7 @@ func TestFaultyFailsOnDemand(t *testing.T) {
 	f := storagetest.NewFaulty(memory.New(memory.Options{}))
 	f.Fail(storagetest.OpPut, boom)
 	if err := f.Put(ctx, key, rec); !errors.Is(err, boom) {
-		t.Errorf("Put = %v, want the error asked for", err)
+		t.Errorf("Put = %v, want %v", err, boom)
 	}
 	if _, err := f.Get(ctx, key); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("Get after a failed Put = %v, want storage.ErrNotFound", err)
@@ -50,33 +51,34 @@ func TestFaultyFailsOnDemand(t *testing.T) {
 		return nil
 	})
 	if err := f.Put(ctx, key, rec); !errors.Is(err, boom) {
-		t.Errorf("Put whose answer is lost = %v, want the error asked for", err)
+		t.Errorf("Put without acknowledgement = %v, want %v", err, boom)
 	}
 	if _, err := f.Get(ctx, key); err != nil {
-		t.Errorf("Get after a Put whose answer was lost: %v", err)
+		t.Errorf("Get after a Put without acknowledgement: %v", err)
 	}
 	f.Before(func(_ context.Context, op storagetest.Op, _ storage.Key) error { return boom })
 	if err := f.Delete(ctx, key); !errors.Is(err, boom) {
-		t.Errorf("Delete = %v, want the hook's error", err)
+		t.Errorf("Delete = %v, want %v", err, boom)
 	}
 	f.Before(nil)
 	f.After(nil)
 	if _, err := f.Get(ctx, key); err != nil {
-		t.Errorf("Get: a Delete that failed before it began was done: %v", err)
+		t.Errorf("Get after a Delete that the hook refused: %v", err)
 	}
 }
 
-// naiveFault is how the suite is run in a process of its own, over a store with a fault.
+// naiveFault is the environment variable that selects the fault of the store in TestNaive.
 const naiveFault = "STORAGETEST_FAULT"
 
-// TestNaive passes without a fault. With one it is run by TestSuiteFindsFaults only.
+// TestNaive passes without a fault. Only TestSuiteFindsFaults runs it with one.
 func TestNaive(t *testing.T) {
-	storagetest.Run(t, storagetest.Harness{Open: func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
+	open := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
 		return &naive{fault: os.Getenv(naiveFault), now: now, records: make(map[storage.Key]storage.Record)}, nil
-	}})
+	}
+	storagetest.Run(t, storagetest.Harness{Open: open})
 }
 
-// TestSuiteFindsFaults: a suite that lets everything pass is worth nothing.
+// TestSuiteFindsFaults: the suite fails for a store with any of the faults.
 func TestSuiteFindsFaults(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -89,7 +91,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 			cmd.Env = append(os.Environ(), naiveFault+"="+fault)
 			out, err := cmd.CombinedOutput()
 			if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("the suite passes a store whose fault is %q: %v\n%s", fault, err, out)
+				t.Errorf("the suite passes a store with fault %q: %v\n%s", fault, err, out)
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testSweep: what has expired is removed and reported once, what has not stays.
+// testSweep: expired records are removed and reported once, live ones stay.
 func testSweep(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -25,7 +25,7 @@ func testSweep(f *fixture) {
 		case 0:
 			expired[k] = true
 		case 1:
-			r.Marker = true // goes unreported
+			r.Marker = true // is not reported
 		case 2:
 			r.Expires = f.in(time.Minute + time.Millisecond)
 			live[k] = r
@@ -39,17 +39,17 @@ func testSweep(f *fixture) {
 		f.Errorf("Sweep removed %d live records", len(removed))
 	}
 	if f.h.Durable {
-		f.reopen() // a sweep after reopening finds them, too
+		f.reopen() // a sweep after reopening finds them as well
 	}
 	f.advance(time.Minute)
 	before := make(map[string]storage.Usage)
 	if !f.h.NoUsage {
 		for _, tenant := range []string{"a", "ab", "b"} {
-			before[tenant] = f.usage(tenant) // records that have expired count until they are swept
+			before[tenant] = f.usage(tenant) // expired records count until they are swept
 		}
 	}
 	for k := range expired {
-		f.wantNone(k) // and looking for them changes nothing about that
+		f.wantNone(k) // a Get of an expired record does not change the usage
 	}
 	for tenant, u := range before {
 		f.wantUsage(tenant, u.Records, u.Bytes)
@@ -61,7 +61,7 @@ func testSweep(f *fixture) {
 		}
 	}
 	if len(removed) != len(expired) {
-		f.Errorf("Sweep reported %d records of %d that had expired", len(removed), len(expired))
+		f.Errorf("Sweep reported %d records, want the %d that had expired", len(removed), len(expired))
 	}
 	check := func() {
 		f.Helper()
@@ -87,7 +87,7 @@ func testSweep(f *fixture) {
 	}
 	check()
 	if removed := f.sweep(1000); len(removed) > 0 {
-		f.Errorf("Sweep reported %d records again", len(removed))
+		f.Errorf("second Sweep reported %d records, want none", len(removed))
 	}
 	check()
 	if f.h.Durable {
@@ -96,7 +96,7 @@ func testSweep(f *fixture) {
 	}
 }
 
-// testSweepMoved: the sweep goes by the last expiry that a record was given.
+// testSweepMoved: the sweep uses the latest expiry of each record.
 func testSweepMoved(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -132,13 +132,13 @@ func testSweepMoved(f *fixture) {
 	}
 	round(time.Minute, sooner)
 	f.wantUsage("acme", 3, 3)
-	f.touch(touched, f.in(35*time.Minute)) // once more, after a sweep has seen it
+	f.touch(touched, f.in(35*time.Minute)) // once more, after a sweep has examined it
 	round(29*time.Minute, reborn)
 	round(6*time.Minute, touched)
 	round(24*time.Minute, later)
 	f.wantUsage("acme", 0, 0)
 
-	// A record that a Put took the place of after it had expired is live again.
+	// A Put over an expired record makes the key live again.
 	f.put(later, f.rec("x", time.Minute))
 	f.advance(time.Minute)
 	f.put(later, f.rec("y", time.Minute))
@@ -147,7 +147,7 @@ func testSweepMoved(f *fixture) {
 	round(time.Minute, later)
 }
 
-// testSweepBounded: one call is bounded work, and calling again gets on.
+// testSweepBounded: one call is bounded work, and the next one continues.
 func testSweepBounded(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -157,39 +157,40 @@ func testSweepBounded(f *fixture) {
 		f.put(storage.Key{Tenant: "acme", ID: id("%d", i)}, f.rec("x", time.Minute))
 	}
 	f.advance(time.Hour)
-	most, total := 0, 0
+	largest, total := 0, 0
 	for rounds, passes := 0, 0; passes < 2; rounds++ {
 		swept, err := storage.Sweep(f.ctx, f.store, limit)
 		if err != nil {
 			f.Fatalf("Sweep: %v", err)
 		}
-		most = max(most, len(swept.Removed))
+		largest = max(largest, len(swept.Removed))
 		total += len(swept.Removed)
 		if rounds == 0 && !swept.More {
-			f.Errorf("Sweep(%d) of %d expired records answers that there is no more to do", limit, records)
+			f.Errorf("Sweep(%d) of %d expired records: More = false, want true", limit, records)
 		}
 		if !swept.More {
 			passes++
 		}
 		if rounds > 100*records {
-			f.Fatalf("Sweep does not come to an end")
+			f.Fatalf("Sweep still reports More after %d rounds", rounds)
 		}
 	}
-	if most > 2*limit {
-		f.Errorf("Sweep(%d) removed %d records in one call", limit, most)
+	if largest > 2*limit {
+		f.Errorf("Sweep(%d) removed %d records in one call, want at most %d", limit, largest, 2*limit)
 	}
 	if total != records {
-		f.Errorf("Sweep removed %d records of %d", total, records)
+		f.Errorf("Sweep removed %d records, want %d", total, records)
 	}
 }
 
-// testSweepVersusWrites: a sweep never removes a live record, whatever is written meanwhile.
+// testSweepVersusWrites: a sweep never removes a live record, also under concurrent writes.
 func testSweepVersusWrites(f *fixture) {
 	if f.h.NoSweep {
 		return
 	}
 	for i := range 60 {
-		put, touched := storage.Key{Tenant: "acme", ID: id("put %d", i)}, storage.Key{Tenant: "acme", ID: id("touched %d", i)}
+		put := storage.Key{Tenant: "acme", ID: id("put %d", i)}
+		touched := storage.Key{Tenant: "acme", ID: id("touched %d", i)}
 		f.put(put, f.rec("old", time.Second))
 		f.advance(time.Second)
 		f.put(touched, f.rec("touched", time.Second))
@@ -227,7 +228,7 @@ func testSweepVersusWrites(f *fixture) {
 	f.wantUsage("acme", 0, 0)
 }
 
-// testBacklog: what waits to be swept is told with its age, and nothing once it has been.
+// testBacklog: Backlog returns the expiry of the oldest expired record, and the zero time after it was swept.
 func testBacklog(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -245,7 +246,7 @@ func testBacklog(f *fixture) {
 	f.put(key("b", "second"), storage.Record{Data: []byte("x"), Expires: second, Marker: true})
 	f.put(key("b", "live"), f.rec("x", time.Hour))
 	want(time.Time{})
-	f.sweep(10) // which comes past them
+	f.sweep(10) // examines them
 	want(time.Time{})
 	f.advance(3 * time.Minute)
 	want(first)
@@ -254,7 +255,7 @@ func testBacklog(f *fixture) {
 	want(time.Time{})
 	f.advance(time.Hour)
 	if got, err := storage.Backlog(f.ctx, f.store); err != nil || got.IsZero() || got.After(f.now()) {
-		f.Errorf("Backlog = %v, %v", got, err)
+		f.Errorf("Backlog = %v, %v, want a time before %v", got, err, f.now())
 	}
 	f.sweep(10)
 	want(time.Time{})

@@ -7,7 +7,7 @@ import (
 	"sessionserver/storage"
 )
 
-// recount answers what Usage should, by reading the given keys, which are all that the tenant has.
+// recount returns the expected usage by reading the given keys, which must be all of the tenant's.
 func (f *fixture) recount(tenant string, keys ...storage.Key) storage.Usage {
 	f.Helper()
 	var u storage.Usage
@@ -32,11 +32,11 @@ func testUsage(f *fixture) {
 	if f.h.NoUsage {
 		return
 	}
-	f.wantUsage("acme", 0, 0) // nobody is a tenant with nothing
+	f.wantUsage("acme", 0, 0) // a tenant without records
 	k1, k2 := key("acme", "one"), key("acme", "two")
 	f.put(k1, f.rec("12345", time.Minute))
 	f.wantUsage("acme", 1, 5)
-	f.put(k1, f.rec("123", time.Minute)) // replaced, not added
+	f.put(k1, f.rec("123", time.Minute)) // replaces the record
 	f.wantUsage("acme", 1, 3)
 	f.put(k2, f.rec("", time.Hour)) // no bytes, but a record
 	f.wantUsage("acme", 2, 3)
@@ -50,10 +50,10 @@ func testUsage(f *fixture) {
 	f.wantNone(k1)
 	f.wantNoTouch(k1, f.in(time.Hour))
 	f.wantUsage("acme", 2, 3)
-	f.put(k1, f.rec("1234567", time.Minute)) // in the place of the expired one
+	f.put(k1, f.rec("1234567", time.Minute)) // replaces the expired record
 	f.wantUsage("acme", 2, 7)
 	f.advance(time.Minute)
-	f.delete(k1) // also of one that has expired
+	f.delete(k1) // an expired record
 	f.wantUsage("acme", 1, 0)
 	f.delete(k1)
 	f.wantUsage("acme", 1, 0)
@@ -63,6 +63,6 @@ func testUsage(f *fixture) {
 		f.put(k1, f.rec("1234", time.Minute))
 		f.advance(time.Minute)
 		f.reopen()
-		f.wantUsage("acme", 1, 4) // still there for a sweep to find
+		f.wantUsage("acme", 1, 4) // not swept yet
 	}
 }
