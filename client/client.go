@@ -13,28 +13,29 @@ import (
 	"sessionserver/wire"
 )
 
-// Options are what a DSN cannot say. The zero Options are fine.
+// Options holds the settings of a Client that are not part of a DSN. The zero Options hold the defaults.
 type Options struct {
-	MaxOpen     int           // connections at a time; each open session has one; default 64
-	MaxIdle     int           // connections kept for later; default MaxOpen, negative is none
-	IdleTimeout time.Duration // until a connection that nobody uses is closed; default 5 min, a server's is 10
+	MaxOpen     int           // maximum number of connections, one for each open session; default 64
+	MaxIdle     int           // maximum number of idle connections; default MaxOpen, negative for none
+	IdleTimeout time.Duration // idle time after which a connection is closed; default 5 min, the server's default is 10
 
-	// RateWait is how long a request beyond a rate may wait for its turn; default the DSN's timeout, negative is not to wait.
+	// RateWait is how long a request beyond a rate limit may wait before it is sent again. The default is the DSN's
+	// timeout; a negative value disables the wait.
 	RateWait time.Duration
 
-	// TLS is completed with what the DSN says, for the scheme tls. It is copied.
+	// TLS is the base of the TLS configuration for the scheme tls. It is copied, and the DSN's parameters are added.
 	TLS *tls.Config
 
-	// DialContext makes the connections beneath TLS, instead of a net.Dialer. network is tcp or unix.
+	// DialContext makes the connections below TLS, in place of a net.Dialer. The network is tcp or unix.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.MaxOpen < 0 {
-		return o, fmt.Errorf("sessionserver: Options.MaxOpen: %d (allowed: 0 or more)", o.MaxOpen)
+		return o, fmt.Errorf("sessionserver: Options.MaxOpen: invalid value %d (allowed: 0 or more)", o.MaxOpen)
 	}
 	if o.IdleTimeout < 0 {
-		return o, fmt.Errorf("sessionserver: Options.IdleTimeout: %v (allowed: 0 or more)", o.IdleTimeout)
+		return o, fmt.Errorf("sessionserver: Options.IdleTimeout: invalid value %v (allowed: 0 or more)", o.IdleTimeout)
 	}
 	if o.MaxOpen == 0 {
 		o.MaxOpen = 64
@@ -48,15 +49,16 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Client is a pool of connections to one server, all of which act as the same app. It is for concurrent use.
+// Client is a pool of connections to one server. All of them authenticate as the same app. A Client is safe for
+// concurrent use.
 type Client struct {
 	dsn  *DSN
 	pool *pool
 }
 
-// Dial connects to the server that dsn names, authenticates, and returns a client if the server answers. Its error is
-// a *DSNError, a *ConnError, an *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), a *TenantError, the
-// context's, or tells what is wrong with opts or a file.
+// Dial connects to the server of a DSN, authenticates, and returns a client for it. The error is a *DSNError, a
+// *ConnError, an *Error (ErrBadAuth, ErrNoAuth, ErrTLSRequired, ErrIPDenied, …), a *TenantError or the error of the
+// context. An invalid option and an unreadable file are reported as plain errors.
 func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	parsed, err := ParseDSN(dsn)
 	if err != nil {
@@ -76,8 +78,8 @@ func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parsed.App == "" && !d.asksWho() {
-		err = anonymous(ctx, first)
+	if parsed.App == "" && !d.verifiesTenant() {
+		err = checkAnonymous(ctx, first)
 	}
 	c.pool.put(first)
 	if err != nil {
@@ -87,29 +89,29 @@ func Dial(ctx context.Context, dsn string, opts Options) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connections that are idle, and those in use as soon as their sessions end. It always returns nil.
+// Close closes the idle connections at once and the others as soon as their sessions end. It always returns nil.
 func (c *Client) Close() error {
 	c.pool.close()
 	return nil
 }
 
-// String is the DSN without its secret.
+// String returns the DSN without its secret.
 func (c *Client) String() string { return "sessionserver client of " + c.dsn.String() }
 
-// GoString is String.
+// GoString returns the same as String.
 func (c *Client) GoString() string { return c.String() }
 
-// Stats describes the pool of a Client at one moment.
+// Stats holds the state of a Client's pool at one moment.
 type Stats struct {
-	Open    int // connections in use, idle, or being made
-	Idle    int
-	Waiting int // callers that wait for one
+	Open    int // connections in use, idle or being made
+	Idle    int // idle connections
+	Waiting int // callers waiting for a connection
 }
 
-// Stats describes the pool.
+// Stats returns the state of the pool.
 func (c *Client) Stats() Stats { return c.pool.stats() }
 
-// Ping asks the server for a sign of life.
+// Ping verifies that the server replies.
 func (c *Client) Ping(ctx context.Context) error {
 	cn, replies, err := c.begin(ctx, "ping", []string{"+"}, func(cn *conn) time.Duration {
 		cn.queue("ping")
@@ -119,15 +121,15 @@ func (c *Client) Ping(ctx context.Context) error {
 		return err
 	}
 	c.pool.put(cn)
-	if e := first(replies); e != nil {
-		return refused("ping", e)
+	if e := firstError(replies); e != nil {
+		return opError("ping", e)
 	}
 	return nil
 }
 
-// New makes a session, open for writing, under an id that the server has drawn at random. lifetime is how long it
-// lives unused, in whole seconds; 0 is the DSN's, or the tenant's. Nothing is stored before the first Commit, Save or
-// Close.
+// New creates a session under a random id from the server and opens it for writing. The lifetime is the idle time
+// after which the session expires, in whole seconds; 0 stands for the DSN's lifetime, or else the tenant's. Nothing is
+// stored before the first Commit, Save or Close.
 func (c *Client) New(ctx context.Context, lifetime time.Duration) (*Session, error) {
 	if lifetime == 0 {
 		lifetime = c.dsn.Lifetime
@@ -145,48 +147,49 @@ func (c *Client) New(ctx context.Context, lifetime time.Duration) (*Session, err
 	}
 	if e := replies[0].Err; e != nil {
 		c.pool.put(cn)
-		return nil, refused("new", e)
+		return nil, opError("new", e)
 	}
-	return &Session{client: c, conn: cn, id: string(replies[0].Bytes), mode: ModeReadWrite, unsaved: true, changed: true}, nil
+	id := string(replies[0].Bytes)
+	return &Session{client: c, conn: cn, id: id, mode: ModeReadWrite, unsaved: true, changed: true}, nil
 }
 
-// Mode is the way in which a session is opened.
+// Mode is the access mode of a session.
 type Mode string
 
-// The modes of Open.
+// The modes of Open. All but ModeReadWrite open existing sessions only.
 const (
-	ModeReadWrite Mode = "rw" // for writing, alone; creates the session unless the tenant is strict. The default
-	ModeUpdate    Mode = "u"  // for writing, alone; existing sessions only
-	ModeRead      Mode = "r"  // for reading, together with other readers; existing sessions only
-	ModeSnapshot  Mode = "s"  // for reading what was saved last, without any lock; existing sessions only
+	ModeReadWrite Mode = "rw" // exclusive lock; creates a missing session unless the tenant is strict; the default
+	ModeUpdate    Mode = "u"  // exclusive lock
+	ModeRead      Mode = "r"  // lock shared with other readers
+	ModeSnapshot  Mode = "s"  // no lock; read access to the values saved last
 )
 
 func (m Mode) writes() bool { return m == ModeReadWrite || m == ModeUpdate }
 
-// OpenOptions say how to open a session. The zero OpenOptions open it for writing.
+// OpenOptions holds the options of Open and Load. The zero OpenOptions open a session in ModeReadWrite.
 type OpenOptions struct {
 	Mode Mode
 
-	// Wait is how long to wait for the lock, at most ten minutes. 0 is the DSN's lock_timeout, or else the tenant's;
-	// NoWait is not to wait. The context's deadline counts if it is earlier.
+	// Wait is how long to wait for the lock, at most ten minutes. 0 stands for the DSN's lock_timeout, or else the
+	// tenant's; NoWait disables the wait. An earlier deadline of the context takes precedence.
 	Wait time.Duration
 }
 
-// Open opens the session with this id, waiting for its lock in the server's queue. When ctx ends first, Open returns
-// at once, and the place in the queue is given up. It answers ErrLockTimeout when the wait is over, ErrNotFound,
-// ErrBadID. With on_lock_timeout=readonly in the DSN a session that stays locked is opened in ModeSnapshot instead,
-// as its Mode tells.
+// Open opens the session with the given id and waits for its lock in the server's queue. When ctx ends first, Open
+// returns at once and leaves the queue. The error is ErrLockTimeout for a lock that stays held, ErrNotFound or
+// ErrBadID. With on_lock_timeout=readonly in the DSN, Open opens a locked session in ModeSnapshot instead, which
+// [Session.Mode] reports.
 func (c *Client) Open(ctx context.Context, id string, opts OpenOptions) (*Session, error) {
 	s, _, err := c.open(ctx, "open", id, opts, false, c.dsn.OnLockTimeout == "readonly")
 	return s, err
 }
 
-// Load opens a session like Open, and gets all its values in the same round trip.
+// Load opens a session like Open and returns all its values from the same round trip.
 func (c *Client) Load(ctx context.Context, id string, opts OpenOptions) (*Session, *Values, error) {
 	return c.open(ctx, "load", id, opts, true, c.dsn.OnLockTimeout == "readonly")
 }
 
-// View returns the values that were saved last. It waits for no lock and takes one round trip.
+// View returns the values saved last. It waits for no lock and takes one round trip.
 func (c *Client) View(ctx context.Context, id string) (*Values, error) {
 	cn, replies, err := c.begin(ctx, "view", []string{"+", "%*", "+"}, func(cn *conn) time.Duration {
 		cn.queue("open", id, string(ModeSnapshot))
@@ -198,29 +201,30 @@ func (c *Client) View(ctx context.Context, id string) (*Values, error) {
 		return nil, err
 	}
 	if replies[0].Err == nil && replies[2].Err != nil {
-		cn.cut() // something is still open on it
+		cn.cut() // the session is still open on it
 	}
 	defer c.pool.put(cn)
-	if e := first(replies[:2]); e != nil {
-		return nil, refused("view", e)
+	if e := firstError(replies[:2]); e != nil {
+		return nil, opError("view", e)
 	}
 	return newValues(replies[1].Items), nil
 }
 
-// open opens a session, and gets its values if they are wanted.
+// open opens a session and, if values is true, returns its values. If fallBack is true, a locked session is opened in
+// ModeSnapshot.
 func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, values, fallBack bool) (
 	*Session, *Values, error,
 ) {
 	if opts.Mode == "" {
 		opts.Mode = ModeReadWrite
 	}
-	began := time.Now()
+	start := time.Now()
 	kinds := []string{"+", "%*"}
 	if !values {
 		kinds = kinds[:1]
 	}
 	cn, replies, err := c.begin(ctx, op, kinds, func(cn *conn) time.Duration {
-		wait := c.queueOpen(ctx, cn, id, opts, began)
+		wait := c.queueOpen(ctx, cn, id, opts, start)
 		if values {
 			cn.queue("get_all")
 		}
@@ -233,31 +237,31 @@ func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, valu
 		c.pool.put(cn)
 		if fallBack && e.Code == wire.LockTimeout {
 			s, v, err := c.open(ctx, op, id, OpenOptions{Mode: ModeSnapshot}, values, false)
-			if !errors.Is(err, ErrNotFound) { // there may be nothing saved yet
+			if !errors.Is(err, ErrNotFound) { // a new session has no saved values
 				return s, v, err
 			}
 		}
-		return nil, nil, refused(op, e)
+		return nil, nil, opError(op, e)
 	}
 	s := &Session{client: c, conn: cn, id: id, mode: opts.Mode}
-	s.unsaved = opts.Mode == ModeReadWrite // it may be new
+	s.unsaved = opts.Mode == ModeReadWrite // the session may be new
 	if !values {
 		return s, nil, nil
 	}
 	if e := replies[1].Err; e != nil {
 		s.Abort(ctx)
-		return nil, nil, refused(op, e)
+		return nil, nil, opError(op, e)
 	}
 	v := newValues(replies[1].Items)
 	s.unsaved = s.unsaved && v.Len() == 0
 	return s, v, nil
 }
 
-// destroy removes a session that is open nowhere, or not any more.
+// destroy removes a session that this client does not hold open.
 func (c *Client) destroy(ctx context.Context, id string) error {
-	began := time.Now()
+	start := time.Now()
 	cn, replies, err := c.begin(ctx, "destroy", []string{"+"}, func(cn *conn) time.Duration {
-		wait := c.queueOpen(ctx, cn, id, OpenOptions{Mode: ModeUpdate}, began)
+		wait := c.queueOpen(ctx, cn, id, OpenOptions{Mode: ModeUpdate}, start)
 		cn.queue("destroy")
 		return wait
 	})
@@ -265,49 +269,50 @@ func (c *Client) destroy(ctx context.Context, id string) error {
 		return err
 	}
 	if replies[0].Err == nil && replies[1].Err != nil {
-		cn.cut() // something is still open on it
+		cn.cut() // the session is still open on it
 	}
 	c.pool.put(cn)
-	if e := first(replies); e != nil && e.Code != wire.NotFound {
-		return refused("destroy", e)
+	if e := firstError(replies); e != nil && e.Code != wire.NotFound {
+		return opError("destroy", e)
 	}
 	return nil
 }
 
-// queueOpen queues the request that opens a session, and returns how long it may wait for the lock.
-func (c *Client) queueOpen(ctx context.Context, cn *conn, id string, opts OpenOptions, began time.Time) time.Duration {
-	wait, known := c.lockWait(ctx, cn, opts.Wait, began)
+// queueOpen queues the request that opens a session and returns how long the server may wait for the lock.
+func (c *Client) queueOpen(ctx context.Context, cn *conn, id string, opts OpenOptions, start time.Time) time.Duration {
+	wait, explicit := c.lockWait(ctx, cn, opts.Wait, start)
 	request := []string{"open", id, string(opts.Mode)}
-	if known {
+	if explicit {
 		request = append(request, strconv.FormatInt(wait.Milliseconds(), 10))
 	}
 	cn.queue(request...)
 	return wait
 }
 
-// lockWait is how long the server may wait for a lock now, and whether it is to be told so: otherwise it is the
-// tenant's time, as it was when the connection was made.
-func (c *Client) lockWait(ctx context.Context, cn *conn, wait time.Duration, began time.Time) (time.Duration, bool) {
+// lockWait returns how long the server may wait for a lock, and whether the request must carry that time. Without an
+// explicit time the tenant's setting applies, as the server reported it when the connection was made.
+func (c *Client) lockWait(ctx context.Context, cn *conn, wait time.Duration, start time.Time) (time.Duration, bool) {
 	if wait == 0 {
 		wait = c.dsn.LockTimeout
 	}
 	if wait == 0 {
 		return cn.lockWait, false
 	}
-	wait -= time.Since(began)
+	wait -= time.Since(start)
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
 	return max(wait, 0), true
 }
 
-// attempts is on how many connections the beginning of a session is tried.
-const attempts = 3
+// maxAttempts is the number of connections on which the first round trip of a session is tried.
+const maxAttempts = 3
 
-// begin gets a connection and has the first round trip of a session on it: build queues the requests, and returns how
-// long the server may take beyond the time-out; kinds are those of the replies. A connection that has come out of the
-// pool may turn out to have been closed by the server meanwhile, or its path to be dead: then another one is taken. That
-// repeats nothing, since whatever was begun on a connection is undone with it.
+// begin gets a connection from the pool and makes the first round trip of a session on it. The function build queues
+// the requests and returns how long the server may take beyond the timeout; kinds are the kinds of the replies.
+//
+// The server may have closed a pooled connection meanwhile, or its network path may be dead. Then begin retries on
+// another connection. The retry repeats no change, since the server rolls back a session whose connection ends.
 func (c *Client) begin(ctx context.Context, op string, kinds []string, build func(*conn) time.Duration) (
 	*conn, []wire.Reply, error,
 ) {
@@ -316,31 +321,31 @@ func (c *Client) begin(ctx context.Context, op string, kinds []string, build fun
 		if err != nil {
 			return nil, nil, err
 		}
-		again := cn.reused && attempt < attempts
-		if again {
+		retriable := cn.reused && attempt < maxAttempts
+		if retriable {
 			cn.probe()
 		}
 		replies, err := cn.exchange(ctx, op, kinds, build(cn))
 		var broken *ConnError
 		switch {
-		case err == nil && !(again && replies[0].Err != nil && replies[0].Err.Code == wire.Shutdown):
+		case err == nil && !(retriable && replies[0].Err != nil && replies[0].Err.Code == wire.Shutdown):
 			return cn, replies, nil
 		case err == nil:
 		case !errors.As(err, &broken), errors.Is(err, os.ErrDeadlineExceeded):
-			again = false
+			retriable = false
 		}
 		c.pool.put(cn)
-		if !again {
+		if !retriable {
 			return nil, nil, err
 		}
 		c.pool.flush()
 	}
 }
 
-// seconds writes a time in whole seconds, rounded up.
+// seconds formats a duration in whole seconds, rounded up.
 func seconds(d time.Duration) string {
 	if d < 0 {
-		return "-1" // which no command takes
+		return "-1" // invalid for every command
 	}
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

@@ -14,8 +14,8 @@ import (
 	"sessionserver/wire"
 )
 
-// conn is one connection: requests are queued and go out together, and their replies come back in order. Whoever has
-// it from the pool uses it alone. Once broken it is never used again.
+// conn is one connection to the server. Queued requests are sent together, and their replies arrive in the same order.
+// A conn has one user at a time, the one that got it from the pool. A broken conn is never used again.
 type conn struct {
 	nc      net.Conn
 	addr    string
@@ -23,16 +23,15 @@ type conn struct {
 	src     *bufio.Reader
 	replies *wire.ReplyReader
 
-	lockWait time.Duration // how long an open without a time of its own waits, as the tenant says
+	lockWait time.Duration // the tenant's wait for a lock, for requests without an explicit one
+	rateWait time.Duration // how long requests beyond a rate limit may wait
 
-	rateWait time.Duration // how long requests beyond a rate wait
-
-	out       []byte // requests that are queued
-	queued    []int  // where each begins in out
-	probing   bool   // there is a ping before them, whose reply comes soon or never
-	reused    bool   // it has come out of the pool before
-	broken    bool   // nobody knows what comes next
-	spoilt    bool   // it is fit for the session that is open on it, and for no other
+	out       []byte // queued requests
+	queued    []int  // offset of each request in out
+	probing   bool   // a ping with a short deadline precedes the queued requests
+	reused    bool   // the connection has been in the pool before
+	broken    bool   // the position in the stream of replies is lost, or the connection is closed
+	retired   bool   // no further session may use the connection; the open one may finish
 	idleSince time.Time
 }
 
@@ -41,45 +40,49 @@ func newConn(nc net.Conn, addr string, timeout time.Duration) *conn {
 	return &conn{nc: nc, addr: addr, timeout: timeout, src: src, replies: wire.NewReplyReader(src)}
 }
 
-// queue adds a request to those that exchange will send.
+// queue appends a request for the next exchange.
 func (c *conn) queue(request ...string) {
 	c.queued = append(c.queued, len(c.out))
 	c.out = wire.AppendRequest(c.out, request...)
 }
 
-// sure is how long after its last use a connection is taken for good. A path may be dead without a sign of it.
-const sure = time.Second
+// probeAfter is the idle time after which a connection is probed before use. A network path may be dead without any
+// sign of it.
+const probeAfter = time.Second
 
-// probeShare is the part of the time-out in which a connection that is not taken for good replies to a ping.
+// probeShare is the divisor of the timeout that gives the time for the reply to a probe.
 const probeShare = 5
 
-// errSilent is why a connection out of the pool is replaced.
+// errSilent is the error of a pooled connection whose probe has no reply.
 var errSilent = errors.New("no reply to a ping")
 
-// probe sends a ping before all that is queued if the connection is not sure to work.
+// probe puts a ping in front of the queue if the connection has been idle for longer than probeAfter.
 func (c *conn) probe() {
-	if c.reused && time.Since(c.idleSince) > sure {
+	if c.reused && time.Since(c.idleSince) > probeAfter {
 		c.out = wire.AppendRequest(c.out, "ping")
 		c.probing = true
 	}
 }
 
-// keepMax is the largest buffer kept for the next requests.
-const keepMax = 64 << 10
+// keptBuffer is the largest buffer, in bytes, that is kept for the next requests.
+const keptBuffer = 64 << 10
 
-// exchange sends what is queued and reads all replies: one round trip. kinds are those that each reply may be of, the
-// last one of all that follow. wait is how long the server may take beyond the connection's time-out. What is refused
-// for a rate is sent again when the server says, within rateWait. When the context ends first the connection is broken, and its error is the context's; any other is a *ConnError. Refusals
-// are replies.
+// exchange sends the queued requests and reads all replies in one round trip. Each element of kinds lists the allowed
+// kinds of one reply, and the last element applies to all replies that follow. The server may take wait beyond the
+// connection's timeout.
+//
+// A request beyond a rate limit is sent again when the server allows it, within rateWait. Error replies are returned
+// among the replies. The error of exchange is the context's if ctx ends first, and a *ConnError otherwise; both break
+// the connection.
 func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait time.Duration) ([]wire.Reply, error) {
 	defer func() {
 		c.queued, c.out, c.probing = c.queued[:0], c.out[:0], false
-		if cap(c.out) > keepMax {
+		if cap(c.out) > keptBuffer {
 			c.out = nil
 		}
 	}()
 	if err := ctx.Err(); err != nil {
-		// Nothing was sent: the connection is as good as before.
+		// Nothing was sent, so the connection stays usable.
 		return nil, fmt.Errorf("sessionserver: %s: %w", op, err)
 	}
 	replies, err := c.transferAll(ctx, c.timeout+wait)
@@ -96,7 +99,7 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 	case errors.Is(err, io.EOF):
 		err = &ConnError{op, c.addr, io.ErrUnexpectedEOF}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = &ConnError{op, c.addr, fmt.Errorf("no answer within %v: %w", c.timeout+wait, os.ErrDeadlineExceeded)}
+		err = &ConnError{op, c.addr, fmt.Errorf("no reply within %v: %w", c.timeout+wait, os.ErrDeadlineExceeded)}
 	default:
 		err = &ConnError{op, c.addr, err}
 	}
@@ -104,14 +107,14 @@ func (c *conn) exchange(ctx context.Context, op string, kinds []string, wait tim
 	return nil, err
 }
 
-// transferAll sends what is queued, at once. After a refusal for a rate the rest goes one by one: each request more would
-// be one more error, of which the server takes so many only.
+// transferAll sends the queued requests together. After a RATELIMITED reply it sends the remaining ones one at a time:
+// the server closes a connection with too many errors, and each further request would add one.
 func (c *conn) transferAll(ctx context.Context, timeout time.Duration) ([]wire.Reply, error) {
 	var replies []wire.Reply
 	rate := newRateWait(c.rateWait)
-	for most := len(c.queued); len(replies) < len(c.queued); {
+	for batch := len(c.queued); len(replies) < len(c.queued); {
 		from := len(replies)
-		n := min(most, len(c.queued)-from)
+		n := min(batch, len(c.queued)-from)
 		begin, end := c.queued[from], len(c.out)
 		if c.probing {
 			begin = 0
@@ -124,16 +127,17 @@ func (c *conn) transferAll(ctx context.Context, timeout time.Duration) ([]wire.R
 			return nil, err
 		}
 		c.probing = false
-		at := beyondRate(more)
-		if at >= 0 && rate.wait(ctx, more[at].Err) {
-			more = more[:at]
-			most = 1
+		limited := firstRateLimited(more)
+		if limited >= 0 && rate.wait(ctx, more[limited].Err) {
+			more = more[:limited]
+			batch = 1
 		}
 		replies = append(replies, more...)
 	}
 	return replies, nil
 }
 
+// transfer sends n encoded requests and reads their replies.
 func (c *conn) transfer(ctx context.Context, out []byte, n int, timeout time.Duration) ([]wire.Reply, error) {
 	limit := timeout
 	if c.probing {
@@ -143,55 +147,56 @@ func (c *conn) transfer(ctx context.Context, out []byte, n int, timeout time.Dur
 		return nil, err
 	}
 	if ctx.Done() != nil {
-		woken := make(chan struct{})
+		interrupted := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			_ = c.nc.SetDeadline(time.Unix(1, 0))
-			close(woken)
+			close(interrupted)
 		})
 		defer func() {
 			if !stop() {
-				<-woken // or it would end somebody else's round trip
+				<-interrupted // a late deadline would interrupt the next round trip
 			}
 		}()
 	}
 	if _, err := c.nc.Write(out); err != nil {
-		// The server may have said why it closed the connection before it read this.
-		if turned := c.turnedAway(); turned != nil {
-			return nil, turned
+		// The server may have sent a reason before it closed the connection.
+		if rejection := c.rejection(); rejection != nil {
+			return nil, rejection
 		}
 		return nil, err
 	}
 	if c.probing {
-		if err := c.pong(ctx, timeout); err != nil {
+		if err := c.readPong(ctx, timeout); err != nil {
 			return nil, err
 		}
 	}
 	replies := make([]wire.Reply, n)
 	for i := range replies {
-		if turned := c.turnedAway(); turned != nil {
-			return nil, turned
+		if rejection := c.rejection(); rejection != nil {
+			return nil, rejection
 		}
 		var err error
 		if replies[i], err = c.replies.Next(); err != nil {
 			if i > 0 && replies[i-1].Err != nil && errors.Is(err, io.EOF) {
-				return nil, replies[i-1].Err // the server has said why it closes the connection
+				return nil, replies[i-1].Err // the reason for the end of the connection
 			}
 			return nil, err
 		}
 		if e := replies[i].Err; e != nil {
 			switch e.Code {
 			case wire.Shutdown, wire.Protocol, wire.Busy:
-				c.spoilt = true
+				c.retired = true
 			}
 		}
 	}
 	return replies, nil
 }
 
-// pong reads the reply to the ping of probe, and gives the others their time. A refusal is a sign of life.
-func (c *conn) pong(ctx context.Context, timeout time.Duration) error {
-	if turned := c.turnedAway(); turned != nil {
-		return turned
+// readPong reads the reply to the ping of probe and sets the deadline of the other replies. Any reply will do, also an
+// error.
+func (c *conn) readPong(ctx context.Context, timeout time.Duration) error {
+	if rejection := c.rejection(); rejection != nil {
+		return rejection
 	}
 	if _, err := c.replies.Next(); errors.Is(err, os.ErrDeadlineExceeded) {
 		return errSilent
@@ -201,12 +206,12 @@ func (c *conn) pong(ctx context.Context, timeout time.Duration) error {
 	if err := c.nc.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
-	return ctx.Err() // the deadline may have been set for its end
+	return ctx.Err() // the new deadline may have replaced that of the context's end
 }
 
-// turnedAway returns what a server says to a peer that it does not let in: a line, since it has not read in which
-// framing the peer speaks. No RESP reply begins like "err ".
-func (c *conn) turnedAway() error {
+// rejection returns the error with which the server rejects a connection, or nil. It is a line "err CODE message",
+// since the server has not yet read a request and does not know the framing. No RESP reply begins with "e".
+func (c *conn) rejection() error {
 	if start, err := c.src.Peek(1); err != nil || start[0] != 'e' {
 		return nil
 	}
@@ -218,8 +223,8 @@ func (c *conn) turnedAway() error {
 	return wire.Errorf(wire.Code(code), "%s", message)
 }
 
-// first returns the first refusal among replies, or nil.
-func first(replies []wire.Reply) *wire.Error {
+// firstError returns the first error reply, or nil.
+func firstError(replies []wire.Reply) *wire.Error {
 	for _, r := range replies {
 		if r.Err != nil {
 			return r.Err
@@ -228,32 +233,33 @@ func first(replies []wire.Reply) *wire.Error {
 	return nil
 }
 
-// expect breaks the connection if a reply is of none of these kinds, if there are any, and so does not answer its
-// request. Refusals are expected always.
+// expect returns an error and breaks the connection if a reply is of none of the given kinds. Such a reply belongs to
+// another request. Error replies are always allowed, and empty kinds allow all replies.
 func (c *conn) expect(op, kinds string, r wire.Reply) error {
 	if r.Err != nil || kinds == "" || strings.IndexByte(kinds, r.Kind) >= 0 {
 		return nil
 	}
 	c.cut()
-	return &ConnError{op, c.addr, fmt.Errorf("the server answered with an unexpected reply of kind %q", r.Kind)}
+	return &ConnError{op, c.addr, fmt.Errorf("unexpected reply of kind %q", r.Kind)}
 }
 
-// reusable reports whether the connection can go to the next one.
+// reusable reports whether the connection can serve another session.
 func (c *conn) reusable() bool {
-	return !c.broken && !c.spoilt && c.replies.Buffered() == 0
+	return !c.broken && !c.retired && c.replies.Buffered() == 0
 }
 
-// cut closes the connection at once, with whatever is on its way: the server rolls back and lets others in.
+// cut closes the connection at once, whatever is in transit. The server rolls back the open session and releases its
+// lock.
 func (c *conn) cut() {
 	c.broken = true
 	nc := c.nc
 	if tls, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = tls.NetConn() // closing TLS in good order may block
+		nc = tls.NetConn() // an orderly close of TLS may block
 	}
 	_ = nc.Close()
 }
 
-// close ends a connection that is idle.
+// close closes an idle connection.
 func (c *conn) close() {
 	if !c.broken {
 		c.broken = true

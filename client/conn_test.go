@@ -33,46 +33,50 @@ func TestHandshake(t *testing.T) {
 	}{
 		{"credentials", "tcp://a:s@h/t", &fake{remote: near}, nil, "", []string{"hello 3 auth t/a s", "ping"}},
 		{"socket", "unix://a:s@/s?tenant=t", &fake{}, nil, "", []string{"hello 3 auth t/a s", "ping"}},
-		{"anonymous", "tcp://h", &fake{answer: func(request string) string {
+		{"anonymous", "tcp://h", &fake{reply: func(request string) string {
 			if request == "stat" {
 				return "-NOSESSION none\r\n"
 			}
-			return usual(request)
+			return defaultReply(request)
 		}}, nil, "", []string{"hello 3", "ping", "stat"}},
-		{"nobody", "tcp://h", &fake{answer: func(request string) string {
+		{"credentials required", "tcp://h", &fake{reply: func(request string) string {
 			if request == "stat" {
-				return "-NOAUTH who are you\r\n"
+				return "-NOAUTH not authenticated\r\n"
 			}
-			return usual(request)
-		}}, client.ErrNoAuth, "NOAUTH who are you", []string{"hello 3", "ping", "stat"}},
-		{"wrong secret", "tcp://a:s@h/t", &fake{answer: func(request string) string {
+			return defaultReply(request)
+		}}, client.ErrNoAuth, "NOAUTH not authenticated", []string{"hello 3", "ping", "stat"}},
+		{"wrong secret", "tcp://a:s@h/t", &fake{reply: func(request string) string {
 			if request == "ping" {
-				return usual(request)
+				return defaultReply(request)
 			}
-			return "-BADAUTH no\r\n"
-		}}, client.ErrBadAuth, "dial: BADAUTH no", []string{"hello 3 auth t/a s", "ping"}},
-		{"far away", "tcp://a:s@h/t", &fake{remote: far}, nil, "", []string{"hello 3", "hello 3 auth t/a s", "ping"}},
-		{"far away, TLS required", "tcp://a:s@h/t",
-			&fake{remote: far, answer: func(string) string { return "-TLSREQUIRED use it\r\n" }},
-			client.ErrTLSRequired, "TLSREQUIRED use it", []string{"hello 3"}},
-		{"turned away", "tcp://a:s@h/t", &fake{answer: func(string) string { return "err IPDENIED not from here\r\n" }},
-			client.ErrIPDenied, "sessionserver: dial: IPDENIED not from here", []string{"hello 3 auth t/a s"}},
-		{"hung up", "tcp://a:s@h/t", &fake{answer: func(string) string { return hangUp }},
-			io.ErrUnexpectedEOF, "sessionserver: dial: connection to h:9090: unexpected EOF", []string{"hello 3 auth t/a s"}},
-		{"another server", "tcp://a:s@h/t", &fake{answer: func(string) string { return "HTTP/1.1 400 Bad Request\r\n" }},
+			return "-BADAUTH wrong secret\r\n"
+		}}, client.ErrBadAuth, "dial: BADAUTH wrong secret", []string{"hello 3 auth t/a s", "ping"}},
+		{"remote plaintext", "tcp://a:s@h/t", &fake{remote: far}, nil, "",
+			[]string{"hello 3", "hello 3 auth t/a s", "ping"}},
+		{"remote plaintext, TLS required", "tcp://a:s@h/t",
+			&fake{remote: far, reply: func(string) string { return "-TLSREQUIRED use TLS\r\n" }},
+			client.ErrTLSRequired, "TLSREQUIRED use TLS", []string{"hello 3"}},
+		{"rejected", "tcp://a:s@h/t",
+			&fake{reply: func(string) string { return "err IPDENIED address not allowed\r\n" }},
+			client.ErrIPDenied, "sessionserver: dial: IPDENIED address not allowed", []string{"hello 3 auth t/a s"}},
+		{"closed by the server", "tcp://a:s@h/t", &fake{reply: func(string) string { return hangUp }},
+			io.ErrUnexpectedEOF, "sessionserver: dial: connection to h:9090: unexpected EOF",
+			[]string{"hello 3 auth t/a s"}},
+		{"another server", "tcp://a:s@h/t", &fake{reply: func(string) string { return "HTTP/1.1 400 Bad Request\r\n" }},
 			nil, "wire: ", []string{"hello 3 auth t/a s"}},
-		{"unexpected", "tcp://a:s@h/t", &fake{answer: func(string) string { return ":1\r\n" }},
+		{"unexpected reply", "tcp://a:s@h/t", &fake{reply: func(string) string { return ":1\r\n" }},
 			nil, "unexpected reply of kind ':'", []string{"hello 3 auth t/a s", "ping"}},
 	} {
 		c, err := client.Dial(t.Context(), tt.dsn, client.Options{DialContext: tt.fake.dialContext})
 		if err == nil {
 			c.Close()
 		}
-		var shown string
+		var text string
 		if err != nil {
-			shown = err.Error()
+			text = err.Error()
 		}
-		if (err == nil) != (tt.text == "") || !strings.Contains(shown, tt.text) || tt.err != nil && !errors.Is(err, tt.err) {
+		if (err == nil) != (tt.text == "") || !strings.Contains(text, tt.text) ||
+			tt.err != nil && !errors.Is(err, tt.err) {
 			t.Errorf("%s: error %v, want %v %s", tt.name, err, tt.err, tt.text)
 		}
 		if got := tt.fake.take(); !slices.Equal(got[:min(len(got), len(tt.requests))], tt.requests) {
@@ -81,31 +85,38 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestTenantOfCertificate: whoever is somebody by a certificate is told if that is in another tenant than the DSN names, in no round trip more.
+// TestTenantOfCertificate verifies that Dial reports a certificate of another tenant than the DSN's, without an
+// additional round trip.
 func TestTenantOfCertificate(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	ca.issue("server", &x509.Certificate{DNSNames: []string{"h"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	ca.issue("server", &x509.Certificate{
+		DNSNames: []string{"h"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
 	ca.issue("app", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	pair, err := tls.LoadX509KeyPair(ca.file("server.pem"), ca.file("server.key"))
 	must(t, err)
 	for _, tt := range []struct {
 		whoami, text string
-		is           error
+		err          error
+		tenantError  bool
 	}{
-		{"%2\r\n$6\r\ntenant\r\n$4\r\nacme\r\n$3\r\napp\r\n$4\r\nshop\r\n", "", nil},
-		{"%2\r\n$6\r\ntenant\r\n$5\r\nother\r\n$3\r\napp\r\n$4\r\nshop\r\n", `the server knows this client as "other/shop", and the DSN names the tenant "acme"`, nil},
-		{"%0\r\n", `as "/"`, nil},
-		{"-NOAUTH who are you\r\n", "sessionserver: dial: NOAUTH who are you", client.ErrNoAuth},
-		{"+OK\r\n", "unexpected reply of kind '+'", nil},
+		{"%2\r\n$6\r\ntenant\r\n$4\r\nacme\r\n$3\r\napp\r\n$4\r\nshop\r\n", "", nil, false},
+		{"%2\r\n$6\r\ntenant\r\n$5\r\nother\r\n$3\r\napp\r\n$4\r\nshop\r\n",
+			`the certificate authenticates as "other/shop" and the DSN has the tenant "acme"`, nil, true},
+		{"%0\r\n", `as "/"`, nil, true},
+		{"-NOAUTH not authenticated\r\n", "sessionserver: dial: NOAUTH not authenticated", client.ErrNoAuth, false},
+		{"+OK\r\n", "unexpected reply of kind '+'", nil, false},
 	} {
-		f := &fake{answer: func(request string) string {
+		f := &fake{reply: func(request string) string {
 			if request == "whoami" {
 				return tt.whoami
 			}
-			return usual(request)
+			return defaultReply(request)
 		}}
-		c, err := client.Dial(t.Context(), "tls://h/acme?cafile="+ca.file("ca.pem")+"&certfile="+ca.file("app.pem")+"&keyfile="+ca.file("app.key"), client.Options{
+		dsn := "tls://h/acme?cafile=" + ca.file("ca.pem") +
+			"&certfile=" + ca.file("app.pem") + "&keyfile=" + ca.file("app.key")
+		c, err := client.Dial(t.Context(), dsn, client.Options{
 			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				near, far := net.Pipe()
 				go f.serve(tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}))
@@ -115,8 +126,8 @@ func TestTenantOfCertificate(t *testing.T) {
 			c.Close()
 		}
 		var other *client.TenantError
-		if (err == nil) != (tt.text == "") || err != nil && !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) ||
-			strings.Contains(tt.text, "knows") != errors.As(err, &other) && tt.whoami != "%0\r\n" {
+		if (err == nil) != (tt.text == "") || err != nil && !strings.Contains(err.Error(), tt.text) ||
+			tt.err != nil && !errors.Is(err, tt.err) || errors.As(err, &other) != tt.tenantError {
 			t.Errorf("%q: %v, want %s", tt.whoami, err, tt.text)
 		}
 		if got := f.take(); !slices.Equal(got, []string{"hello 3", "ping", "whoami"}) {
@@ -133,16 +144,16 @@ func TestDialErrors(t *testing.T) {
 	_, err := client.Dial(t.Context(), "tcp://a:s@h/t", unreachable)
 	var broken *client.ConnError
 	if !errors.As(err, &broken) || broken.Op != "dial" || broken.Addr != "h:9090" || !errors.Is(err, os.ErrPermission) {
-		t.Errorf("no network: %v", err)
+		t.Errorf("unreachable network: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := client.Dial(ctx, "tcp://a:s@h/t", client.Options{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("context has ended: %v", err)
+		t.Errorf("canceled context: %v", err)
 	}
 	for _, opts := range []client.Options{{MaxOpen: -1}, {IdleTimeout: -1}} {
 		if _, err := client.Dial(t.Context(), "tcp://a:s@h/t", opts); err == nil {
-			t.Errorf("%+v is taken", opts)
+			t.Errorf("%+v: no error", opts)
 		}
 	}
 	for _, file := range []string{"cafile=/nonexistent", "cafile=/dev/null", "certfile=/dev/null&keyfile=/dev/null"} {
@@ -155,43 +166,45 @@ func TestDialErrors(t *testing.T) {
 
 func TestAnonymous(t *testing.T) {
 	t.Parallel()
-	welcome := server.Listen{Name: "open", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "dev", App: "app"}}
-	c := dial(t, start(t, servertest.Config{Listen: welcome}).Addr, client.Options{})
+	anonymous := auth.Identity{Tenant: "dev", App: "app"}
+	listen := server.Listen{Name: "open", Allow: servertest.Loopback, Anonymous: anonymous}
+	c := dial(t, start(t, servertest.Config{Listen: listen}).Addr, client.Options{})
 	must(t, c.Update(t.Context(), save(t, c, map[string]string{"n": "1"}), increment))
-	if _, err := client.Dial(t.Context(), start(t, servertest.Config{}).Addr, client.Options{}); !errors.Is(err, client.ErrNoAuth) {
-		t.Errorf("where nobody is welcome without credentials: %v", err)
+	_, err := client.Dial(t.Context(), start(t, servertest.Config{}).Addr, client.Options{})
+	if !errors.Is(err, client.ErrNoAuth) {
+		t.Errorf("server that requires credentials: error %v, want ErrNoAuth", err)
 	}
 }
 
-func TestNoAnswerInTime(t *testing.T) {
+func TestReplyTimeout(t *testing.T) {
 	type operation = func(context.Context, *client.Client) error
 	synctest.Test(t, func(t *testing.T) {
-		silent := func(want string) func(string) string {
+		silent := func(prefix string) func(string) string {
 			return func(request string) string {
-				if strings.HasPrefix(request, want) {
+				if strings.HasPrefix(request, prefix) {
 					return ""
 				}
-				return usual(request)
+				return defaultReply(request)
 			}
 		}
-		late := func(f *fake, parameters string, call operation, after time.Duration, want error) {
+		expect := func(f *fake, parameters string, call operation, after time.Duration, want error) {
 			t.Helper()
 			c := f.dial(t, "?timeout=3"+parameters, client.Options{})
-			began := time.Now()
+			start := time.Now()
 			err := call(t.Context(), c)
-			if took := time.Since(began); took != after || !errors.Is(err, want) {
+			if took := time.Since(start); took != after || !errors.Is(err, want) {
 				t.Errorf("%v after %v, want %v after %v", err, took, want, after)
 			}
 			var broken *client.ConnError
 			if errors.As(err, &broken) == errors.Is(want, context.DeadlineExceeded) {
-				t.Errorf("%v is of type %T", err, err)
+				t.Errorf("%v has type %T", err, err)
 			}
 			if st := c.Stats(); st.Open != 0 {
-				t.Errorf("the connection is still there: %+v", st)
+				t.Errorf("the connection is still open: %+v", st)
 			}
 			c.Close()
 		}
-		openIt := func(ctx context.Context, c *client.Client) error {
+		openUnknown := func(ctx context.Context, c *client.Client) error {
 			_, err := c.Open(ctx, unknownID, client.OpenOptions{})
 			return err
 		}
@@ -202,33 +215,33 @@ func TestNoAnswerInTime(t *testing.T) {
 				return call(ctx, c)
 			}
 		}
-		f := &fake{answer: silent("new")}
-		late(f, "", func(ctx context.Context, c *client.Client) error {
+		f := &fake{reply: silent("new")}
+		expect(f, "", func(ctx context.Context, c *client.Client) error {
 			_, err := c.New(ctx, 0)
 			return err
 		}, 3*time.Second, os.ErrDeadlineExceeded)
-		f.answer = silent("get")
-		late(f, "", func(ctx context.Context, c *client.Client) error {
+		f.reply = silent("get")
+		expect(f, "", func(ctx context.Context, c *client.Client) error {
 			s, err := c.New(ctx, 0)
 			must(t, err)
 			_, _, err = s.Get(ctx, "a")
 			if _, _, again := s.Get(ctx, "a"); !errors.Is(again, client.ErrNoSession) {
-				t.Errorf("after it: %v", again)
+				t.Errorf("second Get: error %v, want ErrNoSession", again)
 			}
 			return err
 		}, 3*time.Second, os.ErrDeadlineExceeded)
-		// A wait for a lock does not count.
-		f.answer = silent("open")
-		late(f, "", openIt, 13*time.Second, os.ErrDeadlineExceeded) // ten of them the tenant's
-		late(f, "&lock_timeout=5", openIt, 8*time.Second, os.ErrDeadlineExceeded)
-		late(f, "&lock_timeout=5", within(2*time.Second, openIt), 2*time.Second, context.DeadlineExceeded)
-		late(f, "", within(20*time.Minute, openIt), 13*time.Second, os.ErrDeadlineExceeded)
+		// The timeout begins after the wait for a lock.
+		f.reply = silent("open")
+		expect(f, "", openUnknown, 13*time.Second, os.ErrDeadlineExceeded) // the tenant's wait is 10 s
+		expect(f, "&lock_timeout=5", openUnknown, 8*time.Second, os.ErrDeadlineExceeded)
+		expect(f, "&lock_timeout=5", within(2*time.Second, openUnknown), 2*time.Second, context.DeadlineExceeded)
+		expect(f, "", within(20*time.Minute, openUnknown), 13*time.Second, os.ErrDeadlineExceeded)
 	})
 }
 
-// TestLockWaitSent is about what the server is told: the smaller of what the call, or else the DSN, says and what is
-// left of the context.
-func TestLockWaitSent(t *testing.T) {
+// TestLockWait verifies the wait for the lock in the request: that of the call, or else that of the DSN, limited by the
+// deadline of the context.
+func TestLockWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			parameters string
@@ -237,7 +250,7 @@ func TestLockWaitSent(t *testing.T) {
 			want       string
 		}{
 			{"", 0, 0, ""},
-			{"", 0, time.Second, ""}, // the tenant's, and the context ends by itself
+			{"", 0, time.Second, ""}, // the tenant's wait, which the end of the context interrupts
 			{"", 3 * time.Second, 0, " 3000"},
 			{"", 3 * time.Second, 2 * time.Second, " 2000"},
 			{"", client.NoWait, 0, " 0"},
@@ -260,7 +273,8 @@ func TestLockWaitSent(t *testing.T) {
 			if all(v) != "a=1 " {
 				t.Errorf("values: %s", all(v))
 			}
-			if got, want := f.take(), []string{"open " + unknownID + " rw" + tt.want, "get_all"}; !slices.Equal(got, want) {
+			want := []string{"open " + unknownID + " rw" + tt.want, "get_all"}
+			if got := f.take(); !slices.Equal(got, want) {
 				t.Errorf("%+v: sent %q, want %q", tt, got, want)
 			}
 			s.Abort(ctx)
@@ -270,20 +284,20 @@ func TestLockWaitSent(t *testing.T) {
 	})
 }
 
-// TestBrokenReplies throws a connection away whose replies cannot be trusted.
-func TestBrokenReplies(t *testing.T) {
+// TestInvalidReplies verifies that a connection is closed after an invalid reply.
+func TestInvalidReplies(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ reply, text string }{
 		"malformed":  {"?\r\n", "wire: "},
 		"wrong kind": {":5\r\n", "unexpected reply of kind ':'"},
-		"protocol":   {"-PROTOCOL what is that\r\n", "PROTOCOL what is that"},
-		"hung up":    {hangUp, "get: connection to h:9090: unexpected EOF"},
+		"protocol":   {"-PROTOCOL invalid request\r\n", "PROTOCOL invalid request"},
+		"closed":     {hangUp, "get: connection to h:9090: unexpected EOF"},
 	} {
-		f := &fake{answer: func(request string) string {
+		f := &fake{reply: func(request string) string {
 			if strings.HasPrefix(request, "get") {
 				return tt.reply
 			}
-			return usual(request)
+			return defaultReply(request)
 		}}
 		c := f.dial(t, "", client.Options{})
 		s, err := c.New(t.Context(), 0)
@@ -296,7 +310,7 @@ func TestBrokenReplies(t *testing.T) {
 		}
 		s.Abort(t.Context())
 		if st := c.Stats(); st.Open != 0 {
-			t.Errorf("%s: the connection is still there: %+v", name, st)
+			t.Errorf("%s: the connection is still open: %+v", name, st)
 		}
 	}
 }

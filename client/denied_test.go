@@ -16,15 +16,20 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestDenied: an app that may only read, and not every key, reads; all else is ErrDenied with the reason of the policy, and the client goes on.
+// TestDenied verifies that a read-only app can read the keys that the policy allows. Everything else is ErrDenied with
+// the reason of the policy, and the client remains usable.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	acme := servertest.Tenant("acme/shop", secret)
-	acme.Apps = append(acme.Apps, auth.App{Name: "reports", Role: auth.ReadOnly, Secrets: []auth.SecretHash{auth.HashSecret(secret)}})
+	acme.Apps = append(acme.Apps, auth.App{
+		Name: "reports", Role: auth.ReadOnly, Secrets: []auth.SecretHash{auth.HashSecret(secret)},
+	})
 	engine, err := opa.New(t.Context(), opa.Options{
 		Timeout: time.Hour,
 		Source:  opa.FS("default", configs.DefaultPolicy()), Logger: slog.New(slog.DiscardHandler),
-		Tenants: []policy.Tenant{{Name: "acme", Apps: []policy.App{{Name: "shop", Role: "readwrite"}, {Name: "reports", Role: "readonly", Read: []string{"order.*"}}}}},
+		Tenants: []policy.Tenant{{Name: "acme", Apps: []policy.App{
+			{Name: "shop", Role: "readwrite"}, {Name: "reports", Role: "readonly", Read: []string{"order.*"}},
+		}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -46,26 +51,26 @@ func TestDenied(t *testing.T) {
 	if err := errors.Join(s.Put(ctx, "order.1", "paid"), s.Put(ctx, "user.name", "ada"), s.Close(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	denied := func(what string, err error) {
+	expectDenied := func(operation string, err error) {
 		t.Helper()
 		var e *client.Error
 		if !errors.Is(err, client.ErrDenied) || !errors.As(err, &e) || !strings.HasPrefix(e.Message, "this app may ") {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: error %v, want ErrDenied", operation, err)
 		}
 	}
 	_, err = reports.New(ctx, 0)
-	denied("new", err)
+	expectDenied("new", err)
 	_, err = reports.Open(ctx, s.ID(), client.OpenOptions{})
-	denied("open", err)
-	denied("update", reports.Update(ctx, s.ID(), func(*client.Values) error { return nil }))
+	expectDenied("open", err)
+	expectDenied("update", reports.Update(ctx, s.ID(), func(*client.Values) error { return nil }))
 	values, err := reports.View(ctx, s.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := values.Get("order.1"); got != "paid" {
-		t.Errorf("it reads %q", got)
+		t.Errorf("order.1 is %q", got)
 	}
 	if got, found := values.Lookup("user.name"); found {
-		t.Errorf("it reads %q, which it may not", got)
+		t.Errorf("user.name is visible: %q", got)
 	}
 }

@@ -16,12 +16,11 @@ import (
 	"sessionserver/wire"
 )
 
-// dialer makes connections that have authenticated and speak RESP3.
+// dialer makes authenticated connections that use RESP3.
 type dialer struct {
-	dsn     *DSN
-	timeout time.Duration
-	// rateWait is how long a request or a connection beyond a rate waits.
-	rateWait time.Duration
+	dsn      *DSN
+	timeout  time.Duration
+	rateWait time.Duration // how long a connection or a request beyond a rate limit may wait
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	tls      *tls.Config // nil without TLS
 }
@@ -46,7 +45,7 @@ func newDialer(dsn *DSN, opts Options) (*dialer, error) {
 	return d, err
 }
 
-// tlsConfig completes base with what the DSN says.
+// tlsConfig returns a copy of base with the parameters of the DSN.
 func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 	cfg := base.Clone()
 	if cfg == nil {
@@ -66,15 +65,15 @@ func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("sessionserver: cafile: no PEM certificate in %s", dsn.CAFile)
+			return nil, fmt.Errorf("sessionserver: cafile: no PEM certificate found in %s", dsn.CAFile)
 		}
 	}
 	if dsn.CertFile != "" {
 		load := func() (*tls.Certificate, error) {
 			cert, err := tls.LoadX509KeyPair(dsn.CertFile, dsn.KeyFile)
-			if key, unread := os.ReadFile(dsn.KeyFile); err != nil && unread == nil && isEncrypted(key) {
-				return nil, fmt.Errorf("sessionserver: keyfile: %s has a passphrase, which nobody could type "+
-					"(write it without: openssl pkey -in %s -out NEW)", dsn.KeyFile, dsn.KeyFile)
+			if key, readErr := os.ReadFile(dsn.KeyFile); err != nil && readErr == nil && isEncrypted(key) {
+				return nil, fmt.Errorf("sessionserver: keyfile: %s is encrypted with a passphrase "+
+					"(write a key without one: openssl pkey -in %s -out NEW)", dsn.KeyFile, dsn.KeyFile)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("sessionserver: certfile, keyfile: %w", err)
@@ -84,19 +83,19 @@ func tlsConfig(dsn *DSN, base *tls.Config) (*tls.Config, error) {
 		if _, err := load(); err != nil {
 			return nil, err
 		}
-		// Read again for each connection: certificates are renewed while programs run.
+		// The files are read for each connection, since certificates are renewed while programs run.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return cfg, nil
 }
 
-// isEncrypted reports whether a private key in PEM has a passphrase: in PKCS #8, or as before it (RFC 1421).
+// isEncrypted reports whether a PEM private key is encrypted, as PKCS #8 or in the older form of RFC 1421.
 func isEncrypted(key []byte) bool {
 	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY")) ||
 		bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
-// connect makes a connection, also for a client that connects too often for the moment.
+// connect makes a connection. A connection beyond the rate limit is tried again within rateWait.
 func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	for rate := newRateWait(d.rateWait); ; {
 		c, err := d.connectOnce(ctx)
@@ -107,6 +106,7 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	}
 }
 
+// connectOnce makes a connection and authenticates, within the timeout.
 func (d *dialer) connectOnce(ctx context.Context) (*conn, error) {
 	limited, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -114,7 +114,7 @@ func (d *dialer) connectOnce(ctx context.Context) (*conn, error) {
 	if err == nil {
 		c := newConn(nc, d.dsn.Addr(), d.timeout)
 		c.rateWait = d.rateWait
-		if err = d.greet(limited, c); err == nil {
+		if err = d.authenticate(limited, c); err == nil {
 			return c, nil
 		}
 		c.cut()
@@ -126,17 +126,18 @@ func (d *dialer) connectOnce(ctx context.Context) (*conn, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("sessionserver: dial: %w", ctx.Err())
 	case errors.As(err, &refusal):
-		return nil, refused("dial", refusal)
+		return nil, opError("dial", refusal)
 	case errors.As(err, &other):
 		return nil, other
 	case errors.As(err, &broken):
 		err = broken.Err
 	case limited.Err() != nil:
-		err = fmt.Errorf("no answer within %v: %w", d.timeout, os.ErrDeadlineExceeded)
+		err = fmt.Errorf("no reply within %v: %w", d.timeout, os.ErrDeadlineExceeded)
 	}
 	return nil, &ConnError{"dial", d.dsn.Addr(), err}
 }
 
+// open makes a network connection, with TLS if the scheme is tls.
 func (d *dialer) open(ctx context.Context) (net.Conn, error) {
 	network := "tcp"
 	if d.dsn.Scheme == "unix" {
@@ -154,14 +155,13 @@ func (d *dialer) open(ctx context.Context) (net.Conn, error) {
 	return tc, nil
 }
 
-// greet chooses RESP3 and authenticates. Where the way to the server can be overheard it first learns, in a round
-// trip of its own, whether plaintext is welcome: a server that wants TLS says so before it has been sent the secret.
-// Whom a certificate makes it, only the server knows: in the same round trip it is asked whether that is in the tenant
-// that the DSN names.
-func (d *dialer) greet(ctx context.Context, c *conn) error {
-	if d.dsn.Scheme == "tcp" && !local(c.nc.RemoteAddr()) {
+// authenticate selects RESP3 and authenticates. On a plaintext connection to another machine it first makes a round
+// trip without credentials, so that a server that requires TLS refuses it before the secret is sent. With a
+// certificate in place of a secret, it verifies that the certificate belongs to the DSN's tenant.
+func (d *dialer) authenticate(ctx context.Context, c *conn) error {
+	if d.dsn.Scheme == "tcp" && !isLocal(c.nc.RemoteAddr()) {
 		c.queue("hello", "3")
-		if _, err := d.heard(ctx, c); err != nil {
+		if _, err := d.exchange(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -171,43 +171,44 @@ func (d *dialer) greet(ctx context.Context, c *conn) error {
 	}
 	c.queue(hello...)
 	c.queue("ping")
-	asks := d.asksWho()
-	if asks {
+	if d.verifiesTenant() {
 		c.queue("whoami")
 	}
-	replies, err := d.heard(ctx, c)
-	c.out = nil // it holds the secret
+	replies, err := d.exchange(ctx, c)
+	c.out = nil // the buffer holds the secret
 	if err != nil {
 		return err
 	}
-	ms, _ := strconv.ParseInt(factsOf(replies[0])["lock_wait_ms"], 10, 64) // without it nothing can be opened
+	// A client without an identity gets no lock_wait_ms, and cannot open a session either.
+	ms, _ := strconv.ParseInt(stringMap(replies[0])["lock_wait_ms"], 10, 64)
 	c.lockWait = time.Duration(ms) * time.Millisecond
-	if !asks {
+	if !d.verifiesTenant() {
 		return nil
 	}
-	facts := factsOf(replies[2])
-	if facts["tenant"] != d.dsn.Tenant {
-		return &TenantError{Tenant: d.dsn.Tenant, Identity: facts["tenant"] + "/" + facts["app"]}
+	identity := stringMap(replies[2])
+	if identity["tenant"] != d.dsn.Tenant {
+		return &TenantError{Tenant: d.dsn.Tenant, Identity: identity["tenant"] + "/" + identity["app"]}
 	}
 	return nil
 }
 
-// asksWho reports whether the DSN names a tenant and not who asks.
-func (d *dialer) asksWho() bool { return d.dsn.Tenant != "" && d.dsn.App == "" }
+// verifiesTenant reports whether the DSN has a tenant and no app, so that the certificate decides the identity.
+func (d *dialer) verifiesTenant() bool { return d.dsn.Tenant != "" && d.dsn.App == "" }
 
-func (d *dialer) heard(ctx context.Context, c *conn) ([]wire.Reply, error) {
+// exchange sends the queued requests and returns the replies, or the first error reply as an error.
+func (d *dialer) exchange(ctx context.Context, c *conn) ([]wire.Reply, error) {
 	replies, err := c.exchange(ctx, "dial", []string{"%*", "+", "%*"}, 0)
 	if err != nil {
 		return nil, err
 	}
-	if e := first(replies); e != nil {
+	if e := firstError(replies); e != nil {
 		return nil, e
 	}
 	return replies, nil
 }
 
-// local reports whether an address is of this machine.
-func local(addr net.Addr) bool {
+// isLocal reports whether an address belongs to this machine.
+func isLocal(addr net.Addr) bool {
 	if addr == nil {
 		return false
 	}
@@ -215,13 +216,14 @@ func local(addr net.Addr) bool {
 	return addr.Network() != "tcp" || err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
-// anonymous tells early what the first command would: that the server wants to know who asks. A command that needs an
-// open session is refused with NOSESSION if it knows.
-func anonymous(ctx context.Context, c *conn) error {
+// checkAnonymous returns ErrNoAuth if the server requires credentials, so that Dial reports it rather than the first
+// command. It sends a command that needs an open session; the server refuses it with NOSESSION if it accepts the
+// client.
+func checkAnonymous(ctx context.Context, c *conn) error {
 	c.queue("stat")
 	replies, err := c.exchange(ctx, "dial", []string{"+"}, 0)
 	if err == nil && replies[0].Err != nil && replies[0].Err.Code == wire.NoAuth {
-		err = refused("dial", replies[0].Err)
+		err = opError("dial", replies[0].Err)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-// Package client keeps web session data on a sessionserver: it opens sessions under the server's locks, reads and
+// Package client stores web session data on a sessionserver. It opens sessions under the server's locks, reads and
 // changes their values, and saves them.
 //
 //	c, err := client.Dial(ctx, "tls://shop:hss_…@sessions.example.com:9090/acme", client.Options{})
@@ -8,29 +8,33 @@
 //		return nil
 //	})
 //
-// A [Client] is made once and shared by all goroutines; it keeps a pool of connections. A [Session] is one open
-// session, belongs to one goroutine, and occupies one connection until it is ended by Close, Save, Abort or Destroy.
-// [Client.Update] is the way to change a session, [Client.View] the way to look at one; [Client.Load] and
-// [Session.Save] are the same in two halves, for what opens a session at the beginning of a request and saves it at
-// the end.
+// A program makes one [Client] and shares it between all goroutines; the Client holds a pool of connections. A
+// [Session] is one open session. It belongs to one goroutine and occupies one connection until Close, Save, Abort or
+// Destroy ends it.
 //
-// A Client cannot be shared with a child process by accident: Go starts programs by fork and exec in one, and its
-// sockets are closed on exec. Only a program that calls the fork system call by itself has to dial anew in the child.
+// [Client.Update] changes a session, and [Client.View] reads one without a lock. [Client.Load] and [Session.Save] are
+// the two halves of Update, for a handler that opens the session when a request begins and saves it when the request
+// ends.
+//
+// Child processes do not inherit the connections: Go combines fork and exec, and exec closes the sockets. A program
+// that makes the fork system call itself must call Dial again in the child.
 //
 // # Errors
 //
-// What the server refuses is an [*Error], to be compared with the sentinels: errors.Is(err, client.ErrLockTimeout). A
-// connection that could not be made or that broke is a [*ConnError]; then, and when a context ends while the server
-// is at work, the connection is closed, and the server rolls back what was not saved and releases the lock at once.
-// No error and no log shows a secret or a session id.
+// A refusal by the server is an [*Error]. Compare it with the sentinels of this package:
+// errors.Is(err, client.ErrLockTimeout). A [*ConnError] reports a connection that failed. After a ConnError, and after
+// a context that ended during a round trip, the connection is closed. The server then rolls back unsaved changes and
+// releases the lock at once. No error and no log entry contains a secret or a session id.
 //
 // # Round trips
 //
-//	Ping, View, New, Open, Load           1
-//	every method of a Session             1
-//	Save                                  1, or 2 where a part of the changes could be refused and the rest be saved
-//	Update                                Load and Save: 2 or 3
+//	Ping, View, New, Open, Load      1
+//	each method of a Session         1
+//	Save                             1; 2 if the server could refuse one part of the changes and save another
+//	Update                           2 or 3: Load and Save
 //
-// It must never know more of the server than package wire says. Begin reading at [Dial] and [Client.Update]; how a
-// request travels stands in conn.go, who gets which connection in pool.go.
+// # Where to begin
+//
+// Of the server this package knows only what package wire defines. Begin reading at [Dial] and [Client.Update]. The
+// file conn.go holds the path of a request, and pool.go the assignment of connections.
 package client

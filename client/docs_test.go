@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestDocs holds every piece of Go in docs/go.md against the examples, which run.
+// TestDocs verifies that every code block in docs/go.md is part of an example, which the tests run.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	read := func(name string) string {
@@ -19,14 +19,14 @@ func TestDocs(t *testing.T) {
 		return strings.Join(lines, "\n")
 	}
 	examples := read("example_test.go")
-	pieces := strings.Split(read("../docs/go.md"), "```go\n")[1:]
-	if len(pieces) == 0 {
-		t.Fatal("docs/go.md shows no Go")
+	blocks := strings.Split(read("../docs/go.md"), "```go\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("docs/go.md has no code block")
 	}
-	for _, piece := range pieces {
-		code, _, _ := strings.Cut(piece, "```")
+	for _, block := range blocks {
+		code, _, _ := strings.Cut(block, "```")
 		if !strings.Contains(examples, "\n"+code) {
-			t.Errorf("no example runs this piece of docs/go.md:\n%s", code)
+			t.Errorf("no example contains this code block of docs/go.md:\n%s", code)
 		}
 	}
 }

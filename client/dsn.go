@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// DefaultPort is where a server listens unless the DSN says otherwise.
+	// DefaultPort is the port of a DSN without one.
 	DefaultPort = 9090
 
-	// DefaultTimeout is how long a connection or an answer may take unless the DSN says otherwise.
+	// DefaultTimeout is the time for a connection or a reply of a DSN without a timeout.
 	DefaultTimeout = 10 * time.Second
 
-	// NoWait as a time to wait for a lock is not to wait.
+	// NoWait in place of a time to wait for a lock disables the wait.
 	NoWait time.Duration = -1
 
-	// waitMax is the longest that a server lets anybody wait for a lock.
+	// waitMax is the longest wait for a lock that a server allows.
 	waitMax = 10 * time.Minute
 )
 
-// DSN says where a server is and who asks. It can be printed and logged: its secret does not show.
+// DSN holds the address of a server, the credentials of an app and the settings of a client. Printing or logging a DSN
+// does not reveal its secret.
 //
 //	tls://app:secret@host:9090/tenant?lock_timeout=10
-//	tcp://localhost                                         no credentials: the server decides who that is
-//	tls://host/tenant?certfile=app.pem&keyfile=app.key      a certificate is the credential
-//	unix://app:secret@/run/sessionserver.sock?tenant=acme   the path is the socket's, so a parameter names the tenant
+//	tcp://localhost                                         no credentials: the server chooses the identity
+//	tls://host/tenant?certfile=app.pem&keyfile=app.key      a certificate in place of a secret
+//	unix://app:secret@/run/sessionserver.sock?tenant=acme   the path is the socket's, the tenant is a parameter
 //	localhost:9090                                          the same as tcp://localhost:9090
 //
-// What does not stand for itself in a part of a DSN is percent-encoded; an @ must be so everywhere but before the
-// host.
+// Reserved characters in any part of a DSN are percent-encoded. An unencoded @ may only stand before the host.
 type DSN struct {
 	Scheme string // tls, tcp or unix
 	Host   string // a name or an address, without brackets; "" for unix
@@ -45,23 +45,30 @@ type DSN struct {
 	App    string // "" without credentials
 	Secret Secret
 
-	Timeout       time.Duration // timeout: for a connection, or an answer (waits for a lock not counted); 0: DefaultTimeout
-	LockTimeout   time.Duration // lock_timeout: how long to wait for a lock; 0: as the tenant says, NoWait: lock_timeout=0
-	OnLockTimeout string        // on_lock_timeout: fail or readonly, see Client.Open; "" is fail
-	Lifetime      time.Duration // lifetime: of the sessions that New makes, in whole seconds; 0 is the tenant's
+	// Timeout (timeout) is the time for a connection or a reply, waits for locks not counted. 0 is DefaultTimeout.
+	Timeout time.Duration
 
-	CAFile   string // cafile: PEM file of the roots to trust instead of the system's; tls only
+	// LockTimeout (lock_timeout) is how long to wait for a lock. 0 is the tenant's setting; NoWait is lock_timeout=0.
+	LockTimeout time.Duration
+
+	// OnLockTimeout (on_lock_timeout) is fail or readonly, see Client.Open. "" is fail.
+	OnLockTimeout string
+
+	// Lifetime (lifetime) is the idle lifetime of new sessions, in whole seconds. 0 is the tenant's setting.
+	Lifetime time.Duration
+
+	CAFile   string // cafile: PEM file of the trusted roots, in place of the system's; tls only
 	CertFile string // certfile: PEM file of the client's certificate; tls only
 	KeyFile  string // keyfile: PEM file of its key; tls only
 
-	// For the save handlers of other languages; this client does not use them.
+	// The save handlers of other languages use these fields; this client does not.
 	Mode       string // mode: rw or r
 	Format     string // format: php or json
 	Persistent bool   // persistent: 0 or 1
-	Grace      string // grace: whole seconds for which an id leads on once it is replaced
+	Grace      string // grace: whole seconds for which a replaced id remains valid
 }
 
-// ParseDSN reads a DSN. Its error is a *DSNError that tells everything that is wrong.
+// ParseDSN parses a DSN. The error is a *DSNError that lists every problem.
 func ParseDSN(text string) (*DSN, error) {
 	d := new(DSN)
 	p := dsnParser{dsn: d}
@@ -72,8 +79,8 @@ func ParseDSN(text string) (*DSN, error) {
 	return d, nil
 }
 
-// dsnParser collects problems. It never quotes what it reads: a secret with an unescaped character in it may turn up
-// in any part.
+// dsnParser parses a DSN and collects the problems. The problems never quote the input, since an unescaped character in
+// a secret may move a part of the secret anywhere.
 type dsnParser struct {
 	dsn      *DSN
 	problems []string
@@ -83,7 +90,7 @@ func (p *dsnParser) problem(format string, args ...any) {
 	p.problems = append(p.problems, fmt.Sprintf(format, args...))
 }
 
-// unwrap takes away what editors and env files add and what means nothing: a byte order mark, and quotes around the text.
+// unwrap removes a byte order mark and quotes around the text, which editors and env files add.
 func (p *dsnParser) unwrap(text string) string {
 	text = strings.TrimPrefix(text, "\xef\xbb\xbf")
 	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
@@ -96,7 +103,7 @@ func (p *dsnParser) unwrap(text string) string {
 			continue
 		}
 		if text, found = strings.CutSuffix(rest, quote); !found {
-			p.problem("a quote at the beginning and none like it at the end (take it away)")
+			p.problem("opening quote without a closing one (remove it)")
 		}
 		break
 	}
@@ -110,7 +117,7 @@ func (p *dsnParser) parse(text string) {
 	}
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] == 0x7f {
-			p.problem("byte %d: a space, line end or control character (percent-encode it, or take it away)", i+1)
+			p.problem("byte %d: space, line end or control character (percent-encode or remove it)", i+1)
 			return
 		}
 	}
@@ -126,7 +133,7 @@ func (p *dsnParser) parse(text string) {
 	case "tls", "tcp", "unix":
 	default:
 		p.problem("scheme: unknown (allowed: tls, tcp, unix)")
-		d.Scheme = "tls" // with which the rest may be all that there is
+		d.Scheme = "tls" // which allows all other parts
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
@@ -134,11 +141,11 @@ func (p *dsnParser) parse(text string) {
 	}
 	authority, rest := rest[:end], rest[end:]
 	if strings.Contains(rest, "@") {
-		p.problem("an @ after the host: percent-encode / ? # and @ in the secret and in parameters")
+		p.problem("unexpected @ after the host (percent-encode / ? # and @ in the secret and in parameters)")
 		return
 	}
 	if strings.Contains(rest, "#") {
-		p.problem("a # is not allowed (percent-encode it as %%23)")
+		p.problem("unexpected # (percent-encode it as %%23)")
 		return
 	}
 	at := strings.LastIndex(authority, "@")
@@ -155,41 +162,41 @@ func (p *dsnParser) parse(text string) {
 		}
 	}
 	p.parameters(query)
-	p.together(at >= 0)
+	p.checkCombination(at >= 0)
 }
 
-// together checks what one part alone cannot tell.
-func (p *dsnParser) together(credentials bool) {
+// checkCombination reports problems between the parts of a DSN.
+func (p *dsnParser) checkCombination(credentials bool) {
 	d := p.dsn
 	if (d.CertFile == "") != (d.KeyFile == "") {
-		p.problem("certfile, keyfile: one needs the other")
+		p.problem("certfile, keyfile: set both or neither")
 	}
 	if d.Scheme != "tls" && (d.CAFile != "" || d.CertFile != "" || d.KeyFile != "") {
-		p.problem("cafile, certfile, keyfile: for the scheme tls only")
+		p.problem("cafile, certfile, keyfile: allowed only with the scheme tls")
 	}
 	if len(p.problems) > 0 {
 		return
 	}
-	where := "host/tenant"
+	syntax := "host/tenant"
 	if d.Scheme == "unix" {
-		where = "?tenant=name"
+		syntax = "?tenant=name"
 	}
 	switch {
 	case credentials && d.Tenant == "":
-		p.problem("tenant: missing beside app and secret (%s)", where)
+		p.problem("tenant: missing, required with an app and a secret (%s)", syntax)
 	case !credentials && d.Tenant != "" && d.CertFile == "":
-		p.problem("tenant: needs credentials (app:secret@ before the host, or certfile); otherwise the server decides it")
+		p.problem("tenant: allowed only with credentials (app:secret@ before the host, or certfile)")
 	}
 }
 
 func (p *dsnParser) decode(name, text string) string {
 	decoded, err := url.PathUnescape(text)
 	if err != nil {
-		p.problem("%s: a %% is not followed by two hexadecimal digits (write %%25 for %% itself)", name)
+		p.problem("%s: invalid percent-encoding (write %%25 for a percent sign)", name)
 		return ""
 	}
 	if strings.IndexByte(decoded, 0) >= 0 {
-		p.problem("%s: holds NUL", name)
+		p.problem("%s: NUL byte not allowed", name)
 		return ""
 	}
 	return decoded
@@ -207,12 +214,12 @@ func (p *dsnParser) credentials(text string) {
 
 func (p *dsnParser) tenant(text string) { p.dsn.Tenant = p.name("tenant", text) }
 
-// name reads a tenant or an app, by the same rule as the server.
-func (p *dsnParser) name(what, text string) string {
+// name parses the name of a tenant or an app, by the rule of the server.
+func (p *dsnParser) name(part, text string) string {
 	before := len(p.problems)
-	name := p.decode(what, text)
+	name := p.decode(part, text)
 	if len(p.problems) == before && !validName(name) {
-		p.problem("%s: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first", what)
+		p.problem("%s: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first", part)
 		return ""
 	}
 	return name
@@ -233,7 +240,7 @@ func validName(name string) bool {
 
 func (p *dsnParser) socket(host, path string) {
 	if host != "" {
-		p.problem("host: not with the scheme unix (unix:///path/to/socket)")
+		p.problem("host: not allowed with the scheme unix (unix:///path/to/socket)")
 	}
 	p.dsn.Socket = p.decode("socket", path)
 	if len(p.dsn.Socket) < 2 {
@@ -253,7 +260,7 @@ func (p *dsnParser) host(text string) {
 		}
 		addr, err := netip.ParseAddr(p.decode("host", inside))
 		if err != nil || !addr.Is6() || !validHost(addr.Zone()) {
-			p.problem("host: only an IPv6 address stands in brackets")
+			p.problem("host: not an IPv6 address in brackets ([IPv6]:port)")
 		} else {
 			d.Host = addr.String()
 		}
@@ -270,7 +277,7 @@ func (p *dsnParser) host(text string) {
 		case !validHost(host):
 			p.problem("host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets")
 		case strings.HasPrefix(host, "hss_"):
-			p.problem("host: this is a secret (app:secret@host)")
+			p.problem("host: looks like a secret (app:secret@host)")
 		default:
 			d.Host = host
 		}
@@ -295,12 +302,12 @@ func validHost(host string) bool {
 	return len(host) <= 253
 }
 
-// parameter is a row of the table of parameters: how one is read, and how String writes it, "" if it says nothing.
+// parameter is a row of the table of parameters.
 type parameter struct {
 	name  string
-	read  func(*DSN, string) bool // false if the value is not allowed
-	write func(*DSN) string
-	rule  string // what is allowed
+	parse func(*DSN, string) bool // reports whether the value is valid
+	write func(*DSN) string       // returns the value for String, "" for the default
+	rule  string                  // the allowed values
 }
 
 var dsnParameters = []parameter{
@@ -309,7 +316,7 @@ var dsnParameters = []parameter{
 			return ""
 		}
 		return d.Tenant
-	}, ""}, // read beside the scheme, see parameters
+	}, ""}, // parameters parses the tenant, since the rule depends on the scheme
 	duration("timeout", func(d *DSN) *time.Duration { return &d.Timeout }, time.Millisecond, time.Hour),
 	duration("lock_timeout", func(d *DSN) *time.Duration { return &d.LockTimeout }, 0, waitMax),
 	choice("on_lock_timeout", func(d *DSN) *string { return &d.OnLockTimeout }, "fail", "readonly"),
@@ -353,24 +360,24 @@ var dsnParameters = []parameter{
 	file("keyfile", func(d *DSN) *string { return &d.KeyFile }),
 }
 
-// graceMax is the longest grace period, in seconds, that a server takes unless it is set otherwise.
+// graceMax is the longest grace period, in seconds, that a server accepts by default.
 const graceMax = 300
 
-// lifetimeMax is the longest lifetime that a server takes.
+// lifetimeMax is the longest lifetime that a server accepts.
 const lifetimeMax = 10 * 365 * 24 * time.Hour
 
-// duration is a parameter of seconds, with up to three decimals. Where 0 is allowed it is kept as NoWait.
+// duration returns a parameter in seconds, with up to three decimals. An allowed 0 is stored as NoWait.
 func duration(name string, field func(*DSN) *time.Duration, least, most time.Duration) parameter {
 	return parameter{name,
 		func(d *DSN, v string) bool {
-			ms, ok := milliseconds(v)
-			if ms < least || ms > most {
+			value, ok := parseSeconds(v)
+			if value < least || value > most {
 				return false
 			}
-			if ms == 0 {
-				ms = NoWait
+			if value == 0 {
+				value = NoWait
 			}
-			*field(d) = ms
+			*field(d) = value
 			return ok
 		},
 		func(d *DSN) string {
@@ -386,8 +393,8 @@ func duration(name string, field func(*DSN) *time.Duration, least, most time.Dur
 		fmt.Sprintf("%g to %g seconds, with up to three decimals", least.Seconds(), most.Seconds())}
 }
 
-// milliseconds reads digits and up to three decimals as seconds.
-func milliseconds(v string) (time.Duration, bool) {
+// parseSeconds parses seconds with up to three decimals.
+func parseSeconds(v string) (time.Duration, bool) {
 	whole, decimals, point := strings.Cut(v, ".")
 	if point && decimals == "" || len(decimals) > 3 || len(whole) > 9 {
 		return 0, false
@@ -396,6 +403,7 @@ func milliseconds(v string) (time.Duration, bool) {
 	return time.Duration(n) * time.Millisecond, err == nil && whole != ""
 }
 
+// choice returns a parameter with a set of allowed values.
 func choice(name string, field func(*DSN) *string, allowed ...string) parameter {
 	return parameter{name,
 		func(d *DSN, v string) bool {
@@ -411,6 +419,7 @@ func choice(name string, field func(*DSN) *string, allowed ...string) parameter 
 		strings.Join(allowed, ", ")}
 }
 
+// file returns a parameter that is the path of a file.
 func file(name string, field func(*DSN) *string) parameter {
 	return parameter{name,
 		func(d *DSN, v string) bool {
@@ -422,7 +431,7 @@ func file(name string, field func(*DSN) *string) parameter {
 }
 
 func (p *dsnParser) parameters(query string) {
-	seen := make(map[string]bool)
+	given := make(map[string]bool)
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
@@ -433,22 +442,22 @@ func (p *dsnParser) parameters(query string) {
 		case row == nil:
 			p.unknown(name)
 			continue
-		case seen[name]:
-			p.problem("%s: given twice", name)
+		case given[name]:
+			p.problem("%s: duplicate", name)
 			continue
 		}
-		seen[name] = true
+		given[name] = true
 		if name == "tenant" {
 			if p.dsn.Scheme == "unix" {
 				p.tenant(text)
 			} else {
-				p.problem("tenant: for the scheme unix only (host/tenant)")
+				p.problem("tenant: allowed as a parameter only with the scheme unix (host/tenant)")
 			}
 			continue
 		}
 		before := len(p.problems)
 		value := p.decode(name, text)
-		if len(p.problems) == before && !row.read(p.dsn, value) {
+		if len(p.problems) == before && !row.parse(p.dsn, value) {
 			p.problem("%s: allowed: %s", name, row.rule)
 		}
 	}
@@ -463,7 +472,8 @@ func findParameter(name string) *parameter {
 	return nil
 }
 
-// unknown names a parameter only if it looks like a slip of the pen rather than a part of a secret.
+// unknown reports an unknown parameter. The problem contains the name only if it looks like a misspelled parameter, and
+// not like a part of a secret.
 func (p *dsnParser) unknown(name string) {
 	shown := " " + name
 	if len(name) > 20 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
@@ -478,7 +488,7 @@ func (p *dsnParser) unknown(name string) {
 	p.problem("unknown parameter%s (allowed: %s)", shown, strings.Join(names, ", "))
 }
 
-// Addr is host:port, or the path of the socket.
+// Addr returns host:port, or the path of the socket.
 func (d DSN) Addr() string {
 	if d.Scheme == "unix" {
 		return d.Socket
@@ -486,7 +496,7 @@ func (d DSN) Addr() string {
 	return net.JoinHostPort(d.Host, strconv.Itoa(d.Port))
 }
 
-// String writes the DSN with xxxxx for its secret.
+// String returns the DSN with xxxxx in place of the secret.
 func (d DSN) String() string {
 	var b strings.Builder
 	b.WriteString(d.Scheme + "://")
@@ -518,24 +528,25 @@ func (d DSN) String() string {
 	return b.String()
 }
 
-// escape percent-encodes all that could mean something in any part of a DSN.
+// escape percent-encodes every character that is reserved in any part of a DSN.
 func escape(s string) string {
 	return strings.NewReplacer("%2F", "/", "+", "%20").Replace(url.QueryEscape(s))
 }
 
-// GoString is String.
+// GoString returns the same as String.
 func (d DSN) GoString() string { return d.String() }
 
-// LogValue is what slog sees.
+// LogValue returns the string that slog records.
 func (d DSN) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
-// MarshalText is what encoders see: not fit to be read back, since the secret does not show.
+// MarshalText returns the text of String for encoders. It cannot be parsed again, since it lacks the secret.
 func (d DSN) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// Reveal writes the DSN with its secret, for a program that has made one and shows it to whom it is for.
+// Reveal returns the DSN with its secret, for a program that creates one and hands it to its owner.
 func (d DSN) Reveal() string {
 	if d.Secret.IsZero() {
 		return d.String()
 	}
-	return strings.Replace(d.String(), ":"+concealed+"@", ":"+strings.ReplaceAll(escape(d.Secret.Reveal()), "/", "%2F")+"@", 1)
+	secret := strings.ReplaceAll(escape(d.Secret.Reveal()), "/", "%2F")
+	return strings.Replace(d.String(), ":"+concealed+"@", ":"+secret+"@", 1)
 }

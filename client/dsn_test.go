@@ -27,13 +27,16 @@ func TestParseDSN(t *testing.T) {
 					d.Secret.Reveal() == "hss_1" && d.Tenant == "acme" && d.LockTimeout == 10*time.Second &&
 					d.OnLockTimeout == "readonly" && d.Format == "json"
 			}},
-		{"tcp://localhost", "tcp://localhost:9090", func(d *client.DSN) bool { return d.Port == 9090 && d.Secret.IsZero() }},
+		{"tcp://localhost", "tcp://localhost:9090",
+			func(d *client.DSN) bool { return d.Port == 9090 && d.Secret.IsZero() }},
 		{"tcp://localhost/", "tcp://localhost:9090", nil},
 		{"localhost:9190", "tcp://localhost:9190", func(d *client.DSN) bool { return d.Scheme == "tcp" }},
 		{"127.0.0.1", "tcp://127.0.0.1:9090", nil},
-		{"[::1]:9190", "tcp://[::1]:9190", func(d *client.DSN) bool { return d.Host == "::1" && d.Addr() == "[::1]:9190" }},
+		{"[::1]:9190", "tcp://[::1]:9190",
+			func(d *client.DSN) bool { return d.Host == "::1" && d.Addr() == "[::1]:9190" }},
 		{"tls://a:s@[2001:DB8:0::1]/t", "tls://a:xxxxx@[2001:db8::1]:9090/t", nil},
-		{"tcp://[fe80::1%25eth0]:1", "tcp://[fe80::1%25eth0]:1", func(d *client.DSN) bool { return d.Host == "fe80::1%eth0" }},
+		{"tcp://[fe80::1%25eth0]:1", "tcp://[fe80::1%25eth0]:1",
+			func(d *client.DSN) bool { return d.Host == "fe80::1%eth0" }},
 		{"tls://a:p%40ss%2Fw%3Ard%25:@h/t", "tls://a:xxxxx@h:9090/t",
 			func(d *client.DSN) bool { return d.Secret.Reveal() == "p@ss/w:rd%:" }},
 		{"unix:///run/s.sock", "unix:///run/s.sock",
@@ -53,12 +56,14 @@ func TestParseDSN(t *testing.T) {
 		{"tcp://h?lock_timeout=1.250&mode=r&lifetime=3600&persistent=1&format=php&on_lock_timeout=fail",
 			"tcp://h:9090?lock_timeout=1.25&on_lock_timeout=fail&mode=r&lifetime=3600&format=php&persistent=1",
 			func(d *client.DSN) bool {
-				return d.LockTimeout == 1250*time.Millisecond && d.Mode == "r" && d.Lifetime == time.Hour && d.Persistent
+				return d.LockTimeout == 1250*time.Millisecond && d.Mode == "r" &&
+					d.Lifetime == time.Hour && d.Persistent
 			}},
 		{"tcp://h?grace=0", "tcp://h:9090?grace=0", func(d *client.DSN) bool { return d.Grace == "0" }},
 		{"\ufefftls://a:s@h/t", "tls://a:xxxxx@h:9090/t", nil},
 		{`"tls://a:s@h/t"`, "tls://a:xxxxx@h:9090/t", nil},
-		{"\ufeff'tls://a:s\"@h/t'", "tls://a:xxxxx@h:9090/t", func(d *client.DSN) bool { return d.Secret.Reveal() == `s"` }},
+		{"\ufeff'tls://a:s\"@h/t'", "tls://a:xxxxx@h:9090/t",
+			func(d *client.DSN) bool { return d.Secret.Reveal() == `s"` }},
 		{"tcp://h?persistent=0&", "tcp://h:9090", func(d *client.DSN) bool { return !d.Persistent }},
 	} {
 		d, err := client.ParseDSN(tt.in)
@@ -67,7 +72,7 @@ func TestParseDSN(t *testing.T) {
 			continue
 		}
 		if d.String() != tt.out {
-			t.Errorf("%s\nis shown as %s\nwant        %s", tt.in, d, tt.out)
+			t.Errorf("String of %s\nis   %s\nwant %s", tt.in, d, tt.out)
 		}
 		if tt.check != nil && !tt.check(d) {
 			t.Errorf("%s: wrong fields: %s", tt.in, d)
@@ -77,43 +82,47 @@ func TestParseDSN(t *testing.T) {
 
 func TestParseDSNProblems(t *testing.T) {
 	t.Parallel()
+	const unexpectedAt = "unexpected @ after the host (percent-encode / ? # and @ in the secret and in parameters)"
+	const parameters = "timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
+		"format, persistent, grace, cafile, certfile, keyfile"
 	for _, tt := range []struct{ in, want string }{
 		{"", "host: missing"},
 		{"tls://", "host: missing"},
 		{"tls://a:hss_S3@/t", "host: missing"},
-		{`"tls://a:hss_S3@h/t`, "a quote at the beginning and none like it at the end (take it away)"},
+		{`"tls://a:hss_S3@h/t`, "opening quote without a closing one (remove it)"},
 		{"\xff\xfet\x00l\x00s\x00", "the text is UTF-16 (save it as UTF-8)"},
 		{"redis://a:hss_S3@h/t", "scheme: unknown (allowed: tls, tcp, unix)"},
 		{"hss_S3://a@h/t", "scheme: unknown (allowed: tls, tcp, unix); secret: missing (app:secret@host)"},
 		{"redis://a:hss_S3@h:0/t?mode=q&cafile=c",
 			"scheme: unknown (allowed: tls, tcp, unix); port: allowed: 1 to 65535; mode: allowed: rw, r"},
 		{"a:hss_S3@h/t", "scheme: missing (allowed: tls://, tcp://, unix://, or host:port alone)"},
-		{"hss_S3", "host: this is a secret (app:secret@host)"},
+		{"hss_S3", "host: looks like a secret (app:secret@host)"},
 		{"tls://a:hss_S3", "port: allowed: 1 to 65535"},
 		{"tls://a:hss_S3@h:0/t", "port: allowed: 1 to 65535"},
 		{"tls://a:hss_S3@h:/t", "port: allowed: 1 to 65535"},
 		{"tls://a:hss_S3@h:65536/t", "port: allowed: 1 to 65535"},
-		{"tls://a:hss_S3@::1/t", "host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)"},
+		{"tls://a:hss_S3@::1/t",
+			"host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)"},
 		{"tls://a:hss_S3@[::1/t", "host: malformed ([IPv6]:port)"},
-		{"tls://a:hss_S3@[127.0.0.1]/t", "host: only an IPv6 address stands in brackets"},
+		{"tls://a:hss_S3@[127.0.0.1]/t", "host: not an IPv6 address in brackets ([IPv6]:port)"},
 		{"tls://a:hss_S3@h_ö/t",
 			"host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets"},
-		{"tls://a:hss/S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
-		{"tls://a:hss?S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
-		{"tls://a:hss#S3@h/t", "an @ after the host: percent-encode / ? # and @ in the secret and in parameters"},
-		{"tls://a:hss_S3@h/t#x", "a # is not allowed (percent-encode it as %23)"},
-		{"tls://a:hss_S3@h/t\n", "byte 19: a space, line end or control character (percent-encode it, or take it away)"},
-		{"tls://a:hss_S3%zz@h/t", "secret: a % is not followed by two hexadecimal digits (write %25 for % itself)"},
-		{"tls://a:hss_S3%00@h/t", "secret: holds NUL"},
+		{"tls://a:hss/S3@h/t", unexpectedAt},
+		{"tls://a:hss?S3@h/t", unexpectedAt},
+		{"tls://a:hss#S3@h/t", unexpectedAt},
+		{"tls://a:hss_S3@h/t#x", "unexpected # (percent-encode it as %23)"},
+		{"tls://a:hss_S3@h/t\n", "byte 19: space, line end or control character (percent-encode or remove it)"},
+		{"tls://a:hss_S3%zz@h/t", "secret: invalid percent-encoding (write %25 for a percent sign)"},
+		{"tls://a:hss_S3%00@h/t", "secret: NUL byte not allowed"},
 		{"tls://a@h/t", "secret: missing (app:secret@host)"},
-		{"tls://a:hss_S3@h", "tenant: missing beside app and secret (host/tenant)"},
-		{"unix://a:hss_S3@/run/s", "tenant: missing beside app and secret (?tenant=name)"},
+		{"tls://a:hss_S3@h", "tenant: missing, required with an app and a secret (host/tenant)"},
+		{"unix://a:hss_S3@/run/s", "tenant: missing, required with an app and a secret (?tenant=name)"},
 		{"tls://h/t",
-			"tenant: needs credentials (app:secret@ before the host, or certfile); otherwise the server decides it"},
+			"tenant: allowed only with credentials (app:secret@ before the host, or certfile)"},
 		{"tls://a:hss_S3@h/T%2Fx", "tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first"},
 		{"tls://:hss_S3@h/t", "app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first"},
-		{"tls://a:hss_S3@h/t?tenant=t", "tenant: for the scheme unix only (host/tenant)"},
-		{"unix://h/run/s", "host: not with the scheme unix (unix:///path/to/socket)"},
+		{"tls://a:hss_S3@h/t?tenant=t", "tenant: allowed as a parameter only with the scheme unix (host/tenant)"},
+		{"unix://h/run/s", "host: not allowed with the scheme unix (unix:///path/to/socket)"},
 		{"unix://", "socket: missing (unix:///path/to/socket)"},
 		{"tcp://h?timeout=0", "timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
 		{"tcp://h?timeout=", "timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
@@ -128,20 +137,19 @@ func TestParseDSNProblems(t *testing.T) {
 		{"tcp://h?format=xml", "format: allowed: php, json"},
 		{"tcp://h?persistent=yes", "persistent: allowed: 0, 1"},
 		{"tls://h?cafile=", "cafile: allowed: the path of a PEM file"},
-		{"tls://h?certfile=c", "certfile, keyfile: one needs the other"},
-		{"tcp://h?cafile=c", "cafile, certfile, keyfile: for the scheme tls only"},
-		{"tcp://h?mode=r&mode=r", "mode: given twice"},
-		{"tcp://h?locktimeout=1", "unknown parameter locktimeout (allowed: timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
-			"format, persistent, grace, cafile, certfile, keyfile)"},
-		{"unix:///s?hss_S3=1", "unknown parameter (allowed: tenant, timeout, lock_timeout, on_lock_timeout, mode, lifetime, " +
-			"format, persistent, grace, cafile, certfile, keyfile)"},
-		{"tcp://A:hss_S3@h:x/T?mode=q&timeout=q", "app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
-			"port: allowed: 1 to 65535; tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
-			"mode: allowed: rw, r; timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
+		{"tls://h?certfile=c", "certfile, keyfile: set both or neither"},
+		{"tcp://h?cafile=c", "cafile, certfile, keyfile: allowed only with the scheme tls"},
+		{"tcp://h?mode=r&mode=r", "mode: duplicate"},
+		{"tcp://h?locktimeout=1", "unknown parameter locktimeout (allowed: " + parameters + ")"},
+		{"unix:///s?hss_S3=1", "unknown parameter (allowed: tenant, " + parameters + ")"},
+		{"tcp://A:hss_S3@h:x/T?mode=q&timeout=q",
+			"app: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
+				"port: allowed: 1 to 65535; tenant: allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first; " +
+				"mode: allowed: rw, r; timeout: allowed: 0.001 to 3600 seconds, with up to three decimals"},
 	} {
 		_, err := client.ParseDSN(tt.in)
-		var wrong *client.DSNError
-		if !errors.As(err, &wrong) {
+		var dsnError *client.DSNError
+		if !errors.As(err, &dsnError) {
 			t.Errorf("%q: error %v, want a *DSNError", tt.in, err)
 			continue
 		}
@@ -151,42 +159,42 @@ func TestParseDSNProblems(t *testing.T) {
 	}
 }
 
-// TestNames holds the client to the server's rule about the names of tenants and apps.
-func TestNames(t *testing.T) {
+// TestNameRule verifies that client and server have the same rule for the names of tenants and apps.
+func TestNameRule(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"a", "0", "a-b_c", "-a", "_a", "A", "", "a.b", "ä", strings.Repeat("a", 64), strings.Repeat("a", 65),
 	} {
-		_, theirs := auth.ParseIdentity(name + "/app")
-		_, ours := client.ParseDSN("tcp://app:s@h/" + name)
-		if (theirs == nil) != (ours == nil) {
-			t.Errorf("%q: the server says %v, the client %v", name, theirs, ours)
+		_, serverErr := auth.ParseIdentity(name + "/app")
+		_, clientErr := client.ParseDSN("tcp://app:s@h/" + name)
+		if (serverErr == nil) != (clientErr == nil) {
+			t.Errorf("%q: server error %v, client error %v", name, serverErr, clientErr)
 		}
 	}
 }
 
-func TestSecretsDoNotShow(t *testing.T) {
+func TestSecretsAreConcealed(t *testing.T) {
 	t.Parallel()
 	const secret = "hss_S3cr3t"
 	d, err := client.ParseDSN("tls://shop:" + secret + "@h/acme")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var shown bytes.Buffer
+	var output bytes.Buffer
 	show := func(v any) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%T"} {
-			fmt.Fprintf(&shown, verb+"\n", v)
+			fmt.Fprintf(&output, verb+"\n", v)
 		}
-		for _, h := range []slog.Handler{slog.NewTextHandler(&shown, nil), slog.NewJSONHandler(&shown, nil)} {
-			slog.New(h).Info("shown", "v", v)
+		for _, h := range []slog.Handler{slog.NewTextHandler(&output, nil), slog.NewJSONHandler(&output, nil)} {
+			slog.New(h).Info("value", "v", v)
 		}
 		b, err := json.Marshal(v)
 		if err != nil {
 			t.Error(err)
 		}
-		shown.Write(b)
+		output.Write(b)
 	}
-	type deep struct {
+	type nested struct {
 		Exported client.DSN
 		hidden   client.DSN
 		pointer  *client.DSN
@@ -196,24 +204,24 @@ func TestSecretsDoNotShow(t *testing.T) {
 	show(*d)
 	show(d.Secret)
 	show(&d.Secret)
-	show(deep{*d, *d, d, d.Secret})
-	show(&deep{*d, *d, d, d.Secret})
+	show(nested{*d, *d, d, d.Secret})
+	show(&nested{*d, *d, d, d.Secret})
 	show([]any{*d, d, map[string]client.Secret{"k": d.Secret}})
 	_, err = client.Dial(t.Context(), "tls://shop:"+secret+"@127.0.0.1:1/acme", client.Options{})
 	show(err)
-	for _, wanted := range []string{"tls://shop:xxxxx@h:9090/acme", `v=tls://shop:xxxxx@h:9090/acme`, `"v":"xxxxx"`} {
-		if !strings.Contains(shown.String(), wanted) {
-			t.Errorf("%s is missing in:\n%s", wanted, shown.String())
+	for _, text := range []string{"tls://shop:xxxxx@h:9090/acme", `v=tls://shop:xxxxx@h:9090/acme`, `"v":"xxxxx"`} {
+		if !strings.Contains(output.String(), text) {
+			t.Errorf("%s is missing in:\n%s", text, output.String())
 		}
 	}
 	for _, verb := range []string{"%s", "%x", "%X", "%d"} {
 		form := fmt.Sprintf(verb, []byte(secret))
-		if strings.Contains(shown.String(), form) {
-			t.Errorf("the secret shows in:\n%s", shown.String())
+		if strings.Contains(output.String(), form) {
+			t.Errorf("the secret is visible in:\n%s", output.String())
 		}
 	}
 	if d.Secret.Reveal() != secret || client.NewSecret("").String() != "" {
-		t.Error("a secret is not what it was made of")
+		t.Error("Reveal does not return the secret")
 	}
 }
 
@@ -233,21 +241,21 @@ func FuzzParseDSN(f *testing.F) {
 		d, err := client.ParseDSN(before + secret + after)
 		if err != nil {
 			if strings.Contains(err.Error(), "S3CR3T") {
-				t.Errorf("the secret shows: %v", err)
+				t.Errorf("the error contains the secret: %v", err)
 			}
 			return
 		}
-		shown := fmt.Sprintf("%v %+v %#v", d, d, *d)
-		twice := strings.Contains(before+after, "S3CR3T") // also where it is no secret
-		if strings.Contains(d.Secret.Reveal(), secret) && strings.Contains(shown, "S3CR3T") && !twice {
-			t.Errorf("the secret shows: %s", shown)
+		printed := fmt.Sprintf("%v %+v %#v", d, d, *d)
+		elsewhere := strings.Contains(before+after, "S3CR3T") // in a part that is not the secret
+		if strings.Contains(d.Secret.Reveal(), secret) && strings.Contains(printed, "S3CR3T") && !elsewhere {
+			t.Errorf("the secret is visible: %s", printed)
 		}
 		again, err := client.ParseDSN(d.String())
 		if err != nil {
-			t.Fatalf("%s does not parse: %v", d, err)
+			t.Fatalf("%s cannot be parsed again: %v", d, err)
 		}
 		if again.String() != d.String() {
-			t.Errorf("%s becomes %s", d, again)
+			t.Errorf("%s is parsed again as %s", d, again)
 		}
 	})
 }

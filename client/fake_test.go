@@ -11,24 +11,23 @@ import (
 	"sessionserver/wire"
 )
 
-// fake is a server of which a test has every byte in hand. Its connections are pipes, so that it runs in a bubble of
-// synctest.
+// fake is a server whose replies a test controls. Its connections are pipes, so that it can run in a synctest bubble.
 type fake struct {
-	// answer returns the reply to a request, "" for none, or hangUp to close the connection. A nil answer says yes to
-	// everything.
-	answer func(request string) string
-	remote net.Addr // where the client seems to be connected to; nil is a pipe
+	// reply returns the reply to a request, "" for none, or hangUp to close the connection. A nil reply is
+	// defaultReply.
+	reply  func(request string) string
+	remote net.Addr // the server's address as the client sees it; nil for that of a pipe
 
 	mu       sync.Mutex
 	requests []string // each with its arguments, separated by spaces
 	conns    []net.Conn
-	frozen   map[net.Conn]bool // what comes on these is lost
+	frozen   map[net.Conn]bool // connections whose requests are discarded
 }
 
 const hangUp = "hang up"
 
-// usual are the replies to what needs no thought.
-func usual(request string) string {
+// defaultReply returns a successful reply to a request.
+func defaultReply(request string) string {
 	switch name, _, _ := strings.Cut(request, " "); name {
 	case "new":
 		return "$32\r\n0123456789abcdef0123456789abcdef\r\n"
@@ -47,17 +46,18 @@ func (f *fake) dialContext(context.Context, string, string) (net.Conn, error) {
 	f.mu.Unlock()
 	go f.serve(far)
 	if f.remote != nil {
-		return &distant{near, f.remote}, nil
+		return &remoteConn{near, f.remote}, nil
 	}
 	return near, nil
 }
 
-type distant struct {
+// remoteConn is a connection with a chosen remote address.
+type remoteConn struct {
 	net.Conn
 	remote net.Addr
 }
 
-func (d *distant) RemoteAddr() net.Addr { return d.remote }
+func (c *remoteConn) RemoteAddr() net.Addr { return c.remote }
 
 func (f *fake) serve(nc net.Conn) {
 	defer nc.Close()
@@ -80,9 +80,9 @@ func (f *fake) serve(nc net.Conn) {
 		if frozen {
 			continue
 		}
-		reply := usual(request)
-		if f.answer != nil {
-			reply = f.answer(request)
+		reply := defaultReply(request)
+		if f.reply != nil {
+			reply = f.reply(request)
 		}
 		if reply == hangUp {
 			return
@@ -93,7 +93,7 @@ func (f *fake) serve(nc net.Conn) {
 	}
 }
 
-// take returns the requests since the last time.
+// take returns the requests since the previous call.
 func (f *fake) take() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,7 +101,7 @@ func (f *fake) take() []string {
 	return f.requests
 }
 
-// freeze makes the paths of all connections that there are dead, without a sign of it.
+// freeze discards all further requests on the existing connections without closing them.
 func (f *fake) freeze() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -111,7 +111,7 @@ func (f *fake) freeze() {
 	}
 }
 
-// cut closes all connections from the server's side.
+// cut closes all connections on the server's side.
 func (f *fake) cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,7 +121,7 @@ func (f *fake) cut() {
 	f.conns = nil
 }
 
-// dial makes a client of the fake server.
+// dial returns a client of the fake server.
 func (f *fake) dial(t *testing.T, parameters string, opts client.Options) *client.Client {
 	t.Helper()
 	opts.DialContext = f.dialContext

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,22 +14,21 @@ import (
 	"sessionserver/storage/memory"
 )
 
-// watchedStore tells of every look-up: an open of an existing session that finds the lock taken makes one when it has
-// its place in the queue.
+// watchedStore signals every Get. A server that opens a locked session calls Get once the request is in the queue.
 type watchedStore struct {
 	*memory.Store
-	looked chan struct{}
+	gets chan struct{}
 }
 
 func (s *watchedStore) Get(ctx context.Context, key storage.Key) (storage.Record, error) {
 	select {
-	case s.looked <- struct{}{}:
+	case s.gets <- struct{}{}:
 	default:
 	}
 	return s.Store.Get(ctx, key)
 }
 
-func TestCancelledWaitLeavesTheQueue(t *testing.T) {
+func TestCanceledWaitLeavesQueue(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	store := &watchedStore{memory.New(memory.Options{}), make(chan struct{}, 1)}
@@ -44,7 +42,7 @@ func TestCancelledWaitLeavesTheQueue(t *testing.T) {
 
 	waiter := func(ctx context.Context) <-chan error {
 		select {
-		case <-store.looked:
+		case <-store.gets:
 		default:
 		}
 		done := make(chan error, 1)
@@ -56,22 +54,22 @@ func TestCancelledWaitLeavesTheQueue(t *testing.T) {
 			done <- err
 		}()
 		select {
-		case <-store.looked:
+		case <-store.gets:
 		case err := <-done:
-			t.Fatalf("it does not wait: %v", err)
+			t.Fatalf("Open does not wait: %v", err)
 		}
 		return done
 	}
-	cancelled, cancel := context.WithCancel(ctx)
-	first := waiter(cancelled)
+	canceled, cancel := context.WithCancel(ctx)
+	first := waiter(canceled)
 	second := waiter(ctx)
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("the cancelled one: %v", err)
+		t.Errorf("canceled Open: %v", err)
 	}
-	// The lock is still held, so nothing but the departure can have ended its connection.
-	if why := <-obs.closed; why != server.PeerLeft {
-		t.Errorf("its connection was closed because of %v", why)
+	// The lock is still held, so only the departure of the client can have ended the connection.
+	if reason := <-obs.closed; reason != server.PeerLeft {
+		t.Errorf("the connection of the canceled Open was closed for %v", reason)
 	}
 	must(t, holder.Close(ctx))
 	must(t, <-second)
@@ -81,7 +79,7 @@ func TestCancelledWaitLeavesTheQueue(t *testing.T) {
 	holder = open(t, c, id, client.OpenOptions{})
 	_, err := c.Open(expired, id, client.OpenOptions{})
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, client.ErrLockTimeout) {
-		t.Errorf("a deadline during the wait: %v", err) // both are due at the same time
+		t.Errorf("a deadline during the wait: %v", err) // deadline and lock timeout are simultaneous
 	}
 	must(t, holder.Close(ctx))
 }
@@ -96,7 +94,8 @@ func TestLockTimeout(t *testing.T) {
 	must(t, holder.Put(ctx, "a", "2"))
 	for _, wait := range []time.Duration{0, client.NoWait, time.Millisecond} {
 		for _, mode := range []client.Mode{client.ModeReadWrite, client.ModeUpdate, client.ModeRead} {
-			if _, err := c.Open(ctx, id, client.OpenOptions{Mode: mode, Wait: wait}); !errors.Is(err, client.ErrLockTimeout) {
+			_, err := c.Open(ctx, id, client.OpenOptions{Mode: mode, Wait: wait})
+			if !errors.Is(err, client.ErrLockTimeout) {
 				t.Errorf("open %s, wait %v: %v", mode, wait, err)
 			}
 		}
@@ -109,7 +108,7 @@ func TestLockTimeout(t *testing.T) {
 	s, v, err := lenient.Load(ctx, id, client.OpenOptions{})
 	must(t, err)
 	if s.Mode() != client.ModeSnapshot || v.Get("a") != "1" {
-		t.Errorf("read-only: mode %s, %s", s.Mode(), all(v))
+		t.Errorf("on_lock_timeout=readonly: mode %s, %s", s.Mode(), all(v))
 	}
 	if err := s.Put(ctx, "a", "3"); !errors.Is(err, client.ErrReadOnly) {
 		t.Errorf("Put: %v", err)
@@ -121,42 +120,19 @@ func TestLockTimeout(t *testing.T) {
 	fresh, err := c.New(ctx, 0)
 	must(t, err)
 	if _, err := lenient.Open(ctx, fresh.ID(), client.OpenOptions{}); !errors.Is(err, client.ErrLockTimeout) {
-		t.Errorf("nothing is saved yet: %v", err)
+		t.Errorf("locked session without saved values: %v", err)
 	}
 	fresh.Abort(ctx)
 	holder.Abort(ctx)
 	if st := lenient.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
-		t.Errorf("in the end: %+v", st)
+		t.Errorf("at the end: %+v", st)
 	}
 }
 
-// fragile keeps the connections of a client, for a test to break.
-type fragile struct {
-	mu    sync.Mutex
-	conns []net.Conn
-}
-
-func (f *fragile) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.conns = append(f.conns, nc)
-	return nc, err
-}
-
-func (f *fragile) cut() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, nc := range f.conns {
-		nc.Close()
-	}
-	f.conns = nil
-}
-
-func TestConnectionBreaksDuringASession(t *testing.T) {
+func TestBrokenConnection(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	var network fragile
+	var network network
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{DialContext: network.dialContext})
 	id := save(t, c, map[string]string{"a": "1"})
 	s := open(t, c, id, client.OpenOptions{})
@@ -167,17 +143,17 @@ func TestConnectionBreaksDuringASession(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	if err := s.Close(ctx); !errors.Is(err, client.ErrNoSession) {
-		t.Errorf("Close once more: %v", err)
+		t.Errorf("second Close: %v", err)
 	}
 	next := open(t, c, id, client.OpenOptions{Wait: time.Minute})
 	defer next.Abort(ctx)
 	if value, _, err := next.Get(ctx, "a"); value != "1" || err != nil {
-		t.Errorf("the next one sees %q, %v", value, err)
+		t.Errorf("the next session reads %q, %v", value, err)
 	}
 }
 
-// TestContextEndsBeforeARoundTrip costs nothing: nothing was sent.
-func TestContextEndsBeforeARoundTrip(t *testing.T) {
+// TestContextEndsBeforeRoundTrip verifies that a session stays open if the context ends before anything is sent.
+func TestContextEndsBeforeRoundTrip(t *testing.T) {
 	t.Parallel()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	s, err := c.New(t.Context(), 0)
@@ -196,6 +172,6 @@ func TestContextEndsBeforeARoundTrip(t *testing.T) {
 	must(t, err)
 	s.Abort(ended)
 	if st := c.Stats(); st.Open != 0 {
-		t.Errorf("after Abort: %+v", st)
+		t.Errorf("after Abort with a canceled context: %+v", st)
 	}
 }

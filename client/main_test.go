@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"runtime/pprof"
@@ -17,22 +19,22 @@ import (
 	"sessionserver/session"
 )
 
-// TestMain runs a server for the examples, and in the end looks for goroutines that the client has left behind.
+// TestMain runs a server for the examples. After the tests it fails if goroutines of the client are still running.
 func TestMain(m *testing.M) {
 	t := &mainTB{}
 	srv := start(t, servertest.Config{})
 	os.Setenv("SESSION_DSN", "tcp://shop:"+secret+"@"+srv.Addr+"/acme")
 	code := m.Run()
 	t.cleanUp()
-	if left := leftovers(); left != "" && code == 0 {
-		fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+left)
+	if stacks := leakedGoroutines(); stacks != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, "leaked goroutines:\n"+stacks)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// leftovers returns the stacks of the goroutines that run code of the client and do not end.
-func leftovers() string {
+// leakedGoroutines returns the stacks of the goroutines of the client that do not end.
+func leakedGoroutines() string {
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		var b bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
@@ -45,7 +47,7 @@ func leftovers() string {
 	}
 }
 
-// mainTB lets servertest run outside any test.
+// mainTB is a testing.TB for servertest outside any test.
 type mainTB struct {
 	testing.TB
 	cleanups []func()
@@ -63,7 +65,7 @@ func (t *mainTB) cleanUp() {
 
 const secret = "hss_7Q2wS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tX"
 
-// start runs a server that knows acme/shop and nobody else.
+// start runs a server with the app acme/shop.
 func start(t testing.TB, cfg servertest.Config) *servertest.Server {
 	t.Helper()
 	if cfg.Tenants == nil {
@@ -83,7 +85,7 @@ func dsnOf(srv *servertest.Server, parameters string) string {
 	return "tcp://shop:" + secret + "@" + srv.Addr + "/acme" + parameters
 }
 
-// dial makes a client that is closed with the test.
+// dial returns a client that is closed at the end of the test.
 func dial(t testing.TB, dsn string, opts client.Options) *client.Client {
 	t.Helper()
 	c, err := client.Dial(t.Context(), dsn, opts)
@@ -94,7 +96,7 @@ func dial(t testing.TB, dsn string, opts client.Options) *client.Client {
 	return c
 }
 
-// save makes a session with these values and returns its id.
+// save creates a session with the given values and returns its id.
 func save(t testing.TB, c *client.Client, values map[string]string) string {
 	t.Helper()
 	s, err := c.New(t.Context(), 0)
@@ -110,6 +112,29 @@ func save(t testing.TB, c *client.Client, values map[string]string) string {
 	return s.ID()
 }
 
+// network makes network connections for a client and can break all of them at once.
+type network struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (n *network) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns = append(n.conns, nc)
+	return nc, err
+}
+
+func (n *network) cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, nc := range n.conns {
+		nc.Close()
+	}
+	n.conns = nil
+}
+
 func open(t testing.TB, c *client.Client, id string, opts client.OpenOptions) *client.Session {
 	t.Helper()
 	s, err := c.Open(t.Context(), id, opts)
@@ -119,7 +144,7 @@ func open(t testing.TB, c *client.Client, id string, opts client.OpenOptions) *c
 	return s
 }
 
-// must fails the test for an error.
+// must fails the test if err is not nil.
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -127,7 +152,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// all stands for values in a comparison: key=value in order.
+// all returns values in the form "key=value " for comparisons, in order.
 func all(v *client.Values) string {
 	var b bytes.Buffer
 	for key, value := range v.All() {
@@ -136,7 +161,7 @@ func all(v *client.Values) string {
 	return b.String()
 }
 
-// observer writes down the commands that a server runs, and tells of connections that end.
+// observer records the commands that a server runs, and the reasons for the end of its connections.
 type observer struct {
 	server.Unobserved
 	closed chan server.CloseReason
@@ -148,7 +173,7 @@ type observer struct {
 func newObserver() *observer { return &observer{closed: make(chan server.CloseReason, 1000)} }
 
 func (o *observer) ConnOpened(server.ConnInfo) server.ConnObserver { return o }
-func (o *observer) Closed(why server.CloseReason)                  { o.closed <- why }
+func (o *observer) Closed(reason server.CloseReason)               { o.closed <- reason }
 
 func (o *observer) CommandRan(info server.CommandInfo) {
 	o.mu.Lock()
@@ -156,7 +181,7 @@ func (o *observer) CommandRan(info server.CommandInfo) {
 	o.commands = append(o.commands, info.Command)
 }
 
-// take returns the commands since the last time.
+// take returns the commands since the previous call.
 func (o *observer) take() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

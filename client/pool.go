@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// pool hands out connections, never more than maxOpen at a time, to those who ask in order of arrival.
+// pool holds up to maxOpen connections and assigns them to callers in order of arrival.
 type pool struct {
 	dial        func(context.Context) (*conn, error)
 	maxOpen     int
 	maxIdle     int
 	idleTimeout time.Duration
 
-	mu      sync.Mutex // guards what follows; never held during input or output
-	idle    []*conn    // used most recently last; empty while somebody waits
-	open    int        // connections in use, idle, or being made
-	waiting []chan *conn
-	reaper  *time.Timer // runs while there is an idle connection
+	mu      sync.Mutex   // guards the fields below; never held during input or output
+	idle    []*conn      // in order of last use; empty while there are waiters
+	open    int          // connections in use, idle or being made
+	waiters []chan *conn // in order of arrival
+	reaper  *time.Timer  // runs while there is an idle connection
 	closed  bool
 }
 
-// get returns a connection that is the caller's until put. A waiter is sent a connection, or nil: then it may make
-// one.
+// get returns a connection that belongs to the caller until put. A waiter receives a connection, or nil as the
+// permission to make one.
 func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("sessionserver: wait for a connection: %w", err)
@@ -46,11 +46,11 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		p.mu.Unlock()
 		return p.connect(ctx)
 	}
-	turn := make(chan *conn, 1)
-	p.waiting = append(p.waiting, turn)
+	waiter := make(chan *conn, 1)
+	p.waiters = append(p.waiters, waiter)
 	p.mu.Unlock()
 	select {
-	case c, ok := <-turn:
+	case c, ok := <-waiter:
 		switch {
 		case !ok:
 			return nil, ErrClosed
@@ -59,66 +59,67 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		}
 		return c, nil
 	case <-ctx.Done():
-		p.leave(turn)
+		p.cancel(waiter)
 		return nil, fmt.Errorf("sessionserver: wait for a connection: %w", ctx.Err())
 	}
 }
 
-// leave gives up the place of a waiter, or what it has been given in the same moment.
-func (p *pool) leave(turn chan *conn) {
+// cancel removes a waiter from the queue. If the waiter has just received a connection, cancel returns it to the pool.
+func (p *pool) cancel(waiter chan *conn) {
 	p.mu.Lock()
-	i := slices.Index(p.waiting, turn)
+	i := slices.Index(p.waiters, waiter)
 	if i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
+		p.waiters = slices.Delete(p.waiters, i, i+1)
 	}
 	p.mu.Unlock()
 	if i >= 0 {
 		return
 	}
-	switch c, ok := <-turn; {
+	switch c, ok := <-waiter; {
 	case c != nil:
 		p.put(c)
 	case ok:
-		p.freed()
+		p.free()
 	}
 }
 
-// connect makes a connection for which there is room.
+// connect makes a connection, which the caller has counted in open.
 func (p *pool) connect(ctx context.Context) (*conn, error) {
 	c, err := p.dial(ctx)
 	if err != nil {
-		p.freed()
+		p.free()
 		return nil, err
 	}
 	return c, nil
 }
 
-// freed gives the room of a connection that is no more to the first who waits.
-func (p *pool) freed() {
+// free releases the place of a closed connection to the first waiter.
+func (p *pool) free() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) > 0 {
+	if len(p.waiters) > 0 {
 		p.next() <- nil
 		return
 	}
 	p.open--
 }
 
+// next removes and returns the first waiter.
 func (p *pool) next() chan *conn {
-	turn := p.waiting[0]
-	p.waiting = slices.Delete(p.waiting, 0, 1)
-	return turn
+	waiter := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	return waiter
 }
 
-// put takes a connection back on which no session is open.
+// put returns a connection without an open session to the pool.
 func (p *pool) put(c *conn) {
 	if !c.reusable() || !p.keep(c) {
 		c.close()
-		p.freed()
+		p.free()
 	}
 }
 
-// keep hands the connection to the first who waits or to the idle ones, or reports that there is no room.
+// keep passes the connection to the first waiter or to the idle ones, and reports whether there was room.
 func (p *pool) keep(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,7 +127,7 @@ func (p *pool) keep(c *conn) bool {
 	switch {
 	case p.closed:
 		return false
-	case len(p.waiting) > 0:
+	case len(p.waiters) > 0:
 		p.next() <- c
 		return true
 	case len(p.idle) >= p.maxIdle:
@@ -139,39 +140,41 @@ func (p *pool) keep(c *conn) bool {
 	return true
 }
 
-// reap closes the connections that were idle for too long, and comes back when the next one will have been.
+// reap closes the connections idle for longer than idleTimeout, and schedules the next reap.
 func (p *pool) reap() {
 	p.mu.Lock()
 	if p.reaper == nil {
 		p.mu.Unlock()
-		return // closed, or flushed
+		return // closed or flushed
 	}
-	long := time.Now().Add(-p.idleTimeout)
+	cutoff := time.Now().Add(-p.idleTimeout)
 	n := 0
-	for n < len(p.idle) && !p.idle[n].idleSince.After(long) {
+	for n < len(p.idle) && !p.idle[n].idleSince.After(cutoff) {
 		n++
 	}
-	old := slices.Clone(p.idle[:n])
+	expired := slices.Clone(p.idle[:n])
 	p.idle = slices.Delete(p.idle, 0, n)
-	p.reaper.Stop() // it is another one than called if there was a flush in between
+	p.reaper.Stop() // a flush may have replaced the timer that called reap
 	p.reaper = nil
 	if len(p.idle) > 0 {
-		p.reaper = time.AfterFunc(p.idle[0].idleSince.Sub(long), p.reap)
+		p.reaper = time.AfterFunc(p.idle[0].idleSince.Sub(cutoff), p.reap)
 	}
 	p.mu.Unlock()
-	p.drop(old)
+	p.drop(expired)
 }
 
+// drop closes connections taken out of the idle ones.
 func (p *pool) drop(idle []*conn) {
 	for _, c := range idle {
 		c.close()
-		p.freed()
+		p.free()
 	}
 }
 
-// flush closes all idle connections: one of them turned out to be dead, and the others will be of the same age.
+// flush closes all idle connections, after one of them turned out to be dead: the others are probably dead too.
 func (p *pool) flush() { p.drop(p.takeIdle()) }
 
+// takeIdle removes and returns all idle connections.
 func (p *pool) takeIdle() []*conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,14 +187,14 @@ func (p *pool) takeIdle() []*conn {
 	return idle
 }
 
-// close sends everybody away. Connections in use end when they come back.
+// close closes the pool and refuses the waiters. Connections in use are closed by put.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	for _, turn := range p.waiting {
-		close(turn)
+	for _, waiter := range p.waiters {
+		close(waiter)
 	}
-	p.waiting = nil
+	p.waiters = nil
 	p.mu.Unlock()
 	p.flush()
 }
@@ -199,5 +202,5 @@ func (p *pool) close() {
 func (p *pool) stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Stats{Open: p.open, Idle: len(p.idle), Waiting: len(p.waiting)}
+	return Stats{Open: p.open, Idle: len(p.idle), Waiting: len(p.waiters)}
 }

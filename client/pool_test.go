@@ -18,44 +18,44 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestDeadPathIsReplaced: a connection that was not used for a while is replaced when a ping on it has no reply in a fifth
-// of the time-out. One that was used just now is taken for good.
+// TestDeadPathIsReplaced verifies that an idle connection is replaced if a ping on it has no reply within a fifth of
+// the timeout, and that a recently used connection is not probed.
 func TestDeadPathIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		f := &fake{}
 		c := f.dial(t, "?timeout=5", client.Options{})
 		f.take()
-		use := func(want string, took time.Duration) {
+		openAndAbort := func(want string, took time.Duration) {
 			t.Helper()
-			began := time.Now()
+			start := time.Now()
 			s, err := c.Open(ctx, unknownID, client.OpenOptions{})
 			must(t, err)
 			s.Abort(ctx)
-			if got := strings.Join(f.take(), ", "); got != want || time.Since(began) != took {
-				t.Errorf("requests %q in %v, want %q in %v", got, time.Since(began), want, took)
+			if got := strings.Join(f.take(), ", "); got != want || time.Since(start) != took {
+				t.Errorf("requests %q in %v, want %q in %v", got, time.Since(start), want, took)
 			}
 		}
 		session := "open " + unknownID + " rw, abort"
-		use(session, 0)
+		openAndAbort(session, 0)
 		time.Sleep(2 * time.Second)
-		use("ping, "+session, 0)
-		use(session, 0)
+		openAndAbort("ping, "+session, 0)
+		openAndAbort(session, 0)
 		time.Sleep(2 * time.Second)
 		f.freeze()
-		use("hello 3 auth t/a s, ping, "+session, time.Second)
+		openAndAbort("hello 3 auth t/a s, ping, "+session, time.Second)
 		f.freeze()
-		began := time.Now()
+		start := time.Now()
 		_, err := c.Open(ctx, unknownID, client.OpenOptions{})
-		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 15*time.Second {
+		if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != 15*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 		time.Sleep(2 * time.Second)
-		f.answer = func(string) string { return "" }
-		began = time.Now()
+		f.reply = func(string) string { return "" }
+		start = time.Now()
 		_, err = c.Open(ctx, unknownID, client.OpenOptions{})
-		const want = "sessionserver: dial: connection to h:9090: no answer within 5s: i/o timeout"
-		if took := time.Since(began); err == nil || err.Error() != want || took != 5*time.Second {
+		const want = "sessionserver: dial: connection to h:9090: no reply within 5s: i/o timeout"
+		if took := time.Since(start); err == nil || err.Error() != want || took != 5*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
@@ -73,41 +73,41 @@ func TestPoolIsFairAndBounded(t *testing.T) {
 
 		var mu sync.Mutex
 		var order []string
-		note := func(what string) {
+		record := func(event string) {
 			mu.Lock()
 			defer mu.Unlock()
-			order = append(order, what)
+			order = append(order, event)
 		}
 		wait := func(name string, ctx context.Context) {
 			go func() {
 				s, err := c.New(ctx, 0)
 				switch {
 				case err == nil:
-					note(name)
+					record(name)
 					s.Abort(ctx)
 				case errors.Is(err, ctx.Err()):
-					note(name + " gave up")
+					record(name + " gave up")
 				default:
 					t.Errorf("%s: %v", name, err)
 				}
 			}()
 			synctest.Wait()
 		}
-		impatient, cancel := context.WithCancel(ctx)
+		cancelable, cancel := context.WithCancel(ctx)
 		wait("a", ctx)
-		wait("b", impatient)
+		wait("b", cancelable)
 		wait("c", ctx)
 		limited, stop := context.WithTimeout(ctx, time.Second)
 		defer stop()
 		wait("d", limited)
 		if st := c.Stats(); st != (client.Stats{Open: 2, Waiting: 4}) {
-			t.Errorf("all wait: %+v", st)
+			t.Errorf("with four waiters: %+v", st)
 		}
 		cancel()
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		first.Abort(ctx) // from here on each hands the connection on
+		first.Abort(ctx) // each waiter passes the connection on to the next one
 		synctest.Wait()
 		if want := []string{"b gave up", "d gave up", "a", "c"}; !slices.Equal(order, want) {
 			t.Errorf("order %q, want %q", order, want)
@@ -119,7 +119,7 @@ func TestPoolIsFairAndBounded(t *testing.T) {
 		wait("e", ctx)
 		f.cut()
 		if err := second.Put(ctx, "a", "1"); err == nil {
-			t.Error("a connection that was cut works")
+			t.Error("Put over a closed connection: no error")
 		}
 		synctest.Wait()
 		if order[len(order)-1] != "e" {
@@ -127,7 +127,7 @@ func TestPoolIsFairAndBounded(t *testing.T) {
 		}
 		third.Abort(ctx)
 		if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
-			t.Errorf("in the end: %+v", st)
+			t.Errorf("at the end: %+v", st)
 		}
 	})
 }
@@ -155,10 +155,10 @@ func TestPoolIdle(t *testing.T) {
 			s.Abort(ctx)
 			time.Sleep(10 * time.Second)
 		}
-		expect(3, 3) // put back at 0, 10 and 20 s; now it is 50 s
+		expect(3, 3) // idle since 0, 10 and 20 s; the time is 50 s
 		time.Sleep(11 * time.Second)
 		expect(2, 2)
-		must(t, c.Ping(ctx)) // the one used last is used again
+		must(t, c.Ping(ctx)) // uses the most recently used connection
 		time.Sleep(10 * time.Second)
 		expect(1, 1)
 		time.Sleep(time.Minute)
@@ -185,20 +185,20 @@ func TestClosedClient(t *testing.T) {
 		must(t, c.Close())
 		must(t, c.Close())
 		if err := <-waited; err != client.ErrClosed {
-			t.Errorf("who waited: %v", err)
+			t.Errorf("waiting Ping: %v", err)
 		}
 		if err := c.Ping(ctx); err != client.ErrClosed {
-			t.Errorf("who came later: %v", err)
+			t.Errorf("Ping after Close: %v", err)
 		}
 		must(t, s.Put(ctx, "a", "1"))
 		must(t, s.Close(ctx))
 		if st := c.Stats(); st != (client.Stats{}) {
-			t.Errorf("in the end: %+v", st)
+			t.Errorf("at the end: %+v", st)
 		}
 	})
 }
 
-// TestDeadConnections are noticed when a session is to be opened on them, and replaced.
+// TestDeadConnections verifies that connections closed by the server are replaced when a session begins.
 func TestDeadConnections(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -235,18 +235,18 @@ func TestDeadConnections(t *testing.T) {
 	}
 }
 
-// TestDrainingServer is left for another one as soon as it says so.
+// TestDrainingServer verifies that the client connects again after a SHUTDOWN reply.
 func TestDrainingServer(t *testing.T) {
 	t.Parallel()
 	var draining atomic.Bool
-	f := &fake{answer: func(request string) string {
+	f := &fake{reply: func(request string) string {
 		if draining.Load() && strings.HasPrefix(request, "new") {
 			return "-SHUTDOWN connect again\r\n"
 		}
 		if strings.HasPrefix(request, "hello") {
-			draining.Store(false) // a new connection leads to another server
+			draining.Store(false) // the new connection is to another server
 		}
-		return usual(request)
+		return defaultReply(request)
 	}}
 	c := f.dial(t, "", client.Options{})
 	draining.Store(true)
@@ -254,34 +254,34 @@ func TestDrainingServer(t *testing.T) {
 	must(t, err)
 	s.Abort(t.Context())
 
-	f.answer = func(request string) string {
+	f.reply = func(request string) string {
 		if strings.HasPrefix(request, "new") {
 			return "-SHUTDOWN connect again\r\n"
 		}
-		return usual(request)
+		return defaultReply(request)
 	}
 	if _, err := c.New(t.Context(), 0); !errors.Is(err, client.ErrShutdown) {
-		t.Errorf("all servers drain: %v", err)
+		t.Errorf("all servers draining: %v", err)
 	}
 	if st := c.Stats(); st.Open != 0 {
 		t.Errorf("a connection to a draining server is kept: %+v", st)
 	}
 }
 
-// restartable leads connections to the server that is running.
-type restartable struct{ addr atomic.Value }
+// redirect makes connections to a changeable address.
+type redirect struct{ addr atomic.Value }
 
-func (r *restartable) dialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+func (r *redirect) dialContext(ctx context.Context, network, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, fmt.Sprint(r.addr.Load()))
 }
 
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	var where restartable
+	var current redirect
 	old := start(t, servertest.Config{})
-	where.addr.Store(old.Addr)
-	c := dial(t, dsnOf(old, ""), client.Options{DialContext: where.dialContext})
+	current.addr.Store(old.Addr)
+	c := dial(t, dsnOf(old, ""), client.Options{DialContext: current.dialContext})
 	var held []*client.Session
 	for range 4 {
 		s, err := c.New(ctx, 0)
@@ -293,16 +293,16 @@ func TestServerRestart(t *testing.T) {
 	}
 	must(t, held[0].Put(ctx, "a", "1"))
 
-	where.addr.Store(start(t, servertest.Config{}).Addr)
+	current.addr.Store(start(t, servertest.Config{}).Addr)
 	stopped := make(chan error)
-	gone, cancel := context.WithCancel(ctx)
-	go func() { stopped <- old.Shutdown(gone) }()
-	cancel() // no patience with the session that is open
+	shutdown, cancel := context.WithCancel(ctx)
+	go func() { stopped <- old.Shutdown(shutdown) }()
+	cancel() // do not wait for the open session
 	<-stopped
 
 	var broken *client.ConnError
 	if err := held[0].Close(ctx); !errors.As(err, &broken) || broken.Op != "close" {
-		t.Errorf("a session of the old server: %v", err)
+		t.Errorf("Close of a session on the old server: %v", err)
 	}
 	id := save(t, c, map[string]string{"n": "1"})
 	must(t, c.Update(ctx, id, increment))
@@ -310,6 +310,6 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("on the new server: %v, %v", v, err)
 	}
 	if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
-		t.Errorf("in the end: %+v", st)
+		t.Errorf("at the end: %+v", st)
 	}
 }

@@ -9,31 +9,32 @@ import (
 	"sessionserver/wire"
 )
 
-// retryIn is when a request beyond a rate may come again, as the server says it.
-var retryIn = regexp.MustCompile(`retry in ([0-9]{1,9}) ms`)
+// retryDelay matches the delay after which the server accepts a request beyond a rate limit.
+var retryDelay = regexp.MustCompile(`retry in ([0-9]{1,9}) ms`)
 
-// firstPause is how long the first request beyond a rate waits at least. It doubles with each further one, since others
-// wait for the same rate, and a client with too many refusals is closed.
+// firstPause is the minimum wait after the first RATELIMITED reply. The minimum doubles with each further one, since
+// other clients wait for the same rate limit, and the server closes a connection with too many errors.
 const firstPause = 4 * time.Millisecond
 
-// rateWait is how long requests beyond a rate may still wait.
+// rateWait is the remaining time in which requests beyond a rate limit may wait.
 type rateWait struct {
-	until time.Time
-	pause time.Duration
+	deadline time.Time
+	pause    time.Duration
 }
 
-func newRateWait(most time.Duration) *rateWait {
-	return &rateWait{until: time.Now().Add(most), pause: firstPause}
+func newRateWait(limit time.Duration) *rateWait {
+	return &rateWait{deadline: time.Now().Add(limit), pause: firstPause}
 }
 
-// wait waits as long as the refusal says, and reports whether it was worth it: not if that is too long.
+// wait waits for the delay in a RATELIMITED reply, and reports whether the request can be sent again. It returns false
+// at once for a delay beyond the remaining time.
 func (w *rateWait) wait(ctx context.Context, refusal *wire.Error) bool {
-	match := retryIn.FindStringSubmatch(refusal.Message)
+	match := retryDelay.FindStringSubmatch(refusal.Message)
 	if match == nil {
 		return false
 	}
 	ms, _ := strconv.Atoi(match[1])
-	least, left := time.Duration(ms)*time.Millisecond, time.Until(w.until)
+	least, left := time.Duration(ms)*time.Millisecond, time.Until(w.deadline)
 	if deadline, ok := ctx.Deadline(); ok {
 		left = min(left, time.Until(deadline))
 	}
@@ -51,17 +52,17 @@ func (w *rateWait) wait(ctx context.Context, refusal *wire.Error) bool {
 	}
 }
 
-// beyondRate returns the place of the first request that was refused for a rate, if nothing behind it was done either; or
-// -1.
-func beyondRate(replies []wire.Reply) int {
-	at := -1
+// firstRateLimited returns the index of the first RATELIMITED reply. It returns -1 if there is none, or if a later
+// request succeeded, so that the requests cannot be sent again.
+func firstRateLimited(replies []wire.Reply) int {
+	index := -1
 	for i, r := range replies {
 		switch {
-		case r.Err == nil && at >= 0:
+		case r.Err == nil && index >= 0:
 			return -1
-		case r.Err != nil && at < 0 && r.Err.Code == wire.RateLimited:
-			at = i
+		case r.Err != nil && index < 0 && r.Err.Code == wire.RateLimited:
+			index = i
 		}
 	}
-	return at
+	return index
 }

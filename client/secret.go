@@ -5,16 +5,15 @@ import (
 	"log/slog"
 )
 
-// concealed stands for a secret wherever one would be shown.
+// concealed is the text printed in place of a secret.
 const concealed = "xxxxx"
 
-// Secret is a secret that does not show itself: fmt with any verb, slog, encoding/json and the like print xxxxx, also
-// when they come upon it deep inside another struct.
+// Secret is a string that fmt with any verb, slog and encoding/json print as xxxxx, also inside other structs.
 type Secret struct {
-	reveal func() string // not a string, which printing an unexported field would show without asking any method
+	reveal func() string // a func, since fmt prints a string in an unexported field without calling any method
 }
 
-// NewSecret conceals s.
+// NewSecret returns s as a Secret.
 func NewSecret(s string) Secret {
 	if s == "" {
 		return Secret{}
@@ -41,11 +40,11 @@ func (s Secret) String() string {
 	return concealed
 }
 
-// Format writes what String returns, whatever the verb.
+// Format writes the result of String for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
 
-// LogValue is what slog sees.
+// LogValue returns the string that slog records.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText is what encoders see.
+// MarshalText returns the text of String for encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

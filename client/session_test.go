@@ -18,7 +18,7 @@ import (
 
 const unknownID = "0123456789abcdef0123456789abcdef"
 
-func TestValuesOfASession(t *testing.T) {
+func TestSessionValues(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
@@ -85,7 +85,7 @@ func TestValuesOfASession(t *testing.T) {
 	}
 	s.Abort(ctx)
 	if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
-		t.Errorf("in the end: %+v", st)
+		t.Errorf("at the end: %+v", st)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestManyKeys(t *testing.T) {
 	must(t, s.Close(ctx))
 	must(t, c.Update(ctx, id, func(v *client.Values) error {
 		if !maps.Equal(maps.Collect(v.All()), want) {
-			t.Errorf("Update sees %d values", v.Len())
+			t.Errorf("Update loads %d values", v.Len())
 		}
 		for _, key := range keys[3:] {
 			v.Set(key, "changed")
@@ -134,8 +134,8 @@ func TestDo(t *testing.T) {
 	ctx := t.Context()
 	var cfg servertest.Config
 	cfg.Options.Commands = []server.Command{{
-		Name: "size", Usage: "key", Help: "tells how many bytes a value has", Line: server.Exactly(1), RESP: server.Exactly(1),
-		Needs: server.OpenSession, Access: server.Read, Cost: 1,
+		Name: "size", Usage: "key", Help: "returns the size of a value in bytes",
+		Line: server.Exactly(1), RESP: server.Exactly(1), Needs: server.OpenSession, Access: server.Read, Cost: 1,
 		Run: func(c *server.Call) error {
 			value, err := c.Session().Get(c.Args[0])
 			if err == nil {
@@ -163,14 +163,14 @@ func TestDo(t *testing.T) {
 		}
 	}
 	if _, err := s.Do(ctx, "size", "c"); !errors.Is(err, client.ErrNoKey) {
-		t.Errorf("a refusal: %v", err)
+		t.Errorf("refused command: %v", err)
 	}
 	if _, err := s.Do(ctx, "nonsense"); !errors.Is(err, client.ErrUnknown) {
-		t.Errorf("an unknown command: %v", err)
+		t.Errorf("unknown command: %v", err)
 	}
 }
 
-func TestLifeOfASession(t *testing.T) {
+func TestSessionLifecycle(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), "?lifetime=7200"), client.Options{})
@@ -198,7 +198,8 @@ func TestLifeOfASession(t *testing.T) {
 	}
 	st, err := s.Stat(ctx)
 	must(t, err)
-	if st.Version != 1 || st.Keys != 1 || st.Bytes != 8 || st.Created.Before(before) || st.LastUsed.Before(st.Created) ||
+	if st.Version != 1 || st.Keys != 1 || st.Bytes != 8 ||
+		st.Created.Before(before) || st.LastUsed.Before(st.Created) ||
 		st.Expires.Before(before.Add(2*time.Hour)) || st.Expires.After(time.Now().Add(2*time.Hour)) {
 		t.Errorf("Stat = %+v", st)
 	}
@@ -223,18 +224,18 @@ func TestLifeOfASession(t *testing.T) {
 		t.Errorf("Regenerate: %q to %q, ID %q", old, id, s.ID())
 	}
 	must(t, s.Close(ctx))
-	s = open(t, c, old, client.OpenOptions{Mode: client.ModeRead}) // it leads there
+	s = open(t, c, old, client.OpenOptions{Mode: client.ModeRead}) // within the grace period
 	if value, _, err := s.Get(ctx, "key"); value != "value" || err != nil {
-		t.Errorf("by the old id: %q, %v", value, err)
+		t.Errorf("session opened by its old id: %q, %v", value, err)
 	}
 	must(t, s.Close(ctx))
 	s = open(t, c, id, client.OpenOptions{})
 	_, err = s.Regenerate(ctx, 0)
 	must(t, err)
 	must(t, s.Destroy(ctx))
-	for _, burnt := range []string{old, id, s.ID()} {
-		if _, err := c.Open(ctx, burnt, client.OpenOptions{}); !errors.Is(err, client.ErrNotFound) {
-			t.Errorf("open of a burnt id: %v", err)
+	for _, removed := range []string{old, id, s.ID()} {
+		if _, err := c.Open(ctx, removed, client.OpenOptions{}); !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("Open of a removed id: %v", err)
 		}
 	}
 }
@@ -275,7 +276,7 @@ func TestModes(t *testing.T) {
 	}
 	must(t, c.Ping(ctx))
 	if st := c.Stats(); st.Open != 1 || st.Idle != 1 {
-		t.Errorf("the refusals cost connections: %+v", st)
+		t.Errorf("refusals closed connections: %+v", st)
 	}
 }
 
@@ -310,7 +311,7 @@ func TestEndedSession(t *testing.T) {
 		}
 	}
 	if v, err := c.View(ctx, id); err != nil || all(v) != "a=1 " {
-		t.Errorf("another session: %v, %v", v, err)
+		t.Errorf("an unrelated session: %v, %v", v, err)
 	}
 }
 
@@ -345,22 +346,22 @@ func TestLockLost(t *testing.T) {
 	id := save(t, c, map[string]string{"a": "1"})
 	slow := open(t, c, id, client.OpenOptions{})
 	must(t, slow.Put(ctx, "a", "slow"))
-	next := open(t, c, id, client.OpenOptions{}) // waits for the end of the lease
+	next := open(t, c, id, client.OpenOptions{}) // waits until the lease expires
 	for _, want := range []error{client.ErrLockLost, client.ErrNoSession} {
 		if err := slow.Close(ctx); !errors.Is(err, want) {
 			t.Errorf("Close: %v, want %v", err, want)
 		}
 	}
 	if value, _, err := next.Get(ctx, "a"); value != "1" || err != nil {
-		t.Errorf("the next one sees %q, %v", value, err)
+		t.Errorf("the next session reads %q, %v", value, err)
 	}
 	must(t, next.Close(ctx))
 	if st := c.Stats(); st != (client.Stats{Open: 2, Idle: 2}) {
-		t.Errorf("a lost lock cost a connection: %+v", st)
+		t.Errorf("the lost lock closed a connection: %+v", st)
 	}
 }
 
-func TestSessionDoesNotShowItsID(t *testing.T) {
+func TestSessionConcealsID(t *testing.T) {
 	t.Parallel()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	s, err := c.New(t.Context(), 0)
@@ -368,10 +369,10 @@ func TestSessionDoesNotShowItsID(t *testing.T) {
 	defer s.Abort(t.Context())
 	v := new(client.Values)
 	v.Set("user", "alice")
-	shown := fmt.Sprintf("%v %+v %#v %s %v %+v %#v %v %+v %#v", s, s, s, s, v, v, v, c, c, c)
+	printed := fmt.Sprintf("%v %+v %#v %s %v %+v %#v %v %+v %#v", s, s, s, s, v, v, v, c, c, c)
 	for _, private := range []string{s.ID(), "alice", secret} {
-		if strings.Contains(shown, private) {
-			t.Errorf("%s shows in %s", private, shown)
+		if strings.Contains(printed, private) {
+			t.Errorf("%s is visible in %s", private, printed)
 		}
 	}
 }
@@ -392,11 +393,11 @@ func TestValues(t *testing.T) {
 	if n, err := v.Int("nothing"); n != 0 || err != nil {
 		t.Errorf("Int of nothing = %d, %v", n, err)
 	}
-	v.Set("c", "no number")
+	v.Set("c", "text")
 	if _, err := v.Int("c"); err == nil {
-		t.Error("Int of a text is no error")
+		t.Error("Int of a text: no error")
 	}
-	if all(&v) != "b=2 a=-7 c=no number " {
+	if all(&v) != "b=2 a=-7 c=text " {
 		t.Errorf("values: %s", all(&v))
 	}
 	for key := range v.All() {

@@ -22,7 +22,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// authority is a certificate authority made for a test, and where its files are.
+// authority is a certificate authority for a test, with a folder for its files.
 type authority struct {
 	t    *testing.T
 	dir  string
@@ -38,7 +38,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue writes name.pem and name.key.
+// issue creates a certificate and writes name.pem and name.key.
 func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -68,7 +68,7 @@ func (a *authority) write(name, kind string, der []byte) {
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// serve lets a running server serve one more listener until the test ends.
+// serve adds a listener to a running server until the test ends.
 func serve(t *testing.T, srv *servertest.Server, l net.Listener) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l, server.Listen{Name: t.Name(), Allow: servertest.Loopback}) }()
@@ -93,7 +93,10 @@ func TestTLS(t *testing.T) {
 	cfg := &tls.Config{
 		Certificates: []tls.Certificate{pair}, NextProtos: []string{"sessionserver"},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) { hellos <- hello; return nil, nil },
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			hellos <- hello
+			return nil, nil
+		},
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
 	must(t, err)
@@ -111,7 +114,8 @@ func TestTLS(t *testing.T) {
 		t.Errorf("the client offers %q, versions %x", hello.SupportedProtos, hello.SupportedVersions)
 	}
 	holder := open(t, c, id, client.OpenOptions{})
-	if _, err := c.Open(t.Context(), id, client.OpenOptions{Wait: client.NoWait}); !errors.Is(err, client.ErrLockTimeout) {
+	_, err = c.Open(t.Context(), id, client.OpenOptions{Wait: client.NoWait})
+	if !errors.Is(err, client.ErrLockTimeout) {
 		t.Errorf("open of a locked session: %v", err)
 	}
 	holder.Abort(t.Context())
@@ -119,8 +123,8 @@ func TestTLS(t *testing.T) {
 	for len(hellos) > 0 {
 		<-hellos
 	}
-	own := dial(t, base+certificate, client.Options{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}})
-	must(t, own.Ping(t.Context()))
+	custom := dial(t, base+certificate, client.Options{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}})
+	must(t, custom.Ping(t.Context()))
 	if hello := <-hellos; slices.Min(hello.SupportedVersions) != tls.VersionTLS13 {
 		t.Errorf("Options.TLS is ignored: versions %x", hello.SupportedVersions)
 	}
@@ -129,10 +133,11 @@ func TestTLS(t *testing.T) {
 	var unknown x509.UnknownAuthorityError
 	var broken *client.ConnError
 	if !errors.As(err, &unknown) || !errors.As(err, &broken) {
-		t.Errorf("an authority that nobody knows: %v", err)
+		t.Errorf("unknown authority: %v", err)
 	}
-	if _, err := client.Dial(t.Context(), base+"cafile="+ca.file("ca.pem"), client.Options{}); !errors.As(err, &broken) {
-		t.Errorf("no client certificate: %v", err)
+	_, err = client.Dial(t.Context(), base+"cafile="+ca.file("ca.pem"), client.Options{})
+	if !errors.As(err, &broken) {
+		t.Errorf("without a client certificate: %v", err)
 	}
 	if _, err := client.Dial(t.Context(), "tls://"+srv.Addr, client.Options{}); !errors.As(err, &broken) {
 		t.Errorf("TLS to a plaintext listener: %v", err)

@@ -6,12 +6,13 @@ import (
 	"maps"
 )
 
-// Update changes the session with this id: it opens it alone, loads its values, lets change change them, and saves
-// what is different then. Others who open the session meanwhile wait. If change returns an error nothing is saved,
-// and Update returns that error. If it changes nothing the session merely counts as used. A session that does not
-// exist is not made: that is an ErrNotFound, as is right for an id from a cookie.
+// Update changes the session with the given id. It opens the session in ModeUpdate, loads its values, calls the
+// function change and saves the differences. Other clients that open the session wait meanwhile. If change returns an
+// error, nothing is saved and Update returns that error. If change makes no difference, the session only counts as
+// used.
 //
-// It answers what Open with ModeUpdate and Save do; on_lock_timeout does not matter here.
+// Update does not create a missing session but returns ErrNotFound, as it should for an id from a cookie. Its errors
+// are those of Open and Save. It ignores on_lock_timeout.
 func (c *Client) Update(ctx context.Context, id string, change func(*Values) error) error {
 	s, v, err := c.open(ctx, "update", id, OpenOptions{Mode: ModeUpdate}, true, false)
 	if err != nil {
@@ -24,47 +25,48 @@ func (c *Client) Update(ctx context.Context, id string, change func(*Values) err
 	return s.Save(ctx, v)
 }
 
-// Save saves what has been changed in v since it was loaded, and ends the session. If anything is refused nothing is
-// saved, and the session is ended all the same.
+// Save saves the changes made to v since it was loaded, and ends the session. If the server refuses any change, nothing
+// is saved and the session ends nevertheless.
 //
-// If the connection breaks, or the changes come too soon for a rate, the session is opened again. It is saved if its
-// values are still those that v was loaded with, and nothing but Open and Save was done to it. It is saved already if they
-// are those of v. Otherwise somebody else has changed it, which is an ErrLockLost.
+// If the connection breaks or a rate limit refuses the changes, Save opens the session again, provided that only Open
+// and Save were used on it. Values still equal to those that v was loaded with are replaced; values equal to v are
+// already saved. With any other values another client has changed the session, and Save returns ErrLockLost.
 //
-// It takes one round trip where the server refuses or saves the changes as a whole: where v has only new values, or
-// only removals, up to 1,024 and 2,048 of them, in a session that exists and to which nothing was done besides.
-// Otherwise it makes sure of the changes in a round trip of its own.
+// Save takes one round trip if the server accepts or refuses the changes as a whole: up to 1,024 new values or up to
+// 2,048 removals, but not both, in a session that exists and has no other unsaved changes. Otherwise Save sends the
+// changes in a round trip of their own before it ends the session.
 func (s *Session) Save(ctx context.Context, v *Values) error {
-	again := s.mode.writes() && !s.changed
+	retriable := s.mode.writes() && !s.changed
 	err := s.save(ctx, v, false)
-	if again && (lost(err) || errors.Is(err, ErrRateLimited)) {
-		return s.saveAgain(ctx, v, err)
+	if retriable && (connectionLost(err) || errors.Is(err, ErrRateLimited)) {
+		return s.retrySave(ctx, v, err)
 	}
 	return err
 }
 
-// saveAgain saves v after the session was lost while it was saved.
-func (s *Session) saveAgain(ctx context.Context, v *Values, broke error) error {
-	now, stored, err := s.client.open(ctx, "save", s.id, OpenOptions{Mode: s.mode}, true, false)
+// retrySave saves v in a reopened session after a save failed with the given cause.
+func (s *Session) retrySave(ctx context.Context, v *Values, cause error) error {
+	reopened, stored, err := s.client.open(ctx, "save", s.id, OpenOptions{Mode: s.mode}, true, false)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return broke
+		return cause
 	case err != nil:
 		return err
-	case maps.Equal(stored.now, v.was):
-		return now.save(ctx, v, true)
-	case maps.Equal(stored.now, v.now):
-		return now.Close(ctx)
+	case maps.Equal(stored.current, v.loaded):
+		return reopened.save(ctx, v, true)
+	case maps.Equal(stored.current, v.current):
+		return reopened.Close(ctx)
 	}
-	now.Abort(ctx)
-	return refused("save", errChanged)
+	reopened.Abort(ctx)
+	return opError("save", errChanged)
 }
 
-// save saves v, if apart not in the round trip in which the session ends: the end is never refused for a rate.
-func (s *Session) save(ctx context.Context, v *Values, apart bool) error {
+// save saves v and ends the session. If separate is true, the changes and the end take a round trip each: a rate limit
+// may refuse a change but never the end, which would then save a part of the changes.
+func (s *Session) save(ctx context.Context, v *Values, separate bool) error {
 	requests := v.changes()
-	if apart || len(requests) > 1 || len(requests) == 1 && s.unsaved {
-		if _, err := s.all(ctx, "save", "+:", requests); err != nil {
+	if separate || len(requests) > 1 || len(requests) == 1 && s.unsaved {
+		if _, err := s.doAll(ctx, "save", "+:", requests); err != nil {
 			s.Abort(ctx)
 			return err
 		}
@@ -78,8 +80,8 @@ func (s *Session) save(ctx context.Context, v *Values, apart bool) error {
 	if replies[len(replies)-1].Err == nil {
 		s.end()
 	}
-	if e := first(replies); e != nil {
-		err = s.refused("save", e)
+	if e := firstError(replies); e != nil {
+		err = s.opError("save", e)
 		s.Abort(ctx)
 	}
 	return err

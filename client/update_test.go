@@ -20,15 +20,15 @@ func increment(v *client.Values) error {
 	return err
 }
 
-func TestUpdateAtOnce(t *testing.T) {
+func TestConcurrentUpdates(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	// A pool smaller than the crowd: some wait for a connection, some for the lock.
+	// The pool is smaller than the number of workers: some wait for a connection, some for the lock.
 	c := dial(t, dsnOf(start(t, servertest.Config{}), "?lock_timeout=300"), client.Options{MaxOpen: 12})
 	id := save(t, c, map[string]string{"other": "stays"})
-	var crowd sync.WaitGroup
+	var workers sync.WaitGroup
 	for range 20 {
-		crowd.Go(func() {
+		workers.Go(func() {
 			for range 50 {
 				if err := c.Update(ctx, id, increment); err != nil {
 					t.Error(err)
@@ -37,13 +37,13 @@ func TestUpdateAtOnce(t *testing.T) {
 			}
 		})
 	}
-	crowd.Wait()
+	workers.Wait()
 	v, err := c.View(ctx, id)
 	if must(t, err); all(v) != "other=stays n=1000 " {
-		t.Errorf("in the end: %s", all(v))
+		t.Errorf("at the end: %s", all(v))
 	}
 	if st := c.Stats(); st.Open > 12 || st.Open != st.Idle || st.Waiting != 0 {
-		t.Errorf("in the end: %+v", st)
+		t.Errorf("at the end: %+v", st)
 	}
 }
 
@@ -64,9 +64,12 @@ func TestUpdate(t *testing.T) {
 		want   string
 		sent   string // after open and get_all
 	}{
-		{"nothing", func(*client.Values) error { return nil }, nil, "a=1 b=2 c=3 ", "close"},
-		{"set to the same", func(v *client.Values) error { v.Set("a", "1"); return nil }, nil, "a=1 b=2 c=3 ", "close"},
-		{"away and back", func(v *client.Values) error {
+		{"no change", func(*client.Values) error { return nil }, nil, "a=1 b=2 c=3 ", "close"},
+		{"set to an equal value", func(v *client.Values) error {
+			v.Set("a", "1")
+			return nil
+		}, nil, "a=1 b=2 c=3 ", "close"},
+		{"deleted and set again", func(v *client.Values) error {
 			v.Delete("c")
 			v.Set("c", "3")
 			return nil
@@ -76,13 +79,20 @@ func TestUpdate(t *testing.T) {
 			v.Set("d", "4")
 			return nil
 		}, nil, "a=1 b=x c=3 d=4 ", "put close"},
-		{"delete", func(v *client.Values) error { v.Delete("a"); v.Delete("c"); return nil }, nil, "b=2 ", "remove close"},
-		{"both", func(v *client.Values) error {
+		{"delete", func(v *client.Values) error {
+			v.Delete("a")
+			v.Delete("c")
+			return nil
+		}, nil, "b=2 ", "remove close"},
+		{"set and delete", func(v *client.Values) error {
 			v.Delete("a")
 			v.Set("b", "x")
 			return nil
 		}, nil, "b=x c=3 ", "remove put close"},
-		{"fails", func(v *client.Values) error { v.Set("a", "x"); return failure }, failure, "a=1 b=2 c=3 ", "abort"},
+		{"function fails", func(v *client.Values) error {
+			v.Set("a", "x")
+			return failure
+		}, failure, "a=1 b=2 c=3 ", "abort"},
 		{"refused", func(v *client.Values) error {
 			v.Set("a", "x")
 			v.Set("big", strings.Repeat("x", 100))
@@ -99,7 +109,7 @@ func TestUpdate(t *testing.T) {
 		if err := c.Update(ctx, id, tt.change); !errors.Is(err, tt.err) {
 			t.Errorf("%s: error %v, want %v", tt.name, err, tt.err)
 		}
-		must(t, c.Ping(ctx)) // what came before it has been observed
+		must(t, c.Ping(ctx)) // all earlier commands have been observed
 		if got, want := obs.take(), "open get_all "+tt.sent+" ping"; got != want {
 			t.Errorf("%s: sent %s, want %s", tt.name, got, want)
 		}
@@ -109,16 +119,16 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 	if err := c.Update(ctx, unknownID, increment); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("an unknown id: %v", err)
+		t.Errorf("Update of an unknown id: %v", err)
 	}
 	if st := c.Stats(); st != (client.Stats{Open: 1, Idle: 1}) {
-		t.Errorf("in the end: %+v", st)
+		t.Errorf("at the end: %+v", st)
 	}
 }
 
-// TestRefusedSaveKeepsNothing is about sessions to which something was done before Save, or which do not exist before
-// it.
-func TestRefusedSaveKeepsNothing(t *testing.T) {
+// TestRefusedSaveStoresNothing verifies that a refused Save stores nothing, in a session with unsaved changes and in
+// a new one.
+func TestRefusedSaveStoresNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	settings := session.DefaultSettings()
@@ -134,7 +144,7 @@ func TestRefusedSaveKeepsNothing(t *testing.T) {
 		t.Errorf("Save: %v", err)
 	}
 	if _, err := c.View(ctx, unknownID); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("a session was made: %v", err)
+		t.Errorf("a session was created: %v", err)
 	}
 
 	id := save(t, c, map[string]string{"a": "1"})
@@ -149,18 +159,18 @@ func TestRefusedSaveKeepsNothing(t *testing.T) {
 	}
 }
 
-func TestUpdateThatPanics(t *testing.T) {
+func TestUpdatePanic(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	id := save(t, c, map[string]string{"a": "1"})
 	func() {
 		defer func() {
-			if recover() != "of the function" {
-				t.Error("the panic is lost")
+			if recover() != "panic of the function" {
+				t.Error("Update does not pass on the panic")
 			}
 		}()
-		_ = c.Update(ctx, id, func(v *client.Values) error { v.Set("a", "x"); panic("of the function") })
+		_ = c.Update(ctx, id, func(v *client.Values) error { v.Set("a", "x"); panic("panic of the function") })
 	}()
 	s := open(t, c, id, client.OpenOptions{Wait: client.NoWait})
 	defer s.Abort(ctx)
@@ -169,7 +179,7 @@ func TestUpdateThatPanics(t *testing.T) {
 	}
 }
 
-func TestUpdateWhoseContextEnds(t *testing.T) {
+func TestUpdateContextCanceled(t *testing.T) {
 	t.Parallel()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	id := save(t, c, map[string]string{"a": "1"})
@@ -185,7 +195,7 @@ func TestUpdateWhoseContextEnds(t *testing.T) {
 	s := open(t, c, id, client.OpenOptions{Wait: time.Minute})
 	defer s.Abort(t.Context())
 	if value, _, err := s.Get(t.Context(), "a"); value != "1" || err != nil {
-		t.Errorf("after it: %q, %v", value, err)
+		t.Errorf("after Update: %q, %v", value, err)
 	}
 }
 
@@ -199,7 +209,7 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkCycle is what a web request does: open with all values, change one, save; many sessions at once.
+// BenchmarkCycle measures the cycle of a web request: load all values, change one, save. It uses many sessions at once.
 func BenchmarkCycle(b *testing.B) {
 	c := dial(b, dsnOf(start(b, servertest.Config{}), ""), client.Options{})
 	payload := strings.Repeat("x", 2048)
@@ -221,8 +231,9 @@ func BenchmarkCycle(b *testing.B) {
 	})
 }
 
-// TestSaveNamesTheLimit is about changes that are too much for one request and for the session: the session's limit is named.
-func TestSaveNamesTheLimit(t *testing.T) {
+// TestSaveErrorNamesSessionLimit verifies that a change beyond the limits of a request and of the session is refused
+// with the limit of the session.
+func TestSaveErrorNamesSessionLimit(t *testing.T) {
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	id := save(t, c, map[string]string{"n": "1"})
 	for _, tt := range []struct {

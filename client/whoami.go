@@ -7,9 +7,9 @@ import (
 	"sessionserver/wire"
 )
 
-// WhoAmI asks the server who the client acts as there, and what its tenant may have and has: a map of names, such as
-// tenant, app, role, address, lifetime_s and max_sessions, to their values. See the command whoami in the protocol
-// document.
+// WhoAmI returns the identity of the client on the server, with the limits and the usage of its tenant. The keys of the
+// map are names such as tenant, app, role, address, lifetime_s and max_sessions; the protocol document describes them
+// under the command whoami.
 func (c *Client) WhoAmI(ctx context.Context) (map[string]string, error) {
 	cn, replies, err := c.begin(ctx, "whoami", []string{"%*"}, func(cn *conn) time.Duration {
 		cn.queue("whoami")
@@ -19,17 +19,17 @@ func (c *Client) WhoAmI(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	c.pool.put(cn)
-	if e := first(replies); e != nil {
-		return nil, refused("whoami", e)
+	if e := firstError(replies); e != nil {
+		return nil, opError("whoami", e)
 	}
-	return factsOf(replies[0]), nil
+	return stringMap(replies[0]), nil
 }
 
-// factsOf reads the reply to whoami.
-func factsOf(r wire.Reply) map[string]string {
-	facts := make(map[string]string)
+// stringMap returns the strings of a map reply.
+func stringMap(r wire.Reply) map[string]string {
+	values := make(map[string]string)
 	for i := 0; i+1 < len(r.Items); i += 2 {
-		facts[string(r.Items[i].Bytes)] = string(r.Items[i+1].Bytes)
+		values[string(r.Items[i].Bytes)] = string(r.Items[i+1].Bytes)
 	}
-	return facts
+	return values
 }

@@ -12,21 +12,23 @@ import (
 
 func TestWhoAmI(t *testing.T) {
 	srv := start(t, servertest.Config{})
-	facts, err := dial(t, dsnOf(srv, ""), client.Options{}).WhoAmI(t.Context())
-	if err != nil || facts["tenant"] != "acme" || facts["app"] != "shop" || facts["role"] == "" || facts["lifetime_s"] == "" {
-		t.Errorf("%v, %v", facts, err)
+	identity, err := dial(t, dsnOf(srv, ""), client.Options{}).WhoAmI(t.Context())
+	if err != nil || identity["tenant"] != "acme" || identity["app"] != "shop" ||
+		identity["role"] == "" || identity["lifetime_s"] == "" {
+		t.Errorf("WhoAmI = %v, %v", identity, err)
 	}
 }
 
-// TestTLSRequired: also who asks for several things at once hears why the server closes the connection.
+// TestTLSRequired verifies that the reason for a closed connection is reported also after pipelined requests.
 func TestTLSRequired(t *testing.T) {
-	srv := start(t, servertest.Config{Listen: server.Listen{Name: "strict", Allow: servertest.Loopback, Plaintext: server.PlaintextNever}})
+	listen := server.Listen{Name: "strict", Allow: servertest.Loopback, Plaintext: server.PlaintextNever}
+	srv := start(t, servertest.Config{Listen: listen})
 	if _, err := client.Dial(t.Context(), dsnOf(srv, ""), client.Options{}); !errors.Is(err, client.ErrTLSRequired) {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestReveal: what Reveal writes is read as the same DSN.
+// TestReveal verifies that the result of Reveal is parsed as the same DSN.
 func TestReveal(t *testing.T) {
 	for _, text := range []string{
 		"tls://shop:" + secret + "@host:9090/acme?lock_timeout=10&cafile=/a/b.pem",
@@ -38,10 +40,10 @@ func TestReveal(t *testing.T) {
 		}
 		again, err := client.ParseDSN(parsed.Reveal())
 		if err != nil || again.Secret.Reveal() != parsed.Secret.Reveal() || again.String() != parsed.String() {
-			t.Errorf("%s is written as %s: %v", text, parsed.Reveal(), err)
+			t.Errorf("Reveal of %s is %s: %v", text, parsed.Reveal(), err)
 		}
 		if strings.Contains(parsed.String(), secret) {
-			t.Errorf("String shows the secret")
+			t.Errorf("String contains the secret")
 		}
 	}
 }

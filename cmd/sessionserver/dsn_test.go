@@ -122,7 +122,7 @@ func TestDSNCheck(t *testing.T) {
 		{"tenant's allowlist", "tls://shop:SECRET@" + main + "/away" + ca, 1, []string{"IPDENIED", "add it to allow"}},
 		{"client certificate", "tls://shop:SECRET@" + addresses["mtls"] + "/acme" + ca, 1, []string{"certfile and keyfile"}},
 		{"certificate", "tls://" + addresses["mtls"] + "/acme" + ca + certificate, 0, []string{"identity       acme/mesh", "Everything works."}},
-		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1, []string{`FAILED: dial: the server knows this client as "acme/mesh", and the DSN names the tenant "away"`,
+		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1, []string{`FAILED: dial: the certificate authenticates as "acme/mesh" and the DSN has the tenant "away"`,
 			"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
 		{"certificate of nobody's", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
 		{"PROXY header, TLS", "tls://shop:SECRET@" + addresses["proxied"] + "/acme" + ca, 1, []string{"answered: PROTOCOL this address must send a PROXY header first", "connect through the balancer"}},

@@ -71,7 +71,7 @@ func TestEncryptedKey(t *testing.T) {
 			}
 			dsn := "tls://127.0.0.1:1/acme?certfile=" + certificate + "&keyfile=" + key
 			if _, said, status := newCLI(t, "").run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said,
-				"keyfile: "+key+" has a passphrase") ||
+				"keyfile: "+key+" is encrypted with a passphrase") ||
 				strings.Contains(said, "not reached") {
 				t.Errorf("DSN: status %d\n%s", status, said)
 			}

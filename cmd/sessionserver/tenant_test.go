@@ -391,7 +391,7 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "", "a.example:9090": "begins with no scheme", "tls://": "host: missing", "tls://a/b": "needs credentials", "x": "no scheme"} {
+	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "", "a.example:9090": "begins with no scheme", "tls://": "host: missing", "tls://a/b": "only with credentials", "x": "no scheme"} {
 		cfg := configs.Default()
 		cfg.PublicAddress = text
 		problems := inspectAddress(&cfg)

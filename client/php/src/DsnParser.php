@@ -50,10 +50,10 @@ final class DsnParser
         }
         $text = preg_replace('/^(["\'])(.*)\1$/sD', '$2', $text);
         if (preg_match('/^["\']/', $text)) {
-            return $this->problem('a quote at the beginning and none like it at the end (take it away)');
+            return $this->problem('opening quote without a closing one (remove it)');
         }
         if (preg_match('/[\x00-\x20\x7f]/', $text, $m, PREG_OFFSET_CAPTURE)) {
-            return $this->problem(sprintf('byte %d: a space, line end or control character (percent-encode it, or take it away)', $m[0][1] + 1));
+            return $this->problem(sprintf('byte %d: space, line end or control character (percent-encode or remove it)', $m[0][1] + 1));
         }
         if (!str_contains($text, '://')) {
             if (strpbrk($text, '@/?#') !== false) {
@@ -69,10 +69,10 @@ final class DsnParser
         $end = strcspn($rest, '/?#');
         [$authority, $rest] = [substr($rest, 0, $end), substr($rest, $end)];
         if (str_contains($rest, '@')) {
-            return $this->problem('an @ after the host: percent-encode / ? # and @ in the secret and in parameters');
+            return $this->problem('unexpected @ after the host (percent-encode / ? # and @ in the secret and in parameters)');
         }
         if (str_contains($rest, '#')) {
-            return $this->problem('a # is not allowed (percent-encode it as %23)');
+            return $this->problem('unexpected # (percent-encode it as %23)');
         }
         $at = strrpos($authority, '@');
         [$app, $secret] = $at === false ? ['', null] : $this->credentials(substr($authority, 0, $at));
@@ -96,18 +96,18 @@ final class DsnParser
     private function together(array $parts, bool $credentials): void
     {
         if (isset($parts['certfile']) !== isset($parts['keyfile'])) {
-            $this->problem('certfile, keyfile: one needs the other');
+            $this->problem('certfile, keyfile: set both or neither');
         }
         if ($this->scheme !== 'tls' && (isset($parts['cafile']) || isset($parts['certfile']) || isset($parts['keyfile']))) {
-            $this->problem('cafile, certfile, keyfile: for the scheme tls only');
+            $this->problem('cafile, certfile, keyfile: allowed only with the scheme tls');
         }
         if ($this->problems) {
             return;
         }
         if ($credentials && $parts['tenant'] === '') {
-            $this->problem('tenant: missing beside app and secret (' . ($this->scheme === 'unix' ? '?tenant=name' : 'host/tenant') . ')');
+            $this->problem('tenant: missing, required with an app and a secret (' . ($this->scheme === 'unix' ? '?tenant=name' : 'host/tenant') . ')');
         } elseif (!$credentials && $parts['tenant'] !== '' && !isset($parts['certfile'])) {
-            $this->problem('tenant: needs credentials (app:secret@ before the host, or certfile); otherwise the server decides it');
+            $this->problem('tenant: allowed only with credentials (app:secret@ before the host, or certfile)');
         }
     }
 
@@ -115,10 +115,10 @@ final class DsnParser
     private function decode(string $name, #[\SensitiveParameter] string $text): ?string
     {
         if (preg_match('/%(?![0-9A-Fa-f]{2})/', $text)) {
-            return $this->problem("$name: a % is not followed by two hexadecimal digits (write %25 for % itself)");
+            return $this->problem("$name: invalid percent-encoding (write %25 for a percent sign)");
         }
         $decoded = rawurldecode($text);
-        return str_contains($decoded, "\0") ? $this->problem("$name: holds NUL") : $decoded;
+        return str_contains($decoded, "\0") ? $this->problem("$name: NUL byte not allowed") : $decoded;
     }
 
     /** @return array{string, ?Secret} */
@@ -146,7 +146,7 @@ final class DsnParser
     private function socket(#[\SensitiveParameter] string $host, string $path): string
     {
         if ($host !== '') {
-            $this->problem('host: not with the scheme unix (unix:///path/to/socket)');
+            $this->problem('host: not allowed with the scheme unix (unix:///path/to/socket)');
         }
         $socket = $this->decode('socket', $path) ?? '';
         if (strlen($socket) < 2) {
@@ -165,7 +165,7 @@ final class DsnParser
             }
             [$address, $zone] = explode('%', $this->decode('host', $m[1]) ?? '', 2) + [1 => null];
             if (!filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_IPV6) || $zone !== null && !preg_match('/^[A-Za-z0-9._-]+$/D', $zone)) {
-                $this->problem('host: only an IPv6 address stands in brackets');
+                $this->problem('host: not an IPv6 address in brackets ([IPv6]:port)');
             }
             return [$address . ($zone === null ? '' : "%$zone"), $this->port($m[2] ?? null)];
         }
@@ -179,7 +179,7 @@ final class DsnParser
         } elseif (!preg_match('/^[A-Za-z0-9._-]{1,253}$/D', $host)) {
             $this->problem('host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets');
         } elseif (str_starts_with($host, 'hss_')) {
-            $this->problem('host: this is a secret (app:secret@host)');
+            $this->problem('host: looks like a secret (app:secret@host)');
         }
         return [$host, $this->port($port)];
     }
@@ -207,10 +207,10 @@ final class DsnParser
             if ($name !== 'tenant' && !in_array($name, self::PARAMETERS, true)) {
                 $this->unknown($name);
             } elseif (array_key_exists($name, $seen)) {
-                $this->problem("$name: given twice");
+                $this->problem("$name: duplicate");
             } elseif ($name === 'tenant') {
                 $seen[$name] = $this->scheme === 'unix' ? $this->name('tenant', $text)
-                    : $this->problem('tenant: for the scheme unix only (host/tenant)');
+                    : $this->problem('tenant: allowed as a parameter only with the scheme unix (host/tenant)');
             } else {
                 $value = $this->decode($name, $text);
                 $seen[$name] = $value === null ? null : $this->parameter($name, $value);
