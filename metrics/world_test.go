@@ -143,7 +143,7 @@ func (w *world) values() map[string]float64 {
 // await returns when what holds does, which must come to be.
 func (w *world) await(what string, holds func() bool) {
 	w.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.Fatalf("never: %s", what)
 		}
@@ -162,7 +162,7 @@ func (w *world) dial() *peer {
 	nc, err := w.server.Dial(w.Context())
 	w.must(err)
 	w.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	return &peer{nc, bufio.NewReader(nc), w}
 }
 

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // leftovers returns the stacks of the goroutines that run code of the server and do not end. Those that are turning peers away do so soon.
 func leftovers() string {
 	var left []string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var b bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
 		left = left[:0]

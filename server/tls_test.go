@@ -136,7 +136,7 @@ func TestTLSShutdown(t *testing.T) {
 	shaking.send("\x16\x03\x01\x02\x00\x01")
 	idle.ask("ping", "ok PONG")
 	busy.ask("new", "ok ")
-	began, done := time.Now(), make(chan error, 1)
+	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(t.Context()) }()
 	idle.closed()
 	silent.gone()
@@ -144,8 +144,8 @@ func TestTLSShutdown(t *testing.T) {
 	busy.ask("put foo bar", "ok")
 	busy.ask("close", "ok")
 	busy.closed()
-	if err := <-done; err != nil || time.Since(began) > 5*time.Second {
-		t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 

@@ -45,7 +45,7 @@ func play(t *testing.T, name, text string) (actual string, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return script.Play(ctx, servertest.Start(t, servertest.Config{}).Dial)
 }

@@ -151,8 +151,19 @@ func TestAuditEverything(t *testing.T) {
 	a.mustAsk(t, "put user.name 4711")
 	a.mustAsk(t, "close")
 	hash := has(audit.SessionCreated, "acme", "shop", "").Session
-	a.mustAsk(t, "open "+id)
-	b.refused(t, "open "+id+" rw 0", "LOCKTIMEOUT")
+	awaits(t, patience, "the lock is not seen within its lease", func() bool {
+		a.mustAsk(t, "open "+id)
+		_, err := b.ask("open " + id + " rw 0")
+		if err == nil { // the lease was over already
+			b.mustAsk(t, "abort")
+			_, _ = a.ask("abort")
+			return false
+		}
+		if !strings.Contains(err.Error(), ": err LOCKTIMEOUT ") {
+			t.Fatal(err)
+		}
+		return true
+	})
 	has(audit.SessionLockTimeout, "acme", "shop", "")
 	b.mustAsk(t, "open "+id+" rw 10000") // the lease is a second
 	a.refused(t, "put a b", "LOCKLOST")

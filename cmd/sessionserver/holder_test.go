@@ -30,7 +30,7 @@ func TestKilledHolder(t *testing.T) {
 	}
 	// It holds the lock when it holds the marker's, which it takes afterwards.
 	probe := mustConnect(t, s.addr)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if _, err := probe.ask("open 0123456789abcdef rw 0"); err != nil {
 			break
 		}

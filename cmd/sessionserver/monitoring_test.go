@@ -414,12 +414,12 @@ func (b *busy) policies(t testing.TB, n int) {
 
 // dial connects from an address of this machine, by TLS where a version is given.
 func (b *busy) dial(from string, version uint16) (*talk, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 	nc, err := d.Dial("tcp", b.addr)
 	if err != nil {
 		return nil, err
 	}
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(patience))
 	if version != 0 {
 		config := b.trust.Clone()
 		config.MaxVersion = version
@@ -508,7 +508,7 @@ func (b *busy) round(n int) {
 		_ = c.Close()
 	}
 	if nc, err := net.Dial("unix", filepath.Join(b.dir, "socket")); err == nil {
-		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(patience))
 		c := &talk{nc, bufio.NewReader(nc)}
 		b.say(c, "whoami", "quit")
 		_ = c.Close()

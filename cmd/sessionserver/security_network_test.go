@@ -100,7 +100,7 @@ func (n *netns) dial(t *testing.T, from, to string) *talk {
 	var nc net.Conn
 	var err error
 	n.do(func() {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 		nc, err = d.Dial("tcp", to)
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func runHAProxy(t *testing.T, frontends int, config func(bind []string) string) 
 // dialFrom connects from an address of this machine.
 func dialFrom(t *testing.T, from, to string) *talk {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 	nc, err := d.Dial("tcp", to)
 	if err != nil {
 		t.Fatal(err)

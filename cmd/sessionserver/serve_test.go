@@ -101,7 +101,7 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The server drains from the moment on when it accepts no more.
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		other, err := connect(s.addr)
 		if err != nil {
 			break
@@ -147,7 +147,7 @@ func TestReload(t *testing.T) {
 		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(20 * time.Second); strings.Count(s.logged(), logged) == before; {
+		for deadline := time.Now().Add(patience); strings.Count(s.logged(), logged) == before; {
 			if time.Now().After(deadline) {
 				t.Fatalf("it does not log %q\n%s", logged, s.logged())
 			}

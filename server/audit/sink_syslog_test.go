@@ -46,7 +46,7 @@ func TestSyslogDatagrams(t *testing.T) {
 		receive := func() line {
 			t.Helper()
 			buf := make([]byte, 65536)
-			_ = peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = peer.SetReadDeadline(time.Now().Add(2 * time.Minute))
 			n, _, err := peer.ReadFrom(buf)
 			if err != nil {
 				t.Fatal(err)
@@ -157,13 +157,12 @@ func TestSyslogHangs(t *testing.T) {
 			defer peer.Close()
 		}
 		l, _ := openFile(t, Options{Output: "syslog:unix:" + path, Timeout: 50 * time.Millisecond})
-		began, n, err := time.Now(), 0, error(nil)
-		for ; err == nil && time.Since(began) < 10*time.Second; n++ {
-			began = time.Now()
+		n, err := 0, error(nil)
+		for ; err == nil; n++ { // until the buffers of the system are full
 			err = l.Record(Event{Code: SessionCreated, Detail: strings.Repeat("x", 200)})
 		}
-		if !errors.Is(err, ErrNotWritten) || time.Since(began) > 5*time.Second {
-			t.Errorf("%s: after %d events and %v: %v", network, n, time.Since(began), err)
+		if !errors.Is(err, ErrNotWritten) {
+			t.Errorf("%s: after %d events: %v", network, n, err)
 		}
 		if err := l.Err(); err == nil {
 			t.Error("all is well")

@@ -339,10 +339,9 @@ func TestDNSProgramThatFails(t *testing.T) {
 		t.Error("no hint is logged")
 	}
 
-	begin := time.Now()
 	err := dnsProgram{hookProgram(t, "hang")}.run(context.Background(), 200*time.Millisecond, "present", testChallenge)
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 10*time.Second {
-		t.Errorf("a program that hangs: %v after %v", err, time.Since(begin))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a program that hangs: %v", err)
 	}
 }
 

@@ -222,7 +222,7 @@ func serve(t *testing.T, l net.Listener, config *tls.Config) {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(30 * time.Second))
+				conn.SetDeadline(time.Now().Add(2 * time.Minute))
 				session := tls.Server(conn, config)
 				if session.Handshake() != nil || session.ConnectionState().NegotiatedProtocol == challengeProtocol {
 					return
@@ -236,12 +236,12 @@ func serve(t *testing.T, l net.Listener, config *tls.Config) {
 
 // dial connects and has one byte echoed, which also proves that the server is content with the client's certificate.
 func dial(l net.Listener, config *tls.Config) (*tls.Conn, error) {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 20 * time.Second}, Config: config}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 2 * time.Minute}, Config: config}
 	conn, err := dialer.Dial("tcp", l.Addr().String())
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	session := conn.(*tls.Conn)
 	if err := echo(session); err != nil {
 		conn.Close()
@@ -277,7 +277,7 @@ func served(l net.Listener, pool *x509.CertPool, name string) (*x509.Certificate
 func eventually(t *testing.T, ready func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if err = ready(); err == nil {
 			return
 		}
