@@ -146,8 +146,8 @@ func Default() Config {
 			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,
 		},
 		Session: Session{
-			Lifetime: 24 * time.Minute, FreshLifetime: 2 * time.Minute, LockLease: time.Minute, LockWait: 10 * time.Second,
-			GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
+			Lifetime: 24 * time.Minute, FreshLifetime: 2 * time.Minute, Strict: true,
+			LockLease: time.Minute, LockWait: 10 * time.Second, GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
 		},
 		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no tenant alone can take the whole server
 		Rates: ServerRates{

@@ -15,20 +15,35 @@ import (
 // are, with their order, their comments and their empty lines. What was changed is read again and compared with what was meant, so that a way
 // of writing that was not thought of here is refused instead of spoilt.
 
-// NewTenant is the text of the file of a new tenant without apps. lifetime is that of its sessions, 0 the server's.
-func NewTenant(allow []Prefix, lifetime time.Duration) []byte {
+// NewTenant returns the text of the file of a new tenant without apps. lifetime is that of its sessions, 0 the server's.
+// If it is lenient, its clients may choose the ids of sessions.
+func NewTenant(allow []Prefix, lifetime time.Duration, lenient bool) []byte {
 	var b strings.Builder
 	b.WriteString("# From where the apps of this tenant may come, never left out; everybody is 0.0.0.0/0 and ::/0.\nallow:\n")
 	for _, p := range allow {
 		fmt.Fprintf(&b, "  - %s\n", p)
 	}
 	b.WriteString("\n# deny, hosts, session, quotas and rates may stand here too. What is left out is as in the configuration of the server.\n# policy may too: settings of your own, which policies find under data.tenants.NAME.settings.\n")
+	if lifetime != 0 || lenient {
+		b.WriteString("session:\n")
+	}
 	if lifetime != 0 {
-		fmt.Fprintf(&b, "session:\n  lifetime: %v\n", lifetime)
+		fmt.Fprintf(&b, "  lifetime: %v\n", lifetime)
+	}
+	if lenient {
+		b.WriteString(lenientSession)
 	}
 	b.WriteString("\napps:\n")
 	return []byte(b.String())
 }
+
+// lenientSession is the setting of a tenant whose clients may choose ids, and what that means.
+const lenientSession = `
+  # CAUTION: open without u begins a session under whatever id a client sends. An application that opens the id of a
+  # cookie so lets a visitor fix the session of somebody else, and have it after the log-in. For clients that make ids
+  # themselves, such as PHP code of 2004. Without them take this line out.
+  strict: false
+`
 
 // AddApp adds an app to the text of a tenant. comment is put behind its secrets.
 func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {

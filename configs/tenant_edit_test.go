@@ -157,8 +157,9 @@ func TestEditsRefused(t *testing.T) {
 func TestNewTenant(t *testing.T) {
 	main := Default()
 	everybody := []Prefix{prefix(t, "0.0.0.0/0"), prefix(t, "::/0")}
-	for _, lifetime := range []time.Duration{0, 90 * time.Minute} {
-		got, err := ParseTenant("a/acme.yaml", NewTenant(everybody, lifetime), &main)
+	for i, lifetime := range []time.Duration{0, 90 * time.Minute, 0, time.Hour} {
+		lenient := i >= 2
+		got, err := ParseTenant("a/acme.yaml", NewTenant(everybody, lifetime, lenient), &main)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,6 +167,7 @@ func TestNewTenant(t *testing.T) {
 		if lifetime != 0 {
 			want.Session.Lifetime = lifetime
 		}
+		want.Session.Strict = !lenient
 		got.document = document{}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got:\n%+v\nwant:\n%+v", got, want)

@@ -441,7 +441,7 @@ func TestShutdownDrains(t *testing.T) {
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Errorf("a second Shutdown: %v", err)
 	}
-	tenant := &session.Tenant{Name: "test", Settings: session.DefaultSettings()}
+	tenant := &session.Tenant{Name: "test", Settings: servertest.Settings()}
 	saved, err := s.Sessions.Open(t.Context(), tenant, []byte(id), session.OpenOptions{Mode: session.Snapshot})
 	if err != nil {
 		t.Fatal(err)
@@ -466,7 +466,7 @@ func TestShutdownCuts(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	holder.closed()
-	tenant := &session.Tenant{Name: "test", Settings: session.DefaultSettings()}
+	tenant := &session.Tenant{Name: "test", Settings: servertest.Settings()}
 	again, err := s.Sessions.Open(t.Context(), tenant, []byte(id), session.OpenOptions{Mode: session.Update})
 	if err != nil {
 		t.Fatal(err)
@@ -478,7 +478,7 @@ func TestShutdownCuts(t *testing.T) {
 
 // TestLockLost: a holder that is slower than its lease loses the lock to the one who waits, is told so whatever it says next, and may open again.
 func TestLockLost(t *testing.T) {
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.LockLease = 20 * time.Millisecond
 	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id", "stat", "abort", "lifetime",
 		"get", "put", "expire x", "get a b", "lifetime soon", "regenerate_id x", "new", "open 0123456789abcdef", "auth a/b c"} {

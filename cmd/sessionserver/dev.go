@@ -65,7 +65,7 @@ func lastDevServer(cfg *configs.Config) (string, error) {
 }
 
 // ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start: not again if somebody has deleted
-// them, and not if somebody has made such a tenant before.
+// them, and not if somebody has made such a tenant before. It is not strict, so that clients of 2004 work with it.
 func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {
@@ -78,7 +78,7 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 		}
 	}
 	secret, hash, comment := newSecret()
-	text, err := configs.AddApp(configs.NewTenant(cfg.Listen[0].Allow, 0), id.App,
+	text, err := configs.AddApp(configs.NewTenant(cfg.Listen[0].Allow, 0, true), id.App,
 		configs.App{Role: string(auth.ReadWrite), Secrets: []string{hash}}, comment)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sessionserver/configs"
+	"sessionserver/server"
 	"sessionserver/server/certs"
 )
 
@@ -40,6 +41,9 @@ func examine(cfg *configs.Config, ts *configs.Tenants, now time.Time) findings {
 	f.storage()
 	if cfg.Tenants != "" {
 		f.tenants(ts)
+		f.ids(serverTenants(ts.All))
+	} else {
+		f.ids(anonymousTenants(cfg))
 	}
 	return *f
 }
@@ -339,6 +343,23 @@ func (f *findings) tenants(ts *configs.Tenants) {
 	}
 	f.notes = append(f.notes, tenantNotes(f.cfg, ts)...)
 }
+
+// ids notes which tenants are not strict.
+func (f *findings) ids(all []server.Tenant) {
+	var names []string
+	for _, t := range all {
+		if !t.Sessions.Strict {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) > 0 {
+		f.note("tenants that are not strict: %s. %s", shorten(names), chosenIDs)
+	}
+}
+
+// chosenIDs says what it means that a tenant is not strict.
+const chosenIDs = "Clients begin sessions under ids of their choice there (session.strict is false), and a visitor can fix the " +
+	"session of somebody else where an app opens the id of a cookie without u"
 
 // examine logs what an examination of the running server finds: problems as errors, notes as warnings.
 func (p *process) examine(now time.Time) {

@@ -179,11 +179,7 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 		return nil, nil, err
 	}
 	files := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant).All
-	tenants := make([]server.Tenant, len(files))
-	for i, f := range files {
-		tenants[i] = serverTenant(f)
-	}
-	return cfg, policyTenants(tenants, files), nil
+	return cfg, policyTenants(serverTenants(files), files), nil
 }
 
 // input is the question that the flags describe.

@@ -98,7 +98,7 @@ func TestSecurityHAProxy(t *testing.T) {
 	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
 	h := house{
 		listen:  `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: [127.0.0.1]}]`,
-		more:    "log: {level: debug}\n",
+		more:    "log: {level: debug}\nsession: {strict: true}\n",
 		tenants: map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
 	}.serve(t)
 	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy", h.addr+" send-proxy-v2 check check-send-proxy")
@@ -204,7 +204,7 @@ func TestHostingHAProxy(t *testing.T) {
 	secret := auth.NewSecret()
 	h := house{
 		listen: "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2", "127.0.0.1", "}", ", plaintext: never}") + "]",
-		more:   "log: {level: debug}\naudit: {output: DIR/audit.log}\n",
+		more:   "log: {level: debug}\naudit: {output: DIR/audit.log}\nsession: {strict: true}\n",
 		tenants: map[string]string{
 			"acme": "allow: [127.0.0.7]\napps:\n  shop:\n    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n",
 		},

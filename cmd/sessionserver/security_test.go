@@ -48,6 +48,9 @@ func (h house) build(t testing.TB) *hosted {
 	}
 	dir := t.TempDir()
 	b := &hosted{dir: dir, file: filepath.Join(dir, "config.yaml"), ca: certs.CAFile(filepath.Join(dir, "ca"))}
+	if !strings.Contains(h.more, "session: ") {
+		h.more += "\nsession: {strict: false}\n" // tests choose ids
+	}
 	text := fmt.Sprintf("listen: %s\ntenants: DIR/tenants.d\ntls: %s\nstorage: %s\n%s", h.listen, h.tls, h.storage, h.more)
 	if err := os.WriteFile(b.file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 		t.Fatal(err)

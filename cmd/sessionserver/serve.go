@@ -169,7 +169,7 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
           put foo bar
           get foo
           close                      saves it
-          open ID                    with the id from above: goes on with it
+          open ID u                  with the id from above: goes on with it
           help                       lists the commands
 
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)

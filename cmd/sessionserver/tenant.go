@@ -25,6 +25,7 @@ type tenantCreateCmd struct {
 	Name     string        `arg:"" help:"Its name: 1 to 64 of a-z, 0-9, - and _."`
 	Allow    []string      `placeholder:"RANGE" help:"From where its apps may come: address ranges, or the word everybody (default: this machine)."`
 	Lifetime time.Duration `placeholder:"TIME" help:"How long its sessions live unused, such as 1h30m (default: as the configuration says)."`
+	NoStrict bool          `help:"Let clients choose the ids of sessions, as HTTP_SessionServer's save handler, Laravel and Symfony's handler_id do. CAUTION: an app that opens the id of a cookie without u then lets visitors fix sessions."`
 	Place    place         `embed:""`
 }
 
@@ -42,13 +43,16 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	if local {
 		allow = configs.Default().Listen[0].Allow
 	}
-	if err := f.create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime)); err != nil {
+	if err := f.create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime, c.NoStrict)); err != nil {
 		return err
 	}
 	waited := f.await(ctx, c.Name, io.err)
 	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.file(c.Name))
 	if local {
 		fmt.Fprintf(io.err, "Only this machine may come, until more address ranges stand under allow in that file.\n")
+	}
+	if c.NoStrict || !f.cfg.Session.Strict {
+		fmt.Fprintf(io.err, "CAUTION: tenant %s is not strict. %s.\n", c.Name, chosenIDs)
 	}
 	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Place)
 	return waited

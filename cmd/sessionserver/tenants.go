@@ -185,10 +185,7 @@ func (t *tenants) look() (err error) {
 		}
 	}
 	t.audit.tenantsFailed(t.status.Problems, problems)
-	all := make([]server.Tenant, len(next.All))
-	for i, tenant := range next.All {
-		all[i] = serverTenant(tenant)
-	}
+	all := serverTenants(next.All)
 	if err := t.apply(all, next.All); err != nil {
 		t.status.Problems = problems
 		return fmt.Errorf("the tenants are as they were: %w", err)
@@ -567,6 +564,15 @@ func together(cfg *configs.Config, ts *configs.Tenants) configs.Problems {
 		}
 	}
 	return problems
+}
+
+// serverTenants are the tenants of files with which nothing is wrong.
+func serverTenants(files []*configs.Tenant) []server.Tenant {
+	all := make([]server.Tenant, len(files))
+	for i, f := range files {
+		all[i] = serverTenant(f)
+	}
+	return all
 }
 
 // serverTenant is a tenant as the server takes it.

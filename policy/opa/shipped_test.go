@@ -78,7 +78,7 @@ func TestDocs(t *testing.T) {
 		}
 	}
 	r, err := Check(t.Context(), FS("docs/policy.md", policies))
-	if err != nil || len(policies) != 3 || len(r.Tests) != 1 {
+	if err != nil || len(policies) != 4 || len(r.Tests) != 1 {
 		t.Errorf("%d modules, %d tests: %v", len(policies), len(r.Tests), err)
 	}
 }

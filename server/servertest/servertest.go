@@ -19,7 +19,7 @@ import (
 // Config says what is to be different from an ordinary server in memory; the zero value is that.
 type Config struct {
 	Store    storage.Store    // default: in memory, closed with the test
-	Settings session.Settings // default: session.DefaultSettings
+	Settings session.Settings // default: Settings
 	Observe  func(session.Event)
 	Tenants  []server.Tenant // default: test, with Settings and the app app
 	Options  server.Options  // Sessions and Tenants are filled in; Policy is Permissive by default
@@ -42,7 +42,7 @@ func Start(t testing.TB, cfg Config) *Server {
 		cfg.Store = store
 	}
 	if cfg.Settings == (session.Settings{}) {
-		cfg.Settings = session.DefaultSettings()
+		cfg.Settings = Settings()
 	}
 	if cfg.Listen.Name == "" {
 		cfg.Listen = server.Listen{Name: "test", Allow: Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"}}
@@ -78,6 +78,13 @@ func Start(t testing.TB, cfg Config) *Server {
 	return &Server{Server: srv, Addr: l.Addr().String(), Sessions: sessions}
 }
 
+// Settings are the default settings for sessions but for strict ids: tests choose ids of their own.
+func Settings() session.Settings {
+	s := session.DefaultSettings()
+	s.Strict = false
+	return s
+}
+
 // Permissive is a policy that allows everything.
 type Permissive struct{}
 
@@ -104,7 +111,7 @@ func Tenant(name, secret string) server.Tenant {
 	}
 	return server.Tenant{
 		Tenant:   auth.Tenant{Name: id.Tenant, Access: Everywhere, Apps: []auth.App{app}},
-		Sessions: session.DefaultSettings(),
+		Sessions: Settings(),
 	}
 }
 
