@@ -158,15 +158,15 @@ type Mode string
 
 // The modes of Open. All but ModeReadWrite open existing sessions only.
 const (
-	ModeReadWrite Mode = "rw" // exclusive lock; creates a missing session unless the tenant is strict; the default
-	ModeUpdate    Mode = "u"  // exclusive lock
+	ModeUpdate    Mode = "u"  // exclusive lock; the default, and right for an id from a cookie
+	ModeReadWrite Mode = "rw" // exclusive lock; creates a missing session unless the tenant is strict
 	ModeRead      Mode = "r"  // lock shared with other readers
 	ModeSnapshot  Mode = "s"  // no lock; read access to the values saved last
 )
 
 func (m Mode) writes() bool { return m == ModeReadWrite || m == ModeUpdate }
 
-// OpenOptions holds the options of Open and Load. The zero OpenOptions open a session in ModeReadWrite.
+// OpenOptions holds the options of Open and Load. The zero OpenOptions open an existing session in ModeUpdate.
 type OpenOptions struct {
 	Mode Mode
 
@@ -216,7 +216,7 @@ func (c *Client) open(ctx context.Context, op, id string, opts OpenOptions, valu
 	*Session, *Values, error,
 ) {
 	if opts.Mode == "" {
-		opts.Mode = ModeReadWrite
+		opts.Mode = ModeUpdate
 	}
 	start := time.Now()
 	kinds := []string{"+", "%*"}

@@ -273,7 +273,7 @@ func TestLockWait(t *testing.T) {
 			if all(v) != "a=1 " {
 				t.Errorf("values: %s", all(v))
 			}
-			want := []string{"open " + unknownID + " rw" + tt.want, "get_all"}
+			want := []string{"open " + unknownID + " u" + tt.want, "get_all"}
 			if got := f.take(); !slices.Equal(got, want) {
 				t.Errorf("%+v: sent %q, want %q", tt, got, want)
 			}

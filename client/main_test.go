@@ -22,7 +22,7 @@ import (
 // TestMain runs a server for the examples. After the tests it fails if goroutines of the client are still running.
 func TestMain(m *testing.M) {
 	t := &mainTB{}
-	srv := start(t, servertest.Config{})
+	srv := start(t, servertest.Config{Settings: session.DefaultSettings()})
 	os.Setenv("SESSION_DSN", "tcp://shop:"+secret+"@"+srv.Addr+"/acme")
 	code := m.Run()
 	t.cleanUp()

@@ -36,7 +36,7 @@ func TestDeadPathIsReplaced(t *testing.T) {
 				t.Errorf("requests %q in %v, want %q in %v", got, time.Since(start), want, took)
 			}
 		}
-		session := "open " + unknownID + " rw, abort"
+		session := "open " + unknownID + " u, abort"
 		openAndAbort(session, 0)
 		time.Sleep(2 * time.Second)
 		openAndAbort("ping, "+session, 0)

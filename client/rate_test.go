@@ -49,7 +49,7 @@ func TestRateLimited(t *testing.T) {
 			return nil
 		})
 	}
-	open, openToUpdate := "open "+unknownID+" rw", "open "+unknownID+" u"
+	open := "open " + unknownID + " u"
 	for _, tt := range []struct {
 		name     string
 		call     func(context.Context, *client.Client) error
@@ -81,7 +81,7 @@ func TestRateLimited(t *testing.T) {
 			name: "refused change with an accepted close", call: put,
 			reply: rateLimited("put", "retry in 40 ms", "retry in 30 ms"),
 			requests: []string{
-				openToUpdate, "get_all", "put a 2", "close", openToUpdate, "get_all", "put a 2", "put a 2", "close",
+				open, "get_all", "put a 2", "close", open, "get_all", "put a 2", "put a 2", "close",
 			},
 			took: 30 * time.Millisecond,
 		},

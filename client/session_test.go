@@ -92,7 +92,7 @@ func TestSessionValues(t *testing.T) {
 func TestManyKeys(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.MaxKeys = 4096
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	want := make(map[string]string)
@@ -261,7 +261,7 @@ func TestModes(t *testing.T) {
 		}
 		must(t, s.Close(ctx))
 	}
-	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{})
+	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Mode: client.ModeReadWrite})
 	must(t, err)
 	v.Set("made", "here")
 	must(t, s.Save(ctx, v))
@@ -318,7 +318,7 @@ func TestEndedSession(t *testing.T) {
 func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.MaxBytes = 100
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	s, err := c.New(ctx, 0)
@@ -340,7 +340,7 @@ func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 func TestLockLost(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.LockLease = 10 * time.Millisecond
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	id := save(t, c, map[string]string{"a": "1"})
@@ -408,5 +408,40 @@ func TestValues(t *testing.T) {
 	v.Delete("b")
 	if _, ok := v.Lookup("b"); ok || !reflect.DeepEqual(v.Keys(), []string{"a", "c"}) {
 		t.Errorf("after Delete: %q", v.Keys())
+	}
+}
+
+// TestChosenID: nobody's session is begun under an id that a visitor has chosen, whatever the tenant takes: only
+// ModeReadWrite does so, in a tenant that is not strict.
+func TestChosenID(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const chosen = "chosen-by-the-visitor"
+	for _, strict := range []bool{true, false} {
+		settings := session.DefaultSettings()
+		if !settings.Strict {
+			t.Fatal("a tenant that says nothing is not strict")
+		}
+		settings.Strict = strict
+		c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
+		_, openErr := c.Open(ctx, chosen, client.OpenOptions{})
+		_, _, loadErr := c.Load(ctx, chosen, client.OpenOptions{})
+		_, viewErr := c.View(ctx, chosen)
+		updateErr := c.Update(ctx, chosen, func(v *client.Values) error {
+			v.Set("user", "victim")
+			return nil
+		})
+		for method, err := range map[string]error{"Open": openErr, "Load": loadErr, "View": viewErr, "Update": updateErr} {
+			if !errors.Is(err, client.ErrNotFound) {
+				t.Errorf("%s, strict %t: %v", method, strict, err)
+			}
+		}
+		s, err := c.Open(ctx, chosen, client.OpenOptions{Mode: client.ModeReadWrite})
+		if strict != errors.Is(err, client.ErrNotFound) || !strict && err != nil {
+			t.Errorf("Open with ModeReadWrite, strict %t: %v", strict, err)
+		}
+		if err == nil {
+			s.Abort(ctx)
+		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"sessionserver/client"
 	"sessionserver/server/servertest"
-	"sessionserver/session"
 )
 
 func increment(v *client.Values) error {
@@ -50,7 +49,7 @@ func TestConcurrentUpdates(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.MaxBytes = 100
 	obs := newObserver()
 	cfg := servertest.Config{Settings: settings}
@@ -131,13 +130,13 @@ func TestUpdate(t *testing.T) {
 func TestRefusedSaveStoresNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	settings := session.DefaultSettings()
+	settings := servertest.Settings()
 	settings.MaxBytes = 100
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	tooLarge := new(client.Values)
 	tooLarge.Set("big", strings.Repeat("x", 100))
 
-	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{})
+	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Mode: client.ModeReadWrite})
 	must(t, err)
 	v.Set("big", strings.Repeat("x", 100))
 	if err := s.Save(ctx, v); !errors.Is(err, client.ErrTooLarge) {
