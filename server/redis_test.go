@@ -15,6 +15,7 @@ import (
 
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/session"
 )
 
 // connect makes a client as docs/redis-clients.md shows it.
@@ -27,23 +28,29 @@ func connect(addr string) *redis.Client {
 	})
 }
 
-func visit(ctx context.Context, rdb *redis.Client, id string) (visits int, err error) {
+// visit counts a visit in the session of a visitor's cookie, or a new one; the id goes into the next cookie.
+func visit(ctx context.Context, rdb *redis.Client, cookie string) (id string, visits int, err error) {
 	conn := rdb.Conn() // one connection of the pool, for this session alone
 	defer conn.Close()
 	defer conn.Do(context.WithoutCancel(ctx), "abort") // no session may be open when it goes back; after close there is none
 
-	if err := conn.Do(ctx, "open", id).Err(); err != nil {
-		return 0, err
+	id = cookie
+	err = conn.Do(ctx, "open", id, "u").Err() // u: nobody chooses an id for somebody else
+	if redis.HasErrorPrefix(err, "NOTFOUND") || redis.HasErrorPrefix(err, "BADID") {
+		id, err = conn.Do(ctx, "new").Text()
+	}
+	if err != nil {
+		return "", 0, err
 	}
 	visits, err = conn.Do(ctx, "get", "visits").Int()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return 0, err
+		return "", 0, err
 	}
 	visits++
 	if err := conn.Do(ctx, "put", "visits", visits).Err(); err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	return visits, conn.Do(ctx, "close").Err()
+	return id, visits, conn.Do(ctx, "close").Err()
 }
 
 // redisClient is a client of s that speaks this version of RESP.
@@ -293,29 +300,30 @@ func TestRedisAuth(t *testing.T) {
 
 // TestRedisVisits runs what docs/redis-clients.md shows, with many at once for the same session: the lock loses none of them.
 func TestRedisVisits(t *testing.T) {
-	s := servertest.Start(t, servertest.Config{})
+	s := servertest.Start(t, servertest.Config{Settings: session.DefaultSettings()})
 	rdb := connect(s.Addr)
 	defer rdb.Close()
+	id, visits, err := visit(t.Context(), rdb, "")
+	if err != nil || visits != 1 {
+		t.Fatal(visits, err)
+	}
 	const n = 20
 	seen := make(chan int, n)
 	for range n {
 		go func() {
-			visits, err := visit(t.Context(), rdb, "0123456789abcdef")
-			if err != nil {
-				t.Error(err)
+			got, visits, err := visit(t.Context(), rdb, id)
+			if err != nil || got != id {
+				t.Error(got, err)
 			}
 			seen <- visits
 		}()
 	}
-	sum := 0
+	sum := 1
 	for range n {
 		sum += <-seen
 	}
-	if sum != n*(n+1)/2 {
+	if sum != (n+1)*(n+2)/2 {
 		t.Errorf("the visits add up to %d", sum)
-	}
-	if _, err := visit(t.Context(), rdb, "short"); !redis.HasErrorPrefix(err, "BADID ") {
-		t.Errorf("a malformed id: %v", err)
 	}
 	// A connection that goes back to the pool has no session open, also when something went wrong.
 	if err := rdb.Do(t.Context(), "keys").Err(); !redis.HasErrorPrefix(err, "NOSESSION ") {
