@@ -97,7 +97,7 @@ func TestTenantOverTLS(t *testing.T) {
 	if got := visit(visits+"&format=json", ""); !strings.HasSuffix(got, " 1") {
 		t.Errorf("an app that may write visits: %q", got)
 	}
-	whole := cli("app", "create", "acme/whole", "--write", "php")
+	whole := cli("app", "create", "acme/whole", "--write", "php", "--write", "php.*")
 	soon(whole, "", " 1")
 	if got := visit(whole+"&format=json", ""); got != "DENIED" {
 		t.Errorf("an app that may write php, with a value for each key: %q", got)

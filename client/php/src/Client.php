@@ -170,13 +170,13 @@ final class Client
      * Opens a session, and answers the mode in which it is open: s if its lock was not free in time and the DSN says
      * on_lock_timeout=readonly, otherwise the one asked for.
      *
-     * @param string $mode rw: exclusive, made if there is none; u: exclusive, existing only; r: shared with other readers;
-     *     s: what was saved last, without a lock
+     * @param string $mode u: exclusive; r: shared with other readers; s: what was saved last, without a lock; rw: exclusive,
+     *     and, in a tenant that is not strict, made if there is none: not for an id from a cookie, which a visitor may have chosen
      * @param ?float $wait seconds to wait for the lock; null: as the DSN says, or else the tenant
      * @throws Exception\NotFoundException
      * @throws Exception\LockTimeoutException
      */
-    public function open(#[\SensitiveParameter] string $id, string $mode = 'rw', ?float $wait = null): string
+    public function open(#[\SensitiveParameter] string $id, string $mode = 'u', ?float $wait = null): string
     {
         try {
             $this->call(...self::openRequest($id, $mode, $wait ?? $this->dsn->lockTimeout));

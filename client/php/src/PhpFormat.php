@@ -36,7 +36,7 @@ final class PhpFormat implements Format
     public function save(#[\SensitiveParameter] string $data): array
     {
         if ($this->isEmpty($data)) {
-            return $this->stored === '' ? [] : [['remove', ...self::KEYS]];
+            return $this->stored === '' ? [] : [['remove', ...array_slice(self::KEYS, 0, $this->pieces)]];
         }
         if ($data === $this->stored) {
             return [];

@@ -75,8 +75,9 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Makes this the save handler of all sessions from now on, and turns session.use_strict_mode on: without it anybody
-     * can choose ids, and who comes with the id of a session that has ended gets no new one.
+     * Makes this the save handler of all sessions from now on, and turns session.use_strict_mode on. Leave it on: without it
+     * PHP takes whatever id a visitor sends. A strict tenant, as new ones are, refuses to begin a session under that, so that
+     * nothing is saved; in another tenant it begins with a warning, and a visitor can fix the session of somebody else.
      *
      * A secret in session.save_path is replaced there by xxxxx, where PHP lets it be replaced, so that it shows neither in
      * ini_get() nor in PHP's messages.
@@ -363,15 +364,28 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     private function take(#[\SensitiveParameter] string $id): string
     {
         try {
-            return $this->load($id, 'rw');
+            $data = $this->load($id, 'rw');
         } catch (NotFoundException) {
-            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R
-                : 'it has ended, or the tenant takes no ids but its own (set session.use_strict_mode = 1, so that PHP asks for a new id)');
+            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R : 'it has ended, or the tenant takes no ids but its own ('
+                . (session_status() === PHP_SESSION_ACTIVE ? 'set session.use_strict_mode = 1 and register() the handler, so that the server makes ids'
+                    : 'who makes ids without PHP needs a tenant with session: {strict: false}') . ')');
             return $this->format->load(null);
         } catch (SessionServerException $e) {
             $this->letGo();
             throw $e;
         }
+        if ($this->unsaved && session_status() === PHP_SESSION_ACTIVE && !ini_get('session.use_strict_mode') && self::isSent($id)) {
+            trigger_error('sessionserver: a session begins under an id that the visitor has sent, and may share with somebody else:'
+                . ' set session.use_strict_mode = 1', E_USER_WARNING);
+        }
+        return $data;
+    }
+
+    /** Whether the visitor has sent this id. */
+    private static function isSent(#[\SensitiveParameter] string $id): bool
+    {
+        $name = session_name();
+        return in_array($id, [$_COOKIE[$name] ?? null, $_GET[$name] ?? null, $_POST[$name] ?? null], true);
     }
 
     /** Opens a session and answers its data, in one round trip; if it is open already, what was stored of it. */

@@ -154,7 +154,7 @@ final class ClientTest extends SessionTestCase
         $holder = $server->client();
         $id = $holder->new();
         $this->expectException(LockTimeoutException::class);
-        $server->client('timeout=0.05')->open($id);
+        $server->client('timeout=0.05')->open($id, 'rw'); // it is not saved yet
     }
 
     public function testTheDsnSaysHowLongToWaitForALock(): void
@@ -186,7 +186,7 @@ final class ClientTest extends SessionTestCase
         $id = ($holder = self::$server->client())->new();
         $client = self::$server->client('lock_timeout=0&on_lock_timeout=readonly');
         try {
-            $client->open($id);
+            $client->open($id, 'rw');
             $this->fail('two have the lock');
         } catch (LockTimeoutException) {
             $this->assertFalse($client->isOpen());

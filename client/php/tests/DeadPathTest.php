@@ -72,7 +72,7 @@ final class DeadPathTest extends SessionTestCase
         foreach (['', '&persistent=1', '&persistent=1'] as $more) {
             $client = self::$server->client("timeout=0.4$more");
             try {
-                $client->open($id);
+                $client->open($id, 'rw');
                 $this->fail('it is open twice');
             } catch (LockTimeoutException) {
                 $this->assertSame(1, $client->roundTrips());
@@ -84,9 +84,8 @@ final class DeadPathTest extends SessionTestCase
     public function testTheWaitAfterAReset(): void
     {
         $client = self::$server->client('timeout=0.4');
-        $id = self::$server->client()->new();
         $holder = self::$server->client();
-        $holder->open($id);
+        $id = $holder->new();
         foreach ([fn () => $client->reset(), fn () => $client->call('reset')] as $reset) {
             $client->ping();
             $reset();

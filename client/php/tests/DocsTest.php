@@ -4,29 +4,74 @@ declare(strict_types=1);
 
 namespace SessionServer\Tests;
 
+use SessionServer\Exception\NotFoundException;
+
 /**
  * Every piece of PHP in docs/php.md and the README is in an example that runs.
  */
 final class DocsTest extends SessionTestCase
 {
-    /** @return array<array{string, string}> what each prints */
+    /** The class's own server is strict, as new tenants are. */
+    private static ?Server $lenient;
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$server = new Server('');
+        self::$lenient = new Server('session: {strict: false}');
+    }
+
+    public static function tearDownAfterClass(): void
+    {
+        parent::tearDownAfterClass();
+        self::$lenient = null;
+    }
+
+    /** @return array<array{string, string, bool}> what each prints, and whether its ids are the server's */
     public function examples(): array
     {
-        return [['plain.php', '1'], ['errors.php', '1'], ['client.php', "Array\n(\n    [foo] => bar\n    [a] => 1\n    [b] => any bytes \0\r\n\n)\n"],
-            ['symfony.php', '1'], ['symfony-grace.php', '1'], ['laravel.php', '1']];
+        return [['plain.php', '1', true], ['errors.php', '1', true], ['client.php', "Array\n(\n    [foo] => bar\n    [a] => 1\n    [b] => any bytes \0\r\n\n)\n", true],
+            ['symfony.php', '1', false], ['symfony-proxy.php', '1', true], ['laravel.php', '1', false]];
     }
 
     /** @dataProvider examples */
-    public function testExamples(string $name, string $prints): void
+    public function testExamples(string $name, string $prints, bool $strict): void
+    {
+        $this->assertSame($prints, $this->example($strict ? self::$server : self::$lenient, $name));
+        if (!$strict) {
+            $this->assertStringContainsString('the tenant takes no ids but its own', $this->example(self::$server, $name));
+        }
+    }
+
+    /** Nobody's session begins under an id that a visitor has sent, in whatever tenant. */
+    public function testAVisitorChoosesNoId(): void
+    {
+        $chosen = 'chosenbythevisitor0123456789';
+        foreach (['plain.php', 'errors.php', 'symfony.php', 'symfony-proxy.php'] as $name) {
+            foreach ($name === 'symfony.php' ? [self::$lenient] : [self::$lenient, self::$server] as $server) {
+                $printed = $this->example($server, $name, "\$_COOKIE['PHPSESSID'] = '$chosen';", 'echo " ", session_id();');
+                $this->assertMatchesRegularExpression('/^1 [0-9a-z,-]{22,}$/D', $printed);
+                $this->assertStringNotContainsString($chosen, $printed);
+                try {
+                    $server->client()->open($chosen);
+                    $this->fail("$name: there is a session under the chosen id");
+                } catch (NotFoundException) {
+                }
+            }
+        }
+    }
+
+    /** Runs an example and answers what it prints. */
+    private function example(Server $server, string $name, string $before = '', string $after = ''): string
     {
         $code = file_get_contents(__DIR__ . "/examples/$name");
         if (preg_match('#/usr/share/php/[A-Z]\w+#', $code, $m) && !is_dir($m[0]) && !getenv('SESSIONSERVER_TEST_ALL')) {
             $this->markTestSkipped("needs $m[0]; make setup installs it");
         }
-        $file = self::$server->dir . "/$name";
-        file_put_contents($file, str_replace('tcp://localhost', self::$server->dsn(), $code));
+        $file = "$server->dir/$name";
+        $code = str_replace(['tcp://localhost', "require getenv('PACKAGE')"], [$server->dsn(), "$before require getenv('PACKAGE')"], $code);
+        file_put_contents($file, "$code\n$after");
         $process = new Child(['php', '-d', 'output_buffering=65536', '-d', 'display_errors=stderr', $file], null, ['PACKAGE' => dirname(__DIR__)] + getenv());
-        $this->assertSame($prints, $process->rest());
+        return $process->rest();
     }
 
     public function testDocs(): void

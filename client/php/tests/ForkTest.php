@@ -34,7 +34,7 @@ final class ForkTest extends SessionTestCase
         mkdir(self::$dir, 0700);
         Certificate::make(self::$dir, 'server');
         $files = '{cert: "' . self::$dir . '/server.pem", key: "' . self::$dir . '/server.key"}';
-        self::$server = new Server("tls: {certificates: [$files]}");
+        self::$server = new Server("session: {strict: false}\ntls: {certificates: [$files]}");
     }
 
     public static function tearDownAfterClass(): void

@@ -155,12 +155,12 @@ final class LostConnectionTest extends SessionTestCase
         $this->assertGone($create);
         $this->assertFalse($client->isOpen());
 
-        $client->open($id = str_repeat('b', 32));
+        $client->open($id = str_repeat('b', 32), 'rw');
         self::$server->restart();
         $client->destroy(); // it was never saved
         $this->assertGone($id);
 
-        $client->open($id);
+        $client->open($id, 'rw');
         self::$server->restart();
         try {
             $client->close();

@@ -81,7 +81,7 @@ final class PersistentTest extends SessionTestCase
             public function gc($max): int { return 0; }
             public function write($id, $data): bool {
                 $c = new SessionServer\Client($this->dsn);
-                $c->open($this->to);
+                $c->open($this->to, "rw");
                 $c->put("connection", (string) $c->call("client", "id"));
                 $c->close();
                 return true;

@@ -49,7 +49,7 @@ final class SaveHandlerTest extends SessionTestCase
                 $this->assertSame([2, []], [$r->roundTrips, $r->session]);
                 $this->assertGone($r->id);
                 $adopted = bin2hex(random_bytes(16));
-                $r = $this->request("ini_set('session.use_strict_mode', '0'); session_start(); $code", $adopted, $query, $ini + ['session.lazy_write' => $lazy]);
+                $r = $this->request("ini_set('session.use_strict_mode', '0'); session_id('$adopted'); session_start(); $code", '', $query, $ini + ['session.lazy_write' => $lazy]);
                 $this->assertSame([2, $adopted], [$r->roundTrips, $r->id]);
                 $this->assertGone($adopted);
             }
@@ -131,12 +131,15 @@ final class SaveHandlerTest extends SessionTestCase
         }
     }
 
+    /** Without strict mode PHP takes the id that the visitor sends, in a tenant that is not strict either: not without a warning. */
     public function testUnknownIdNotStrict(): void
     {
-        $r = $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32));
+        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32))->end();
         $this->assertSame([str_repeat('b', 32), 2], [$r->id, $r->roundTrips]);
+        $this->assertStringContainsString('Warning: sessionserver: a session begins under an id that the visitor has sent', $r->printed);
         $this->assertSame(['a' => 1], $this->request('session_start();', str_repeat('b', 32))->session);
-        $this->request('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32));
+        $this->request('ini_set("session.use_strict_mode", "0"); session_start();', str_repeat('b', 32)); // it is known now
+        $this->start('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32))->end();
         $this->assertGone(str_repeat('c', 32));
     }
 
@@ -456,21 +459,22 @@ final class SaveHandlerTest extends SessionTestCase
     public function testARefusedSaveOfAnAdoptedSession(): void
     {
         $id = bin2hex(random_bytes(16));
-        $code = 'ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["big"] = str_repeat("x", 5_000_000);
+        $start = fn (string $id) => "ini_set('session.use_strict_mode', '0'); session_id('$id'); session_start(); ";
+        $code = '$_SESSION["big"] = str_repeat("x", 5_000_000);
             try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return 1; }';
-        $this->assertSame(1, $this->start($code, $id)->end()->result);
+        $this->assertSame(1, $this->request($start($id) . $code)->result);
         $this->assertGone($id);
         $json = bin2hex(random_bytes(16)); // where the change and the end of the session go together
-        $this->assertSame(1, $this->start($code, $json, 'format=json')->end()->result);
+        $this->assertSame(1, $this->request($start($json) . $code, '', 'format=json')->result);
         $this->assertSame([], $this->stored($json));
-        $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["n"] = 1;', $id);
-        $this->assertSame(1, $this->start($code, $id)->end()->result);
+        $this->request($start($id) . '$_SESSION["n"] = 1;');
+        $this->assertSame(1, $this->request($start($id) . $code)->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
         $client = self::$server->client();
-        $client->open($other = bin2hex(random_bytes(16)));
+        $client->open($other = bin2hex(random_bytes(16)), 'rw');
         $client->put('of another language', '1');
         $client->close();
-        $this->assertSame(1, $this->start($code, $other)->end()->result);
+        $this->assertSame(1, $this->request($start($other) . $code)->result);
         $this->assertSame(['of another language' => '1'], $this->stored($other));
     }
 
@@ -552,7 +556,7 @@ final class SaveHandlerTest extends SessionTestCase
     public function testLifetime(): void
     {
         $r = $this->request('session_start(); $_SESSION["a"] = 1;', '', 'lifetime=77');
-        $adopted = $this->request('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', bin2hex(random_bytes(16)), 'lifetime=78');
+        $adopted = $this->request('ini_set("session.use_strict_mode", "0"); session_id(bin2hex(random_bytes(16))); session_start(); $_SESSION["a"] = 1;', '', 'lifetime=78');
         foreach ([77 => $r->id, 78 => $adopted->id] as $lifetime => $id) {
             $client = self::$server->client();
             $client->open($id, 's');
@@ -776,6 +780,16 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertFree($id);
         $request->go()->output();
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
+    }
+
+    /** An app that may write the key php alone can empty a session that has no other key. */
+    public function testOnlyWhatIsThereIsRemoved(): void
+    {
+        $format = new \SessionServer\PhpFormat();
+        $this->assertSame('data', $format->load(['data', null, null, null]));
+        $this->assertSame([['remove', 'php']], $format->save(''));
+        $format->load(['da', 'ta', null, null]);
+        $this->assertSame([['remove', 'php', 'php.1']], $format->save(''));
     }
 
     /** PHP takes no handler while a session is active: nobody must go on with PHP's own files without knowing. */

@@ -16,8 +16,8 @@ final class Server
     private ?Child $process = null;
     private int $mark = 0;
 
-    /** @param string $more of its configuration */
-    public function __construct(private readonly string $more = '')
+    /** @param string $more of its configuration: unless it says otherwise, tests may choose ids */
+    public function __construct(private readonly string $more = 'session: {strict: false}')
     {
         $this->dir = sys_get_temp_dir() . '/sessionserver-' . bin2hex(random_bytes(8));
         mkdir($this->dir, 0700);

@@ -79,7 +79,9 @@ final class TlsTest extends SessionTestCase
     {
         $dsn = fn (string $tenant, string $more = '') => str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', '&certfile=' . self::$dir
             . '/client.pem&keyfile=' . self::$dir . "/client.key$more"));
-        $id = self::$server->client()->new();
+        $made = self::$server->client();
+        $id = $made->new();
+        $made->close();
         foreach (['', '&persistent=1'] as $more) {
             for ($request = 0; $request < 2; $request++) { // the second one has the persistent stream of the first one
                 $client = new Client($dsn('dev', $more));

@@ -12,4 +12,4 @@ $client->putMany(['a' => '1', 'b' => "any bytes \0\r\n"]);
 print_r($client->getAll());
 $client->close();
 
-$client->pipeline([['open', $id], ['get', 'a'], ['close']]); // three requests, one round trip
+$client->pipeline([['open', $id, 'u'], ['get', 'a'], ['close']]); // three requests, one round trip

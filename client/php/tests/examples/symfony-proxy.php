@@ -9,8 +9,15 @@ use Symfony\Component\HttpFoundation\Session\Session;
 use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
 use Symfony\Component\HttpFoundation\Session\Storage\Proxy\AbstractProxy;
 
-SaveHandler::register(getenv('SESSION_DSN'));
-$session = new Session(new NativeSessionStorage([], new class extends AbstractProxy {}));
+final class SessionProxy extends AbstractProxy
+{
+    public function __construct(#[\SensitiveParameter] string $dsn)
+    {
+        SaveHandler::register($dsn);
+    }
+}
+
+$session = new Session(new NativeSessionStorage([], new SessionProxy(getenv('SESSION_DSN'))));
 
 $session->set('n', 1);
 echo $session->get('n');
