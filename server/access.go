@@ -17,7 +17,7 @@ type access struct {
 	from     *directory // where all of this was found
 	rules    *rules
 	admitted bool             // whether the client may come from where it comes from
-	rates    [5]*rate.Limiter // of the address, the app and the tenant; from inBytes on in bytes, of the app and the tenant
+	rates    [5]*rate.Limiter // of the address, the app and the tenant; from inBytes on in bytes: of app and tenant
 	bucket   *bucket          // the first of them; see addressBook.hold
 	mint     *rate.Limiter
 }

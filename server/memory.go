@@ -2,15 +2,16 @@ package server
 
 import "sessionserver/wire"
 
-// heldUnit is in what steps the memory of a connection is counted. Less than one is the connection's own cost, which the quota of connections
-// bounds.
+// heldUnit is in what steps the memory of a connection is counted. Less than one is the connection's own cost, which
+// the quota of connections bounds.
 const heldUnit = 4 << 10
 
-// spare is the part of a limit, one in so many, that new data leaves free: what is there can be read and saved although the rest is full.
+// spare is the part of a limit, one in so many, that new data leaves free: what is there can be read and saved
+// although the rest is full.
 const spare = 16
 
-// account counts what the connection holds in memory for its tenant and for all: the request as far as it has come, the replies that are not sent,
-// and the open session. It reports whether there is room for that; see hold.
+// account counts what the connection holds in memory for its tenant and for all: the request as far as it has come,
+// the replies that are not sent, and the open session. It reports whether there is room for that; see hold.
 func (c *conn) account(leave int64) bool {
 	holds := c.reply.Held() + c.reader.Held()
 	if c.session != nil {
@@ -19,8 +20,8 @@ func (c *conn) account(leave int64) bool {
 	return c.hold(holds, leave)
 }
 
-// hold counts bytes in place of what was counted for the connection. It reports whether that is no more than before, or there is room for it
-// beside a part of the limit: one in leave, or none.
+// hold counts bytes in place of what was counted for the connection. It reports whether that is no more than before,
+// or there is room for it beside a part of the limit: one in leave, or none.
 func (c *conn) hold(bytes int, leave int64) bool {
 	r := c.access.rules
 	if r == nil {
@@ -61,8 +62,9 @@ func (c *conn) room(size int) *wire.Error {
 	return errCrowded
 }
 
-// flushAt is how many bytes of replies are collected before they are sent: no more than a connection holds by itself where there is no room.
-// Connections that ask at the same moment get the same answer, so that as many as have a turn may pass the limit by so much.
+// flushAt is how many bytes of replies are collected before they are sent: no more than a connection holds by itself
+// where there is no room. Connections that ask at the same moment get the same answer, so that as many as have a turn
+// may pass the limit by so much.
 func (c *conn) flushAt() int {
 	r := c.access.rules
 	if r != nil && !c.within(r.usage.memory.Load()+flushSize, c.server.memory.Load()+flushSize, 0) {
@@ -83,8 +85,8 @@ func (c *conn) release() {
 // errCrowded is the refusal of what would make a tenant, or all together, hold too much at once. It passes as other connections are done.
 var errCrowded = wire.Errorf(wire.Quota, "connections hold as much in memory as they may; try again, with fewer large requests and sessions at once")
 
-// admitMemory refuses new data where there is no room for it: a session that would be opened, and values that would be put. The open session can be
-// looked at, made smaller, saved and let go.
+// admitMemory refuses new data where there is no room for it: a session that would be opened, and values that would
+// be put. The open session can be looked at, made smaller, saved and let go.
 func admitMemory(c *Call) error {
 	r := c.conn.access.rules
 	if r == nil || c.Command.Releases {

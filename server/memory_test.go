@@ -69,8 +69,8 @@ func TestMemoryQuota(t *testing.T) {
 	})
 }
 
-// TestMemoryOfMany: many connections that hold little each are counted too, whether it is sessions, half requests or replies that nobody reads. Those
-// that are refused keep their sessions, and can read, save and leave them.
+// TestMemoryOfMany: many connections that hold little each are counted too, whether it is sessions, half requests or
+// replies that nobody reads. Those that are refused keep their sessions, and can read, save and leave them.
 func TestMemoryOfMany(t *testing.T) {
 	const limit, each, many = 1 << 20, 60_000, 40
 	tenant := tenantOf("a/app", "a")

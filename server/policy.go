@@ -67,8 +67,8 @@ func (c *Call) access() Access {
 	return c.Command.Access
 }
 
-// decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but not as denied: the same
-// command may be allowed the next time.
+// decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but
+// not as denied: the same command may be allowed the next time.
 func (c *Call) decide(key []byte) error {
 	c.conn.question.Key = key
 	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.question)

@@ -60,7 +60,10 @@ func (r Rates) validate() error {
 		name string
 		rate Rate
 		min  int
-	}{{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1}, {"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit}} {
+	}{
+		{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1},
+		{"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit},
+	} {
 		if err := f.rate.validate(f.min); err != nil {
 			return fmt.Errorf("%s %w", "Rates."+f.name, err)
 		}
@@ -266,8 +269,8 @@ const costUnit = 16 << 10
 // debtMax bounds what a rate is in debt: to so much of what it lets through.
 const debtMax = time.Minute
 
-// payBytes takes what the connection has moved from its rates, as a debt. It refuses nothing: the bytes have been moved, also those of a request
-// that was refused. What comes after has to wait.
+// payBytes takes what the connection has moved from its rates, as a debt. It refuses nothing: the bytes have been
+// moved, also those of a request that was refused. What comes after has to wait.
 func (c *conn) payBytes() {
 	units := c.moved / costUnit
 	if units == 0 {
@@ -295,8 +298,8 @@ func owe(l *rate.Limiter, n int) {
 	}
 }
 
-// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most at most. Rates in bytes
-// must not be in debt.
+// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most
+// at most. Rates in bytes must not be in debt.
 func (c *conn) pay(cost int, most time.Duration) error {
 	for i, l := range c.access.rates {
 		if l == nil {

@@ -408,8 +408,9 @@ func TestRatesFaults(t *testing.T) {
 	dial(t, srv).ask("auth test/app secret", "ok")
 }
 
-// TestRatesBySize: what is moved is paid for, whichever way it goes: by requests, also refused ones, by replies, and by what is loaded and saved.
-// A command that waits as long as it is told to is let in, also when it is larger than the burst.
+// TestRatesBySize: what is moved is paid for, whichever way it goes: by requests, also refused ones, by replies, and
+// by what is loaded and saved. A command that waits as long as it is told to is let in, also when it is larger than
+// the burst.
 func TestRatesBySize(t *testing.T) {
 	const size = 1 << 20
 	value := strings.Repeat("x", size-1) // beside a key of one byte

@@ -123,7 +123,8 @@ func (t *Tenant) rules(before *directory) *rules {
 			u = *was
 		}
 		r.apps[a.Name] = &appUsage{
-			rate: carryOn(u.rate, t.Rates.App), bytes: carryOn(u.bytes, t.Rates.AppBytes), mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
+			rate: carryOn(u.rate, t.Rates.App), bytes: carryOn(u.bytes, t.Rates.AppBytes),
+			mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
 		}
 	}
 	return r

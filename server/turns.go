@@ -68,8 +68,9 @@ const (
 	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to be all of them.
 	savesMax = 64
 
-	// bulkMax is how many connections may read a request of bulkSize bytes or more, or save as large a session, at once. Many gain nothing: disk and
-	// memory are as fast with few, which leave the processors, the collector and the disk to those who move little.
+	// bulkMax is how many connections may read a request of bulkSize bytes or more, or save as large a session, at
+	// once. Many gain nothing: disk and memory are as fast with few, which leave the processors, the collector and
+	// the disk to those who move little.
 	bulkMax  = 2
 	bulkSize = 64 << 10
 
@@ -268,7 +269,8 @@ func (c *conn) save(run func(*Call) error) error {
 	return run(&c.call)
 }
 
-// enterBulk waits for the connection's place among those that move many bytes, which it keeps until its request is answered.
+// enterBulk waits for the connection's place among those that move many bytes, which it keeps until its request is
+// answered.
 func (c *conn) enterBulk(cost time.Duration) {
 	r := c.access.rules
 	if r == nil || c.bulk.line != nil {

@@ -307,7 +307,8 @@ func (s *Session) Unsaved() bool { return !s.stored }
 // Bytes returns the total size of all keys and values.
 func (s *Session) Bytes() int { return s.rec.values.bytes }
 
-// Pending returns the total size of all keys and values if the next Close or Commit saves them, and 0 if nothing changed.
+// Pending returns the total size of all keys and values if the next Close or Commit saves them, and 0 if nothing
+// changed.
 func (s *Session) Pending() int {
 	if !s.dirty && s.stored {
 		return 0

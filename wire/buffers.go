@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// buffers are the larger buffers that readers have given back, by size class. Large requests that follow each other would otherwise have each of
-// their buffers cleared and collected, at the cost of all who share the processors.
+// buffers are the larger buffers that readers have given back, by size class. Large requests that follow each other
+// would otherwise have each of their buffers cleared and collected, at the cost of all who share the processors.
 //
 // The classes are four to each power of two, so that no more than a fifth of a buffer is not asked for.
 var buffers [(maxShift - minShift) * 4]sync.Pool
@@ -16,7 +16,8 @@ const (
 	maxShift = 24 // larger ones are not kept
 )
 
-// class is the smallest class whose buffers have size bytes, and how many these have. It is -1 for sizes that have none.
+// class is the smallest class whose buffers have size bytes, and how many these have. It is -1 for sizes that have
+// none.
 func class(size int) (i, bytes int) {
 	if size <= 1<<minShift || size > 1<<maxShift {
 		return -1, size

@@ -18,8 +18,8 @@ type Encoder struct {
 	sunk bool           // some of the answer under way has been taken
 }
 
-// SetSink has sink take what is collected, and large values without a copy, as soon as there are more than most bytes. What was taken cannot be
-// taken back: see Sunk.
+// SetSink has sink take what is collected, and large values without a copy, as soon as there are more than most
+// bytes. What was taken cannot be taken back: see Sunk.
 func (e *Encoder) SetSink(most int, sink func(p []byte)) { e.most, e.sink = most, sink }
 
 // Sunk reports whether a part of the answer under way has been taken, so that Truncate cannot take it back.
@@ -86,7 +86,8 @@ func (e *Encoder) Release() {
 	}
 }
 
-// Truncate takes back all but the first n bytes: an answer that turned out to be an error. A buffer that it alone has grown is let go.
+// Truncate takes back all but the first n bytes: an answer that turned out to be an error. A buffer that it alone has
+// grown is let go.
 func (e *Encoder) Truncate(n int) {
 	if e.buf = e.buf[:n]; n == 0 {
 		e.Reset()

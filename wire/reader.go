@@ -44,8 +44,8 @@ func (r *Reader) SetLimits(limits Limits, payload func(name []byte) int) {
 	r.limits, r.payload = limits, payload
 }
 
-// SetRoom has room asked before the buffer grows beyond the ordinary one: whether it may have size bytes. A refusal becomes that of the request,
-// the rest of which is discarded as it comes. nil is no bound but the limits.
+// SetRoom has room asked before the buffer grows beyond the ordinary one: whether it may have size bytes. A refusal
+// becomes that of the request, the rest of which is discarded as it comes. nil is no bound but the limits.
 func (r *Reader) SetRoom(room func(size int) *Error) { r.room = room }
 
 // Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
@@ -151,7 +151,8 @@ func (r *Reader) need(n int) error {
 	return nil
 }
 
-// more reads once, towards n bytes of the request if it is known that it has so many, or else 0. An *Error that is not fatal is a refusal by room: nothing was read, and the request is to be skipped.
+// more reads once, towards n bytes of the request if it is known that it has so many, or else 0. An *Error that is
+// not fatal is a refusal by room: nothing was read, and the request is to be skipped.
 func (r *Reader) more(n int) error {
 	into := r.one[:]
 	if r.buf != nil {
@@ -187,9 +188,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// makeRoom slides the request to the front, or doubles a buffer that it fills, if there may be a larger one: to n bytes at most if it is known
-// that they are enough, so that a buffer grows with what has come and not beyond what will. A buffer all of which was skipped is exchanged for an
-// ordinary one.
+// makeRoom slides the request to the front, or doubles a buffer that it fills, if there may be a larger one: to n
+// bytes at most if it is known that they are enough, so that a buffer grows with what has come and not beyond what
+// will. A buffer all of which was skipped is exchanged for an ordinary one.
 func (r *Reader) makeRoom(n int) *Error {
 	held := r.buf[r.start:r.end]
 	into := r.buf

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoom: a request that there is no room for is refused, held in no larger buffer, and read to its end, however it comes: what follows it is
-// read as if nothing had been.
+// TestRoom: a request that there is no room for is refused, held in no larger buffer, and read to its end, however it
+// comes: what follows it is read as if nothing had been.
 func TestRoom(t *testing.T) {
 	limits := DefaultLimits()
 	large := strings.Repeat("x", 100<<10)

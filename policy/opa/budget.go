@@ -7,11 +7,12 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// budget ends an evaluation that has used up its limit. What counts is the time for which the thread of the evaluation had a processor: an
-// evaluation in a stopped process, or one whose processor others use, spends nothing. So how busy the machine is decides nothing.
+// budget ends an evaluation that has used up its limit. What counts is the time for which the thread of the
+// evaluation had a processor: an evaluation in a stopped process, or one whose processor others use, spends nothing.
+// So how busy the machine is decides nothing.
 //
-// The evaluation polls Cancelled on its own thread, to which it is locked. The clock of the thread is read only after limit has passed on the
-// ordinary clock, which is never less.
+// The evaluation polls Cancelled on its own thread, to which it is locked. The clock of the thread is read only after
+// limit has passed on the ordinary clock, which is never less.
 type budget struct {
 	limit time.Duration
 	spent func() time.Duration // by this thread

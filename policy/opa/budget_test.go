@@ -11,7 +11,8 @@ import (
 	"sessionserver/policy"
 )
 
-// TestBudget: what counts is what the thread has used, however much time has passed; a cancelled evaluation is over at once.
+// TestBudget: what counts is what the thread has used, however much time has passed; a cancelled evaluation is over
+// at once.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spent := time.Hour // of the thread, before
@@ -47,7 +48,8 @@ func (*stall) Enabled() bool                { return true }
 func (*stall) Config() topdown.TraceConfig  { return topdown.TraceConfig{} }
 func (s *stall) TraceEvent(_ topdown.Event) { time.Sleep(s.left); s.left = 0 }
 
-// TestStall: an evaluation that stands still for longer than its limit comes to its decision, and one that runs for longer does not.
+// TestStall: an evaluation that stands still for longer than its limit comes to its decision, and one that runs for
+// longer does not.
 func TestStall(t *testing.T) {
 	const limit = 30 * time.Millisecond
 	decide := func(text string) (answer, error) {

@@ -164,8 +164,8 @@ func checkTenantRefs(c *ast.Compiler) error {
 
 var tenantsRef = ast.MustParseRef("data.tenants")
 
-// evaluate answers a question. It uses no more processor time than limit, and takes no longer than ctx lasts, by as much as a single builtin
-// takes.
+// evaluate answers a question. It uses no more processor time than limit, and takes no longer than ctx lasts, by as
+// much as a single builtin takes.
 func (p *program) evaluate(ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer) (a answer, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

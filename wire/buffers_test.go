@@ -1,0 +1,26 @@
+package wire
+
+import "testing"
+
+// TestBufferClasses: a class has room for what is asked of it, wastes no more than a fifth, and its buffers go back where they came from.
+func TestBufferClasses(t *testing.T) {
+	before := -1
+	for size := bufferSize + 1; size <= 1<<maxShift; size += size/97 + 1 {
+		i, bytes := class(size)
+		if i < before || i >= len(buffers) || bytes < size || (bytes-size)*5 > bytes {
+			t.Fatalf("%d bytes are in class %d of %d bytes", size, i, bytes)
+		}
+		if again, same := class(bytes); again != i || same != bytes {
+			t.Fatalf("a buffer of class %d, %d bytes, goes back to class %d of %d", i, bytes, again, same)
+		}
+		before = i
+	}
+	if before != len(buffers)-1 {
+		t.Errorf("the last class is %d of %d", before, len(buffers))
+	}
+	for _, size := range []int{1, bufferSize, 1<<maxShift + 1} {
+		if i, bytes := class(size); i >= 0 || bytes != size {
+			t.Errorf("%d bytes have class %d", size, i)
+		}
+	}
+}
