@@ -33,13 +33,17 @@ func (c *conn) patience() time.Duration {
 	return 0
 }
 
-var errRevoked = wire.Errorf(wire.NoAuth, "the credentials of this connection are not good any more: it is closed; connect and authenticate again")
+var errRevoked = &refusal{
+	reply: wire.Errorf(wire.NoAuth,
+		"the credentials of this connection are not good any more: it is closed; connect and authenticate again"),
+	gate: gateAuthenticated,
+}
 
-// notAdmitted is the refusal of somebody who may not come from where he comes from.
-func notAdmitted(id auth.Identity) error {
-	return &denial{
-		error: wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address"),
-		event: audit.OperationDenied, reason: byAllowlist, who: id,
+// notAdmitted returns the refusal of an identity whose allowlists do not have the client's address.
+func notAdmitted(id auth.Identity) *refusal {
+	return &refusal{
+		reply: wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address"),
+		gate:  gateAllowlist, event: audit.OperationDenied, reason: byAllowlist, identity: id,
 	}
 }
 
@@ -89,9 +93,9 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	if was := c.access.rules; was == nil || was.usage != r.usage {
 		if n := r.usage.conns.Add(1); r.maxConns > 0 && n > int64(r.maxConns) {
 			r.usage.conns.Add(-1)
-			return access{}, &denial{
-				error: wire.Errorf(wire.Quota, "the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns),
-				event: audit.OperationQuota, reason: "connections", who: grant.Identity,
+			return access{}, &refusal{
+				reply: wire.Errorf(wire.Quota, "the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns),
+				gate:  gateQuota, event: audit.OperationQuota, reason: "connections", identity: grant.Identity,
 			}
 		}
 	}
@@ -243,13 +247,13 @@ func (c *Call) authenticate(name, secret string) error {
 		}
 		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
 	}
-	if err := c.conn.unforgotten(); err != nil {
+	if err := c.conn.auditable(); err != nil {
 		return err
 	}
 	if c.conn.checks {
-		return &denial{
-			error: wire.Errorf(wire.IPDenied, "this connection is for a balancer's health checks, which may only ping"),
-			event: audit.OperationDenied, reason: byAllowlist,
+		return &refusal{
+			reply: wire.Errorf(wire.IPDenied, "this connection is for a balancer's health checks, which may only ping"),
+			gate:  gateAllowlist, event: audit.OperationDenied, reason: byAllowlist,
 		}
 	}
 	d := c.conn.server.directory.Load().auth
@@ -287,9 +291,10 @@ func (c *conn) failed(name string, err error) error {
 	c.seen.AuthFailed(auth.BySecret)
 	if wait, ok := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
 		c.reason, c.quit = TooManyFailures, true
-		c.seen.RateLimited(OfAuthFailures)
-		return &denial{error: retryIn(wait), event: audit.AuthFailed, reason: "too_many"} // whatever names they try
+		return &refusal{ // without the identities that were tried
+			reply: retryIn(wait), gate: gateRates, scope: OfAuthFailures, event: audit.AuthFailed, reason: "too_many",
+		}
 	}
 	tried, _ := auth.ParseIdentity(name) // what is no name is nowhere shown
-	return &denial{error: err, event: audit.AuthFailed, reason: string(auth.BySecret), who: tried}
+	return &refusal{reply: badAuthReply, cause: err, event: audit.AuthFailed, reason: string(auth.BySecret), identity: tried}
 }

@@ -154,7 +154,7 @@ func runOpen(c *Call) (err error) {
 	if !c.conn.account(spare) {
 		c.conn.session = nil
 		_ = s.Abort() // there is nothing to lose yet
-		return errCrowded
+		return errMemoryLimit
 	}
 	c.Reply.OK()
 	return nil

@@ -54,7 +54,6 @@ type conn struct {
 	reply    wire.Encoder
 	call     Call
 	mark     int              // where in reply the answer under way begins
-	gate     string           // that has refused the request under way; "" for none
 	session  *session.Session // open on this connection, or nil
 	mode     string           // in which it is open
 	question policy.Input     // to the policy; what does not change from command to command stands in it always
@@ -67,8 +66,7 @@ type conn struct {
 	writes   *writes   // see send; nil until something is sent in turn
 	quit     bool
 	reason   CloseReason
-	wanted   auth.Identity // who it would have become that was refused,
-	why      string        // and why
+	refused  *refusal // of the connection itself; nil if there is none
 
 	unknown    auth.Method  // by which it would be somebody if it were known; "" when that is told
 	introduced introduction // the last that the audit log knows of
@@ -131,8 +129,8 @@ func (c *conn) guarded(part func() (goesOn bool)) (goesOn bool) {
 	defer func() {
 		if p := recover(); p != nil { // not of a command's: see run
 			c.reason = Failed
-			refused := c.refusal("", &panicked{p, debug.Stack()})
-			c.reply.Error(refused.Code, refused.Message)
+			r := c.refusalOf("", &panicked{p, debug.Stack()})
+			c.reply.Error(r.reply.Code, r.reply.Message)
 		}
 		if !goesOn {
 			c.close()
@@ -167,6 +165,10 @@ func (c *conn) loop() bool {
 	return false
 }
 
+var errPlaintext = &refusal{
+	reply: wire.Errorf(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS"),
+}
+
 // begin looks at the first byte, which decides between TLS and plaintext, at who may speak the latter, and at who the client is.
 func (c *conn) begin() bool {
 	if len(c.head) == 0 {
@@ -191,8 +193,8 @@ func (c *conn) begin() bool {
 	default:
 		c.reason = PlaintextRefused
 		c.frame(first)
-		c.server.notices.refused(c, "", wire.TLSRequired)
-		c.reply.Error(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS")
+		c.turnDown(errPlaintext)
+		c.reply.Error(errPlaintext.reply.Code, errPlaintext.reply.Message)
 		return false
 	}
 	grant := c.initially()
@@ -202,10 +204,10 @@ func (c *conn) begin() bool {
 	}
 	if err != nil {
 		c.reason = Refused
-		refused := c.refusal("", err)
-		c.tellRefused(refused, refusedTo(err))
-		c.reply.Error(refused.Code, refused.Message)
-		c.wanted, c.why = grant.Identity, refused.Message
+		r := *c.refusalOf("", err)
+		r.identity = grant.Identity
+		c.turnDown(&r)
+		c.reply.Error(r.reply.Code, r.reply.Message)
 		return false
 	}
 	return true
@@ -355,7 +357,7 @@ func (c *conn) write(p []byte) error {
 
 // misread deals with a request that could not be read, and reports whether another can be.
 func (c *conn) misread(err error) bool {
-	var refused *wire.Error
+	var reply *wire.Error
 	idle := !c.reader.Midway()
 	switch {
 	case c.quit: // a reply could not be sent
@@ -363,18 +365,17 @@ func (c *conn) misread(err error) bool {
 	case c.server.isDraining() && idle && c.session == nil:
 		c.reason = Drained
 		return false
-	case errors.As(err, &refused):
+	case errors.As(err, &reply):
 		c.begun = time.Time{}
-		if errors.Is(err, errCrowded) {
-			c.tellRefused(errCrowded, "")
-			c.rememberRefusal(err)
+		if reply == errMemoryLimit.reply {
+			err = errMemoryLimit
 		}
 		c.reply.Begin(c.reader.Framing())
-		c.answer(nil, time.Now(), refused)
-		if refused.Fatal {
+		c.settle(nil, time.Now(), err)
+		if reply.Fatal {
 			c.reason = BrokenFraming
 		}
-		return !refused.Fatal && !c.quit
+		return !reply.Fatal && !c.quit
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.nobodyYet() && time.Since(c.opened) >= c.server.opts.LoginTimeout:
 		c.reason = LoginTimeout
 		c.reply.Begin(c.reader.Framing())
@@ -408,35 +409,16 @@ func (c *conn) handle(req *wire.Request) {
 		return
 	}
 	if cmd == nil {
-		c.answer(nil, began, wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, req.Name))
+		c.settle(nil, began, wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, req.Name))
 		return
 	}
 	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
 	c.mark = c.reply.Len()
-	err := c.run(req.Framing)
-	if !errors.Is(err, errPeerLeft) {
-		err = c.remember(err)
-	}
+	c.settle(cmd, began, c.run(req.Framing))
 	c.call = Call{} // its arguments must not outlive the request
 	if c.session != nil && c.session.Ended() {
 		c.session = nil
 	}
-	if errors.Is(err, errPeerLeft) {
-		c.reason, c.quit, c.gate = PeerLeft, true, ""
-		c.observe(cmd, began, "", true)
-		return
-	}
-	if err == nil && !c.reply.Complete() {
-		err = errors.New("server: the handler did not give exactly one answer")
-	}
-	if err != nil {
-		if c.reply.Sunk() { // a half answer cannot be told from the refusal
-			c.reason, c.quit = Failed, true
-		}
-		c.reply.Truncate(c.mark)
-		c.reply.Begin(req.Framing)
-	}
-	c.answer(cmd, began, err)
 	c.account(0)
 }
 
@@ -453,7 +435,7 @@ func (c *conn) handleForeign(req *wire.Request, began time.Time) bool {
 		return false
 	}
 	c.reason, c.quit = BrokenFraming, true
-	c.answer(nil, began, wire.Errorf(wire.Protocol, "%s", text))
+	c.settle(nil, began, wire.Errorf(wire.Protocol, "%s", text))
 	return true
 }
 
@@ -476,11 +458,8 @@ func (c *conn) run(f wire.Framing) (err error) {
 	if a, n := cmd.arity(f), len(c.call.Args); n < a.Min || n > a.Max {
 		return wire.Errorf(wire.BadArg, "usage: %s", cmd.usage())
 	}
-	for i := range gates {
-		if err := gates[i].admit(&c.call); err != nil {
-			c.gate = gates[i].name
-			return err
-		}
+	if err := c.call.admit(); err != nil {
+		return err
 	}
 	if !cmd.Waits {
 		c.enter() // a rate may have held it back
@@ -488,51 +467,6 @@ func (c *conn) run(f wire.Framing) (err error) {
 		return cmd.Run(&c.call)
 	}
 	return c.save(cmd.Run)
-}
-
-// answer writes the refusal if there is one, keeps the error budget, and tells the observer.
-func (c *conn) answer(cmd *Command, began time.Time, err error) {
-	name, tenant := "", ""
-	if cmd != nil {
-		name = cmd.Name
-	}
-	if err != nil {
-		refused := c.refusal(name, err)
-		if gate := gateOf(refused); gate != "" && cmd != nil {
-			c.gate, tenant = gate, refusedTo(err)
-		}
-		c.server.notices.refused(c, name, refused.Code)
-		message := refused.Message
-		if counted(refused.Code) {
-			if c.budget--; c.budget < 0 {
-				c.reason, c.quit = ErrorBudget, true
-				message += " (too many errors: the connection is closed)"
-			}
-		}
-		c.reply.Error(refused.Code, message)
-	} else if c.budget < c.server.opts.ErrorBudget {
-		c.budget++
-	}
-	c.observe(cmd, began, tenant, false)
-}
-
-// tellRefused tells the observer of a refusal of what is no command.
-func (c *conn) tellRefused(refused *wire.Error, tenant string) {
-	if gate := gateOf(refused); gate != "" {
-		c.seen.Refused(gate, tenant)
-	}
-}
-
-// observe tells the observer how a request ended.
-func (c *conn) observe(cmd *Command, began time.Time, tenant string, peerLeft bool) {
-	info := CommandInfo{
-		Framing: c.reply.Framing(), Outcome: c.reply.Outcome(), Gate: c.gate, Tenant: tenant, PeerLeft: peerLeft, Duration: time.Since(began),
-	}
-	if cmd != nil {
-		info.Command = cmd.Name
-	}
-	c.gate = ""
-	c.seen.CommandRan(info)
 }
 
 // close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
@@ -556,14 +490,14 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.leave()
-	c.ended(c.reason, c.wanted, c.why)
+	c.ended(c.reason)
 	c.server.forget(c)
 	c.server.conns.Done()
 }
 
 // ended tells all who want to know that the connection has ended: the audit log, the observer, and the log, which has one line a connection.
-func (c *conn) ended(reason CloseReason, wanted auth.Identity, why string) {
-	c.noteEnd(reason, wanted, why)
+func (c *conn) ended(reason CloseReason) {
+	c.recordEnd(reason)
 	c.seen.Closed(reason)
 	if c.log.Enabled(context.Background(), slog.LevelDebug) {
 		c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", reason.String(),

@@ -1,6 +1,10 @@
 package server
 
-import "sessionserver/wire"
+import (
+	"errors"
+
+	"sessionserver/wire"
+)
 
 // gate may refuse a command before its handler sees it.
 type gate struct {
@@ -8,57 +12,58 @@ type gate struct {
 	admit func(*Call) error
 }
 
-// gates are all that may refuse a well-formed command, asked from top to bottom. Deny is what happens when nobody said yes: a gate that
-// cannot decide refuses.
+// Names of the gates. The quota gate has no place among the others: the session manager applies it to new sessions and
+// data, and the listener to new connections.
+const (
+	gateAuthenticated = "authenticated"
+	gateAllowlist     = "allowlist"
+	gateRates         = "rates"
+	gateServing       = "serving"
+	gateState         = "session state"
+	gateMemory        = "memory"
+	gatePolicy        = "policy"
+	gateAudit         = "audit"
+	gateQuota         = "quota"
+)
+
+// gates may refuse a well-formed command, from top to bottom. Deny is the default: a gate that cannot decide refuses.
 var gates = []gate{
-	{"authenticated", admitAuthenticated},
-	{"allowlist", admitAddress},
-	{"rates", admitRate},
-	{"serving", admitServing},
-	{"session state", admitState},
-	{"memory", admitMemory},
-	{"policy", admitPolicy},
-	{"audit", admitAudit},
+	{gateAuthenticated, admitAuthenticated},
+	{gateAllowlist, admitAddress},
+	{gateRates, admitRate},
+	{gateServing, admitServing},
+	{gateState, admitState},
+	{gateMemory, admitMemory},
+	{gatePolicy, admitPolicy},
+	{gateAudit, admitAudit},
 }
 
-// quota is who refuses what the session manager has no room for, and connections beyond how many there may be. It is asked by whoever makes one.
-const quota = "quota"
+// admit sends the call through the gates. A refusal by a gate carries its name, unless it names another gate.
+func (c *Call) admit() error {
+	for i := range gates {
+		err := gates[i].admit(c)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, errPeerLeft) {
+			return err
+		}
+		r := *c.conn.refusalOf(c.Command.Name, err)
+		if r.gate == "" {
+			r.gate = gates[i].name
+		}
+		return &r
+	}
+	return nil
+}
 
-// Gates names all that may refuse something.
+// Gates returns the names of all gates.
 func Gates() []string {
 	names := make([]string, len(gates), len(gates)+1)
 	for i := range gates {
 		names[i] = gates[i].name
 	}
-	return append(names, quota)
-}
-
-// gateOf names the gate as whose a refusal counts that came from elsewhere: a handler asks what only it can know, and much is refused before there
-// is a command. It is "" for what is wrong with the request, or went wrong.
-func gateOf(refused *wire.Error) string {
-	switch {
-	case refused == errRevoked:
-		return "authenticated"
-	case refused == errCrowded:
-		return "memory"
-	case refused == errUndecided:
-		return "policy"
-	case refused == errUnaudited:
-		return "audit"
-	}
-	switch refused.Code {
-	case wire.IPDenied:
-		return "allowlist"
-	case wire.RateLimited:
-		return "rates"
-	case wire.Shutdown:
-		return "serving"
-	case wire.Denied:
-		return "policy"
-	case wire.Quota:
-		return quota
-	}
-	return ""
+	return append(names, gateQuota)
 }
 
 // admitAuthenticated lets only somebody through to what is not for everybody, and only as long as the credentials are good.

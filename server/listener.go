@@ -79,9 +79,9 @@ func CheckAnonymous(allow []netip.Prefix) error {
 // accept starts a connection, or refuses it and tells why.
 func (s *Server) accept(nc net.Conn, how *Listen) {
 	c := s.newConn(nc, how)
-	if refusal := s.admit(c); refusal != nil {
+	if r := s.admit(c); r != nil {
 		c.seen = s.opts.Observer.ConnOpened(c.info)
-		s.refuse(c, refusal)
+		s.refuse(c, r)
 		return
 	}
 	go func() {
@@ -89,11 +89,11 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 		if !auth.Contains(how.Proxies, balancer) {
 			c.seen = s.opts.Observer.ConnOpened(c.info)
 		} else if err := s.admitProxied(c); err != nil {
-			var refusal *wire.Error
-			if errors.As(err, &refusal) {
-				s.refuse(c, refusal)
+			var r *refusal
+			if errors.As(err, &r) {
+				s.refuse(c, r)
 			} else {
-				c.ended(PeerLeft, auth.Identity{}, "")
+				c.ended(PeerLeft)
 				_ = c.nc.Close()
 			}
 			s.forget(c)
@@ -117,28 +117,21 @@ func (s *Server) admitProxied(c *conn) error {
 	case err != nil:
 		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "a balancer sent no good PROXY header",
 			"listener", c.how.Name, "balancer", balancer, "err", err)
-		return wire.Errorf(wire.Protocol, "this address must send a PROXY header first")
+		return &refusal{reply: wire.Errorf(wire.Protocol, "this address must send a PROXY header first")}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if refusal := s.admitAddress(c); refusal != nil {
-		return refusal
+	if r := s.admitAddress(c); r != nil {
+		return r
 	}
 	return nil
 }
 
-// refuse ends a connection that may not come.
-func (s *Server) refuse(c *conn, refusal *wire.Error) {
-	s.notices.refused(c, "", refusal.Code)
-	switch refusal.Code {
-	case wire.RateLimited:
-		c.seen.RateLimited(OfStrangers)
-	case wire.Unavailable: // there are as many as there may be
-		c.seen.Refused(quota, "")
-	}
-	c.tellRefused(refusal, "")
-	c.ended(Refused, auth.Identity{}, refusal.Message)
-	s.turnAway(c.nc, refusal)
+// refuse ends a connection that is not admitted.
+func (s *Server) refuse(c *conn, r *refusal) {
+	c.turnDown(r)
+	c.ended(Refused)
+	s.turnAway(c.nc, r.reply)
 }
 
 // turnAway tells a peer why it may not come. The framing is not known before a byte is read: a line is readable in either. While many are
@@ -172,19 +165,22 @@ func hangUp(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// admit counts a connection in, or answers why it may not come. Of one from a balancer nothing more is known yet than that.
-func (s *Server) admit(c *conn) *wire.Error {
+// admit counts a connection in, or returns why it is not admitted. The client behind a balancer is not known yet.
+func (s *Server) admit(c *conn) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.isDraining():
 		return errShutdown
 	case len(s.open) >= s.opts.MaxConns:
-		return wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later")
+		return &refusal{
+			reply: wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later"),
+			gate:  gateQuota,
+		}
 	}
 	if !auth.Contains(c.how.Proxies, c.info.Remote.Addr()) {
-		if refusal := s.admitAddress(c); refusal != nil {
-			return refusal
+		if r := s.admitAddress(c); r != nil {
+			return r
 		}
 	}
 	s.open[c] = struct{}{}
@@ -199,8 +195,9 @@ const (
 	handshakeCost = 8
 )
 
-// admitAddress asks whether a client may come from where it comes from, and counts it there. The caller holds s.mu.
-func (s *Server) admitAddress(c *conn) *wire.Error {
+// admitAddress counts a connection for the client's address, or returns why the address is not admitted. The caller
+// holds s.mu.
+func (s *Server) admitAddress(c *conn) *refusal {
 	ip := c.info.Remote.Addr()
 	if !ip.IsValid() {
 		return nil
@@ -209,12 +206,19 @@ func (s *Server) admitAddress(c *conn) *wire.Error {
 	c.checks = !admitted && c.balancer
 	switch {
 	case !admitted && !c.checks:
-		return wire.Errorf(wire.IPDenied, "this address may not connect here")
+		return &refusal{reply: wire.Errorf(wire.IPDenied, "this address may not connect here"), gate: gateAllowlist}
 	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
-		return wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some")
+		return &refusal{
+			reply: wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some"),
+			gate:  gateQuota,
+		}
 	}
 	if wait, ok := take(c.limiter(strangers, s.opts.Strangers), connCost, 0); !ok {
-		return wire.Errorf(wire.RateLimited, "this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1)
+		return &refusal{
+			reply: wire.Errorf(wire.RateLimited,
+				"this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1),
+			gate: gateRates, scope: OfStrangers,
+		}
 	}
 	s.perIP[c.ipKey()]++
 	c.counted = true

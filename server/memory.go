@@ -1,6 +1,9 @@
 package server
 
-import "sessionserver/wire"
+import (
+	"sessionserver/server/audit"
+	"sessionserver/wire"
+)
 
 // heldUnit is in what steps the memory of a connection is counted. Less than one is the connection's own cost, which
 // the quota of connections bounds.
@@ -59,7 +62,7 @@ func (c *conn) room(size int) *wire.Error {
 		return nil
 	}
 	c.hold(before, 0)
-	return errCrowded
+	return errMemoryLimit.reply
 }
 
 // flushAt is how many bytes of replies are collected before they are sent: no more than a connection holds by itself
@@ -82,8 +85,13 @@ func (c *conn) release() {
 	c.held = 0
 }
 
-// errCrowded is the refusal of what would make a tenant, or all together, hold too much at once. It passes as other connections are done.
-var errCrowded = wire.Errorf(wire.Quota, "connections hold as much in memory as they may; try again, with fewer large requests and sessions at once")
+// errMemoryLimit refuses what would exceed the memory limit of the tenant or of the server. It passes as other
+// connections are done.
+var errMemoryLimit = &refusal{
+	reply: wire.Errorf(wire.Quota,
+		"connections hold as much in memory as they may; try again, with fewer large requests and sessions at once"),
+	gate: gateMemory, event: audit.OperationQuota, reason: "memory",
+}
 
 // admitMemory refuses new data where there is no room for it: a session that would be opened, and values that would
 // be put. The open session can be looked at, made smaller, saved and let go.
@@ -104,7 +112,7 @@ func admitMemory(c *Call) error {
 		return nil
 	}
 	if !c.conn.within(r.usage.memory.Load()+more, c.conn.server.memory.Load()+more, spare) {
-		return errCrowded
+		return errMemoryLimit
 	}
 	return nil
 }

@@ -22,11 +22,13 @@ const (
 
 func newNotices() notices {
 	n := notices{}
-	for _, kind := range []wire.Code{
-		wire.BadAuth, wire.IPDenied, wire.TLSRequired, wire.Denied, wire.RateLimited, wire.Quota, wire.Unavailable, wire.Protocol,
-		wire.Internal, undecided, storeFailed, badHeader, noAccept,
-	} {
+	for _, kind := range []wire.Code{wire.Internal, undecided, storeFailed, badHeader, noAccept} {
 		n[kind] = throttle.New()
+	}
+	for code, rule := range codeRules {
+		if rule.logged {
+			n[code] = throttle.New()
+		}
 	}
 	return n
 }
@@ -42,7 +44,7 @@ func (n notices) log(to *slog.Logger, level slog.Level, kind wire.Code, message 
 
 // refused logs that somebody was refused, if that concerns an operator; command is empty if it was not at a command.
 func (n notices) refused(c *conn, command string, code wire.Code) {
-	if n[code] == nil || code == wire.Internal { // which is logged with its cause
+	if !codeRules[code].logged {
 		return
 	}
 	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),

@@ -48,7 +48,7 @@ func TestNoticesOfFailures(t *testing.T) {
 			logged.Reset()
 			told := 0
 			for range 100 {
-				_, id, found := strings.Cut(c.refusal("close", err).Message, "the server's log has it as ")
+				_, id, found := strings.Cut(c.refusalOf("close", err).reply.Message, "the server's log has it as ")
 				if found && strings.Contains(logged.String(), "error_id="+id) {
 					told++
 				}

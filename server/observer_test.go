@@ -41,30 +41,30 @@ func TestHandshakeFailures(t *testing.T) {
 	}
 }
 
-// TestGateOf: what handlers and listeners refuse counts as a gate's that there is, and what is wrong with a request as nobody's.
-func TestGateOf(t *testing.T) {
+// TestGatesOfRefusals: a refusal by a handler or a listener has a gate of the list, and a faulty request has none.
+func TestGatesOfRefusals(t *testing.T) {
 	c := &conn{server: &Server{}}
 	for _, row := range []struct {
 		err  error
 		want string
 	}{
 		{errRevoked, "authenticated"},
-		{errCrowded, "memory"},
+		{errMemoryLimit, "memory"},
 		{errShutdown, "serving"},
 		{errUnaudited, "audit"},
 		{rateLimited(OfMint, 0), "rates"},
 		{wire.Errorf(wire.IPDenied, "x"), "allowlist"},
 		{wire.Errorf(wire.Denied, "x"), "policy"},
-		{&session.QuotaError{Quota: session.QuotaSessions, Limit: 1}, quota},
+		{&session.QuotaError{Quota: session.QuotaSessions, Limit: 1}, gateQuota},
 		{session.ErrNotFound, ""},
 		{wire.Errorf(wire.BadArg, "x"), ""},
 	} {
-		got := gateOf(c.refusal("open", row.err))
+		got := c.refusalOf("open", row.err).gate
 		if got != row.want {
-			t.Errorf("%v counts as %q, not %q", row.err, got, row.want)
+			t.Errorf("%v has the gate %q, want %q", row.err, got, row.want)
 		}
 		if got != "" && !slices.Contains(Gates(), got) {
-			t.Errorf("there is no gate %q", got)
+			t.Errorf("unknown gate %q", got)
 		}
 	}
 }

@@ -80,8 +80,9 @@ func (c *Call) decide(key []byte) error {
 		if errors.Is(err, policy.ErrTimeout) {
 			reason = "timeout"
 		}
-		// The client sees the first of the two.
-		return &denial{error: errors.Join(errUndecided, err), event: audit.OperationUndecided, reason: reason}
+		return &refusal{
+			reply: undecidedReply, gate: gatePolicy, cause: err, event: audit.OperationUndecided, reason: reason,
+		}
 	case d.Allow:
 		return nil
 	case len(d.Reasons) > 0:
@@ -91,13 +92,17 @@ func (c *Call) decide(key []byte) error {
 	return denied("", "the policy does not allow this app to "+c.Command.Name+about(key))
 }
 
-// errUndecided is the refusal of what the policy came to no decision about.
-var errUndecided = wire.Errorf(wire.Unavailable,
+// undecidedReply is for what the policy came to no decision about.
+var undecidedReply = wire.Errorf(wire.Unavailable,
 	"the policy came to no decision, and nothing was done: try again; the operator's log says why")
 
-// denied is the refusal by a policy: what the audit log has, and what the client is told, in which a key may stand.
-func denied(detail, message string) *denial {
-	return &denial{error: wire.Errorf(wire.Denied, "%s", message), event: audit.OperationDenied, reason: byPolicy, detail: detail}
+// denied returns the refusal by a policy. The message is for the client and may name a key; the detail is for the audit
+// log and may not.
+func denied(detail, message string) *refusal {
+	return &refusal{
+		reply: wire.Errorf(wire.Denied, "%s", message), gate: gatePolicy,
+		event: audit.OperationDenied, reason: byPolicy, detail: detail,
+	}
 }
 
 // about tells the client, and nobody else, which of its keys was denied.

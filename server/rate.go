@@ -240,12 +240,14 @@ func take(l *rate.Limiter, n int, most time.Duration) (wait time.Duration, ok bo
 // loginCost is what it costs to authenticate.
 const loginCost = 2
 
-// rateLimited is the refusal of a command, by the rate that whose names, that may come again after wait.
-func rateLimited(whose Scope, wait time.Duration) error {
-	return &denial{error: retryIn(wait), event: audit.OperationRateLimited, reason: string(whose)}
+// rateLimited returns the refusal of a command by the rate of this scope. The command may come again after wait.
+func rateLimited(scope Scope, wait time.Duration) *refusal {
+	return &refusal{
+		reply: retryIn(wait), gate: gateRates, scope: scope, event: audit.OperationRateLimited, reason: string(scope),
+	}
 }
 
-func retryIn(wait time.Duration) error {
+func retryIn(wait time.Duration) *wire.Error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
@@ -312,7 +314,6 @@ func (c *conn) pay(cost int, most time.Duration) error {
 		if !ok {
 			c.payBytes() // also those of the request that is refused: when they are paid for it is let in
 			wait, _ = take(l, cost, 0)
-			c.seen.RateLimited(c.access.scope(i))
 			return rateLimited(c.access.scope(i), wait)
 		}
 		if wait > 0 {
@@ -350,7 +351,6 @@ func (c *conn) holdBack(wait time.Duration) error {
 // mint takes one new session from the app's rate. It never waits: a lock may be held.
 func (c *Call) mint() error {
 	if wait, ok := take(c.conn.access.mint, 1, 0); !ok {
-		c.conn.seen.RateLimited(OfMint)
 		return rateLimited(OfMint, wait)
 	}
 	return nil

@@ -11,36 +11,12 @@ import (
 	"sessionserver/wire"
 )
 
-// denial is a refusal that the audit log remembers.
-type denial struct {
-	error
-	event  audit.Code
-	reason string
-	detail string        // for people; never a key
-	who    auth.Identity // if not the connection's
-}
-
-func (d *denial) Unwrap() error { return d.error }
-
-// refusedTo is the tenant to whose app something was refused although its credentials were good, "" if nobody shows that it is a tenant's matter.
-func refusedTo(err error) string {
-	if d := (*denial)(nil); errors.As(err, &d) && d.event != audit.AuthFailed { // which names whoever the client says to be
-		return d.who.Tenant
-	}
-	return ""
-}
-
-// frequent reports whether nothing bounds how often somebody is refused like this: such events are always gathered.
-func (d *denial) frequent() bool {
-	return d.event == audit.AuthFailed || d.event == audit.OperationRateLimited || d.reason == byAllowlist
-}
-
-// refusalEvents is how many refusals of one app are events of their own. Beyond that they are gathered, or an app that asks for what it may not have
-// could push out of the log what others have done.
+// refusalEvents is how many refusals of one app are events of their own. Further ones are aggregated: an app that asks
+// for what it may not have must not push the events of others out of the log.
 var refusalEvents = Rate{PerSecond: 10, Burst: 100}
 
-// distinct reports whether a refusal of whoever the connection acts as is to be an event of its own.
-func (c *conn) distinct() bool {
+// recordsRefusal reports whether the next refusal of the connection's app is to be an event of its own.
+func (c *conn) recordsRefusal() bool {
 	r := c.access.rules
 	return r != nil && r.apps[c.info.Identity.App].refusals.Allow()
 }
@@ -51,16 +27,16 @@ const (
 	byPolicy    = "policy"
 )
 
-// admitAudit lets nothing be done that the audit log could not remember. What lets go of a session and changes nothing is always possible.
+// admitAudit refuses what the audit log could not record. A command that only lets go of a session is always admitted.
 func admitAudit(c *Call) error {
 	if c.Command.Access == None || c.Command.Releases && c.access() != Write {
 		return nil
 	}
-	return c.conn.unforgotten()
+	return c.conn.auditable()
 }
 
-// unforgotten answers why nothing may be done that is to be remembered, or nil.
-func (c *conn) unforgotten() error {
+// auditable returns errUnaudited if the audit log cannot be written.
+func (c *conn) auditable() error {
 	if c.server.opts.Audit.Err() != nil {
 		return errUnaudited
 	}
@@ -68,10 +44,13 @@ func (c *conn) unforgotten() error {
 }
 
 var (
-	errUnaudited = wire.Errorf(wire.Unavailable, "the audit log cannot be written, and nothing is done that it would not have: "+
-		"try again later, or abort; the operator's log says why")
-	errForgotten = wire.Errorf(wire.Unavailable, "the audit log could not be written: the operation may have been carried out, look before you "+
-		"repeat it; the operator's log says why")
+	errUnaudited = &refusal{
+		reply: wire.Errorf(wire.Unavailable, "the audit log cannot be written, and nothing is done that it would not have: "+
+			"try again later, or abort; the operator's log says why"),
+		gate: gateAudit,
+	}
+	errUnrecorded = wire.Errorf(wire.Unavailable, "the audit log could not be written: the operation may have been carried out, "+
+		"look before you repeat it; the operator's log says why")
 )
 
 // event is one about the connection, as it is now.
@@ -105,26 +84,19 @@ type introduction struct {
 	how string
 }
 
-// remember records what the command has done, or that it was refused, before that is answered. It answers err, or that what was done could not be
-// recorded. Who waits for the log waits out of turn, and keeps nobody from saving.
-func (c *conn) remember(err error) error {
-	if c.server.opts.Audit == nil {
-		return err
-	}
+// recordFact records what the command has done. The error says that it could not be recorded. The connection waits for
+// the log out of turn, and so delays no other.
+func (c *conn) recordFact() error {
 	f := &c.call.fact
-	if err != nil {
-		c.rememberRefusal(err)
-		return err
-	}
 	came := introduction{c.info.Identity, f.reason}
-	if f.code == 0 || f.code == audit.ConnectionAuthenticated && came == c.introduced {
+	if c.server.opts.Audit == nil || f.code == 0 || f.code == audit.ConnectionAuthenticated && came == c.introduced {
 		return nil
 	}
 	e := c.event(f.code)
 	e.Session, e.Command, e.Reason, e.Detail = f.session, c.call.Command.Name, f.reason, f.detail
 	if err := c.record(e); err != nil {
 		if f.code == audit.ConnectionAuthenticated {
-			c.reason, c.quit = Refused, true // nobody acts whose coming is not remembered
+			c.reason, c.quit = Refused, true // an identity that is not on record may not act
 		}
 		return err
 	}
@@ -134,33 +106,21 @@ func (c *conn) remember(err error) error {
 	return nil
 }
 
-// rememberRefusal records why the command was refused, if that is one of those that are remembered. Nothing was done, and so nothing changes if it cannot be.
-func (c *conn) rememberRefusal(err error) {
-	var d *denial
-	var quota *session.QuotaError
-	e := c.event(0)
-	switch {
-	case errors.As(err, &d):
-		e.Code, e.Reason, e.Detail = d.event, d.reason, d.detail
-		if !d.who.IsZero() {
-			e.Tenant, e.App = d.who.Tenant, d.who.App
-		}
-	case errors.Is(err, errCrowded):
-		e.Code, e.Reason = audit.OperationQuota, "memory"
-	case errors.As(err, &quota):
-		e.Code, e.Reason = audit.OperationQuota, string(quota.Quota)
-	case errors.Is(err, session.ErrLockTimeout):
-		e.Code = audit.SessionLockTimeout
-	case errors.Is(err, session.ErrLockLost):
-		e.Code = audit.SessionLockLost
-	default:
+// recordRefusal records a refusal that has an event. Nothing was done, and so the reply is the same if that fails.
+func (c *conn) recordRefusal(r *refusal) {
+	if c.server.opts.Audit == nil || r.event == 0 {
 		return
+	}
+	e := c.event(r.event)
+	e.Reason, e.Detail = r.reason, r.detail
+	if !r.identity.IsZero() {
+		e.Tenant, e.App = r.identity.Tenant, r.identity.App
 	}
 	if c.call.Command != nil {
 		e.Command = c.call.Command.Name
 	}
 	e.Session = c.subject()
-	if d != nil && d.frequent() || !c.distinct() {
+	if r.unbounded() || !c.recordsRefusal() {
 		c.server.gathered.note(e, c.ipKey())
 		return
 	}
@@ -174,7 +134,7 @@ func (c *conn) record(e audit.Event) error {
 		defer c.enter()
 	}
 	if c.server.opts.Audit.Record(e) != nil {
-		return errForgotten
+		return errUnrecorded
 	}
 	return nil
 }
@@ -227,8 +187,8 @@ func (c *conn) abandon() {
 	}
 }
 
-// noteEnd notes that the connection was closed, if it was refused or revoked.
-func (c *conn) noteEnd(reason CloseReason, wanted auth.Identity, detail string) {
+// recordEnd records the end of a connection that was refused or revoked.
+func (c *conn) recordEnd(reason CloseReason) {
 	if c.server.opts.Audit == nil {
 		return
 	}
@@ -244,6 +204,9 @@ func (c *conn) noteEnd(reason CloseReason, wanted auth.Identity, detail string) 
 		return
 	}
 	e := c.event(audit.ConnectionRefused)
-	e.Tenant, e.App, e.Reason, e.Detail = wanted.Tenant, wanted.App, reason.String(), detail
+	e.Reason = reason.String()
+	if r := c.refused; r != nil {
+		e.Tenant, e.App, e.Detail = r.identity.Tenant, r.identity.App, r.reply.Message
+	}
 	c.server.gathered.note(e, c.ipKey())
 }

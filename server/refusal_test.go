@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,7 +121,7 @@ func TestEveryErrorHasACode(t *testing.T) {
 			}
 			for _, err := range []error{row.err, fmt.Errorf("operation: %w: detail", row.err)} {
 				c, logged := testConn(t)
-				refused := c.refusal("get", err)
+				refused := c.refusalOf("get", err).reply
 				if refused.Code != row.code || refused.Fatal {
 					t.Errorf("%s (%v) becomes %v", name, err, refused)
 				}
@@ -142,7 +143,7 @@ func TestEveryErrorHasACode(t *testing.T) {
 func TestRefusalIsTaken(t *testing.T) {
 	c, logged := testConn(t)
 	want := wire.Errorf(wire.Quota, "the tenant is full")
-	if got := c.refusal("put", fmt.Errorf("put: %w: %w", want, session.ErrStore)); got != want {
+	if got := c.refusalOf("put", fmt.Errorf("put: %w: %w", want, session.ErrStore)).reply; got != want {
 		t.Errorf("it becomes %v", got)
 	}
 	if logged.Len() > 0 {
@@ -166,7 +167,7 @@ func TestTruthIsForTheLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, logged := testConn(t)
-			refused := c.refusal("commit", row.err)
+			refused := c.refusalOf("commit", row.err).reply
 			if refused.Code != row.code || strings.Contains(refused.Message, "secret") {
 				t.Errorf("it becomes %v", refused)
 			}
@@ -179,7 +180,7 @@ func TestTruthIsForTheLog(t *testing.T) {
 					t.Errorf("the log lacks %q: %s", want, logged)
 				}
 			}
-			if again := c.refusal("commit", row.err); again.Message == refused.Message {
+			if again := c.refusalOf("commit", row.err).reply; again.Message == refused.Message {
 				t.Errorf("the same id twice: %v", again)
 			}
 		})
@@ -190,10 +191,10 @@ func TestTruthIsForTheLog(t *testing.T) {
 func TestCancelledByShutdown(t *testing.T) {
 	c, logged := testConn(t)
 	c.server.kill(errShutdown)
-	if got := c.refusal("open", fmt.Errorf("open: %w", context.Canceled)); got != errShutdown {
+	if got := c.refusalOf("open", fmt.Errorf("open: %w", context.Canceled)); got != errShutdown {
 		t.Errorf("it becomes %v", got)
 	}
-	if got := c.refusal("open", fmt.Errorf("open: %w", context.Cause(c.server.ctx))); got != errShutdown {
+	if got := c.refusalOf("open", fmt.Errorf("open: %w", context.Cause(c.server.ctx))); got != errShutdown {
 		t.Errorf("its cause becomes %v", got)
 	}
 	if logged.Len() > 0 {
@@ -201,15 +202,19 @@ func TestCancelledByShutdown(t *testing.T) {
 	}
 }
 
-// TestCounted: the errors that take from the budget are those that a correct client does not make.
-func TestCounted(t *testing.T) {
+// TestCodeRules: every code has a row, and errors that a correct client does not cause take from the error budget.
+func TestCodeRules(t *testing.T) {
 	want := map[wire.Code]bool{
 		wire.NoAuth: true, wire.BadAuth: true, wire.BadID: true, wire.BadKey: true, wire.BadArg: true, wire.TooLarge: true, wire.Unknown: true, wire.Protocol: true,
 		wire.RateLimited: true, wire.NoSession: true, wire.Busy: true,
 	}
 	for _, code := range wire.Codes {
-		if counted(code) != want[code] {
-			t.Errorf("%s: %v", code, counted(code))
+		rule, found := codeRules[code]
+		if !found || rule.budget != want[code] {
+			t.Errorf("%s: budget %v, found %v", code, rule.budget, found)
+		}
+		if rule.gate != "" && !slices.Contains(Gates(), rule.gate) {
+			t.Errorf("%s: unknown gate %q", code, rule.gate)
 		}
 	}
 }
