@@ -367,8 +367,9 @@ func (c *conn) misread(err error) bool {
 		return false
 	case errors.As(err, &reply):
 		c.begun = time.Time{}
-		if reply == errMemoryLimit.reply {
-			err = errMemoryLimit
+		if errors.Is(reply, errMemoryLimit.reply) { // the reader was refused room
+			r := *errMemoryLimit
+			r.reply, err = reply, &r
 		}
 		c.reply.Begin(c.reader.Framing())
 		c.settle(nil, time.Now(), err)
