@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// Allowlist says from which addresses clients may come. The zero Allowlist admits nobody: "open to all" is something that an operator writes.
+// Allowlist holds the addresses from which clients may connect. The zero Allowlist admits no client: access for all
+// must be configured explicitly.
 type Allowlist struct {
 	Allow []netip.Prefix
-	Deny  []netip.Prefix // these not, although Allow has them
+	Deny  []netip.Prefix // exceptions from Allow
 }
 
-// Admits reports whether a client at ip may come. IPv4 addresses may be written as IPv6 (RFC 4291, section 2.5.5.2). No address at all, as
-// clients of a Unix socket have, is admitted: those are guarded by the file system instead.
+// Admits reports whether a client at ip may connect. An IPv4 address may be written as IPv6 (RFC 4291, section
+// 2.5.5.2). The zero address of a client on a Unix socket is admitted: the file system guards the socket.
 func (l *Allowlist) Admits(ip netip.Addr) bool {
 	if !ip.IsValid() {
 		return true
@@ -25,12 +26,13 @@ func (l *Allowlist) clone() Allowlist {
 	return Allowlist{Allow: slices.Clone(l.Allow), Deny: slices.Clone(l.Deny)}
 }
 
-// Contains reports whether one of the ranges has ip, which is not an IPv4 address written as IPv6. The ranges may be.
+// Contains reports whether one of the ranges contains ip. The ranges may be IPv4 ranges written as IPv6, but ip may
+// not.
 func Contains(ranges []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return Unmap(p).Contains(ip) })
 }
 
-// Unmap is the IPv4 range that an IPv6 range stands for, or else the range as it is.
+// Unmap returns the IPv4 range that is written as the IPv6 range p, or else p.
 func Unmap(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

@@ -8,17 +8,18 @@ import (
 	"strings"
 )
 
-// CertificateName is a name that a client certificate bears, as one of
+// CertificateName is a name in a client certificate, in one of these forms:
 //
-//	dns:shop.example.com            a DNS name among its alternative names
-//	uri:spiffe://example.com/shop   a URI among them, such as a SPIFFE ID
-//	subject:CN=shop,O=Acme          its whole subject (RFC 2253)
-//	sha256:64 hex digits            the fingerprint of the certificate itself
+//	dns:shop.example.com            a DNS name among the alternative names
+//	uri:spiffe://example.com/shop   a URI among the alternative names, such as a SPIFFE ID
+//	subject:CN=shop,O=Acme          the whole subject (RFC 2253)
+//	sha256:64 hex digits            the fingerprint of the certificate
 //
-// Only certificates that the listener's authorities have signed are ever asked for their names.
+// Names count only in certificates that the listener's authorities have signed.
 type CertificateName string
 
-// ParseCertificateName reads a name and writes it as it is compared: DNS names and fingerprints in lower case.
+// ParseCertificateName parses a name and returns it in its canonical form: DNS names and fingerprints in lower
+// case.
 func ParseCertificateName(text string) (CertificateName, error) {
 	kind, value, _ := strings.Cut(text, ":")
 	switch {
@@ -32,10 +33,11 @@ func ParseCertificateName(text string) (CertificateName, error) {
 			return CertificateName("sha256:" + hex.EncodeToString(b)), nil
 		}
 	}
-	return "", fmt.Errorf("%.80q is no name of a certificate (allowed: dns:NAME, uri:URI, subject:CN=…, sha256:FINGERPRINT)", text)
+	return "", fmt.Errorf("%.80q is not a certificate name (allowed: dns:NAME, uri:URI, subject:CN=…, "+
+		"sha256:FINGERPRINT)", text)
 }
 
-// names are all that a certificate can be known by.
+// names returns all names of a certificate.
 func names(cert *x509.Certificate) []CertificateName {
 	fingerprint := sha256.Sum256(cert.Raw)
 	all := []CertificateName{

@@ -10,30 +10,30 @@ import (
 	"time"
 )
 
-// ErrBadCredentials is the one answer to an unknown tenant, an unknown app and a wrong secret.
+// ErrBadCredentials is the error for an unknown tenant, an unknown app and a wrong secret alike.
 var ErrBadCredentials = errors.New("auth: bad credentials")
 
-// SecretsMax is how many secrets an app has at most: the one in use and, while it is being replaced, the next.
+// SecretsMax is the maximum number of an app's secrets: the present one and, during a rotation, the next one.
 const SecretsMax = 2
 
-// Tenant is a namespace with the apps that share its sessions.
+// Tenant is a namespace of sessions with the apps that share them.
 type Tenant struct {
 	Name   string
 	Access Allowlist
 	Apps   []App
 }
 
-// App is a credential inside a tenant.
+// App is a credential in a tenant.
 type App struct {
 	Name         string
 	Role         Role
-	Access       *Allowlist // beside the tenant's, which must admit the client too; nil asks for no more than that
+	Access       *Allowlist // in addition to the tenant's; nil adds no restriction
 	Secrets      []SecretHash
 	Certificates []CertificateName
-	Read, Write  []string // patterns of the keys that it may read and write, as policies see them; nil is every key
+	Read, Write  []string // key patterns that the app may read and write, for policies; nil is every key
 }
 
-// clone copies all that is not for the caller of NewDirectory to change any more.
+// clone copies everything that the caller of NewDirectory could change later.
 func (t *Tenant) clone() *Tenant {
 	c := &Tenant{Name: t.Name, Access: t.Access.clone(), Apps: slices.Clone(t.Apps)}
 	for i := range c.Apps {
@@ -47,7 +47,7 @@ func (t *Tenant) clone() *Tenant {
 	return c
 }
 
-// Role is what an app is for, as policies see it.
+// Role is the purpose of an app, for policies.
 type Role string
 
 const (
@@ -56,18 +56,18 @@ const (
 	Admin     Role = "admin"
 )
 
-// Roles are all that there are.
+// Roles are all roles.
 var Roles = []Role{ReadWrite, ReadOnly, Admin}
 
-// Directory knows all tenants and their apps. It is never changed: other tenants are another Directory.
+// Directory holds all tenants and their apps. It never changes: for other tenants there is another Directory.
 type Directory struct {
 	tenants      map[string]*Tenant
 	apps         map[Identity]*App
-	certificates map[CertificateName]Identity // nobody, if several apps claim the name
+	certificates map[CertificateName]Identity // the zero Identity for a name that several apps claim
 }
 
-// NewDirectory makes a directory. Its error tells of everything that is wrong with the tenants: names that are none, or are there twice, roles
-// that there are not, too many secrets.
+// NewDirectory returns a directory of the tenants. Its error lists everything that is invalid: invalid or duplicate
+// names, unknown roles, too many secrets.
 func NewDirectory(tenants []Tenant) (*Directory, error) {
 	d := &Directory{
 		tenants:      make(map[string]*Tenant, len(tenants)),
@@ -78,7 +78,7 @@ func NewDirectory(tenants []Tenant) (*Directory, error) {
 	for i := range tenants {
 		t := tenants[i].clone()
 		if !ValidName(t.Name) || d.tenants[t.Name] != nil {
-			errs = append(errs, fmt.Errorf("auth: tenant %.80q: the name is none, or another's too", t.Name))
+			errs = append(errs, fmt.Errorf("auth: tenant %.80q: invalid or duplicate name", t.Name))
 		}
 		d.tenants[t.Name] = t
 		for j := range t.Apps {
@@ -93,60 +93,61 @@ func NewDirectory(tenants []Tenant) (*Directory, error) {
 func (d *Directory) add(tenant string, a *App) error {
 	id := Identity{Tenant: tenant, App: a.Name}
 	if !ValidName(a.Name) || d.apps[id] != nil {
-		return fmt.Errorf("auth: app %.160q: the name is none, or another's too", id)
+		return fmt.Errorf("auth: app %.160q: invalid or duplicate name", id)
 	}
 	if !slices.Contains(Roles, a.Role) {
-		return fmt.Errorf("auth: app %s has the role %.40q (allowed: %q)", id, a.Role, Roles)
+		return fmt.Errorf("auth: app %s: unknown role %.40q (allowed: %q)", id, a.Role, Roles)
 	}
 	if len(a.Secrets) > SecretsMax {
-		return fmt.Errorf("auth: app %s has %d secrets (allowed: %d)", id, len(a.Secrets), SecretsMax)
+		return fmt.Errorf("auth: app %s: %d secrets (allowed: %d)", id, len(a.Secrets), SecretsMax)
 	}
 	d.apps[id] = a
 	for _, name := range a.Certificates {
-		if _, claimed := d.certificates[name]; claimed && d.certificates[name] != id {
-			id = Identity{} // two apps claim it: it is nobody's
+		owner := id
+		if other, claimed := d.certificates[name]; claimed && other != id {
+			owner = Identity{} // a name that two apps claim identifies neither
 		}
-		d.certificates[name] = id
-		id = Identity{Tenant: tenant, App: a.Name}
+		d.certificates[name] = owner
 	}
 	return nil
 }
 
-// Grant is what somebody gets who has shown good credentials. The zero Grant is nobody's.
+// Grant is the result of valid credentials. The zero Grant is unauthenticated.
 type Grant struct {
 	Identity Identity
 	Role     Role
-	Expires  time.Time // when the client's certificate does; zero if it has shown none
+	Expires  time.Time // expiry of the client certificate, zero without one
 
 	secret      SecretHash
 	certificate *x509.Certificate
 	anonymous   bool
 }
 
-// Secret answers the grant for a name, tenant/app, and a secret. All that is not good is ErrBadCredentials, and takes the same time.
+// Secret returns the grant for a name, tenant/app, and a secret. Invalid credentials of any kind return
+// ErrBadCredentials after the same time.
 func (d *Directory) Secret(name, secret string) (Grant, error) {
 	hash := HashSecret(secret)
-	id, ok := parseIdentity(name) // an unknown name takes the way of a known one from here on
+	id, ok := parseIdentity(name) // from here on, unknown names take as long as known ones
 	app := d.apps[id]
 	if app == nil {
 		app = &App{}
 	}
-	same := 0
+	equal := 0
 	for i := range SecretsMax {
-		var kept SecretHash // of no secret
+		var stored SecretHash // the zero hash is that of no secret
 		if i < len(app.Secrets) {
-			kept = app.Secrets[i]
+			stored = app.Secrets[i]
 		}
-		same |= subtle.ConstantTimeCompare(hash[:], kept[:])
+		equal |= subtle.ConstantTimeCompare(hash[:], stored[:])
 	}
-	if !ok || same == 0 {
+	if !ok || equal == 0 {
 		return Grant{}, ErrBadCredentials
 	}
 	return Grant{Identity: id, Role: app.Role, secret: hash}, nil
 }
 
-// Certificate answers the grant for a client certificate that has been verified. One that several apps could claim is ErrBadCredentials, like
-// one that nobody claims.
+// Certificate returns the grant for a verified client certificate. A certificate that no app claims, or more than
+// one, returns ErrBadCredentials.
 func (d *Directory) Certificate(cert *x509.Certificate) (Grant, error) {
 	var g Grant
 	for _, name := range names(cert) {
@@ -167,7 +168,7 @@ func (d *Directory) Certificate(cert *x509.Certificate) (Grant, error) {
 	return g, nil
 }
 
-// Anonymous answers the grant for clients that a listener takes without credentials.
+// Anonymous returns the grant for clients that a listener accepts without credentials.
 func (d *Directory) Anonymous(id Identity) (Grant, error) {
 	app := d.apps[id]
 	if app == nil {
@@ -176,7 +177,7 @@ func (d *Directory) Anonymous(id Identity) (Grant, error) {
 	return Grant{Identity: id, Role: app.Role, anonymous: true}, nil
 }
 
-// Method is how somebody has shown who it is.
+// Method is a way of authentication.
 type Method string
 
 const (
@@ -185,10 +186,10 @@ const (
 	Anonymously   Method = "anonymous"
 )
 
-// Methods are all that there are.
+// Methods are all methods.
 var Methods = []Method{BySecret, ByCertificate, Anonymously}
 
-// Method answers how the grant was got, "" for nobody's.
+// Method returns the method by which the grant was obtained, or "" for the zero Grant.
 func (g Grant) Method() Method {
 	switch {
 	case g.Identity.IsZero():
@@ -201,29 +202,26 @@ func (g Grant) Method() Method {
 	return BySecret
 }
 
-// Renew answers what a grant of an earlier directory is worth in this one: ErrBadCredentials if the credentials that it was given for are
-// not good any more.
+// Renew returns the grant of an earlier directory as it is in this one. It returns ErrBadCredentials if the
+// credentials are not valid any more.
 func (d *Directory) Renew(g Grant) (Grant, error) {
 	app := d.apps[g.Identity]
 	if app == nil {
 		return Grant{}, ErrBadCredentials
 	}
-	good := g.anonymous
-	for _, kept := range app.Secrets {
-		good = good || kept == g.secret
-	}
+	valid := g.anonymous || slices.Contains(app.Secrets, g.secret)
 	if g.certificate != nil {
 		now, err := d.Certificate(g.certificate)
-		good = err == nil && now.Identity == g.Identity
+		valid = err == nil && now.Identity == g.Identity
 	}
-	if !good {
+	if !valid {
 		return Grant{}, ErrBadCredentials
 	}
 	g.Role = app.Role
 	return g, nil
 }
 
-// Admits reports whether a client at ip may act as id. Nobody may come from anywhere.
+// Admits reports whether a client at ip may act as id. The zero Identity is admitted from no address.
 func (d *Directory) Admits(id Identity, ip netip.Addr) bool {
 	tenant, app := d.tenants[id.Tenant], d.apps[id]
 	return tenant != nil && app != nil && tenant.Access.Admits(ip) && (app.Access == nil || app.Access.Admits(ip))

@@ -1,11 +1,12 @@
-// Package auth answers who is on the other end of a connection: an [Identity], which is a tenant and one of its apps.
+// Package auth identifies the client of a connection: an [Identity] is a tenant and one of its apps.
 //
-// On the request path it is the step "auth" (see package server): a [Directory] of all tenants turns a secret or a client certificate into a
-// [Grant], and says from where its holder may come. It must never know what a command or a session is, nor where the tenants were read
-// from. The identity is the only way in which a tenant is ever named: no argument of any command can.
+// On the request path it is the step "auth" (see package server). A [Directory] of all tenants turns a secret or a
+// client certificate into a [Grant], and decides from which addresses the identity may connect. It must never know what
+// a command or a session is, nor from where the tenants were read. The identity is the only way to name a tenant: no
+// argument of a command can.
 //
-// Secrets are kept as hashes only. What is not written down is refused: an empty allowlist admits nobody, and a certificate's name that two
-// apps claim is nobody's.
+// Only hashes of secrets are kept. Everything that is not configured is refused: an empty allowlist admits no client,
+// and a certificate name that two apps claim identifies neither of them.
 //
 // Begin reading at [Directory.Secret].
 package auth

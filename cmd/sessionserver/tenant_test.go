@@ -106,7 +106,7 @@ func TestTenantCommands(t *testing.T) {
 	c.fails("there is an app acme/shop already", "app", "create", "acme/shop")
 	c.fails("there is no tenant acne", "app", "create", "acne/shop")
 	c.fails("is not tenant/app", "app", "create", "acme")
-	c.fails("is no name of a certificate", "app", "create", "acme/x", "--certificate", "x")
+	c.fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
 	if got := c.do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh", "--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
 		t.Errorf("it prints %q", got)
 	}
