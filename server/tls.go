@@ -49,6 +49,9 @@ func (c *conn) secure() bool {
 		if c.reason = HandshakeFailed; c.server.isDraining() {
 			c.reason, failure = Drained, HandshakeDrained
 		}
+		if failure == HandshakePeerLeft { // it was not refused
+			c.reason = PeerLeft
+		}
 		c.seen.HandshakeFailed(failure)
 		c.log.Debug("TLS handshake failed", "listener", c.how.Name, "remote", c.remote(), "err", err)
 		return false

@@ -262,10 +262,11 @@ func TestSlowHandshake(t *testing.T) {
 	})
 }
 
-// TestBadHandshakes: what is no handshake ends the connection, and nothing else.
+// TestBadHandshakes: what is no handshake ends the connection, and nothing else. A client that leaves in the midst of one has left, and was not refused.
 func TestBadHandshakes(t *testing.T) {
 	a := newAuthority(t)
 	for name, send := range map[string]string{
+		"left":          "\x16\x03\x01\x00\x05\x01",
 		"garbage":       "\x16" + strings.Repeat("\xff", 100),
 		"plaintext":     "\x16\r\nping\r\n",
 		"only a record": "\x16\x03\x01\x00\x01\x00",
@@ -279,7 +280,11 @@ func TestBadHandshakes(t *testing.T) {
 			_, _ = io.WriteString(p, send) // it may be cut off
 			_ = p.Conn.(*net.TCPConn).CloseWrite()
 			p.gone()
-			seen.reason(t, server.HandshakeFailed)
+			want := server.HandshakeFailed
+			if name == "left" || name == "only a record" {
+				want = server.PeerLeft
+			}
+			seen.reason(t, want)
 			dial(t, s).secured(a.client()).ask("ping", "ok PONG")
 		})
 	}

@@ -231,7 +231,7 @@ func TestAuditEverything(t *testing.T) {
 	write("policy/more.rego", []byte("package sessionserver.authz\n\nthis is no rego\n"))
 	has(audit.PolicyFailed, "", "", "")
 	write("policy/more.rego", more) // nothing else decides than before
-	awaits(t, 20*time.Second, "the policies are not found right again", func() bool { return strings.Contains(h.logged(), "has again the policies") })
+	awaits(t, 20*time.Second, "the policies are not found right again", func() bool { return strings.Contains(h.logged(), `"msg":"reloading works again","what":"policy"`) })
 	writePair(t, h.dir, "one", "two.example")
 	reload()
 	has(audit.ServerReloaded, "", "", "ok")
