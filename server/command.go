@@ -20,10 +20,12 @@ type Command struct {
 	Line Arity // how many arguments a line is split into; the last one is taken verbatim
 	RESP Arity // how many arguments a RESP request may have
 
-	Needs    Needs
-	Access   Access
-	AccessOf func(*Call) Access         // where Access depends on the arguments or on the session: this decides, and Access is the most that it answers
-	Mode     func(args [][]byte) string // of a command that opens a session: in which mode; nil for all others
+	Needs  Needs
+	Access Access
+	// AccessOf returns the access where it depends on the arguments or on the mode of the session; Access is the highest
+	// that it returns.
+	AccessOf func(args [][]byte, mode session.Mode) Access
+	Mode     func(args [][]byte) session.Mode // mode in which the command opens a session; nil for any other command
 	Keys     Keys
 	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
 	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
@@ -108,6 +110,27 @@ func (c *Call) Identity() auth.Identity { return c.conn.info.Identity }
 
 // Session is the session that is open on the connection: never nil for a command that needs one.
 func (c *Call) Session() *session.Session { return c.conn.session }
+
+// mode returns the mode of the open session, or the one that the command opens a session in.
+func (c *Call) mode() session.Mode {
+	if s := c.conn.session; s != nil {
+		return s.Mode()
+	}
+	if c.Command.Mode != nil {
+		return c.Command.Mode(c.Args)
+	}
+	return session.ReadWrite
+}
+
+// access returns what the command does to a session with these arguments.
+func (c *Call) access() Access { return c.Command.access(c.Args, c.mode()) }
+
+func (cmd *Command) access(args [][]byte, mode session.Mode) Access {
+	if cmd.AccessOf != nil {
+		return cmd.AccessOf(args, mode)
+	}
+	return cmd.Access
+}
 
 // usage is how the command is written.
 func (cmd *Command) usage() string {

@@ -20,15 +20,15 @@ var sessionCommands = []Command{
 	},
 	{
 		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
-		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: openAccess, Mode: openMode, Cost: 2, TakesID: true, Run: runOpen,
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: modeAccess, Mode: openMode, Cost: 2, TakesID: true, Run: runOpen,
 	},
 	{
 		Name: "close", Help: "saves the session and lets go of it",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: saveAccess, Cost: 4, Releases: true, Waits: true, Run: runClose,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4, Releases: true, Waits: true, Run: runClose,
 	},
 	{
 		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: saveAccess, Cost: 4, Releases: true, Waits: true, Run: runCommit,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4, Releases: true, Waits: true, Run: runCommit,
 	},
 	{
 		Name: "abort", Help: "lets go of the session without saving",
@@ -52,39 +52,28 @@ var sessionCommands = []Command{
 	},
 }
 
-// exclusive reports whether a session in this mode may be changed.
-func exclusive(mode string) bool {
-	return mode != session.Read.String() && mode != session.Snapshot.String()
-}
+func newMode([][]byte) session.Mode { return session.ReadWrite }
 
-func newMode([][]byte) string { return session.ReadWrite.String() }
-
-// openMode is the mode that open's arguments ask for.
-func openMode(args [][]byte) string {
+// openMode returns the mode that the arguments of open ask for. runOpen reports an unknown one.
+func openMode(args [][]byte) session.Mode {
 	mode := session.ReadWrite
 	if len(args) >= 2 {
-		mode, _ = session.ParseMode(args[1]) // an error is the handler's to tell
+		mode, _ = session.ParseMode(args[1])
 	}
-	return mode.String()
+	return mode
 }
 
-func openAccess(c *Call) Access {
-	if exclusive(openMode(c.Args)) {
+// modeAccess is for commands that write in an exclusive mode only: opening with a shared lock creates nothing, and
+// closing then saves nothing.
+func modeAccess(_ [][]byte, mode session.Mode) Access {
+	if mode.Exclusive() {
 		return Write
 	}
 	return Read
 }
 
-// saveAccess: saving what could not be changed only ends the look at it.
-func saveAccess(c *Call) Access {
-	if exclusive(c.conn.mode) {
-		return Write
-	}
-	return Read
-}
-
-func lifetimeAccess(c *Call) Access {
-	if len(c.Args) > 0 {
+func lifetimeAccess(args [][]byte, _ session.Mode) Access {
+	if len(args) > 0 {
 		return Write
 	}
 	return Read
@@ -110,7 +99,7 @@ func runNew(c *Call) (err error) {
 	if err != nil {
 		return err
 	}
-	c.conn.session, c.conn.mode = s, session.ReadWrite.String()
+	c.conn.session = s
 	c.Reply.Text(id)
 	return nil
 }
@@ -149,7 +138,7 @@ func runOpen(c *Call) (err error) {
 			return err
 		}
 	}
-	c.conn.session, c.conn.mode = s, opts.Mode.String()
+	c.conn.session = s
 	c.conn.moved += s.Bytes()
 	if !c.conn.account(spare) {
 		c.conn.session = nil
@@ -210,9 +199,6 @@ func (c *Call) created(before bool) {
 func runCommit(c *Call) error {
 	created := c.Session().Unsaved()
 	err := c.Session().Commit(c.Context())
-	if err == nil {
-		c.conn.mode = session.Read.String() // from here on
-	}
 	c.created(created)
 	return c.done(err)
 }

@@ -55,7 +55,6 @@ type conn struct {
 	call     Call
 	mark     int              // where in reply the answer under way begins
 	session  *session.Session // open on this connection, or nil
-	mode     string           // in which it is open
 	question policy.Input     // to the policy; what does not change from command to command stands in it always
 	places   []int            // of keys; see Call.visible
 	budget   int

@@ -52,19 +52,11 @@ func (c *Call) describe() {
 	q.Command, q.Access, q.Mode, q.Session = c.Command.Name, policy.Access(c.access()-None), "", policy.Session{}
 	switch {
 	case s != nil:
-		q.Mode = c.conn.mode
+		q.Mode = s.Mode().String()
 		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(time.Since(s.Created()) / time.Second), Bytes: s.Bytes(), Keys: s.Keys()}
 	case c.Command.Mode != nil:
-		q.Mode = c.Command.Mode(c.Args)
+		q.Mode = c.Command.Mode(c.Args).String()
 	}
-}
-
-// access is what the command does with these arguments.
-func (c *Call) access() Access {
-	if c.Command.AccessOf != nil {
-		return c.Command.AccessOf(c)
-	}
-	return c.Command.Access
 }
 
 // decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but

@@ -29,7 +29,7 @@ func TestPolicyAllocatesNothing(t *testing.T) {
 	if err := c.identify(c.initially()); err != nil {
 		t.Fatal(err)
 	}
-	c.session, c.mode = &session.Session{}, "rw"
+	c.session = &session.Session{}
 	rows := builtin()
 	calls := []*Call{
 		{Command: rows.lookup([]byte("close")), conn: c},

@@ -9,9 +9,9 @@ import (
 	"sessionserver/session"
 )
 
-// Question is what a policy is asked about a command, as far as the command table tells, for those who ask without a client. mode is that of the open
-// session, or the one that open asks for; "" is rw. access is only to be given where a command has more than one.
-// key is nil for a question that is not about a key. It is an error if no policy is ever asked so.
+// Question returns the policy input of a command without a client, as far as the command table determines it. mode is
+// that of the open session, or the one that open asks for; "" is rw. access is for commands that have more than one. key
+// is nil for a question that is not about a key. It is an error if the policy is never asked such a question.
 func Question(command, mode, access string, key []byte) (policy.Input, error) {
 	t := builtin()
 	row := t.lookup([]byte(command))
@@ -26,27 +26,22 @@ func Question(command, mode, access string, key []byte) (policy.Input, error) {
 		return policy.Input{}, fmt.Errorf("%s is asked about once for each key: add --key KEY", row.Name)
 	}
 	in := policy.Input{Command: row.Name, Key: key}
-	c := &Call{Command: row, conn: &conn{}}
-	if mode != "" || row.Needs == OpenSession || row.Mode != nil {
-		m := session.ReadWrite
-		if mode != "" {
-			var err error
-			if m, err = session.ParseMode([]byte(mode)); err != nil {
-				return policy.Input{}, err
-			}
+	opened := session.ReadWrite
+	if mode != "" {
+		var err error
+		if opened, err = session.ParseMode([]byte(mode)); err != nil {
+			return policy.Input{}, err
 		}
-		in.Mode = m.String()
-		in.Session.Open = row.Mode == nil
-		c.conn.mode = in.Mode
-		c.Args = [][]byte{nil, []byte(in.Mode)}
 	}
-	if row.Mode != nil && row.Mode(c.Args) != in.Mode {
-		return policy.Input{}, fmt.Errorf("%s is always %s", row.Name, row.Mode(c.Args))
+	if row.Mode != nil {
+		if only := row.Mode([][]byte{nil, []byte(opened.String())}); only != opened {
+			return policy.Input{}, fmt.Errorf("%s is always %s", row.Name, only)
+		}
 	}
-	if row.Mode == nil {
-		c.Args = nil
+	if mode != "" || row.Needs == OpenSession || row.Mode != nil {
+		in.Mode, in.Session.Open = opened.String(), row.Mode == nil
 	}
-	in.Access = policy.Access(c.access() - None)
+	in.Access = policy.Access(row.access(nil, opened) - None)
 	if access != "" && access != in.Access.String() {
 		if row.AccessOf == nil || row.Mode != nil || row.Releases {
 			return policy.Input{}, fmt.Errorf("%s has access %s here, not %.20q", row.Name, in.Access, access)
