@@ -38,8 +38,7 @@ func NewTenant(allow []Prefix, lifetime time.Duration, lenient bool) []byte {
 }
 
 // lenientSession is the setting of a tenant whose clients may choose ids, and what that means.
-const lenientSession = `
-  # CAUTION: open without u begins a session under whatever id a client sends. An application that opens the id of a
+const lenientSession = `  # CAUTION: open without u begins a session under whatever id a client sends. An application that opens the id of a
   # cookie so lets a visitor fix the session of somebody else, and have it after the log-in. For clients that make ids
   # themselves, such as PHP code of 2004. Without them take this line out.
   strict: false

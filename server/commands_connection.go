@@ -60,6 +60,7 @@ func runWhoami(c *Call) error {
 		{"tls", c.conn.info.tlsVersion()},
 		{"lifetime_s", strconv.FormatInt(int64(rules.Lifetime/time.Second), 10)},
 		{"absolute_lifetime_s", strconv.FormatInt(int64(rules.AbsoluteLifetime/time.Second), 10)},
+		{"strict", strconv.FormatBool(rules.Strict)},
 		{"lock_wait_ms", lockWait(c.tenant())},
 		{"lock_lease_ms", strconv.FormatInt(rules.LockLease.Milliseconds(), 10)},
 		{"max_keys", strconv.Itoa(rules.MaxKeys)},

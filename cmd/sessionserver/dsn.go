@@ -338,6 +338,11 @@ func (c *dsnCheck) facts(facts map[string]string) {
 		absolute += " s"
 	}
 	c.row("sessions live", "%s s unused; at all: %s", fact("lifetime_s"), absolute)
+	ids := map[string]string{
+		"true":  "the server's own alone (the tenant is strict)",
+		"false": "also those that clients choose (the tenant is not strict): open the id of a cookie with u",
+	}
+	c.row("ids", "%s", orElse(ids[facts["strict"]], "?"))
 	c.row("locks", "wait %s ms, lease %s ms", fact("lock_wait_ms"), fact("lock_lease_ms"))
 	c.row("a session", "%s keys, %s bytes a value, %s bytes in all", fact("max_keys"), fact("max_value"), fact("max_bytes"))
 	c.row("the tenant", "sessions %s of %s, bytes %s of %s, connections %s of %s", fact("sessions"), limit("max_sessions"),

@@ -55,6 +55,11 @@ func TestStrict(t *testing.T) {
 		}
 		dsn, _ := command("app", "create", row.tenant+"/app")
 		c := as(t, strings.TrimSpace(dsn))
+		out, failure, status := cli.run(dsn, "dsn", "check", "-")
+		if status != 0 || strings.Contains(out, "the server's own alone") != row.strict ||
+			strings.Contains(out, "also those that clients choose") == row.strict {
+			t.Errorf("dsn check: status %d\n%s%s", status, out, failure)
+		}
 		for _, mode := range []string{"", " rw", " w", " u", " r", " s"} {
 			_, err := c.ask("open " + chosen + mode)
 			begun := !row.strict && (mode == "" || mode == " rw" || mode == " w")
