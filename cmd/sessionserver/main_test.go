@@ -252,7 +252,7 @@ func connect(addr string) (*talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
 	return &talk{nc, bufio.NewReader(nc)}, nil
@@ -260,6 +260,9 @@ func connect(addr string) (*talk, error) {
 
 // ask sends a line and returns what follows ok in the answer.
 func (c *talk) ask(line string) (string, error) {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
 	if _, err := fmt.Fprintf(c, "%s\r\n", line); err != nil {
 		return "", err
 	}
