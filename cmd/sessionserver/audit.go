@@ -166,11 +166,11 @@ func (a *auditing) started(policies *opa.Engine, tenants int) error {
 	})
 }
 
-// reloaded remembers how it went to read the configuration anew.
-func (a *auditing) reloaded(err error) {
+// reloaded records what could not be read anew, if anything.
+func (a *auditing) reloaded(failed []string) {
 	e := audit.Event{Code: audit.ServerReloaded, Reason: "ok"}
-	if err != nil {
-		e.Reason, e.Detail = "failed", firstLine(err)
+	if len(failed) > 0 {
+		e.Reason, e.Detail = "failed", "not reloaded: "+strings.Join(failed, ", ")
 	}
 	a.log.Note(e)
 }

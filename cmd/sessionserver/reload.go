@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -75,6 +76,9 @@ func (r *reloads) thing(what string) *reloadable {
 
 // note records the outcome of a look at a thing.
 func (r *reloads) note(what string, err error) {
+	if errors.Is(err, context.Canceled) { // nobody wants the outcome any more: the server stops
+		return
+	}
 	r.count(what, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()

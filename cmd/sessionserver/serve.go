@@ -181,7 +181,7 @@ func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar)
 	cfg, err := s.load()
 	p.reloads.note(configurationReload, err)
 	failed := p.reload(ctx, cfg)
-	p.audit.reloaded(err) // into the file that is open from now on
+	p.audit.reloaded(failed) // into the file that is open from now on
 	p.examine(time.Now())
 	if len(failed) > 0 {
 		p.log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))

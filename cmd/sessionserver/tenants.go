@@ -64,7 +64,7 @@ func (s tenantsStatus) trouble() error {
 	case 1:
 		return s.Problems[0]
 	default:
-		return fmt.Errorf("%d problems with the files, which the log lists, such as: %w", n, s.Problems[0])
+		return fmt.Errorf("%d problems with the files, which the log lists", n)
 	}
 }
 
