@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 /**
- * Loads the classes of SessionServer without Composer.
+ * Loads the classes of the namespace SessionServer without Composer.
  */
 spl_autoload_register(static function (string $class): void {
     if (str_starts_with($class, 'SessionServer\\')) {

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * Puts every session of an application on the session server without a change to it: name this file in php.ini's
- * auto_prepend_file and the server in session.save_path.
+ * Stores the sessions of an unchanged application on a sessionserver. Set auto_prepend_file in php.ini to this file,
+ * and session.save_path to the DSN.
  */
 require_once __DIR__ . '/autoload.php';
 

@@ -1,10 +1,10 @@
 <?php
 /*
- * Times session_start … session_write_close in this process, with 2 KiB of data that is other each time.
+ * Measures session_start … session_write_close in this process, with 2 KiB of data that changes each time.
  *
  *     php cycle.php sessionserver|redis SAVE_PATH CYCLES
  *
- * prints as JSON, in microseconds: the median time of a cycle, and the processor time that this process spends on one.
+ * prints as JSON, in microseconds, the median time of a cycle and the processor time of this process per cycle.
  */
 
 declare(strict_types=1);
@@ -31,14 +31,14 @@ $cycle = static function (int $i) use ($noise, $id): void {
     session_id($id);
     session_start();
     if ($i > 0 && strlen($_SESSION['data']) !== 2048) {
-        throw new UnexpectedValueException('the session is not what was saved');
+        throw new UnexpectedValueException('the session differs from the saved one');
     }
     $_SESSION['data'] = substr($noise, $i % 2048, 2048);
     if (!session_write_close()) {
         throw new UnexpectedValueException('the session was not saved');
     }
 };
-for ($i = 0; $i < 200; $i++) { // until everything is warm
+for ($i = 0; $i < 200; $i++) { // warm-up
     $cycle($i);
 }
 $cpu = static function (): float {
@@ -48,13 +48,13 @@ $cpu = static function (): float {
 $times = [];
 $before = $cpu();
 for ($i = 1; $i <= $cycles; $i++) {
-    $began = hrtime(true);
+    $start = hrtime(true);
     $cycle($i);
-    $times[] = hrtime(true) - $began;
+    $times[] = hrtime(true) - $start;
 }
-$spent = $cpu() - $before;
+$used = $cpu() - $before;
 sort($times);
 echo json_encode([
     'median' => $times[intdiv(count($times), 2)] / 1e3,
-    'cpu' => $spent / count($times),
+    'cpu' => $used / count($times),
 ]), "\n";

@@ -15,28 +15,28 @@ use SessionServer\Exception\ShutdownException;
 use SessionServer\Exception\TimeoutException;
 
 /**
- * Every command of a server, over one connection. A session is open on it at a time; its changes are saved by close() or
- * commit() and dropped by anything else that ends it.
+ * A client for every command of a server, over one connection. It has at most one open session. close() and commit()
+ * save the session; any other end of it drops the changes.
  *
  *     $client = new SessionServer\Client('tcp://localhost');
  *     $id = $client->new();
  *     $client->put('foo', 'bar');
  *     $client->close();
  *
- * Every method may throw ConnectionException, the exception of the code that the server answers, and DsnException if the
- * certificate that the DSN names belongs to another tenant than the DSN does.
+ * Every method may throw a ConnectionException, the exception for an error code of the server, and a DsnException if
+ * the certificate in the DSN belongs to another tenant than the DSN.
  */
 final class Client
 {
     private readonly Dsn $dsn;
     private readonly Connection $connection;
     private readonly bool $forPhp;
-    private ?string $id = null; // of the session that was opened last
+    private ?string $id = null; // of the session opened last
 
     /**
-     * @param Dsn|string $dsn also file:///path of a file that holds it, as Dsn::load takes it
-     * @param bool $forPhp (internal) PHP's own session goes over it
-     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: as the system does
+     * @param Dsn|string $dsn a DSN, or the file:///path of a file with one, as for Dsn::load
+     * @param bool $forPhp (internal) whether the client carries PHP's own session
+     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: the system's resolver
      * @throws Exception\DsnException
      */
     public function __construct(#[\SensitiveParameter] Dsn|string $dsn, bool $forPhp = false, ?\Closure $resolve = null)
@@ -47,11 +47,11 @@ final class Client
     }
 
     /**
-     * Sends requests at once and answers their replies. An error is among the replies as a ServerException, not thrown: the
-     * server carries out every request, also after one that it has refused.
+     * Sends requests in one round trip and returns their replies. An error reply is returned as a ServerException and
+     * not thrown, since the server executes every request, also after a refused one.
      *
-     * A connection that the server has closed while no session was open on it is replaced without a word. What is refused for
-     * a rate is sent again when the server says, within the DSN's timeout, unless a request behind it was done.
+     * A connection that the server closed without an open session is replaced silently. A request beyond a rate limit
+     * is sent again when the server allows it, within the DSN's timeout, unless a later request succeeded.
      *
      * @param list<non-empty-list<string>> $requests
      * @return list<mixed> strings, integers, null, lists of these, or ServerException
@@ -60,47 +60,47 @@ final class Client
     {
         $replies = [];
         $wait = new RateWait($this->dsn->timeout);
-        $most = null; // requests at once
+        $batch = null; // number of requests in a round trip; null: all
         while (($from = count($replies)) < count($requests)) {
             try {
-                array_push($replies, ...$this->send(array_slice($requests, $from, $most)));
-            } catch (RateLimitedException $e) { // it is the connection that comes too soon
+                array_push($replies, ...$this->send(array_slice($requests, $from, $batch)));
+            } catch (RateLimitedException $e) { // the connection is beyond a rate limit
                 if ($from > 0 || !$wait->wait($e)) {
                     throw $e;
                 }
                 continue;
             }
-            $refused = RateWait::of($replies, $from);
-            if ($refused !== null && $wait->wait($replies[$refused])) {
-                array_splice($replies, $refused);
-                $most = 1; // each one more would be one more error, and the server has enough at some time
+            $limited = RateWait::firstRateLimited($replies, $from);
+            if ($limited !== null && $wait->wait($replies[$limited])) {
+                array_splice($replies, $limited);
+                $batch = 1; // the server closes a connection with too many errors
             }
         }
         return $replies;
     }
 
-    /** Sends requests once. */
+    /** Sends requests without waiting for a rate limit. */
     private function send(#[\SensitiveParameter] array $requests): array
     {
-        $this->connection->leaveParent();
+        $this->connection->detachFromParent();
         if (!$this->forPhp) {
-            SaveHandler::letGoOfLeftovers();
+            SaveHandler::releaseAbandoned();
         }
-        $again = !$this->connection->sessionOpen && $this->connection->mayBeStale();
+        $retriable = !$this->connection->sessionOpen && $this->connection->mayBeStale();
         $replies = $this->connection->exchange($requests);
-        if ($replies[0] instanceof ShutdownException && $again) {
-            // The server is leaving and another one may have taken its place. Nothing has been done yet.
+        if ($replies[0] instanceof ShutdownException && $retriable) {
+            // Another server may have replaced the one that shuts down. No request has been executed yet.
             $this->connection->close();
             $replies = $this->connection->exchange($requests);
         }
         foreach ($requests as $i => $request) {
-            $this->follow($request, $replies[$i]);
+            $this->trackSession($request, $replies[$i]);
         }
         return $replies;
     }
 
-    /** Keeps in mind whether a session is open on the other end. */
-    private function follow(#[\SensitiveParameter] array $request, mixed $reply): void
+    /** Records whether a session is open on the server. */
+    private function trackSession(#[\SensitiveParameter] array $request, mixed $reply): void
     {
         $command = strtolower($request[0]);
         if ($reply instanceof LockLostException || $reply instanceof NoSessionException) {
@@ -129,36 +129,36 @@ final class Client
         }
     }
 
-    /** Sends one request and answers its reply; what the server refuses is thrown. */
+    /** Sends one request and returns its reply. An error reply is thrown. */
     public function call(string $command, #[\SensitiveParameter] string ...$arguments): mixed
     {
         $reply = $this->pipeline([[$command, ...array_values($arguments)]])[0];
         return $reply instanceof ServerException ? throw $reply : $reply;
     }
 
-    /** Whether a session is open. */
+    /** Reports whether a session is open. */
     public function isOpen(): bool
     {
-        $this->connection->leaveParent();
+        $this->connection->detachFromParent();
         return $this->connection->sessionOpen;
     }
 
-    /** How many round trips there have been. */
+    /** Returns the number of round trips. */
     public function roundTrips(): int
     {
         return $this->connection->roundTrips();
     }
 
-    /** Closes the connection; what was not saved is dropped. The next command connects again. */
+    /** Closes the connection and drops unsaved changes. The next command connects again. */
     public function disconnect(): void
     {
         $this->connection->close();
     }
 
     /**
-     * Makes a session, opens it for writing and answers its id.
+     * Creates a session, opens it for writing and returns its id.
      *
-     * @param ?int $lifetime seconds that it lives unused; null: as the DSN says, or else the tenant
+     * @param ?int $lifetime idle seconds after which it expires; null: the DSN's lifetime, or else the tenant's
      */
     public function new(?int $lifetime = null): string
     {
@@ -167,12 +167,13 @@ final class Client
     }
 
     /**
-     * Opens a session, and answers the mode in which it is open: s if its lock was not free in time and the DSN says
-     * on_lock_timeout=readonly, otherwise the one asked for.
+     * Opens a session, and returns the mode in which it is open: s for a session that stays locked if the DSN has
+     * on_lock_timeout=readonly, otherwise the given mode.
      *
-     * @param string $mode u: exclusive; r: shared with other readers; s: what was saved last, without a lock; rw: exclusive,
-     *     and, in a tenant that is not strict, made if there is none: not for an id from a cookie, which a visitor may have chosen
-     * @param ?float $wait seconds to wait for the lock; null: as the DSN says, or else the tenant
+     * @param string $mode u: exclusive; r: shared with other readers; s: the values saved last, without a lock;
+     *     rw: exclusive, and creates a missing session in a tenant that is not strict. Do not use rw for an id from a
+     *     cookie, which the visitor may have chosen
+     * @param ?float $wait seconds to wait for the lock; null: the DSN's lock_timeout, or else the tenant's
      * @throws Exception\NotFoundException
      * @throws Exception\LockTimeoutException
      */
@@ -187,7 +188,7 @@ final class Client
             try {
                 $this->call(...self::openRequest($id, $mode = 's', 0));
             } catch (NotFoundException) {
-                throw $e; // nothing is saved yet by the one who has the lock
+                throw $e; // the holder of the lock has not saved the new session yet
             }
         }
         return $mode;
@@ -199,27 +200,27 @@ final class Client
         return $wait === null ? ['open', $id, $mode] : ['open', $id, $mode, (string) (int) round($wait * 1000)];
     }
 
-    /** Saves the session and lets go of it. */
+    /** Saves and closes the session. */
     public function close(): void
     {
         $this->call('close');
     }
 
-    /** Saves the session, lets go of the lock, and goes on reading. */
+    /** Saves the session, releases the lock and leaves the session open for reading. */
     public function commit(): void
     {
         $this->call('commit');
     }
 
-    /** Lets go of the session without saving. */
+    /** Closes the session without saving. */
     public function abort(): void
     {
         $this->call('abort');
     }
 
     /**
-     * Removes the session; its id cannot be used again. If the connection breaks it is removed over another one: to do so
-     * twice does no harm.
+     * Removes the session; its id cannot be used again. If the connection breaks, the session is removed over another
+     * one; removing it twice has no further effect.
      */
     public function destroy(): void
     {
@@ -228,11 +229,11 @@ final class Client
             $this->call('destroy');
         } catch (ConnectionException $e) {
             if ($id === null || $e instanceof TimeoutException) {
-                throw $e; // behind a time-out the lock is not free either
+                throw $e; // after a timeout the server may still hold the lock
             }
             foreach ($this->pipeline([self::openRequest($id, 'u', $this->dsn->lockTimeout), ['destroy']]) as $reply) {
                 if ($reply instanceof NotFoundException) {
-                    return; // it is gone
+                    return; // the first destroy succeeded
                 }
                 if ($reply instanceof ServerException) {
                     throw $reply;
@@ -241,13 +242,13 @@ final class Client
         }
     }
 
-    /** Moves the session to a new id and answers it. @param int $grace seconds for which the old one leads there */
+    /** Moves the session to a new id and returns it. @param int $grace seconds for which the old id remains valid */
     public function regenerateId(int $grace = 0): string
     {
         return $this->call('regenerate_id', (string) $grace);
     }
 
-    /** Answers a value, or null if there is none. */
+    /** Returns a value, or null for a missing key. */
     public function get(string $key): ?string
     {
         return $this->call('get', $key);
@@ -268,7 +269,7 @@ final class Client
         $this->call('put', $key, $value);
     }
 
-    /** Sets several values, or, if one of them is refused, none. @param array<string> $values */
+    /** Sets several values atomically. @param array<string> $values */
     public function putMany(#[\SensitiveParameter] array $values): void
     {
         if ($values !== []) {
@@ -276,7 +277,7 @@ final class Client
         }
     }
 
-    /** Removes values and answers how many there were. */
+    /** Removes values and returns the number of those that existed. */
     public function remove(string ...$keys): int
     {
         return $keys === [] ? 0 : $this->call('remove', ...array_values($keys));
@@ -293,7 +294,7 @@ final class Client
         return $this->call('keys');
     }
 
-    /** @return array<string> values by key; PHP makes integers of keys that look like one */
+    /** @return array<string> values by key; PHP converts keys that look like integers */
     public function getAll(): array
     {
         return self::map($this->call('get_all'));
@@ -305,13 +306,13 @@ final class Client
         $this->call('put_all', ...self::flat($values));
     }
 
-    /** Gives a value a lifetime of its own; 0 takes it away. */
+    /** Sets the lifetime of a value; 0 removes it. */
     public function expire(string $key, int $seconds): void
     {
         $this->call('expire', $key, (string) $seconds);
     }
 
-    /** Tells for how many seconds the session lives unused, after setting it if they are given. */
+    /** Returns the idle seconds after which the session expires, and sets them before if they are given. */
     public function lifetime(?int $seconds = null): int
     {
         if ($seconds !== null) {
@@ -327,7 +328,7 @@ final class Client
         return self::map($this->call('stat'));
     }
 
-    /** Authenticates as somebody else than the DSN says, until the connection ends. */
+    /** Authenticates with other credentials than the DSN's, until the connection ends. */
     public function auth(string $tenant, string $app, #[\SensitiveParameter] string $secret): void
     {
         $this->call('auth', "$tenant/$app", $secret);
@@ -343,35 +344,35 @@ final class Client
         return $this->call('echo', $text);
     }
 
-    /** Lists the commands, or tells about one. */
+    /** Returns a list of the commands, or the description of one. */
     public function help(?string $command = null): string
     {
         return $command === null ? $this->call('help') : $this->call('help', $command);
     }
 
-    /** Describes the server. */
+    /** Returns facts about the server as text. */
     public function info(): string
     {
         return $this->call('info');
     }
 
-    /** @return array<mixed> what the server is */
+    /** @return array<mixed> facts about the server and the connection */
     public function hello(): array
     {
         return self::map($this->call('hello'));
     }
 
-    /** Drops what was not saved and makes the connection as if it were new. */
+    /** Drops unsaved changes and resets the connection to its initial state. */
     public function reset(): void
     {
-        foreach ($this->pipeline([['reset'], $this->connection->hello()]) as $reply) {
+        foreach ($this->pipeline([['reset'], $this->connection->helloRequest()]) as $reply) {
             if ($reply instanceof ServerException) {
-                throw $this->connection->explain($reply);
+                throw $this->connection->withAdvice($reply);
             }
         }
     }
 
-    /** Drops what was not saved and ends the connection. */
+    /** Drops unsaved changes and ends the connection. */
     public function quit(): void
     {
         $this->call('quit');

@@ -11,83 +11,88 @@ use SessionServer\Exception\ServerException;
 use SessionServer\Exception\TimeoutException;
 
 /**
- * One connection to a server: sends requests in RESP, any number at once, and reads their replies. It connects when it is
- * first needed, authenticates in the first round trip, and counts round trips.
+ * One connection to a server. It sends requests in RESP, any number in one round trip, and reads their replies. It
+ * connects on first use, authenticates in the first round trip and counts the round trips.
  *
- * A persistent stream outlives the request of PHP that made it, also one that dies with a session open and replies under
- * way. So the first exchange on a stream from an earlier request begins with a ping of random text and a reset: a stream
- * that answers anything else has old replies in it and is thrown away, before one of them could be taken for somebody
- * else's session, and a session that was left open is dropped, before anything could be done to it. What a request leaves
- * behind in the middle of something is closed by release() as well, if PHP gets that far, so that its lock is free sooner.
+ * A persistent stream outlives the PHP request that opened it, even one that dies with an open session and unread
+ * replies. The first exchange on a stream from an earlier request therefore begins with a ping of random text and a
+ * reset. A stream with any other reply to the ping contains old replies and is closed, before another session's data
+ * could be read from it. The reset drops a session that was left open, before any request could change it. As far as
+ * PHP still runs it, release() also closes a stream on which an exchange or a session was interrupted, so that the lock
+ * is free sooner.
  *
- * A path may be dead without a sign of it. The connection is made, and the replies to all that comes before an open have
- * come, within the time-out. The reply to an open takes up to the wait for the lock more, which the server says at first. A
- * stream that was not used for a while, and whose ping has no reply within a part of the time-out, is replaced.
+ * A network path may be dead without any sign of it. The DSN's timeout limits the time for the connection and for all
+ * replies before that to an open. The reply to an open may take the wait for the lock in addition, which the server
+ * reports in its first reply. An idle stream whose ping has no reply within a part of the timeout is replaced.
  *
- * A stream belongs to the process that made it. A fork of that process lets go of it before anything else is done, and
- * makes one of its own: two processes on one stream would read each other's replies.
+ * A stream belongs to the process that opened it. A forked child first drops the streams of its parent and opens its
+ * own: two processes on one stream would read each other's replies.
  *
  * @internal use Client
  */
 final class Connection
 {
-    /** Commands whose work is undone by the end of the connection, if no other one comes between. */
-    private const LEAVE_NOTHING = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all', 'remove', 'abort', 'ping', 'whoami', 'hello'];
+    /** Commands whose effect ends with the connection, unless another command saves it before. */
+    private const UNSAVED_COMMANDS = ['new', 'open', 'get', 'get_all', 'keys', 'exists', 'stat', 'put', 'put_all',
+        'remove', 'abort', 'ping', 'whoami', 'hello'];
 
-    /** Seconds for which a stream is taken for good after it was used. */
-    private const SURE = 1.0;
+    /** Idle seconds after which a stream is probed before use. */
+    private const PROBE_AFTER = 1.0;
 
-    /** The part of the time-out in which a stream that is not taken for good must reply to a ping. */
-    private const PING_SHARE = 0.2;
+    /** The part of the timeout within which a probed stream must reply to a ping. */
+    private const PROBE_SHARE = 0.2;
 
-    /** Seconds that the system is given at least. */
-    private const LEAST = 0.001;
+    /** The smallest timeout of a stream, in seconds. */
+    private const MIN_TIMEOUT = 0.001;
 
-    /** How many bits the number of a process has at most. */
+    /** The maximum number of bits of a process id. */
     private const PID_BITS = 22;
 
-    /** A socket's path may not be longer than this, in bytes, on every system. */
+    /** The longest path of a socket, in bytes, that every system supports. */
     private const SOCKET_MAX = 103;
 
-    /** @var array<string, array<int, true>> persistent streams in use in this request, by address and number */
+    /** @var array<string, array<int, true>> persistent streams in use in this request, by address and slot */
     private static array $taken = [];
 
-    /** @var array<int, array<string, resource>> persistent streams over TLS that are kept, by process and place */
+    /** @var array<int, array<string, resource>> released persistent TLS streams, by process and stream key */
     private static array $kept = [];
 
     /** @var resource|null */
     private $stream = null;
-    private int $pid = 0;             // of the process that the stream belongs to
+    private int $pid = 0;             // the process that opened the stream
     private string $persistentId = '';
     private int $slot = 0;
-    private bool $fresh = false;      // the stream has been made, or taken over, and is still to be greeted
-    private bool $old = false;        // and it is from an earlier request
-    private bool $doubtful = false;   // nothing says that anybody is still on the other end
-    private bool $unsure = false;     // the server may take this for another app than it did
-    private float $lockWait = 0.0;    // seconds that an open may take beyond the time-out, as the tenant says
-    private float $deadline = 0.0;    // of the exchange, up to the first open in it
+    private bool $fresh = false;      // the stream has had no exchange in this request
+    private bool $reused = false;     // the stream is from an earlier request
+    private bool $needsProbe = false; // the stream has been idle, so the path to the server may be dead
+    private bool $identityUnknown = false; // a reset or auth has changed the identity on the server
+    private float $lockWait = 0.0;    // the tenant's wait for a lock, in seconds, for requests without an explicit one
+    private float $deadline = 0.0;    // of the exchange, up to its first open
     private float $lastUse = 0.0;
-    private float $limit = 0.0;       // the time-out that is counted now, as messages say
-    private bool $exchanging = false; // requests are out whose replies are not all in
-    private int $received = 0;        // replies of the last exchange
-    private float $readTimeout = 0.0; // of the stream
+    private float $limit = 0.0;       // the current timeout, for messages
+    private bool $exchanging = false; // requests have been sent and some replies are missing
+    private int $received = 0;        // number of replies of the last exchange
+    private float $readTimeout = 0.0; // the timeout set on the stream
     private int $roundTrips = 0;
 
-    /** Whether a session is open on the other end; kept by Client. */
+    /** Whether a session is open on the server. Client maintains it. */
     public bool $sessionOpen = false;
 
     private readonly Dialer $dialer;
 
     /**
-     * @param bool $forPhp PHP's own session goes over it: it is not let go of before PHP has saved that
-     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: as the system does
+     * @param bool $forPhp the connection carries PHP's own session, and is kept until PHP has saved it
+     * @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: the system's resolver
      */
-    public function __construct(private readonly Dsn $dsn, private readonly bool $forPhp = false, ?\Closure $resolve = null)
-    {
+    public function __construct(
+        private readonly Dsn $dsn,
+        private readonly bool $forPhp = false,
+        ?\Closure $resolve = null,
+    ) {
         $this->dialer = new Dialer($dsn, $resolve);
         if ($dsn->persistent || $dsn->scheme === 'tls') {
-            // PHP runs no destructors after a fatal error, but it runs shutdown functions. Those that others have registered,
-            // such as the one that saves $_SESSION, come before: this one registers itself anew to be the last.
+            // PHP runs shutdown functions after a fatal error, but no destructors. This function registers itself again
+            // to run after all others, such as the one that saves $_SESSION.
             $weak = \WeakReference::create($this);
             register_shutdown_function(static fn () => register_shutdown_function(static function () use ($weak): void {
                 self::dropInherited();
@@ -98,27 +103,27 @@ final class Connection
 
     public function __destruct()
     {
-        $this->leaveParent();
-        // An exit in a shutdown function skips the one that saves $_SESSION. PHP then runs destructors, and saves after them.
+        $this->detachFromParent();
+        // An exit in a shutdown function skips the one that saves $_SESSION. PHP then saves after the destructors.
         if (session_status() !== PHP_SESSION_ACTIVE) {
             $this->release();
         }
     }
 
-    /** Some applications have no shutdown function that saves $_SESSION: PHP will save after this one, too. */
+    /** Releases the stream, unless PHP saves $_SESSION after this shutdown function. */
     private function shutDown(): void
     {
-        $this->leaveParent();
+        $this->detachFromParent();
         if (!$this->forPhp || session_status() !== PHP_SESSION_ACTIVE) {
             $this->release();
         }
     }
 
     /**
-     * Lets go of the streams of the process that this one is a fork of, without a word to the server: there they go on. What
-     * was done on them is of that process.
+     * Drops the streams inherited from a parent process without sending anything. The parent goes on using them, with
+     * everything that was done on them.
      */
-    public function leaveParent(): void
+    public function detachFromParent(): void
     {
         self::dropInherited();
         if ($this->stream !== null && $this->pid !== getmypid()) {
@@ -136,71 +141,71 @@ final class Connection
         }
     }
 
-    /** Seconds on a clock that is never set. */
+    /** Returns the seconds of a monotonic clock. */
     public static function now(): float
     {
         return hrtime(true) / 1e9;
     }
 
-    /** How many times requests were sent and their replies waited for. */
+    /** Returns the number of round trips. */
     public function roundTrips(): int
     {
         return $this->roundTrips;
     }
 
-    /** Whether there is a stream that has been in use, so that the server may have closed it meanwhile. */
+    /** Reports whether there is a stream from an earlier exchange, which the server may have closed meanwhile. */
     public function mayBeStale(): bool
     {
         return $this->stream !== null;
     }
 
-    /** How many replies the last exchange had when it ended, also when it failed. */
+    /** Returns the number of replies of the last exchange, also if it failed. */
     public function received(): int
     {
         return $this->received;
     }
 
     /**
-     * Sends requests and answers their replies; errors are among them, as objects.
+     * Sends requests and returns their replies, error replies included.
      *
      * @param list<list<string>> $requests
      * @return list<mixed> strings, integers, null, lists of these, or ServerException
      * @throws ConnectionException when the connection cannot be made or breaks; it is closed then
      * @throws ServerException when the server refuses the connection or the credentials
-     * @throws DsnException when the certificate belongs to another tenant than the DSN names
+     * @throws DsnException when the certificate belongs to another tenant than the DSN
      */
     public function exchange(#[\SensitiveParameter] array $requests): array
     {
-        $this->leaveParent();
+        $this->detachFromParent();
         if ($this->exchanging) {
-            $this->close(); // an exception from a signal handler, say, has left replies behind
+            $this->close(); // an exception, for example from a signal handler, has left replies unread
         }
-        // PHP tells of broken connections in notices as well, and not every application's handler of errors heeds an @.
+        // PHP also reports broken connections as notices, and an application's error handler may ignore the @ operator.
         set_error_handler(static fn (): bool => true);
         try {
-            return $this->tryTwice($requests);
+            return $this->exchangeWithRetry($requests);
         } finally {
             restore_error_handler();
             $this->lastUse = self::now();
         }
     }
 
-    /** Exchanges, on a new stream if one that was used before turns out to be no good. */
-    private function tryTwice(#[\SensitiveParameter] array $requests): array
+    /** Exchanges, and retries on a new stream if a reused one turns out to be unusable. */
+    private function exchangeWithRetry(#[\SensitiveParameter] array $requests): array
     {
         $this->deadline = self::now() + $this->dsn->timeout;
         $this->received = 0;
-        $spare = $this->stream !== null && !$this->sessionOpen;
-        $this->doubtful = $spare && self::now() - $this->lastUse > self::SURE;
+        $retriable = $this->stream !== null && !$this->sessionOpen;
+        $this->needsProbe = $retriable && self::now() - $this->lastUse > self::PROBE_AFTER;
         if ($this->stream === null) {
             $this->connect();
-            $this->doubtful = $spare = $this->old;
+            $this->needsProbe = $retriable = $this->reused;
         }
-        if ($spare) {
+        if ($retriable) {
             try {
                 $replies = $this->greetAndSend($requests);
             } catch (ConnectionException $e) {
-                if ($this->received > 0 || $e instanceof TimeoutException && !$this->doubtful) {
+                if ($this->received > 0 || $e instanceof TimeoutException && !$this->needsProbe) {
                     throw $e;
                 }
                 $replies = null;
@@ -208,66 +213,67 @@ final class Connection
             if ($replies !== null) {
                 return $replies;
             }
-            $this->close(); // it was dead or out of step. What was begun on it is undone with it.
-            $this->doubtful = false;
+            $this->close(); // the server rolls back what was begun on the stream
+            $this->needsProbe = false;
             $this->connect(true);
         }
-        return $this->greetAndSend($requests) ?? throw $this->broken('the connection is out of step');
+        return $this->greetAndSend($requests) ?? throw $this->fail('unexpected reply');
     }
 
     /**
-     * The request that says who the client is, and whose reply says who the server takes it for and how long the tenant waits
-     * for locks.
+     * Returns the request that authenticates. Its reply contains the identity of the client and the tenant's wait for
+     * locks.
      *
      * @return non-empty-list<string>
      */
-    public function hello(): array
+    public function helloRequest(): array
     {
         return $this->dsn->secret === null ? ['hello']
             : ['hello', '2', 'auth', $this->dsn->tenant . '/' . $this->dsn->app, $this->dsn->secret->reveal()];
     }
 
-    /** Whether the certificate decides the tenant. It is good for one tenant, whichever the DSN names. */
-    private function isUnsureOfTenant(): bool
+    /** Reports whether the certificate decides the tenant, which must then be compared with that of the DSN. */
+    private function verifiesTenant(): bool
     {
         return $this->dsn->tenant !== '' && $this->dsn->secret === null;
     }
 
-    /** Takes what the reply to hello says. Throws if that is another tenant than the DSN names. */
-    private function identify(mixed $reply): void
+    /** Reads the identity from the reply to hello. Throws if it is of another tenant than the DSN. */
+    private function checkIdentity(mixed $reply): void
     {
-        $facts = is_array($reply) ? Client::map($reply) : [];
-        $this->unsure = false;
-        $this->lockWait = (int) ($facts['lock_wait_ms'] ?? 0) / 1000;
-        $tenant = $facts['tenant'] ?? '';
-        if ($this->isUnsureOfTenant() && $tenant !== '' && $tenant !== $this->dsn->tenant) {
+        $identity = is_array($reply) ? Client::map($reply) : [];
+        $this->identityUnknown = false;
+        $this->lockWait = (int) ($identity['lock_wait_ms'] ?? 0) / 1000;
+        $tenant = $identity['tenant'] ?? '';
+        if ($this->verifiesTenant() && $tenant !== '' && $tenant !== $this->dsn->tenant) {
             $this->close();
-            throw new DsnException(["tenant: the DSN names {$this->dsn->tenant}, but the server takes the certificate in certfile for one of the tenant "
-                . "$tenant; nothing was saved"]);
+            throw new DsnException(["tenant: the certificate in certfile authenticates for the tenant $tenant"
+                . " and the DSN has the tenant {$this->dsn->tenant}, nothing was saved (correct one of them)"]);
         }
     }
 
-    /** Adds what to check to what the server says of the credentials. */
-    public function explain(ServerException $e): ServerException
+    /** Returns the exception for refused credentials with advice on what to check. */
+    public function withAdvice(ServerException $e): ServerException
     {
         return !$e instanceof BadAuthException ? $e
-            : $e->advise("check app, tenant and secret in the DSN {$this->dsn->redacted()}: has the secret been rotated or revoked?");
+            : $e->advise("check app, tenant and secret in the DSN {$this->dsn->redacted()},"
+                . ' and whether the secret was rotated or revoked');
     }
 
-    /** Exchanges with what a new or doubtful stream needs before anything else; returns null if it is out of step. */
+    /** Exchanges, with the greeting that a new or idle stream needs. Returns null for a stream with old replies. */
     private function greetAndSend(#[\SensitiveParameter] array $requests): ?array
     {
-        $nonce = $this->doubtful ? bin2hex(random_bytes(8)) : '';
+        $nonce = $this->needsProbe ? bin2hex(random_bytes(8)) : '';
         $greeting = $nonce === '' ? [] : [['ping', $nonce]];
-        if ($this->fresh && $this->old) {
+        if ($this->fresh && $this->reused) {
             $greeting[] = ['reset'];
         }
-        if ($this->fresh || $this->unsure) {
-            $greeting[] = $this->fresh ? $this->hello() : ['hello'];
+        if ($this->fresh || $this->identityUnknown) {
+            $greeting[] = $this->fresh ? $this->helloRequest() : ['hello'];
         }
-        if (($nonce !== '' || $this->fresh && $this->isUnsureOfTenant()) && !self::leavesNothing($requests)) {
-            // What is saved cannot be taken back from a wrong tenant. On a dead path it might be saved later: it waits for the
-            // replies.
+        if (($nonce !== '' || $this->fresh && $this->verifiesTenant()) && !self::isUndoneByClose($requests)) {
+            // A save for another tenant could not be undone, and a dead path might deliver a save later. So requests
+            // that save wait for the replies to the greeting.
             if ($this->send($greeting, count($greeting), $nonce) === null) {
                 return null;
             }
@@ -277,90 +283,95 @@ final class Connection
         return $this->send([...$greeting, ...$requests], count($greeting), $nonce);
     }
 
-    /** Whether nothing of the requests is left on the server if the connection ends behind them. */
-    private static function leavesNothing(#[\SensitiveParameter] array $requests): bool
+    /** Reports whether the end of the connection undoes all effects of the requests. */
+    private static function isUndoneByClose(#[\SensitiveParameter] array $requests): bool
     {
-        return array_diff(array_map(static fn (array $request) => strtolower($request[0]), $requests), self::LEAVE_NOTHING) === [];
+        $names = array_map(static fn (array $request) => strtolower($request[0]), $requests);
+        return array_diff($names, self::UNSAVED_COMMANDS) === [];
     }
 
-    /** @param int $greeting how many of the requests are a greeting; their replies are looked at here and left out */
+    /** @param int $greeting number of leading requests that are a greeting; their replies are checked and removed */
     private function send(#[\SensitiveParameter] array $requests, int $greeting, string $nonce): ?array
     {
         $this->exchanging = true;
         $this->roundTrips++;
         $names = array_map(static fn (array $request) => strtolower($request[0]), $requests);
-        $hurry = max($greeting, (int) array_search('open', $names, true)); // what comes before an open waits for nobody
-        $this->limit($this->dsn->timeout, $this->deadline - self::now()); // of writing, too
-        $this->write(Resp::requests($requests));
+        // The server never waits before the replies to the greeting and to all requests before an open.
+        $immediate = max($greeting, (int) array_search('open', $names, true));
+        $this->limit($this->dsn->timeout, $this->deadline - self::now()); // also for writing
+        $this->write(Resp::encode($requests));
         $replies = [];
         foreach ($requests as $i => $request) {
             if ($i === 0 && $nonce !== '') {
-                $this->limit($this->dsn->timeout * self::PING_SHARE);
-            } elseif ($i < $hurry) {
+                $this->limit($this->dsn->timeout * self::PROBE_SHARE);
+            } elseif ($i < $immediate) {
                 $this->limit($this->dsn->timeout, $this->deadline - self::now());
             } else {
                 $this->limit($this->dsn->timeout + $this->lockWaitOf($request));
             }
             $reply = $this->reply($request[0]);
-            $done = !$reply instanceof ServerException;
+            $success = !$reply instanceof ServerException;
             if ($i === 0 && $nonce !== '') {
                 if ($reply !== $nonce) {
                     return null;
                 }
-                $this->doubtful = false;
+                $this->needsProbe = false;
             }
             if ($i >= $greeting) {
                 $replies[] = $reply;
                 $this->received++;
-            } elseif (!$done) {
+            } elseif (!$success) {
                 $this->close();
-                throw $this->explain($reply);
+                throw $this->withAdvice($reply);
             }
-            if ($done && $names[$i] === 'hello') {
-                $this->identify($reply);
-            } elseif ($done && ($names[$i] === 'auth' || $names[$i] === 'reset')) {
-                $this->unsure = true;
+            if ($success && $names[$i] === 'hello') {
+                $this->checkIdentity($reply);
+            } elseif ($success && ($names[$i] === 'auth' || $names[$i] === 'reset')) {
+                $this->identityUnknown = true;
             }
         }
         $this->exchanging = $this->fresh = false;
         return $replies;
     }
 
-    /** Seconds that the server may wait for a lock before it replies to a request. */
+    /** Returns the seconds that the server may wait for a lock before it replies to a request. */
     private function lockWaitOf(#[\SensitiveParameter] array $request): float
     {
-        return strcasecmp($request[0], 'open') !== 0 ? 0.0 : (isset($request[3]) ? (int) $request[3] / 1000 : $this->lockWait);
+        if (strcasecmp($request[0], 'open') !== 0) {
+            return 0.0;
+        }
+        return isset($request[3]) ? (int) $request[3] / 1000 : $this->lockWait;
     }
 
     private function write(#[\SensitiveParameter] string $bytes): void
     {
-        for ($length = strlen($bytes), $done = 0; $done < $length; $done += $n) {
-            $n = fwrite($this->stream, $done === 0 ? $bytes : substr($bytes, $done));
+        for ($length = strlen($bytes), $written = 0; $written < $length; $written += $n) {
+            $n = fwrite($this->stream, $written === 0 ? $bytes : substr($bytes, $written));
             if ($n === false || $n === 0) {
-                $this->farewell();
-                throw $this->broken('the connection broke while sending');
+                $this->throwRejection();
+                throw $this->fail('connection lost while sending');
             }
         }
     }
 
     /**
-     * Limits the time for what is read and written next.
+     * Sets the timeout for the next reads and writes.
      *
-     * @param float $seconds as messages say
-     * @param ?float $left of them, if some of the time is over
+     * @param float $seconds the timeout for messages
+     * @param ?float $left the remaining seconds, if a part of the timeout has passed
      */
     private function limit(float $seconds, ?float $left = null): void
     {
         $this->limit = $seconds;
-        $left = max(self::LEAST, $left ?? $seconds);
+        $left = max(self::MIN_TIMEOUT, $left ?? $seconds);
         if ($left !== $this->readTimeout) {
             stream_set_timeout($this->stream, (int) $left, (int) (fmod($left, 1) * 1e6));
             $this->readTimeout = $left;
         }
     }
 
-    /** Throws why the server has closed the connection, if it has said so. */
-    private function farewell(): void
+    /** Throws the error that the server sent as a line before it closed the connection, if there is one. */
+    private function throwRejection(): void
     {
         $line = stream_get_meta_data($this->stream)['timed_out'] ? false : fgets($this->stream);
         if ($line !== false && str_starts_with($line, 'err ')) {
@@ -373,7 +384,7 @@ final class Connection
     {
         $line = fgets($this->stream);
         if ($line === false || !str_ends_with($line, "\r\n")) {
-            throw $this->broken('the connection broke while waiting for an answer');
+            throw $this->fail('connection lost while waiting for a reply');
         }
         $text = substr($line, 1, -2);
         switch ($line[0]) {
@@ -394,44 +405,45 @@ final class Connection
                 return $items;
         }
         $this->close();
-        if (str_starts_with($line, 'err ')) { // a connection that is not wanted is told so in a line
+        if (str_starts_with($line, 'err ')) { // the server rejects a connection with a line
             throw ServerException::fromReply(substr($line, 4, -2));
         }
-        throw new ConnectionException('sessionserver: ' . $this->dsn->address() . ' answers, but is no sessionserver');
+        throw new ConnectionException('sessionserver: the server at ' . $this->dsn->address()
+            . ' is not a sessionserver (check host and port in the DSN)');
     }
 
     private function bulk(int $length): string
     {
         $bytes = stream_get_contents($this->stream, $length + 2);
         if ($bytes === false || strlen($bytes) !== $length + 2) {
-            throw $this->broken('the connection broke in the middle of an answer');
+            throw $this->fail('connection lost in the middle of a reply');
         }
         return substr($bytes, 0, -2);
     }
 
-    /** Closes the connection and makes the exception that says why. */
-    private function broken(string $what): ConnectionException
+    /** Closes the connection and returns the exception with the reason. */
+    private function fail(string $reason): ConnectionException
     {
         $timedOut = stream_get_meta_data($this->stream)['timed_out'];
         $this->close();
-        $where = 'sessionserver: ' . $this->dsn->address() . ': ';
-        return $timedOut ? new TimeoutException($where . "no answer within $this->limit s")
-            : new ConnectionException($where . $what . '; what was not saved is dropped');
+        $prefix = 'sessionserver: ' . $this->dsn->address() . ': ';
+        return $timedOut ? new TimeoutException($prefix . "no reply within $this->limit s")
+            : new ConnectionException($prefix . $reason . '; unsaved changes are lost');
     }
 
-    /** @param bool $new throw away persistent streams from earlier requests */
+    /** @param bool $new whether to close persistent streams from earlier requests */
     private function connect(bool $new = false): void
     {
         $this->pid = getmypid();
-        $place = $this->dsn->persistent && !self::isTooLate() ? $this->take() ?? '' : '';
-        $stream = $place === '' ? null : $this->dialer->kept($place);
+        $key = $this->dsn->persistent && !self::isFinalSave() ? $this->claimKey() ?? '' : '';
+        $stream = $key === '' ? null : $this->dialer->find($key);
         while ($new && $stream !== null) {
             fclose($stream);
-            $stream = $this->dialer->kept($place);
+            $stream = $this->dialer->find($key);
         }
-        $this->old = $stream !== null;
+        $this->reused = $stream !== null;
         try {
-            $this->stream = $stream ?? $this->dialer->connect($place, $this->deadline);
+            $this->stream = $stream ?? $this->dialer->connect($key, $this->deadline);
         } catch (ConnectionException $e) {
             $this->close();
             throw $e;
@@ -441,45 +453,46 @@ final class Connection
     }
 
     /**
-     * Whether PHP is ending the request and calls what saves the session, as the last thing and from nowhere. It has let go of
-     * persistent streams then. One that is opened, or taken, still later keeps what is freed with this request (its context), and
-     * crashes the process when another request uses it.
+     * Reports whether PHP calls the save handler itself as the last step of a request. PHP has already released the
+     * persistent streams then. One that is opened or found after that would keep memory that is freed with this request
+     * (its context), and the next request that uses it would crash the process.
      */
-    private static function isTooLate(): bool
+    private static function isFinalSave(): bool
     {
         $trace = debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS);
-        $first = end($trace);
-        return is_a($first['class'] ?? '', \SessionHandlerInterface::class, true);
+        $outermost = end($trace);
+        return is_a($outermost['class'] ?? '', \SessionHandlerInterface::class, true);
     }
 
     /**
-     * Takes a persistent stream that nobody uses in this request, and returns what makes its address another than that of
-     * others: PHP finds persistent streams by their address, and in a fork those of the parent as well. It makes no difference
-     * to the system: a path behind the port, or slashes and dots in a socket's path. Null: the path would be too long.
+     * Claims a persistent stream that is unused in this request, and returns its key. PHP identifies persistent streams
+     * by their address, also those of the parent of a fork. The key makes the address unique and has no effect on the
+     * connection: it is a path behind the port, or slashes and dots in the path of a socket. Returns null if that path
+     * would be too long.
      */
-    private function take(): ?string
+    private function claimKey(): ?string
     {
         $isUnix = $this->dsn->scheme === 'unix';
         $this->persistentId = $this->pid . '-' . ($isUnix ? $this->dsn->socket : $this->dsn->fingerprint());
         for ($this->slot = 0; isset(self::$taken[$this->persistentId][$this->slot]); $this->slot++);
-        $place = "/$this->persistentId-$this->slot";
+        $key = "/$this->persistentId-$this->slot";
         if ($isUnix) {
             $number = decbin($this->slot << self::PID_BITS | $this->pid);
-            $place = '/' . strtr($number, ['0' => '/', '1' => './']) . substr($this->dsn->socket, 1);
-            if (strlen($place) > self::SOCKET_MAX) {
+            $key = '/' . strtr($number, ['0' => '/', '1' => './']) . substr($this->dsn->socket, 1);
+            if (strlen($key) > self::SOCKET_MAX) {
                 $this->persistentId = '';
                 return null;
             }
         }
         self::$taken[$this->persistentId][$this->slot] = true;
         unset(self::$kept[$this->pid]["$this->persistentId-$this->slot"]);
-        return $place;
+        return $key;
     }
 
-    /** Lets go of the stream: a persistent one is kept for the next request if it is in order. */
+    /** Releases the stream. A persistent one without an open session or exchange is kept for the next request. */
     public function release(): void
     {
-        $this->leaveParent();
+        $this->detachFromParent();
         if ($this->stream === null) {
             return;
         }
@@ -495,10 +508,10 @@ final class Connection
         $this->persistentId = '';
     }
 
-    /** Closes the connection, which drops what was not saved and lets go of the lock. */
+    /** Closes the connection. The server drops unsaved changes and releases the lock. */
     public function close(): void
     {
-        $this->leaveParent();
+        $this->detachFromParent();
         if ($this->stream !== null) {
             fclose($this->stream);
             $this->stream = null;
@@ -512,7 +525,11 @@ final class Connection
 
     public function __debugInfo(): array
     {
-        return ['server' => $this->dsn->redacted(), 'connected' => $this->stream !== null, 'sessionOpen' => $this->sessionOpen,
-            'roundTrips' => $this->roundTrips];
+        return [
+            'server' => $this->dsn->redacted(),
+            'connected' => $this->stream !== null,
+            'sessionOpen' => $this->sessionOpen,
+            'roundTrips' => $this->roundTrips,
+        ];
     }
 }

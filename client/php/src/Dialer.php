@@ -7,33 +7,33 @@ namespace SessionServer;
 use SessionServer\Exception\ConnectionException;
 
 /**
- * Connects to the server that a DSN names. A host may have several addresses: they are tried in turn, and share the time.
+ * Connects to the server of a DSN. The addresses of a host are tried in turn and share the timeout.
  *
- * PHP finds a persistent stream by the address that it was opened with. One that was opened with the host's name is found
- * again without a look-up of the name. If the first address does not answer, the stream has another address for its name.
+ * PHP identifies a persistent stream by the address with which it was opened. A stream opened with the host's name is
+ * found again without a look-up of the name. A stream to another than the first address has that address in its place.
  *
  * @internal use Client
  */
 final class Dialer
 {
-    /** Seconds that an attempt has at least. */
-    private const LEAST = 0.001;
+    /** The smallest timeout of an attempt, in seconds. */
+    private const MIN_TIMEOUT = 0.001;
 
-    /** @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: as the system does */
+    /** @param ?\Closure(string): list<string> $resolve returns the addresses of a host; null: the system's resolver */
     public function __construct(private readonly Dsn $dsn, private readonly ?\Closure $resolve = null)
     {
     }
 
     /**
-     * Returns a persistent stream that an earlier request has left at a place, or null. Nothing is sent.
+     * Returns the persistent stream with a key that an earlier request has left, or null. Nothing is sent.
      *
      * @return resource|null
      */
-    public function kept(string $place)
+    public function find(string $key)
     {
         foreach ($this->hosts(true) as $host) {
-            // Without STREAM_CLIENT_CONNECT a stream that does not exist is made without a connection.
-            $stream = stream_socket_client($this->address($host, $place), $number, $text, 0, STREAM_CLIENT_PERSISTENT);
+            // Without STREAM_CLIENT_CONNECT PHP creates a missing stream without a connection.
+            $stream = stream_socket_client($this->address($host, $key), $number, $text, 0, STREAM_CLIENT_PERSISTENT);
             if ($stream !== false && stream_socket_get_name($stream, true) !== false) {
                 return $stream;
             }
@@ -45,34 +45,35 @@ final class Dialer
     }
 
     /**
-     * Returns a new stream.
+     * Opens a stream.
      *
-     * @param string $place of a persistent stream; '' for one that ends with the request
+     * @param string $key of a persistent stream; '' for one that ends with the request
      * @param float $deadline in seconds of Connection::now()
      * @return resource
      * @throws ConnectionException
      */
-    public function connect(string $place, float $deadline)
+    public function connect(string $key, float $deadline)
     {
         if ($this->dsn->scheme === 'tls' && !extension_loaded('openssl')) {
-            throw new ConnectionException('sessionserver: tls:// needs the extension openssl');
+            throw new ConnectionException('sessionserver: tls:// requires the PHP extension openssl (install it)');
         }
-        $hosts = iterator_to_array($this->hosts($place !== ''), false);
+        $hosts = iterator_to_array($this->hosts($key !== ''), false);
         $failures = [];
         foreach ($hosts as $i => $host) {
-            $share = max(self::LEAST, ($deadline - Connection::now()) / (count($hosts) - $i));
-            $stream = $this->open($this->address($host, $place), $place !== '', $share, $why);
+            $share = max(self::MIN_TIMEOUT, ($deadline - Connection::now()) / (count($hosts) - $i));
+            $stream = $this->open($this->address($host, $key), $key !== '', $share, $reason);
             if ($stream !== false) {
                 return $stream;
             }
-            $failures[] = count($hosts) === 1 ? $why : "$host: $why";
+            $failures[] = count($hosts) === 1 ? $reason : "$host: $reason";
         }
-        throw new ConnectionException('sessionserver: no connection to ' . $this->dsn->address() . ': ' . implode('; ', $failures));
+        throw new ConnectionException('sessionserver: cannot connect to ' . $this->dsn->address() . ': '
+            . implode('; ', $failures));
     }
 
     /**
-     * Yields what to connect to: addresses of the host, and its name where PHP is to look that up. The name comes first for a
-     * persistent stream, and last where only PHP itself can find addresses of IPv6.
+     * Yields the addresses of the host, and its name where PHP is to resolve it. The name comes first for a persistent
+     * stream, and last where only PHP itself can resolve IPv6 addresses.
      *
      * @return iterable<string>
      */
@@ -94,7 +95,7 @@ final class Dialer
         }
     }
 
-    /** @return non-empty-list<string> of IPv4 and IPv6, in the system's order */
+    /** @return non-empty-list<string> IPv4 and IPv6 addresses in the system's order */
     private static function addresses(string $name): array
     {
         if (!function_exists('socket_addrinfo_lookup')) {
@@ -105,20 +106,20 @@ final class Dialer
             $address = socket_addrinfo_explain($info)['ai_addr'];
             $addresses[] = $address['sin_addr'] ?? $address['sin6_addr'];
         }
-        return array_values(array_unique($addresses)) ?: [$name]; // PHP says why there is none
+        return array_values(array_unique($addresses)) ?: [$name]; // PHP's error for the name gives the reason
     }
 
-    /** The address of a host as PHP takes it. It ignores what follows the port, which tells persistent streams apart. */
-    private function address(string $host, string $place): string
+    /** Returns the address of a host for PHP, which ignores the key behind the port when it connects. */
+    private function address(string $host, string $key): string
     {
         if ($this->dsn->scheme === 'unix') {
-            return 'unix://' . ($place === '' ? $this->dsn->socket : $place);
+            return 'unix://' . ($key === '' ? $this->dsn->socket : $key);
         }
-        return $this->dsn->scheme . '://' . (str_contains($host, ':') ? "[$host]" : $host) . ":{$this->dsn->port}$place";
+        return $this->dsn->scheme . '://' . (str_contains($host, ':') ? "[$host]" : $host) . ":{$this->dsn->port}$key";
     }
 
     /** @return resource|false */
-    private function open(string $address, bool $persistent, float $timeout, ?string &$why)
+    private function open(string $address, bool $persistent, float $timeout, ?string &$reason)
     {
         $context = ['socket' => ['tcp_nodelay' => true]];
         if ($this->dsn->scheme === 'tls') {
@@ -144,24 +145,25 @@ final class Dialer
         } finally {
             restore_error_handler();
         }
-        // TLS says what is wrong in warnings, everything else in $text.
+        // PHP reports TLS errors as warnings, and all others in $text.
         $text = $text !== '' && $text !== null ? $text : implode('; ', $warnings);
-        $text = str_replace($address, $this->dsn->scheme . '://' . $this->dsn->address(), $text); // without the place
-        $why = preg_replace('/\s*\n\s*/', ' ', $text) . $this->advice($text);
+        $text = str_replace($address, $this->dsn->scheme . '://' . $this->dsn->address(), $text); // without the key
+        $reason = preg_replace('/\s*\n\s*/', ' ', $text) . $this->advice($text);
         return $stream;
     }
 
-    /** What to do about a certificate of the server that is not taken. */
-    private function advice(string $why): string
+    /** Returns advice on a server certificate that is not trusted, or ''. */
+    private function advice(string $reason): string
     {
-        if (str_contains($why, 'did not match expected')) {
+        if (str_contains($reason, 'did not match expected')) {
             return ' (the host in the DSN must be one of the names in the server\'s certificate)';
         }
-        if (!str_contains($why, 'certificate verify failed')) {
+        if (!str_contains($reason, 'certificate verify failed')) {
             return '';
         }
         return $this->dsn->cafile === ''
-            ? ' (if the authority of the server\'s certificate is not one of the system\'s, cafile= in the DSN names its PEM file; or the certificate has expired)'
-            : ' (the authority of the server\'s certificate is not in the file that cafile= in the DSN names, or the certificate has expired)';
+            ? ' (the certificate has expired, or the system does not trust its authority: then set cafile= in the DSN'
+                . ' to the authority\'s PEM file)'
+            : ' (the certificate has expired, or its authority is not in the file of cafile= in the DSN)';
     }
 }

@@ -7,21 +7,21 @@ namespace SessionServer;
 use SessionServer\Exception\DsnException;
 
 /**
- * Where a server is and who asks.
+ * The address of a server, the credentials of an app and the settings of a client.
  *
  *     tls://app:secret@host:9090/tenant?lock_timeout=10
- *     tcp://localhost                                         no credentials: the server decides who that is
- *     tls://host/tenant?certfile=app.pem&keyfile=app.key      a certificate is the credential
- *     unix://app:secret@/run/sessionserver.sock?tenant=acme   the path is the socket's, so a parameter names the tenant
+ *     tcp://localhost                                         no credentials: the server chooses the identity
+ *     tls://host/tenant?certfile=app.pem&keyfile=app.key      a certificate in place of a secret
+ *     unix://app:secret@/run/sessionserver.sock?tenant=acme   the path is the socket's, the tenant is a parameter
  *     localhost:9090                                          the same as tcp://localhost:9090
  *
- * What does not stand for itself in a part of a DSN is percent-encoded.
+ * Reserved characters in any part of a DSN are percent-encoded.
  */
 final class Dsn
 {
     public const DEFAULT_PORT = 9090;
 
-    /** @internal made by parse; the defaults are those of a DSN that does not say */
+    /** @internal called by the parser; the default values are those of a DSN without the parameter */
     public function __construct(
         public readonly string $scheme,
         public readonly string $host,          // a name or an address, without brackets; '' for unix
@@ -30,14 +30,14 @@ final class Dsn
         public readonly string $tenant,
         public readonly string $app,           // '' without credentials
         public readonly ?Secret $secret,
-        public readonly float $timeout = 10.0, // seconds for a connection, or an answer beyond the wait for a lock
-        public readonly ?float $lockTimeout = null, // seconds to wait for a lock; null: as the tenant says
+        public readonly float $timeout = 10.0, // seconds for a connection, or for a reply beyond the wait for a lock
+        public readonly ?float $lockTimeout = null, // seconds to wait for a lock; null: the tenant's setting
         public readonly string $onLockTimeout = 'fail',
         public readonly string $mode = 'rw',
-        public readonly ?int $lifetime = null, // seconds; null: as the tenant says
+        public readonly ?int $lifetime = null, // seconds; null: the tenant's setting
         public readonly string $format = 'php',
         public readonly bool $persistent = false,
-        public readonly int $grace = 10,       // seconds that an id leads on after session_regenerate_id(true)
+        public readonly int $grace = 10, // seconds for which the old id remains valid after session_regenerate_id(true)
         public readonly string $cafile = '',
         public readonly string $certfile = '',
         public readonly string $keyfile = '',
@@ -45,21 +45,21 @@ final class Dsn
     }
 
     /**
-     * Reads a DSN.
+     * Parses a DSN.
      *
-     * @throws DsnException that tells everything that is wrong
+     * @throws DsnException with a list of all problems
      */
     public static function parse(#[\SensitiveParameter] string $text): self
     {
         $parser = new DsnParser();
         $dsn = $parser->parse($text);
-        $text = ''; // so that PHP 8.1, which has no SensitiveParameter, does not show it in the trace
+        $text = ''; // PHP 8.1 has no SensitiveParameter and would print the text in a stack trace
         return $dsn ?? throw new DsnException($parser->problems());
     }
 
     /**
-     * Reads a DSN, or file:///path of a file that has it as its only line: what session.save_path may be. A file
-     * keeps the secret out of php.ini and phpinfo().
+     * Parses a DSN, or the file:///path of a file with the DSN as its only line, as in session.save_path. A file keeps
+     * the secret out of php.ini and phpinfo().
      *
      * @throws DsnException
      */
@@ -78,13 +78,13 @@ final class Dsn
         return $dsn ?? throw new DsnException($parser->problems(), $file);
     }
 
-    /** Reads a file that holds a DSN as its only line. */
+    /** Returns the only line of a file. */
     private static function content(string $file): string
     {
-        $why = [];
+        $warnings = [];
         $directory = false;
-        set_error_handler(static function (int $level, string $message) use (&$why): bool {
-            $why[] = $message;
+        set_error_handler(static function (int $level, string $message) use (&$warnings): bool {
+            $warnings[] = $message;
             return true;
         });
         try {
@@ -95,41 +95,41 @@ final class Dsn
         } finally {
             restore_error_handler();
         }
-        $only = 'the file must hold the DSN as its only line';
+        $rule = '(write the DSN as the only line of a file)';
         if ($directory) {
-            throw new DsnException(["a directory: $only"], $file);
+            throw new DsnException(["not a file but a directory $rule"], $file);
         }
         if ($content === false) {
-            $why = implode('; ', $why);
-            $why = str_contains($why, 'open_basedir') ? 'open_basedir does not allow it'
-                : preg_replace('/^.*: /s', '', $why); // what the system says stands last
-            throw new DsnException(['the file cannot be read: ' . ($why ?: 'no such name')], $file);
+            $reason = implode('; ', $warnings);
+            $reason = str_contains($reason, 'open_basedir') ? 'not allowed by open_basedir'
+                : preg_replace('/^.*: /s', '', $reason); // the system's error is the last part
+            throw new DsnException(['the file cannot be read: ' . ($reason ?: 'invalid name')], $file);
         }
         $text = trim($content);
         if ($text === '') {
-            throw new DsnException(["the file is empty: $only"], $file);
+            throw new DsnException(["the file is empty $rule"], $file);
         }
         if (strpbrk($text, "\r\n") !== false) {
-            throw new DsnException(["more than one line: $only"], $file);
+            throw new DsnException(["the file has more than one line $rule"], $file);
         }
         return $text;
     }
 
     /**
-     * Reads what session.save_path says.
+     * Parses the value of session.save_path.
      *
      * @internal
      * @throws DsnException
      */
-    public static function ofSavePath(#[\SensitiveParameter] string $savePath): self
+    public static function fromSavePath(#[\SensitiveParameter] string $savePath): self
     {
         if ($savePath === '') {
-            throw new DsnException(['session.save_path is empty: set it to a DSN such as tls://app:secret@host/tenant']);
+            throw new DsnException(['session.save_path: empty (set it to a DSN such as tls://app:secret@host/tenant)']);
         }
         return self::load($savePath);
     }
 
-    /** The address as messages show it. */
+    /** Returns host:port, or the path of the socket. */
     public function address(): string
     {
         if ($this->scheme === 'unix') {
@@ -138,14 +138,15 @@ final class Dsn
         return (str_contains($this->host, ':') ? "[$this->host]" : $this->host) . ':' . $this->port;
     }
 
-    /** The DSN with xxxxx for its secret: it can be shown. */
+    /** Returns the DSN with xxxxx in place of the secret. */
     public function redacted(): string
     {
         $text = $this->scheme . '://';
         if ($this->secret !== null) {
             $text .= $this->app . ':xxxxx@';
         }
-        $text .= $this->scheme === 'unix' ? str_replace('%2F', '/', rawurlencode($this->socket)) : str_replace('%', '%25', $this->address());
+        $text .= $this->scheme === 'unix' ? str_replace('%2F', '/', rawurlencode($this->socket))
+            : str_replace('%', '%25', $this->address());
         if ($this->tenant !== '' && $this->scheme !== 'unix') {
             $text .= '/' . $this->tenant;
         }
@@ -156,7 +157,7 @@ final class Dsn
         return $text . ($query ? '?' . implode('&', $query) : '');
     }
 
-    /** @return array<string, string|int|float> what differs from the defaults */
+    /** @return array<string, string|int|float> the parameters that differ from the defaults */
     private function parameters(): array
     {
         $all = [
@@ -173,12 +174,13 @@ final class Dsn
             'certfile' => [$this->certfile, ''],
             'keyfile' => [$this->keyfile, ''],
         ];
-        return array_map(static fn (array $pair) => $pair[0], array_filter($all, static fn (array $pair) => $pair[0] !== $pair[1]));
+        $changed = array_filter($all, static fn (array $pair) => $pair[0] !== $pair[1]);
+        return array_map(static fn (array $pair) => $pair[0], $changed);
     }
 
     /**
-     * Tells connections apart that must not be mixed up: by everything in the DSN but the secret. What a connection may do by
-     * its secret ends with the reset that each reuse begins with; what it may do by its certificate does not.
+     * Returns a hash of the DSN without its secret. Only DSNs with the same fingerprint may share a persistent stream:
+     * the reset at each reuse ends the rights of a secret, but not the rights of a certificate.
      *
      * @internal
      */
@@ -194,7 +196,7 @@ final class Dsn
 
     public function __serialize(): array
     {
-        throw new \LogicException('sessionserver: a DSN cannot be serialized: it holds a secret');
+        throw new \LogicException('sessionserver: a DSN cannot be serialized, since it contains a secret');
     }
 
     public function __unserialize(array $data): void

@@ -5,17 +5,17 @@ declare(strict_types=1);
 namespace SessionServer;
 
 /**
- * Reads one DSN, by the rules of the Go client (client/dsn.go). It collects problems and never quotes what it reads: a
- * secret with an unescaped character in it may turn up in any part.
+ * Parses one DSN, by the rules of the Go client (client/dsn.go), and collects the problems. The problems never quote
+ * the input, since an unescaped character in a secret may move a part of the secret anywhere.
  *
  * @internal
  */
 final class DsnParser
 {
-    private const PARAMETERS = ['timeout', 'lock_timeout', 'on_lock_timeout', 'mode', 'lifetime', 'format', 'persistent', 'grace',
-        'cafile', 'certfile', 'keyfile'];
+    private const PARAMETERS = ['timeout', 'lock_timeout', 'on_lock_timeout', 'mode', 'lifetime', 'format',
+        'persistent', 'grace', 'cafile', 'certfile', 'keyfile'];
     private const NAME_RULE = 'allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first';
-    private const LIFETIME_MAX = 10 * 365 * 24 * 3600; // seconds, the longest that a server takes
+    private const LIFETIME_MAX = 10 * 365 * 24 * 3600; // the longest lifetime that a server accepts, in seconds
 
     /** @var list<string> */
     private array $problems = [];
@@ -28,7 +28,7 @@ final class DsnParser
         return $this->problems;
     }
 
-    /** Answers null if there are problems. */
+    /** Returns null if there are problems. */
     public function parse(#[\SensitiveParameter] string $text): ?Dsn
     {
         $dsn = $this->read($text);
@@ -43,7 +43,7 @@ final class DsnParser
 
     private function read(#[\SensitiveParameter] string $text): ?Dsn
     {
-        // Editors and env files add these, and they mean nothing.
+        // Editors and env files add a byte order mark and quotes.
         $text = preg_replace('/^\xEF\xBB\xBF/', '', $text);
         if (preg_match('/^\xFF\xFE|^\xFE\xFF/', $text)) {
             return $this->problem('the text is UTF-16 (save it as UTF-8)');
@@ -53,7 +53,8 @@ final class DsnParser
             return $this->problem('opening quote without a closing one (remove it)');
         }
         if (preg_match('/[\x00-\x20\x7f]/', $text, $m, PREG_OFFSET_CAPTURE)) {
-            return $this->problem(sprintf('byte %d: space, line end or control character (percent-encode or remove it)', $m[0][1] + 1));
+            $byte = $m[0][1] + 1;
+            return $this->problem("byte $byte: space, line end or control character (percent-encode or remove it)");
         }
         if (!str_contains($text, '://')) {
             if (strpbrk($text, '@/?#') !== false) {
@@ -63,13 +64,14 @@ final class DsnParser
         }
         [$this->scheme, $rest] = explode('://', $text, 2);
         if (!in_array($this->scheme, ['tls', 'tcp', 'unix'], true)) {
-            return $this->problem($this->scheme === 'file' ? 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'
-                : 'scheme: unknown (allowed: tls, tcp, unix)');
+            return $this->problem($this->scheme !== 'file' ? 'scheme: unknown (allowed: tls, tcp, unix)'
+                : 'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file');
         }
         $end = strcspn($rest, '/?#');
         [$authority, $rest] = [substr($rest, 0, $end), substr($rest, $end)];
         if (str_contains($rest, '@')) {
-            return $this->problem('unexpected @ after the host (percent-encode / ? # and @ in the secret and in parameters)');
+            return $this->problem('unexpected @ after the host '
+                . '(percent-encode / ? # and @ in the secret and in parameters)');
         }
         if (str_contains($rest, '#')) {
             return $this->problem('unexpected # (percent-encode it as %23)');
@@ -78,7 +80,8 @@ final class DsnParser
         [$app, $secret] = $at === false ? ['', null] : $this->credentials(substr($authority, 0, $at));
         $host = $at === false ? $authority : substr($authority, $at + 1);
         [$path, $query] = explode('?', $rest, 2) + [1 => ''];
-        $parts = ['scheme' => $this->scheme, 'host' => '', 'port' => 0, 'socket' => '', 'tenant' => '', 'app' => $app, 'secret' => $secret];
+        $parts = ['scheme' => $this->scheme, 'host' => '', 'port' => 0, 'socket' => '', 'tenant' => '', 'app' => $app,
+            'secret' => $secret];
         if ($this->scheme === 'unix') {
             $parts['socket'] = $this->socket($host, $path);
         } else {
@@ -88,30 +91,32 @@ final class DsnParser
             }
         }
         $parts = [...$parts, ...$this->parameters($query)];
-        $this->together($parts, $at !== false);
+        $this->checkCombination($parts, $at !== false);
         return $this->problems ? null : new Dsn(...$parts);
     }
 
-    /** Checks what one part alone cannot tell. */
-    private function together(array $parts, bool $credentials): void
+    /** Reports problems between the parts of a DSN. */
+    private function checkCombination(array $parts, bool $credentials): void
     {
         if (isset($parts['certfile']) !== isset($parts['keyfile'])) {
             $this->problem('certfile, keyfile: set both or neither');
         }
-        if ($this->scheme !== 'tls' && (isset($parts['cafile']) || isset($parts['certfile']) || isset($parts['keyfile']))) {
+        $hasFile = isset($parts['cafile']) || isset($parts['certfile']) || isset($parts['keyfile']);
+        if ($this->scheme !== 'tls' && $hasFile) {
             $this->problem('cafile, certfile, keyfile: allowed only with the scheme tls');
         }
         if ($this->problems) {
             return;
         }
         if ($credentials && $parts['tenant'] === '') {
-            $this->problem('tenant: missing, required with an app and a secret (' . ($this->scheme === 'unix' ? '?tenant=name' : 'host/tenant') . ')');
+            $syntax = $this->scheme === 'unix' ? '?tenant=name' : 'host/tenant';
+            $this->problem("tenant: missing, required with an app and a secret ($syntax)");
         } elseif (!$credentials && $parts['tenant'] !== '' && !isset($parts['certfile'])) {
             $this->problem('tenant: allowed only with credentials (app:secret@ before the host, or certfile)');
         }
     }
 
-    /** Answers null for a problem. */
+    /** Returns null for a problem. */
     private function decode(string $name, #[\SensitiveParameter] string $text): ?string
     {
         if (preg_match('/%(?![0-9A-Fa-f]{2})/', $text)) {
@@ -133,12 +138,12 @@ final class DsnParser
         return [$app, $secret === null || $secret === '' ? null : new Secret($secret)];
     }
 
-    /** Reads a tenant or an app, by the same rule as the server. */
-    private function name(string $what, #[\SensitiveParameter] string $text): string
+    /** Parses the name of a tenant or an app, by the rule of the server. */
+    private function name(string $part, #[\SensitiveParameter] string $text): string
     {
-        $name = $this->decode($what, $text);
+        $name = $this->decode($part, $text);
         if ($name !== null && !preg_match('/^[a-z0-9][a-z0-9_-]{0,63}$/D', $name)) {
-            $this->problem("$what: " . self::NAME_RULE);
+            $this->problem("$part: " . self::NAME_RULE);
         }
         return $name ?? '';
     }
@@ -164,7 +169,8 @@ final class DsnParser
                 return ['', 0];
             }
             [$address, $zone] = explode('%', $this->decode('host', $m[1]) ?? '', 2) + [1 => null];
-            if (!filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_IPV6) || $zone !== null && !preg_match('/^[A-Za-z0-9._-]+$/D', $zone)) {
+            if (!filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_IPV6)
+                || $zone !== null && !preg_match('/^[A-Za-z0-9._-]+$/D', $zone)) {
                 $this->problem('host: not an IPv6 address in brackets ([IPv6]:port)');
             }
             return [$address . ($zone === null ? '' : "%$zone"), $this->port($m[2] ?? null)];
@@ -177,7 +183,8 @@ final class DsnParser
         if ($host === '') {
             $this->problem('host: missing');
         } elseif (!preg_match('/^[A-Za-z0-9._-]{1,253}$/D', $host)) {
-            $this->problem('host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets');
+            $this->problem('host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address,'
+                . ' or an IPv6 address in brackets');
         } elseif (str_starts_with($host, 'hss_')) {
             $this->problem('host: looks like a secret (app:secret@host)');
         }
@@ -198,7 +205,7 @@ final class DsnParser
     /** @return array<string, mixed> arguments of Dsn */
     private function parameters(#[\SensitiveParameter] string $query): array
     {
-        $seen = [];
+        $values = [];
         foreach (explode('&', $query) as $pair) {
             if ($pair === '') {
                 continue;
@@ -206,24 +213,24 @@ final class DsnParser
             [$name, $text] = explode('=', $pair, 2) + [1 => ''];
             if ($name !== 'tenant' && !in_array($name, self::PARAMETERS, true)) {
                 $this->unknown($name);
-            } elseif (array_key_exists($name, $seen)) {
+            } elseif (array_key_exists($name, $values)) {
                 $this->problem("$name: duplicate");
             } elseif ($name === 'tenant') {
-                $seen[$name] = $this->scheme === 'unix' ? $this->name('tenant', $text)
+                $values[$name] = $this->scheme === 'unix' ? $this->name('tenant', $text)
                     : $this->problem('tenant: allowed as a parameter only with the scheme unix (host/tenant)');
             } else {
                 $value = $this->decode($name, $text);
-                $seen[$name] = $value === null ? null : $this->parameter($name, $value);
+                $values[$name] = $value === null ? null : $this->parameter($name, $value);
             }
         }
-        if (isset($seen['lock_timeout'])) {
-            $seen['lockTimeout'] = $seen['lock_timeout'];
+        if (isset($values['lock_timeout'])) {
+            $values['lockTimeout'] = $values['lock_timeout'];
         }
-        if (isset($seen['on_lock_timeout'])) {
-            $seen['onLockTimeout'] = $seen['on_lock_timeout'];
+        if (isset($values['on_lock_timeout'])) {
+            $values['onLockTimeout'] = $values['on_lock_timeout'];
         }
-        unset($seen['lock_timeout'], $seen['on_lock_timeout']);
-        return $seen;
+        unset($values['lock_timeout'], $values['on_lock_timeout']);
+        return $values;
     }
 
     private function parameter(string $name, string $value): mixed
@@ -237,19 +244,22 @@ final class DsnParser
             'persistent' => $this->choice($name, $value, '0', '1') === '1',
             'lifetime' => $this->whole($name, $value, 1, self::LIFETIME_MAX),
             'grace' => $this->whole($name, $value, 0, 300),
-            'cafile', 'certfile', 'keyfile' => $value !== '' ? $value : $this->problem("$name: allowed: the path of a PEM file"),
+            'cafile', 'certfile', 'keyfile' => $value !== '' ? $value
+                : $this->problem("$name: allowed: the path of a PEM file"),
         };
     }
 
-    /** Reads seconds with up to three decimals. */
+    /** Parses seconds with up to three decimals. */
     private function seconds(string $name, string $value, float $least, float $most): ?float
     {
-        if (!preg_match('/^[0-9]{1,9}(\.[0-9]{1,3})?$/D', $value) || (float) $value < $least || (float) $value > $most) {
+        $valid = preg_match('/^[0-9]{1,9}(\.[0-9]{1,3})?$/D', $value);
+        if (!$valid || (float) $value < $least || (float) $value > $most) {
             return $this->problem("$name: allowed: $least to $most seconds, with up to three decimals");
         }
         return (float) $value;
     }
 
+    /** Parses whole seconds. */
     private function whole(string $name, string $value, int $least, int $most): ?int
     {
         if (!preg_match('/^[0-9]{1,10}$/D', $value) || (int) $value < $least || (int) $value > $most) {
@@ -260,10 +270,11 @@ final class DsnParser
 
     private function choice(string $name, string $value, string ...$allowed): ?string
     {
-        return in_array($value, $allowed, true) ? $value : $this->problem("$name: allowed: " . implode(', ', $allowed));
+        return in_array($value, $allowed, true) ? $value
+            : $this->problem("$name: allowed: " . implode(', ', $allowed));
     }
 
-    /** Names a parameter only if it looks like a slip of the pen rather than a part of a secret. */
+    /** Reports an unknown parameter, by name only if it looks like a misspelled parameter and not like a secret. */
     private function unknown(#[\SensitiveParameter] string $name): void
     {
         $shown = preg_match('/^[a-z_]{1,20}$/D', $name) ? " $name" : '';

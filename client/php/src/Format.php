@@ -5,7 +5,8 @@ declare(strict_types=1);
 namespace SessionServer;
 
 /**
- * How $_SESSION becomes values of a session, and back. An object of it knows one session at a time: what was loaded last.
+ * The conversion between $_SESSION and the values of a session on the server. An object holds the state of one session,
+ * the one loaded last.
  *
  * @internal
  */
@@ -15,16 +16,16 @@ interface Format
     public function request(): array;
 
     /**
-     * Takes the reply to it, or null for a new session, and answers what PHP's read handler is to answer.
+     * Loads the reply to that request, or null for a new session, and returns the result for PHP's read handler.
      *
      * @throws Exception\EncodingException
      */
     public function load(mixed $reply): string;
 
     /**
-     * Answers the requests that make of what was loaded what is to be stored now: none if nothing has changed.
+     * Returns the requests that store the changes since load(), none if nothing has changed.
      *
-     * @param string $data what PHP has given to the write handler
+     * @param string $data the argument of PHP's write handler
      * @return list<non-empty-list<string>>
      * @throws Exception\EncodingException
      */

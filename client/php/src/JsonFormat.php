@@ -7,26 +7,26 @@ namespace SessionServer;
 use SessionServer\Exception\EncodingException;
 
 /**
- * Each top-level key of $_SESSION as one value in JSON, which other languages can read and write. Only keys that have
- * changed are sent. What JSON cannot carry is refused, with the key's name, before anything is sent.
+ * Stores each top-level key of $_SESSION as one value in JSON, which other languages can read and write. Only changed
+ * keys are sent. A value that JSON cannot represent is refused, with the name of its key, before anything is sent.
  *
- * It stores $_SESSION itself and not what PHP's serializer has made of it; that is used only to hand data to PHP.
+ * The format stores $_SESSION itself and not the result of PHP's serializer, which only passes loaded data to PHP.
  *
- * PHP has arrays for JSON's arrays and objects alike. What does not show in one, that it is an object without items or with
- * the keys 0, 1, 2, is known from what was stored at its place. Integers beyond 64 bits become floats in PHP; they are
- * not written back.
+ * PHP has arrays for both arrays and objects of JSON. An empty object and an object with the keys 0, 1, 2 look like
+ * lists in PHP; they stay objects if the stored value is an object. Integers beyond 64 bits become floats in PHP and
+ * are never written back.
  *
  * @internal
  */
 final class JsonFormat implements Format
 {
-    private const FLAGS = JSON_PRESERVE_ZERO_FRACTION | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_LINE_TERMINATORS
-        | JSON_THROW_ON_ERROR;
+    private const FLAGS = JSON_PRESERVE_ZERO_FRACTION | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE
+        | JSON_UNESCAPED_LINE_TERMINATORS | JSON_THROW_ON_ERROR;
     private const DEPTH = 500;
-    private const PUT_BYTES = 4 << 20; // that a server takes in one request, unless it is set otherwise
+    private const PUT_BYTES = 4 << 20; // the server's default limit of the bytes in one request
     private const PUT_KEYS = 1000;
 
-    /** @var array<string> JSON by key, as the server has it */
+    /** @var array<string> JSON by key, as stored on the server */
     private array $stored = [];
 
     public function request(): array
@@ -42,8 +42,9 @@ final class JsonFormat implements Format
             try {
                 $values[$key] = json_decode($json, true, self::DEPTH + 12, JSON_THROW_ON_ERROR);
             } catch (\JsonException $e) {
-                throw new EncodingException("sessionserver: the value of the key '$key' is not JSON ({$e->getMessage()}):"
-                    . ' was it stored without format=json?');
+                $reason = $e->getMessage();
+                throw new EncodingException("sessionserver: the value of the key '$key' is not JSON ($reason);"
+                    . ' store it with format=json, or remove it');
             }
         }
         return $this->serialize($values);
@@ -52,10 +53,11 @@ final class JsonFormat implements Format
     public function save(#[\SensitiveParameter] string $data): array
     {
         if (session_status() !== PHP_SESSION_ACTIVE) {
-            throw new EncodingException('sessionserver: format=json needs $_SESSION; here the data is somebody else\'s (use format=php)');
+            throw new EncodingException('sessionserver: format=json requires $_SESSION and cannot store the data of a'
+                . ' framework (use format=php)');
         }
         $put = [];
-        $rest = $this->stored;
+        $removed = $this->stored;
         foreach ($_SESSION ?? [] as $key => $value) {
             $this->check($key, $value);
             $json = $this->encode($key, $value);
@@ -63,17 +65,18 @@ final class JsonFormat implements Format
             if ($stored === null) {
                 array_push($put, (string) $key, $json);
             } elseif ($stored !== $json && !$this->isStored($key, $json)) {
-                array_push($put, (string) $key, $this->encode($key, $this->shaped($key, $value)));
+                array_push($put, (string) $key, $this->encode($key, $this->withStoredObjects($key, $value)));
             }
-            unset($rest[$key]);
+            unset($removed[$key]);
         }
-        // Removals first: they make room.
-        $requests = $rest ? [['remove', ...array_map(strval(...), array_keys($rest))]] : [];
+        // Removals come first, since they free room for new values.
+        $requests = $removed ? [['remove', ...array_map(strval(...), array_keys($removed))]] : [];
         return [...$requests, ...self::puts($put)];
     }
 
     /**
-     * Spreads keys and values over as many requests as they need to pass no limit of a request: the session's are to be named.
+     * Distributes keys and values over requests within the limits of a request, so that an error names the limit of the
+     * session and not that of a request.
      *
      * @param list<string> $pairs
      * @return list<non-empty-list<string>>
@@ -94,41 +97,44 @@ final class JsonFormat implements Format
         return $requests;
     }
 
-    /** Others write the same value in other words: with spaces, say. That is no change. */
+    /** Reports whether the stored JSON has the same value, for example with other spaces. */
     private function isStored(int|string $key, string $json): bool
     {
         return $this->encode($key, json_decode($this->stored[$key], true, self::DEPTH + 12)) === $json;
     }
 
-    /** The value that is to take the place of what is stored, with objects where that has objects. */
-    private function shaped(int|string $key, #[\SensitiveParameter] mixed $value): mixed
+    /** Returns the new value of a stored key, with objects in the same places as in the stored value. */
+    private function withStoredObjects(int|string $key, #[\SensitiveParameter] mixed $value): mixed
     {
         $stored = $this->stored[$key];
         $depth = self::DEPTH + 12;
-        if (preg_match('/[0-9]{19}/', $stored) && json_decode($stored, true, $depth, JSON_BIGINT_AS_STRING) !== json_decode($stored, true, $depth)) {
+        if (preg_match('/[0-9]{19}/', $stored)
+            && json_decode($stored, true, $depth, JSON_BIGINT_AS_STRING) !== json_decode($stored, true, $depth)) {
             self::refuseRounded($value, [$key]);
         }
-        // Some keys PHP's objects cannot have; then this is null.
-        return str_contains($stored, '{') ? self::like($value, json_decode($stored, false, $depth)) : $value;
+        // The result of json_decode is null for keys that PHP objects do not support.
+        return str_contains($stored, '{') ? self::withObjectsOf($value, json_decode($stored, false, $depth)) : $value;
     }
 
-    /** Makes objects of arrays that were ones and do not look it; those with other keys become objects anyway. */
-    private static function like(#[\SensitiveParameter] mixed $value, #[\SensitiveParameter] mixed $stored): mixed
-    {
+    /** Converts arrays that look like lists into objects where $stored has objects. */
+    private static function withObjectsOf(
+        #[\SensitiveParameter] mixed $value,
+        #[\SensitiveParameter] mixed $stored,
+    ): mixed {
         $wasObject = $stored instanceof \stdClass;
         if (!is_array($value) || !$wasObject && !is_array($stored)) {
             return $value;
         }
         $stored = (array) $stored;
-        $shaped = [];
+        $converted = [];
         foreach ($value as $key => $item) {
-            $shaped[$key] = self::like($item, $stored[$key] ?? null);
+            $converted[$key] = self::withObjectsOf($item, $stored[$key] ?? null);
         }
         $isObject = $wasObject && ($value === [] || $stored !== [] && array_is_list($stored));
-        return $isObject ? (object) $shaped : $shaped;
+        return $isObject ? (object) $converted : $converted;
     }
 
-    /** @param non-empty-list<int|string> $path */
+    /** Throws for a float that may be a rounded integer. @param non-empty-list<int|string> $path */
     private static function refuseRounded(#[\SensitiveParameter] mixed $value, array $path): void
     {
         if (is_array($value)) {
@@ -136,13 +142,13 @@ final class JsonFormat implements Format
                 self::refuseRounded($item, [...$path, $key]);
             }
         } elseif (is_float($value) && abs($value) >= 2 ** 63) {
-            throw self::refusal($path, 'an integer beyond 64 bits is stored there, which PHP has rounded (others can store it as a string)');
+            throw self::refusal($path, 'PHP has rounded the stored integer beyond 64 bits (store it as a string)');
         }
     }
 
     private function encode(int|string $key, #[\SensitiveParameter] mixed $value): string
     {
-        $precision = ini_set('serialize_precision', '-1'); // no digit of a float is lost
+        $precision = ini_set('serialize_precision', '-1'); // all digits of floats
         try {
             return json_encode($value, self::FLAGS, self::DEPTH + 12);
         } catch (\JsonException $e) {
@@ -155,9 +161,9 @@ final class JsonFormat implements Format
     private function check(int|string $key, #[\SensitiveParameter] mixed $value): void
     {
         if (!preg_match('/^[^\0]{0,256}$/sD', (string) $key)) {
-            throw self::refusal([(string) $key], 'a key is up to 256 bytes without NUL');
+            throw self::refusal([(string) $key], 'invalid key (allowed: up to 256 bytes without NUL)');
         }
-        $this->serializable($key);
+        $this->checkSerializable($key);
         self::checkValue($value, [$key]);
     }
 
@@ -166,11 +172,11 @@ final class JsonFormat implements Format
     {
         if (is_array($value)) {
             if (count($path) > self::DEPTH) {
-                throw self::refusal([$path[0]], 'it is nested more than ' . self::DEPTH . ' deep, or holds itself');
+                throw self::refusal([$path[0]], 'nested more than ' . self::DEPTH . ' levels deep, or recursive');
             }
             foreach ($value as $key => $item) {
                 if (is_string($key) && !preg_match('//u', $key)) {
-                    throw self::refusal($path, 'a key in it is not UTF-8');
+                    throw self::refusal($path, 'a key that is not UTF-8');
                 }
                 if (!is_int($item) && !is_bool($item)) {
                     self::checkValue($item, [...$path, $key]);
@@ -192,13 +198,14 @@ final class JsonFormat implements Format
     }
 
     /** @param non-empty-list<int|string> $path */
-    private static function refusal(array $path, string $what): EncodingException
+    private static function refusal(array $path, string $reason): EncodingException
     {
         $name = '$_SESSION';
         foreach ($path as $key) {
             $name .= is_int($key) ? "[$key]" : "['" . addcslashes($key, "\0..\37\177..\377'\\") . "']";
         }
-        return new EncodingException("sessionserver: $name cannot be stored with format=json: $what; nothing is saved, the session stays as it was");
+        return new EncodingException("sessionserver: $name cannot be stored with format=json: $reason;"
+            . ' nothing was saved, the session is unchanged');
     }
 
     /** @param array<mixed> $values */
@@ -210,20 +217,21 @@ final class JsonFormat implements Format
         }
         $data = '';
         foreach ($values as $key => $value) {
-            $this->serializable($key);
+            $this->checkSerializable($key);
             $data .= "$key|" . serialize($value);
         }
         return $data;
     }
 
-    /** Refuses what PHP's serializer could not hand to an application. */
-    private function serializable(int|string $key): void
+    /** Refuses a key that PHP's serializer cannot pass to the application. */
+    private function checkSerializable(int|string $key): void
     {
         $handler = ini_get('session.serialize_handler');
         if ($handler === 'php_serialize' || $handler === 'php' && is_string($key) && !str_contains($key, '|')) {
             return;
         }
-        throw self::refusal([$key], $handler === 'php' ? 'session.serialize_handler = php has no keys like that (set it to php_serialize)'
-            : 'it needs session.serialize_handler = php_serialize or php');
+        throw self::refusal([$key], $handler === 'php'
+            ? 'session.serialize_handler = php does not support this key (set it to php_serialize)'
+            : 'unsupported session.serialize_handler (allowed: php_serialize, php)');
     }
 }

@@ -7,16 +7,16 @@ namespace SessionServer;
 use SessionServer\Exception\EncodingException;
 
 /**
- * The whole session as PHP serializes it, under the key "php"; what is more than one value may hold goes on under
- * further keys. An empty session has no value at all: the server lets those go early, so that visitors who only look do
- * not fill it.
+ * Stores the whole session as PHP serializes it under the key "php", and the parts beyond the size of a value under
+ * further keys. An empty session has no value at all. The server removes empty sessions early, so that visitors without
+ * data do not fill it.
  *
  * @internal
  */
 final class PhpFormat implements Format
 {
     private const KEYS = ['php', 'php.1', 'php.2', 'php.3'];
-    private const PIECE = 1 << 20; // bytes that a server takes as one value, unless it is set otherwise
+    private const PIECE = 1 << 20; // the server's default limit of the bytes in one value
 
     private string $stored = '';
     private int $pieces = 0;
@@ -45,17 +45,20 @@ final class PhpFormat implements Format
         if (strlen($data) <= self::PIECE * count(self::KEYS)) {
             return [$request];
         }
-        // More than most servers take as one session. Those say so of the beginning; of larger pieces they would say that a
-        // value is too large. Where the session may be larger than usual, values may be as well.
+        // The session is larger than a server accepts by default. The first request then yields the error for the
+        // session's limit; larger pieces alone would yield the error for a value's limit. A server with a larger limit
+        // for sessions may have a larger limit for values too.
         return [$request, $this->put($data, (int) ceil(strlen($data) / count(self::KEYS)))];
     }
 
-    /** @return non-empty-list<string> the request that stores the beginning of data, or all of it, in pieces of a size */
+    /**
+     * @return non-empty-list<string> the request that stores the data, or its beginning, in pieces of the given size
+     */
     private function put(#[\SensitiveParameter] string $data, int $size): array
     {
         $request = ['put'];
         foreach (self::KEYS as $i => $key) {
-            // A piece that is left from a longer session becomes empty: one request does it all or nothing.
+            // A piece of a longer stored session becomes empty, so that one request stores the change atomically.
             if ($i * $size < strlen($data) || $i < $this->pieces) {
                 array_push($request, $key, substr($data, $i * $size, $size));
             }
@@ -63,26 +66,26 @@ final class PhpFormat implements Format
         return $request;
     }
 
-    /** Whether this is what PHP makes of an empty session: nothing at all, or, if it is another serializer's, an array without items. */
+    /** Reports whether the data is that of an empty session, which differs between PHP's serializers. */
     private function isEmpty(#[\SensitiveParameter] string $data): bool
     {
         if (session_status() !== PHP_SESSION_ACTIVE) {
             return $data === '';
         }
         if ($data === '') {
-            $this->beEmptyOnPurpose();
+            $this->checkSeparator();
             return true;
         }
         return ($_SESSION ?? []) === [] && $data === session_encode();
     }
 
-    /** PHP's own serializer answers nothing at all if one key holds its separator; that would wipe out everything. */
-    private function beEmptyOnPurpose(): void
+    /** Refuses keys with the separator of PHP's serializer, which returns '' for them and would erase the session. */
+    private function checkSeparator(): void
     {
         foreach (array_keys($_SESSION ?? []) as $key) {
             if (is_string($key) && str_contains($key, '|')) {
-                throw new EncodingException("sessionserver: \$_SESSION['$key']: PHP cannot store a key with | in it"
-                    . ' (set session.serialize_handler = php_serialize); nothing is saved, the session stays as it was');
+                throw new EncodingException("sessionserver: \$_SESSION['$key'] cannot be stored: | in a key;"
+                    . ' nothing was saved, the session is unchanged (set session.serialize_handler = php_serialize)');
             }
         }
     }

@@ -8,28 +8,31 @@ use SessionServer\Exception\RateLimitedException;
 use SessionServer\Exception\ServerException;
 
 /**
- * How long requests beyond a rate may still wait for their turn.
+ * The remaining time in which requests beyond a rate limit may wait.
  *
  * @internal
  */
 final class RateWait
 {
-    /** Seconds of the first pause. It doubles: others wait for the same rate, and a client with too many refusals is closed. */
-    private const FIRST = 0.004;
+    /**
+     * The minimum seconds of the first wait. The minimum doubles each time, since other clients wait for the same rate
+     * limit, and the server closes a connection with too many errors.
+     */
+    private const FIRST_PAUSE = 0.004;
 
-    private readonly float $until;
-    private float $pause = self::FIRST;
+    private readonly float $deadline;
+    private float $pause = self::FIRST_PAUSE;
 
     public function __construct(float $seconds)
     {
-        $this->until = Connection::now() + $seconds;
+        $this->deadline = Connection::now() + $seconds;
     }
 
-    /** Waits as long as the refusal says, and reports whether it was worth it: not if that is too long. */
+    /** Waits for the delay in a refusal, and reports whether to retry. Returns false for a delay that is too long. */
     public function wait(RateLimitedException $refusal): bool
     {
         $least = $refusal->retryIn();
-        $left = $this->until - Connection::now();
+        $left = $this->deadline - Connection::now();
         if ($least === null || $least >= $left) {
             return false;
         }
@@ -39,19 +42,20 @@ final class RateWait
     }
 
     /**
-     * The place of the first refusal for a rate, from a place on, if nothing behind it was done either.
+     * Returns the index of the first RATELIMITED reply at or after $from. Returns null if there is none, or if a later
+     * request succeeded, so that the requests cannot be sent again.
      *
      * @param list<mixed> $replies
      */
-    public static function of(#[\SensitiveParameter] array $replies, int $from): ?int
+    public static function firstRateLimited(#[\SensitiveParameter] array $replies, int $from): ?int
     {
-        $refused = null;
+        $index = null;
         foreach (array_slice($replies, $from, null, true) as $i => $reply) {
-            if ($refused !== null && !$reply instanceof ServerException) {
+            if ($index !== null && !$reply instanceof ServerException) {
                 return null;
             }
-            $refused ??= $reply instanceof RateLimitedException ? $i : null;
+            $index ??= $reply instanceof RateLimitedException ? $i : null;
         }
-        return $refused;
+        return $index;
     }
 }

@@ -5,14 +5,14 @@ declare(strict_types=1);
 namespace SessionServer;
 
 /**
- * How requests are written: the serialization protocol of Redis, which carries any bytes.
+ * The encoder of requests in RESP, the serialization protocol of Redis. It supports any bytes.
  *
  * @internal
  */
 final class Resp
 {
     /** @param list<list<string>> $requests */
-    public static function requests(#[\SensitiveParameter] array $requests): string
+    public static function encode(#[\SensitiveParameter] array $requests): string
     {
         $bytes = '';
         foreach ($requests as $words) {

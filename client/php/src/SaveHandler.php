@@ -17,56 +17,63 @@ use SessionServer\Exception\TimeoutException;
 use SessionServer\Exception\TooLargeException;
 
 /**
- * $_SESSION on a session server.
+ * The save handler for $_SESSION on a sessionserver.
  *
  *     session.save_path = tcp://localhost                        (php.ini)
  *     SessionServer\SaveHandler::register();
  *
- * A request has two round trips: one opens, locks and reads the session, one writes and closes it. PHP asks in smaller
- * steps, so that each step does what the next ones will want: validateId reads, create_sid opens, write closes.
+ * A request has two round trips: one opens, locks and reads the session, the other writes and closes it. PHP calls the
+ * handler in smaller steps, so each step also does the work of the next ones: validateId reads, create_sid opens, write
+ * closes.
  *
- * Whatever goes wrong is thrown, out of session_start() or session_write_close(): handlers that answer false make PHP
- * print session.save_path, secret and all, and make an application go on without its session. An exception must not
- * leave validateId or create_sid, though, for PHP then gives the visitor another id. They keep it for read().
+ * All errors are thrown out of session_start() or session_write_close(). After a result of false PHP would print
+ * session.save_path with its secret, and the application would continue without its session. An exception from
+ * validateId or create_sid would make PHP give the visitor another id, so these two defer it to read().
  *
- * An application that sets six functions of its own, where this handler was registered before, leaves create_sid, validateId
- * and updateTimestamp with it: PHP calls these three without open() then. They do what PHP does where they are missing.
+ * If an application sets six functions of its own after this handler was registered, PHP still calls create_sid,
+ * validateId and updateTimestamp here, without open(). They then do what PHP does in the absence of these methods.
  */
-final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface, \SessionUpdateTimestampHandlerInterface
+final class SaveHandler implements
+    \SessionHandlerInterface,
+    \SessionIdInterface,
+    \SessionUpdateTimestampHandlerInterface
 {
-    private const MODE_R = 'the DSN says mode=r';
-    private const FORKED = 'the process that this one is a fork of has it open (call session_abort() and session_start() after pcntl_fork())';
+    private const MODE_R = 'the DSN has mode=r';
+    private const FORKED = 'the parent process has the session open'
+        . ' (call session_abort() and session_start() after pcntl_fork())';
 
-    /** What PHP has by itself, and what its php.ini-production and php.ini-development say: sid_length, sid_bits_per_character. */
-    private const USUAL_IDS = [['32', '4'], ['26', '5'], [false, false]];
-    private const USUAL_LIFETIME = '1440';
+    /**
+     * PHP's defaults of sid_length and sid_bits_per_character: built in, in its php.ini files, and without settings.
+     */
+    private const DEFAULT_ID_SETTINGS = [['32', '4'], ['26', '5'], [false, false]];
+    private const DEFAULT_GC_MAXLIFETIME = '1440';
 
-    /** @var \WeakMap<self, true>|null those of which PHP has called open() and not yet close() */
+    /** @var \WeakMap<self, true>|null handlers between PHP's calls of open() and close() */
     private static ?\WeakMap $handlers = null;
 
-    /** What register() has hidden behind session.save_path. */
-    private static ?Dsn $hidden = null;
+    /** The DSN whose secret register() has removed from session.save_path. */
+    private static ?Dsn $redactedDsn = null;
 
     private ?Dsn $dsn;
     private ?Client $client = null;
     private ?Format $format = null;
 
-    private bool $opened = false;      // PHP, or a handler around this one, has called open() and not yet close()
-    private ?string $id = null;        // of the session that PHP has open
-    private int $pid = 0;              // of the process that has opened it
-    private bool $unsaved = false;     // it is made by this request and is not stored yet
-    private bool $own = false;         // the server has made its id for this request
-    private ?string $data = null;      // what validateId has read, for read()
-    /** @var array<string> what was stored when it was opened, as the server's reply has it */
+    private bool $opened = false;        // PHP, or a handler around this one, has called open() and not yet close()
+    private ?string $id = null;          // the id of the session that PHP has open
+    private int $pid = 0;                // the process that opened the session
+    private bool $unsaved = false;       // the session is new in this request and not stored yet
+    private bool $created = false;       // the server created the session's id for this request
+    private ?string $preloaded = null;   // the data that validateId has loaded for read()
+    /** @var array<string> the stored values when the session was opened, from the server's reply */
     private array $loaded = [];
-    private ?string $unlocked = null;  // why it is open without a lock, and changes to it are not saved
-    private ?string $lost = null;      // the id of one that could not be read, or was lost after that
-    private ?string $minted = null;    // an id from create_sid that read() has not seen yet
-    private bool $regenerating = false; // session_regenerate_id(true) is under way: the session is to be moved, not destroyed
-    private ?SessionServerException $failure = null; // of validateId or create_sid, for read()
+    private ?string $readOnlyReason = null; // why the session is open without a lock and changes are not saved
+    private ?string $lostId = null;      // the id of a session that could not be read, or was lost afterwards
+    private ?string $newId = null;       // the id from create_sid, until read() is called for it
+    private bool $regenerating = false;  // within session_regenerate_id(true), which moves the session to a new id
+    private ?SessionServerException $deferred = null; // the exception of validateId or create_sid, for read()
 
     /**
-     * @param Dsn|string|null $dsn null: what session.save_path says
+     * @param Dsn|string|null $dsn null: the value of session.save_path
      * @throws Exception\DsnException
      */
     public function __construct(#[\SensitiveParameter] Dsn|string|null $dsn = null)
@@ -75,42 +82,44 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Makes this the save handler of all sessions from now on, and turns session.use_strict_mode on. Leave it on: without it
-     * PHP takes whatever id a visitor sends. A strict tenant, as new ones are, refuses to begin a session under that, so that
-     * nothing is saved; in another tenant it begins with a warning, and a visitor can fix the session of somebody else.
+     * Sets the save handler for all sessions from now on, and turns session.use_strict_mode on. Leave it on: without it
+     * PHP accepts any id from a visitor. A strict tenant, the default, refuses to create a session under such an id,
+     * and nothing is saved. Another tenant creates it with a warning, which allows session fixation.
      *
-     * A secret in session.save_path is replaced there by xxxxx, where PHP lets it be replaced, so that it shows neither in
-     * ini_get() nor in PHP's messages.
+     * The secret in session.save_path is replaced by xxxxx where PHP allows it, so that neither ini_get() nor PHP's
+     * messages contain it.
      *
-     * @param Dsn|string|null $dsn null: what session.save_path says
+     * @param Dsn|string|null $dsn null: the value of session.save_path
      * @throws Exception\DsnException
      */
     public static function register(#[\SensitiveParameter] Dsn|string|null $dsn = null): self
     {
         if ($dsn === null) {
             $path = (string) ini_get('session.save_path');
-            $dsn = self::$hidden !== null && $path === self::$hidden->redacted() ? self::$hidden : Dsn::ofSavePath($path);
+            $isRedacted = self::$redactedDsn !== null && $path === self::$redactedDsn->redacted();
+            $dsn = $isRedacted ? self::$redactedDsn : Dsn::fromSavePath($path);
             if ($dsn->secret !== null && !str_starts_with($path, 'file:')) {
-                self::$hidden = $dsn;
+                self::$redactedDsn = $dsn;
                 @ini_set('session.save_path', $dsn->redacted());
             }
         }
         $handler = new self($dsn);
         ini_set('session.use_strict_mode', '1');
-        // An application may set six functions of its own later. PHP would go on to call updateTimestamp() here, and not its write().
+        // An application may set six functions of its own later. With lazy_write PHP would then still call
+        // updateTimestamp() here and not the application's write().
         ini_set('session.lazy_write', '0');
         if ($handler->dsn->format === 'json') {
-            ini_set('session.serialize_handler', 'php_serialize'); // has all keys; the other one not those with | in them
+            ini_set('session.serialize_handler', 'php_serialize'); // supports all keys, also those with |
         }
         if (!session_set_save_handler($handler, true)) {
-            throw new \LogicException('sessionserver: PHP takes no save handler now: register() must come before session_start() '
-                . '(is session.auto_start on?) and before any output');
+            throw new \LogicException('sessionserver: PHP refused the save handler'
+                . ' (call register() before session_start(), without session.auto_start, and before any output)');
         }
-        register_shutdown_function(self::letGoOfLeftovers(...));
+        register_shutdown_function(self::releaseAbandoned(...));
         return $handler;
     }
 
-    /** How many round trips there have been. */
+    /** Returns the number of round trips. */
     public function roundTrips(): int
     {
         return $this->client?->roundTrips() ?? 0;
@@ -119,62 +128,63 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     public function open(#[\SensitiveParameter] string $path, string $name): bool
     {
         if ($this->opened && !$this->regenerating && !self::isCalledBy('session_reset')) {
-            $this->letGo(); // PHP has not called close()
+            $this->release(); // PHP has not called close()
         }
         $this->opened = true;
-        $this->lost = null;
+        $this->lostId = null;
         if (session_status() === PHP_SESSION_ACTIVE) {
             self::$handlers ??= new \WeakMap();
             self::$handlers[$this] = true;
         }
-        $this->begin($path);
+        $this->initialize($path);
         $path = '';
-        return true; // it connects when it knows what to ask for
+        return true; // the client connects with the first request
     }
 
-    private function begin(#[\SensitiveParameter] string $path): void
+    private function initialize(#[\SensitiveParameter] string $path): void
     {
-        $this->dsn ??= Dsn::ofSavePath($path);
+        $this->dsn ??= Dsn::fromSavePath($path);
         $path = '';
         $this->client ??= new Client($this->dsn, true);
         $this->format ??= $this->dsn->format === 'json' ? new JsonFormat() : new PhpFormat();
     }
 
-    /** Called instead of read() for no id or one that is not valid, and by session_create_id(). */
+    /** Creates an id. PHP calls it before read() for a missing or invalid id, and for session_create_id(). */
     public function create_sid(): string
     {
         if (!$this->opened) {
-            return self::idOfSettings();
+            return self::phpId();
         }
-        $this->start();
-        $this->failure = null;
+        $this->prepare();
+        $this->deferred = null;
         try {
             if ($this->regenerating && $this->client->isOpen()) {
-                $this->id = $this->minted = $this->move();
+                $this->id = $this->newId = $this->regenerate();
             } elseif ($this->id !== null || $this->dsn->mode === 'r') {
-                // session_create_id() while a session is open: `new` would need a connection of its own for an id that may
-                // never be used, and 128 random bits are as good from here.
-                $this->minted = bin2hex(random_bytes(16));
+                // session_create_id() during an open session. The command `new` would need another connection for an
+                // id that may never be used, and 128 random bits are as good from here.
+                $this->newId = bin2hex(random_bytes(16));
             } else {
-                $this->id = $this->minted = $this->client->new($this->dsn->lifetime);
+                $this->id = $this->newId = $this->client->new($this->dsn->lifetime);
                 $this->pid = getmypid();
-                $this->unsaved = $this->own = true;
+                $this->unsaved = $this->created = true;
                 $this->logIgnoredSettings();
-                $this->receive(null);
+                $this->setLoaded(null);
             }
         } catch (SessionServerException $e) {
-            $this->letGo();
-            $this->failure = $e;
-            $this->minted = bin2hex(random_bytes(16));
+            $this->release();
+            $this->deferred = $e;
+            $this->newId = bin2hex(random_bytes(16));
         }
         $this->regenerating = false;
-        return $this->minted;
+        return $this->newId;
     }
 
-    /** An id as PHP itself would make it. */
-    private static function idOfSettings(): string
+    /** Returns a random id by PHP's settings, as PHP itself would create it. */
+    private static function phpId(): string
     {
-        $digits = substr('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-,', 0, 1 << (int) (ini_get('session.sid_bits_per_character') ?: 4));
+        $bits = (int) (ini_get('session.sid_bits_per_character') ?: 4);
+        $digits = substr('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-,', 0, 1 << $bits);
         $id = '';
         for ($n = (int) (ini_get('session.sid_length') ?: 32); $n > 0; $n--) {
             $id .= $digits[random_int(0, strlen($digits) - 1)];
@@ -182,89 +192,89 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         return $id;
     }
 
-    /** Logs which settings of PHP have no effect on a new session, if they are not what PHP comes with. */
+    /** Logs the settings of PHP without effect on a new session, if they differ from PHP's defaults. */
     private function logIgnoredSettings(): void
     {
-        $id = [ini_get('session.sid_length'), ini_get('session.sid_bits_per_character')];
-        if (!in_array($id, self::USUAL_IDS, true)) {
-            error_log("sessionserver: session.sid_length = $id[0] and session.sid_bits_per_character = $id[1] are ignored: the server makes the ids,"
-                . ' of 32 hexadecimal digits, which are 128 random bits (remove both settings)');
+        [$length, $bits] = $id = [ini_get('session.sid_length'), ini_get('session.sid_bits_per_character')];
+        if (!in_array($id, self::DEFAULT_ID_SETTINGS, true)) {
+            error_log("sessionserver: session.sid_length = $length and session.sid_bits_per_character = $bits"
+                . ' are ignored, since the server creates ids of 32 hexadecimal digits (remove both settings)');
         }
         $lifetime = ini_get('session.gc_maxlifetime');
-        if ($this->dsn->lifetime === null && $lifetime !== self::USUAL_LIFETIME) {
-            error_log("sessionserver: session.gc_maxlifetime = $lifetime is ignored: sessions live as long as their tenant says"
-                . " (write lifetime=$lifetime into the DSN, or remove the setting)");
+        if ($this->dsn->lifetime === null && $lifetime !== self::DEFAULT_GC_MAXLIFETIME) {
+            error_log("sessionserver: session.gc_maxlifetime = $lifetime is ignored, since the tenant's lifetime"
+                . " applies (set lifetime=$lifetime in the DSN, or remove the setting)");
         }
     }
 
-    /** Called in strict mode before read(), and on ids from create_sid, which must be unknown. */
+    /** Reports whether an id exists. PHP calls it before read() in strict mode, and for ids from create_sid. */
     public function validateId(#[\SensitiveParameter] string $id): bool
     {
         if (!$this->opened) {
-            return !self::isCalledBy('session_create_id', 'session_regenerate_id'); // which want an id that is not known yet
+            return !self::isCalledBy('session_create_id', 'session_regenerate_id'); // which require an unknown id
         }
-        if ($id === $this->minted || !preg_match('/^[\x21-\x7e]{16,256}$/D', $id)) {
+        if ($id === $this->newId || !preg_match('/^[\x21-\x7e]{16,256}$/D', $id)) {
             return false;
         }
         if ($this->dsn->mode === 'r') {
-            return true; // what is not there cannot be made either, and another id would take the visitor's cookie away
+            return true; // mode=r cannot create a session, and another id would replace the visitor's cookie
         }
-        $this->failure = null;
+        $this->deferred = null;
         try {
-            $this->data = $this->load($id, 'u');
+            $this->preloaded = $this->load($id, 'u');
         } catch (NotFoundException) {
             return false;
         } catch (SessionServerException $e) {
-            $this->letGo();
-            $this->failure = $e;
+            $this->release();
+            $this->deferred = $e;
         }
         return true;
     }
 
     public function read(#[\SensitiveParameter] string $id): string
     {
-        $this->start();
-        $this->lost = $id;
-        $data = $this->data($id);
-        $this->lost = null;
+        $this->prepare();
+        $this->lostId = $id;
+        $data = $this->readData($id);
+        $this->lostId = null;
         return $data;
     }
 
-    private function data(#[\SensitiveParameter] string $id): string
+    private function readData(#[\SensitiveParameter] string $id): string
     {
-        $minted = $id === $this->minted;
-        if ($minted) {
-            $this->minted = null;
+        $isNew = $id === $this->newId;
+        if ($isNew) {
+            $this->newId = null;
         }
-        if ($this->failure !== null) {
-            [$failure, $this->failure] = [$this->failure, null];
-            throw $failure;
+        if ($this->deferred !== null) {
+            [$exception, $this->deferred] = [$this->deferred, null];
+            throw $exception;
         }
-        if ($id === $this->id && $minted) {
-            return ''; // new; or moved, and PHP keeps what it has
+        if ($id === $this->id && $isNew) {
+            return ''; // the session is new, or was moved and PHP keeps its data
         }
-        if ($id === $this->id && $this->data !== null) {
-            [$data, $this->data] = [$this->data, null];
+        if ($id === $this->id && $this->preloaded !== null) {
+            [$data, $this->preloaded] = [$this->preloaded, null];
             return $data;
         }
-        return $this->take($id);
+        return $this->openOrCreate($id);
     }
 
     public function write(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
     {
-        $this->start();
+        $this->prepare();
         try {
-            if ($id !== $this->id || $this->unlocked === null && !$this->client->isOpen()) {
+            if ($id !== $this->id || $this->readOnlyReason === null && !$this->client->isOpen()) {
                 $this->openToWrite($id);
             }
-            if ($this->unlocked === self::FORKED && !self::isAsked()) {
-                return true; // what has changed may be the parent's, which saves it
+            if ($this->readOnlyReason === self::FORKED && !self::isSavedByApplication()) {
+                return true; // the changes may be the parent's, which saves them
             }
-            if ($this->unlocked !== null) {
+            if ($this->readOnlyReason !== null) {
                 if ($this->format->save($data)) {
-                    trigger_error("sessionserver: the changed session is not saved: $this->unlocked", E_USER_WARNING);
+                    trigger_error("sessionserver: the session was not saved: $this->readOnlyReason", E_USER_WARNING);
                 }
-                return true; // false would make PHP print session.save_path
+                return true; // after false PHP would print session.save_path
             }
             try {
                 $this->save($data);
@@ -275,67 +285,70 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 $this->save($data, true);
             }
         } catch (TooLargeException $e) {
-            throw $e->advise(strlen($data) . ' bytes were to be saved');
+            throw $e->advise('the session has ' . strlen($data) . ' bytes');
         } catch (ConnectionException | LockLostException $e) {
-            $this->lost = $id;
+            $this->lostId = $id;
             throw $e;
         } finally {
-            $this->letGo();
+            $this->release();
         }
         return true;
     }
 
     /**
-     * Called instead of write() if nothing has changed since read(). A handler around this one may have read elsewhere: then
-     * this is all that there is to write.
+     * Prolongs the session. PHP calls it in place of write() if nothing has changed since read(). A handler around this
+     * one may have read another store; then the session must be written here.
      */
     public function updateTimestamp(#[\SensitiveParameter] string $id, #[\SensitiveParameter] string $data): bool
     {
         if ($this->opened && $id !== $this->id) {
             return $this->write($id, $data);
         }
-        return $this->leave($this->unsaved ? 'abort' : 'close');
+        return $this->end($this->unsaved ? 'abort' : 'close');
     }
 
     /**
-     * Called after write(), which has closed the session; without it after session_abort() and by read_and_close. Using a
-     * session prolongs its life, so that it is closed rather than aborted, unless that would store one that PHP has not.
+     * Closes the session. PHP calls it after write(), which has already closed it, and without write() after
+     * session_abort() and read_and_close. The session is closed and not aborted, since every use prolongs its lifetime.
+     * A new session that PHP did not write is aborted, so that it is not stored.
      */
     public function close(): bool
     {
         $this->opened = false;
         unset(self::$handlers[$this]);
-        return $this->regenerating || $this->leave($this->unsaved ? 'abort' : 'close');
+        return $this->regenerating || $this->end($this->unsaved ? 'abort' : 'close');
     }
 
     public function destroy(#[\SensitiveParameter] string $id): bool
     {
-        $this->start();
+        $this->prepare();
         if ($this->dsn->mode === 'r') {
             throw new ReadOnlyException('READONLY', self::MODE_R, 'destroy');
         }
-        $mine = $id === $this->id && $this->client->isOpen();
+        $isOpen = $id === $this->id && $this->client->isOpen();
         if ($id === $this->id && self::isCalledBy('session_regenerate_id')) {
-            if (!$mine) {
-                throw new ReadOnlyException('READONLY', $this->unlocked ?? 'the session is not open any more', 'regenerate_id');
+            if (!$isOpen) {
+                $reason = $this->readOnlyReason ?? 'the session is no longer open';
+                throw new ReadOnlyException('READONLY', $reason, 'regenerate_id');
             }
-            return $this->regenerating = true; // create_sid comes next
+            return $this->regenerating = true; // PHP calls create_sid next
         }
         try {
-            $replies = $mine ? $this->client->pipeline([['destroy']]) : [];
+            $replies = $isOpen ? $this->client->pipeline([['destroy']]) : [];
         } catch (ConnectionException $e) {
             if ($e instanceof TimeoutException) {
-                throw $e; // the lock is not free either
+                throw $e; // the server may still hold the lock
             }
-            $mine = false; // to destroy it twice does no harm
+            $isOpen = false; // a second destroy has no further effect
         }
-        if (!$mine || $replies[0] instanceof LockLostException) { // whoever logs out wants to be out
-            $replies = array_slice($this->client->pipeline([...$this->farewell(), $this->openRequest($id, 'u'), ['destroy']]), -2);
+        if (!$isOpen || $replies[0] instanceof LockLostException) { // a log-out must succeed also after a lost lock
+            $requests = [...$this->endRequests(), $this->openRequest($id, 'u'), ['destroy']];
+            $replies = array_slice($this->client->pipeline($requests), -2);
         }
-        $this->letGo();
+        $this->release();
         foreach ($replies as $reply) {
             if ($reply instanceof NotFoundException) {
-                break; // gone it is
+                break; // the session has already ended
             }
             if ($reply instanceof ServerException) {
                 throw $reply;
@@ -346,74 +359,77 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
 
     public function gc(int $max_lifetime): int
     {
-        return 0; // the server does it
+        return 0; // the server removes expired sessions
     }
 
-    /** Frameworks with sessions of their own call neither open() nor close(). */
-    private function start(): void
+    /** Prepares a call without open(), as from frameworks with sessions of their own, and a call after a fork. */
+    private function prepare(): void
     {
         if ($this->format === null) {
-            $this->begin((string) ini_get('session.save_path'));
+            $this->initialize((string) ini_get('session.save_path'));
         }
-        if ($this->id !== null && $this->pid !== getmypid() && $this->unlocked === null) {
-            $this->unlock($this->id, self::FORKED);
+        if ($this->id !== null && $this->pid !== getmypid() && $this->readOnlyReason === null) {
+            $this->setReadOnly($this->id, self::FORKED);
         }
     }
 
-    /** Opens a session for writing, makes it if there is none, and answers its data. */
-    private function take(#[\SensitiveParameter] string $id): string
+    /** Opens a session for writing, creates a missing one, and returns its data. */
+    private function openOrCreate(#[\SensitiveParameter] string $id): string
     {
         try {
             $data = $this->load($id, 'rw');
         } catch (NotFoundException) {
-            $this->unlock($id, $this->dsn->mode === 'r' ? self::MODE_R : 'it has ended, or the tenant takes no ids but its own ('
-                . (session_status() === PHP_SESSION_ACTIVE ? 'set session.use_strict_mode = 1 and register() the handler, so that the server makes ids'
-                    : 'who makes ids without PHP needs a tenant with session: {strict: false}') . ')');
+            $advice = session_status() === PHP_SESSION_ACTIVE
+                ? 'set session.use_strict_mode = 1 and register() the handler, so that the server creates ids'
+                : 'for ids from a framework, use a tenant with session: {strict: false}';
+            $this->setReadOnly($id, $this->dsn->mode === 'r' ? self::MODE_R
+                : "the session has ended, or the tenant is strict and accepts only ids from the server ($advice)");
             return $this->format->load(null);
         } catch (SessionServerException $e) {
-            $this->letGo();
+            $this->release();
             throw $e;
         }
-        if ($this->unsaved && session_status() === PHP_SESSION_ACTIVE && !ini_get('session.use_strict_mode') && self::isSent($id)) {
-            trigger_error('sessionserver: a session begins under an id that the visitor has sent, and may share with somebody else:'
-                . ' set session.use_strict_mode = 1', E_USER_WARNING);
+        $isStrict = session_status() !== PHP_SESSION_ACTIVE || ini_get('session.use_strict_mode');
+        if ($this->unsaved && !$isStrict && self::isFromVisitor($id)) {
+            trigger_error('sessionserver: new session under an id from the visitor, who may share the id with others'
+                . ' (set session.use_strict_mode = 1)', E_USER_WARNING);
         }
         return $data;
     }
 
-    /** Whether the visitor has sent this id. */
-    private static function isSent(#[\SensitiveParameter] string $id): bool
+    /** Reports whether the visitor has sent this id. */
+    private static function isFromVisitor(#[\SensitiveParameter] string $id): bool
     {
         $name = session_name();
         return in_array($id, [$_COOKIE[$name] ?? null, $_GET[$name] ?? null, $_POST[$name] ?? null], true);
     }
 
-    /** Opens a session and answers its data, in one round trip; if it is open already, what was stored of it. */
+    /** Opens a session and returns its data in one round trip. For an open session it returns the stored data. */
     private function load(#[\SensitiveParameter] string $id, string $mode): string
     {
         if ($id === $this->id && $this->client->isOpen()) { // session_reset()
-            return $this->receive($this->unsaved ? null : $this->client->call(...$this->format->request()));
+            return $this->setLoaded($this->unsaved ? null : $this->client->call(...$this->format->request()));
         }
         if ($this->dsn->mode === 'r') {
-            return $this->snapshot($id, self::MODE_R);
+            return $this->loadSnapshot($id, self::MODE_R);
         }
-        $requests = [...$this->farewell(), $this->openRequest($id, $mode), $this->format->request()];
+        $requests = [...$this->endRequests(), $this->openRequest($id, $mode), $this->format->request()];
         $replies = $this->client->pipeline($requests);
         [$opened, $reply] = array_slice($replies, -2);
         if ($this->regenerating) {
-            // Ids are not made by create_sid here, because there is a handler around this one that has none: the session could
-            // not be moved and was destroyed now.
+            // A handler around this one has no create_sid, so the session could not be moved. It is destroyed instead.
             $this->regenerating = false;
             if ($replies[0] instanceof ServerException && !$replies[0] instanceof NotFoundException) {
                 throw $replies[0];
             }
         }
-        $this->forget();
+        $this->clear();
         if ($opened instanceof LockTimeoutException && $this->dsn->onLockTimeout === 'readonly') {
             try {
-                return $this->snapshot($id, 'somebody else had its lock for too long, and the DSN says on_lock_timeout=readonly');
+                $reason = 'another request has its lock, and the DSN has on_lock_timeout=readonly';
+                return $this->loadSnapshot($id, $reason);
             } catch (NotFoundException) {
-                throw $opened; // nothing is saved yet by the one who has the lock
+                throw $opened; // the holder of the lock has not saved the new session yet
             }
         }
         foreach ([$opened, $reply] as $r) {
@@ -421,41 +437,45 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 throw $r;
             }
         }
-        $data = $this->receive($reply);
+        $data = $this->setLoaded($reply);
         [$this->id, $this->pid] = [$id, getmypid()];
-        $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === []; // maybe: if not, nothing is lost
+        // An empty session may exist on the server. To treat it as unsaved loses nothing.
+        $this->unsaved = $mode === 'rw' && array_filter($reply, is_string(...)) === [];
         return $data;
     }
 
-    /** Takes what is stored, and returns what PHP is to have. @param ?list<mixed> $reply null for a new session */
-    private function receive(#[\SensitiveParameter] ?array $reply): string
+    /** Records the stored values, and returns the data for PHP. @param ?list<mixed> $reply null for a new session */
+    private function setLoaded(#[\SensitiveParameter] ?array $reply): string
     {
         $this->loaded = array_filter($reply ?? [], is_string(...));
         return $this->format->load($reply);
     }
 
-    /** Moves the session to a new id. A second time is as good: the id of before leads to what the first time has made of it. */
-    private function move(): string
+    /**
+     * Moves the session to a new id. After a lost connection it does so again, since the old id opens the same
+     * session.
+     */
+    private function regenerate(): string
     {
         try {
-            return $this->moveOnce();
+            return $this->regenerateOnce();
         } catch (ConnectionException $e) {
             $this->reopen($e, null);
-            return $this->moveOnce();
+            return $this->regenerateOnce();
         }
     }
 
-    private function moveOnce(): string
+    private function regenerateOnce(): string
     {
         try {
             return $this->client->regenerateId($this->dsn->grace);
-        } catch (BadArgException) { // the server is set to take no grace as long as that
+        } catch (BadArgException) { // the grace period is beyond the server's grace_max
             return $this->client->regenerateId(0);
         }
     }
 
-    /** Reads what was saved last and keeps nothing open. */
-    private function snapshot(#[\SensitiveParameter] string $id, string $why): string
+    /** Loads the values saved last, without a lock, and closes the session. */
+    private function loadSnapshot(#[\SensitiveParameter] string $id, string $reason): string
     {
         $replies = $this->client->pipeline([['open', $id, 's', '0'], $this->format->request(), ['close']]);
         foreach (array_slice($replies, 0, 2) as $reply) {
@@ -463,15 +483,15 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
                 throw $reply;
             }
         }
-        $this->unlock($id, $why);
+        $this->setReadOnly($id, $reason);
         return $this->format->load($replies[1]);
     }
 
-    private function unlock(#[\SensitiveParameter] string $id, string $why): void
+    private function setReadOnly(#[\SensitiveParameter] string $id, string $reason): void
     {
-        $this->forget();
+        $this->clear();
         [$this->id, $this->pid] = [$id, getmypid()];
-        $this->unlocked = $why;
+        $this->readOnlyReason = $reason;
     }
 
     /** @return non-empty-list<string> */
@@ -481,100 +501,106 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Opens a session that write() is called for without read(). Handlers around this one do so: where they read elsewhere, or
-     * have changed the id. A session that was lost after it was read, or could not be read, is not overwritten: others may
-     * have changed it since.
+     * Opens a session for a write() without a read(). A handler around this one may have read another store or changed
+     * the id. A session that could not be read, or was lost after that, is not overwritten: another request may have
+     * changed it since.
      */
     private function openToWrite(#[\SensitiveParameter] string $id): void
     {
-        if ($id === $this->id || $id === $this->lost) {
-            throw new ConnectionException('sessionserver: the session is not open any more; nothing was saved');
+        if ($id === $this->id || $id === $this->lostId) {
+            throw new ConnectionException('sessionserver: the session is no longer open, nothing was saved;'
+                . ' start the session again');
         }
-        $this->take($id);
+        $this->openOrCreate($id);
     }
 
     /**
-     * Sends what has changed, and ends the session.
+     * Sends the changes and ends the session.
      *
-     * @param bool $apart each in a round trip of its own: the end of a session is never refused for a rate, a change may be
+     * @param bool $separate whether each change takes a round trip of its own: a rate limit may refuse a change but
+     *     never the end of a session, which would then save a part of the changes
      */
-    private function save(#[\SensitiveParameter] string $data, bool $apart = false): void
+    private function save(#[\SensitiveParameter] string $data, bool $separate = false): void
     {
         $changes = $this->format->save($data);
         if (!$changes) {
-            $this->leave($this->unsaved ? 'abort' : 'close'); // nothing to lose, so nothing to complain about
+            $this->end($this->unsaved ? 'abort' : 'close'); // no change can be lost, so errors are ignored
             return;
         }
-        if ($apart) {
-            array_map(fn (array $change) => $this->demand([$change]), $changes);
+        if ($separate) {
+            array_map(fn (array $change) => $this->execute([$change]), $changes);
             $changes = [];
         } elseif (count($changes) > 1) {
-            // `close` behind two changes of which one is refused would save half of them.
-            $this->demand($changes);
+            // After a refused change a `close` in the same round trip would save the other changes only.
+            $this->execute($changes);
             $changes = [];
         }
         if ($this->unsaved && $this->dsn->lifetime !== null) {
             $changes[] = ['lifetime', (string) $this->dsn->lifetime];
         }
-        $this->demand([...$changes, ['close']]);
+        $this->execute([...$changes, ['close']]);
     }
 
     /**
-     * Opens the session again after the connection broke, for the lock is lost with it, or after the end of a session that was
-     * not refused for a rate as the change before it. The session must be as it was opened,
-     * or as it is to be saved, since the server may have saved it before. Otherwise somebody else has changed it.
+     * Opens the session again after a lost connection, or after a close that succeeded behind a change beyond a rate
+     * limit. The stored values must be those at the first opening, or the data to save, which the server may have saved
+     * before the connection was lost. With other values another request has changed the session.
      *
-     * @param ?string $data that is to be saved; null: none
+     * @param ?string $data the data to save; null: none
      * @throws SessionServerException
      */
-    private function reopen(SessionServerException $lost, #[\SensitiveParameter] ?string $data): void
+    private function reopen(SessionServerException $cause, #[\SensitiveParameter] ?string $data): void
     {
-        if ($lost instanceof TimeoutException) {
-            throw $lost; // another wait like that one is too much for a visitor
+        if ($cause instanceof TimeoutException) {
+            throw $cause; // a visitor should not wait for a second timeout
         }
-        $replies = $this->client->pipeline([$this->openRequest($this->id, $this->unsaved ? 'rw' : 'u'), $this->format->request()]);
+        $replies = $this->client->pipeline([
+            $this->openRequest($this->id, $this->unsaved ? 'rw' : 'u'),
+            $this->format->request(),
+        ]);
         foreach ($replies as $reply) {
             if ($reply instanceof NotFoundException) {
-                throw $lost;
+                throw $cause;
             }
             if ($reply instanceof ServerException) {
                 throw $reply;
             }
         }
         $loaded = $this->loaded;
-        $this->receive($replies[1]);
+        $this->setLoaded($replies[1]);
         if ($loaded !== $this->loaded && ($data === null || $this->format->save($data) !== [])) {
-            throw new LockLostException('LOCKLOST', 'another request has changed the session since it was lost; nothing is saved');
+            throw new LockLostException('LOCKLOST', 'another request changed the session after the connection was lost,'
+                . ' nothing was saved; start the session again');
         }
     }
 
     /**
-     * Lets go of sessions that PHP has done with. It calls neither write() nor close() if a value cannot be serialized: this is
-     * called wherever this library gets to run next.
+     * Releases the sessions that PHP has abandoned: it calls neither write() nor close() after a value that cannot be
+     * serialized. The next call into this library releases them.
      *
      * @internal
      */
-    public static function letGoOfLeftovers(): void
+    public static function releaseAbandoned(): void
     {
         if (session_status() === PHP_SESSION_ACTIVE) {
             return;
         }
         foreach (self::$handlers ?? [] as $handler => $_) {
             $handler->opened = false;
-            $handler->letGo();
+            $handler->release();
         }
         self::$handlers = null;
     }
 
-    /** Sends requests that must all succeed. @param non-empty-list<non-empty-list<string>> $requests */
-    private function demand(#[\SensitiveParameter] array $requests): void
+    /** Sends requests and throws the first error reply. @param non-empty-list<non-empty-list<string>> $requests */
+    private function execute(#[\SensitiveParameter] array $requests): void
     {
         $replies = $this->client->pipeline($requests);
         foreach ($replies as $reply) {
             if ($reply instanceof ServerException) {
-                if ($this->own && $this->unsaved && !$this->client->isOpen() && !end($replies) instanceof ServerException
-                    && !$reply instanceof RateLimitedException) {
-                    $this->takeBack();
+                $closed = !$this->client->isOpen() && !end($replies) instanceof ServerException;
+                if ($this->created && $this->unsaved && $closed && !$reply instanceof RateLimitedException) {
+                    $this->undoCreation();
                 }
                 throw $reply;
             }
@@ -582,23 +608,23 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
     }
 
     /**
-     * Removes the new session that `close` has stored, empty, behind what was refused; not if somebody else has got hold of
-     * it meanwhile. An id that did not come from the server is left alone: it would be burnt, and its visitor may have no way
-     * to another one. The server lets go of empty sessions soon.
+     * Removes the new and empty session that `close` has stored after a refused change, unless another request has
+     * used it meanwhile. This is only for ids from the server: a removed id is refused forever, and the visitor of
+     * another id may not get a new one. The server removes empty sessions early anyway.
      */
-    private function takeBack(): void
+    private function undoCreation(): void
     {
         try {
             [, $stat] = $this->client->pipeline([['open', $this->id, 'u', '0'], ['stat']]);
             if (is_array($stat) && Client::map($stat)['version'] === 1) {
                 $this->client->pipeline([['destroy']]);
             }
-        } catch (SessionServerException) { // what was refused is of more interest
+        } catch (SessionServerException) { // the caller throws the error reply, which matters more
         }
     }
 
-    /** What to send before another session can be opened. @return list<non-empty-list<string>> */
-    private function farewell(): array
+    /** Returns the requests that end the open session before another one. @return list<non-empty-list<string>> */
+    private function endRequests(): array
     {
         if (!$this->client->isOpen()) {
             return [];
@@ -606,8 +632,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         return [[$this->regenerating ? 'destroy' : 'abort']];
     }
 
-    /** Ends the session without a word about what may go wrong. */
-    private function leave(string $command): bool
+    /** Ends the session and ignores errors. */
+    private function end(string $command): bool
     {
         if ($this->client?->isOpen()) {
             try {
@@ -615,12 +641,12 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             } catch (SessionServerException) {
             }
         }
-        $this->letGo();
+        $this->release();
         return true;
     }
 
-    /** Makes sure that nothing is open, and forgets the session. */
-    private function letGo(): void
+    /** Aborts the session if it is still open, and clears the state of this handler. */
+    private function release(): void
     {
         if ($this->client?->isOpen()) {
             try {
@@ -630,17 +656,17 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
             }
         }
         $this->regenerating = false;
-        $this->forget();
+        $this->clear();
     }
 
-    private function forget(): void
+    private function clear(): void
     {
-        $this->id = $this->data = $this->unlocked = null;
+        $this->id = $this->preloaded = $this->readOnlyReason = null;
         $this->loaded = [];
-        $this->unsaved = $this->own = false;
+        $this->unsaved = $this->created = false;
     }
 
-    /** Whether one of these functions of PHP is at work, through however many handlers around this one. */
+    /** Reports whether one of the given functions of PHP is on the stack, also with other handlers in between. */
     private static function isCalledBy(string ...$functions): bool
     {
         foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 16) as $frame) {
@@ -651,8 +677,8 @@ final class SaveHandler implements \SessionHandlerInterface, \SessionIdInterface
         return false;
     }
 
-    /** Whether the application asks for the session to be saved, and not PHP at the end of the script. */
-    private static function isAsked(): bool
+    /** Reports whether the application saves the session, and not PHP at the end of the script. */
+    private static function isSavedByApplication(): bool
     {
         foreach (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS) as $frame) {
             if (!isset($frame['class']) && str_starts_with($frame['function'], 'session_')) {

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace SessionServer;
 
 /**
- * A secret that does not show, whatever prints, exports, casts or serializes the object that has it: the text is
- * kept beside the object and not in it.
+ * A secret that stays hidden when an object that contains it is printed, exported, cast or serialized. The text is
+ * stored outside of the object.
  */
 final class Secret
 {

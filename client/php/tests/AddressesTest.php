@@ -73,7 +73,7 @@ final class AddressesTest extends SessionTestCase
             $this->fail('somebody answers');
         } catch (ConnectionException $e) {
             $port = explode(':', self::$server->address)[1];
-            $this->assertSame("sessionserver: no connection to sessions.test:$port: 127.0.0.2: Connection timed out; "
+            $this->assertSame("sessionserver: cannot connect to sessions.test:$port: 127.0.0.2: Connection timed out; "
                 . '127.0.0.3: Connection refused', $e->getMessage());
         }
     }
@@ -102,7 +102,7 @@ final class AddressesTest extends SessionTestCase
         $this->assertSame($first, $web->ask($code));
         $this->assertSame('PONG', (new Client(str_replace('?persistent=1', '', $dsn)))->ping());
         $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage('sessionserver: no connection to nobody.invalid:9090: ');
+        $this->expectExceptionMessage('sessionserver: cannot connect to nobody.invalid:9090: ');
         (new Client(Dsn::parse('tcp://nobody.invalid')))->ping();
     }
 }

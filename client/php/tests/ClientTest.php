@@ -213,7 +213,7 @@ final class ClientTest extends SessionTestCase
         } catch (BadAuthException $e) {
             $this->assertStringNotContainsString('S3cr3t', print_r($e, true));
             $this->assertSame('sessionserver: hello: BADAUTH ' . $e->serverMessage . ' (check app, tenant and secret in the DSN tcp://shop:xxxxx@'
-                . self::$server->address . '/acme: has the secret been rotated or revoked?)', $e->getMessage());
+                . self::$server->address . '/acme, and whether the secret was rotated or revoked)', $e->getMessage());
             $this->assertSame(1, $c->roundTrips());
         }
     }
@@ -224,14 +224,14 @@ final class ClientTest extends SessionTestCase
         $address = stream_socket_get_name($socket, false);
         fclose($socket);
         $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage("sessionserver: no connection to $address: Connection refused");
+        $this->expectExceptionMessage("sessionserver: cannot connect to $address: Connection refused");
         (new Client("tcp://$address"))->ping();
     }
 
     public function testNobodyAtASocket(): void
     {
         $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage('sessionserver: no connection to /nowhere/socket: No such file or directory');
+        $this->expectExceptionMessage('sessionserver: cannot connect to /nowhere/socket: No such file or directory');
         (new Client('unix:///nowhere/socket'))->ping();
     }
 
@@ -258,14 +258,14 @@ final class ClientTest extends SessionTestCase
     {
         $address = $this->answering(null);
         $this->expectException(TimeoutException::class);
-        $this->expectExceptionMessage("sessionserver: $address: no answer within 0.05 s");
+        $this->expectExceptionMessage("sessionserver: $address: no reply within 0.05 s");
         (new Client("tcp://$address?timeout=0.05"))->ping();
     }
 
-    /** @testWith ["HTTP/1.1 400 Bad Request\r\n\r\n", "answers, but is no sessionserver"]
-     *            ["$100\r\nhalf", "broke in the middle of an answer"]
-     *            ["", "broke while waiting for an answer"]
-     *            ["+PON", "broke while waiting for an answer"]
+    /** @testWith ["HTTP/1.1 400 Bad Request\r\n\r\n", "is not a sessionserver"]
+     *            ["$100\r\nhalf", "connection lost in the middle of a reply"]
+     *            ["", "connection lost while waiting for a reply"]
+     *            ["+PON", "connection lost while waiting for a reply"]
      */
     public function testAServerThatSaysSomethingElse(string $reply, string $message): void
     {
@@ -296,7 +296,7 @@ final class ClientTest extends SessionTestCase
             $c->put('a', '2');
             $this->fail('the session is still open');
         } catch (ConnectionException $e) {
-            $this->assertStringContainsString('what was not saved is dropped', $e->getMessage());
+            $this->assertStringContainsString('unsaved changes are lost', $e->getMessage());
         }
         $this->assertFalse($c->isOpen());
         $c->open($id, 'u');

@@ -60,7 +60,7 @@ final class DeadPathTest extends SessionTestCase
         $fake = $this->fake($dead);
         $dsn = \SessionServer\Dsn::parse('tcp://' . $fake->line() . "?timeout=0.3$query");
         $this->expectException(TimeoutException::class);
-        $this->expectExceptionMessage("no answer within $seconds s");
+        $this->expectExceptionMessage("no reply within $seconds s");
         (new Client($dsn))->pipeline([['abort'], Client::openRequest(str_repeat('a', 32), 'rw', $dsn->lockTimeout), ['get', 'a']]);
     }
 
@@ -105,11 +105,11 @@ final class DeadPathTest extends SessionTestCase
                     $client->open($id);
                     $this->fail('it is open');
                 } catch (TimeoutException $e) {
-                    $this->assertMatchesRegularExpression('/no answer within (0\.3|0\.8) s/', $e->getMessage());
+                    $this->assertMatchesRegularExpression('/no reply within (0\.3|0\.8) s/', $e->getMessage());
                 }
             }
             $request = $this->start('try { session_start(); } catch (Exception $e) { return $e->getMessage(); }', $id, 'timeout=0.3');
-            $this->assertStringContainsString('no answer within 0.3 s', $request->end()->result);
+            $this->assertStringContainsString('no reply within 0.3 s', $request->end()->result);
         } finally {
             self::$server->thaw();
         }

@@ -38,7 +38,7 @@ final class DocsTest extends SessionTestCase
     {
         $this->assertSame($prints, $this->example($strict ? self::$server : self::$lenient, $name));
         if (!$strict) {
-            $this->assertStringContainsString('the tenant takes no ids but its own', $this->example(self::$server, $name));
+            $this->assertStringContainsString('the tenant is strict and accepts only ids from the server', $this->example(self::$server, $name));
         }
     }
 

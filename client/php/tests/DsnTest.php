@@ -73,7 +73,7 @@ final class DsnTest extends TestCase
             ['tls://', 'host: missing'],
             ['tls://a:hss_S3@/t', 'host: missing'],
             ['redis://a:hss_S3@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
-            ['file://hss_S3', 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'],
+            ['file://hss_S3', 'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
             ['"tls://a:hss_S3@h/t', 'opening quote without a closing one (remove it)'],
             ["'tls://a:hss_S3@h/t\"", 'opening quote without a closing one (remove it)'],
             ["\xff\xfet\0l\0s\0:\0S\0003\0", 'the text is UTF-16 (save it as UTF-8)'],
@@ -152,13 +152,13 @@ final class DsnTest extends TestCase
     /** @return array<array{?string, string}> what is in the file, and what is said of it */
     public function files(): array
     {
-        $only = 'the file must hold the DSN as its only line';
+        $rule = '(write the DSN as the only line of a file)';
         return [
-            'empty' => ["\n", "the file is empty: $only"],
-            'two lines' => ["# the shop's\ntcp://a:hss_S3@h/t\n", "more than one line: $only"],
+            'empty' => ["\n", "the file is empty $rule"],
+            'two lines' => ["# the shop's\ntcp://a:hss_S3@h/t\n", "the file has more than one line $rule"],
             'absent' => [null, 'the file cannot be read: No such file or directory'],
             'wrong' => ["tcp://a:hss_S3@h:x/t\n", 'port: allowed: 1 to 65535'],
-            'a file in a file' => ['file:///hss_S3', 'scheme: file takes three slashes and an absolute path (file:///path/to/file), and cannot stand in a file'],
+            'a file in a file' => ['file:///hss_S3', 'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
         ];
     }
 
@@ -176,8 +176,8 @@ final class DsnTest extends TestCase
 
     public function testFilesThatCannotBeRead(): void
     {
-        $this->assertRefused(__DIR__, 'a directory: the file must hold the DSN as its only line');
-        $this->assertRefused("/a\0b", 'the file cannot be read: no such name');
+        $this->assertRefused(__DIR__, 'not a file but a directory (write the DSN as the only line of a file)');
+        $this->assertRefused("/a\0b", 'the file cannot be read: invalid name');
         $file = tempnam(sys_get_temp_dir(), 'dsn');
         chmod($file, 0);
         $root = posix_geteuid() === 0;

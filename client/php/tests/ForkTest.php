@@ -170,10 +170,10 @@ final class ForkTest extends SessionTestCase
     public function testAForkIsToldThatTheSessionIsItsParents(): void
     {
         foreach ([
-            '$_SESSION["n"] = "child"; session_write_close();' => 'Warning: sessionserver: the changed session is not saved: the process that this one is a fork of has it open',
+            '$_SESSION["n"] = "child"; session_write_close();' => 'Warning: sessionserver: the session was not saved: the parent process has the session open',
             'session_write_close();' => '',
             'session_destroy();' => 'LockTimeoutException: sessionserver: open: LOCKTIMEOUT ',
-            'session_regenerate_id(true);' => 'READONLY the process that this one is a fork of has it open',
+            'session_regenerate_id(true);' => 'READONLY the parent process has the session open',
         ] as $child => $message) {
             $id = $this->session();
             $r = $this->inForks($this->dsn('tcp', 'lock_timeout=0'), "session_start();

@@ -58,12 +58,12 @@ final class JsonFormatTest extends SessionTestCase
             ['$_SESSION["cart"]["items"][3] = new DateTime();', "['cart']['items'][3]", 'an object (DateTime)'],
             ['$_SESSION["f"] = STDIN;', "['f']", 'a resource'],
             ['$_SESSION["s"] = "\xff";', "['s']", 'a string that is not UTF-8'],
-            ['$_SESSION["s"] = ["\xff" => 1];', "['s']", 'a key in it is not UTF-8'],
+            ['$_SESSION["s"] = ["\xff" => 1];', "['s']", 'a key that is not UTF-8'],
             ['$_SESSION["x"]["y"] = NAN;', "['x']['y']", 'NAN or INF'],
             ['$_SESSION["x"] = -INF;', "['x']", 'NAN or INF'],
-            ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']", 'nested more than 500 deep, or holds itself'],
-            ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'a key is up to 256 bytes without NUL'],
-            ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'a key is up to 256 bytes without NUL'],
+            ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']", 'nested more than 500 levels deep, or recursive'],
+            ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'invalid key (allowed: up to 256 bytes without NUL)'],
+            ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'invalid key (allowed: up to 256 bytes without NUL)'],
         ];
     }
 
@@ -75,7 +75,7 @@ final class JsonFormatTest extends SessionTestCase
             try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) { \$_SESSION = []; return \$e->getMessage(); }", $id)->end();
         $this->assertStringContainsString("$key", $r->result);
         $this->assertStringContainsString($what, $r->result);
-        $this->assertStringContainsString('the session stays as it was', $r->result);
+        $this->assertStringContainsString('nothing was saved, the session is unchanged', $r->result);
         $this->assertSame(['a' => '1', 'b' => '2'], $this->stored($id));
         $this->assertFree($id);
     }
@@ -123,8 +123,8 @@ final class JsonFormatTest extends SessionTestCase
             $before = $this->stored($id);
             $r = $this->start("session_start(); \$_SESSION['n'] = 9; $code
                 try { session_write_close(); } catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->end();
-            $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json: an integer beyond 64 bits", $r->result);
-            $this->assertStringContainsString('nothing is saved', $r->result);
+            $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json: PHP has rounded the stored integer beyond 64 bits", $r->result);
+            $this->assertStringContainsString('nothing was saved', $r->result);
             $this->assertStored($before, $id);
             $this->assertFree($id);
         }
@@ -175,7 +175,7 @@ final class JsonFormatTest extends SessionTestCase
         }
         $this->request('session_start(); $_SESSION["p|q"] = 1;', $id);
         $this->assertStringContainsString('set it to php_serialize', $this->start($php, $id)->output());
-        $this->assertStringContainsString('it needs session.serialize_handler = php_serialize or php',
+        $this->assertStringContainsString('unsupported session.serialize_handler (allowed: php_serialize, php)',
             $this->start('ini_set("session.serialize_handler", "php_binary"); session_start();', $id)->output());
     }
 
@@ -195,6 +195,6 @@ final class JsonFormatTest extends SessionTestCase
     public function testOutsideOfPhpsSessions(): void
     {
         $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->end();
-        $this->assertStringContainsString('format=json needs $_SESSION', $r->result);
+        $this->assertStringContainsString('format=json requires $_SESSION', $r->result);
     }
 }

@@ -64,7 +64,7 @@ final class LostConnectionTest extends SessionTestCase
         self::$server = new Server('session: {strict: true}');
         try {
             $result = $this->interrupted($first, '', $query);
-            $this->assertStringContainsString('what was not saved is dropped', $result->result);
+            $this->assertStringContainsString('unsaved changes are lost', $result->result);
             $this->assertGone($result->id);
         } finally {
             self::$server = $lax;
@@ -77,7 +77,7 @@ final class LostConnectionTest extends SessionTestCase
         $id = $this->session('$_SESSION["n"] = 1;', $query);
         $code = '$_SESSION["n"]++; gate("in");' . self::SAVE;
         $result = $this->interrupted($code, $id, $query, $this->change($id, $query, '$_SESSION["n"] = 7;'));
-        $this->assertSame('sessionserver: LOCKLOST another request has changed the session since it was lost; nothing is saved', $result->result);
+        $this->assertSame('sessionserver: LOCKLOST another request changed the session after the connection was lost, nothing was saved; start the session again', $result->result);
         $this->assertSame(7, $this->request('session_start(); return $_SESSION["n"];', $id, $query)->result);
         foreach (['return $_SESSION;' => 'it is only looked at', '$_SESSION["n"] = 8;' => 'it is saved already'] as $other => $what) {
             $result = $this->interrupted($code, $id, $query, $this->change($id, $query, $other));
@@ -92,7 +92,7 @@ final class LostConnectionTest extends SessionTestCase
     {
         $id = $this->session('$_SESSION["n"] = 1;', $query);
         $result = $this->interrupted('$_SESSION["n"]++; gate("in");' . self::SAVE, $id, $query, $this->change($id, $query, 'session_destroy();'));
-        $this->assertStringContainsString('what was not saved is dropped', $result->result);
+        $this->assertStringContainsString('unsaved changes are lost', $result->result);
         $this->assertGone($id);
     }
 
@@ -124,7 +124,7 @@ final class LostConnectionTest extends SessionTestCase
         $id = $this->session();
         $result = $this->interrupted('gate("in"); try { session_regenerate_id(true); } catch (Exception $e) { return $e->getMessage(); }', $id, '',
             $this->change($id, '', '$_SESSION["n"] = 7;'));
-        $this->assertStringContainsString('another request has changed the session', $result->result);
+        $this->assertStringContainsString('another request changed the session', $result->result);
         $this->assertSame(['php' => 'n|i:7;'], $this->stored($id));
     }
 
@@ -138,7 +138,7 @@ final class LostConnectionTest extends SessionTestCase
             $request = (new Request($dsn, $code, $this->session()))->at('in');
             $proxy->say('freeze');
             $this->assertSame('frozen', $proxy->line());
-            $this->assertStringContainsString('no answer within 0.5 s', $request->go()->end()->result);
+            $this->assertStringContainsString('no reply within 0.5 s', $request->go()->end()->result);
         }
     }
 
@@ -166,7 +166,7 @@ final class LostConnectionTest extends SessionTestCase
             $client->close();
             $this->fail('it is saved');
         } catch (ConnectionException $e) {
-            $this->assertStringContainsString('what was not saved is dropped', $e->getMessage());
+            $this->assertStringContainsString('unsaved changes are lost', $e->getMessage());
         }
     }
 }

@@ -136,7 +136,7 @@ final class SaveHandlerTest extends SessionTestCase
     {
         $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32))->end();
         $this->assertSame([str_repeat('b', 32), 2], [$r->id, $r->roundTrips]);
-        $this->assertStringContainsString('Warning: sessionserver: a session begins under an id that the visitor has sent', $r->printed);
+        $this->assertStringContainsString('Warning: sessionserver: new session under an id from the visitor', $r->printed);
         $this->assertSame(['a' => 1], $this->request('session_start();', str_repeat('b', 32))->session);
         $this->request('ini_set("session.use_strict_mode", "0"); session_start();', str_repeat('b', 32)); // it is known now
         $this->start('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32))->end();
@@ -148,7 +148,7 @@ final class SaveHandlerTest extends SessionTestCase
         $id = $this->session();
         $this->request('session_start(); session_destroy();', $id);
         $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', $id)->end();
-        $this->assertStringContainsString('not saved: it has ended', $r->printed);
+        $this->assertStringContainsString('not saved: the session has ended', $r->printed);
         $this->assertStringContainsString('session.use_strict_mode = 1', $r->printed);
         $this->assertGone($id);
     }
@@ -394,7 +394,7 @@ final class SaveHandlerTest extends SessionTestCase
         $r = $this->request("session_start(); $code" . 'try { session_write_close(); }
             catch (SessionServer\Exception\TooLargeException $e) { return [strlen(session_encode() ?: ""), $e->getMessage()]; }', $id, $query);
         $this->assertStringContainsString($limit, $r->result[1]);
-        $this->assertMatchesRegularExpression('/ \([0-9]+ bytes were to be saved\)$/D', $r->result[1]);
+        $this->assertMatchesRegularExpression('/ \(the session has [0-9]+ bytes\)$/D', $r->result[1]);
         if (str_contains($limit, 'would have')) {
             $this->assertStringContainsString('(allowed: 4194304)', $r->result[1]);
         }
@@ -427,7 +427,7 @@ final class SaveHandlerTest extends SessionTestCase
         $start = 'session_start(); $_SESSION["n"] = 1; return strlen(session_id());';
         $r = $this->start($start, '', '', ['session.sid_length' => 64, 'session.sid_bits_per_character' => 6, 'session.gc_maxlifetime' => 7200])->end();
         $this->assertSame(32, $r->result);
-        $this->assertStringContainsString('session.sid_length = 64 and session.sid_bits_per_character = 6 are ignored: the server makes the ids', $r->printed);
+        $this->assertStringContainsString('session.sid_length = 64 and session.sid_bits_per_character = 6 are ignored, since the server creates ids', $r->printed);
         $this->assertStringContainsString('session.gc_maxlifetime = 7200 is ignored', $r->printed);
         $this->request($start, $r->id, '', ['session.sid_length' => 64]); // for a new session only
         foreach ([[32, 4], [26, 5]] as [$length, $bits]) {
@@ -520,7 +520,7 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertSame([1, $id], [$r->result, $r->id]);
         $r = $this->start('session_start(); $_SESSION["n"] = 2; return session_write_close();', $id, $query)->end();
         $this->assertTrue($r->result);
-        $this->assertStringContainsString('Warning: sessionserver: the changed session is not saved: somebody else had its lock', $r->printed);
+        $this->assertStringContainsString('Warning: sessionserver: the session was not saved: another request has its lock', $r->printed);
         foreach (['session_destroy();' => 'LockTimeoutException', 'session_regenerate_id(true);' => 'ReadOnlyException'] as $code => $class) {
             $this->assertStringContainsString("Uncaught SessionServer\\Exception\\$class", $this->start("session_start(); $code", $id, $query)->output());
         }
@@ -541,7 +541,7 @@ final class SaveHandlerTest extends SessionTestCase
         $r = $this->request('session_start(); return $_SESSION["n"];', $id, 'mode=r'); // does not wait
         $this->assertSame([1, 1], [$r->result, $r->roundTrips]);
         $r = $this->start('session_start(); $_SESSION["n"] = 2;', $id, 'mode=r')->end();
-        $this->assertStringContainsString('the changed session is not saved: the DSN says mode=r', $r->printed);
+        $this->assertStringContainsString('the session was not saved: the DSN has mode=r', $r->printed);
         $this->assertStringContainsString('READONLY', $this->start('session_start(); session_destroy();', $id, 'mode=r')->output());
         $holder->close();
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
@@ -550,7 +550,7 @@ final class SaveHandlerTest extends SessionTestCase
         $r = $this->request('session_start();', str_repeat('d', 32), 'mode=r'); // the cookie stays: its session may just not be saved yet
         $this->assertSame([[], str_repeat('d', 32), 1], [$r->session, $r->id, $r->roundTrips]);
         $r = $this->start('$handler->write(str_repeat("d", 32), "x");', '', 'mode=r')->end();
-        $this->assertStringContainsString('not saved: the DSN says mode=r', $r->printed);
+        $this->assertStringContainsString('not saved: the DSN has mode=r', $r->printed);
     }
 
     public function testLifetime(): void
@@ -627,7 +627,7 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertStringContainsString('DSN in /nowhere: the file cannot be read: No such file or directory', (new Request('file:///nowhere', 'session_start();'))->output());
         foreach (['session_start();', 'session_set_save_handler(new SessionServer\SaveHandler(), true); session_start();'] as $code) {
             $output = (new Request('', $code))->output();
-            $this->assertStringContainsString('session.save_path is empty: set it to a DSN such as tls://', $output);
+            $this->assertStringContainsString('session.save_path: empty (set it to a DSN such as tls://', $output);
         }
     }
 
@@ -730,7 +730,7 @@ final class SaveHandlerTest extends SessionTestCase
             . 'ini_set("session.use_strict_mode", "0"); session_start(); gate("in"); $_SESSION["lost"] = 1;
             try { session_write_close(); } catch (SessionServer\Exception\ConnectionException $e) { return $e->getMessage(); }', $id, 'lock_timeout=0')->at('in');
         $holder->abort();
-        $this->assertStringContainsString('the session is not open any more; nothing was saved', $r->go()->end()->result);
+        $this->assertStringContainsString('the session is no longer open, nothing was saved', $r->go()->end()->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
     }
 

@@ -102,8 +102,8 @@ final class TlsTest extends SessionTestCase
                     $client->pipeline($requests);
                     $this->fail('another tenant is taken');
                 } catch (DsnException $e) {
-                    $this->assertSame('sessionserver: DSN: tenant: the DSN names acme, but the server takes the certificate in certfile for one of the tenant dev; '
-                        . 'nothing was saved', $e->getMessage());
+                    $this->assertSame('sessionserver: DSN: tenant: the certificate in certfile authenticates for the tenant dev'
+                        . ' and the DSN has the tenant acme, nothing was saved (correct one of them)', $e->getMessage());
                 }
                 $this->assertSame([false, 1], [$client->isOpen(), $client->roundTrips()]);
             }
@@ -120,7 +120,7 @@ final class TlsTest extends SessionTestCase
         $this->assertSame(2, $good->result);
         $this->assertSame(2, (new Request($dsn('dev'), $code, $good->id))->end()->result);
         foreach (['', $good->id] as $cookie) {
-            $this->assertStringContainsString('the DSN names acme, but', (new Request($dsn('acme'), $code, $cookie))->end()->result[0]);
+            $this->assertStringContainsString('the DSN has the tenant acme', (new Request($dsn('acme'), $code, $cookie))->end()->result[0]);
         }
     }
 
@@ -129,9 +129,9 @@ final class TlsTest extends SessionTestCase
     {
         return [
             'another authority' => ['localhost', 'other-ca', 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
-                . "(the authority of the server's certificate is not in the file that cafile= in the DSN names, or the certificate has expired)"],
+                . "(the certificate has expired, or its authority is not in the file of cafile= in the DSN)"],
             "the system's authorities" => ['localhost', null, 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
-                . "(if the authority of the server's certificate is not one of the system's, cafile= in the DSN names its PEM file; or the certificate has expired)"],
+                . "(the certificate has expired, or the system does not trust its authority: then set cafile= in the DSN to the authority's PEM file)"],
             'another name' => ['127.0.0.1', 'ca', "did not match expected name `127.0.0.1'; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) "
                 . "(the host in the DSN must be one of the names in the server's certificate)"],
             'no such file' => ['localhost', 'nothing', 'failed loading cafile stream'],
@@ -146,7 +146,7 @@ final class TlsTest extends SessionTestCase
             (new Client($ca === null ? "tls://$address" : $this->dsn($host, $ca)))->ping();
             $this->fail('it is trusted');
         } catch (ConnectionException $e) {
-            $this->assertStringStartsWith("sessionserver: no connection to $address: ", $e->getMessage());
+            $this->assertStringStartsWith("sessionserver: cannot connect to $address: ", $e->getMessage());
             $this->assertStringContainsString(sprintf($message, $address), $e->getMessage());
             $this->assertStringNotContainsString("\n", $e->getMessage());
         }

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * BADARG: the number, form or range of arguments is wrong.
+ * BADARG: an invalid number, form or range of arguments.
  */
 class BadArgException extends ServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * BADAUTH: the credentials are not good, whatever of them is wrong.
+ * BADAUTH: invalid credentials. The server does not report which part is wrong.
  */
 class BadAuthException extends ServerException
 {

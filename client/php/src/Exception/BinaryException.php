@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * BINARY: a line cannot carry this. This client speaks RESP and does not see it.
+ * BINARY: a value that cannot be sent in a line. This client uses RESP and never gets this error.
  */
 class BinaryException extends ServerException
 {

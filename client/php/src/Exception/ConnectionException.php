@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * There is no connection to the server, or it broke: what was not saved is dropped there, and the lock is free.
+ * A connection to the server failed or broke. The server drops unsaved changes and releases the lock.
  */
 class ConnectionException extends SessionServerException
 {

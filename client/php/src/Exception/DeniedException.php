@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * DENIED: a policy refuses the operation.
+ * DENIED: the operation is denied by a policy.
  */
 class DeniedException extends ServerException
 {

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * A DSN is wrong. The message tells everything that is, and quotes none of it: a secret with an unescaped character
- * in it may turn up in any part. It names the file that should hold the DSN, if there is one.
+ * An invalid DSN. The message lists all problems and the file of the DSN, if there is one. It does not quote the DSN,
+ * since an unescaped character in a secret may move a part of the secret anywhere.
  */
 class DsnException extends SessionServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * The session holds what its format cannot carry. What was stored before stays as it was.
+ * A session with a value that its format cannot store. The stored session is unchanged.
  */
 class EncodingException extends SessionServerException
 {

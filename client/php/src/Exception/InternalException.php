@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * INTERNAL: a fault of the server's; its log tells more under the id in the message.
+ * INTERNAL: an error within the server. Its log has the details under the id in the message.
  */
 class InternalException extends ServerException
 {

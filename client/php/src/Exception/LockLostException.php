@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * LOCKLOST: the lock was held for longer than its lease and somebody else has it now; nothing was saved.
+ * LOCKLOST: the lease of the lock expired and another client has the lock; nothing was saved.
  */
 class LockLostException extends ServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * LOCKTIMEOUT: somebody else has had the lock for as long as this request may wait.
+ * LOCKTIMEOUT: the session stayed locked for as long as the request may wait.
  */
 class LockTimeoutException extends ServerException
 {

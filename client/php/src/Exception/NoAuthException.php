@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * NOAUTH: the connection has not authenticated, or its tenant is not served any more.
+ * NOAUTH: the connection is not authenticated, or its tenant no longer exists.
  */
 class NoAuthException extends ServerException
 {

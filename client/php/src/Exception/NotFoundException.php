@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * NOTFOUND: there is no such session, or not any more.
+ * NOTFOUND: the session does not exist or has ended.
  */
 class NotFoundException extends ServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * PROTOCOL: what was sent is not a request.
+ * PROTOCOL: an invalid request.
  */
 class ProtocolException extends ServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * QUOTA: the tenant is full; what is stored stays.
+ * QUOTA: the tenant has reached its limit; stored sessions are kept.
  */
 class QuotaException extends ServerException
 {

@@ -5,11 +5,11 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * RATELIMITED: too many operations; the message says when to try again.
+ * RATELIMITED: too many operations. The message contains the delay after which to retry.
  */
 class RateLimitedException extends ServerException
 {
-    /** Seconds after which the server takes the request, or null if it does not say. */
+    /** Returns the seconds after which the server accepts the request, or null if the message has none. */
     public function retryIn(): ?float
     {
         return preg_match('/retry in (\d{1,9}) ms/', $this->serverMessage, $m) ? (int) $m[1] / 1000 : null;

@@ -5,8 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * An error that the server has answered. Each code has a class of its own; a code that this version does not know yet
- * is this class.
+ * An error reply of the server. Each code of the protocol has a subclass; this class stands for unknown codes.
  */
 class ServerException extends SessionServerException
 {
@@ -43,19 +42,18 @@ class ServerException extends SessionServerException
         private readonly string $command = '',
         string $advice = '',
     ) {
-        parent::__construct('sessionserver: ' . ($command === '' ? '' : $command . ': ') . $errorCode . ' ' . $serverMessage
-            . ($advice === '' ? '' : " ($advice)"));
+        $prefix = $command === '' ? '' : "$command: ";
+        $suffix = $advice === '' ? '' : " ($advice)";
+        parent::__construct("sessionserver: $prefix$errorCode $serverMessage$suffix");
     }
 
-    /** @internal The same with a piece of advice behind what the server says. */
+    /** @internal Returns a copy with advice after the server's message. */
     public function advise(string $advice): static
     {
         return new static($this->errorCode, $this->serverMessage, $this->command, $advice);
     }
 
-    /**
-     * Makes the exception for an error reply, "CODE message", to a command.
-     */
+    /** Returns the exception for an error reply, "CODE message", to a command. */
     public static function fromReply(string $reply, string $command = ''): self
     {
         [$code, $message] = explode(' ', $reply, 2) + [1 => ''];
@@ -63,7 +61,7 @@ class ServerException extends SessionServerException
         return new $class($code, $message, $command);
     }
 
-    /** @return list<string> every code that has a class */
+    /** @return list<string> the codes with a class */
     public static function codes(): array
     {
         return array_keys(self::CLASSES);

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * What every exception of this library is. No message ever holds a secret or a session id.
+ * The base class of all exceptions of this library. No message contains a secret or a session id.
  */
 class SessionServerException extends \RuntimeException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * SHUTDOWN: the server is about to leave; connect again.
+ * SHUTDOWN: the server is shutting down; connect again.
  */
 class ShutdownException extends ServerException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * The server did not answer in time. The connection is closed, which drops what was not saved.
+ * The server did not reply in time. The connection is closed, and the server drops unsaved changes.
  */
 class TimeoutException extends ConnectionException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * TOOLARGE: a limit on sizes is passed.
+ * TOOLARGE: a size beyond a limit.
  */
 class TooLargeException extends ServerException
 {

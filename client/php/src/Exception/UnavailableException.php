@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Exception;
 
 /**
- * UNAVAILABLE: the server cannot do it now: too many connections, or its storage fails.
+ * UNAVAILABLE: temporarily impossible: the server has too many connections, or its storage failed.
  */
 class UnavailableException extends ServerException
 {

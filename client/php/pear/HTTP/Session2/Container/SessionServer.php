@@ -7,13 +7,13 @@ if (!class_exists('HTTP_Session2_Container')) {
 }
 
 /**
- * A container for PEAR's HTTP_Session2 that keeps sessions on a sessionserver.
+ * A container for PEAR's HTTP_Session2 that stores sessions on a sessionserver.
  *
  *     HTTP_Session2::useCookies(true);
  *     HTTP_Session2::setContainer('SessionServer', ['dsn' => 'tcp://localhost']);
  *     HTTP_Session2::start('MySession');
  *
- * Without the option dsn it is what session.save_path says.
+ * Without the option dsn the container uses the DSN in session.save_path.
  */
 class HTTP_Session2_Container_SessionServer extends HTTP_Session2_Container
 {
@@ -26,14 +26,14 @@ class HTTP_Session2_Container_SessionServer extends HTTP_Session2_Container
     }
 
     /**
-     * Takes over the sessions of PHP. PHP gets the save handler itself and not the methods below: only so does it ask for
-     * ids, and tell new ids from old ones. HTTP_Session2 proposes ids that can be guessed; in strict mode, which is
-     * turned on here, they are replaced by those of the server.
+     * Registers the save handler for PHP's sessions. PHP calls the save handler itself and not the methods below, so
+     * that the server creates and validates the ids. HTTP_Session2 proposes guessable ids; strict mode, which this
+     * turns on, replaces them by ids from the server.
      */
     public function set()
     {
         $this->handler = SessionServer\SaveHandler::register($this->options['dsn']);
-        $this->options['dsn'] = null; // it may hold a secret
+        $this->options['dsn'] = null; // the DSN may contain a secret
     }
 
     public function open($save_path, $session_name)
@@ -63,12 +63,12 @@ class HTTP_Session2_Container_SessionServer extends HTTP_Session2_Container
 
     public function gc($maxlifetime)
     {
-        return true; // the server does it
+        return true; // the server removes expired sessions
     }
 
     public function replicate($target, $id = null)
     {
-        throw new BadMethodCallException('sessionserver: sessions are not replicated: all web servers use the same one');
+        throw new BadMethodCallException('sessionserver: sessions are not replicated, since all web servers share them');
     }
 
     /** @return SessionServer\SaveHandler */
