@@ -17,7 +17,7 @@ func ExampleDial() {
 	// tls://shop:hss_…@sessions.example.com:9090/acme
 	c, err := client.Dial(ctx, os.Getenv("SESSION_DSN"), client.Options{})
 	if err != nil {
-		log.Fatal(err) // the secret does not show
+		log.Fatal(err) // the error contains no secret
 	}
 	defer c.Close()
 
@@ -34,16 +34,16 @@ func ExampleClient_New() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Abort(ctx) // does nothing after Close
+	defer s.Abort(ctx) // no effect after Close
 
 	if err := s.Put(ctx, "user", "alice"); err != nil {
 		log.Fatal(err)
 	}
-	if err := s.Close(ctx); err != nil { // now it is saved, and others may open it
+	if err := s.Close(ctx); err != nil { // saves the session and releases the lock
 		log.Fatal(err)
 	}
 
-	fmt.Println(len(s.ID())) // what goes into the cookie
+	fmt.Println(len(s.ID())) // the id for the cookie
 	// Output: 32
 }
 
@@ -62,7 +62,7 @@ func ExampleClient_Open() {
 	user, ok, err := s.Get(ctx, "user")
 	fmt.Println(user, ok, err)
 
-	// A new id at log-in; the old one leads to the session for 10 seconds more.
+	// A new id at log-in; the old one remains valid for 10 seconds.
 	if _, err := s.Regenerate(ctx, 10*time.Second); err != nil {
 		log.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func ExampleClient_Update() {
 		log.Fatal(err)
 	}
 
-	v, err := c.View(ctx, id) // what is saved, without waiting for anybody
+	v, err := c.View(ctx, id) // the values saved last, without a lock
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -108,18 +108,18 @@ func ExampleClient_Load() {
 	defer c.Close()
 	id := mustSave(ctx, c, "user", "alice")
 
-	// At the beginning of a request:
+	// When a request begins:
 	s, v, err := c.Load(ctx, id, client.OpenOptions{Mode: client.ModeUpdate})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer s.Abort(ctx) // if the request fails
 
-	// While it is handled, without any round trip:
+	// While the request is handled, without a round trip:
 	fmt.Println(v.Get("user"))
 	v.Set("theme", "dark")
 
-	// At its end; only what has changed is sent:
+	// When the request ends; only the changes are sent:
 	if err := s.Save(ctx, v); err != nil {
 		log.Fatal(err)
 	}
@@ -131,13 +131,13 @@ func ExampleError() {
 	c := mustDial(ctx)
 	defer c.Close()
 
-	_, err := c.View(ctx, "an-id-that-nobody-has-made")
+	_, err := c.View(ctx, "an-unknown-session-id")
 
 	var refused *client.Error
 	var broken *client.ConnError
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		fmt.Println("the session is over: begin a new one")
+		fmt.Println("the session has ended: create a new one")
 	case errors.Is(err, client.ErrLockTimeout), errors.Is(err, client.ErrUnavailable):
 		fmt.Println("try again later")
 	case errors.As(err, &refused):
@@ -145,9 +145,9 @@ func ExampleError() {
 	case errors.As(err, &broken):
 		fmt.Println("no connection:", broken.Err)
 	case errors.Is(err, context.DeadlineExceeded):
-		fmt.Println("out of time")
+		fmt.Println("deadline exceeded")
 	}
-	// Output: the session is over: begin a new one
+	// Output: the session has ended: create a new one
 }
 
 func mustDial(ctx context.Context) *client.Client {

@@ -119,7 +119,8 @@ func TestLockTimeout(t *testing.T) {
 	}
 	fresh, err := c.New(ctx, 0)
 	must(t, err)
-	if _, err := lenient.Open(ctx, fresh.ID(), client.OpenOptions{Mode: client.ModeReadWrite}); !errors.Is(err, client.ErrLockTimeout) {
+	_, err = lenient.Open(ctx, fresh.ID(), client.OpenOptions{Mode: client.ModeReadWrite})
+	if !errors.Is(err, client.ErrLockTimeout) {
 		t.Errorf("locked session without saved values: %v", err)
 	}
 	fresh.Abort(ctx)

@@ -411,8 +411,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestChosenID: nobody's session is begun under an id that a visitor has chosen, whatever the tenant takes: only
-// ModeReadWrite does so, in a tenant that is not strict.
+// TestChosenID verifies that no session is created under an id that a visitor has chosen. Only ModeReadWrite does so, in
+// a tenant that is not strict.
 func TestChosenID(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -420,7 +420,7 @@ func TestChosenID(t *testing.T) {
 	for _, strict := range []bool{true, false} {
 		settings := session.DefaultSettings()
 		if !settings.Strict {
-			t.Fatal("a tenant that says nothing is not strict")
+			t.Fatal("tenants are not strict by default")
 		}
 		settings.Strict = strict
 		c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
