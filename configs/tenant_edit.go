@@ -2,6 +2,7 @@ package configs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -122,6 +123,8 @@ const (
 	removes purpose = true // also what could not be read
 )
 
+var errUnusual = errors.New("configs: the file is written in a way that cannot be changed here; change it by hand")
+
 // edit changes a text, which must say afterwards what means makes of what it said before, and nothing that cannot be read.
 func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) error) ([]byte, error) {
 	want, problems := meaning(text)
@@ -130,6 +133,10 @@ func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) er
 	}
 	if err := means(want); err != nil {
 		return nil, err
+	}
+	// YAML counts lines by more than line feeds.
+	if strings.ContainsAny(strings.ReplaceAll(string(text), "\r\n", "\n"), "\r\u0085\u2028\u2029") {
+		return nil, errUnusual
 	}
 	var doc yaml.Node
 	if err := yaml.Load(text, &doc); err != nil {
@@ -148,7 +155,7 @@ func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) er
 	}
 	got, problems := meaning([]byte(out))
 	if len(problems) > 0 || !reflect.DeepEqual(got, want) {
-		return nil, fmt.Errorf("configs: the file is written in a way that cannot be changed here; change it by hand")
+		return nil, errUnusual
 	}
 	return []byte(out), nil
 }
