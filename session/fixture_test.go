@@ -54,7 +54,7 @@ func testManager(t *testing.T, test func(*fixture)) {
 func (f *fixture) settings(change func(*Settings)) {
 	f.Helper()
 	s := DefaultSettings()
-	s.Strict = false // tests choose ids; those of strict tenants say so
+	s.Strict = false // most tests choose their ids
 	change(&s)
 	if errs := s.Validate(); errs != nil {
 		f.Fatal(errs)

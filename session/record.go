@@ -90,7 +90,7 @@ func appendBytes(dst, b []byte) []byte {
 // buffers are reused to encode records. A buffer is free again as soon as the store has returned from a save.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// bufferMax is the largest buffer that is kept: an ordinary large session's. As many are in use as saves are under way.
+// bufferMax is the largest buffer that is kept: that of an ordinary large session. Each save in progress uses one.
 const bufferMax = 4 << 20
 
 // encode returns the encoded record in a buffer for recycle.

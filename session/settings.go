@@ -17,7 +17,7 @@ type Settings struct {
 	Lifetime         time.Duration // idle lifetime of a session without one of its own
 	AbsoluteLifetime time.Duration // longest life of a session; 0 is without end
 	FreshLifetime    time.Duration // idle lifetime of a session saved without any value
-	Strict           bool          // whether the server alone makes ids: open rw refuses an unknown one
+	Strict           bool          // ids are created by the server only: open rw refuses an unknown id
 
 	LockLease time.Duration // time for which a lock is safe from its waiters
 	LockWait  time.Duration // wait of an open whose caller sets none
@@ -33,7 +33,8 @@ type Settings struct {
 	MaxWaiters    int   // connections that wait for locks at once
 }
 
-// DefaultSettings are PHP's lifetime of 24 minutes, the limits of the specification, and no ids but the server's own.
+// DefaultSettings returns PHP's lifetime of 24 minutes and the limits of the specification. Only the server creates
+// ids.
 func DefaultSettings() Settings {
 	return Settings{
 		Lifetime:      24 * time.Minute,

@@ -32,11 +32,11 @@ func (vs *values) find(key []byte) int {
 	return -1
 }
 
-// set sets the value of the key at place i, or appends both if i is -1, copying both slices. The value has no
-// lifetime of its own then.
+// set copies key and val. It sets the value at index i, or appends key and value if i is -1. The value then has no
+// lifetime of its own.
 func (vs *values) set(i int, key, val []byte) {
-	own := slices.Concat(key, val) // which clears nothing beforehand
-	v := value{key: own[:len(key):len(key)], value: own[len(key):]}
+	buf := slices.Concat(key, val) // does not clear the buffer first
+	v := value{key: buf[:len(key):len(key)], value: buf[len(key):]}
 	if i >= 0 {
 		vs.bytes += v.size() - vs.list[i].size()
 		vs.list[i] = v

@@ -60,7 +60,7 @@ func TestDamagedFile(t *testing.T) {
 	c.mustAsk(t, "destroy")
 	s.stop()
 	logged := s.logged()
-	for _, want := range []string{`"file":"` + state + `/damaged/1.dev.*"`, `"file":"` + state + `/damaged/2.dev.*"`, "4 bytes are no whole head"} {
+	for _, want := range []string{`"file":"` + state + `/damaged/1.dev.*"`, `"file":"` + state + `/damaged/2.dev.*"`, "a head of 4 bytes, want 40"} {
 		if !strings.Contains(logged, want) {
 			t.Errorf("the log lacks %s:\n%s", want, logged)
 		}

@@ -12,17 +12,17 @@ import (
 	"sessionserver/storage"
 )
 
-// A batch is several records that appear as one. First all of them are staged, then the journal says what is to be
-// done: it holds the paths of the temporary files. From its rename on the batch has happened: whatever befalls the
-// process, opening the folder again completes it. Then the temporary files take their records' places, in order, while
-// the stripes of all of them are held.
+// A batch is several records that appear at once. First all records are staged in temporary files. Then the journal is
+// written, which contains the paths of these files, and is renamed to its final name. This rename commits the batch:
+// after a crash, opening the folder completes it. Then the temporary files replace the records in order, while the
+// stripes of all records are locked.
 //
-// A journal that is found once more after all is done, because its removal did not reach the disk, does no harm: the
-// files that it speaks of are gone, and no file ever gets their names again.
+// A journal may be found again after its batch is complete, if its removal did not reach the disk. This is harmless:
+// its files are gone, and their names are never used again.
 const journalTitle = "sessionserver file journal 1\n"
 
-// PutAll implements storage.Batcher. When it fails with the batch half visible, which takes a disk that fails between
-// two renames, the store takes no writes until it is opened again, and Options.Failed is told.
+// PutAll implements storage.Batcher. If the disk fails between two renames, the batch is half visible. Then the
+// store accepts no writes until it is opened again, and Options.Failed is called.
 func (s *Store) PutAll(ctx context.Context, entries []storage.Entry) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return failure("put all", err)
@@ -53,11 +53,11 @@ func (s *Store) putAll(entries []storage.Entry) error {
 	if err := s.syncFolders(batch); err != nil {
 		return err
 	}
-	s.root.Remove(journalName) // it may as well stay: see above
+	s.root.Remove(journalName) // a journal that stays is harmless, see above
 	return nil
 }
 
-// stageAll answers what it has staged also when it fails.
+// stageAll stages the entries. With an error it returns the records that it has staged.
 func (s *Store) stageAll(entries []storage.Entry) ([]staged, error) {
 	batch := make([]staged, 0, len(entries))
 	for _, e := range entries {
@@ -67,7 +67,7 @@ func (s *Store) stageAll(entries []storage.Entry) ([]staged, error) {
 		}
 		batch = append(batch, st)
 	}
-	return batch, s.syncFolders(batch) // the journal must not outlive the names that it speaks of
+	return batch, s.syncFolders(batch) // the journal must not survive a crash without the names in it
 }
 
 func (s *Store) discard(batch []staged) error {
@@ -78,9 +78,9 @@ func (s *Store) discard(batch []staged) error {
 	return errors.Join(errs...)
 }
 
-// writeJournal makes the batch happen. When it fails there is no journal. The caller holds batch.
+// writeJournal commits the batch. After an error there is no journal. The caller holds batch.
 func (s *Store) writeJournal(batch []staged) error {
-	if p := s.failed.Load(); p != nil { // the journal there is still needed
+	if p := s.failed.Load(); p != nil { // the existing journal is still needed
 		return *p
 	}
 	var b strings.Builder
@@ -102,7 +102,7 @@ func (s *Store) writeJournal(batch []staged) error {
 	return nil
 }
 
-// replaceAll replaces the records of the batch while nobody looks.
+// replaceAll replaces the records of the batch while all its stripes are locked.
 func (s *Store) replaceAll(batch []staged) error {
 	var stripes []byte
 	for _, st := range batch {
@@ -114,7 +114,7 @@ func (s *Store) replaceAll(batch []staged) error {
 		s.stripes[i].Lock()
 		defer s.stripes[i].Unlock()
 	}
-	added := make(map[*tenant]storage.Usage) // entered when all is done, so that nobody sees the sums in between
+	added := make(map[*tenant]storage.Usage) // added at the end, so that no partial sum is visible
 	defer func() {
 		for t, u := range added {
 			t.add(u)
@@ -127,12 +127,13 @@ func (s *Store) replaceAll(batch []staged) error {
 		if err == nil {
 			continue
 		}
-		if i == 0 && s.root.Remove(journalName) == nil { // nothing has been done yet
+		if i == 0 && s.root.Remove(journalName) == nil { // no record has been replaced yet
 			return errors.Join(err, s.discard(batch))
 		}
-		err = failure("put all", fmt.Errorf("a batch stopped half way; nothing is written until the folder is opened again: %w", err))
+		err = failure("put all", fmt.Errorf("a batch is incomplete: no writes are accepted until the folder is opened "+
+			"again: %w", err))
 		if s.failed.CompareAndSwap(nil, &err) {
-			s.tell(err)
+			s.reportFailed(err)
 		}
 		return err
 	}
@@ -153,7 +154,7 @@ func (s *Store) syncFolders(batch []staged) error {
 	return nil
 }
 
-// replay completes the batch that a crash interrupted, if there was one.
+// replay completes a batch that a crash interrupted.
 func (s *Store) replay() error {
 	content, err := s.root.ReadFile(journalName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +171,7 @@ func (s *Store) replay() error {
 	for _, temp := range temps {
 		target, ok := tempTarget(temp)
 		if !ok {
-			return fmt.Errorf("%s: %w", journalName, corrupt("%q is no temporary file", temp))
+			return fmt.Errorf("%s: %w", journalName, corrupt("%q is not a temporary file", temp))
 		}
 		if err := s.root.Rename(temp, target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -185,8 +186,8 @@ func (s *Store) replay() error {
 	return s.root.Remove(journalName)
 }
 
-// parseJournal answers the paths of the temporary files. A torn journal, which only SyncNever and a loss of power can
-// leave, has none: then no promise was made.
+// parseJournal returns the paths of the temporary files. A torn journal has none: it can occur only with SyncNever
+// after a power failure, which may lose acknowledged writes.
 func parseJournal(content string) ([]string, error) {
 	const sumSize = 9 // eight digits and a newline
 	end := max(len(content)-sumSize, 0)

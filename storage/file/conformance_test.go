@@ -9,11 +9,10 @@ import (
 )
 
 func harness(mode SyncMode) storagetest.Harness {
-	return storagetest.Harness{Durable: true, Exclusive: true, Open: func(
-		_ testing.TB, dir string, now func() time.Time,
-	) (storage.Store, error) {
+	open := func(_ testing.TB, dir string, now func() time.Time) (storage.Store, error) {
 		return Open(Options{Path: dir, Sync: mode, Now: now})
-	}}
+	}
+	return storagetest.Harness{Durable: true, Exclusive: true, Open: open}
 }
 
 func TestConformance(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"sessionserver/storage"
 )
 
-// crash lets go of the folder as the kernel does for a process that was killed.
+// crash unlocks the folder as the kernel does for a process that was killed.
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
 	if err := errors.Join(s.lock.Close(), s.root.Close()); err != nil {
@@ -20,7 +20,7 @@ func (s *Store) crash(t *testing.T) {
 	}
 }
 
-// tempFiles answers the temporary files and journals in a folder.
+// tempFiles returns the temporary files and journals in a folder.
 func tempFiles(t *testing.T, dir string) (temps []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -35,7 +35,7 @@ func tempFiles(t *testing.T, dir string) (temps []string) {
 	return temps
 }
 
-// batchOf answers three entries with that data, two of which share a folder.
+// batchOf returns three entries with this data, two of which share a folder.
 func batchOf(data string) []storage.Entry {
 	return []storage.Entry{
 		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: record(data)},
@@ -44,7 +44,7 @@ func batchOf(data string) []storage.Entry {
 	}
 }
 
-// wantBatch fails unless every entry of batchOf has that data, and nothing is left over.
+// wantBatch fails the test unless every entry of batchOf has this data, and no temporary file is left.
 func wantBatch(t *testing.T, s *Store, dir, data string) {
 	t.Helper()
 	for _, e := range batchOf("") {
@@ -55,11 +55,11 @@ func wantBatch(t *testing.T, s *Store, dir, data string) {
 	wantUsage(t, s, "acme", 2, 2*int64(len(data)))
 	wantUsage(t, s, "other", 1, int64(len(data)))
 	if left := tempFiles(t, dir); len(left) > 0 {
-		t.Errorf("left over: %q", left)
+		t.Errorf("temporary files are left: %q", left)
 	}
 }
 
-// TestCrash: wherever a batch is interrupted, opening the folder finds all of it or none.
+// TestCrash: wherever a batch is interrupted, the folder contains all of it or none after it is opened again.
 func TestCrash(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -94,7 +94,8 @@ func TestCrash(t *testing.T) {
 		}, "new"},
 		{"old journal, newer batch", func(s *Store) error {
 			batch, err := s.stageAll(batchOf("new"))
-			return errors.Join(err, s.writeJournal(batch), s.replaceAll(batch), s.putAll(batchOf("newer")), s.writeJournal(batch))
+			err = errors.Join(err, s.writeJournal(batch), s.replaceAll(batch))
+			return errors.Join(err, s.putAll(batchOf("newer")), s.writeJournal(batch))
 		}, "newer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -119,13 +120,14 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestJournalDamage: a torn journal promised nothing; one that names other files is not obeyed.
+// TestJournalDamage: a torn journal is ignored, and one with other paths than those of temporary files is refused.
 func TestJournalDamage(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "short": "0000000", "torn": journalTitle + "tenants/ac"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openStore(t, dir)
-			if err := errors.Join(s.PutAll(t.Context(), batchOf("old")), s.writeFile(journalName, []byte(content))); err != nil {
+			err := errors.Join(s.PutAll(t.Context(), batchOf("old")), s.writeFile(journalName, []byte(content)))
+			if err != nil {
 				t.Fatal(err)
 			}
 			s.crash(t)
@@ -147,12 +149,12 @@ func TestJournalDamage(t *testing.T) {
 	}
 }
 
-// TestBatchHalfWay: when a batch can neither be completed nor undone, nothing is written that completing it later would
-// undo.
-func TestBatchHalfWay(t *testing.T) {
+// TestIncompleteBatch: after a batch that can be neither completed nor undone, no writes are accepted. Completing
+// the batch later would overwrite them.
+func TestIncompleteBatch(t *testing.T) {
 	dir := t.TempDir()
-	var told []error
-	s, err := Open(Options{Path: dir, Failed: func(err error) { told = append(told, err) }})
+	var reports []error
+	s, err := Open(Options{Path: dir, Failed: func(err error) { reports = append(reports, err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +170,7 @@ func TestBatchHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Nor can what is in the way be set aside.
+	// The blocking folder cannot be set aside either.
 	if err := os.WriteFile(filepath.Join(dir, damagedFolder), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -178,21 +180,21 @@ func TestBatchHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// If the very first rename fails, nothing has happened yet.
+	// If the first rename fails, the batch is undone.
 	first := filepath.Join(dir, s.tenants.find("acme").path(entries[0].Key.ID))
 	block(first)
 	if err := s.PutAll(t.Context(), entries); err == nil {
 		t.Fatal("PutAll over a folder succeeded")
 	}
 	if left := tempFiles(t, dir); len(left) > 0 {
-		t.Errorf("left over: %q", left)
+		t.Errorf("temporary files are left: %q", left)
 	}
 	unblock(first)
 	if err := s.PutAll(t.Context(), batchOf("old")); err != nil {
 		t.Fatal(err)
 	}
-	if len(told) > 0 {
-		t.Errorf("told of %v, but the store goes on", told)
+	if len(reports) > 0 {
+		t.Errorf("reported failures = %v, but the store still accepts writes", reports)
 	}
 
 	block(blocked)
@@ -200,8 +202,8 @@ func TestBatchHalfWay(t *testing.T) {
 	if err == nil {
 		t.Fatal("PutAll over a folder succeeded")
 	}
-	if len(told) != 1 || !errors.Is(err, told[0]) {
-		t.Errorf("told of %v, PutAll = %v", told, err)
+	if len(reports) != 1 || !errors.Is(err, reports[0]) {
+		t.Errorf("reported failures = %v, want one that PutAll returned: %v", reports, err)
 	}
 	unblock(blocked)
 	for name, err := range map[string]error{
@@ -214,8 +216,8 @@ func TestBatchHalfWay(t *testing.T) {
 			t.Errorf("%s after the failure: %v", name, err)
 		}
 	}
-	if len(told) != 1 {
-		t.Errorf("told %d times", len(told))
+	if len(reports) != 1 {
+		t.Errorf("%d failures are reported, want 1", len(reports))
 	}
 	if rec, err := s.Get(t.Context(), entries[0].Key); err != nil || string(rec.Data) != "new" {
 		t.Errorf("Get of the first entry = %q, %v", rec.Data, err)
@@ -229,7 +231,7 @@ func TestBatchHalfWay(t *testing.T) {
 	wantBatch(t, openStore(t, dir), dir, "new")
 }
 
-// TestLocked: the error says which folder, and that somebody has it.
+// TestLocked: the error contains the path of the locked folder.
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)

@@ -12,15 +12,16 @@ import (
 	"sessionserver/storage"
 )
 
-// What is in a record's place and is no record, because it is torn or foreign, is never overwritten or removed by the use of its key: it is moved
-// to the folder for damaged files, for somebody to look at. The number in front is how the log names it, which must not have the id.
+// A damaged file is a torn or foreign file under a record's name. It is never overwritten or removed when its key is
+// used. It is moved to the folder for damaged files, where the operator can examine it. Its new name begins with a
+// number, by which the log refers to it: the log must not contain the id.
 
-// countDamaged finds the last number that a damaged file has.
+// countDamaged finds the highest number of a damaged file.
 func (s *Store) countDamaged() error {
 	err := s.list(damagedFolder, func(e fs.DirEntry) error {
 		number, _, _ := strings.Cut(e.Name(), ".")
 		if n, err := strconv.ParseUint(number, 10, 63); err == nil {
-			s.aside.Store(max(s.aside.Load(), n))
+			s.damagedFiles.Store(max(s.damagedFiles.Load(), n))
 		}
 		return nil
 	})
@@ -45,24 +46,25 @@ func (s *Store) verify(t *tenant, key storage.Key) error {
 	return err
 }
 
-// setAside moves what is in the place of the record under key to the folder for damaged files, and tells why. The caller holds the stripe.
-func (s *Store) setAside(t *tenant, key storage.Key, why error) error {
-	old, counted, err := s.counted(t, key) // it counts if its head is sound
+// setAside moves the damaged file under key to the folder for damaged files, and reports it. The caller holds the
+// stripe.
+func (s *Store) setAside(t *tenant, key storage.Key, cause error) error {
+	old, counted, err := s.counted(t, key) // it counts if its head is valid
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		return err
 	}
 	if err := s.makeFolder(damagedFolder, "."); err != nil {
 		return err
 	}
-	shown := fmt.Sprintf("%s/%d.%s.", damagedFolder, s.aside.Add(1), encodeTenant(t.name))
-	if err := s.root.Rename(t.path(key.ID), shown+recordName(key.ID)); err != nil {
+	name := fmt.Sprintf("%s/%d.%s.", damagedFolder, s.damagedFiles.Add(1), encodeTenant(t.name))
+	if err := s.root.Rename(t.path(key.ID), name+recordName(key.ID)); err != nil {
 		return err
 	}
-	s.queue.drop(t, key.ID)
+	s.queue.remove(t, key.ID)
 	if counted {
 		t.add(storage.Usage{Records: -1, Bytes: -old.length})
 	}
-	s.damaged(t.name, shown+"*", why)
+	s.reportDamaged(t.name, name+"*", cause)
 	return s.syncFolder(damagedFolder)
 }
 

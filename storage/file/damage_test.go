@@ -34,39 +34,40 @@ func wantUsage(t *testing.T, s *Store, tenant string, records, bytes int64) {
 	}
 }
 
-// record answers a live one.
+// record returns a live record.
 func record(data string) storage.Record {
 	return storage.Record{Data: []byte(data), Expires: time.Now().Add(time.Hour)}
 }
 
-// damages are those that a store has told of.
-type damages []string
+// damageReports are the calls of Options.Damaged.
+type damageReports []string
 
-func (d *damages) damaged(tenant, file string, why error) {
-	*d = append(*d, tenant+" "+file+" "+why.Error())
+func (d *damageReports) add(tenant, file string, cause error) {
+	*d = append(*d, tenant+" "+file+" "+cause.Error())
 }
 
-// wantAside wants the damaged file number n of key to be set aside, and the store to have told so without the id.
-func wantAside(t *testing.T, dir string, told *damages, n int, key storage.Key) {
+// wantSetAside fails the test unless damaged file number n of key was set aside, and was reported without the id.
+func wantSetAside(t *testing.T, dir string, reports *damageReports, n int, key storage.Key) {
 	t.Helper()
-	if len(*told) != n {
-		t.Fatalf("told of %d: %q", len(*told), *told)
+	if len(*reports) != n {
+		t.Fatalf("%d damaged files are reported, want %d: %q", len(*reports), n, *reports)
 	}
-	last := (*told)[n-1]
-	shown := fmt.Sprintf("damaged/%d.acme.", n)
-	if !strings.HasPrefix(last, "acme "+shown+"* ") || strings.Contains(last, recordName(key.ID)) {
-		t.Errorf("told of %q", last)
+	last := (*reports)[n-1]
+	name := fmt.Sprintf("damaged/%d.acme.", n)
+	if !strings.HasPrefix(last, "acme "+name+"* ") || strings.Contains(last, recordName(key.ID)) {
+		t.Errorf("report = %q, want %q without the id", last, "acme "+name+"* …")
 	}
-	if _, err := os.Lstat(filepath.Join(dir, shown+recordName(key.ID))); err != nil {
+	if _, err := os.Lstat(filepath.Join(dir, name+recordName(key.ID))); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestDamage: a file that is torn or foreign is reported, not counted and not swept, and makes room when its key is written or deleted.
+// TestDamage: a torn or foreign file is reported, does not count and is not swept. It is set aside when its key is
+// written or deleted.
 func TestDamage(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	other := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 2}}
-	stranger := storage.Key{Tenant: "stranger", ID: key.ID}
+	foreign := storage.Key{Tenant: "other", ID: key.ID}
 	rewrite := func(change func(content []byte) []byte) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			content, err := os.ReadFile(path)
@@ -88,23 +89,25 @@ func TestDamage(t *testing.T) {
 	tests := []struct {
 		name   string
 		damage func(t *testing.T, path string)
-		why    string // part of the error
+		want   string // part of the error
 	}{
-		{"empty", rewrite(func([]byte) []byte { return nil }), "no whole head"},
-		{"half a head", rewrite(func(b []byte) []byte { return b[:headSize/2] }), "no whole head"},
+		{"empty", rewrite(func([]byte) []byte { return nil }), "head of 0 bytes"},
+		{"half a head", rewrite(func(b []byte) []byte { return b[:headSize/2] }), "head of 20 bytes"},
 		{"no data", rewrite(func(b []byte) []byte { return b[:headSize] }), "bytes of data"},
 		{"a byte short", rewrite(func(b []byte) []byte { return b[:len(b)-1] }), "bytes of data"},
 		{"a byte long", rewrite(func(b []byte) []byte { return append(b, 0) }), "bytes of data"},
 		{"all zero", rewrite(func(b []byte) []byte { clear(b); return b }), "not a file of this driver"},
-		{"foreign", rewrite(func([]byte) []byte { return bytes.Repeat([]byte("a|s:1:\"x\";"), 20) }), "not a file of this driver"},
+		{"foreign", rewrite(func([]byte) []byte { return bytes.Repeat([]byte("a|s:1:\"x\";"), 20) }),
+			"not a file of this driver"},
 		{"newer version", rewrite(func(b []byte) []byte { b[7] = 2; return b }), "version 2"},
 		{"expiry", rewrite(func(b []byte) []byte { b[expiryOffset]++; return b }), "checksum of the expiry"},
 		{"length", rewrite(func(b []byte) []byte { b[20]++; return b }), "checksum of the head"},
-		{"another id's", rewrite(func([]byte) []byte { return encode(other, record("x")) }), "checksum of the head"},
-		{"another tenant's", rewrite(func([]byte) []byte { return encode(stranger, record("x")) }), "checksum of the head"},
-		{"a folder", replaced(func(path string) error { return os.Mkdir(path, 0o700) }), "not a file"},
-		{"a pipe", replaced(func(path string) error { return syscall.Mkfifo(path, 0o600) }), "not a file"},
-		{"a link out of the folder", replaced(func(path string) error { return os.Symlink("/etc/passwd", path) }), "not a file"},
+		{"other id", rewrite(func([]byte) []byte { return encode(other, record("x")) }), "checksum of the head"},
+		{"other tenant", rewrite(func([]byte) []byte { return encode(foreign, record("x")) }), "checksum of the head"},
+		{"folder", replaced(func(path string) error { return os.Mkdir(path, 0o700) }), "not a file"},
+		{"pipe", replaced(func(path string) error { return syscall.Mkfifo(path, 0o600) }), "not a file"},
+		{"link out of the folder", replaced(func(path string) error { return os.Symlink("/etc/passwd", path) }),
+			"not a file"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -118,8 +121,9 @@ func TestDamage(t *testing.T) {
 			path := filepath.Join(dir, s.tenants.find("acme").path(key.ID))
 			check := func(records int64) {
 				t.Helper()
-				if rec, err := s.Get(t.Context(), key); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), test.why) {
-					t.Errorf("Get = %q, %v; want storage.ErrCorrupt with %q", rec.Data, err, test.why)
+				rec, err := s.Get(t.Context(), key)
+				if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("Get = %q, %v; want storage.ErrCorrupt with %q", rec.Data, err, test.want)
 				}
 				if err := s.Touch(t.Context(), key, time.Now().Add(2*time.Hour)); !errors.Is(err, storage.ErrCorrupt) {
 					t.Errorf("Touch = %v, want storage.ErrCorrupt", err)
@@ -131,22 +135,22 @@ func TestDamage(t *testing.T) {
 					t.Errorf("the damaged file is gone: %v", err)
 				}
 				if rec, err := s.Get(t.Context(), other); err != nil || string(rec.Data) != "some data" {
-					t.Errorf("Get of its neighbour = %q, %v", rec.Data, err)
+					t.Errorf("Get of the other record = %q, %v", rec.Data, err)
 				}
 				wantUsage(t, s, "acme", records, records*9)
 			}
 			test.damage(t, path)
-			check(2) // found out by reading, or else when the store is opened
+			check(2) // the usage changes when the store is opened again
 			s.Close()
 			s = openStore(t, dir)
-			told := &damages{}
-			s.damaged = told.damaged
+			reports := &damageReports{}
+			s.reportDamaged = reports.add
 			check(1)
 
 			if err := s.Delete(t.Context(), key); err != nil {
 				t.Errorf("Delete: %v", err)
 			}
-			wantAside(t, dir, told, 1, key)
+			wantSetAside(t, dir, reports, 1, key)
 			if _, err := s.Get(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
 				t.Errorf("Get after Delete: %v", err)
 			}
@@ -158,7 +162,7 @@ func TestDamage(t *testing.T) {
 			test.damage(t, path)
 			s.Close()
 			s = openStore(t, dir)
-			s.damaged = told.damaged
+			s.reportDamaged = reports.add
 			if err := s.Put(t.Context(), key, record("new")); err != nil {
 				t.Fatalf("Put: %v", err)
 			}
@@ -166,12 +170,13 @@ func TestDamage(t *testing.T) {
 				t.Errorf("Get after Put = %q, %v", rec.Data, err)
 			}
 			wantUsage(t, s, "acme", 2, 9+3)
-			wantAside(t, dir, told, 2, key)
+			wantSetAside(t, dir, reports, 2, key)
 		})
 	}
 }
 
-// TestDamagedData: data alone is not read when the store is opened, so it counts; but it is not handed out.
+// TestDamagedData: opening the store does not read the data, so a record with damaged data counts. Get does not return
+// it.
 func TestDamagedData(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	dir := t.TempDir()
@@ -198,13 +203,14 @@ func TestDamagedData(t *testing.T) {
 	}
 }
 
-// TestDamagedDeleted: a record whose data is damaged is set aside too when its key is deleted, counts no more, and goes with its tenant.
+// TestDamagedDeleted: a record with damaged data is set aside when its key is deleted, and does not count any more.
+// DropTenant removes it.
 func TestDamagedDeleted(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	told := &damages{}
-	s.damaged = told.damaged
+	reports := &damageReports{}
+	s.reportDamaged = reports.add
 	if err := s.Put(t.Context(), key, record("some data")); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +226,7 @@ func TestDamagedDeleted(t *testing.T) {
 	if err := s.Delete(t.Context(), key); err != nil {
 		t.Error(err)
 	}
-	wantAside(t, dir, told, 1, key)
+	wantSetAside(t, dir, reports, 1, key)
 	wantUsage(t, s, "acme", 0, 0)
 	if _, err := s.Get(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("Get: %v", err)
@@ -230,11 +236,11 @@ func TestDamagedDeleted(t *testing.T) {
 	}
 	left, err := os.ReadDir(filepath.Join(dir, damagedFolder))
 	if err != nil || len(left) > 0 {
-		t.Errorf("of a dropped tenant there are left %v, %v", left, err)
+		t.Errorf("damaged files of the dropped tenant are left: %v, %v", left, err)
 	}
 }
 
-// TestErrorsWithoutIDs: whatever fails, no error has the hash of a session's id, which is the name of its file.
+// TestErrorsWithoutIDs: no error contains the hash of a session id, which is the name of a file.
 func TestErrorsWithoutIDs(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 0xcd, 1}}
 	dir := t.TempDir()
@@ -244,41 +250,51 @@ func TestErrorsWithoutIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	entries := []storage.Entry{{Key: key, Record: record("x")}, {Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: record("x")}}
+	entries := []storage.Entry{
+		{Key: key, Record: record("x")},
+		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: record("x")},
+	}
 	if err := s.PutAll(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
-	// Links to themselves are in the way: the system refuses to follow them whoever asks.
+	// A link to itself replaces the folder, which no process can follow, not even as root.
 	folder := filepath.Join(dir, subFolder(s.tenants.find("acme").folder, 0xab))
 	if err := errors.Join(os.RemoveAll(folder), os.Symlink(folder, folder)); err != nil {
 		t.Fatal(err)
 	}
 	_, getErr := s.Get(t.Context(), key)
-	for what, err := range map[string]error{
-		"get": getErr, "put": s.Put(t.Context(), key, record("y")), "touch": s.Touch(t.Context(), key, time.Now().Add(3*time.Hour)),
+	id := regexp.MustCompile("[0-9a-f]{16}")
+	for operation, err := range map[string]error{
+		"get": getErr, "put": s.Put(t.Context(), key, record("y")),
+		"touch":  s.Touch(t.Context(), key, time.Now().Add(3*time.Hour)),
 		"delete": s.Delete(t.Context(), key), "put all": s.PutAll(t.Context(), entries),
 	} {
-		if err == nil || regexp.MustCompile("[0-9a-f]{16}").MatchString(err.Error()) {
-			t.Errorf("%s: %v", what, err)
+		if err == nil || id.MatchString(err.Error()) {
+			t.Errorf("%s: error = %v, want one without an id", operation, err)
 		}
 	}
-	if err := errors.Join(os.Remove(folder), os.MkdirAll(filepath.Join(folder, recordName(key.ID), "x"), 0o700)); err != nil {
+	record := filepath.Join(folder, recordName(key.ID))
+	if err := errors.Join(os.Remove(folder), os.MkdirAll(filepath.Join(record, "x"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	if failed != nil && regexp.MustCompile("[0-9a-f]{16}").MatchString(failed.Error()) {
-		t.Errorf("told of %v", failed)
+	if failed != nil && id.MatchString(failed.Error()) {
+		t.Errorf("the reported failure contains an id: %v", failed)
 	}
-	for text, want := range map[string]string{
-		"openat tenants/acme/ab/" + recordName(key.ID) + ": too many":                                           "openat tenants/acme/…: too many",
-		"renameat tenants/a/ab/" + recordName(key.ID) + ".ABC-1.tmp tenants/a/ab/" + recordName(key.ID) + ": x": "renameat tenants/a/… tenants/a/…: x",
+	name := recordName(key.ID)
+	for _, row := range []struct{ text, want string }{
+		{"openat tenants/acme/ab/" + name + ": too many", "openat tenants/acme/…: too many"},
+		{
+			"renameat tenants/a/ab/" + name + ".ABC-1.tmp tenants/a/ab/" + name + ": x",
+			"renameat tenants/a/… tenants/a/…: x",
+		},
 	} {
-		if got := withoutIDs(text); got != want {
-			t.Errorf("%q, want %q", got, want)
+		if got := withoutIDs(row.text); got != row.want {
+			t.Errorf("withoutIDs(%q) = %q, want %q", row.text, got, row.want)
 		}
 	}
 }
 
-// TestForeignFiles: what the driver did not write stays as it is and counts for nothing.
+// TestForeignFiles: files that the driver did not write stay unchanged and do not count.
 func TestForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
@@ -289,13 +305,15 @@ func TestForeignFiles(t *testing.T) {
 	s.Close()
 	name := recordName(key.ID)
 	foreign := []string{
-		"README", "tenants/README", "tenants/Acme/ab/" + name, "tenants/=61/ab/" + name, "tenants/acme/README", "tenants/acme/abc/" + name,
-		"tenants/acme/cd/" + name, "tenants/acme/ab/README", "tenants/acme/ab/" + strings.ToUpper(name), "tenants/acme/ab/x.tmp",
-		"tenants/acme/ab/" + name[:62], "tenants/acme/ab/sub/x",
+		"README", "tenants/README", "tenants/Acme/ab/" + name, "tenants/=61/ab/" + name, "tenants/acme/README",
+		"tenants/acme/abc/" + name, "tenants/acme/cd/" + name, "tenants/acme/ab/README",
+		"tenants/acme/ab/" + strings.ToUpper(name), "tenants/acme/ab/x.tmp", "tenants/acme/ab/" + name[:62],
+		"tenants/acme/ab/sub/x",
 	}
 	for _, f := range foreign {
-		path := filepath.Join(dir, f)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, encode(key, record("x")), 0o600)); err != nil {
+		path, content := filepath.Join(dir, f), encode(key, record("x"))
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,7 +332,7 @@ func TestForeignFiles(t *testing.T) {
 	}
 }
 
-// TestModes: nobody but the owner reads a session, whatever the umask.
+// TestModes: only the owner can read files and folders, whatever the umask.
 func TestModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "store")
 	s := openStore(t, dir)

@@ -9,11 +9,11 @@ import (
 	"sessionserver/storage"
 )
 
-// DropTenant implements storage.Dropper. It goes through the tenant's sub-folders, each of which is a step. Files that no
-// store has made stay, and so do the folders in which they are.
+// DropTenant implements storage.Dropper. It removes one sub-folder after the other. Foreign files and the folders
+// that contain them are left.
 func (s *Store) DropTenant(ctx context.Context, name string) (removed int64, err error) {
 	for b := range 256 {
-		n, err := s.dropStep(ctx, name, byte(b))
+		n, err := s.dropSubFolder(ctx, name, byte(b))
 		removed += n
 		if err != nil {
 			return removed, failure("drop tenant", err)
@@ -22,8 +22,8 @@ func (s *Store) DropTenant(ctx context.Context, name string) (removed int64, err
 	return removed, failure("drop tenant", s.dropFolder(ctx, name))
 }
 
-// dropStep removes the records whose ids begin with b, and their folder.
-func (s *Store) dropStep(ctx context.Context, name string, b byte) (removed int64, err error) {
+// dropSubFolder removes the records whose ids begin with b, and their folder.
+func (s *Store) dropSubFolder(ctx context.Context, name string, b byte) (removed int64, err error) {
 	if err := s.enterWrite(ctx); err != nil {
 		return 0, err
 	}
@@ -33,14 +33,14 @@ func (s *Store) dropStep(ctx context.Context, name string, b byte) (removed int6
 		return 0, nil
 	}
 	folder := subFolder(t.folder, b)
-	for found := true; found && err == nil; { // what a folder lists while files leave it need not be all
+	for found := true; found && err == nil; { // a listing may be incomplete while files are removed
 		found = false
 		err = s.list(folder, func(e fs.DirEntry) error {
 			id, ok := parseRecordName(e.Name())
 			if !ok || id[0] != b {
 				return ctx.Err()
 			}
-			counted, err := s.dropOne(t, storage.Key{Tenant: name, ID: id})
+			counted, err := s.dropRecord(t, storage.Key{Tenant: name, ID: id})
 			removed += counted
 			found = found || err == nil
 			return errors.Join(err, ctx.Err())
@@ -49,11 +49,11 @@ func (s *Store) dropStep(ctx context.Context, name string, b byte) (removed int6
 	if errors.Is(err, fs.ErrNotExist) {
 		return removed, nil
 	}
-	return removed, errors.Join(err, s.syncFolder(folder), s.removeFolder(t, folder, &t.folders.safe[b]))
+	return removed, errors.Join(err, s.syncFolder(folder), s.removeFolder(t, folder, &t.folders.ready[b]))
 }
 
-// dropOne removes one record and answers 1 if it counted in the usage.
-func (s *Store) dropOne(t *tenant, key storage.Key) (int64, error) {
+// dropRecord removes one record and returns 1 if it counted in the usage.
+func (s *Store) dropRecord(t *tenant, key storage.Key) (int64, error) {
 	stripe := &s.stripes[key.ID[0]]
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -61,7 +61,7 @@ func (s *Store) dropOne(t *tenant, key storage.Key) (int64, error) {
 	switch {
 	case err == nil:
 		err = s.remove(t, key)
-	case errors.Is(err, storage.ErrCorrupt): // nothing of the tenant is to be left
+	case errors.Is(err, storage.ErrCorrupt): // a damaged file is the tenant's as well
 		err = s.root.Remove(t.path(key.ID))
 	}
 	if err != nil || !counted {
@@ -70,7 +70,7 @@ func (s *Store) dropOne(t *tenant, key storage.Key) (int64, error) {
 	return 1, nil
 }
 
-// dropFolder removes the tenant's folder if nothing is left in it.
+// dropFolder removes the tenant's folder if it is empty.
 func (s *Store) dropFolder(ctx context.Context, name string) error {
 	if err := s.enterWrite(ctx); err != nil {
 		return err
@@ -83,23 +83,24 @@ func (s *Store) dropFolder(ctx context.Context, name string) error {
 	if err := s.dropDamaged(t); err != nil {
 		return err
 	}
-	if err := s.removeFolder(t, t.folder, &t.folders.self); err != nil {
+	if err := s.removeFolder(t, t.folder, &t.folders.rootReady); err != nil {
 		return err
 	}
 	return s.syncFolder(tenantsFolder)
 }
 
-// removeFolder removes a folder of the tenant if it is empty, and sees to it that it is made again when it is needed.
-func (s *Store) removeFolder(t *tenant, folder string, safe *bool) error {
+// removeFolder removes a folder of the tenant if it is empty, and makes sure that it is created again when it is
+// needed.
+func (s *Store) removeFolder(t *tenant, folder string, ready *bool) error {
 	t.folders.Lock()
 	defer t.folders.Unlock()
 	err := s.root.Remove(folder)
 	switch {
 	case err == nil || errors.Is(err, fs.ErrNotExist):
-		*safe = false
+		*ready = false
 		return nil
 	case errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist):
-		return nil // some systems call it so
+		return nil // some systems return ErrExist for a folder that is not empty
 	}
 	return err
 }

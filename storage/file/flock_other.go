@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// flock answers that there is no such lock here: without it two processes could ruin each other's folder.
+// flock returns errors.ErrUnsupported: without this lock two processes could destroy each other's files.
 func flock(*os.File) error { return errors.ErrUnsupported }

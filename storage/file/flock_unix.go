@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// flock locks f or answers EWOULDBLOCK if it is locked. The lock belongs to the open file, so it also holds within a
-// process.
+// flock locks f, or returns EWOULDBLOCK if it is locked. The lock belongs to the open file, so it works within a
+// process as well.
 func flock(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

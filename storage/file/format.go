@@ -10,17 +10,17 @@ import (
 	"sessionserver/storage"
 )
 
-// A record's file is a head of 40 bytes, numbers in big-endian order, and the data:
+// The file of a record is a head of 40 bytes and the data. Numbers are big-endian:
 //
 //	 0  magic "hssfile", then the version, 1
 //	 8  flags: 1 for a Marker
 //	12  CRC-32C of the data
 //	16  length of the data
-//	24  CRC-32C of bytes 0 to 23, the tenant and the id: a file under another's name is not taken for its
+//	24  CRC-32C of bytes 0 to 23, the tenant and the id: it detects a file under the name of another record
 //	28  expiry, Unix time in milliseconds
 //	36  CRC-32C of the expiry
 //
-// The expiry comes last because it alone is written again, by Touch.
+// The expiry comes last and has its own checksum, since Touch overwrites it.
 const (
 	magic        = "hssfile\x01"
 	flagMarker   = 1
@@ -31,7 +31,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// head is the beginning of a file, decoded.
+// head is the decoded head of a file.
 type head struct {
 	marker  bool
 	length  int64  // of the data
@@ -39,7 +39,7 @@ type head struct {
 	expires int64  // Unix time in milliseconds
 }
 
-// encode answers the file of a record.
+// encode returns the content of a record's file.
 func encode(key storage.Key, rec storage.Record) []byte {
 	b := make([]byte, 0, headSize+len(rec.Data))
 	b = append(b, magic...)
@@ -55,7 +55,7 @@ func encode(key storage.Key, rec storage.Record) []byte {
 	return append(b, rec.Data...)
 }
 
-// appendExpiry appends what stands at expiryOffset.
+// appendExpiry appends the bytes at expiryOffset.
 func appendExpiry(b []byte, expires int64) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(expires))
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[len(b)-8:], castagnoli))
@@ -67,17 +67,16 @@ func headSum(key storage.Key, head []byte) uint32 {
 	return crc32.Update(sum, castagnoli, key.ID[:])
 }
 
-// decodeHead reads the head of the file under key, which is size bytes long. Its errors are storage.ErrCorrupt,
-// wrapped.
+// decodeHead decodes the head of the file under key, which is size bytes long. Its errors wrap storage.ErrCorrupt.
 func decodeHead(key storage.Key, b []byte, size int64) (head, error) {
 	if len(b) < headSize {
-		return head{}, corrupt("%d bytes are no whole head", len(b))
+		return head{}, corrupt("a head of %d bytes, want %d", len(b), headSize)
 	}
 	if !bytes.HasPrefix(b, []byte(magic[:len(magic)-1])) {
 		return head{}, corrupt("not a file of this driver")
 	}
 	if v := b[len(magic)-1]; v != magic[len(magic)-1] {
-		return head{}, corrupt("version %d of the format is unknown", v)
+		return head{}, corrupt("unknown format version %d", v)
 	}
 	if headSum(key, b) != binary.BigEndian.Uint32(b[sumOffset:]) {
 		return head{}, corrupt("wrong checksum of the head")
@@ -93,7 +92,7 @@ func decodeHead(key storage.Key, b []byte, size int64) (head, error) {
 		expires: int64(binary.BigEndian.Uint64(b[expiryOffset:])),
 	}
 	if h.length != size-headSize {
-		return head{}, corrupt("%d bytes of data where there should be %d", size-headSize, h.length)
+		return head{}, corrupt("%d bytes of data, want %d", size-headSize, h.length)
 	}
 	if crc32.Checksum(b[expiryOffset:expiryOffset+8], castagnoli) != binary.BigEndian.Uint32(b[expiryOffset+8:]) {
 		return head{}, corrupt("wrong checksum of the expiry")
@@ -101,7 +100,7 @@ func decodeHead(key storage.Key, b []byte, size int64) (head, error) {
 	return h, nil
 }
 
-// record answers the record of the head and its data, which it keeps.
+// record returns the record with this head and data. It keeps data.
 func (h head) record(data []byte) (storage.Record, error) {
 	if crc32.Checksum(data, castagnoli) != h.dataSum {
 		return storage.Record{}, corrupt("wrong checksum of the data")

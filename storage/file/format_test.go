@@ -9,7 +9,7 @@ import (
 	"sessionserver/storage"
 )
 
-// decode reads a whole file, as Get does.
+// decode decodes a whole file, as Get does.
 func decode(key storage.Key, file []byte) (storage.Record, error) {
 	h, err := decodeHead(key, file, int64(len(file)))
 	if err != nil {
@@ -18,45 +18,50 @@ func decode(key storage.Key, file []byte) (storage.Record, error) {
 	return h.record(file[headSize:])
 }
 
-// FuzzDecode: whatever a file holds is answered with ErrCorrupt or is exactly what encode writes for the answer; what
-// encode writes is understood, and not any more after one byte of it has changed.
+// FuzzDecode: decoding any content returns ErrCorrupt or a record that is encoded as the same content. An encoded
+// record is decoded, but not after a change of one byte.
 func FuzzDecode(f *testing.F) {
 	for _, r := range []storage.Record{
-		{}, {Data: []byte("x"), Expires: time.UnixMilli(1), Marker: true}, {Data: bytes.Repeat([]byte("ab"), 1000), Expires: time.UnixMilli(1<<62 - 1)},
+		{},
+		{Data: []byte("x"), Expires: time.UnixMilli(1), Marker: true},
+		{Data: bytes.Repeat([]byte("ab"), 1000), Expires: time.UnixMilli(1<<62 - 1)},
 	} {
 		key := storage.Key{Tenant: "acme", ID: storage.ID{1, 2, 3}}
 		f.Add(key.Tenant, key.ID[:], encode(key, r), r.Expires.UnixMilli(), r.Marker, uint16(3), byte(1))
 	}
 	f.Add("", []byte{}, []byte(magic), int64(-1), true, uint16(30), byte(0x80))
-	f.Fuzz(func(t *testing.T, tenant string, id, content []byte, expires int64, marker bool, where uint16, flip byte) {
+	f.Fuzz(func(
+		t *testing.T, tenant string, id, content []byte, expires int64, marker bool, position uint16, flip byte,
+	) {
 		key := storage.Key{Tenant: tenant}
 		copy(key.ID[:], id)
 		rec, err := decode(key, content)
 		switch {
 		case err == nil && !bytes.Equal(encode(key, rec), content):
-			t.Errorf("%q is read as %+v, which is written as %q", content, rec, encode(key, rec))
+			t.Errorf("%q is decoded as %+v, which is encoded as %q", content, rec, encode(key, rec))
 		case err != nil && !errors.Is(err, storage.ErrCorrupt):
-			t.Errorf("%q: %v, want storage.ErrCorrupt", content, err)
+			t.Errorf("decode(%q): error = %v, want storage.ErrCorrupt", content, err)
 		case err != nil && (len(rec.Data) > 0 || rec.Marker):
-			t.Errorf("%q: data with an error", content)
+			t.Errorf("decode(%q) returned data with an error", content)
 		}
 
 		want := storage.Record{Data: content, Expires: time.UnixMilli(expires), Marker: marker}
 		file := encode(key, want)
 		got, err := decode(key, file)
-		if err != nil || !bytes.Equal(got.Data, content) || got.Expires.UnixMilli() != want.Expires.UnixMilli() || got.Marker != marker {
-			t.Errorf("wrote %+v, read %+v, %v", want, got, err)
+		sameExpiry := got.Expires.UnixMilli() == want.Expires.UnixMilli()
+		if err != nil || !bytes.Equal(got.Data, content) || !sameExpiry || got.Marker != marker {
+			t.Errorf("decode = %+v, %v, want %+v", got, err, want)
 		}
 		if flip != 0 {
-			file[int(where)%len(file)] ^= flip
+			file[int(position)%len(file)] ^= flip
 			if got, err := decode(key, file); !errors.Is(err, storage.ErrCorrupt) {
-				t.Errorf("byte %d changed: %+v, %v", int(where)%len(file), got, err)
+				t.Errorf("decode after a change of byte %d = %+v, %v", int(position)%len(file), got, err)
 			}
 		}
 	})
 }
 
-// FuzzTenant: two tenants never share a folder, on no file system, and no folder is anywhere else.
+// FuzzTenant: two tenants never share a folder on any file system, and every folder is inside the store's folder.
 func FuzzTenant(f *testing.F) {
 	for _, name := range []string{"a", "A", "../x", "=41", "a\x00", "é", "\xff", "lock", "=4", "=", "=zz", "=61"} {
 		f.Add(name)
@@ -72,8 +77,8 @@ func FuzzTenant(f *testing.F) {
 		if back, ok := decodeTenant(folder); ok != valid || valid && back != name {
 			t.Errorf("%q is encoded as %q, which is decoded as %q, %t", name, folder, back, ok)
 		}
-		if back, ok := decodeTenant(name); ok && encodeTenant(back) != name { // name as a foreign folder
-			t.Errorf("folder %q is taken for that of %q", name, back)
+		if back, ok := decodeTenant(name); ok && encodeTenant(back) != name { // name is that of a foreign folder
+			t.Errorf("foreign folder %q is decoded as %q", name, back)
 		}
 	})
 }

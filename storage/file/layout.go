@@ -9,13 +9,15 @@ import (
 	"sessionserver/storage"
 )
 
-// What lies where, below the store's folder:
+// The tree of files below the store's folder:
 //
-//	lock                                    held by the store that has the folder open
-//	journal                                 of the batch under way, see batch.go
-//	tenants/<tenant>/<2 digits>/<64 digits>            a record: its tenant encoded, its id in hex, its first byte before
-//	tenants/<tenant>/<2 digits>/<64 digits>.<…>.tmp    a record being written, or left over by a crash
-//	damaged/<number>.<tenant>.<64 digits>   what was in a record's place and was no record, see damage.go
+//	lock                                             locked by the store that has the folder open
+//	journal                                          of the batch in progress, see batch.go
+//	tenants/<tenant>/<2 digits>/<64 digits>          a record; the digits are its id, and before that its first byte
+//	tenants/<tenant>/<2 digits>/<64 digits>.<…>.tmp  a record being written, or left by a crash
+//	damaged/<number>.<tenant>.<64 digits>            a damaged file that was set aside, see damage.go
+//
+// The tenant's name is encoded, and digits are hexadecimal.
 const (
 	lockName      = "lock"
 	journalName   = "journal"
@@ -25,8 +27,9 @@ const (
 	maxTenant     = 64 // bytes, see package storage
 )
 
-// encodeTenant answers the name of a tenant's folder. It has neither capitals, as some file systems take them for small
-// letters, nor dots or slashes: what is not a small letter, a digit, '-' or '_' becomes '=' and two hex digits.
+// encodeTenant returns the name of a tenant's folder. It contains no capitals, which some file systems treat like
+// small letters, and no dots or slashes. Every byte but small letters, digits, '-' and '_' is encoded as '=' and
+// two hex digits.
 func encodeTenant(tenant string) string {
 	var b strings.Builder
 	for i := range len(tenant) {
@@ -39,7 +42,7 @@ func encodeTenant(tenant string) string {
 	return b.String()
 }
 
-// decodeTenant is the inverse of encodeTenant. It reports false for a name that encodeTenant does not answer.
+// decodeTenant is the inverse of encodeTenant. It reports false for a name that encodeTenant does not return.
 func decodeTenant(name string) (string, bool) {
 	var tenant []byte
 	for i := 0; i < len(name); i++ {
@@ -62,12 +65,12 @@ func plain(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// subFolder answers the folder of the records whose ids begin with b.
+// subFolder returns the folder of the records whose ids begin with b.
 func subFolder(tenantFolder string, b byte) string {
 	return tenantFolder + "/" + hex.EncodeToString([]byte{b})
 }
 
-// recordName answers the name of a record's file in its folder.
+// recordName returns the name of a record's file in its folder.
 func recordName(id storage.ID) string { return hex.EncodeToString(id[:]) }
 
 // parseRecordName is the inverse of recordName. It reports false for every other name.
@@ -79,8 +82,8 @@ func parseRecordName(name string) (id storage.ID, ok bool) {
 	return storage.ID(b), true
 }
 
-// tempTarget answers the path of the record that a temporary file was to become. It reports false for what is no
-// temporary file.
+// tempTarget returns the path of the record for which a temporary file was written. It reports false for any other
+// path.
 func tempTarget(temp string) (target string, ok bool) {
 	folder, base := path.Split(temp)
 	name, _, dotted := strings.Cut(base, ".")

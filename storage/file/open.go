@@ -12,8 +12,9 @@ import (
 	"sessionserver/storage"
 )
 
-// Open opens the store in the folder o.Path, and makes it where there is none. A folder that is held, by this process
-// or another one, is refused with storage.ErrLocked. What a crash left behind is completed or cleaned up.
+// Open opens the store in the folder o.Path, and creates the folder if it does not exist. If this process or
+// another one already uses the folder, the error is storage.ErrLocked. Open completes or removes the work of a
+// crashed process.
 func Open(o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -48,9 +49,13 @@ func open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	s := &Store{places: make(chan struct{}, o.Operations), root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(), tell: o.Failed, damaged: o.Damaged, synced: o.Synced}
+	s := &Store{
+		root: root, lock: lock, now: o.Now, sync: o.Sync == SyncAlways, nonce: rand.Text(),
+		slots:        make(chan struct{}, o.Operations),
+		reportFailed: o.Failed, reportDamaged: o.Damaged, reportSync: o.Synced,
+	}
 	s.tenants.byName = make(map[string]*tenant)
-	s.queue.byKey = make(map[queueKey]*queued)
+	s.queue.byKey = make(map[queueKey]*queueEntry)
 	if err := s.makeFolder(tenantsFolder, "."); err != nil {
 		return nil, err
 	}
@@ -66,7 +71,7 @@ func open(o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// makePath makes the folder and those above it that are missing.
+// makePath creates the folder and its missing parents.
 func makePath(path string, sync bool) error {
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrExist) {
@@ -89,7 +94,7 @@ func makePath(path string, sync bool) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// lockFolder takes the folder for this store. The kernel lets go of it when the file is closed or the process ends.
+// lockFolder locks the folder for this store. The kernel unlocks it when the file is closed or the process ends.
 func lockFolder(root *os.Root) (*os.File, error) {
 	f, err := root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// SyncMode says when an acknowledged write survives the machine's losing power. It survives kill -9 in every mode.
+// SyncMode determines when an acknowledged write survives a power failure. In every mode it survives kill -9.
 type SyncMode string
 
 const (
 	SyncAlways SyncMode = "always" // from its acknowledgement on
-	SyncNever  SyncMode = "never"  // when the kernel finds the time
+	SyncNever  SyncMode = "never"  // when the kernel writes it
 )
 
-// ParseSyncMode reads a mode as it is written in a configuration. The empty string is SyncAlways.
+// ParseSyncMode parses a mode as it is written in a configuration. The empty string is SyncAlways.
 func ParseSyncMode(s string) (SyncMode, error) {
 	switch m := SyncMode(s); m {
 	case "":
@@ -22,39 +22,40 @@ func ParseSyncMode(s string) (SyncMode, error) {
 	case SyncAlways, SyncNever:
 		return m, nil
 	}
-	return "", fmt.Errorf("sync mode %q (allowed: %s, %s)", s, SyncAlways, SyncNever)
+	return "", fmt.Errorf("unknown sync mode %q (allowed: %s, %s)", s, SyncAlways, SyncNever)
 }
 
-// Options say how to open a store. Only Path is required.
+// Options configure Open. Only Path is required.
 type Options struct {
-	// Path is the folder, made when missing. One store at a time may hold it.
+	// Path is the folder, which is created if it does not exist. Only one store at a time can use it.
 	Path string
 
 	// Sync is SyncAlways when empty.
 	Sync SyncMode
 
-	// Operations is how many operations there are at once, each with up to three files or folders open; further ones wait. Default 256.
+	// Operations is the maximum number of concurrent operations, each with up to three open files or folders. Further
+	// operations wait. The default is 256.
 	Operations int
 
-	// Now is the clock that decides what has expired. Default time.Now.
+	// Now is the clock for expiries. The default is time.Now.
 	Now func() time.Time
 
-	// Failed is told, once, that the store takes no writes until it is opened again, because of err. It is called from the
-	// midst of writing: it must return at once and must not call the store. It may be nil.
+	// Failed is called once if an error stops all writes until the store is opened again. It is called during a write:
+	// it must return quickly and must not call the store. It may be nil.
 	Failed func(err error)
 
-	// Damaged is told that a file that was damaged has made room for a new record, and lies where the pattern file, below Path, leads. It must return
-	// at once. It may be nil.
-	Damaged func(tenant, file string, why error)
+	// Damaged is called when a damaged file was set aside because its key was written or deleted. The pattern file,
+	// relative to Path, matches the file's new name. Damaged must return quickly. It may be nil.
+	Damaged func(tenant, file string, cause error)
 
-	// Synced is told how long each sync of a file or a folder took. It must return at once. It may be nil.
+	// Synced is called with the duration of each sync of a file or a folder. It must return quickly. It may be nil.
 	Synced func(took time.Duration)
 }
 
-// withDefaults answers a copy of o with every field set, or says which field is wrong.
+// withDefaults returns a copy of o with every field set, or an error that names the invalid field.
 func (o Options) withDefaults() (Options, error) {
 	if o.Path == "" {
-		return o, errors.New("no Path")
+		return o, errors.New("option Path: it is required")
 	}
 	mode, err := ParseSyncMode(string(o.Sync))
 	if err != nil {
@@ -62,7 +63,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Sync = mode
 	if o.Operations < 0 {
-		return o, errors.New("a negative number of Operations")
+		return o, errors.New("option Operations: it is negative")
 	}
 	if o.Operations == 0 {
 		o.Operations = 256

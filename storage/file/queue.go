@@ -1,20 +1,20 @@
 package file
 
 import (
-	"container/heap"
 	"sync"
 	"time"
 
 	"sessionserver/storage"
+	"sessionserver/storage/expiry"
 )
 
-// queue knows when which record expires, so that a sweep looks at those only whose time has come. It holds one entry for every
-// file with a sound head: the scan at the start puts it there, and who holds the record's stripe keeps it true. It takes
-// about 170 bytes a record.
+// queue holds the expiry of every record, so that a sweep visits expired records only. It has one entry for every file
+// with a valid head. The scan at the start adds the entries, and later changes are made under the record's stripe. An
+// entry takes about 170 bytes.
 type queue struct {
-	mu    sync.Mutex // guards all below; the last lock anybody takes
-	order order
-	byKey map[queueKey]*queued
+	mu      sync.Mutex // guards the fields below; the innermost lock
+	entries expiry.Queue[*queueEntry]
+	byKey   map[queueKey]*queueEntry
 }
 
 type queueKey struct {
@@ -22,87 +22,61 @@ type queueKey struct {
 	id     storage.ID
 }
 
-// queued is one record in the queue.
-type queued struct {
+type queueEntry struct {
+	expiry.Entry
 	queueKey
-	at  int64 // when it is due, Unix time in milliseconds
-	pos int   // in the heap
 }
 
-// set says when a record is due.
-func (q *queue) set(t *tenant, id storage.ID, at int64) {
+// set sets the expiry of a record, as Unix time in milliseconds.
+func (q *queue) set(t *tenant, id storage.ID, expires int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	k := queueKey{t, id}
-	if it := q.byKey[k]; it != nil {
-		it.at = at
-		heap.Fix(&q.order, it.pos)
+	if e := q.byKey[k]; e != nil {
+		q.entries.Move(e, expires)
 		return
 	}
-	it := &queued{queueKey: k, at: at}
-	q.byKey[k] = it
-	heap.Push(&q.order, it)
+	e := &queueEntry{queueKey: k}
+	q.byKey[k] = e
+	q.entries.Add(e, expires)
 }
 
-// drop forgets a record.
-func (q *queue) drop(t *tenant, id storage.ID) {
+// remove removes a record from the queue.
+func (q *queue) remove(t *tenant, id storage.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	k := queueKey{t, id}
-	if it := q.byKey[k]; it != nil {
-		heap.Remove(&q.order, it.pos)
+	if e := q.byKey[k]; e != nil {
+		q.entries.Remove(e)
 		delete(q.byKey, k)
 	}
 }
 
-// due answers the record that is due before all others, if its time has come. It stays in the queue.
+// due returns the record with the earliest expiry if it has expired. The record stays in the queue.
 func (q *queue) due(now time.Time) (queueKey, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.order) == 0 || q.order[0].at > now.UnixMilli() {
+	e, ok := q.entries.First()
+	if !ok || e.Expires() > now.UnixMilli() {
 		return queueKey{}, false
 	}
-	return q.order[0].queueKey, true
+	return e.queueKey, true
 }
 
-// first answers when the record is due that is before all others; there may be none.
-func (q *queue) first() (at time.Time, ok bool) {
+// first returns the earliest expiry of all records, and reports whether there is one.
+func (q *queue) first() (expires time.Time, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.order) == 0 {
+	e, ok := q.entries.First()
+	if !ok {
 		return time.Time{}, false
 	}
-	return time.UnixMilli(q.order[0].at), true
+	return time.UnixMilli(e.Expires()), true
 }
 
-// len is the number of records.
+// len returns the number of records.
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.order)
-}
-
-// order is the heap beneath a queue.
-type order []*queued
-
-func (o order) Len() int           { return len(o) }
-func (o order) Less(i, j int) bool { return o[i].at < o[j].at }
-
-func (o order) Swap(i, j int) {
-	o[i], o[j] = o[j], o[i]
-	o[i].pos, o[j].pos = i, j
-}
-
-func (o *order) Push(x any) {
-	it := x.(*queued)
-	it.pos = len(*o)
-	*o = append(*o, it)
-}
-
-func (o *order) Pop() any {
-	last := len(*o) - 1
-	it := (*o)[last]
-	(*o)[last] = nil // or the array would keep it alive
-	*o = (*o)[:last]
-	return it
+	return q.entries.Len()
 }

@@ -12,12 +12,13 @@ import (
 	"sessionserver/storage"
 )
 
-// scan counts what each tenant keeps, queues it for the sweep and removes temporary files. It runs before anybody else has the store.
+// scan counts the records of each tenant, adds them to the queue, and removes temporary files. It runs before the
+// store is in use.
 func (s *Store) scan() error {
 	folders := make(chan scanFolder)
-	errs := make(chan error, 1) // the first error; others are dropped
+	errs := make(chan error, 1) // the first error; further ones are dropped
 	var wg sync.WaitGroup
-	for range min(2*runtime.GOMAXPROCS(0), cap(s.places)) { // most of the time is spent waiting for the disk
+	for range min(2*runtime.GOMAXPROCS(0), cap(s.slots)) { // the goroutines mostly wait for the disk
 		wg.Go(func() {
 			for f := range folders {
 				if err := s.scanRecords(f); err != nil {
@@ -51,7 +52,7 @@ func (s *Store) scan() error {
 // scanFolder is a folder of records.
 type scanFolder struct {
 	tenant *tenant
-	prefix string // two hex digits, with which the names of the records begin
+	prefix string // two hex digits, the first of the records' names
 }
 
 // scanTenants calls each for every folder of records.
@@ -68,7 +69,7 @@ func (s *Store) scanTenants(each func(scanFolder) error) error {
 			if !ok || !e.IsDir() {
 				return nil // foreign
 			}
-			t, err := s.tenants.make(name)
+			t, err := s.tenants.findOrCreate(name)
 			if err != nil {
 				return err
 			}
@@ -108,7 +109,7 @@ func (s *Store) scanRecords(f scanFolder) error {
 	})
 }
 
-// list calls each for everything in a folder, reading on while it goes.
+// list calls each for every entry of a folder while it reads the folder.
 func (s *Store) list(folder string, each func(fs.DirEntry) error) error {
 	dir, err := s.root.Open(folder)
 	if err != nil {
@@ -131,5 +132,5 @@ func (s *Store) list(folder string, each func(fs.DirEntry) error) error {
 	}
 }
 
-// listStep is how many names are read from a folder at a time.
+// listStep is the number of names that are read from a folder at a time.
 const listStep = 256

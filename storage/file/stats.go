@@ -3,10 +3,10 @@ package file
 // Stats is the state of a store at one moment.
 type Stats struct {
 	Files     int   // of records, Markers included
-	DiskBytes int64 // what the records' files hold. The file system adds what it needs to keep files and folders
+	DiskBytes int64 // size of the records' files, without the overhead of the file system
 }
 
-// Stats is made for a look now and then: it adds up what tenants keep.
+// Stats adds up the usage of all tenants. It is meant for an occasional call.
 func (s *Store) Stats() Stats {
 	st := Stats{Files: s.queue.len()}
 	st.DiskBytes = int64(st.Files) * headSize

@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// TestStats: the store tells what its files hold, and how long each sync took if it syncs.
+// TestStats: the store reports the size of its files, and each sync if it syncs.
 func TestStats(t *testing.T) {
 	for mode, syncs := range map[SyncMode]bool{SyncAlways: true, SyncNever: false} {
 		var synced atomic.Int64
@@ -25,10 +25,10 @@ func TestStats(t *testing.T) {
 			}
 		}
 		if got, want := s.Stats(), (Stats{Files: 3, DiskBytes: 1024 + 3*headSize}); got != want {
-			t.Errorf("%s: %+v, want %+v", mode, got, want)
+			t.Errorf("%s: Stats = %+v, want %+v", mode, got, want)
 		}
 		if n := synced.Load(); (n >= 6) != syncs || !syncs && n > 0 { // a file and its folder each
-			t.Errorf("%s: told of %d syncs", mode, n)
+			t.Errorf("%s: %d syncs are reported, want some: %t", mode, n, syncs)
 		}
 	}
 }

@@ -18,29 +18,29 @@ import (
 // Store keeps each record in a file.
 //
 // Locks are taken in this order: life, the sweep's or the batch's, a tenant's folders, stripes by ascending index, a
-// tenant's usage, the queue. Files are written and synced while no stripe is held: a stripe is held for the moment of a rename, a
-// removal or of reading a head.
+// tenant's usage, the queue. No stripe is locked while a file is written or synced: a stripe is locked only for a
+// rename, a removal, or the reading of a head.
 type Store struct {
 	root  *os.Root
 	lock  *os.File
 	now   func() time.Time
-	sync  bool   // whether writes wait for the disk
-	nonce string // part of the names of temporary files, so that a later process never makes one of the same name
+	sync  bool   // writes wait for the disk
+	nonce string // part of the names of temporary files, so that no later process uses such a name again
 	temps atomic.Uint64
 
-	places chan struct{} // holds one for each operation
+	slots chan struct{} // holds one value for each operation
 
 	life   sync.RWMutex // held for reading by every operation, for writing by Close
 	closed bool         // guarded by life
 
-	// failed is set when a batch stopped half way. Writing goes on after the store has been opened again, which
-	// completes the batch: what was written before that would be overwritten then.
-	failed atomic.Pointer[error]
-	tell   func(error) // of that
+	// failed is set when a batch could be neither completed nor undone. No writes are accepted until the store is
+	// opened again, which completes the batch and would overwrite them.
+	failed       atomic.Pointer[error]
+	reportFailed func(error)
 
-	aside   atomic.Uint64 // the last number of a damaged file
-	damaged func(tenant, file string, why error)
-	synced  func(time.Duration)
+	damagedFiles  atomic.Uint64 // highest number of a damaged file
+	reportDamaged func(tenant, file string, cause error)
+	reportSync    func(time.Duration)
 
 	stripes [256]sync.RWMutex // by the id's first byte: the names of records, and the expiry within them
 	tenants tenants
@@ -58,8 +58,7 @@ var (
 	_ storage.Dropper    = (*Store)(nil)
 )
 
-// Get implements storage.Store. A file that is torn or foreign answers storage.ErrCorrupt, wrapped with what is wrong
-// with it.
+// Get implements storage.Store. For a torn or foreign file the error is storage.ErrCorrupt, wrapped with the cause.
 func (s *Store) Get(ctx context.Context, key storage.Key) (storage.Record, error) {
 	if err := s.enter(ctx); err != nil {
 		return storage.Record{}, failure("get", err)
@@ -88,7 +87,7 @@ func (s *Store) get(key storage.Key) (storage.Record, error) {
 	if h.expired(s.now()) {
 		return storage.Record{}, storage.ErrNotFound
 	}
-	// No lock is needed from here on: the data of a file is never written again.
+	// From here on no lock is needed, as the data of a file is never written again.
 	data := make([]byte, h.length)
 	if _, err := f.ReadAt(data, headSize); err != nil && err != io.EOF {
 		return storage.Record{}, err
@@ -194,7 +193,7 @@ func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error)
 	return t.usage(), nil
 }
 
-// Close implements storage.Store. It lets go of the folder.
+// Close implements storage.Store. It unlocks the folder.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -205,13 +204,13 @@ func (s *Store) Close() error {
 	return failure("close", errors.Join(s.root.Close(), s.lock.Close()))
 }
 
-// enter begins an operation, which the caller ends by leave. It waits for a place.
+// enter begins an operation and waits for a free slot. The caller ends the operation with leave.
 func (s *Store) enter(ctx context.Context) error {
 	select {
-	case s.places <- struct{}{}:
+	case s.slots <- struct{}{}:
 	default:
 		select {
-		case s.places <- struct{}{}:
+		case s.slots <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -229,10 +228,10 @@ func (s *Store) enter(ctx context.Context) error {
 
 func (s *Store) leave() {
 	s.life.RUnlock()
-	<-s.places
+	<-s.slots
 }
 
-// enterWrite is enter for an operation that changes something.
+// enterWrite is enter for an operation that writes.
 func (s *Store) enterWrite(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -244,11 +243,11 @@ func (s *Store) enterWrite(ctx context.Context) error {
 	return nil
 }
 
-// openRecord opens the file of a record and reads its head. The caller holds the stripe. Its errors are
-// storage.ErrNotFound where there is no file, storage.ErrCorrupt, wrapped, where there is something else, and those of
-// the file system.
+// openRecord opens the file of a record and reads its head. The caller holds the stripe. The error is
+// storage.ErrNotFound without a file, a wrapped storage.ErrCorrupt for anything but a valid file, or that of the
+// file system.
 func (s *Store) openRecord(path string, key storage.Key, flag int) (*os.File, head, error) {
-	f, err := s.root.OpenFile(path, flag|syscall.O_NONBLOCK, 0) // or a foreign named pipe would make it wait
+	f, err := s.root.OpenFile(path, flag|syscall.O_NONBLOCK, 0) // does not block on a foreign named pipe
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, head{}, storage.ErrNotFound
 	}
@@ -282,7 +281,7 @@ func readHead(f *os.File, key storage.Key) (head, error) {
 	return decodeHead(key, b[:n], info.Size())
 }
 
-// readHeadAt is openRecord for a caller who wants the head only.
+// readHeadAt is openRecord for a caller that needs only the head.
 func (s *Store) readHeadAt(path string, key storage.Key) (head, error) {
 	f, h, err := s.openRecord(path, key, os.O_RDONLY)
 	if err != nil {
@@ -291,7 +290,7 @@ func (s *Store) readHeadAt(path string, key storage.Key) (head, error) {
 	return h, f.Close()
 }
 
-// counted is readHeadAt for a caller who is about to take the record away: it returns false for what counts in no usage.
+// counted reads the head of a record that is about to be removed, and reports whether it counts in the usage.
 func (s *Store) counted(t *tenant, key storage.Key) (head, bool, error) {
 	h, err := s.readHeadAt(t.path(key.ID), key)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -300,7 +299,7 @@ func (s *Store) counted(t *tenant, key storage.Key) (head, bool, error) {
 	return h, err == nil && !h.marker, err
 }
 
-// remove removes a record, if it is there. The caller holds the stripe.
+// remove removes the record if it exists. The caller holds the stripe.
 func (s *Store) remove(t *tenant, key storage.Key) error {
 	old, counted, err := s.counted(t, key)
 	if err != nil {
@@ -310,32 +309,36 @@ func (s *Store) remove(t *tenant, key storage.Key) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s.queue.drop(t, key.ID)
+	s.queue.remove(t, key.ID)
 	if counted && err == nil {
 		t.add(storage.Usage{Records: -1, Bytes: -old.length})
 	}
 	return nil
 }
 
-// failure wraps err with the operation. The sentinels that are answers rather than failures stay as they are.
+// failure wraps err with the operation. Sentinels for an absent record and a closed store stay unwrapped.
 func failure(op string, err error) error {
-	if _, wrapped := err.(*failed); wrapped || err == nil || err == storage.ErrNotFound || err == storage.ErrClosed {
+	switch err.(type) {
+	case nil, *operationError:
 		return err
 	}
-	return &failed{op, err}
+	if err == storage.ErrNotFound || err == storage.ErrClosed {
+		return err
+	}
+	return &operationError{op, err}
 }
 
-// failed is an error of an operation. The names of records' files, which are hashes of session ids, are not in its text: that is for logs, which
-// never have them.
-type failed struct {
+// operationError is an error of an operation. Its text is for logs, so it does not contain the names of records' files,
+// which are hashes of session ids.
+type operationError struct {
 	op  string
 	err error
 }
 
-func (f *failed) Error() string { return "file: " + f.op + ": " + withoutIDs(f.err.Error()) }
-func (f *failed) Unwrap() error { return f.err }
+func (e *operationError) Error() string { return "file: " + e.op + ": " + withoutIDs(e.err.Error()) }
+func (e *operationError) Unwrap() error { return e.err }
 
-// idNames are the names of records' files, with the sub-folder before and what a temporary file has behind.
+// idNames matches the names of records' files, with the sub-folder before them and the suffix of a temporary file.
 var idNames = regexp.MustCompile(`(?:[0-9a-f]{2}/)?[0-9a-f]{64}(?:\.[0-9A-Za-z-]+\.tmp)?`)
 
 func withoutIDs(text string) string { return idNames.ReplaceAllString(text, "…") }

@@ -8,11 +8,11 @@ import (
 	"sessionserver/storage"
 )
 
-// retryAfter is when a record that could not be examined or removed has its next turn.
+// retryAfter is the delay before a record that could not be examined or removed is tried again.
 const retryAfter = time.Minute
 
-// Sweep implements storage.Sweeper. It takes the records that are due from the queue, so that a sweep of a store in which
-// nothing has expired costs nothing. What their files say counts.
+// Sweep implements storage.Sweeper. It gets the expired records from the queue, so sweeping a store without expired
+// records costs nothing. The expiry in the file decides.
 func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	if err := s.enterWrite(ctx); err != nil {
 		return storage.Swept{}, failure("sweep", err)
@@ -28,7 +28,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 		}
 		err := ctx.Err()
 		if err == nil {
-			err = s.sweepOne(k.tenant, storage.Key{Tenant: k.tenant.name, ID: k.id}, &swept)
+			err = s.sweepRecord(k.tenant, storage.Key{Tenant: k.tenant.name, ID: k.id}, &swept)
 		}
 		if err != nil {
 			return swept, failure("sweep", err)
@@ -38,7 +38,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	return swept, nil
 }
 
-// Backlog implements storage.Backlogger. A record that could not be removed counts from its next turn on.
+// Backlog implements storage.Backlogger. A record that could not be removed counts from its next attempt on.
 func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
 	if err := s.enter(ctx); err != nil {
 		return time.Time{}, failure("backlog", err)
@@ -51,25 +51,25 @@ func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
 	return at, nil
 }
 
-// sweepOne removes the record under key if it has expired, and sees to it that the key is not due any longer. What is no
-// record is left to somebody who can tell what it is.
-func (s *Store) sweepOne(t *tenant, key storage.Key, swept *storage.Swept) error {
+// sweepRecord removes the record under key if it has expired, and makes sure that the key is no longer due. A
+// damaged file is left for the operator.
+func (s *Store) sweepRecord(t *tenant, key storage.Key, swept *storage.Swept) error {
 	stripe := &s.stripes[key.ID[0]]
 	stripe.Lock()
 	defer stripe.Unlock()
 	h, err := s.readHeadAt(t.path(key.ID), key)
 	switch {
 	case errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrCorrupt):
-		s.queue.drop(t, key.ID)
+		s.queue.remove(t, key.ID)
 		return nil
-	case err == nil && !h.expired(s.now()): // a Put or Touch came first
+	case err == nil && !h.expired(s.now()): // after a concurrent Put or Touch
 		s.queue.set(t, key.ID, h.expires)
 		return nil
 	case err == nil:
 		err = s.remove(t, key)
 	}
 	if err != nil {
-		s.queue.set(t, key.ID, s.now().Add(retryAfter).UnixMilli()) // or no other would ever have its turn
+		s.queue.set(t, key.ID, s.now().Add(retryAfter).UnixMilli()) // or it would block all others
 		return err
 	}
 	if !h.marker {

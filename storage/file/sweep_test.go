@@ -10,8 +10,8 @@ import (
 	"sessionserver/storage"
 )
 
-// TestSweepQueue: one round is enough to see that nothing is due, however much there is; the queue holds what there are files
-// for, also after reopening, and nothing is left in it of what has gone.
+// TestSweepQueue: the queue holds exactly the records that have a file, also after reopening. One round of sweeping is
+// enough to find that none has expired.
 func TestSweepQueue(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
@@ -33,8 +33,8 @@ func TestSweepQueue(t *testing.T) {
 		if swept, err := s.Sweep(t.Context(), 1); err != nil || len(swept.Removed) > 0 || swept.More {
 			t.Errorf("Sweep of live records = %+v, %v", swept, err)
 		}
-		if n := len(s.queue.order); n != 75 || len(s.queue.byKey) != n {
-			t.Errorf("%d records are queued, %d keys; want 75", n, len(s.queue.byKey))
+		if n := s.queue.len(); n != 75 || len(s.queue.byKey) != n {
+			t.Errorf("the queue has %d records and %d keys, want 75", n, len(s.queue.byKey))
 		}
 		s.Close()
 		s = openStore(t, dir)
@@ -43,13 +43,13 @@ func TestSweepQueue(t *testing.T) {
 	if swept, err := s.Sweep(t.Context(), 1000); err != nil || len(swept.Removed) != 70 || swept.More {
 		t.Errorf("Sweep = %+v, %v; want 70 records", swept, err)
 	}
-	if n := len(s.queue.order); n != 0 || len(s.queue.byKey) != 0 {
-		t.Errorf("%d records are still queued, %d keys", n, len(s.queue.byKey))
+	if n := s.queue.len(); n != 0 || len(s.queue.byKey) != 0 {
+		t.Errorf("the queue has %d records and %d keys, want none", n, len(s.queue.byKey))
 	}
 }
 
-// TestSweepTrouble: a record that cannot be removed is tried again later and keeps no other from being swept.
-func TestSweepTrouble(t *testing.T) {
+// TestSweepError: a record that cannot be removed is tried again later, and does not block the sweep of others.
+func TestSweepError(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
 	first, second := storage.Key{Tenant: "acme", ID: storage.ID{1}}, storage.Key{Tenant: "acme", ID: storage.ID{2}}
@@ -72,7 +72,7 @@ func TestSweepTrouble(t *testing.T) {
 		}
 	}
 	if swept, err := s.Sweep(t.Context(), 10); err == nil {
-		t.Errorf("Sweep of what cannot be read = %+v", swept)
+		t.Errorf("Sweep of an unreadable record = %+v, want an error", swept)
 	}
 	want(second)
 	if err := errors.Join(os.Remove(folder), os.Rename(folder+".aside", folder)); err != nil {

@@ -10,30 +10,30 @@ import (
 	"sessionserver/storage"
 )
 
-// staged is a record that has been written to a temporary file, whole, and synced if the store syncs.
+// staged is a record that was completely written to a temporary file, and synced if the store syncs.
 type staged struct {
 	key     storage.Key
 	tenant  *tenant
 	folder  string // of both files
-	temp    string // its path
-	counts  bool   // whether the record counts in a usage
+	temp    string // path of the temporary file
+	counts  bool   // the record counts in the usage
 	length  int64  // of the data
 	expires int64  // Unix time in milliseconds
-	replace string // the path that it is to have
+	target  string // path of the record
 }
 
-// stage writes rec to a temporary file in the folder where it belongs. The caller removes the file if it is not to
-// become the record.
+// stage writes rec to a temporary file in the record's folder. The caller removes the file if it does not become
+// the record.
 func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
-	t, err := s.tenants.make(key.Tenant)
+	t, err := s.tenants.findOrCreate(key.Tenant)
 	if err != nil {
 		return staged{}, err
 	}
 	st := staged{
-		key: key, tenant: t, folder: subFolder(t.folder, key.ID[0]), replace: t.path(key.ID),
+		key: key, tenant: t, folder: subFolder(t.folder, key.ID[0]), target: t.path(key.ID),
 		counts: !rec.Marker, length: int64(len(rec.Data)), expires: rec.Expires.UnixMilli(),
 	}
-	st.temp = fmt.Sprintf("%s.%s-%d%s", st.replace, s.nonce, s.temps.Add(1), tempSuffix)
+	st.temp = fmt.Sprintf("%s.%s-%d%s", st.target, s.nonce, s.temps.Add(1), tempSuffix)
 	content := encode(key, rec)
 	for attempt := 0; ; attempt++ {
 		if err := s.makeFolders(t, key.ID[0]); err != nil {
@@ -43,17 +43,17 @@ func (s *Store) stage(key storage.Key, rec storage.Record) (staged, error) {
 		if !errors.Is(err, fs.ErrNotExist) || attempt == stageAttempts {
 			return st, err
 		}
-		t.forgetFolders(key.ID[0]) // DropTenant has just removed one; it removes none that has a file in it
+		t.resetFolders(key.ID[0]) // DropTenant has removed a folder; it never removes one with a file in it
 	}
 }
 
-// stageAttempts is how often the folders are made again for a file that cannot be made because they are gone.
+// stageAttempts is the maximum number of times that removed folders are created again for one file.
 const stageAttempts = 10
 
-// replace makes the staged record the record, and answers what that adds to its tenant's usage. The caller holds its
-// stripe.
+// replace renames the temporary file to the record, and returns the difference in the tenant's usage. The caller
+// holds the stripe.
 func (s *Store) replace(st staged) (added storage.Usage, err error) {
-	if p := s.failed.Load(); p != nil { // while this waited for the stripe
+	if p := s.failed.Load(); p != nil { // a batch failed while this write waited for the stripe
 		return added, *p
 	}
 	old, counted, err := s.counted(st.tenant, st.key)
@@ -63,7 +63,7 @@ func (s *Store) replace(st staged) (added storage.Usage, err error) {
 	if err != nil {
 		return added, err
 	}
-	if err := s.root.Rename(st.temp, st.replace); err != nil {
+	if err := s.root.Rename(st.temp, st.target); err != nil {
 		return added, err
 	}
 	s.queue.set(st.tenant, st.key.ID, st.expires)
@@ -76,7 +76,7 @@ func (s *Store) replace(st staged) (added storage.Usage, err error) {
 	return added, nil
 }
 
-// writeFile makes a file with that content and leaves nothing behind when it fails.
+// writeFile creates a file with this content. After an error no file is left.
 func (s *Store) writeFile(path string, content []byte) error {
 	f, err := s.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -92,8 +92,7 @@ func (s *Store) writeFile(path string, content []byte) error {
 	return nil
 }
 
-// syncFolder makes the names in a folder safe, if the store syncs. In a folder that DropTenant has removed there are
-// none.
+// syncFolder syncs the names in a folder if the store syncs. A folder that DropTenant has removed needs no sync.
 func (s *Store) syncFolder(folder string) error {
 	if !s.sync {
 		return nil
@@ -108,10 +107,10 @@ func (s *Store) syncFolder(folder string) error {
 	return errors.Join(s.syncFile(f), f.Close())
 }
 
-// syncFile makes a file safe and tells how long that took.
+// syncFile syncs a file and reports the duration.
 func (s *Store) syncFile(f *os.File) error {
 	start := time.Now()
 	err := f.Sync()
-	s.synced(time.Since(start))
+	s.reportSync(time.Since(start))
 	return err
 }
