@@ -66,9 +66,12 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 	defer s.Close()
 	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
 	second := storage.ID{2}
-	// A folder in the second record's place lets the first be replaced and not the second.
+	// A folder in the second record's place, which cannot be set aside, lets the first be replaced and not the second.
 	blocked := filepath.Join(folder, "tenants", "acme", "02", "02"+strings.Repeat("00", 31), "x")
 	if err := os.MkdirAll(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "damaged"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	err = storage.PutAll(context.Background(), s, []storage.Entry{

@@ -438,7 +438,8 @@ apps:
 		}},
 		Sessions: settings, MaxConns: 3, MaxMemory: 5 << 20,
 		Rates: server.Rates{OnLimit: server.Delay, Tenant: server.Rate{PerSecond: 1, Burst: 10}, App: server.Rate{PerSecond: 2, Burst: 20},
-			Address: server.Rate{PerSecond: 3, Burst: 30}, Mint: server.Rate{PerSecond: 4, Burst: 40}},
+			Address: server.Rate{PerSecond: 3, Burst: 30}, Mint: server.Rate{PerSecond: 4, Burst: 40},
+			TenantBytes: server.Unlimited, AppBytes: server.Unlimited},
 	}
 	if got := serverTenant(file); !reflect.DeepEqual(got, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", got, want)
