@@ -18,14 +18,16 @@ const module = "sessionserver"
 // may always import what lies in its own folder. cmd/sessionserver may import everything.
 var mayImport = map[string][]string{
 	"admin":             {},
+	"audit":             {},
 	"auth":              {},
+	"certs":             {},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},
 	"configs":           {},
-	"metrics":           {"server", "session", "storage", "policy", "auth", "wire"}, // it watches them, and nobody but cmd imports it
+	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"}, // only cmd imports it
 	"policy":            {},
-	"server":            {"wire", "auth", "policy", "session"},
-	"server/servertest": {"server", "auth", "policy", "session", "storage"},
+	"server":            {"wire", "auth", "policy", "session", "audit"},
+	"server/servertest": {"server", "auth", "policy", "session", "audit", "storage"},
 	"session":           {"storage"},
 	"storage":           {},
 	"wire":              {},
@@ -40,7 +42,7 @@ var only = map[string]string{
 	"github.com/alecthomas/kong":       "cmd/sessionserver",
 	"go.yaml.in/yaml":                  "configs",
 	"golang.org/x/time/rate":           "server",
-	"github.com/caddyserver/certmagic": "server",
+	"github.com/caddyserver/certmagic": "certs",
 	"github.com/grafana":               "configs/grafana",
 }
 

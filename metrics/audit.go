@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 )
 
 // Audit is the observer of the audit log.

@@ -3,7 +3,7 @@ package metrics
 import (
 	"time"
 
-	"sessionserver/server/certs"
+	"sessionserver/certs"
 )
 
 // Certificates is the observer of the server's certificates.

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
+	"sessionserver/certs"
 	"sessionserver/server"
-	"sessionserver/server/audit"
-	"sessionserver/server/certs"
 	"sessionserver/server/servertest"
 	"sessionserver/session"
 	"sessionserver/storage"

@@ -6,8 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sessionserver/certs"
 	"sessionserver/server"
-	"sessionserver/server/certs"
 	"sessionserver/session"
 )
 

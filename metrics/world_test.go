@@ -15,13 +15,13 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/policy"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
-	"sessionserver/server/audit"
-	"sessionserver/server/certs"
 	"sessionserver/server/servertest"
 	"sessionserver/storage/memory"
 )

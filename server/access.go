@@ -6,8 +6,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
-	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
 	"sessionserver/policy"
 	"sessionserver/server"
-	"sessionserver/server/audit"
 	"sessionserver/server/servertest"
 	"sessionserver/session"
 )

@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 	"sessionserver/wire"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )

@@ -8,7 +8,7 @@
 //	connection caps ─ PROXY header ─      listener.go, proxy.go
 //	IP allowlist ─ rate of connecting
 //	  ▼
-//	TLS or plaintext, by the first byte   conn.go, tls.go (certificates: package certs below)
+//	TLS or plaintext, by the first byte   conn.go, tls.go (certificates: package certs)
 //	  ▼
 //	who it is before it says so           access.go (the directory of tenants: package auth)
 //	  ▼
@@ -31,7 +31,7 @@
 //	  ▼
 //	storage driver                        package storage
 //
-// On the way back, what was done or refused is remembered before it is answered (remember.go, gather.go; the log: package audit below), what went
+// On the way back, what was done or refused is remembered before it is answered (remember.go, gather.go; the log: package audit), what went
 // wrong becomes a reply in one place, errors.go, and the [Observer] is told how it ended: observer.go. What is a state rather than an event is in
 // stats.go. The package must never know which driver keeps the sessions, where a setting came from, or who counts what it tells.
 //

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 )
 
 // gatherer keeps those from filling the audit log who can be refused as often as they like. Of events that are alike the first is written at once, and

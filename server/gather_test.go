@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 )
 
 // gathering makes a gatherer; told answers how many events its log tells of, in how many lines.

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 	"sessionserver/wire"
 )
 

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
 	"sessionserver/policy"
-	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )

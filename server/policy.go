@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/policy"
-	"sessionserver/server/audit"
 	"sessionserver/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"sessionserver/server/audit"
+	"sessionserver/audit"
 	"sessionserver/wire"
 )
 

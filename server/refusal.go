@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
-	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )

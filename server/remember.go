@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
-	"sessionserver/server/audit"
 	"sessionserver/session"
 	"sessionserver/wire"
 )

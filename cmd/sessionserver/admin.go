@@ -10,8 +10,8 @@ import (
 	"net/http"
 
 	"sessionserver/admin"
+	"sessionserver/certs"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 )
 
 // operators is the HTTP server for operators. It is the first part of a process to be there, so that it can say that the others are not yet, and the last to go.

@@ -18,12 +18,12 @@ import (
 	"unicode"
 
 	"sessionserver/auth"
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/metrics"
 	"sessionserver/policy"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
-	"sessionserver/server/certs"
 	"sessionserver/server/throttle"
 	"sessionserver/session"
 	"sessionserver/wire"

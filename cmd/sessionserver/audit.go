@@ -14,13 +14,13 @@ import (
 	"sync"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/policy"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
-	"sessionserver/server/audit"
-	"sessionserver/server/certs"
 	"sessionserver/server/throttle"
 	"sessionserver/session"
 )

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/audit"
 	"sessionserver/auth"
 	"sessionserver/configs"
-	"sessionserver/server/audit"
 )
 
 // auditLine is a line of an audit log or a decision log.

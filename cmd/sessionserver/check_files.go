@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"sessionserver/certs"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 )
 
 // checkBundleFiles reports what is wrong with the files that a bundle of policies is loaded with, and how many.

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
-	"sessionserver/server/certs"
 	"sessionserver/session"
 	"sessionserver/wire"
 )

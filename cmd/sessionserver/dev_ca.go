@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"sessionserver/certs"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 )
 
 // publishDevCA puts the public certificate of the dev server's CA where other users of this machine can read it, such

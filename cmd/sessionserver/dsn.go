@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"sessionserver/auth"
+	"sessionserver/certs"
 	"sessionserver/client"
 	"sessionserver/configs"
-	"sessionserver/server/certs"
 	"sessionserver/wire"
 )
 

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/server"
-	"sessionserver/server/certs"
 )
 
 // findings are what an examination has found: problems, and notes on what is unlikely to be meant or will be a problem.

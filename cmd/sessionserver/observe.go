@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"sessionserver/audit"
+	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/metrics"
 	"sessionserver/policy"
-	"sessionserver/server/audit"
-	"sessionserver/server/certs"
 	"sessionserver/session"
 )
 

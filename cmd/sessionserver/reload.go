@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"sessionserver/admin"
+	"sessionserver/certs"
 	"sessionserver/policy"
-	"sessionserver/server/certs"
 )
 
 // Names of what is read anew while the server serves: in the log, in /status and as a label of metrics.

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"sessionserver/auth"
-	"sessionserver/server/certs"
+	"sessionserver/certs"
 )
 
 // house is a server that strangers share, run as users run it: with a folder of tenants, and TLS with a local CA on the port that serves

@@ -9,7 +9,7 @@ import (
 	"net"
 	"os"
 
-	"sessionserver/server/certs"
+	"sessionserver/certs"
 )
 
 // A listener with a local CA. With other sources only the Options differ.

@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "rewrite the table of events in docs/aud
 
 // TestDocs: docs/audit.md has the events of the table, the fields of the lines, and examples that are such lines.
 func TestDocs(t *testing.T) {
-	const path = "../../docs/audit.md"
+	const path = "../docs/audit.md"
 	doc, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
