@@ -35,7 +35,7 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if right != string(doc) {
-		t.Error("the table of events is another one; rewrite it with: go test ./server/audit -run Docs -update")
+		t.Error("the table of events is another one; rewrite it with: go test ./audit -run Docs -update")
 	}
 
 	_, fields, _ := strings.Cut(string(doc), "| field | |\n")
