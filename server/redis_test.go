@@ -22,20 +22,20 @@ import (
 func connect(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr:        addr,
-		Protocol:    2,                // with 3 go-redis 9.23 races with itself while it connects
+		Protocol:    2,                // with version 3 go-redis 9.23 has a data race while it connects
 		MaxRetries:  -1,               // a retry would go to another connection, where no session is open
 		ReadTimeout: 15 * time.Second, // longer than open may wait for a lock
 	})
 }
 
-// visit counts a visit in the session of a visitor's cookie, or a new one; the id goes into the next cookie.
+// visit counts a visit in the session of a visitor's cookie, or in a new session. It returns the id for the cookie.
 func visit(ctx context.Context, rdb *redis.Client, cookie string) (id string, visits int, err error) {
 	conn := rdb.Conn() // one connection of the pool, for this session alone
 	defer conn.Close()
-	defer conn.Do(context.WithoutCancel(ctx), "abort") // no session may be open when it goes back; after close there is none
+	defer conn.Do(context.WithoutCancel(ctx), "abort") // leaves no session open; no effect after close
 
 	id = cookie
-	err = conn.Do(ctx, "open", id, "u").Err() // u: nobody chooses an id for somebody else
+	err = conn.Do(ctx, "open", id, "u").Err() // u: a visitor cannot choose the id of a new session
 	if redis.HasErrorPrefix(err, "NOTFOUND") || redis.HasErrorPrefix(err, "BADID") {
 		id, err = conn.Do(ctx, "new").Text()
 	}
