@@ -90,7 +90,7 @@ var codes = [codeCount]struct{ name, meaning string }{
 	CertificateRemoved:  {"certificate.removed", "a certificate is not served any more"},
 
 	ServerStarted:  {"server.started", "the process serves; `detail` has its version, how many tenants it knows, and the revision of the policies"},
-	ServerReloaded: {"server.reloaded", "the configuration was read anew; `reason` is ok or failed"},
+	ServerReloaded: {"server.reloaded", "everything was read anew; `reason` is ok or failed, `detail` names what failed"},
 	ServerStopped:  {"server.stopped", "the process ends; `reason` is asked or failed"},
 
 	AuditLost: {"audit.lost", "`count` events before this one were lost, because of what `detail` says; it cannot be turned off"},
