@@ -57,7 +57,7 @@ func New(opts Options) (*Server, error) {
 		turning:    make(chan struct{}, opts.MaxRefusals),
 		turns:      turns{free: runtime.GOMAXPROCS(0), polls: true},
 		saves:      turns{free: savesMax},
-		bulk:       turns{free: bulkMax},
+		bulk:       turns{free: bulkMax, deposit: turnLate},
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]struct{}),

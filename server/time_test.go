@@ -321,3 +321,29 @@ func TestBulk(t *testing.T) {
 		}
 	})
 }
+
+// TestBulkOfStalledClients: a tenant with many stalled requests does not stay in front of another tenant.
+func TestBulkOfStalledClients(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "a"), servertest.Tenant("b/app", "b")}}
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		large := strings.Repeat("x", 100<<10)
+		enter := func(credentials string) *peer {
+			p := dial("192.0.2.1:1")
+			p.ask("auth "+credentials, "ok")
+			p.ask("new", "ok ")
+			return p
+		}
+		quiet := enter("b/app b")
+		for range 200 {
+			p := enter("a/app a")
+			go func() { _, _ = p.Write([]byte("put k " + large)) }() // without an end; those that wait are not read
+		}
+		synctest.Wait()
+		start := time.Now()
+		quiet.ask("put k "+large, "ok")
+		quiet.ask("close", "ok")
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("a large request and a save took %v", took)
+		}
+	})
+}

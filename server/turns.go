@@ -22,9 +22,10 @@ type turns struct {
 	lent    int        // turns given for those of others who do not come back; see overdue
 	waiting int        // who want one
 	clock   time.Duration
-	lines   lineHeap // those in which somebody waits
-	begun   uint64   // counts the turns
-	looking bool     // whether overdue will look
+	lines   lineHeap      // those in which somebody waits
+	begun   uint64        // counts the turns
+	deposit time.Duration // cost that a line pays when a turn begins, until the turn has its own; see begin
+	looking bool          // whether overdue will look
 
 	polls bool          // whether it is processors that are shared out; see look
 	last  *line         // who had the turn that began last
@@ -113,7 +114,7 @@ func (t *turns) take(l *line, owed time.Duration) {
 func (t *turns) give(l *line, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.time += took + turnCost
+	l.time += took + turnCost - t.deposit
 	if l.first != nil {
 		heap.Fix(&t.lines, l.place)
 	}
@@ -156,15 +157,22 @@ func (t *turns) next() {
 		}
 		t.waiting--
 		t.begin(l)
+		if l.first != nil {
+			heap.Fix(&t.lines, l.place)
+		}
 		w.turn <- struct{}{}
 	}
 }
 
 // begin counts a turn that somebody in l gets. The caller holds t.mu.
+//
+// Where a turn may include a wait for the network, the line pays a deposit. Otherwise the turns of stalled clients would
+// cost nothing until their end, and a line with many of them would stay in front of the others.
 func (t *turns) begin(l *line) {
 	t.free--
 	t.begun++
 	t.clock = max(t.clock, l.time)
+	l.time += t.deposit
 	if l != t.last {
 		t.last, t.close = l, pollClose
 	}
