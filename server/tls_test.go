@@ -33,7 +33,7 @@ func (o *observer) reason(t *testing.T, why server.CloseReason) {
 		if got != why {
 			t.Errorf("it was closed for %v, want %v", got, why)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Errorf("no connection was closed for %v", why)
 	}
 }

@@ -221,7 +221,7 @@ func TestLogComesBack(t *testing.T) {
 // awaitLine reads until a line has want in it.
 func awaitLine(t *testing.T, r *os.File, want string) {
 	t.Helper()
-	_ = r.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(patience))
 	var text []byte
 	for !strings.Contains(string(text), want) {
 		buf := make([]byte, 4096)

@@ -43,8 +43,10 @@ func openServed(folder string) (_ *served, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if text, err := readServed(root, e.Name()); err == nil && text == nil && strings.HasPrefix(e.Name(),
-			servedPrefix) {
+		if !strings.HasPrefix(e.Name(), servedPrefix) {
+			continue
+		}
+		if text, err := readServed(root, e.Name()); err == nil && text == nil {
 			_ = root.Remove(e.Name()) // or another server has
 		}
 	}

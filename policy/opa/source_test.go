@@ -38,7 +38,7 @@ func (c told) next(t *testing.T) error {
 	select {
 	case err := <-c:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nothing was reloaded")
 		return nil
 	}
