@@ -15,7 +15,7 @@ var hashes = regexp.MustCompile(`[0-9a-f]{32}`)
 // TestDamagedFile: a visitor whose session's file is damaged begins anew and can end the session. The log names the file, and has no hash of an id.
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
-	file, state := config(t, "storage: {driver: file, path: STATE, cache: 0}\n")
+	file, state := config(t, "storage: {driver: file, path: STATE, cache: 0}\nsession: {strict: false}\n")
 	s := serve(t, "--config", file)
 	c := mustConnect(t, s.addr)
 	saved := func() string {
@@ -83,7 +83,7 @@ func TestDamagedFile(t *testing.T) {
 // TestFailuresDoNotFloodTheLog: a storage that refuses each save fills the log with neither lines nor hashes of ids.
 func TestFailuresDoNotFloodTheLog(t *testing.T) {
 	t.Parallel()
-	file, state := config(t, "storage: {driver: file, path: STATE, cache: 0}\n")
+	file, state := config(t, "storage: {driver: file, path: STATE, cache: 0}\nsession: {strict: false}\n")
 	s := serve(t, "--config", file)
 	tenants := filepath.Join(state, "tenants")
 	if err := os.RemoveAll(tenants); err != nil {
