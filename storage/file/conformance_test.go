@@ -17,7 +17,10 @@ func harness(mode SyncMode) storagetest.Harness {
 
 func TestConformance(t *testing.T) {
 	for _, mode := range []SyncMode{SyncAlways, SyncNever} {
-		t.Run(string(mode), func(t *testing.T) { storagetest.Run(t, harness(mode)) })
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel() // most of it waits for a disk
+			storagetest.Run(t, harness(mode))
+		})
 	}
 }
 

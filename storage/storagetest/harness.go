@@ -65,10 +65,7 @@ func Run(t *testing.T, h Harness) {
 		{"close under load", testCloseConcurrent},
 		{"random run", testRandom},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // most of them wait for a disk
-			c.run(newFixture(t, h))
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(newFixture(t, h)) })
 	}
 	if h.Durable {
 		t.Run("kill", func(t *testing.T) { testKill(t, h) })
