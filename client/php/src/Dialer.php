@@ -57,6 +57,10 @@ final class Dialer
         if ($this->dsn->scheme === 'tls' && !extension_loaded('openssl')) {
             throw new ConnectionException('sessionserver: tls:// requires the PHP extension openssl (install it)');
         }
+        if ($this->dsn->keyfile !== '' && self::isEncrypted($this->dsn->keyfile)) {
+            throw new ConnectionException("sessionserver: keyfile: {$this->dsn->keyfile} is encrypted with a passphrase"
+                . " (write a key without one: openssl pkey -in {$this->dsn->keyfile} -out NEW)");
+        }
         $hosts = iterator_to_array($this->hosts($key !== ''), false);
         $failures = [];
         foreach ($hosts as $i => $host) {
@@ -69,6 +73,13 @@ final class Dialer
         }
         throw new ConnectionException('sessionserver: cannot connect to ' . $this->dsn->address() . ': '
             . implode('; ', $failures));
+    }
+
+    /** Whether a PEM private key is encrypted. OpenSSL would ask for the passphrase on the terminal. */
+    private static function isEncrypted(string $file): bool
+    {
+        $key = is_readable($file) ? (string) file_get_contents($file) : '';
+        return str_contains($key, 'BEGIN ENCRYPTED PRIVATE KEY') || str_contains($key, 'Proc-Type: 4,ENCRYPTED');
     }
 
     /**

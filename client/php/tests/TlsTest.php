@@ -74,6 +74,16 @@ final class TlsTest extends SessionTestCase
         (new Client($this->dsn('localhost', 'ca', '', $address)))->ping();
     }
 
+    public function testAnEncryptedKey(): void
+    {
+        $key = openssl_pkey_get_private((string) file_get_contents(self::$dir . '/client.key'));
+        openssl_pkey_export_to_file($key, self::$dir . '/encrypted.key', 'passphrase');
+        $certificate = '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir . '/encrypted.key';
+        $this->expectException(ConnectionException::class);
+        $this->expectExceptionMessage('encrypted.key is encrypted with a passphrase (write a key without one: openssl ');
+        (new Client($this->dsn('localhost', 'ca', $certificate)))->ping();
+    }
+
     /** The tenant is the one of the certificate. If the DSN names another one, nothing is done there. */
     public function testTheTenantOfACertificate(): void
     {
