@@ -107,10 +107,16 @@ func testCloseConcurrent(f *fixture) {
 	f.put(k, f.version(0))
 	wg.Go(func() {
 		for v := int64(1); ; v++ {
-			if err := f.store.Put(f.ctx, k, f.version(v)); err != nil {
-				if !errors.Is(err, storage.ErrClosed) {
-					f.Errorf("Put while closing: %v", err)
-				}
+			late := closed.Load()
+			err := f.store.Put(f.ctx, k, f.version(v))
+			switch {
+			case errors.Is(err, storage.ErrClosed):
+				return
+			case err != nil:
+				f.Errorf("Put while closing: %v", err)
+				return
+			case late:
+				f.Error("Put after Close returned nil, want storage.ErrClosed")
 				return
 			}
 			acknowledged.Store(v)
