@@ -104,7 +104,8 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 	}()
 }
 
-// admitProxied learns who the client behind a balancer is, and asks what admit has not asked about it. The error is a refusal, or errPeerLeft.
+// admitProxied reads the address of the client behind a balancer, and makes the checks that admit has not made. The
+// error is a refusal, or errPeerLeft.
 func (s *Server) admitProxied(c *conn) error {
 	balancer := c.info.Remote.Addr()
 	err := c.readProxyHeader()
@@ -134,23 +135,24 @@ func (s *Server) refuse(c *conn, r *refusal) {
 	s.turnAway(c.nc, r.reply)
 }
 
-// turnAway tells a peer why it may not come. The framing is not known before a byte is read: a line is readable in either. While many are
-// turned away at once, further ones are told and closed at once, so that one that has sent something already may not read it.
+// turnAway sends a peer the reason for its refusal. The framing is unknown before a byte is read, and a line is readable
+// in both. While many peers are refused at once, further connections are closed without a delay, so that a peer that
+// has sent something may not read the reason.
 func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
-	tell := func() {
+	send := func() {
 		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
 		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
 	}
 	select {
 	case s.turning <- struct{}{}:
 	default:
-		tell() // which does not wait, since nothing was sent yet
+		send() // without a wait, since nothing was sent before
 		_ = nc.Close()
 		return
 	}
 	go func() {
 		defer func() { <-s.turning }()
-		tell()
+		send()
 		hangUp(nc)
 	}()
 }

@@ -8,8 +8,8 @@ import (
 	"sessionserver/wire"
 )
 
-// notices are the log of what peers can cause as often as they like: no other line above the debug level is logged by this package. Each
-// kind has a throttle, so that nobody fills the log with it.
+// notices are the lines of the log that peers can cause as often as they like. This package logs no other line above the
+// debug level. Each kind has a throttle, so that no peer fills the log.
 type notices map[wire.Code]*throttle.Throttle
 
 // Kinds of notices beside the codes of refusals. No client sees them.
@@ -47,11 +47,12 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 	if !codeRules[code].logged {
 		return
 	}
-	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.how.Name, "remote", c.remote(),
-		"identity", c.info.Identity)
+	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.how.Name,
+		"remote", c.remote(), "identity", c.info.Identity)
 }
 
 // undecided logs that the policy gave no decision, which it can fail to do once for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
-	n.log(c.log, slog.LevelError, undecided, "the policy came to no decision: refused", "command", command, "identity", c.info.Identity, "err", err)
+	n.log(c.log, slog.LevelError, undecided, "the policy came to no decision: refused",
+		"command", command, "identity", c.info.Identity, "err", err)
 }

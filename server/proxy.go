@@ -12,9 +12,10 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// readProxyHeader reads from a trusted balancer who the client is, by the PROXY protocol (versions 1 and 2). A balancer that speaks for
-// itself, as for a health check, stays who it is. A connection without a header is refused: a balancer that is set to send none would make
-// all its clients look like itself. The error is errPeerLeft if the connection ended before its first byte, as health checks of TCP do.
+// readProxyHeader reads the client's address from a trusted balancer, by the PROXY protocol (versions 1 and 2). A
+// balancer that speaks for itself, as for a health check, keeps its own. A connection without a header is refused: all
+// clients of a balancer that sends none would have its address. The error is errPeerLeft if the connection ended before
+// its first byte, as health checks of TCP do.
 func (c *conn) readProxyHeader() error {
 	nc := c.nc
 	_ = nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))

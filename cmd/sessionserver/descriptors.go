@@ -6,22 +6,26 @@ import (
 	"sessionserver/configs"
 )
 
-// descriptors is how the file descriptors that the system allows this process are shared out, so that connections never take those that the
-// storage, the logs and operators need.
+// descriptors divides the file descriptors that the system allows this process, so that connections never take those of
+// the storage, the logs and operators.
 type descriptors struct {
 	allowed     int // 0 is unknown
 	connections int // of clients: limits.connections, or fewer
-	refusals    int // of clients that are being told why they are refused
+	refusals    int // of refused clients, until they have read the reason
 	operators   int // connections of operators
 	files       int // of the storage
 }
 
 const (
-	descriptorsFixed = 24 // standard streams, the poller, logs, watched folders, files that are read for a moment, connections to other servers
-	filesAtOnce      = 3  // that an operation of driver file has open: a file, and folders on the way to it
+	// descriptorsFixed are for the standard streams, the poller, logs, watched folders, files that are open for a
+	// moment, and connections to other servers.
+	descriptorsFixed = 24
+
+	// filesAtOnce is the most that an operation of driver file has open: a file, and folders on the way to it.
+	filesAtOnce = 3
 )
 
-// shareDescriptors shares out as many as are allowed.
+// shareDescriptors divides as many descriptors as are allowed.
 func shareDescriptors(allowed int, cfg *configs.Config) descriptors {
 	d := descriptors{allowed: allowed, connections: cfg.Limits.Connections, refusals: 1024, operators: 128, files: 1000}
 	if allowed == 0 {
@@ -44,16 +48,17 @@ func (d descriptors) check() error {
 	if d.connections > 0 {
 		return nil
 	}
-	return fmt.Errorf("the system allows this process %d file descriptors, which are too few to serve anybody: allow it more "+
-		"(LimitNOFILE of the systemd unit, ulimit -n elsewhere)", d.allowed)
+	return fmt.Errorf("the system allows this process %d file descriptors, which are too few to serve anybody: allow "+
+		"it more (LimitNOFILE of the systemd unit, ulimit -n elsewhere)", d.allowed)
 }
 
-// note says that there are fewer connections than the configuration has, or nothing.
+// note returns a sentence if there are fewer connections than the configuration has, or "".
 func (d descriptors) note(cfg *configs.Config) string {
 	if d.connections >= cfg.Limits.Connections {
 		return ""
 	}
-	return fmt.Sprintf("limits.connections is %d, but the system allows this process %d file descriptors, which suffice for %d connections: "+
-		"allow it more (LimitNOFILE of the systemd unit, ulimit -n elsewhere), or lower limits.connections",
+	return fmt.Sprintf("limits.connections is %d, but the system allows this process %d file descriptors, which "+
+		"suffice for %d connections: allow it more (LimitNOFILE of the systemd unit, ulimit -n elsewhere), or lower "+
+		"limits.connections",
 		cfg.Limits.Connections, d.allowed, d.connections)
 }

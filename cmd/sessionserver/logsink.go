@@ -18,8 +18,9 @@ const (
 	logFlush   = 2 * time.Second // for the lines that wait when the process ends
 )
 
-// logSink writes the lines of the log from a goroutine of its own. A reader of the log that is gone, stopped or out of space costs lines, which are
-// counted and, once lines can be written again, reported. It never costs the server anything else.
+// logSink writes the lines of the log from a goroutine of its own. A reader of the log that is gone, stopped or out of
+// space costs lines, which are counted and, once lines can be written again, reported. It never delays or ends the
+// server.
 type logSink struct {
 	to   io.Writer
 	form func(io.Writer) slog.Handler // of the report of lost lines
@@ -141,8 +142,9 @@ func (w *lineWriter) write(lines []byte) (lost int64) {
 	return int64(bytes.Count(lines[n:], []byte{'\n'}))
 }
 
-// surviveBrokenPipes makes a write to standard output or standard error that nobody reads an error, as it is elsewhere. The system's default is that the
-// process ends. The signal is caught rather than ignored, since programs that the process starts inherit what it ignores.
+// surviveBrokenPipes makes a write to standard output or standard error without a reader return an error. By default
+// the process ends. The signal is caught rather than ignored, since programs that the process starts inherit what it
+// ignores.
 func surviveBrokenPipes() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 }

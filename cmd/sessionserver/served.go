@@ -24,6 +24,9 @@ import (
 // a lock is that of a server that was killed.
 const servedPrefix = ".served-"
 
+// servedTemp ends the name of such a file before it is locked.
+const servedTemp = ".new"
+
 // served is the file of one server.
 type served struct {
 	folder, name string
@@ -43,7 +46,7 @@ func openServed(folder string) (_ *served, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), servedPrefix) {
+		if !strings.HasPrefix(e.Name(), servedPrefix) || isFresh(e) {
 			continue
 		}
 		if text, err := readServed(root, e.Name()); err == nil && text == nil {
@@ -51,7 +54,7 @@ func openServed(folder string) (_ *served, err error) {
 		}
 	}
 	s := &served{folder: folder, name: servedPrefix + rand.Text()}
-	temp := s.name + ".new"
+	temp := s.name + servedTemp
 	if s.file, err = root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,12 @@ func openServed(folder string) (_ *served, err error) {
 		return nil, errors.Join(err, s.file.Close(), root.Remove(temp))
 	}
 	return s, nil
+}
+
+// isFresh reports whether a file is one that another server may be about to lock.
+func isFresh(e fs.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && strings.HasSuffix(e.Name(), servedTemp) && time.Since(info.ModTime()) < time.Minute
 }
 
 // publish writes down which files are in force.
@@ -169,7 +178,7 @@ func (f *tenantFolder) behind(tenant string) (servers, behind int, err error) {
 		return 0, 0, err
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, servedPrefix) || strings.HasSuffix(name, ".new") {
+		if !strings.HasPrefix(name, servedPrefix) || strings.HasSuffix(name, servedTemp) {
 			continue
 		}
 		text, err := readServed(root, name)

@@ -1,8 +1,9 @@
-// Package throttle keeps the log readable whatever peers do: whoever can be refused, or can hang up, can cause a line of the log as often
-// as they like. Of the lines of one kind ten are logged at once and then one a second, which says how many were left out before it.
+// Package throttle keeps the log readable whatever peers do. A peer that can be refused, or can hang up, can cause a
+// line of the log as often as it likes. Of the lines of one kind ten are logged at once and then one per second, with
+// the number of lines left out before it.
 //
-// It knows nothing of servers. A place that must know whether its line is logged uses [Throttle]; a part of the program that only has
-// a logger is given one with a [Handler].
+// The package knows nothing of servers. Code that must know whether its line is logged uses [Throttle]; code that only
+// has a logger gets one with a [Handler].
 package throttle
 
 import (
