@@ -9,24 +9,26 @@ use SessionServer\Dsn;
 use SessionServer\Exception\ConnectionException;
 
 /**
- * Hosts with several addresses, one of which is the server's.
+ * Hosts with several addresses, one of which belongs to the server.
  */
 final class AddressesTest extends SessionTestCase
 {
-    /** Nobody listens there, on any port of a server of the tests. */
+    /** An address that refuses connections. */
     private const REFUSED = '127.0.0.3';
 
+    /** An address for listenSilently. */
     private const SILENT = '127.0.0.2';
 
     /** @var list<resource> */
     private array $silent = [];
 
-    /** Listens with a queue for connections that is full: further ones are neither made nor refused. */
+    /** Listens with a full queue, so that further connections are neither accepted nor refused. */
     private function listenSilently(): void
     {
         $address = str_replace('127.0.0.1', self::SILENT, self::$server->address);
         $context = stream_context_create(['socket' => ['backlog' => 0]]);
-        $this->silent[] = stream_socket_server("tcp://$address", $number, $text, STREAM_SERVER_BIND | STREAM_SERVER_LISTEN, $context);
+        $flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
+        $this->silent[] = stream_socket_server("tcp://$address", $number, $text, $flags, $context);
         do {
             $stream = @stream_socket_client("tcp://$address", $number, $text, 0.2);
             $this->silent[] = $stream;
@@ -48,16 +50,20 @@ final class AddressesTest extends SessionTestCase
     /** @return array<array{string}> */
     public function queries(): array
     {
-        return ['a stream of the request' => ['timeout=2'], 'a persistent stream' => ['timeout=2&persistent=1']];
+        return ['not persistent' => ['timeout=2'], 'persistent' => ['timeout=2&persistent=1']];
     }
 
     /** @dataProvider queries */
-    public function testTheFirstAddressIsDead(string $query): void
+    public function testDeadFirstAddress(string $query): void
     {
         $this->listenSilently();
         $ids = [];
-        foreach ([[self::REFUSED, '127.0.0.1'], [self::SILENT, '127.0.0.1'], ['::1', self::REFUSED, self::SILENT, '127.0.0.1'],
-            ['127.0.0.1', self::SILENT]] as $addresses) {
+        foreach ([
+            [self::REFUSED, '127.0.0.1'],
+            [self::SILENT, '127.0.0.1'],
+            ['::1', self::REFUSED, self::SILENT, '127.0.0.1'],
+            ['127.0.0.1', self::SILENT],
+        ] as $addresses) {
             $client = $this->client($addresses, $query);
             $this->assertSame(32, strlen($client->new()));
             $ids[] = $client->call('client', 'id');
@@ -65,44 +71,46 @@ final class AddressesTest extends SessionTestCase
         $this->assertCount(4, array_unique($ids));
     }
 
-    public function testNoAddressAnswers(): void
+    public function testAllAddressesDead(): void
     {
         $this->listenSilently();
         try {
             $this->client([self::SILENT, self::REFUSED], 'timeout=0.4')->ping();
-            $this->fail('somebody answers');
+            $this->fail('ping succeeded');
         } catch (ConnectionException $e) {
             $port = explode(':', self::$server->address)[1];
-            $this->assertSame("sessionserver: cannot connect to sessions.test:$port: 127.0.0.2: Connection timed out; "
-                . '127.0.0.3: Connection refused', $e->getMessage());
+            $this->assertSame("sessionserver: cannot connect to sessions.test:$port: 127.0.0.2: Connection timed out;"
+                . ' 127.0.0.3: Connection refused', $e->getMessage());
         }
     }
 
-    /** The next request has the stream of the address that answered, and does not try the dead one before. */
-    public function testAPersistentStreamOfTheSecondAddressIsFoundAgain(): void
+    /** The next request reuses the stream to the second address and does not try the dead first one. */
+    public function testPersistentStreamToSecondAddressIsReused(): void
     {
         $web = new WebServer(str_replace('127.0.0.1', 'sessions.test', self::$server->dsn('persistent=1&timeout=3')));
-        $code = 'return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path")), false, fn () => ["127.0.0.2", "127.0.0.1"]))
-            ->call("client", "id");';
-        $first = $web->ask($code);
-        $mute = stream_socket_server('tcp://' . str_replace('127.0.0.1', self::SILENT, self::$server->address)); // it would be connected to
-        $this->assertSame($first, $web->ask($code));
-        fclose($mute);
+        $code = 'return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path")), false,
+            fn () => ["127.0.0.2", "127.0.0.1"]))->call("client", "id");';
+        $first = $web->evaluate($code);
+        // A client that tries the first address would connect to this socket.
+        $socket = stream_socket_server('tcp://' . str_replace('127.0.0.1', self::SILENT, self::$server->address));
+        $this->assertSame($first, $web->evaluate($code));
+        fclose($socket);
         self::$server->restart();
-        $this->assertNotNull($web->ask($code));
+        $this->assertNotNull($web->evaluate($code));
     }
 
-    /** The system knows localhost by one address or two; the stream is found again either way. */
-    public function testANameOfTheSystem(): void
+    /** localhost has one address or two, depending on the system. The stream is reused in both cases. */
+    public function testNameResolvedBySystem(): void
     {
         $dsn = str_replace('127.0.0.1', 'localhost', self::$server->dsn('persistent=1'));
         $web = new WebServer($dsn);
-        $code = 'return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))->call("client", "id");';
-        $first = $web->ask($code);
-        $this->assertSame($first, $web->ask($code));
+        $code = 'return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))
+            ->call("client", "id");';
+        $first = $web->evaluate($code);
+        $this->assertSame($first, $web->evaluate($code));
         $this->assertSame('PONG', (new Client(str_replace('?persistent=1', '', $dsn)))->ping());
         $this->expectException(ConnectionException::class);
-        $this->expectExceptionMessage('sessionserver: cannot connect to nobody.invalid:9090: ');
-        (new Client(Dsn::parse('tcp://nobody.invalid')))->ping();
+        $this->expectExceptionMessage('sessionserver: cannot connect to unknown.invalid:9090: ');
+        (new Client(Dsn::parse('tcp://unknown.invalid')))->ping();
     }
 }

@@ -5,12 +5,12 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * Certificates that are made for a test.
+ * Certificates for tests.
  */
 final class Certificate
 {
     /**
-     * Writes DIR/NAME.pem and DIR/NAME.key, signed by an authority or by itself.
+     * Writes DIR/NAME.pem and DIR/NAME.key. Without an authority the certificate is self-signed.
      *
      * @return array{\OpenSSLCertificate, \OpenSSLAsymmetricKey}
      */

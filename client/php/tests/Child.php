@@ -5,12 +5,12 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * A program that runs beside a test. It is killed when its object is gone.
+ * A program that runs beside a test. Its destructor kills it.
  */
 final class Child
 {
-    /** Seconds after which a test says that what should happen at once does not happen. */
-    private const PATIENCE = 60;
+    /** Seconds after which a test fails that waits for the program. */
+    private const TIMEOUT = 60;
 
     /** @var resource */
     private $process;
@@ -21,18 +21,19 @@ final class Child
 
     /**
      * @param list<string> $command
-     * @param ?string $log file that takes what it prints; null: it can be read here
+     * @param ?string $log file for the output; null: the output is read by this class
      */
     public function __construct(array $command, private readonly ?string $log = null, ?array $env = null)
     {
         $output = $log === null ? ['pipe', 'w'] : ['file', $log, 'a'];
-        $this->process = proc_open($command, [['pipe', 'r'], $output, $log === null ? ['redirect', 1] : $output], $this->pipes, null, $env);
+        $descriptors = [['pipe', 'r'], $output, $log === null ? ['redirect', 1] : $output];
+        $this->process = proc_open($command, $descriptors, $this->pipes, null, $env);
         if ($this->process === false) {
-            throw new \RuntimeException("$command[0] does not start");
+            throw new \RuntimeException("cannot start $command[0]");
         }
         $this->pid = proc_get_status($this->process)['pid'];
         if ($log === null) {
-            stream_set_timeout($this->pipes[1], self::PATIENCE);
+            stream_set_timeout($this->pipes[1], self::TIMEOUT);
         }
     }
 
@@ -41,36 +42,36 @@ final class Child
         return $this->pid;
     }
 
-    /** Writes a line to its input. */
-    public function say(string $line): void
+    /** Writes a line to the program's input. */
+    public function send(string $line): void
     {
         fwrite($this->pipes[0], $line . "\n");
     }
 
-    /** Reads a line of its output. */
-    public function line(): string
+    /** Reads a line of the program's output. */
+    public function readLine(): string
     {
         $line = fgets($this->pipes[1]);
         if ($line === false) {
-            throw new \RuntimeException("process $this->pid says nothing");
+            throw new \RuntimeException("process $this->pid printed no line");
         }
         return rtrim($line, "\n");
     }
 
-    /** Reads its output until it ends. */
-    public function rest(): string
+    /** Reads the output until the program ends. */
+    public function readAll(): string
     {
         fclose($this->pipes[0]);
-        $rest = stream_get_contents($this->pipes[1]);
+        $output = stream_get_contents($this->pipes[1]);
         $this->wait();
-        return $rest;
+        return $output;
     }
 
-    /** Waits for a line in its log that matches. */
-    public function logged(string $pattern, int $after = 0): array
+    /** Waits for a match in the log behind an offset, and returns it. */
+    public function awaitLog(string $pattern, int $offset = 0): array
     {
-        for ($end = microtime(true) + self::PATIENCE; microtime(true) < $end; usleep(2000)) {
-            if (preg_match($pattern, substr((string) file_get_contents($this->log), $after), $m)) {
+        for ($end = microtime(true) + self::TIMEOUT; microtime(true) < $end; usleep(2000)) {
+            if (preg_match($pattern, substr((string) file_get_contents($this->log), $offset), $m)) {
                 return $m;
             }
             if (!proc_get_status($this->process)['running']) {
@@ -93,14 +94,14 @@ final class Child
         $this->wait();
     }
 
-    /** Answers its exit status. */
+    /** Waits for the end of the program and returns its exit status. */
     public function wait(): int
     {
         if ($this->status === null) {
-            $end = microtime(true) + self::PATIENCE;
+            $end = microtime(true) + self::TIMEOUT;
             while (($status = proc_get_status($this->process))['running']) {
                 if (microtime(true) > $end) {
-                    throw new \RuntimeException("process $this->pid does not end");
+                    throw new \RuntimeException("process $this->pid is still running");
                 }
                 usleep(1000);
             }

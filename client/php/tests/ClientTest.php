@@ -26,7 +26,12 @@ final class ClientTest extends SessionTestCase
     /** @return array<array{string}> */
     public function transports(): array
     {
-        return ['tcp' => ['tcp'], 'unix' => ['unix'], 'tcp, persistent' => ['tcp', 'persistent=1'], 'unix, persistent' => ['unix', 'persistent=1']];
+        return [
+            'tcp' => ['tcp'],
+            'unix' => ['unix'],
+            'tcp, persistent' => ['tcp', 'persistent=1'],
+            'unix, persistent' => ['unix', 'persistent=1'],
+        ];
     }
 
     private function connect(string $scheme, string $query = ''): Client
@@ -55,7 +60,8 @@ final class ClientTest extends SessionTestCase
         $this->assertSame(['soon'], $c->getMany('gone'));
         $this->assertSame([1, true, false], [$c->remove('gone', 'nothing'), $c->exists('7'), $c->exists('gone')]);
         $this->assertSame(['bytes', "key with\nall | of \u{1f600}", '7'], $c->keys());
-        $this->assertSame(['bytes' => $bytes, "key with\nall | of \u{1f600}" => str_repeat('x', 1 << 20), 7 => ''], $c->getAll());
+        $all = ['bytes' => $bytes, "key with\nall | of \u{1f600}" => str_repeat('x', 1 << 20), 7 => ''];
+        $this->assertSame($all, $c->getAll());
         $c->expire('7', 300);
         $this->assertSame([600, 700, 700], [$c->lifetime(), $c->lifetime(700), $c->lifetime()]);
         $c->commit();
@@ -81,7 +87,7 @@ final class ClientTest extends SessionTestCase
         $c->destroy();
         $this->assertGone($new);
         $c->quit();
-        $this->assertSame('PONG', $c->ping()); // connected again
+        $this->assertSame('PONG', $c->ping()); // connects again
         $c->disconnect();
     }
 
@@ -101,7 +107,7 @@ final class ClientTest extends SessionTestCase
         ] as [$class, $do]) {
             try {
                 $do();
-                $this->fail("no $class");
+                $this->fail("$class was not thrown");
             } catch (ServerException $e) {
                 $this->assertInstanceOf($class, $e);
                 $this->assertStringContainsString($e->errorCode . ' ' . $e->serverMessage, $e->getMessage());
@@ -111,7 +117,7 @@ final class ClientTest extends SessionTestCase
         $this->assertTrue($c->isOpen());
     }
 
-    /** Every code of the protocol has a class, and no class has a code that the protocol does not have. */
+    /** The codes of the protocol and the exception classes correspond. */
     public function testErrorCodes(): void
     {
         $protocol = file_get_contents(getenv('SESSIONSERVER_PROTOCOL') ?: __DIR__ . '/../../../wire/PROTOCOL.md');
@@ -123,7 +129,8 @@ final class ClientTest extends SessionTestCase
             $this->assertNotSame(ServerException::class, $e::class);
             $this->assertInstanceOf(SessionServerException::class, $e);
             $this->assertNotInstanceOf(ConnectionException::class, $e);
-            $this->assertSame([$code, 'some text', "sessionserver: open: $code some text"], [$e->errorCode, $e->serverMessage, $e->getMessage()]);
+            $this->assertSame([$code, 'some text'], [$e->errorCode, $e->serverMessage]);
+            $this->assertSame("sessionserver: open: $code some text", $e->getMessage());
             $this->assertStringContainsString("$code: ", (string) (new \ReflectionClass($e))->getDocComment());
         }
         $this->assertSame(ServerException::class, ServerException::fromReply('NEWCODE text')::class);
@@ -132,15 +139,16 @@ final class ClientTest extends SessionTestCase
     public function testPipeline(): void
     {
         $c = self::$server->client();
-        $replies = $c->pipeline([['new'], ['put', 'a', '1'], ['put', str_repeat('k', 257), 'x'], ['get', 'a', 'b'], ['remove', 'a'], ['abort']]);
+        $replies = $c->pipeline([['new'], ['put', 'a', '1'], ['put', str_repeat('k', 257), 'x'], ['get', 'a', 'b'],
+            ['remove', 'a'], ['abort']]);
         $this->assertSame(1, $c->roundTrips());
         $this->assertSame(['OK', ['1', null], 1, 'OK'], [$replies[1], $replies[3], $replies[4], $replies[5]]);
         $this->assertInstanceOf(ServerException::class, $replies[2]);
         $this->assertFalse($c->isOpen());
     }
 
-    /** The server may let a client wait for a lock for longer than it may take for anything else. */
-    public function testWaitingForALockIsNoTimeout(): void
+    /** The wait for a lock may be longer than the timeout. */
+    public function testTimeoutExcludesExplicitLockWait(): void
     {
         $holder = self::$server->client();
         $id = $holder->new();
@@ -148,16 +156,16 @@ final class ClientTest extends SessionTestCase
         self::$server->client('timeout=0.05')->open($id, 'rw', 0.2);
     }
 
-    public function testNorIsWaitingForAsLongAsTheTenantSays(): void
+    public function testTimeoutExcludesLockWaitOfTenant(): void
     {
         $server = new Server('session: {lock_wait: 200ms}');
         $holder = $server->client();
         $id = $holder->new();
         $this->expectException(LockTimeoutException::class);
-        $server->client('timeout=0.05')->open($id, 'rw'); // it is not saved yet
+        $server->client('timeout=0.05')->open($id, 'rw'); // the session is not saved yet
     }
 
-    public function testTheDsnSaysHowLongToWaitForALock(): void
+    public function testLockTimeoutOfDsn(): void
     {
         $holder = self::$server->client();
         $id = $holder->new();
@@ -166,35 +174,35 @@ final class ClientTest extends SessionTestCase
         $holder->abort();
         $this->assertSame('u', $holder->open($id, 'u'));
         $holder->put('a', '2');
-        $began = microtime(true);
+        $start = microtime(true);
         try {
             self::$server->client('lock_timeout=0.1')->open($id, 'u');
-            $this->fail('two have the lock');
+            $this->fail('two clients have the lock');
         } catch (LockTimeoutException) {
-            $this->assertLessThan(8, microtime(true) - $began); // the tenant's time is 10 s
+            $this->assertLessThan(8, microtime(true) - $start); // the tenant's wait is 10 s
         }
         $reader = self::$server->client('lock_timeout=600&on_lock_timeout=readonly');
-        $this->assertSame('s', $reader->open($id, 'u', 0)); // the caller's time is before the DSN's
+        $this->assertSame('s', $reader->open($id, 'u', 0)); // the argument takes precedence over the DSN
         $this->assertTrue($reader->isOpen());
         $this->assertSame('1', $reader->get('a'));
         $this->expectException(ReadOnlyException::class);
         $reader->put('a', '3');
     }
 
-    public function testReadonlyNeedsSomethingSaved(): void
+    public function testReadonlyRequiresSavedSession(): void
     {
         $id = ($holder = self::$server->client())->new();
         $client = self::$server->client('lock_timeout=0&on_lock_timeout=readonly');
         try {
             $client->open($id, 'rw');
-            $this->fail('two have the lock');
+            $this->fail('two clients have the lock');
         } catch (LockTimeoutException) {
             $this->assertFalse($client->isOpen());
         }
         $holder->abort();
     }
 
-    public function testTheDsnSaysHowLongNewSessionsLive(): void
+    public function testLifetimeOfDsn(): void
     {
         $client = self::$server->client('lifetime=700');
         $client->new();
@@ -204,21 +212,22 @@ final class ClientTest extends SessionTestCase
         $this->assertSame(800, $client->lifetime());
     }
 
-    public function testWrongCredentialsAreToldBeforeAnythingIsDone(): void
+    public function testWrongCredentialsInFirstRoundTrip(): void
     {
         $c = new Client(str_replace('tcp://', 'tcp://shop:hss_S3cr3t@', self::$server->dsn()) . '/acme');
         try {
             $c->new();
-            $this->fail('they are taken');
+            $this->fail('the credentials are accepted');
         } catch (BadAuthException $e) {
             $this->assertStringNotContainsString('S3cr3t', print_r($e, true));
-            $this->assertSame('sessionserver: hello: BADAUTH ' . $e->serverMessage . ' (check app, tenant and secret in the DSN tcp://shop:xxxxx@'
-                . self::$server->address . '/acme, and whether the secret was rotated or revoked)', $e->getMessage());
+            $advice = 'check app, tenant and secret in the DSN tcp://shop:xxxxx@' . self::$server->address
+                . '/acme, and whether the secret was rotated or revoked';
+            $this->assertSame("sessionserver: hello: BADAUTH $e->serverMessage ($advice)", $e->getMessage());
             $this->assertSame(1, $c->roundTrips());
         }
     }
 
-    public function testNobodyThere(): void
+    public function testRefusedByNetwork(): void
     {
         $socket = stream_socket_server('tcp://127.0.0.1:0');
         $address = stream_socket_get_name($socket, false);
@@ -228,20 +237,25 @@ final class ClientTest extends SessionTestCase
         (new Client("tcp://$address"))->ping();
     }
 
-    public function testNobodyAtASocket(): void
+    public function testMissingSocket(): void
     {
         $this->expectException(ConnectionException::class);
         $this->expectExceptionMessage('sessionserver: cannot connect to /nowhere/socket: No such file or directory');
         (new Client('unix:///nowhere/socket'))->ping();
     }
 
-    /** A server that says what it is told, once, after it has been asked; null: nothing at all. */
-    private function answering(?string $reply): string
+    /** Starts a server that sends one reply to the first request; null: none. Returns its address. */
+    private function replying(?string $reply): string
     {
-        $code = '$s = stream_socket_server("tcp://127.0.0.1:0"); echo stream_socket_get_name($s, false), "\n"; $c = stream_socket_accept($s);'
-            . 'fread($c, 8192); $reply = ' . var_export($reply, true) . '; if ($reply === null) { fgets(STDIN); } fwrite($c, $reply);';
+        $code = '$s = stream_socket_server("tcp://127.0.0.1:0");
+            echo stream_socket_get_name($s, false), "\n";
+            $c = stream_socket_accept($s);
+            fread($c, 8192);
+            $reply = ' . var_export($reply, true) . ';
+            if ($reply === null) { fgets(STDIN); }
+            fwrite($c, $reply);';
         $this->fake = new Child(['php', '-r', $code]);
-        return $this->fake->line();
+        return $this->fake->readLine();
     }
 
     private ?Child $fake = null;
@@ -249,14 +263,14 @@ final class ClientTest extends SessionTestCase
     protected function tearDown(): void
     {
         $this->fake = null;
-        if ($this->getName() === 'testARestartedServerIsNotNoticedBetweenSessions') {
+        if ($this->getName() === 'testServerRestart') {
             restore_error_handler();
         }
     }
 
-    public function testAServerThatSaysNothing(): void
+    public function testSilentServer(): void
     {
-        $address = $this->answering(null);
+        $address = $this->replying(null);
         $this->expectException(TimeoutException::class);
         $this->expectExceptionMessage("sessionserver: $address: no reply within 0.05 s");
         (new Client("tcp://$address?timeout=0.05"))->ping();
@@ -267,23 +281,25 @@ final class ClientTest extends SessionTestCase
      *            ["", "connection lost while waiting for a reply"]
      *            ["+PON", "connection lost while waiting for a reply"]
      */
-    public function testAServerThatSaysSomethingElse(string $reply, string $message): void
+    public function testInvalidReply(string $reply, string $message): void
     {
         $this->expectException(ConnectionException::class);
         $this->expectExceptionMessage($message);
-        (new Client('tcp://' . $this->answering($reply)))->ping();
+        (new Client('tcp://' . $this->replying($reply)))->ping();
     }
 
-    public function testARefusedConnection(): void
+    public function testRejectedConnection(): void
     {
         $this->expectException(UnavailableException::class);
         $this->expectExceptionMessage('sessionserver: UNAVAILABLE too many');
-        (new Client('tcp://' . $this->answering("err UNAVAILABLE too many\r\n")))->ping();
+        (new Client('tcp://' . $this->replying("err UNAVAILABLE too many\r\n")))->ping();
     }
 
-    public function testARestartedServerIsNotNoticedBetweenSessions(): void
+    /** A restart is invisible between sessions and ends an open session. */
+    public function testServerRestart(): void
     {
-        set_error_handler(static fn (int $level, string $message) => throw new \ErrorException($message)); // heeds no @
+        // The error handler ignores the @ operator.
+        set_error_handler(static fn (int $level, string $message) => throw new \ErrorException($message));
         $c = self::$server->client();
         $id = $c->new();
         $c->put('a', '1');
@@ -303,19 +319,19 @@ final class ClientTest extends SessionTestCase
         $this->assertSame('1', $c->get('a'));
     }
 
-    public function testADrainingServerIsLeft(): void
+    public function testDrainingServer(): void
     {
         $server = new Server();
         $c = $server->client();
         $c->ping();
         $other = $server->client();
-        $other->new(); // keeps the server from ending
+        $other->new(); // keeps the server running
         $server->drain();
-        $this->expectException(SessionServerException::class); // there is no other one to go to
+        $this->expectException(SessionServerException::class); // there is no other server
         $c->new();
     }
 
-    public function testNothingIsAskedForNothing(): void
+    public function testEmptyCallsMakeNoRoundTrip(): void
     {
         $c = self::$server->client();
         $c->new();
@@ -324,11 +340,11 @@ final class ClientTest extends SessionTestCase
         $this->assertSame([[], 0, []], [$c->getMany(), $c->remove(), $c->pipeline([])]);
         $this->assertSame($before, $c->roundTrips());
         $c->put('a', '1');
-        $c->putAll([]); // that is something
+        $c->putAll([]); // removes all values
         $this->assertSame([], $c->getAll());
     }
 
-    public function testTwoPersistentClientsHaveTwoStreams(): void
+    public function testPersistentClientsHaveSeparateStreams(): void
     {
         foreach ([self::$server->dsn('persistent=1'), self::$server->unixDsn('persistent=1')] as $dsn) {
             [$a, $b] = [new Client($dsn), new Client($dsn)];
@@ -340,44 +356,53 @@ final class ClientTest extends SessionTestCase
         }
     }
 
-    /** Somebody has left replies in a persistent stream that are for somebody else. */
-    public function testAPersistentStreamThatIsOutOfStepIsThrownAway(): void
+    /** A persistent stream with old replies or an open session is replaced. */
+    public function testUnusablePersistentStreamIsReplaced(): void
     {
         $dsn = \SessionServer\Dsn::parse(self::$server->dsn('persistent=1&timeout=9'));
         $address = 'tcp://' . self::$server->address . '/' . getmypid() . "-{$dsn->fingerprint()}-0";
-        foreach ([["*2\r\n$4\r\nping\r\n$3\r\nold\r\n", 'old replies'], ["*1\r\n$3\r\nnew\r\n", 'an open session'],
-            ["*1\r\n$4\r\nquit\r\n", 'a closed connection']] as [$bytes, $what]) {
-            $stream = stream_socket_client($address, $number, $text, 5, STREAM_CLIENT_CONNECT | STREAM_CLIENT_PERSISTENT);
+        $flags = STREAM_CLIENT_CONNECT | STREAM_CLIENT_PERSISTENT;
+        foreach ([
+            'old replies' => "*2\r\n$4\r\nping\r\n$3\r\nold\r\n",
+            'open session' => "*1\r\n$3\r\nnew\r\n",
+            'closed connection' => "*1\r\n$4\r\nquit\r\n",
+        ] as $case => $bytes) {
+            $stream = stream_socket_client($address, $number, $text, 5, $flags);
             fwrite($stream, "*1\r\n$4\r\nping\r\n");
             $this->assertSame("+PONG\r\n", fgets($stream));
             fwrite($stream, $bytes);
-            if ($what === 'an open session') {
+            if ($case === 'open session') {
                 fgets($stream);
                 fgets($stream);
             }
             $c = new Client($dsn);
-            $this->assertSame(32, strlen($c->new()), $what);
-            $c->put('a', $what);
-            $this->assertSame($what, $c->get('a'));
+            $this->assertSame(32, strlen($c->new()), $case);
+            $c->put('a', $case);
+            $this->assertSame($case, $c->get('a'));
             $c->disconnect();
         }
     }
 
     /**
-     * Two apps of different secrets, one after the other, have the same persistent stream: nothing of the first one's secret shows
-     * in its name, and nothing of its rights is left when the second one comes.
+     * Two DSNs that differ only in the secret share a persistent stream. Its name does not depend on the secret, and
+     * each reuse ends the rights of the previous user.
      */
-    public function testAPersistentStreamForgetsWhoItWas(): void
+    public function testPersistentStreamIsResetAtReuse(): void
     {
-        [$alice, $bob] = [\SessionServer\Dsn::parse('tcp://shop:hss_alice@h/acme?persistent=1'), \SessionServer\Dsn::parse('tcp://shop:hss_bob@h/acme?persistent=1')];
+        $alice = \SessionServer\Dsn::parse('tcp://shop:hss_alice@h/acme?persistent=1');
+        $bob = \SessionServer\Dsn::parse('tcp://shop:hss_bob@h/acme?persistent=1');
         $this->assertSame($alice->fingerprint(), $bob->fingerprint());
-        foreach (['tcp://cart:hss_alice@h/acme?persistent=1', 'tls://shop:hss_alice@h/acme?persistent=1&certfile=c&keyfile=k', 'tcp://h?persistent=1'] as $other) {
+        foreach ([
+            'tcp://cart:hss_alice@h/acme?persistent=1',
+            'tls://shop:hss_alice@h/acme?persistent=1&certfile=c&keyfile=k',
+            'tcp://h?persistent=1',
+        ] as $other) {
             $this->assertNotSame($alice->fingerprint(), \SessionServer\Dsn::parse($other)->fingerprint());
         }
         $fake = new Child(['php', '-r', <<<'PHP'
             $server = stream_socket_server('tcp://127.0.0.1:0');
             echo stream_socket_get_name($server, false), "\n";
-            $stream = stream_socket_accept($server, 60); // one is enough
+            $stream = stream_socket_accept($server, 60);
             while (($line = fgets($stream)) !== false) {
                 for ($words = [], $n = (int) substr($line, 1); $n > 0; $n--) {
                     $words[] = substr(fread($stream, (int) substr(fgets($stream), 1) + 2), 0, -2);
@@ -386,21 +411,22 @@ final class ClientTest extends SessionTestCase
                 fwrite($stream, $words[0] === 'ping' ? '$' . strlen($words[1]) . "\r\n$words[1]\r\n" : "+OK\r\n");
             }
             PHP]);
-        $address = $fake->line();
-        foreach (['alice', 'bob'] as $who) {
-            $client = new Client("tcp://shop:hss_$who@$address/acme?persistent=1");
-            $client->ping($who);
-            unset($client); // as at the end of a request
-            if ($who === 'bob') {
-                $this->assertMatchesRegularExpression('/^ping [0-9a-f]{16}$/', $fake->line());
-                $this->assertSame('reset', $fake->line());
+        $address = $fake->readLine();
+        foreach (['alice', 'bob'] as $user) {
+            $client = new Client("tcp://shop:hss_$user@$address/acme?persistent=1");
+            $client->ping($user);
+            unset($client); // like the end of a request
+            if ($user === 'bob') {
+                $this->assertMatchesRegularExpression('/^ping [0-9a-f]{16}$/', $fake->readLine());
+                $this->assertSame('reset', $fake->readLine());
             }
-            $this->assertSame(["hello 2 auth acme/shop hss_$who", "ping $who"], [$fake->line(), $fake->line()]);
+            $this->assertSame("hello 2 auth acme/shop hss_$user", $fake->readLine());
+            $this->assertSame("ping $user", $fake->readLine());
         }
     }
 
-    /** What reset leaves of an identity: nothing. */
-    public function testResetIsComplete(): void
+    /** A reset ends the identity and the session of a connection. */
+    public function testReset(): void
     {
         $client = self::$server->client();
         $client->call('client', 'setname', 'before');
@@ -410,11 +436,11 @@ final class ClientTest extends SessionTestCase
         $this->assertInstanceOf(\SessionServer\Exception\NoSessionException::class, $replies[2]);
     }
 
-    /** The time-out is for sending, too: somebody accepts the connection and never reads. */
-    public function testSendingTimesOut(): void
+    /** The timeout limits sending too, here to a server that never reads. */
+    public function testSendTimeout(): void
     {
-        $deaf = stream_socket_server('tcp://127.0.0.1:0');
-        $client = new Client(\SessionServer\Dsn::parse('tcp://' . stream_socket_get_name($deaf, false) . '?timeout=1'));
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        $client = new Client('tcp://' . stream_socket_get_name($socket, false) . '?timeout=1');
         $this->expectException(ConnectionException::class);
         $client->put('key', str_repeat('x', 64 << 20));
     }

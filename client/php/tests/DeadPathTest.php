@@ -9,19 +9,17 @@ use SessionServer\Exception\LockTimeoutException;
 use SessionServer\Exception\TimeoutException;
 
 /**
- * Servers and paths that are silent. How long is waited for them stands in the exception.
+ * Silent servers and network paths. The message of the exception has the time of the wait.
  */
 final class DeadPathTest extends SessionTestCase
 {
-    private const LOCK_WAIT = 0.5;
-
     public static function setUpBeforeClass(): void
     {
         self::$server = new Server('session: {lock_wait: 500ms}');
     }
 
-    /** A server that says hello, tells what it is asked, and replies to pings and sessions as long as it is told to. */
-    private function fake(string $dead): Child
+    /** Starts a server that replies to all commands up to the one that it ignores. */
+    private function fake(string $ignored): Child
     {
         return new Child(['php', '-r', <<<'PHP'
             $server = stream_socket_server('tcp://127.0.0.1:0');
@@ -38,7 +36,7 @@ final class DeadPathTest extends SessionTestCase
                     fwrite($stream, $words[0] !== 'hello' ? "+OK\r\n" : "*2\r\n$12\r\nlock_wait_ms\r\n$3\r\n500\r\n");
                 }
             }
-            PHP, $dead]);
+            PHP, $ignored]);
     }
 
     /** @return array<array{string, string, string}> */
@@ -47,41 +45,42 @@ final class DeadPathTest extends SessionTestCase
         return [
             'before the first reply' => ['hello', '', '0.3'],
             'before the open' => ['abort', '', '0.3'],
-            'at the open: the wait of the tenant' => ['open', '', '0.8'],
-            'at the open: the wait of the DSN' => ['open', '&lock_timeout=0.2', '0.5'],
-            'at the open: no wait' => ['open', '&lock_timeout=0', '0.3'],
-            'behind the open' => ['get', '', '0.3'],
+            'at the open, with the wait of the tenant' => ['open', '', '0.8'],
+            'at the open, with the wait of the DSN' => ['open', '&lock_timeout=0.2', '0.5'],
+            'at the open, without a wait' => ['open', '&lock_timeout=0', '0.3'],
+            'after the open' => ['get', '', '0.3'],
         ];
     }
 
     /** @dataProvider silences */
-    public function testAnOpenIsWaitedForAsLongAsALock(string $dead, string $query, string $seconds): void
+    public function testTimeoutOfOpenIncludesLockWait(string $ignored, string $query, string $seconds): void
     {
-        $fake = $this->fake($dead);
-        $dsn = \SessionServer\Dsn::parse('tcp://' . $fake->line() . "?timeout=0.3$query");
+        $fake = $this->fake($ignored);
+        $dsn = \SessionServer\Dsn::parse('tcp://' . $fake->readLine() . "?timeout=0.3$query");
         $this->expectException(TimeoutException::class);
         $this->expectExceptionMessage("no reply within $seconds s");
-        (new Client($dsn))->pipeline([['abort'], Client::openRequest(str_repeat('a', 32), 'rw', $dsn->lockTimeout), ['get', 'a']]);
+        $open = Client::openRequest(str_repeat('a', 32), 'rw', $dsn->lockTimeout);
+        (new Client($dsn))->pipeline([['abort'], $open, ['get', 'a']]);
     }
 
-    /** A lock is waited for as long as the tenant says, however short the time-out is. */
-    public function testTheTenantsWaitIsKnown(): void
+    /** The wait for a lock is the tenant's, also with a shorter timeout. */
+    public function testLockWaitOfTenant(): void
     {
         $holder = self::$server->client();
         $id = $holder->new();
-        foreach (['', '&persistent=1', '&persistent=1'] as $more) {
-            $client = self::$server->client("timeout=0.4$more");
+        foreach (['', '&persistent=1', '&persistent=1'] as $parameter) {
+            $client = self::$server->client("timeout=0.4$parameter");
             try {
                 $client->open($id, 'rw');
-                $this->fail('it is open twice');
+                $this->fail('two clients have the lock');
             } catch (LockTimeoutException) {
                 $this->assertSame(1, $client->roundTrips());
             }
         }
     }
 
-    /** The wait is that of whoever the connection acts as. */
-    public function testTheWaitAfterAReset(): void
+    /** After a reset the client reads the wait of its tenant again. */
+    public function testLockWaitAfterReset(): void
     {
         $client = self::$server->client('timeout=0.4');
         $holder = self::$server->client();
@@ -89,11 +88,12 @@ final class DeadPathTest extends SessionTestCase
         foreach ([fn () => $client->reset(), fn () => $client->call('reset')] as $reset) {
             $client->ping();
             $reset();
-            $this->assertSame([LockTimeoutException::class], array_map(get_class(...), $client->pipeline([['open', $id]])));
+            $replies = $client->pipeline([['open', $id]]);
+            $this->assertSame([LockTimeoutException::class], array_map(get_class(...), $replies));
         }
     }
 
-    public function testAStoppedServer(): void
+    public function testStoppedServer(): void
     {
         $id = $this->session();
         $idle = self::$server->client('timeout=0.3');
@@ -103,49 +103,52 @@ final class DeadPathTest extends SessionTestCase
             foreach ([self::$server->client('timeout=0.3'), $idle] as $client) {
                 try {
                     $client->open($id);
-                    $this->fail('it is open');
+                    $this->fail('open succeeded');
                 } catch (TimeoutException $e) {
                     $this->assertMatchesRegularExpression('/no reply within (0\.3|0\.8) s/', $e->getMessage());
                 }
             }
-            $request = $this->start('try { session_start(); } catch (Exception $e) { return $e->getMessage(); }', $id, 'timeout=0.3');
-            $this->assertStringContainsString('no reply within 0.3 s', $request->end()->result);
+            $code = 'try { session_start(); } catch (Exception $e) { return $e->getMessage(); }';
+            $request = $this->start($code, $id, 'timeout=0.3');
+            $this->assertStringContainsString('no reply within 0.3 s', $request->finish()->result);
         } finally {
             self::$server->thaw();
         }
         $this->assertFree($id);
     }
 
-    /** A persistent stream over a path that forwards nothing any more is replaced; a session is saved once. */
-    public function testAFrozenPersistentStreamIsReplaced(): void
+    /** A persistent stream over a dead path is replaced, and a session is saved once. */
+    public function testDeadPersistentStreamIsReplaced(): void
     {
         $proxy = new Child(['php', __DIR__ . '/proxy.php', self::$server->address]);
-        $web = new WebServer('tcp://' . $proxy->line() . '?persistent=1&timeout=2');
-        $count = 'session_start(); $_SESSION["n"] = ($_SESSION["n"] ?? 0) + 1; session_write_close(); return [session_id(), $_SESSION["n"]];';
-        [$id] = $web->ask($count);
+        $web = new WebServer('tcp://' . $proxy->readLine() . '?persistent=1&timeout=2');
+        $count = 'session_start(); $_SESSION["n"] = ($_SESSION["n"] ?? 0) + 1; session_write_close();
+            return [session_id(), $_SESSION["n"]];';
+        [$id] = $web->evaluate($count);
         $client = '(new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))';
         foreach ([
             $count => [$id, 2],
             "return count({$client}->pipeline([['open', '$id'], ['put', 'other', '1'], ['close']]));" => 3,
-            "return (new SessionServer\\SaveHandler(SessionServer\\Dsn::load(ini_get('session.save_path'))))->destroy('$id');" => true,
-        ] as $code => $answer) {
-            $proxy->say('freeze');
-            $this->assertSame('frozen', $proxy->line());
-            $this->assertSame($answer, $web->ask($code, $id), $code);
+            "return (new SessionServer\\SaveHandler(SessionServer\\Dsn::load(ini_get('session.save_path'))))
+                ->destroy('$id');" => true,
+        ] as $code => $result) {
+            $proxy->send('freeze');
+            $this->assertSame('frozen', $proxy->readLine());
+            $this->assertSame($result, $web->evaluate($code, $id), $code);
         }
         $this->assertGone($id);
     }
 
-    /** A process that lives long has not used its connection for a while. */
-    public function testAFrozenConnectionIsReplaced(): void
+    /** An idle connection over a dead path is replaced. */
+    public function testDeadConnectionIsReplaced(): void
     {
         $proxy = new Child(['php', __DIR__ . '/proxy.php', self::$server->address]);
-        $client = new Client('tcp://' . $proxy->line() . '?timeout=2');
+        $client = new Client('tcp://' . $proxy->readLine() . '?timeout=2');
         $id = $client->new();
         $client->put('a', '1');
         $client->close();
-        $proxy->say('freeze');
-        $this->assertSame('frozen', $proxy->line());
+        $proxy->send('freeze');
+        $this->assertSame('frozen', $proxy->readLine());
         $connection = (new \ReflectionProperty($client, 'connection'))->getValue($client);
         (new \ReflectionProperty($connection, 'lastUse'))->setValue($connection, -INF);
         $client->open($id, 'u');

@@ -7,11 +7,11 @@ namespace SessionServer\Tests;
 use SessionServer\Exception\NotFoundException;
 
 /**
- * Every piece of PHP in docs/php.md and the README is in an example that runs.
+ * Every PHP code block in docs/php.md and the README is part of an example, which this class runs.
  */
 final class DocsTest extends SessionTestCase
 {
-    /** The class's own server is strict, as new tenants are. */
+    /** A server whose tenant is not strict; self::$server has the default. */
     private static ?Server $lenient;
 
     public static function setUpBeforeClass(): void
@@ -26,31 +26,40 @@ final class DocsTest extends SessionTestCase
         self::$lenient = null;
     }
 
-    /** @return array<array{string, string, bool}> what each prints, and whether its ids are the server's */
+    /** @return array<array{string, string, bool}> file, output, and whether the example works in a strict tenant */
     public function examples(): array
     {
-        return [['plain.php', '1', true], ['errors.php', '1', true], ['client.php', "Array\n(\n    [foo] => bar\n    [a] => 1\n    [b] => any bytes \0\r\n\n)\n", true],
-            ['symfony.php', '1', false], ['symfony-proxy.php', '1', true], ['laravel.php', '1', false]];
+        $all = "Array\n(\n    [foo] => bar\n    [a] => 1\n    [b] => any bytes \0\r\n\n)\n";
+        return [
+            ['plain.php', '1', true],
+            ['errors.php', '1', true],
+            ['client.php', $all, true],
+            ['symfony.php', '1', false],
+            ['symfony-proxy.php', '1', true],
+            ['laravel.php', '1', false],
+        ];
     }
 
     /** @dataProvider examples */
-    public function testExamples(string $name, string $prints, bool $strict): void
+    public function testExamples(string $name, string $output, bool $strict): void
     {
-        $this->assertSame($prints, $this->example($strict ? self::$server : self::$lenient, $name));
+        $this->assertSame($output, $this->example($strict ? self::$server : self::$lenient, $name));
         if (!$strict) {
-            $this->assertStringContainsString('the tenant is strict and accepts only ids from the server', $this->example(self::$server, $name));
+            $warning = 'the tenant is strict and accepts only ids from the server';
+            $this->assertStringContainsString($warning, $this->example(self::$server, $name));
         }
     }
 
-    /** Nobody's session begins under an id that a visitor has sent, in whatever tenant. */
-    public function testAVisitorChoosesNoId(): void
+    /** No session is created under an id from a visitor, in any tenant. */
+    public function testVisitorCannotChooseId(): void
     {
         $chosen = 'chosenbythevisitor0123456789';
         foreach (['plain.php', 'errors.php', 'symfony.php', 'symfony-proxy.php'] as $name) {
             foreach ($name === 'symfony.php' ? [self::$lenient] : [self::$lenient, self::$server] as $server) {
-                $printed = $this->example($server, $name, "\$_COOKIE['PHPSESSID'] = '$chosen';", 'echo " ", session_id();');
-                $this->assertMatchesRegularExpression('/^1 [0-9a-z,-]{22,}$/D', $printed);
-                $this->assertStringNotContainsString($chosen, $printed);
+                $cookie = "\$_COOKIE['PHPSESSID'] = '$chosen';";
+                $output = $this->example($server, $name, $cookie, 'echo " ", session_id();');
+                $this->assertMatchesRegularExpression('/^1 [0-9a-z,-]{22,}$/D', $output);
+                $this->assertStringNotContainsString($chosen, $output);
                 try {
                     $server->client()->open($chosen);
                     $this->fail("$name: there is a session under the chosen id");
@@ -60,18 +69,20 @@ final class DocsTest extends SessionTestCase
         }
     }
 
-    /** Runs an example and answers what it prints. */
+    /** Runs an example and returns its output. */
     private function example(Server $server, string $name, string $before = '', string $after = ''): string
     {
         $code = file_get_contents(__DIR__ . "/examples/$name");
         if (preg_match('#/usr/share/php/[A-Z]\w+#', $code, $m) && !is_dir($m[0]) && !getenv('SESSIONSERVER_TEST_ALL')) {
-            $this->markTestSkipped("needs $m[0]; make setup installs it");
+            $this->markTestSkipped("requires $m[0]; make setup installs it");
         }
         $file = "$server->dir/$name";
-        $code = str_replace(['tcp://localhost', "require getenv('PACKAGE')"], [$server->dsn(), "$before require getenv('PACKAGE')"], $code);
+        $require = "require getenv('PACKAGE')";
+        $code = str_replace(['tcp://localhost', $require], [$server->dsn(), "$before $require"], $code);
         file_put_contents($file, "$code\n$after");
-        $process = new Child(['php', '-d', 'output_buffering=65536', '-d', 'display_errors=stderr', $file], null, ['PACKAGE' => dirname(__DIR__)] + getenv());
-        return $process->rest();
+        $command = ['php', '-d', 'output_buffering=65536', '-d', 'display_errors=stderr', $file];
+        $process = new Child($command, null, ['PACKAGE' => dirname(__DIR__)] + getenv());
+        return $process->readAll();
     }
 
     public function testDocs(): void
@@ -81,18 +92,21 @@ final class DocsTest extends SessionTestCase
         foreach ($this->examples() as [$name]) {
             $examples .= $trim(file_get_contents(__DIR__ . "/examples/$name"));
         }
-        $docs = file_get_contents(__DIR__ . '/../../../docs/php.md') . file_get_contents(__DIR__ . '/../../../README.md');
-        preg_match_all('/^```php\n(.*?)^```/ms', $docs, $pieces);
-        $this->assertNotEmpty($pieces[1]);
-        foreach ($pieces[1] as $piece) {
-            $this->assertStringContainsString($trim(str_replace("require 'vendor/autoload.php';\n", '', $piece)), $examples);
+        $root = __DIR__ . '/../../..';
+        $docs = file_get_contents("$root/docs/php.md") . file_get_contents("$root/README.md");
+        preg_match_all('/^```php\n(.*?)^```/ms', $docs, $blocks);
+        $this->assertNotEmpty($blocks[1]);
+        foreach ($blocks[1] as $block) {
+            $block = str_replace("require 'vendor/autoload.php';\n", '', $block);
+            $this->assertStringContainsString($trim($block), $examples);
         }
     }
 
-    /** What the page says about parameters is what the parser takes. */
+    /** The table of parameters in docs/php.md has those that the parser accepts. */
     public function testParameters(): void
     {
-        preg_match_all('/^\| `(\w+)` \|/m', explode('## The DSN', file_get_contents(__DIR__ . '/../../../docs/php.md'))[1], $m);
+        $page = file_get_contents(__DIR__ . '/../../../docs/php.md');
+        preg_match_all('/^\| `(\w+)` \|/m', explode('## The DSN', $page)[1], $m);
         try {
             \SessionServer\Dsn::parse('unix:///s?nothing=1');
         } catch (\SessionServer\Exception\DsnException $e) {

@@ -65,12 +65,12 @@ final class ForkTest extends SessionTestCase
 
     private function inForks(string $dsn, string $code, string $cookie = '', array $ini = []): Result
     {
-        return (new Request($dsn, self::FORK . $code, $cookie, $ini))->end();
+        return (new Request($dsn, self::FORK . $code, $cookie, $ini))->finish();
     }
 
     /**
-     * The same client in a process and its forks, all at once: every one sees its own session, and the parent's is not hurt by
-     * the end of the forks.
+     * The same client in a process and its forks, all at once: every one sees its own session, and the parent's is
+     * not hurt by the end of the forks.
      *
      * @dataProvider connections
      */
@@ -207,9 +207,9 @@ final class ForkTest extends SessionTestCase
             $_SESSION["n"] = 41;
             session_write_close();
             return $status($child);', $id);
-        $request->at('forked');
+        $request->await('forked');
         self::$server->awaitWaiter();
-        $r = $request->go()->end();
+        $r = $request->resume()->finish();
         $this->assertSame([0, ''], [$r->result, $r->printed]);
         $this->assertSame(['php' => 'n|i:42;moved|i:1;'], $this->stored($id)); // its old id leads on for a while
     }

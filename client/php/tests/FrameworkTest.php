@@ -35,7 +35,7 @@ final class FrameworkTest extends SessionTestCase
     {
         $file = self::$server->dir . '/' . md5($setup . $code) . '.php';
         file_put_contents($file, "<?php\n$setup\n$code\n");
-        $result = $this->start("$require putenv('SESSION_DSN=" . self::$server->dsn($query) . "'); return require '$file';", $cookie)->end();
+        $result = $this->start("$require putenv('SESSION_DSN=" . self::$server->dsn($query) . "'); return require '$file';", $cookie)->finish();
         $this->assertSame('', $result->printed);
         return $result;
     }
@@ -85,7 +85,10 @@ final class FrameworkTest extends SessionTestCase
         $ours = new SessionServer\SaveHandler(getenv('SESSION_DSN'));
         PHP;
 
-    /** @return array<string, array{string}> handlers that applications put around theirs on the way from one to another */
+    /**
+     * @return array<string, array{string}> handlers that applications put around theirs on the way from one to
+     * another
+     */
     public function waysOffAnotherHandler(): array
     {
         $extended = fn (string $read) => "new class(\$files, \$ours) extends AbstractSessionHandler {
@@ -163,9 +166,9 @@ final class FrameworkTest extends SessionTestCase
     }
 
     /**
-     * What PEAR's classes do that matters here: a container gets its defaults first and takes no option that has none, it saves
-     * when it is destroyed, and is found by the name of its file; a visitor without a cookie gets an id that can be guessed, and
-     * every session a value.
+     * What PEAR's classes do that matters here: a container gets its defaults first and takes no option that has
+     * none, it saves when it is destroyed, and is found by the name of its file; a visitor without a cookie gets an
+     * id that can be guessed, and every session a value.
      */
     private const PEAR = [
         'HTTP/Session2/Container.php' => <<<'PHP'

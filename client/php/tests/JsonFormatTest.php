@@ -72,7 +72,7 @@ final class JsonFormatTest extends SessionTestCase
     {
         $id = $this->session('$_SESSION = ["a" => 1, "b" => 2];');
         $r = $this->start("session_start(); \$_SESSION['a'] = 'changed'; unset(\$_SESSION['b']); $code
-            try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) { \$_SESSION = []; return \$e->getMessage(); }", $id)->end();
+            try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) { \$_SESSION = []; return \$e->getMessage(); }", $id)->finish();
         $this->assertStringContainsString("$key", $r->result);
         $this->assertStringContainsString($what, $r->result);
         $this->assertStringContainsString('nothing was saved, the session is unchanged', $r->result);
@@ -122,7 +122,7 @@ final class JsonFormatTest extends SessionTestCase
         foreach (['$_SESSION["user"]["name"] = "b";' => "['user']['ids'][1]", '$_SESSION["id"] *= 3;' => "['id']", '$_SESSION["id"] = [$_SESSION["id"]];' => "['id'][0]"] as $code => $name) {
             $before = $this->stored($id);
             $r = $this->start("session_start(); \$_SESSION['n'] = 9; $code
-                try { session_write_close(); } catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->end();
+                try { session_write_close(); } catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->finish();
             $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json: PHP has rounded the stored integer beyond 64 bits", $r->result);
             $this->assertStringContainsString('nothing was saved', $r->result);
             $this->assertStored($before, $id);
@@ -132,7 +132,10 @@ final class JsonFormatTest extends SessionTestCase
         $this->assertStored(['user' => '{"name":"b"}', 'id' => '7'] + $before, $id);
     }
 
-    /** An object without items, or with the keys 0, 1, 2, is an array in PHP like any other; it stays an object where it was one. */
+    /**
+     * An object without items, or with the keys 0, 1, 2, is an array in PHP like any other; it stays an object where
+     * it was one.
+     */
     public function testObjectsStayObjects(): void
     {
         $id = $this->session('$_SESSION = ["n" => 1];');
@@ -194,7 +197,7 @@ final class JsonFormatTest extends SessionTestCase
 
     public function testOutsideOfPhpsSessions(): void
     {
-        $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->end();
+        $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->finish();
         $this->assertStringContainsString('format=json requires $_SESSION', $r->result);
     }
 }

@@ -7,11 +7,12 @@ namespace SessionServer\Tests;
 use SessionServer\Exception\ConnectionException;
 
 /**
- * Connections that end while a session is open on them, and their locks with them.
+ * Connections that break during an open session, which loses its lock.
  */
 final class LostConnectionTest extends SessionTestCase
 {
-    private const SAVE = 'try { session_write_close(); } catch (SessionServer\Exception\SessionServerException $e) { return $e->getMessage(); }';
+    private const SAVE = 'try { session_write_close(); }
+        catch (SessionServer\Exception\SessionServerException $e) { return $e->getMessage(); }';
 
     public static function setUpBeforeClass(): void
     {
@@ -24,13 +25,13 @@ final class LostConnectionTest extends SessionTestCase
         return ['php' => ['format=php'], 'json' => ['format=json'], 'persistent' => ['persistent=1']];
     }
 
-    /** Runs a request whose connection breaks behind session_start(), and something else before it goes on. */
+    /** Runs a request whose connection breaks at gate("in"). Runs $meanwhile before the request continues. */
     private function interrupted(string $code, string $cookie, string $query, ?\Closure $meanwhile = null): Result
     {
-        $request = $this->start("session_start(); $code", $cookie, $query)->at('in');
+        $request = $this->start("session_start(); $code", $cookie, $query)->await('in');
         self::$server->restart();
         $meanwhile !== null && $meanwhile();
-        return $request->go()->end();
+        return $request->resume()->finish();
     }
 
     private function change(string $id, string $query, string $code): \Closure
@@ -39,7 +40,7 @@ final class LostConnectionTest extends SessionTestCase
     }
 
     /** @dataProvider queries */
-    public function testASave(string $query): void
+    public function testSave(string $query): void
     {
         $id = $this->session('$_SESSION = ["n" => 1, "more" => 1];', $query);
         $code = '$_SESSION["n"]++; unset($_SESSION["more"]); gate("in");' . self::SAVE;
@@ -50,54 +51,56 @@ final class LostConnectionTest extends SessionTestCase
     }
 
     /**
-     * The new session has the id that its visitor has been sent, where the tenant takes ids that are not its own.
+     * A new session keeps the id in the visitor's cookie, unless the tenant is strict.
      *
      * @dataProvider queries
      */
-    public function testTheFirstSave(string $query): void
+    public function testFirstSave(string $query): void
     {
         $first = '$_SESSION["n"] = 1; gate("in");' . self::SAVE;
         $result = $this->interrupted($first, '', $query);
         $this->assertNull($result->result);
         $this->assertSame(1, $this->request('session_start(); return $_SESSION["n"];', $result->id, $query)->result);
-        $lax = self::$server;
+        $lenient = self::$server;
         self::$server = new Server('session: {strict: true}');
         try {
             $result = $this->interrupted($first, '', $query);
             $this->assertStringContainsString('unsaved changes are lost', $result->result);
             $this->assertGone($result->id);
         } finally {
-            self::$server = $lax;
+            self::$server = $lenient;
         }
     }
 
     /** @dataProvider queries */
-    public function testASaveOverOneOfSomebodyElse(string $query): void
+    public function testSaveAfterAnotherRequest(string $query): void
     {
         $id = $this->session('$_SESSION["n"] = 1;', $query);
         $code = '$_SESSION["n"]++; gate("in");' . self::SAVE;
         $result = $this->interrupted($code, $id, $query, $this->change($id, $query, '$_SESSION["n"] = 7;'));
-        $this->assertSame('sessionserver: LOCKLOST another request changed the session after the connection was lost, nothing was saved; start the session again', $result->result);
+        $this->assertSame('sessionserver: LOCKLOST another request changed the session after the connection was lost,'
+            . ' nothing was saved; start the session again', $result->result);
         $this->assertSame(7, $this->request('session_start(); return $_SESSION["n"];', $id, $query)->result);
-        foreach (['return $_SESSION;' => 'it is only looked at', '$_SESSION["n"] = 8;' => 'it is saved already'] as $other => $what) {
+        foreach (['read only' => 'return $_SESSION;', 'equal change' => '$_SESSION["n"] = 8;'] as $case => $other) {
             $result = $this->interrupted($code, $id, $query, $this->change($id, $query, $other));
-            $this->assertNull($result->result, $what);
-            $this->assertSame(8, $this->request('session_start(); return $_SESSION["n"];', $id, $query)->result, $what);
+            $this->assertNull($result->result, $case);
+            $this->assertSame(8, $this->request('session_start(); return $_SESSION["n"];', $id, $query)->result, $case);
             $this->request('session_start(); $_SESSION["n"] = 7;', $id, $query);
         }
     }
 
     /** @dataProvider queries */
-    public function testASaveOfWhatHasEnded(string $query): void
+    public function testSaveOfEndedSession(string $query): void
     {
         $id = $this->session('$_SESSION["n"] = 1;', $query);
-        $result = $this->interrupted('$_SESSION["n"]++; gate("in");' . self::SAVE, $id, $query, $this->change($id, $query, 'session_destroy();'));
+        $code = '$_SESSION["n"]++; gate("in");' . self::SAVE;
+        $result = $this->interrupted($code, $id, $query, $this->change($id, $query, 'session_destroy();'));
         $this->assertStringContainsString('unsaved changes are lost', $result->result);
         $this->assertGone($id);
     }
 
     /** @dataProvider queries */
-    public function testADestroy(string $query): void
+    public function testDestroy(string $query): void
     {
         $id = $this->session('$_SESSION["n"] = 1;', $query);
         foreach ([null, fn () => $this->assertGone($id)] as $meanwhile) {
@@ -108,10 +111,11 @@ final class LostConnectionTest extends SessionTestCase
     }
 
     /** @dataProvider queries */
-    public function testAMove(string $query): void
+    public function testRegenerate(string $query): void
     {
         $id = $this->session('$_SESSION["n"] = 1;', $query);
-        $result = $this->interrupted('gate("in"); session_regenerate_id(true); $_SESSION["n"]++;' . self::SAVE, $id, $query);
+        $code = 'gate("in"); session_regenerate_id(true); $_SESSION["n"]++;' . self::SAVE;
+        $result = $this->interrupted($code, $id, $query);
         $this->assertSame([null, ''], [$result->result, $result->printed]);
         $this->assertNotSame($id, $result->id);
         foreach ([$id, $result->id] as $either) {
@@ -119,52 +123,53 @@ final class LostConnectionTest extends SessionTestCase
         }
     }
 
-    public function testAMoveOfWhatSomebodyElseHasChanged(): void
+    public function testRegenerateAfterAnotherRequest(): void
     {
         $id = $this->session();
-        $result = $this->interrupted('gate("in"); try { session_regenerate_id(true); } catch (Exception $e) { return $e->getMessage(); }', $id, '',
-            $this->change($id, '', '$_SESSION["n"] = 7;'));
+        $code = 'gate("in"); try { session_regenerate_id(true); } catch (Exception $e) { return $e->getMessage(); }';
+        $result = $this->interrupted($code, $id, '', $this->change($id, '', '$_SESSION["n"] = 7;'));
         $this->assertStringContainsString('another request changed the session', $result->result);
         $this->assertSame(['php' => 'n|i:7;'], $this->stored($id));
     }
 
-    /** A silent server is not waited for twice: it has the lock still. */
-    public function testASilentPath(): void
+    /** There is no retry after a timeout, since the server still holds the lock. */
+    public function testDeadPath(): void
     {
         $proxy = new Child(['php', __DIR__ . '/proxy.php', self::$server->address]);
-        $dsn = 'tcp://' . $proxy->line() . '?timeout=0.5';
+        $dsn = 'tcp://' . $proxy->readLine() . '?timeout=0.5';
         foreach (['session_write_close();', 'session_destroy();', 'session_regenerate_id(true);'] as $end) {
-            $code = 'session_start(); $_SESSION["n"]++; gate("in"); try { ' . $end . ' } catch (Exception $e) { return $e->getMessage(); }';
-            $request = (new Request($dsn, $code, $this->session()))->at('in');
-            $proxy->say('freeze');
-            $this->assertSame('frozen', $proxy->line());
-            $this->assertStringContainsString('no reply within 0.5 s', $request->go()->end()->result);
+            $code = 'session_start(); $_SESSION["n"]++; gate("in");
+                try { ' . $end . ' } catch (Exception $e) { return $e->getMessage(); }';
+            $request = (new Request($dsn, $code, $this->session()))->await('in');
+            $proxy->send('freeze');
+            $this->assertSame('frozen', $proxy->readLine());
+            $this->assertStringContainsString('no reply within 0.5 s', $request->resume()->finish()->result);
         }
     }
 
-    public function testAClient(): void
+    public function testClient(): void
     {
         $client = self::$server->client();
-        $create = $client->new();
+        $saved = $client->new();
         $client->put('a', '1');
         $client->commit();
         $client->close();
-        $client->open($create);
+        $client->open($saved);
         self::$server->restart();
         $client->destroy();
-        $this->assertGone($create);
+        $this->assertGone($saved);
         $this->assertFalse($client->isOpen());
 
         $client->open($id = str_repeat('b', 32), 'rw');
         self::$server->restart();
-        $client->destroy(); // it was never saved
+        $client->destroy(); // the session was never saved
         $this->assertGone($id);
 
         $client->open($id, 'rw');
         self::$server->restart();
         try {
             $client->close();
-            $this->fail('it is saved');
+            $this->fail('close succeeded');
         } catch (ConnectionException $e) {
             $this->assertStringContainsString('unsaved changes are lost', $e->getMessage());
         }

@@ -23,16 +23,16 @@ final class PersistentTest extends SessionTestCase
     }
 
     /**
-     * A request that dies so that nothing of ours runs any more leaves its session open on the stream. Whoever has the stream
-     * next sees nothing of it and can do nothing to it, whatever is done first.
+     * A request that dies so that nothing of ours runs any more leaves its session open on the stream. Whoever has
+     * the stream next sees nothing of it and can do nothing to it, whatever is done first.
      *
      * @dataProvider schemes
      */
     public function testTheDeadLeaveNothingToTheNext(string $scheme): void
     {
         $web = $this->web($scheme);
-        [$alice] = $web->ask(self::COUNT);
-        [$bob] = $web->ask(self::COUNT);
+        [$alice] = $web->evaluate(self::COUNT);
+        [$bob] = $web->evaluate(self::COUNT);
         $client = 'new SessionServer\\Client(SessionServer\\Dsn::load(ini_get("session.save_path")))';
         $handler = 'new SessionServer\\SaveHandler(SessionServer\\Dsn::load(ini_get("session.save_path")))';
         foreach ([
@@ -43,18 +43,21 @@ final class PersistentTest extends SessionTestCase
         ] as $next => $answer) {
             $web->run("register_shutdown_function(fn () => exit(0)); \$GLOBALS['c'] = $client; \$GLOBALS['c']->open(\$_COOKIE['PHPSESSID']);
                 \$GLOBALS['c']->put('half', 'written'); ini_set('memory_limit', '8M'); str_repeat('x', 100_000_000);", $alice);
-            $this->assertSame($answer, $web->ask($next), $next);
+            $this->assertSame($answer, $web->evaluate($next), $next);
             $this->assertSame(['php' => 'n|i:1;'], $this->stored($alice), $next);
             $this->assertFree($alice);
         }
         $this->assertGone($bob);
     }
 
-    /** PHP saves after it has run destructors if the shutdown function that saves was skipped, by an exit in another one say. */
+    /**
+     * PHP saves after it has run destructors if the shutdown function that saves was skipped, by an exit in another
+     * one say.
+     */
     public function testASaveAfterDestructors(): void
     {
         $web = $this->web('tcp');
-        [$id] = $web->ask(self::COUNT);
+        [$id] = $web->evaluate(self::COUNT);
         $web->run('register_shutdown_function(fn () => exit(0));
             session_set_save_handler(new SessionServer\SaveHandler(SessionServer\Dsn::load(ini_get("session.save_path"))), false);
             session_start(); $_SESSION["n"]++; return 1;', $id);
@@ -63,8 +66,8 @@ final class PersistentTest extends SessionTestCase
     }
 
     /**
-     * PHP lets go of persistent streams before it saves that late. A stream that is opened still later must not persist: the next
-     * request would use what was freed with this one.
+     * PHP lets go of persistent streams before it saves that late. A stream that is opened still later must not
+     * persist: the next request would use what was freed with this one.
      *
      * @dataProvider schemes
      */
@@ -95,7 +98,7 @@ final class PersistentTest extends SessionTestCase
     /** The number that the server gives to a connection. */
     private function connection(WebServer $web): int
     {
-        return $web->ask('return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))->call("client", "id");');
+        return $web->evaluate('return (new SessionServer\Client(SessionServer\Dsn::load(ini_get("session.save_path"))))->call("client", "id");');
     }
 
     /** @dataProvider schemes */
@@ -103,20 +106,20 @@ final class PersistentTest extends SessionTestCase
     {
         $web = $this->web($scheme);
         $first = $this->connection($web);
-        [$id, $n] = $web->ask(self::COUNT);
-        $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
+        [$id, $n] = $web->evaluate(self::COUNT);
+        $this->assertSame([$id, 2], $web->evaluate(self::COUNT, $id));
         $this->assertSame($first, $this->connection($web));
-        $rounds = $web->ask('$h = SessionServer\SaveHandler::register(); session_start(); $_SESSION["n"]++; session_write_close(); return $h->roundTrips();', $id);
+        $rounds = $web->evaluate('$h = SessionServer\SaveHandler::register(); session_start(); $_SESSION["n"]++; session_write_close(); return $h->roundTrips();', $id);
         $this->assertSame(2, $rounds);
         self::$server->restart();
-        $this->assertSame([$id, 4], $web->ask(self::COUNT, $id));
+        $this->assertSame([$id, 4], $web->evaluate(self::COUNT, $id));
     }
 
     /** @dataProvider schemes */
     public function testEndsInTheMiddleFreeTheLock(string $scheme): void
     {
         $web = $this->web($scheme);
-        [$id] = $web->ask(self::COUNT);
+        [$id] = $web->evaluate(self::COUNT);
         $n = 1;
         foreach ([
             'session_start(); session_abort(); exit("end");' => 0,
@@ -138,7 +141,7 @@ final class PersistentTest extends SessionTestCase
             $this->assertFree($id);
             $n += $changes;
             $this->assertSame(["php" => "n|i:$n;"], $this->stored($id), "$code\n$printed");
-            $this->assertSame([$id, ++$n], $web->ask(self::COUNT, $id), "$code\n$printed");
+            $this->assertSame([$id, ++$n], $web->evaluate(self::COUNT, $id), "$code\n$printed");
         }
     }
 
@@ -146,7 +149,7 @@ final class PersistentTest extends SessionTestCase
     public function testTheServerIsRestartedInTheMiddleOfARequest(string $scheme): void
     {
         $web = $this->web($scheme);
-        [$id] = $web->ask(self::COUNT);
+        [$id] = $web->evaluate(self::COUNT);
         $dir = self::$server->dir;
         // The request stops inside its session until the server, which it sees end, is another one.
         $restarter = new Child(['php', '-r', 'while (!file_exists($argv[1])) usleep(1000); echo "in\n";', "$dir/in"]);
@@ -157,20 +160,20 @@ final class PersistentTest extends SessionTestCase
             file_put_contents("$dir/answer", $web->run($code, $id));
             posix_kill(posix_getpid(), SIGKILL);
         }
-        $restarter->line();
+        $restarter->readLine();
         self::$server->restart();
         unlink("$dir/in");
         pcntl_waitpid($pid, $status);
         $this->assertSame('null', file_get_contents("$dir/answer"));
         unlink("$dir/answer");
         $this->assertSame(['php' => 'n|i:99;'], $this->stored($id));
-        $this->assertSame([$id, 100], $web->ask(self::COUNT, $id));
+        $this->assertSame([$id, 100], $web->evaluate(self::COUNT, $id));
     }
 
     public function testALockTimeoutChangesNoCookie(): void
     {
         $web = new WebServer(self::$server->dsn('lock_timeout=0'));
-        $web->ask(self::COUNT);
+        $web->evaluate(self::COUNT);
         preg_match('/Set-Cookie: PHPSESSID=([0-9a-f]{32})/', $web->headers, $m);
         $id = $m[1];
         $holder = self::$server->client();
@@ -181,7 +184,7 @@ final class PersistentTest extends SessionTestCase
         $this->assertStringContainsString('ConnectionException', $web->run(self::COUNT, $id));
         $this->assertStringNotContainsString('Set-Cookie', $web->headers);
         self::$server->start();
-        $this->assertSame([$id, 2], $web->ask(self::COUNT, $id));
+        $this->assertSame([$id, 2], $web->evaluate(self::COUNT, $id));
     }
 
     /** Cookies that mode=r sends, and does not. */
@@ -193,7 +196,7 @@ final class PersistentTest extends SessionTestCase
         $web->run('session_start(["use_cookies" => (int) isset($_COOKIE[session_name()])]);');
         $this->assertStringNotContainsString('Set-Cookie', $web->headers);
         $id = $this->session();
-        $this->assertSame([$id, 1], $web->ask('session_start(["use_cookies" => (int) isset($_COOKIE[session_name()])]); return [session_id(), $_SESSION["n"]];', $id));
+        $this->assertSame([$id, 1], $web->evaluate('session_start(["use_cookies" => (int) isset($_COOKIE[session_name()])]); return [session_id(), $_SESSION["n"]];', $id));
         $this->assertStringNotContainsString('Set-Cookie', $web->headers);
     }
 

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * A request as PHP sees it: a process of its own, with a cookie. It runs code between session_start() and whatever the code
- * does; gate('name') in it stops until the test lets it go on; its result is what it returns.
+ * A PHP request in a process of its own, with a cookie. It registers the save handler and runs the given code. A call
+ * of gate('name') in the code waits until the test calls resume(). The result is the return value of the code.
  */
 final class Request
 {
@@ -24,8 +24,8 @@ final class Request
             declare(strict_types=1);
             require $autoload;
             if ($cookie !== '') \$_COOKIE[session_name()] = $cookie;
-            function gate(string \$say): void { fwrite(STDOUT, "gate \$say\\n"); fgets(STDIN); }
-            ob_start(); // so that PHP does not find that headers have been sent
+            function gate(string \$name): void { fwrite(STDOUT, "gate \$name\\n"); fgets(STDIN); }
+            ob_start(); // output would send the headers
             \$handler = SessionServer\\SaveHandler::register();
             \$result = (static function () use (\$handler) {
             $code
@@ -44,22 +44,22 @@ final class Request
         $this->process = new Child(['php', ...$arguments, $this->file]);
     }
 
-    /** Waits until it has come to gate($name). */
-    public function at(string $name): self
+    /** Waits until the code has reached gate($name). */
+    public function await(string $name): self
     {
         do {
-            $line = $this->process->line();
+            $line = $this->process->readLine();
         } while ($line === '');
         if ($line !== "gate $name") {
-            throw new \RuntimeException("instead of gate $name: $line\n" . $this->process->rest());
+            throw new \RuntimeException("expected gate $name, got $line\n" . $this->process->readAll());
         }
         return $this;
     }
 
-    /** Lets it go on behind a gate. */
-    public function go(): self
+    /** Continues the code after a gate. */
+    public function resume(): self
     {
-        $this->process->say('go');
+        $this->process->send('go');
         return $this;
     }
 
@@ -68,16 +68,16 @@ final class Request
         $this->process->kill();
     }
 
-    /** What it has printed, without its result, when it has ended. */
+    /** Waits for the end of the request and returns everything that it printed. */
     public function output(): string
     {
-        return $this->process->rest();
+        return $this->process->readAll();
     }
 
-    /** Its result, if it ended as it should. */
-    public function end(): Result
+    /** Waits for the end of the request and returns its result. */
+    public function finish(): Result
     {
-        $output = $this->process->rest();
+        $output = $this->process->readAll();
         $lines = explode("\n", rtrim($output));
         $result = @unserialize((string) base64_decode(array_pop($lines)));
         if (!is_array($result)) {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * What came of a request.
+ * The result of a request.
  */
 final class Result
 {
@@ -14,7 +14,7 @@ final class Result
         public readonly string $id,
         public readonly ?array $session,
         public readonly int $roundTrips,
-        public readonly string $printed, // errors and warnings too
+        public readonly string $printed, // with errors and warnings
     ) {
     }
 }

@@ -113,9 +113,9 @@ final class SaveHandlerTest extends SessionTestCase
     {
         $id = $this->session();
         $before = $this->version($id);
-        $request = $this->start('session_start(["read_and_close" => true]); $_SESSION["n"] = 9; gate("closed");', $id)->at('closed');
+        $request = $this->start('session_start(["read_and_close" => true]); $_SESSION["n"] = 9; gate("closed");', $id)->await('closed');
         $this->assertFree($id);
-        $this->assertSame(2, $request->go()->end()->roundTrips);
+        $this->assertSame(2, $request->resume()->finish()->roundTrips);
         $this->assertSame($before, $this->version($id));
     }
 
@@ -131,15 +131,18 @@ final class SaveHandlerTest extends SessionTestCase
         }
     }
 
-    /** Without strict mode PHP takes the id that the visitor sends, in a tenant that is not strict either: not without a warning. */
+    /**
+     * Without strict mode PHP takes the id that the visitor sends, in a tenant that is not strict either: not without
+     * a warning.
+     */
     public function testUnknownIdNotStrict(): void
     {
-        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32))->end();
+        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('b', 32))->finish();
         $this->assertSame([str_repeat('b', 32), 2], [$r->id, $r->roundTrips]);
         $this->assertStringContainsString('Warning: sessionserver: new session under an id from the visitor', $r->printed);
         $this->assertSame(['a' => 1], $this->request('session_start();', str_repeat('b', 32))->session);
         $this->request('ini_set("session.use_strict_mode", "0"); session_start();', str_repeat('b', 32)); // it is known now
-        $this->start('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32))->end();
+        $this->start('ini_set("session.use_strict_mode", "0"); session_start(["read_and_close" => true]);', str_repeat('c', 32))->finish();
         $this->assertGone(str_repeat('c', 32));
     }
 
@@ -147,7 +150,7 @@ final class SaveHandlerTest extends SessionTestCase
     {
         $id = $this->session();
         $this->request('session_start(); session_destroy();', $id);
-        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', $id)->end();
+        $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', $id)->finish();
         $this->assertStringContainsString('not saved: the session has ended', $r->printed);
         $this->assertStringContainsString('session.use_strict_mode = 1', $r->printed);
         $this->assertGone($id);
@@ -167,13 +170,14 @@ final class SaveHandlerTest extends SessionTestCase
     {
         $id = $this->session();
         $request = $this->start('session_start(); $_SESSION["n"] = 2; session_regenerate_id(true); $_SESSION["m"] = 3; gate("moved"); session_write_close();', $id);
-        $request->at('moved');
-        // The browser has sent the old cookie once more before it got the new one: its request waits and sees the session.
+        $request->await('moved');
+        // The browser has sent the old cookie once more before it got the new one: its request waits and sees the
+        // session.
         $late = $this->start('session_start(); gate("in"); $_SESSION["late"] = true;', $id);
         self::$server->awaitWaiter();
-        $r = $request->go()->end();
+        $r = $request->resume()->finish();
         $this->assertSame(3, $r->roundTrips);
-        $this->assertSame(['n' => 2, 'm' => 3, 'late' => true], $late->at('in')->go()->end()->session);
+        $this->assertSame(['n' => 2, 'm' => 3, 'late' => true], $late->await('in')->resume()->finish()->session);
         $this->assertSame(['n' => 2, 'm' => 3, 'late' => true], $this->request('session_start();', $r->id)->session);
     }
 
@@ -263,9 +267,9 @@ final class SaveHandlerTest extends SessionTestCase
     public function testAbort(): void
     {
         $id = $this->session();
-        $request = $this->start('session_start(); $_SESSION["n"] = 99; session_abort(); gate("aborted");', $id)->at('aborted');
+        $request = $this->start('session_start(); $_SESSION["n"] = 99; session_abort(); gate("aborted");', $id)->await('aborted');
         $this->assertFree($id);
-        $request->go()->end();
+        $request->resume()->finish();
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
     }
 
@@ -283,17 +287,20 @@ final class SaveHandlerTest extends SessionTestCase
     public function testALateRequestCannotBringADestroyedSessionBack(): void
     {
         $id = $this->session();
-        $logout = $this->start('session_start(); gate("in"); session_destroy();', $id)->at('in');
+        $logout = $this->start('session_start(); gate("in"); session_destroy();', $id)->await('in');
         $late = $this->start('session_start(); $_SESSION["late"] = 1;', $id);
         self::$server->awaitWaiter();
-        $logout->go()->end();
-        $r = $late->end();
+        $logout->resume()->finish();
+        $r = $late->finish();
         $this->assertNotSame($id, $r->id);
         $this->assertSame(['late' => 1], $r->session);
         $this->assertGone($id);
     }
 
-    /** exit and errors end a script as its end does: PHP saves what is in $_SESSION. The handler must be as good as PHP's own. */
+    /**
+     * exit and errors end a script as its end does: PHP saves what is in $_SESSION. The handler must be as good as
+     * PHP's own.
+     */
     public function testEndsThatPhpSeesSaveLikePhpsOwnHandler(): void
     {
         $dir = self::$server->dir . '/files';
@@ -320,7 +327,7 @@ final class SaveHandlerTest extends SessionTestCase
     public function testAKilledPhpLeavesNothing(string $query): void
     {
         $id = $this->session();
-        $request = $this->start('session_start(); $_SESSION["n"] = 2; gate("in");', $id, $query)->at('in');
+        $request = $this->start('session_start(); $_SESSION["n"] = 2; gate("in");', $id, $query)->await('in');
         $request->kill();
         $this->assertFree($id);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
@@ -331,7 +338,7 @@ final class SaveHandlerTest extends SessionTestCase
         $id = $this->session();
         $holder = self::$server->client();
         $holder->open($id, 'u');
-        $request = $this->start('gate("before"); session_start(); gate("in");', $id)->at('before')->go();
+        $request = $this->start('gate("before"); session_start(); gate("in");', $id)->await('before')->resume();
         self::$server->awaitWaiter();
         $request->kill();
         $holder->close();
@@ -367,7 +374,7 @@ final class SaveHandlerTest extends SessionTestCase
     {
         $id = $this->session();
         $r = $this->start('session_start(); $_SESSION["big"] = str_repeat("x", 5_000_000);
-            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return $e->getMessage(); }', $id)->end();
+            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException $e) { return $e->getMessage(); }', $id)->finish();
         $this->assertStringStartsWith('sessionserver: put: TOOLARGE ', $r->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
         $this->assertFree($id);
@@ -425,7 +432,7 @@ final class SaveHandlerTest extends SessionTestCase
     public function testSettingsThatHaveNoEffectAreLogged(): void
     {
         $start = 'session_start(); $_SESSION["n"] = 1; return strlen(session_id());';
-        $r = $this->start($start, '', '', ['session.sid_length' => 64, 'session.sid_bits_per_character' => 6, 'session.gc_maxlifetime' => 7200])->end();
+        $r = $this->start($start, '', '', ['session.sid_length' => 64, 'session.sid_bits_per_character' => 6, 'session.gc_maxlifetime' => 7200])->finish();
         $this->assertSame(32, $r->result);
         $this->assertStringContainsString('session.sid_length = 64 and session.sid_bits_per_character = 6 are ignored, since the server creates ids', $r->printed);
         $this->assertStringContainsString('session.gc_maxlifetime = 7200 is ignored', $r->printed);
@@ -449,7 +456,7 @@ final class SaveHandlerTest extends SessionTestCase
     public function testARefusedFirstSaveLeavesNothing(string $code, string $query): void
     {
         $r = $this->start("session_start(); $code \$_SESSION['big'] = str_repeat('x', 5_000_000); \$id = session_id();
-            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException \$e) { return [\$id, \$e->getMessage()]; }", '', $query)->end();
+            try { session_write_close(); } catch (SessionServer\Exception\TooLargeException \$e) { return [\$id, \$e->getMessage()]; }", '', $query)->finish();
         $this->assertStringStartsWith('sessionserver: put: TOOLARGE ', $r->result[1]);
         $this->assertSame('', $r->printed);
         $this->assertGone($r->result[0]);
@@ -481,17 +488,17 @@ final class SaveHandlerTest extends SessionTestCase
     public function testAKeyThatPhpCannotSerializeLosesNothing(): void
     {
         $r = $this->start('session_start(); $_SESSION["a|b"] = 1; $id = session_id();
-            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return [$id, $e->getMessage()]; }')->end();
+            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return [$id, $e->getMessage()]; }')->finish();
         $this->assertStringContainsString("\$_SESSION['a|b']", $r->result[1]);
         $this->assertGone($r->result[0]);
         $id = $this->session();
         $r = $this->start('session_start(); $_SESSION["a|b"] = 1;
-            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }', $id)->end();
+            try { session_write_close(); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }', $id)->finish();
         $this->assertStringContainsString("\$_SESSION['a|b']", $r->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
         $r = $this->start('session_start(); $_SESSION["c"] = function () {};
             try { session_write_close(); } catch (Exception $e) { $message = $e->getMessage(); }
-            session_start(); $_SESSION["d"] = 1; return $message;', $id)->end();
+            session_start(); $_SESSION["d"] = 1; return $message;', $id)->finish();
         $this->assertStringContainsString('Closure', $r->result); // PHP itself refuses that
         $this->assertSame(['n' => 1, 'd' => 1], $r->session);
     }
@@ -502,7 +509,7 @@ final class SaveHandlerTest extends SessionTestCase
         $holder = self::$server->client();
         $holder->open($id, 'u');
         $r = $this->start('ob_start(); try { session_start(); } catch (SessionServer\Exception\LockTimeoutException $e) {
-            return [$e->errorCode, session_status()]; }', $id, 'lock_timeout=0.02')->end();
+            return [$e->errorCode, session_status()]; }', $id, 'lock_timeout=0.02')->finish();
         $this->assertSame(['LOCKTIMEOUT', PHP_SESSION_NONE], $r->result);
         $this->assertStringNotContainsString('Warning', $r->printed);
         // and when nobody catches it
@@ -518,7 +525,7 @@ final class SaveHandlerTest extends SessionTestCase
         $query = 'lock_timeout=0&on_lock_timeout=readonly';
         $r = $this->request('session_start(); return $_SESSION["n"];', $id, $query);
         $this->assertSame([1, $id], [$r->result, $r->id]);
-        $r = $this->start('session_start(); $_SESSION["n"] = 2; return session_write_close();', $id, $query)->end();
+        $r = $this->start('session_start(); $_SESSION["n"] = 2; return session_write_close();', $id, $query)->finish();
         $this->assertTrue($r->result);
         $this->assertStringContainsString('Warning: sessionserver: the session was not saved: another request has its lock', $r->printed);
         foreach (['session_destroy();' => 'LockTimeoutException', 'session_regenerate_id(true);' => 'ReadOnlyException'] as $code => $class) {
@@ -540,7 +547,7 @@ final class SaveHandlerTest extends SessionTestCase
         $holder->open($id, 'u');
         $r = $this->request('session_start(); return $_SESSION["n"];', $id, 'mode=r'); // does not wait
         $this->assertSame([1, 1], [$r->result, $r->roundTrips]);
-        $r = $this->start('session_start(); $_SESSION["n"] = 2;', $id, 'mode=r')->end();
+        $r = $this->start('session_start(); $_SESSION["n"] = 2;', $id, 'mode=r')->finish();
         $this->assertStringContainsString('the session was not saved: the DSN has mode=r', $r->printed);
         $this->assertStringContainsString('READONLY', $this->start('session_start(); session_destroy();', $id, 'mode=r')->output());
         $holder->close();
@@ -549,7 +556,7 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertGone($r->result);
         $r = $this->request('session_start();', str_repeat('d', 32), 'mode=r'); // the cookie stays: its session may just not be saved yet
         $this->assertSame([[], str_repeat('d', 32), 1], [$r->session, $r->id, $r->roundTrips]);
-        $r = $this->start('$handler->write(str_repeat("d", 32), "x");', '', 'mode=r')->end();
+        $r = $this->start('$handler->write(str_repeat("d", 32), "x");', '', 'mode=r')->finish();
         $this->assertStringContainsString('not saved: the DSN has mode=r', $r->printed);
     }
 
@@ -569,21 +576,21 @@ final class SaveHandlerTest extends SessionTestCase
         self::$server = new Server('session: {lock_lease: 20ms}');
         try {
             $id = $this->session();
-            $slow = $this->start('session_start(); $_SESSION["n"] = "slow"; gate("in"); session_write_close();', $id)->at('in');
+            $slow = $this->start('session_start(); $_SESSION["n"] = "slow"; gate("in"); session_write_close();', $id)->await('in');
             $this->request('session_start(); $_SESSION["n"] = "next";', $id);
-            $this->assertStringContainsString('LockLostException: sessionserver: put: LOCKLOST ', $slow->go()->output());
+            $this->assertStringContainsString('LockLostException: sessionserver: put: LOCKLOST ', $slow->resume()->output());
             $this->assertSame(['php' => 'n|s:4:"next";'], $this->stored($id));
             // nothing to save, nothing to complain about
-            $slow = $this->start('session_start(); gate("in");', $id)->at('in');
+            $slow = $this->start('session_start(); gate("in");', $id)->await('in');
             $this->request('session_start(); $_SESSION["n"] = "again";', $id);
-            $this->assertSame('', $slow->go()->end()->printed);
+            $this->assertSame('', $slow->resume()->finish()->printed);
             // logging out works whoever has the lock, and so does nothing else
-            $slow = $this->start('session_start(); gate("in"); session_regenerate_id(true);', $id)->at('in');
+            $slow = $this->start('session_start(); gate("in"); session_regenerate_id(true);', $id)->await('in');
             $this->request('session_start(); $_SESSION["n"] = "third";', $id);
-            $this->assertStringContainsString('LockLostException: sessionserver: regenerate_id: LOCKLOST ', $slow->go()->output());
-            $slow = $this->start('session_start(); gate("in"); session_destroy();', $id)->at('in');
+            $this->assertStringContainsString('LockLostException: sessionserver: regenerate_id: LOCKLOST ', $slow->resume()->output());
+            $slow = $this->start('session_start(); gate("in"); session_destroy();', $id)->await('in');
             $this->request('session_start(); $_SESSION["n"] = "fourth";', $id);
-            $slow->go()->end();
+            $slow->resume()->finish();
             $this->assertGone($id);
         } finally {
             self::$server = new Server();
@@ -609,7 +616,7 @@ final class SaveHandlerTest extends SessionTestCase
         try {
             $id = $this->session();
             $this->assertSame(['n' => 1], $this->request('session_start();', $id)->session);
-            $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('e', 32))->end();
+            $r = $this->start('ini_set("session.use_strict_mode", "0"); session_start(); $_SESSION["a"] = 1;', str_repeat('e', 32))->finish();
             $this->assertStringContainsString('not saved', $r->printed);
         } finally {
             self::$server = new Server();
@@ -622,7 +629,7 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertSame(['php' => 'a|i:1;'], $this->stored($r->id));
         $file = self::$server->dir . '/app.dsn';
         file_put_contents($file, self::$server->dsn() . "\n");
-        $r = (new Request("file://$file", 'session_start(); return $_SESSION;', $r->id))->end();
+        $r = (new Request("file://$file", 'session_start(); return $_SESSION;', $r->id))->finish();
         $this->assertSame([['a' => 1], ''], [$r->result, $r->printed]);
         $this->assertStringContainsString('DSN in /nowhere: the file cannot be read: No such file or directory', (new Request('file:///nowhere', 'session_start();'))->output());
         foreach (['session_start();', 'session_set_save_handler(new SessionServer\SaveHandler(), true); session_start();'] as $code) {
@@ -728,15 +735,15 @@ final class SaveHandlerTest extends SessionTestCase
         $r = $this->start(str_replace('read($id): string|false { return',
             'read($id): string|false { try { return $this->inner->read($id); } catch (Exception) {} return', self::ELSEWHERE)
             . 'ini_set("session.use_strict_mode", "0"); session_start(); gate("in"); $_SESSION["lost"] = 1;
-            try { session_write_close(); } catch (SessionServer\Exception\ConnectionException $e) { return $e->getMessage(); }', $id, 'lock_timeout=0')->at('in');
+            try { session_write_close(); } catch (SessionServer\Exception\ConnectionException $e) { return $e->getMessage(); }', $id, 'lock_timeout=0')->await('in');
         $holder->abort();
-        $this->assertStringContainsString('the session is no longer open, nothing was saved', $r->go()->end()->result);
+        $this->assertStringContainsString('the session is no longer open, nothing was saved', $r->resume()->finish()->result);
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
     }
 
     /**
-     * An application that knows nothing of this handler sets functions of its own, where it was registered before. Some of it
-     * stays with PHP and has nothing to say then.
+     * An application that knows nothing of this handler sets functions of its own, where it was registered before.
+     * Some of it stays with PHP and has nothing to say then.
      *
      * @testWith [6]
      *           [7]
@@ -776,9 +783,9 @@ final class SaveHandlerTest extends SessionTestCase
         $id = $this->session();
         $request = $this->start('session_start(); $_SESSION["f"] = fn () => 1;
             try { session_write_close(); } catch (Exception $e) { gate($e->getMessage()); }' . $next, $id);
-        $request->at("Serialization of 'Closure' is not allowed")->go()->at('next');
+        $request->await("Serialization of 'Closure' is not allowed")->resume()->await('next');
         $this->assertFree($id);
-        $request->go()->output();
+        $request->resume()->output();
         $this->assertSame(['php' => 'n|i:1;'], $this->stored($id));
     }
 

@@ -7,7 +7,7 @@ namespace SessionServer\Tests;
 use SessionServer\Client;
 
 /**
- * A real server with storage and a port of its own. It can be ended and started again with both.
+ * A running server with its own storage and port, which it keeps over a restart.
  */
 final class Server
 {
@@ -16,8 +16,8 @@ final class Server
     private ?Child $process = null;
     private int $mark = 0;
 
-    /** @param string $more of its configuration: unless it says otherwise, tests may choose ids */
-    public function __construct(private readonly string $more = 'session: {strict: false}')
+    /** @param string $config additional configuration; by default tests may choose ids */
+    public function __construct(private readonly string $config = 'session: {strict: false}')
     {
         $this->dir = sys_get_temp_dir() . '/sessionserver-' . bin2hex(random_bytes(8));
         mkdir($this->dir, 0700);
@@ -32,15 +32,17 @@ final class Server
               - {name: unix, address: "unix:$this->dir/socket", anonymous: dev/app}
             storage: {path: "$this->dir/state", sync: never}
             log: {format: json, level: debug}
-            $this->more
+            $this->config
             YAML);
         $log = "$this->dir/log";
         clearstatcache();
         $before = is_file($log) ? filesize($log) : 0;
-        $binary = getenv('SESSIONSERVER_BINARY') ?: throw new \RuntimeException('SESSIONSERVER_BINARY names no server: run go test ./client/php');
+        $binary = getenv('SESSIONSERVER_BINARY')
+            ?: throw new \RuntimeException('SESSIONSERVER_BINARY is not set (run go test ./client/php)');
         $this->process = new Child([$binary, 'serve', '--config', "$this->dir/config.yaml"], $log);
-        $this->process->logged('/"msg":"listening","listener":"unix"/', $before);
-        $this->address = $this->process->logged('/"msg":"listening","listener":"main","address":"([^"]+)"/', $before)[1];
+        $this->process->awaitLog('/"msg":"listening","listener":"unix"/', $before);
+        $pattern = '/"msg":"listening","listener":"main","address":"([^"]+)"/';
+        $this->address = $this->process->awaitLog($pattern, $before)[1];
     }
 
     public function dsn(string $query = ''): string
@@ -58,17 +60,17 @@ final class Server
         return new Client($this->dsn($query));
     }
 
-    /** Ends it in the middle of whatever it does. */
+    /** Kills the server without a shutdown. */
     public function kill(): void
     {
         $this->process->kill();
     }
 
-    /** Stops it without a word: its connections stay, and nothing comes from it. */
+    /** Stops the process. Its connections remain open and silent. */
     public function freeze(): void
     {
         $this->process->signal(SIGSTOP);
-        pcntl_waitpid($this->process->pid(), $status, WUNTRACED); // its threads may go on for a moment
+        pcntl_waitpid($this->process->pid(), $status, WUNTRACED); // until all its threads have stopped
     }
 
     public function thaw(): void
@@ -82,24 +84,24 @@ final class Server
         $this->start();
     }
 
-    /** Asks it to end in good order. */
+    /** Asks the server to shut down. */
     public function drain(): void
     {
         $this->process->signal(15);
-        $this->process->logged('/"msg":"draining"/');
+        $this->process->awaitLog('/"msg":"draining"/');
     }
 
-    /** From here on awaitWaiter looks. */
+    /** Sets the position in the log from which awaitWaiter reads. */
     public function mark(): void
     {
         clearstatcache();
         $this->mark = filesize("$this->dir/log");
     }
 
-    /** Waits until somebody waits for a lock: the place in its queue is certain then. */
+    /** Waits until a request waits in the queue of a lock. */
     public function awaitWaiter(): void
     {
-        $this->process->logged('/"msg":"waiting for a lock"/', $this->mark);
+        $this->process->awaitLog('/"msg":"waiting for a lock"/', $this->mark);
         $this->mark();
     }
 

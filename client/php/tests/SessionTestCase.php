@@ -8,7 +8,7 @@ use PHPUnit\Framework\TestCase;
 use SessionServer\Exception\NotFoundException;
 
 /**
- * Tests of sessions on a server that the tests of a class share.
+ * The base of tests with a server that the tests of a class share.
  */
 abstract class SessionTestCase extends TestCase
 {
@@ -29,10 +29,10 @@ abstract class SessionTestCase extends TestCase
         self::$server->mark();
     }
 
-    /** Runs a request that must end well and print nothing. */
+    /** Runs a request that must succeed and print nothing. */
     protected function request(string $code, string $cookie = '', string $query = '', array $ini = []): Result
     {
-        $result = $this->start($code, $cookie, $query, $ini)->end();
+        $result = $this->start($code, $cookie, $query, $ini)->finish();
         $this->assertSame('', $result->printed);
         return $result;
     }
@@ -42,13 +42,13 @@ abstract class SessionTestCase extends TestCase
         return new Request(self::$server->dsn($query), $code, $cookie, $ini);
     }
 
-    /** Makes a session and answers its id. */
+    /** Creates a session and returns its id. */
     protected function session(string $code = '$_SESSION["n"] = 1;', string $query = ''): string
     {
         return $this->request("session_start(); $code", '', $query)->id;
     }
 
-    /** @return array<string> what the server has saved */
+    /** @return array<string> the values saved on the server */
     protected function stored(string $id): array
     {
         $client = self::$server->client();
@@ -63,6 +63,7 @@ abstract class SessionTestCase extends TestCase
         return $client->stat()['version'];
     }
 
+    /** Asserts that the session does not exist. */
     protected function assertGone(string $id): void
     {
         $client = self::$server->client();
@@ -72,14 +73,14 @@ abstract class SessionTestCase extends TestCase
             $this->addToAssertionCount(1);
             return;
         }
-        $this->fail('there is a session that should not be');
+        $this->fail('the session exists');
     }
 
-    /** Nobody has the lock. */
+    /** Asserts that the session is not locked. */
     protected function assertFree(string $id): void
     {
         $client = self::$server->client();
-        $client->open($id, 'u', 5); // the server sees at once that a client is gone, but who tells the server of a killed one is the kernel
+        $client->open($id, 'u', 5); // the system may take a moment to close the connections of a killed process
         $client->abort();
         $this->addToAssertionCount(1);
     }

@@ -10,7 +10,7 @@ use SessionServer\Exception\DsnException;
 use SessionServer\Exception\ServerException;
 
 /**
- * TLS, with authorities and certificates made here, and a proxy that ends it before a server without.
+ * TLS, with authorities and certificates for the test, and a proxy that terminates TLS in front of the server.
  */
 final class TlsTest extends SessionTestCase
 {
@@ -28,7 +28,7 @@ final class TlsTest extends SessionTestCase
         Certificate::make(self::$dir, 'client', $ca, $caKey, 'client');
         Certificate::make(self::$dir, 'other-ca', null, null, 'v3_ca');
         self::$proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address]);
-        self::$address = self::$proxy->line();
+        self::$address = self::$proxy->readLine();
     }
 
     public static function tearDownAfterClass(): void
@@ -37,44 +37,54 @@ final class TlsTest extends SessionTestCase
         parent::tearDownAfterClass();
     }
 
-    private function dsn(string $host, string $ca, string $more = '', ?string $address = null): string
+    private function dsn(string $host, string $ca, string $parameters = '', ?string $address = null): string
     {
-        return 'tls://' . str_replace('127.0.0.1', $host, $address ?? self::$address) . '?cafile=' . self::$dir . "/$ca.pem" . $more;
+        $address = str_replace('127.0.0.1', $host, $address ?? self::$address);
+        return "tls://$address?cafile=" . self::$dir . "/$ca.pem$parameters";
+    }
+
+    /** Returns a DSN with the client's certificate and a tenant. */
+    private function certificateDsn(string $tenant, string $parameters = ''): string
+    {
+        $certificate = '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir . '/client.key';
+        return str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', $certificate . $parameters));
     }
 
     public function testSession(): void
     {
-        foreach (['', '&persistent=1'] as $more) {
-            $r = (new Request($this->dsn('localhost', 'ca', $more), 'session_start(); $_SESSION["s"] = str_repeat("\0\r\n\xff", 250_000); session_write_close();
-                session_start(); return md5($_SESSION["s"]);'))->end();
+        $code = 'session_start(); $_SESSION["s"] = str_repeat("\0\r\n\xff", 250_000); session_write_close();
+            session_start(); return md5($_SESSION["s"]);';
+        foreach (['', '&persistent=1'] as $parameter) {
+            $r = (new Request($this->dsn('localhost', 'ca', $parameter), $code))->finish();
             $this->assertSame([md5(str_repeat("\0\r\n\xff", 250_000)), ''], [$r->result, $r->printed]);
         }
     }
 
-    /** The certificate is that of the host in the DSN, whichever of its addresses answers. */
-    public function testTheNameOfAHostWithSeveralAddresses(): void
+    /** The certificate must be valid for the host in the DSN, at any of its addresses. */
+    public function testHostWithSeveralAddresses(): void
     {
-        foreach (['', '&persistent=1', '&persistent=1'] as $more) {
-            $client = new Client($this->dsn('localhost', 'ca', $more), false, static fn () => ['127.0.0.3', '127.0.0.1']);
+        $resolve = static fn () => ['127.0.0.3', '127.0.0.1'];
+        foreach (['', '&persistent=1', '&persistent=1'] as $parameter) {
+            $client = new Client($this->dsn('localhost', 'ca', $parameter), false, $resolve);
             $this->assertSame('PONG', $client->ping());
         }
         $this->expectException(ConnectionException::class);
         $this->expectExceptionMessage("did not match expected name `another.test'");
-        (new Client($this->dsn('another.test', 'ca'), false, static fn () => ['127.0.0.3', '127.0.0.1']))->ping();
+        (new Client($this->dsn('another.test', 'ca'), false, $resolve))->ping();
     }
 
     public function testClientCertificate(): void
     {
         $proxy = new Child(['php', __DIR__ . '/tlsproxy.php', self::$dir, self::$server->address, 'certificates']);
-        $address = $proxy->line();
+        $address = $proxy->readLine();
         $certificate = '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir . '/client.key';
         (new Client($this->dsn('localhost', 'ca', $certificate, $address)))->ping();
-        $this->assertSame('client', $proxy->line()); // the proxy tells whose it is
+        $this->assertSame('client', $proxy->readLine()); // the proxy prints the common name
         $this->expectException(ConnectionException::class);
         (new Client($this->dsn('localhost', 'ca', '', $address)))->ping();
     }
 
-    public function testAnEncryptedKey(): void
+    public function testEncryptedKey(): void
     {
         $key = openssl_pkey_get_private((string) file_get_contents(self::$dir . '/client.key'));
         openssl_pkey_export_to_file($key, self::$dir . '/encrypted.key', 'passphrase');
@@ -84,33 +94,36 @@ final class TlsTest extends SessionTestCase
         (new Client($this->dsn('localhost', 'ca', $certificate)))->ping();
     }
 
-    /** The tenant is the one of the certificate. If the DSN names another one, nothing is done there. */
-    public function testTheTenantOfACertificate(): void
+    /** A certificate of another tenant than the DSN's is refused, and nothing is saved. */
+    public function testTenantOfCertificate(): void
     {
-        $dsn = fn (string $tenant, string $more = '') => str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', '&certfile=' . self::$dir
-            . '/client.pem&keyfile=' . self::$dir . "/client.key$more"));
-        $made = self::$server->client();
-        $id = $made->new();
-        $made->close();
-        foreach (['', '&persistent=1'] as $more) {
-            for ($request = 0; $request < 2; $request++) { // the second one has the persistent stream of the first one
-                $client = new Client($dsn('dev', $more));
+        $creator = self::$server->client();
+        $id = $creator->new();
+        $creator->close();
+        foreach (['', '&persistent=1'] as $parameter) {
+            for ($request = 0; $request < 2; $request++) { // the second one reuses the persistent stream
+                $client = new Client($this->certificateDsn('dev', $parameter));
                 $client->open($id);
                 $this->assertSame([], $client->keys());
                 $client->abort();
                 $this->assertSame(3, $client->roundTrips());
                 unset($client);
-                $client = new Client($dsn('dev', $more));
-                $this->assertNotInstanceOf(ServerException::class, $client->pipeline([['open', $id], ['put', 'a', '1'], ['close']])[2]);
-                $this->assertSame(2, $client->roundTrips()); // it saves: the tenant is asked for before
+                $client = new Client($this->certificateDsn('dev', $parameter));
+                $replies = $client->pipeline([['open', $id], ['put', 'a', '1'], ['close']]);
+                $this->assertNotInstanceOf(ServerException::class, $replies[2]);
+                $this->assertSame(2, $client->roundTrips()); // requests that save wait until the tenant is verified
                 unset($client);
                 self::$server->client()->pipeline([['open', $id], ['remove', 'a'], ['close']]);
             }
-            foreach ([[['new']], [['open', $id], ['put', 'b', '1'], ['close']], [['OPEN', $id, 'u'], ['destroy']]] as $requests) {
-                $client = new Client($dsn('acme', $more));
+            foreach ([
+                [['new']],
+                [['open', $id], ['put', 'b', '1'], ['close']],
+                [['OPEN', $id, 'u'], ['destroy']],
+            ] as $requests) {
+                $client = new Client($this->certificateDsn('acme', $parameter));
                 try {
                     $client->pipeline($requests);
-                    $this->fail('another tenant is taken');
+                    $this->fail('the other tenant is accepted');
                 } catch (DsnException $e) {
                     $this->assertSame('sessionserver: DSN: tenant: the certificate in certfile authenticates for the tenant dev'
                         . ' and the DSN has the tenant acme, nothing was saved (correct one of them)', $e->getMessage());
@@ -121,30 +134,33 @@ final class TlsTest extends SessionTestCase
         }
     }
 
-    public function testTheSaveHandlerTellsOfAnotherTenant(): void
+    public function testSaveHandlerRefusesOtherTenant(): void
     {
-        $dsn = fn (string $tenant) => str_replace('?', "/$tenant?", $this->dsn('localhost', 'ca', '&certfile=' . self::$dir . '/client.pem&keyfile=' . self::$dir
-            . '/client.key'));
-        $code = 'try { session_start(); } catch (SessionServer\Exception\DsnException $e) { return $e->problems; } $_SESSION["n"] = 1; session_write_close(); return $handler->roundTrips();';
-        $good = (new Request($dsn('dev'), $code))->end();
+        $code = 'try { session_start(); } catch (SessionServer\Exception\DsnException $e) { return $e->problems; }
+            $_SESSION["n"] = 1; session_write_close(); return $handler->roundTrips();';
+        $good = (new Request($this->certificateDsn('dev'), $code))->finish();
         $this->assertSame(2, $good->result);
-        $this->assertSame(2, (new Request($dsn('dev'), $code, $good->id))->end()->result);
+        $this->assertSame(2, (new Request($this->certificateDsn('dev'), $code, $good->id))->finish()->result);
         foreach (['', $good->id] as $cookie) {
-            $this->assertStringContainsString('the DSN has the tenant acme', (new Request($dsn('acme'), $code, $cookie))->end()->result[0]);
+            $problems = (new Request($this->certificateDsn('acme'), $code, $cookie))->finish()->result;
+            $this->assertStringContainsString('the DSN has the tenant acme', $problems[0]);
         }
     }
 
     /** @return array<array{string, ?string, string}> */
     public function untrusted(): array
     {
+        $failed = 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) ';
         return [
-            'another authority' => ['localhost', 'other-ca', 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
-                . "(the certificate has expired, or its authority is not in the file of cafile= in the DSN)"],
-            "the system's authorities" => ['localhost', null, 'certificate verify failed; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) '
-                . "(the certificate has expired, or the system does not trust its authority: then set cafile= in the DSN to the authority's PEM file)"],
-            'another name' => ['127.0.0.1', 'ca', "did not match expected name `127.0.0.1'; Failed to enable crypto; Unable to connect to tls://%s (Unknown error) "
+            'another authority' => ['localhost', 'other-ca', $failed
+                . '(the certificate has expired, or its authority is not in the file of cafile= in the DSN)'],
+            "the system's authorities" => ['localhost', null, $failed
+                . '(the certificate has expired, or the system does not trust its authority: then set cafile= in the DSN to'
+                . " the authority's PEM file)"],
+            'another name' => ['127.0.0.1', 'ca', "did not match expected name `127.0.0.1'; Failed to enable crypto; "
+                . 'Unable to connect to tls://%s (Unknown error) '
                 . "(the host in the DSN must be one of the names in the server's certificate)"],
-            'no such file' => ['localhost', 'nothing', 'failed loading cafile stream'],
+            'missing file' => ['localhost', 'nothing', 'failed loading cafile stream'],
         ];
     }
 
@@ -154,7 +170,7 @@ final class TlsTest extends SessionTestCase
         $address = str_replace('127.0.0.1', $host, self::$address);
         try {
             (new Client($ca === null ? "tls://$address" : $this->dsn($host, $ca)))->ping();
-            $this->fail('it is trusted');
+            $this->fail('the server is trusted');
         } catch (ConnectionException $e) {
             $this->assertStringStartsWith("sessionserver: cannot connect to $address: ", $e->getMessage());
             $this->assertStringContainsString(sprintf($message, $address), $e->getMessage());
@@ -162,7 +178,7 @@ final class TlsTest extends SessionTestCase
         }
     }
 
-    public function testAServerWithoutTls(): void
+    public function testServerWithoutTls(): void
     {
         $this->expectException(ConnectionException::class);
         (new Client('tls://' . self::$server->address))->ping();

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /*
- * Forwards connections to a server: php proxy.php ADDRESS. It prints its own address. After the line "freeze" nothing is
- * forwarded any more on the connections that there are then, and nobody on either end sees it; later ones are forwarded.
+ * Forwards connections to a server: php proxy.php ADDRESS. It prints its own address. The line "freeze" on its input
+ * stops the forwarding on all existing connections, which stay open. Later connections are forwarded.
  */
 $listener = stream_socket_server('tcp://127.0.0.1:0');
 echo stream_socket_get_name($listener, false), "\n";
@@ -20,7 +20,7 @@ while (true) {
             if (fgets(STDIN) === false) {
                 exit;
             }
-            $frozen[] = $streams; // or they would be closed
+            $frozen[] = $streams; // keeps the streams open
             $streams = [STDIN, $listener];
             echo "frozen\n";
         } elseif ($stream === $listener) {

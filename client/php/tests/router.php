@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /*
- * A web application that does what it is sent: PHP's built-in web server serves many requests in one process, so that
- * persistent streams persist.
+ * A web application that runs the code in its request. PHP's built-in web server serves all requests in one process, so
+ * that persistent streams outlive a request.
  */
 require __DIR__ . '/../register.php';
 

@@ -3,14 +3,21 @@
 declare(strict_types=1);
 
 /*
- * Ends TLS before a server: php tlsproxy.php DIR ADDRESS [certificates]. It prints its own address and, if clients must have
- * certificates, whose they are.
+ * Terminates TLS in front of a server: php tlsproxy.php DIR ADDRESS [certificates]. It prints its own address. If
+ * clients must have certificates, it also prints their common names.
  */
 [, $dir, $server] = $argv;
 $certificates = isset($argv[3]);
-$context = stream_context_create(['ssl' => ['local_cert' => "$dir/server.pem", 'local_pk' => "$dir/server.key", 'cafile' => "$dir/ca.pem",
-    'verify_peer' => $certificates, 'verify_peer_name' => false, 'capture_peer_cert' => $certificates]]);
-$listener = stream_socket_server('tcp://127.0.0.1:0', $number, $text, STREAM_SERVER_BIND | STREAM_SERVER_LISTEN, $context);
+$context = stream_context_create(['ssl' => [
+    'local_cert' => "$dir/server.pem",
+    'local_pk' => "$dir/server.key",
+    'cafile' => "$dir/ca.pem",
+    'verify_peer' => $certificates,
+    'verify_peer_name' => false,
+    'capture_peer_cert' => $certificates,
+]]);
+$flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
+$listener = stream_socket_server('tcp://127.0.0.1:0', $number, $text, $flags, $context);
 echo stream_socket_get_name($listener, false), "\n";
 $peers = [];
 $streams = [$listener];
