@@ -75,7 +75,7 @@ final class Dialer
             . implode('; ', $failures));
     }
 
-    /** Whether a PEM private key is encrypted. OpenSSL would ask for the passphrase on the terminal. */
+    /** Reports whether a PEM private key is encrypted. OpenSSL would ask for the passphrase on the terminal. */
     private static function isEncrypted(string $file): bool
     {
         $key = is_readable($file) ? (string) file_get_contents($file) : '';

@@ -12,7 +12,7 @@ use SessionServer\Exception\SessionServerException;
 use SessionServer\SaveHandler;
 
 /**
- * The cases of client/dsn_test.go: every client reads the same DSNs and finds the same faults in wrong ones.
+ * The cases of client/dsn_test.go: all clients accept the same DSNs and report the same problems.
  */
 final class DsnTest extends TestCase
 {
@@ -22,10 +22,11 @@ final class DsnTest extends TestCase
         return [
             ['tls://shop:hss_1@sessions.example.com:9091/acme?lock_timeout=10&on_lock_timeout=readonly&format=json',
                 'tls://shop:xxxxx@sessions.example.com:9091/acme?lock_timeout=10&on_lock_timeout=readonly&format=json',
-                ['host' => 'sessions.example.com', 'port' => 9091, 'app' => 'shop', 'tenant' => 'acme', 'lockTimeout' => 10.0,
-                    'onLockTimeout' => 'readonly', 'format' => 'json', 'secret' => 'hss_1']],
-            ['tcp://localhost', 'tcp://localhost:9090', ['port' => 9090, 'secret' => null, 'timeout' => 10.0, 'lockTimeout' => null,
-                'onLockTimeout' => 'fail', 'mode' => 'rw', 'lifetime' => null, 'format' => 'php', 'persistent' => false, 'grace' => 10]],
+                ['host' => 'sessions.example.com', 'port' => 9091, 'app' => 'shop', 'tenant' => 'acme',
+                    'lockTimeout' => 10.0, 'onLockTimeout' => 'readonly', 'format' => 'json', 'secret' => 'hss_1']],
+            ['tcp://localhost', 'tcp://localhost:9090',
+                ['port' => 9090, 'secret' => null, 'timeout' => 10.0, 'lockTimeout' => null, 'onLockTimeout' => 'fail',
+                    'mode' => 'rw', 'lifetime' => null, 'format' => 'php', 'persistent' => false, 'grace' => 10]],
             ['tcp://localhost/', 'tcp://localhost:9090'],
             ['localhost:9190', 'tcp://localhost:9190', ['scheme' => 'tcp']],
             ['127.0.0.1', 'tcp://127.0.0.1:9090'],
@@ -34,9 +35,11 @@ final class DsnTest extends TestCase
             ['tcp://[fe80::1%25eth0]:1', 'tcp://[fe80::1%25eth0]:1', ['host' => 'fe80::1%eth0']],
             ['tls://a:p%40ss%2Fw%3Ard%25:@h/t', 'tls://a:xxxxx@h:9090/t', ['secret' => 'p@ss/w:rd%:']],
             ['unix:///run/s.sock', 'unix:///run/s.sock', ['socket' => '/run/s.sock', 'port' => 0]],
-            ['unix://shop:s@/run/a%20b%3F.sock?tenant=acme&timeout=0.5', 'unix://shop:xxxxx@/run/a%20b%3F.sock?tenant=acme&timeout=0.5',
+            ['unix://shop:s@/run/a%20b%3F.sock?tenant=acme&timeout=0.5',
+                'unix://shop:xxxxx@/run/a%20b%3F.sock?tenant=acme&timeout=0.5',
                 ['socket' => '/run/a b?.sock', 'tenant' => 'acme', 'timeout' => 0.5]],
-            ['tls://h/acme?certfile=/c%2Bd.pem&keyfile=k.pem&cafile=ca.pem', 'tls://h:9090/acme?cafile=ca.pem&certfile=/c%2Bd.pem&keyfile=k.pem',
+            ['tls://h/acme?certfile=/c%2Bd.pem&keyfile=k.pem&cafile=ca.pem',
+                'tls://h:9090/acme?cafile=ca.pem&certfile=/c%2Bd.pem&keyfile=k.pem',
                 ['certfile' => '/c+d.pem', 'keyfile' => 'k.pem', 'cafile' => 'ca.pem', 'tenant' => 'acme']],
             ['tcp://h?lock_timeout=0', 'tcp://h:9090?lock_timeout=0', ['lockTimeout' => 0.0]],
             ['tcp://h?lock_timeout=1.250&mode=r&lifetime=3600&persistent=1&format=php&on_lock_timeout=fail',
@@ -51,15 +54,14 @@ final class DsnTest extends TestCase
     }
 
     /** @dataProvider good */
-    public function testGood(string $text, string $shown, array $fields = []): void
+    public function testGood(string $text, string $redacted, array $fields = []): void
     {
         $dsn = Dsn::parse($text);
-        $this->assertSame($shown, $dsn->redacted());
+        $this->assertSame($redacted, $dsn->redacted());
         foreach ($fields as $name => $value) {
             $this->assertSame($value, $name === 'secret' ? $dsn->secret?->reveal() : $dsn->$name, $name);
         }
-        // What is shown means the same, but for the secret.
-        $this->assertSame($shown, Dsn::parse($shown)->redacted());
+        $this->assertSame($redacted, Dsn::parse($redacted)->redacted());
     }
 
     /** @return array<array{string, string}> */
@@ -67,13 +69,16 @@ final class DsnTest extends TestCase
     {
         $name = 'allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first';
         $at = 'unexpected @ after the host (percent-encode / ? # and @ in the secret and in parameters)';
-        $parameters = 'timeout, lock_timeout, on_lock_timeout, mode, lifetime, format, persistent, grace, cafile, certfile, keyfile)';
+        $seconds = '3600 seconds, with up to three decimals';
+        $parameters = 'timeout, lock_timeout, on_lock_timeout, mode, lifetime, format, persistent, grace, '
+            . 'cafile, certfile, keyfile)';
         return [
             ['', 'host: missing'],
             ['tls://', 'host: missing'],
             ['tls://a:hss_S3@/t', 'host: missing'],
             ['redis://a:hss_S3@h/t', 'scheme: unknown (allowed: tls, tcp, unix)'],
-            ['file://hss_S3', 'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
+            ['file://hss_S3',
+                'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
             ['"tls://a:hss_S3@h/t', 'opening quote without a closing one (remove it)'],
             ["'tls://a:hss_S3@h/t\"", 'opening quote without a closing one (remove it)'],
             ["\xff\xfet\0l\0s\0:\0S\0003\0", 'the text is UTF-16 (save it as UTF-8)'],
@@ -84,10 +89,12 @@ final class DsnTest extends TestCase
             ['tls://a:hss_S3@h:0/t', 'port: allowed: 1 to 65535'],
             ['tls://a:hss_S3@h:/t', 'port: allowed: 1 to 65535'],
             ['tls://a:hss_S3@h:65536/t', 'port: allowed: 1 to 65535'],
-            ['tls://a:hss_S3@::1/t', 'host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)'],
+            ['tls://a:hss_S3@::1/t',
+                'host: more than one colon (write an IPv6 address in brackets, and app:secret before an @)'],
             ['tls://a:hss_S3@[::1/t', 'host: malformed ([IPv6]:port)'],
             ['tls://a:hss_S3@[127.0.0.1]/t', 'host: not an IPv6 address in brackets ([IPv6]:port)'],
-            ["tls://a:hss_S3@h_\u{f6}/t", 'host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets'],
+            ["tls://a:hss_S3@h_\u{f6}/t",
+                'host: allowed: a name of a-z, 0-9, - _ and ., an IPv4 address, or an IPv6 address in brackets'],
             ['tls://a:hss/S3@h/t', $at],
             ['tls://a:hss?S3@h/t', $at],
             ['tls://a:hss#S3@h/t', $at],
@@ -122,8 +129,8 @@ final class DsnTest extends TestCase
             ['tcp://h?mode=r&mode=r', 'mode: duplicate'],
             ['tcp://h?locktimeout=1', "unknown parameter locktimeout (allowed: $parameters"],
             ['unix:///s?hss_S3=1', "unknown parameter (allowed: tenant, $parameters"],
-            ['tcp://A:hss_S3@h:x/T?mode=q&timeout=q', "app: $name; port: allowed: 1 to 65535; tenant: $name; mode: allowed: rw, r; "
-                . 'timeout: allowed: 0.001 to 3600 seconds, with up to three decimals'],
+            ['tcp://A:hss_S3@h:x/T?mode=q&timeout=q', "app: $name; port: allowed: 1 to 65535; tenant: $name; "
+                . "mode: allowed: rw, r; timeout: allowed: 0.001 to $seconds"],
         ];
     }
 
@@ -131,10 +138,14 @@ final class DsnTest extends TestCase
     public function testBad(string $text, string $problems): void
     {
         $exceptions = [];
-        foreach ([Dsn::parse(...), fn (string $dsn) => new Client($dsn), fn (string $dsn) => new SaveHandler($dsn)] as $use) {
+        foreach ([
+            Dsn::parse(...),
+            fn (string $dsn) => new Client($dsn),
+            fn (string $dsn) => new SaveHandler($dsn),
+        ] as $use) {
             try {
                 $use($text);
-                $this->fail('it is taken');
+                $this->fail('the DSN is accepted');
             } catch (DsnException $e) {
                 $exceptions[] = $e;
                 $this->assertSame('sessionserver: DSN: ' . $problems, $e->getMessage());
@@ -142,14 +153,16 @@ final class DsnTest extends TestCase
             }
         }
         foreach ($exceptions as $e) {
-            foreach (array_filter($e->getTrace(), fn (array $frame) => str_starts_with($frame['class'] ?? '', 'SessionServer\\')
-                && !str_contains($frame['class'], 'Tests')) as $frame) {
-                $this->assertStringNotContainsString('S3', print_r($frame['args'] ?? [], true));
+            foreach ($e->getTrace() as $frame) {
+                $class = $frame['class'] ?? '';
+                if (str_starts_with($class, 'SessionServer\\') && !str_contains($class, 'Tests')) {
+                    $this->assertStringNotContainsString('S3', print_r($frame['args'] ?? [], true));
+                }
             }
         }
     }
 
-    /** @return array<array{?string, string}> what is in the file, and what is said of it */
+    /** @return array<array{?string, string}> the content of the file, and the problem */
     public function files(): array
     {
         $rule = '(write the DSN as the only line of a file)';
@@ -158,7 +171,8 @@ final class DsnTest extends TestCase
             'two lines' => ["# the shop's\ntcp://a:hss_S3@h/t\n", "the file has more than one line $rule"],
             'absent' => [null, 'the file cannot be read: No such file or directory'],
             'wrong' => ["tcp://a:hss_S3@h:x/t\n", 'port: allowed: 1 to 65535'],
-            'a file in a file' => ['file:///hss_S3', 'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
+            'a file in a file' => ['file:///hss_S3',
+                'scheme: file requires an absolute path (file:///path/to/file), and is not allowed in a file'],
         ];
     }
 
@@ -181,7 +195,7 @@ final class DsnTest extends TestCase
         $file = tempnam(sys_get_temp_dir(), 'dsn');
         chmod($file, 0);
         $root = posix_geteuid() === 0;
-        $root && posix_seteuid(65534); // root reads whatever there is
+        $root && posix_seteuid(65534); // root can read all files
         try {
             $this->assertRefused($file, 'the file cannot be read: Permission denied');
         } finally {
@@ -192,12 +206,17 @@ final class DsnTest extends TestCase
 
     private function assertRefused(string $file, string $problem): void
     {
-        set_error_handler(static fn (int $level, string $message) => throw new \ErrorException($message)); // heeds no @
+        // The error handler ignores the @ operator.
+        set_error_handler(static fn (int $level, string $message) => throw new \ErrorException($message));
         try {
-            foreach ([Dsn::load(...), fn (string $dsn) => new Client($dsn), fn (string $dsn) => new SaveHandler($dsn)] as $use) {
+            foreach ([
+                Dsn::load(...),
+                fn (string $dsn) => new Client($dsn),
+                fn (string $dsn) => new SaveHandler($dsn),
+            ] as $use) {
                 try {
                     $use("file://$file");
-                    $this->fail('it is taken');
+                    $this->fail('the file is accepted');
                 } catch (DsnException $e) {
                     $this->assertSame("sessionserver: DSN in $file: $problem", $e->getMessage());
                 }
@@ -207,13 +226,14 @@ final class DsnTest extends TestCase
         }
     }
 
-    public function testEverybodyTakesAFile(): void
+    public function testGoodFiles(): void
     {
         $file = tempnam(sys_get_temp_dir(), 'dsn');
         try {
             foreach ([" %s\r\n", "\u{feff}%s\n", "\"%s\"\n", "\u{feff}'%s'"] as $content) {
                 file_put_contents($file, sprintf($content, 'tcp://shop:hss_S3@127.0.0.1:1/acme'));
-                foreach ([Dsn::load("file://$file"), new Client("file://$file"), new SaveHandler("file://$file")] as $object) {
+                $path = "file://$file";
+                foreach ([Dsn::load($path), new Client($path), new SaveHandler($path)] as $object) {
                     $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', print_r($object, true));
                 }
             }
@@ -222,31 +242,31 @@ final class DsnTest extends TestCase
         }
     }
 
-    /** Whatever prints an object of this library, its secret is not in it. */
-    public function testSecretsDoNotShow(): void
+    /** No output of an object of this library contains its secret. */
+    public function testSecretsAreConcealed(): void
     {
         $text = 'tcp://shop:hss_S3cr3t@127.0.0.1:1/acme?persistent=1';
         $dsn = Dsn::parse($text);
         $objects = [$dsn, $dsn->secret, new Client($dsn), new SaveHandler($text)];
         try {
             $objects[2]->ping();
-            $this->fail('there is a server');
+            $this->fail('ping succeeded');
         } catch (SessionServerException $e) {
             $objects[] = $e->getMessage();
             $objects[] = $e->getTraceAsString();
         }
-        $shown = '';
+        $output = '';
         foreach ($objects as $object) {
             ob_start();
             var_dump($object);
             var_dump((array) $object);
-            $shown .= ob_get_clean() . print_r($object, true) . print_r((array) $object, true) . json_encode($object);
+            $output .= ob_get_clean() . print_r($object, true) . print_r((array) $object, true) . json_encode($object);
             try {
-                $shown .= serialize($object);
+                $output .= serialize($object);
             } catch (\LogicException) {
             }
         }
-        $shown .= var_export($dsn, true) . var_export($dsn->secret, true);
+        $output .= var_export($dsn, true) . var_export($dsn->secret, true);
         foreach (['serialize', fn ($object) => clone $object] as $forbidden) {
             try {
                 $forbidden($dsn->secret);
@@ -254,7 +274,7 @@ final class DsnTest extends TestCase
             } catch (\LogicException | \Error) {
             }
         }
-        $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', $shown);
-        $this->assertStringNotContainsString('S3cr3t', $shown);
+        $this->assertStringContainsString('tcp://shop:xxxxx@127.0.0.1:1/acme', $output);
+        $this->assertStringNotContainsString('S3cr3t', $output);
     }
 }

@@ -5,11 +5,11 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * Processes that are forks of one with connections and sessions.
+ * Child processes of a process with connections and sessions.
  */
 final class ForkTest extends SessionTestCase
 {
-    /** What the code of requests has: fork() runs a function in a fork, and returns how that ended. */
+    /** Functions for the code of requests: $fork runs a function in a child, and $status waits for its exit status. */
     private const FORK = <<<'PHP'
         $fork = static function (callable $child): int {
             $pid = pcntl_fork();
@@ -58,8 +58,11 @@ final class ForkTest extends SessionTestCase
         return match ($scheme) {
             'tcp' => self::$server->dsn($query),
             'unix' => self::$server->unixDsn($query),
-            'tls' => str_replace(['tcp://', '127.0.0.1'], ['tls://', 'localhost'], self::$server->dsn('cafile=' . self::$dir . '/server.pem'))
-                . ($query === '' ? '' : "&$query"),
+            'tls' => str_replace(
+                ['tcp://', '127.0.0.1'],
+                ['tls://', 'localhost'],
+                self::$server->dsn('cafile=' . self::$dir . '/server.pem'),
+            ) . ($query === '' ? '' : "&$query"),
         };
     }
 
@@ -69,12 +72,12 @@ final class ForkTest extends SessionTestCase
     }
 
     /**
-     * The same client in a process and its forks, all at once: every one sees its own session, and the parent's is
-     * not hurt by the end of the forks.
+     * A client that a process and its children use at the same time reads the right session in each of them. The end
+     * of the children leaves the parent's connection open.
      *
      * @dataProvider connections
      */
-    public function testAClientHasAConnectionInEachProcess(string $scheme, string $query): void
+    public function testClientHasConnectionInEachProcess(string $scheme, string $query): void
     {
         $r = $this->inForks($dsn = $this->dsn($scheme, $query), <<<'PHP'
             $client = new SessionServer\Client(ini_get('session.save_path'));
@@ -93,39 +96,42 @@ final class ForkTest extends SessionTestCase
                 return $foreign;
             };
             $children = array_map(static fn (int $i) => $fork(static fn () => $foreign($i)), [1, 2, 3, 4]);
-            $answers = [$foreign(0)];
+            $results = [$foreign(0)];
             $client->open($ids[0]);
             $client->put('more', '1');
             $connection = $client->call('client', 'id');
             foreach ($children as $child) {
-                $answers[] = $status($child);
+                $results[] = $status($child);
             }
             $client->close();
-            return [$ids[0], $answers, $client->call('client', 'id') - $connection];
+            return [$ids[0], $results, $client->call('client', 'id') - $connection];
             PHP);
-        [$id, $answers, $reconnected] = $r->result;
-        $this->assertSame([[0, 0, 0, 0, 0], 0, ''], [$answers, $reconnected, $r->printed]);
+        [$id, $results, $reconnected] = $r->result;
+        $this->assertSame([[0, 0, 0, 0, 0], 0, ''], [$results, $reconnected, $r->printed]);
         $this->assertSame(['owner' => '0', 'more' => '1'], $this->stored($id));
     }
 
     /**
-     * A session that is open at the time of the fork is the parent's, whatever the fork does to the client.
+     * A session that is open at the fork remains the parent's, whatever the child does with the client.
      *
      * @dataProvider connections
      */
-    public function testAForkHasNoPartInAnOpenSession(string $scheme, string $query): void
+    public function testChildCannotUseOpenSession(string $scheme, string $query): void
     {
         foreach ([
             'return (int) $client->isOpen();',
-            'try { $client->put("child", "1"); } catch (SessionServer\Exception\NoSessionException) { return 0; } return 1;',
-            'try { $client->close(); } catch (SessionServer\Exception\NoSessionException) { return 0; } return 1;',
+            'try { $client->put("child", "1"); return 1; }
+                catch (SessionServer\Exception\NoSessionException) { return 0; }',
+            'try { $client->close(); return 1; }
+                catch (SessionServer\Exception\NoSessionException) { return 0; }',
             '$client->disconnect(); return 0;',
             '$client->quit(); return 0;',
             '$client->reset(); return 0;',
             'unset($client); gc_collect_cycles(); return 0;',
-            'return 0;', // only its end
+            'return 0;', // the end of the child alone
         ] as $child) {
-            $r = $this->inForks($this->dsn($scheme, $query), "\$client = new SessionServer\\Client(ini_get('session.save_path'));
+            $r = $this->inForks($this->dsn($scheme, $query), "
+                \$client = new SessionServer\\Client(ini_get('session.save_path'));
                 \$id = \$client->new();
                 \$client->put('before', '1');
                 \$ended = \$wait(static function () use (&\$client) { $child });
@@ -138,11 +144,11 @@ final class ForkTest extends SessionTestCase
     }
 
     /**
-     * PHP saves and closes a session at the end of every process that has it, forks too.
+     * PHP saves and closes the session at the end of every process, also at the end of a child.
      *
      * @dataProvider connections
      */
-    public function testTheEndOfAForkLeavesThePhpSessionToTheParent(string $scheme, string $query): void
+    public function testEndOfChildKeepsPhpSessionOfParent(string $scheme, string $query): void
     {
         foreach ([
             'return 0;' => 0,
@@ -166,11 +172,12 @@ final class ForkTest extends SessionTestCase
         }
     }
 
-    /** What a fork does to the session of its parent on purpose has no effect, and it learns so. */
-    public function testAForkIsToldThatTheSessionIsItsParents(): void
+    /** Operations of a child on the session of its parent have no effect, and yield a warning or an exception. */
+    public function testChildIsWarnedAboutSessionOfParent(): void
     {
         foreach ([
-            '$_SESSION["n"] = "child"; session_write_close();' => 'Warning: sessionserver: the session was not saved: the parent process has the session open',
+            '$_SESSION["n"] = "child"; session_write_close();'
+                => 'Warning: sessionserver: the session was not saved: the parent process has the session open',
             'session_write_close();' => '',
             'session_destroy();' => 'LockTimeoutException: sessionserver: open: LOCKTIMEOUT ',
             'session_regenerate_id(true);' => 'READONLY the parent process has the session open',
@@ -179,17 +186,18 @@ final class ForkTest extends SessionTestCase
             $r = $this->inForks($this->dsn('tcp', 'lock_timeout=0'), "session_start();
                 \$wait(static function () { $child return 0; });
                 \$_SESSION['n'] = 2;", $id);
-            $message === '' ? $this->assertSame('', $r->printed) : $this->assertStringContainsString($message, $r->printed, $child);
+            $message === '' ? $this->assertSame('', $r->printed)
+                : $this->assertStringContainsString($message, $r->printed, $child);
             $this->assertSame(['php' => 'n|i:2;'], $this->stored($id), $child);
         }
     }
 
     /**
-     * A fork may begin anew: it waits for its parent like anybody else.
+     * A child may start the session itself. It waits for the lock like any other request.
      *
      * @dataProvider connections
      */
-    public function testAForkStartsTheSessionItself(string $scheme, string $query): void
+    public function testChildStartsSession(string $scheme, string $query): void
     {
         $id = $this->session();
         $request = new Request($this->dsn($scheme, $query), self::FORK . 'session_start();
@@ -211,15 +219,15 @@ final class ForkTest extends SessionTestCase
         self::$server->awaitWaiter();
         $r = $request->resume()->finish();
         $this->assertSame([0, ''], [$r->result, $r->printed]);
-        $this->assertSame(['php' => 'n|i:42;moved|i:1;'], $this->stored($id)); // its old id leads on for a while
+        $this->assertSame(['php' => 'n|i:42;moved|i:1;'], $this->stored($id)); // within the grace period
     }
 
     /**
-     * Workers that are forked off a process with the handler registered, before a session or between two.
+     * Workers of a process that has registered the handler, forked before a session or between two sessions.
      *
      * @dataProvider connections
      */
-    public function testForksShareAHandler(string $scheme, string $query): void
+    public function testWorkersShareHandler(string $scheme, string $query): void
     {
         foreach (['', 'session_start(); $_SESSION["n"] = 1; session_write_close();'] as $before) {
             $r = $this->inForks($this->dsn($scheme, $query), "$before
@@ -243,42 +251,47 @@ final class ForkTest extends SessionTestCase
     }
 
     /**
-     * Persistent streams that nobody has at the time of the fork stay the parent's.
+     * Persistent streams without a user at the fork remain the parent's.
      *
      * @testWith ["tcp"]
      *           ["unix"]
      *           ["tls"]
      */
-    public function testKeptStreamsStayWithTheParent(string $scheme): void
+    public function testIdleStreamsRemainInParent(string $scheme): void
     {
         $r = $this->inForks($this->dsn($scheme, 'persistent=1'), <<<'PHP'
-            $number = static fn (): int => (new SessionServer\Client(ini_get('session.save_path')))->call('client', 'id');
-            $first = $number();
-            $same = $wait(static fn () => (int) ($number() === $first));
+            $id = static fn (): int => (new SessionServer\Client(ini_get('session.save_path')))->call('client', 'id');
+            $first = $id();
+            $same = $wait(static fn () => (int) ($id() === $first));
             $nothing = $wait(static fn () => 0);
-            return [$number() - $first, $same, $nothing];
+            return [$id() - $first, $same, $nothing];
             PHP);
         $this->assertSame([[0, 0, 0], ''], [$r->result, $r->printed]);
     }
 
-    /** A socket's path that leaves no room for what tells processes apart. */
-    public function testALongPathOfASocketDoesNotPersist(): void
+    /** A stream to a socket with a long path does not persist, since the path has no room for the stream's key. */
+    public function testLongSocketPathDoesNotPersist(): void
     {
-        $dsn = str_replace('/socket', str_repeat('/.', 20) . '/socket', self::$server->unixDsn('persistent=1'));
-        $r = $this->inForks($dsn, '$number = static fn (): int => (new SessionServer\Client(ini_get("session.save_path")))->call("client", "id");
-            $first = $number();
-            $same = $wait(static fn () => (int) ($number() === $first));
-            return [$number() > $first, $same];');
+        $dsn = str_replace('/socket', str_repeat('/.', 28) . '/socket', self::$server->unixDsn('persistent=1'));
+        $r = $this->inForks($dsn, <<<'PHP'
+            $id = static fn (): int => (new SessionServer\Client(ini_get('session.save_path')))->call('client', 'id');
+            $first = $id();
+            $same = $wait(static fn () => (int) ($id() === $first));
+            return [$id() > $first, $same];
+            PHP);
         $this->assertSame([[true, 0], ''], [$r->result, $r->printed]);
     }
 
-    /** Without the extension FFI a fork that lives does not disturb its parent either, nor one that is killed. */
-    public function testForksOverTlsWithoutFfi(): void
+    /** Without the extension FFI a running child and a killed child leave the parent's TLS connection open too. */
+    public function testChildOverTlsWithoutFfi(): void
     {
         $r = $this->inForks($this->dsn('tls', ''), '$client = new SessionServer\Client(ini_get("session.save_path"));
             $id = $client->new();
             $client->put("before", "1");
-            $ended = $wait(static function () use ($client) { $client->ping(); posix_kill(posix_getpid(), SIGKILL); });
+            $ended = $wait(static function () use ($client) {
+                $client->ping();
+                posix_kill(posix_getpid(), SIGKILL);
+            });
             $client->close();
             return [$id, $ended];', '', ['ffi.enable' => '0']);
         $this->assertSame([-9, ''], [$r->result[1], $r->printed]);

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer\Tests;
 
 /**
- * Sessions that other languages share.
+ * Sessions that are shared with other languages.
  */
 final class JsonFormatTest extends SessionTestCase
 {
@@ -16,11 +16,13 @@ final class JsonFormatTest extends SessionTestCase
 
     public function testValues(): void
     {
-        $r = $this->request('session_start(); $_SESSION = ["null" => null, "true" => true, "int" => PHP_INT_MAX, "float" => 1.0, "third" => 1 / 3,
-            "text" => "a/b \u{1f600} \u{2028}", "list" => [1, [2]], "map" => ["a" => ["b" => 1.5], "7" => 0], "empty" => [], "a b|c" => "", "" => "no name", "7" => 7];');
+        $r = $this->request('session_start(); $_SESSION = ["null" => null, "true" => true, "int" => PHP_INT_MAX,
+            "float" => 1.0, "third" => 1 / 3, "text" => "a/b \u{1f600} \u{2028}", "list" => [1, [2]],
+            "map" => ["a" => ["b" => 1.5], "7" => 0], "empty" => [], "a b|c" => "", "" => "no name", "7" => 7];');
         $this->assertSame(2, $r->roundTrips);
-        $this->assertSame(['null' => 'null', 'true' => 'true', 'int' => '9223372036854775807', 'float' => '1.0', 'third' => '0.3333333333333333',
-            'text' => "\"a/b \u{1f600} \u{2028}\"", 'list' => '[1,[2]]', 'map' => '{"a":{"b":1.5},"7":0}', 'empty' => '[]', 'a b|c' => '""', '' => '"no name"', 7 => '7'],
+        $this->assertSame(['null' => 'null', 'true' => 'true', 'int' => '9223372036854775807', 'float' => '1.0',
+            'third' => '0.3333333333333333', 'text' => "\"a/b \u{1f600} \u{2028}\"", 'list' => '[1,[2]]',
+            'map' => '{"a":{"b":1.5},"7":0}', 'empty' => '[]', 'a b|c' => '""', '' => '"no name"', 7 => '7'],
             $this->stored($r->id));
         $again = $this->request('session_start(); return session_encode();', $r->id);
         $this->assertSame($r->session, $again->session);
@@ -28,21 +30,22 @@ final class JsonFormatTest extends SessionTestCase
         $this->assertSame(1, $this->version($r->id));
     }
 
-    public function testOnlyWhatHasChangedIsSent(): void
+    public function testOnlyChangesAreSent(): void
     {
         $id = $this->session('$_SESSION = ["same" => [1, 2], "changed" => 1, "foreign" => 5];');
         $client = self::$server->client();
         $client->open($id, 'u');
-        $client->put('foreign', '{"a" : 1, "b": [ ]}'); // written by another language, in its own way
+        $client->put('foreign', '{"a" : 1, "b": [ ]}'); // the format of another language
         $client->expire('same', 1000);
         $client->close();
         $r = $this->request('session_start(); $_SESSION["changed"]++; $_SESSION["added"] = true;', $id);
         $this->assertSame(2, $r->roundTrips);
-        $this->assertSame(['same' => '[1,2]', 'changed' => '2', 'foreign' => '{"a" : 1, "b": [ ]}', 'added' => 'true'], $this->stored($id));
+        $stored = ['same' => '[1,2]', 'changed' => '2', 'foreign' => '{"a" : 1, "b": [ ]}', 'added' => 'true'];
+        $this->assertSame($stored, $this->stored($id));
         $r = $this->request('session_start(); unset($_SESSION["foreign"]);', $id);
         $this->assertSame(2, $r->roundTrips);
         $r = $this->request('session_start(); unset($_SESSION["added"]); $_SESSION["changed"]++;', $id);
-        $this->assertSame(3, $r->roundTrips); // nothing half: the session is closed only when both are known to have worked
+        $this->assertSame(3, $r->roundTrips); // the session is closed after the replies to both changes
         $this->assertSame(['same' => '[1,2]', 'changed' => '3'], $this->stored($id));
         $before = $this->version($id);
         $this->request('session_start(); $_SESSION["changed"] = 3;', $id);
@@ -50,7 +53,7 @@ final class JsonFormatTest extends SessionTestCase
     }
 
     /** @return array<array{string, string, string}> */
-    public function impossible(): array
+    public function unsupported(): array
     {
         return [
             ['$_SESSION["o"] = new ArrayObject([1]);', "['o']", 'an object (ArrayObject)'],
@@ -61,33 +64,38 @@ final class JsonFormatTest extends SessionTestCase
             ['$_SESSION["s"] = ["\xff" => 1];', "['s']", 'a key that is not UTF-8'],
             ['$_SESSION["x"]["y"] = NAN;', "['x']['y']", 'NAN or INF'],
             ['$_SESSION["x"] = -INF;', "['x']", 'NAN or INF'],
-            ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']", 'nested more than 500 levels deep, or recursive'],
+            ['$_SESSION["r"] = [1]; $_SESSION["r"]["r"] = &$_SESSION["r"];', "['r']",
+                'nested more than 500 levels deep, or recursive'],
             ['$_SESSION["a\0b"] = 1;', "['a\\000b']", 'invalid key (allowed: up to 256 bytes without NUL)'],
             ['$_SESSION[str_repeat("k", 257)] = 1;', 'kkk', 'invalid key (allowed: up to 256 bytes without NUL)'],
         ];
     }
 
-    /** @dataProvider impossible */
-    public function testWhatJsonCannotCarryIsRefusedByName(string $code, string $key, string $what): void
+    /** @dataProvider unsupported */
+    public function testUnsupportedValueIsRefusedByName(string $code, string $key, string $reason): void
     {
         $id = $this->session('$_SESSION = ["a" => 1, "b" => 2];');
         $r = $this->start("session_start(); \$_SESSION['a'] = 'changed'; unset(\$_SESSION['b']); $code
-            try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) { \$_SESSION = []; return \$e->getMessage(); }", $id)->finish();
+            try { session_write_close(); } catch (SessionServer\\Exception\\EncodingException \$e) {
+                \$_SESSION = [];
+                return \$e->getMessage();
+            }", $id)->finish();
         $this->assertStringContainsString("$key", $r->result);
-        $this->assertStringContainsString($what, $r->result);
+        $this->assertStringContainsString($reason, $r->result);
         $this->assertStringContainsString('nothing was saved, the session is unchanged', $r->result);
         $this->assertSame(['a' => '1', 'b' => '2'], $this->stored($id));
         $this->assertFree($id);
     }
 
-    public function testAValueThatIsNoJson(): void
+    public function testStoredValueIsNotJson(): void
     {
         $id = $this->session();
         $client = self::$server->client();
         $client->open($id, 'u');
-        $client->put('raw', 'no json');
+        $client->put('raw', 'not json');
         $client->close();
-        $this->assertStringContainsString("the value of the key 'raw' is not JSON (Syntax error)", $this->start('session_start();', $id)->output());
+        $message = "the value of the key 'raw' is not JSON (Syntax error)";
+        $this->assertStringContainsString($message, $this->start('session_start();', $id)->output());
         $this->assertFree($id);
     }
 
@@ -99,7 +107,7 @@ final class JsonFormatTest extends SessionTestCase
         $client->close();
     }
 
-    /** In any order. */
+    /** Asserts the stored values, in any order. */
     private function assertStored(array $values, string $id): void
     {
         $stored = $this->stored($id);
@@ -108,22 +116,30 @@ final class JsonFormatTest extends SessionTestCase
         $this->assertSame($values, $stored);
     }
 
-    /** PHP reads them rounded. So they stay as they are, or are replaced, but are never written back. */
+    /** PHP rounds integers beyond 64 bits. They can be kept or replaced, but are never written back. */
     public function testIntegersBeyond64Bits(): void
     {
         $id = $this->session('$_SESSION = ["n" => 1];');
-        $big = ['id' => '18446744073709551615', 'user' => '{"name": "a", "ids": [1, -9223372036854775809]}', 'float' => '1e25', 'text' => '"18446744073709551615"'];
+        $big = ['id' => '18446744073709551615', 'user' => '{"name": "a", "ids": [1, -9223372036854775809]}',
+            'float' => '1e25', 'text' => '"18446744073709551615"'];
         $this->store($id, $big);
-        $r = $this->request('session_start(); $_SESSION["n"]++; return [$_SESSION["id"], $_SESSION["user"]["ids"][1]];', $id);
+        $r = $this->request('session_start(); $_SESSION["n"]++;
+            return [$_SESSION["id"], $_SESSION["user"]["ids"][1]];', $id);
         $this->assertSame([18446744073709551615.0, -9223372036854775809.0], $r->result);
         $this->assertStored($big + ['n' => '2'], $id);
         $this->request('session_start(); $_SESSION["float"] *= 10; $_SESSION["text"] .= "0"; $_SESSION["n"]++;', $id);
         $this->assertStored(['float' => '1.0e+26', 'text' => '"184467440737095516150"', 'n' => '3'] + $big, $id);
-        foreach (['$_SESSION["user"]["name"] = "b";' => "['user']['ids'][1]", '$_SESSION["id"] *= 3;' => "['id']", '$_SESSION["id"] = [$_SESSION["id"]];' => "['id'][0]"] as $code => $name) {
+        foreach ([
+            '$_SESSION["user"]["name"] = "b";' => "['user']['ids'][1]",
+            '$_SESSION["id"] *= 3;' => "['id']",
+            '$_SESSION["id"] = [$_SESSION["id"]];' => "['id'][0]",
+        ] as $code => $name) {
             $before = $this->stored($id);
             $r = $this->start("session_start(); \$_SESSION['n'] = 9; $code
-                try { session_write_close(); } catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->finish();
-            $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json: PHP has rounded the stored integer beyond 64 bits", $r->result);
+                try { session_write_close(); }
+                catch (SessionServer\Exception\EncodingException \$e) { return \$e->getMessage(); }", $id)->finish();
+            $this->assertStringContainsString("\$_SESSION$name cannot be stored with format=json:"
+                . ' PHP has rounded the stored integer beyond 64 bits', $r->result);
             $this->assertStringContainsString('nothing was saved', $r->result);
             $this->assertStored($before, $id);
             $this->assertFree($id);
@@ -132,11 +148,8 @@ final class JsonFormatTest extends SessionTestCase
         $this->assertStored(['user' => '{"name":"b"}', 'id' => '7'] + $before, $id);
     }
 
-    /**
-     * An object without items, or with the keys 0, 1, 2, is an array in PHP like any other; it stays an object where
-     * it was one.
-     */
-    public function testObjectsStayObjects(): void
+    /** Empty objects and objects with the keys 0, 1, 2 look like lists in PHP. They remain objects. */
+    public function testObjectsRemainObjects(): void
     {
         $id = $this->session('$_SESSION = ["n" => 1];');
         $cases = [
@@ -154,7 +167,7 @@ final class JsonFormatTest extends SessionTestCase
             ' {"a":{},"b":1}' => ['$v["a"] = 1; $v["b"] = [];', '{"a":1,"b":[]}'],
             '{"a":{"x":1}}' => ['$v["a"] = ["list"];', '{"a":["list"]}'],
             '{"":{},"b":1}' => ['$v["b"] = 2;', '{"":{},"b":2}'],
-            '{"\\u0000":{},"b":1}' => ['$v["b"] = 2;', '{"\\u0000":[],"b":2}'], // no object of PHP has such a key
+            '{"\\u0000":{},"b":1}' => ['$v["b"] = 2;', '{"\\u0000":[],"b":2}'], // PHP objects do not support this key
         ];
         foreach ($cases as $before => [$code, $after]) {
             $this->store($id, ['v' => $before]);
@@ -162,11 +175,11 @@ final class JsonFormatTest extends SessionTestCase
             $this->assertSame($before, $this->stored($id)['v']);
             $r = $this->request("session_start(); \$v = &\$_SESSION['v']; $code", $id);
             $this->assertSame($after, $this->stored($id)['v'], "$before $code");
-            $this->assertStringNotContainsString('stdClass', serialize($r->session)); // not even through references
+            $this->assertStringNotContainsString('stdClass', serialize($r->session)); // also not through references
         }
     }
 
-    public function testTheOtherSerializer(): void
+    public function testPhpSerializer(): void
     {
         $id = $this->session('$_SESSION = ["a" => [1, null], "b" => "x"];');
         $php = 'ini_set("session.serialize_handler", "php"); session_start();';
@@ -190,14 +203,16 @@ final class JsonFormatTest extends SessionTestCase
         $r2 = $this->request('session_start(); session_regenerate_id(false); $_SESSION["a"] = 4;', $r->id);
         $this->assertSame(['a' => '3', 'b' => '2'], $this->stored($r->id));
         $this->assertSame(['a' => '4', 'b' => '2'], $this->stored($r2->id));
-        $r = $this->request('session_start(); $_SESSION["a"] = 9; session_reset(); $a = $_SESSION["a"]; session_destroy(); return $a;', $r2->id);
+        $r = $this->request('session_start(); $_SESSION["a"] = 9; session_reset(); $a = $_SESSION["a"];
+            session_destroy(); return $a;', $r2->id);
         $this->assertSame(4, $r->result);
         $this->assertGone($r2->id);
     }
 
-    public function testOutsideOfPhpsSessions(): void
+    public function testWithoutPhpSession(): void
     {
-        $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); } catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->finish();
+        $r = $this->start('try { $handler->write(str_repeat("a", 32), "data"); }
+            catch (SessionServer\Exception\EncodingException $e) { return $e->getMessage(); }')->finish();
         $this->assertStringContainsString('format=json requires $_SESSION', $r->result);
     }
 }

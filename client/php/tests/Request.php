@@ -32,12 +32,13 @@ final class Request
             })();
             \$printed = ob_get_clean();
             if (session_status() === PHP_SESSION_ACTIVE) session_write_close();
-            echo "\\n", base64_encode(serialize(['result' => \$result, 'id' => session_id(), 'session' => \$_SESSION ?? null,
-                'roundTrips' => \$handler->roundTrips(), 'printed' => \$printed])), "\\n";
+            echo "\\n", base64_encode(serialize(['result' => \$result, 'id' => session_id(),
+                'session' => \$_SESSION ?? null, 'roundTrips' => \$handler->roundTrips(),
+                'printed' => \$printed])), "\\n";
             PHP);
         $arguments = [];
-        $defaults = ['display_errors' => 'stderr', 'log_errors' => '0', 'html_errors' => '0', 'session.save_path' => $dsn,
-            'session.gc_probability' => '0', 'zend.exception_ignore_args' => '0'];
+        $defaults = ['display_errors' => 'stderr', 'log_errors' => '0', 'html_errors' => '0',
+            'session.save_path' => $dsn, 'session.gc_probability' => '0', 'zend.exception_ignore_args' => '0'];
         foreach ($ini + $defaults as $name => $value) {
             array_push($arguments, '-d', "$name=\"$value\"");
         }

@@ -125,8 +125,9 @@ final class TlsTest extends SessionTestCase
                     $client->pipeline($requests);
                     $this->fail('the other tenant is accepted');
                 } catch (DsnException $e) {
-                    $this->assertSame('sessionserver: DSN: tenant: the certificate in certfile authenticates for the tenant dev'
-                        . ' and the DSN has the tenant acme, nothing was saved (correct one of them)', $e->getMessage());
+                    $message = 'sessionserver: DSN: tenant: the certificate in certfile authenticates for the tenant'
+                        . ' dev and the DSN has the tenant acme, nothing was saved (correct one of them)';
+                    $this->assertSame($message, $e->getMessage());
                 }
                 $this->assertSame([false, 1], [$client->isOpen(), $client->roundTrips()]);
             }
@@ -155,8 +156,8 @@ final class TlsTest extends SessionTestCase
             'another authority' => ['localhost', 'other-ca', $failed
                 . '(the certificate has expired, or its authority is not in the file of cafile= in the DSN)'],
             "the system's authorities" => ['localhost', null, $failed
-                . '(the certificate has expired, or the system does not trust its authority: then set cafile= in the DSN to'
-                . " the authority's PEM file)"],
+                . '(the certificate has expired, or the system does not trust its authority: then set cafile= in the'
+                . " DSN to the authority's PEM file)"],
             'another name' => ['127.0.0.1', 'ca', "did not match expected name `127.0.0.1'; Failed to enable crypto; "
                 . 'Unable to connect to tls://%s (Unknown error) '
                 . "(the host in the DSN must be one of the names in the server's certificate)"],

@@ -29,9 +29,10 @@ final class WebServer
     /** Runs code in a request and returns its output. */
     public function run(string $code, string $cookie = ''): string
     {
+        $cookieHeader = $cookie === '' ? '' : "Cookie: PHPSESSID=$cookie\r\n";
         $body = file_get_contents("http://$this->address/", false, stream_context_create(['http' => [
             'method' => 'POST',
-            'header' => "Content-Type: text/plain\r\nConnection: close\r\n" . ($cookie === '' ? '' : "Cookie: PHPSESSID=$cookie\r\n"),
+            'header' => "Content-Type: text/plain\r\nConnection: close\r\n$cookieHeader",
             'content' => $code,
             'ignore_errors' => true,
             'timeout' => 60,
