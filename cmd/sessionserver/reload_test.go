@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -93,6 +94,24 @@ func TestReloadsRetry(t *testing.T) {
 			t.Errorf("counted last: %v", last)
 		}
 	})
+}
+
+// TestReloadBrokenOff: a look that the end of the server has broken off is neither an error nor a success.
+func TestReloadBrokenOff(t *testing.T) {
+	var log syncBuffer
+	counted := 0
+	r := newReloads(slog.New(slog.NewTextHandler(&log, nil)), func(string, error) { counted++ })
+	broken := errors.New("it is broken")
+	r.note("thing", broken)
+	before := log.String()
+	r.note("thing", fmt.Errorf("the default: %w", context.Canceled))
+	r.note("other", context.Canceled)
+	if log.String() != before || counted != 1 {
+		t.Errorf("counted %d looks (want 1), logged:\n%s", counted, log.String())
+	}
+	if states := r.states(); len(states) != 1 || states[0].Error != broken.Error() {
+		t.Errorf("the states are %+v, want the failure of before alone", states)
+	}
 }
 
 // TestReloadLoud breaks everything that is reloaded, one after the other: the failure is an error in the log, in
