@@ -64,9 +64,9 @@ func driverNames() string {
 // openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
 func openStore(c configs.Storage, files int, log *slog.Logger, told storageObserver) (*watchedStore, error) {
 	if c.Driver != "memory" {
-		err := makePrivate(c.Path, log)
+		err := claim(c.Path, c.Driver)
 		if err == nil {
-			err = claim(c.Path, c.Driver)
+			err = makePrivate(c.Path, log)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
@@ -88,22 +88,40 @@ func openStore(c configs.Storage, files int, log *slog.Logger, told storageObser
 	return w, nil
 }
 
-// claim writes down whose folder it is, or refuses one that belongs to another driver: its sessions would seem to be gone, and ids that
-// were destroyed would be free again.
+// claim makes the folder and marks it as the driver's, if claimable permits that.
 func claim(folder, driver string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
+	marked, err := claimable(folder, driver)
+	if err != nil || marked {
+		return err
+	}
+	return mark(folder, driver)
+}
+
+// claimable reports whether the folder has the mark of the driver. It refuses the folder of another driver: sessions would
+// seem to be gone, and destroyed ids would be free again. It also refuses a folder with other content, whose files would be
+// closed to their users.
+func claimable(folder, driver string) (marked bool, err error) {
 	name, err := owner(folder)
 	switch {
-	case err != nil:
-		return err
-	case name == driver:
-		return nil
-	case name == "":
-		return mark(folder, driver)
+	case err != nil || name == driver:
+		return err == nil, err
+	case name != "":
+		return false, fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
 	}
-	return foreign(folder, name, driver)
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	for _, e := range entries { // a power failure can leave the mark empty; hidden files belong to the service's user
+		if e.Name() != markName && e.Name() != "lost+found" && !strings.HasPrefix(e.Name(), ".") {
+			return false, fmt.Errorf("the folder %s is not a storage folder: it has no file %s, but holds %s; choose an empty folder",
+				folder, markName, e.Name())
+		}
+	}
+	return false, nil
 }
 
 // owner reads whose folder it is, "" for nobody's, or for a mark whose content a loss of power took.
@@ -121,10 +139,6 @@ func owner(folder string) (string, error) {
 		return "", err
 	}
 	return strings.Trim(string(name), "\x00 \t\r\n"), nil
-}
-
-func foreign(folder, owner, driver string) error {
-	return fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, owner, driver)
 }
 
 const markName = "DRIVER"

@@ -81,3 +81,26 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 		t.Errorf("PutAll = %v, told of %v", err, told)
 	}
 }
+
+// TestClaimOtherContent: a folder with files of others is refused, and their rights stay as they are.
+func TestClaimOtherContent(t *testing.T) {
+	folder := t.TempDir()
+	other := filepath.Join(folder, "other.db")
+	if err := errors.Join(os.WriteFile(other, nil, 0o644), os.Chmod(other, 0o644), os.Chmod(folder, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := metrics.New(metrics.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := configs.Storage{Driver: "file", Path: folder, Sync: "never"}
+	_, err = openStore(cfg, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(error) {}})
+	if err == nil || !strings.Contains(err.Error(), "is not a storage folder: it has no file DRIVER, but holds other.db") {
+		t.Errorf("openStore = %v", err)
+	}
+	for path, want := range map[string]os.FileMode{folder: 0o755, other: 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, %v, want %v", path, info.Mode().Perm(), err, want)
+		}
+	}
+}

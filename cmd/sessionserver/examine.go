@@ -299,11 +299,7 @@ func (f *findings) storage() {
 		return
 	}
 	f.folder("storage.path", c.Path)
-	owner, err := owner(c.Path)
-	if err == nil && owner != "" && owner != c.Driver {
-		err = foreign(c.Path, owner, c.Driver)
-	}
-	if !errors.Is(err, fs.ErrPermission) { // it was told
+	if _, err := claimable(c.Path, c.Driver); !errors.Is(err, fs.ErrPermission) { // reported already
 		f.err("storage.path", err)
 	}
 	f.replaceable("storage.path", c.Path)
