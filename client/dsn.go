@@ -102,7 +102,7 @@ func (p *dsnParser) unwrap(text string) string {
 		if !found {
 			continue
 		}
-		if text, found = strings.CutSuffix(rest, quote); !found {
+		if text, found = strings.CutSuffix(strings.TrimRight(rest, "\r\n"), quote); !found {
 			p.problem("opening quote without a closing one (remove it)")
 		}
 		break

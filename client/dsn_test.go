@@ -61,6 +61,7 @@ func TestParseDSN(t *testing.T) {
 			}},
 		{"tcp://h?grace=0", "tcp://h:9090?grace=0", func(d *client.DSN) bool { return d.Grace == "0" }},
 		{"\ufefftls://a:s@h/t", "tls://a:xxxxx@h:9090/t", nil},
+		{"\"tls://a:s@h/t\"\r\n", "tls://a:xxxxx@h:9090/t", nil},
 		{`"tls://a:s@h/t"`, "tls://a:xxxxx@h:9090/t", nil},
 		{"\ufeff'tls://a:s\"@h/t'", "tls://a:xxxxx@h:9090/t",
 			func(d *client.DSN) bool { return d.Secret.Reveal() == `s"` }},

@@ -48,7 +48,7 @@ final class DsnParser
         if (preg_match('/^\xFF\xFE|^\xFE\xFF/', $text)) {
             return $this->problem('the text is UTF-16 (save it as UTF-8)');
         }
-        $text = preg_replace('/^(["\'])(.*)\1$/sD', '$2', $text);
+        $text = preg_replace('/^(["\'])(.*)\1[\r\n]*$/sD', '$2', $text);
         if (preg_match('/^["\']/', $text)) {
             return $this->problem('opening quote without a closing one (remove it)');
         }

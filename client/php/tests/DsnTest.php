@@ -49,6 +49,7 @@ final class DsnTest extends TestCase
             ['tcp://h?grace=0', 'tcp://h:9090?grace=0', ['grace' => 0]],
             ["\u{feff}tls://a:s@h/t", 'tls://a:xxxxx@h:9090/t'],
             ['"tls://a:s@h/t"', 'tls://a:xxxxx@h:9090/t'],
+            ["\"tls://a:s@h/t\"\r\n", 'tls://a:xxxxx@h:9090/t'],
             ["\u{feff}'tls://a:s\"@h/t'", 'tls://a:xxxxx@h:9090/t', ['secret' => 's"']],
         ];
     }
