@@ -12,17 +12,17 @@ import (
 	"testing"
 )
 
-// TestBrowser has a real browser log in on one host, see its cart on the other, log out on the first and be out on both.
+// TestBrowser uses a real browser to log in on one host, to read the cart on the other, and to log out of both.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr, Workers: 1})
 	b := startChromium(t)
 	visit := func(host string) {
 		t.Helper()
 		b.visit(s.urls[host] + "/shop.php")
 		if got := b.text("#host"); got != host {
-			t.Fatalf("this is host %s, not %s", got, host)
+			t.Fatalf("the page is from host %s, want %s", got, host)
 		}
 	}
 
@@ -31,11 +31,11 @@ func TestBrowser(t *testing.T) {
 	b.fill("#name", "Zoë <b>")
 	b.click("#login")
 	if got := b.text("#user"); got != "Zoë <b>" {
-		t.Errorf("east takes the visitor for %q", got)
+		t.Errorf("user on east: %q", got)
 	}
-	known := b.cookie("PHPSESSID")
-	if known == anonymous {
-		t.Error("the session kept its id when the visitor logged in")
+	loggedIn := b.cookie("PHPSESSID")
+	if loggedIn == anonymous {
+		t.Error("the log-in did not change the id of the session")
 	}
 	b.fill("#thing", "teapot 🫖")
 	b.click("#add")
@@ -43,10 +43,10 @@ func TestBrowser(t *testing.T) {
 
 	visit("west")
 	if got := b.text("#user"); got != "Zoë <b>" {
-		t.Errorf("west takes the visitor for %q", got)
+		t.Errorf("user on west: %q", got)
 	}
 	if got := b.text("#cart li"); got != "teapot 🫖" {
-		t.Errorf("west has %q in the cart", got)
+		t.Errorf("cart on west: %q", got)
 	}
 	b.fill("#thing", "cup")
 	b.click("#add")
@@ -54,7 +54,7 @@ func TestBrowser(t *testing.T) {
 
 	visit("east")
 	if got := b.text("#cart li:nth-child(2)"); got != "cup" {
-		t.Errorf("east has %q in the cart", got)
+		t.Errorf("cart on east: %q", got)
 	}
 	b.click("#logout")
 	b.text("#login")
@@ -62,18 +62,18 @@ func TestBrowser(t *testing.T) {
 	b.text("#login")
 	visit("east")
 	b.text("#login")
-	if again := b.cookie("PHPSESSID"); again == known {
-		t.Error("the session's id came back after it was destroyed")
+	if b.cookie("PHPSESSID") == loggedIn {
+		t.Error("the id of the destroyed session is in use again")
 	}
 }
 
-// chromium is a headless browser that is driven through WebDriver (https://www.w3.org/TR/webdriver2/).
+// chromium is a headless browser controlled through WebDriver (https://www.w3.org/TR/webdriver2/).
 type chromium struct {
 	tb      testing.TB
-	session string // its URL
+	session string // the URL of its WebDriver session
 }
 
-// startChromium starts a browser with a profile of its own, and ends it with the test.
+// startChromium starts a browser with its own profile, and stops it at the end of the test.
 func startChromium(tb testing.TB) *chromium {
 	tb.Helper()
 	driver, binary := program(tb, "chromedriver"), program(tb, "chromium")
@@ -81,7 +81,8 @@ func startChromium(tb testing.TB) *chromium {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(profile) }) // the browser's last processes may still write there: tb.TempDir would mind
+	// The last processes of the browser may still write there, so that tb.TempDir would fail.
+	tb.Cleanup(func() { _ = os.RemoveAll(profile) })
 	proc := startChild(tb, exec.Command(driver, "--port=0"))
 	started := regexp.MustCompile(`started successfully on port (\d+)`)
 	port := started.FindStringSubmatch(proc.await("chromedriver to listen", 1, started.MatchString)[0])[1]
@@ -90,11 +91,12 @@ func startChromium(tb testing.TB) *chromium {
 	var opened struct{ SessionID string }
 	b.post("", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
 		"browserName": "chrome",
-		// How long an element is looked for, and a page is loaded, in milliseconds.
-		"timeouts": map[string]any{"implicit": patience.Milliseconds(), "pageLoad": patience.Milliseconds()},
+		// The times to find an element and to load a page, in milliseconds.
+		"timeouts": map[string]any{"implicit": timeLimit.Milliseconds(), "pageLoad": timeLimit.Milliseconds()},
 		"goog:chromeOptions": map[string]any{"binary": binary, "args": []string{
-			"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--no-proxy-server",
-			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir=" + profile,
+			"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+			"--no-first-run", "--no-proxy-server", "--disable-background-networking",
+			"--disable-component-update", "--disable-sync", "--user-data-dir=" + profile,
 		}},
 	}}}, &opened)
 	b.session += "/" + opened.SessionID
@@ -104,7 +106,7 @@ func startChromium(tb testing.TB) *chromium {
 
 func (b *chromium) visit(url string) { b.tb.Helper(); b.post("/url", map[string]any{"url": url}, nil) }
 
-// text is that of the element, once there is one.
+// text waits for an element and returns its text.
 func (b *chromium) text(selector string) string {
 	b.tb.Helper()
 	var text string
@@ -117,7 +119,8 @@ func (b *chromium) click(selector string) {
 	b.post(b.element(selector)+"/click", map[string]any{}, nil)
 }
 
-// fill types text into a field. Characters outside the Basic Multilingual Plane are set, since chromedriver cannot type them.
+// fill sets the text of a field by a script, since chromedriver cannot type characters outside the Basic Multilingual
+// Plane.
 func (b *chromium) fill(selector, text string) {
 	b.tb.Helper()
 	b.post("/execute/sync", map[string]any{
@@ -132,7 +135,7 @@ func (b *chromium) cookie(name string) string {
 	return cookie.Value
 }
 
-// element waits for an element and answers its path.
+// element waits for an element and returns its path.
 func (b *chromium) element(selector string) string {
 	b.tb.Helper()
 	var found map[string]string
@@ -140,7 +143,7 @@ func (b *chromium) element(selector string) string {
 	for _, id := range found {
 		return "/element/" + id
 	}
-	b.tb.Fatalf("no element %s", selector)
+	b.tb.Fatalf("element %s not found", selector)
 	return ""
 }
 
@@ -156,7 +159,7 @@ func (b *chromium) must(err error) {
 	}
 }
 
-// command asks chromedriver to do something, and reads what came of it.
+// command sends a command to chromedriver and decodes its result.
 func (b *chromium) command(method, path string, body, result any) error {
 	var text []byte
 	if body != nil {
@@ -169,21 +172,21 @@ func (b *chromium) command(method, path string, body, result any) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Timeout: 2 * patience}
+	client := http.Client{Timeout: 2 * timeLimit}
 	res, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = res.Body.Close() }()
-	var answer struct{ Value json.RawMessage }
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+	var reply struct{ Value json.RawMessage }
+	if err := json.NewDecoder(res.Body).Decode(&reply); err != nil {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s %s: %s", method, path, text, strings.ReplaceAll(string(answer.Value), `\n`, "\n"))
+		return fmt.Errorf("%s %s %s: %s", method, path, text, strings.ReplaceAll(string(reply.Value), `\n`, "\n"))
 	}
 	if result == nil {
 		return nil
 	}
-	return json.Unmarshal(answer.Value, result)
+	return json.Unmarshal(reply.Value, result)
 }

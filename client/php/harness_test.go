@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what should happen at once, before it says that it does not happen.
-const patience = 2 * time.Minute
+// timeLimit is how long a test waits for an event that should be immediate.
+const timeLimit = 2 * time.Minute
 
-// binDir is where the server is built, once for all tests of the package.
+// binDir is the folder of the server's binary, which is built once for all tests of the package.
 var binDir string
 
 func TestMain(m *testing.M) {
@@ -37,21 +37,22 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build builds the server as users have it and answers where it is.
+// build builds the server and returns the path of its binary.
 var build = sync.OnceValues(func() (string, error) {
-	if err := depend("../.."); err != nil {
+	if err := statSources("../.."); err != nil {
 		return "", err
 	}
 	binary := filepath.Join(binDir, "sessionserver")
-	if out, err := exec.Command("go", "build", "-o", binary, "sessionserver/cmd/sessionserver").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-o", binary, "sessionserver/cmd/sessionserver")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return binary, nil
 })
 
-// depend looks at every source file in a folder. Go takes the results of tests from its cache while what they have looked at stays the same;
-// it cannot see what the programs that they run are made of.
-func depend(folder string) error {
+// statSources stats every source file in a folder, so that a change to one of them invalidates the cached results of
+// the tests. Go does not know the sources of the programs that tests run.
+func statSources(folder string) error {
 	return filepath.WalkDir(folder, func(file string, _ fs.DirEntry, err error) error {
 		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".php" || ext == ".mod") {
 			_, err = os.Stat(file)
@@ -60,41 +61,43 @@ func depend(folder string) error {
 	})
 }
 
-// daemon is a server on a port and with a state folder of its own. It can be ended and started again with both.
+// daemon is a server process with its own port and state folder, which it keeps over a restart.
 type daemon struct {
 	tb   testing.TB
 	addr string // host:port
 
-	storage string // as the configuration has it
-	config  string // the file
+	storage string // the setting storage
+	config  string // the path of the configuration
 	runner  []string
 	proc    *child
 }
 
-// startDaemon starts a server that answers anybody on this machine as dev/app, and ends it with the test. more is added to its
-// configuration.
-func startDaemon(tb testing.TB, more string) *daemon {
+// startDaemon starts a server that accepts clients of this machine as dev/app, and stops it at the end of the test. The
+// settings are added to its configuration.
+func startDaemon(tb testing.TB, settings string) *daemon {
 	tb.Helper()
-	return startDaemonWith(tb, "sync: always", nil, more)
+	return startDaemonWith(tb, "sync: always", nil, settings)
 }
 
-// startDaemonWith is startDaemon with a choice of what a power failure may cost, and of a program that runs the server, such as taskset.
-func startDaemonWith(tb testing.TB, sync string, runner []string, more string) *daemon {
+// startDaemonWith is startDaemon with a setting sync, and with a program that runs the server, such as taskset.
+func startDaemonWith(tb testing.TB, sync string, runner []string, settings string) *daemon {
 	tb.Helper()
 	dir := tb.TempDir()
 	d := &daemon{
 		tb: tb, addr: "127.0.0.1:0", runner: runner,
-		storage: fmt.Sprintf("{path: %q, %s}", filepath.Join(dir, "state"), sync), config: filepath.Join(dir, "config.yaml"),
+		storage: fmt.Sprintf("{path: %q, %s}", filepath.Join(dir, "state"), sync),
+		config:  filepath.Join(dir, "config.yaml"),
 	}
-	d.configure(more)
+	d.configure(settings)
 	d.start()
-	d.configure(more) // now with the port that it has got
+	d.configure(settings) // with the port from the system
 	return d
 }
 
-func (d *daemon) configure(more string) {
+func (d *daemon) configure(settings string) {
 	d.tb.Helper()
-	text := fmt.Sprintf("listen:\n  - {name: main, address: %q, allow: [127.0.0.1], anonymous: dev/app}\nstorage: %s\n%s", d.addr, d.storage, more)
+	const format = "listen:\n  - {name: main, address: %q, allow: [127.0.0.1], anonymous: dev/app}\nstorage: %s\n%s"
+	text := fmt.Sprintf(format, d.addr, d.storage, settings)
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		d.tb.Fatal(err)
 	}
@@ -108,17 +111,18 @@ func (d *daemon) start() {
 		d.tb.Fatal(err)
 	}
 	d.proc = startChild(d.tb, command(d.runner, binary, "serve", "--config", d.config))
-	d.addr = listening(d.proc.await("the server to listen", 1, func(line string) bool { return listening(line) != "" })[0])
+	lines := d.proc.await("the server to listen", 1, func(line string) bool { return listenAddress(line) != "" })
+	d.addr = listenAddress(lines[0])
 }
 
-// command is a command that runner, if there is one, runs.
+// command returns a command, run by the runner if there is one.
 func command(runner []string, words ...string) *exec.Cmd {
 	words = slices.Concat(runner, words)
 	return exec.Command(words[0], words[1:]...)
 }
 
-// listening answers the address in the log entry that tells of one.
-func listening(line string) string {
+// listenAddress returns the address in the log entry of a listener, or "" for any other entry.
+func listenAddress(line string) string {
 	var entry struct{ Msg, Address string }
 	if json.Unmarshal([]byte(line), &entry) != nil || entry.Msg != "listening" {
 		return ""
@@ -126,33 +130,34 @@ func listening(line string) string {
 	return entry.Address
 }
 
-// kill ends the server without giving it a chance to do anything.
+// kill kills the server without a shutdown.
 func (d *daemon) kill() { d.proc.kill() }
 
-// stop lets the server end in good order.
+// stop shuts the server down.
 func (d *daemon) stop() {
 	d.tb.Helper()
 	d.proc.stop()
 }
 
-// drain asks the server to end, and waits until it takes no new requests. Sessions that are open may be finished.
+// drain asks the server to shut down, and waits until it accepts no new sessions. Open sessions may continue.
 func (d *daemon) drain() {
 	d.tb.Helper()
 	_ = d.proc.cmd.Process.Signal(syscall.SIGTERM)
 	d.proc.await("the server to drain", 1, func(line string) bool { return strings.Contains(line, `"msg":"draining"`) })
 }
 
-// freeze stops the server without a word, and thaw lets it go on.
+// freeze stops the process of the server. Its connections remain open and silent until thaw.
 func (d *daemon) freeze() {
 	d.tb.Helper()
 	pid := d.proc.cmd.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	var status syscall.WaitStatus
 	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
-		d.tb.Fatalf("the server does not stop: %v", err)
+		d.tb.Fatalf("the process does not stop: %v", err)
 	}
 }
 
+// thaw continues the process after freeze.
 func (d *daemon) thaw() { _ = d.proc.cmd.Process.Signal(syscall.SIGCONT) }
 
 // restart kills the server and starts it again on the same port.
@@ -162,14 +167,16 @@ func (d *daemon) restart() {
 	d.start()
 }
 
-// awaitWaiters waits until so many requests have had to wait for a lock since the server was started: the place in the queue of
-// each is certain then. It needs `log: {level: debug}`.
+// awaitWaiters waits until n requests have entered the queue of a lock since the start of the server. It requires the
+// setting log: {level: debug}.
 func (d *daemon) awaitWaiters(n int) {
 	d.tb.Helper()
-	d.proc.await("requests to wait for a lock", n, func(line string) bool { return strings.Contains(line, `"msg":"waiting for a lock"`) })
+	d.proc.await("requests to wait for a lock", n, func(line string) bool {
+		return strings.Contains(line, `"msg":"waiting for a lock"`)
+	})
 }
 
-// child is a running program of which each line of output is kept.
+// child is a running program whose output is recorded.
 type child struct {
 	tb    testing.TB
 	cmd   *exec.Cmd
@@ -182,7 +189,7 @@ type child struct {
 	changed chan struct{} // closed and replaced with each line
 }
 
-// startChild starts a program. It is killed at the end of the test, with whatever it has started in its process group.
+// startChild starts a program. The program and its process group are killed at the end of the test.
 func startChild(tb testing.TB, cmd *exec.Cmd) *child {
 	tb.Helper()
 	c := &child{tb: tb, cmd: cmd, ended: make(chan struct{}), changed: make(chan struct{})}
@@ -191,7 +198,7 @@ func startChild(tb testing.TB, cmd *exec.Cmd) *child {
 		tb.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = w, w
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts is ended with it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that kill ends its children too
 	err = cmd.Start()
 	_ = w.Close()
 	if err != nil {
@@ -230,19 +237,19 @@ func (c *child) read(r io.ReadCloser) {
 	}
 }
 
-// await waits until n of the lines that the program prints are wanted ones and answers those.
-func (c *child) await(what string, n int, wanted func(line string) bool) []string {
+// await waits until the program has printed n matching lines, and returns them.
+func (c *child) await(event string, n int, match func(line string) bool) []string {
 	c.tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(timeLimit)
 	var found []string
-	for seen := 0; ; {
+	for next := 0; ; {
 		c.mu.Lock()
-		for _, line := range c.lines[seen:] {
-			if wanted(line) {
+		for _, line := range c.lines[next:] {
+			if match(line) {
 				found = append(found, line)
 			}
 		}
-		seen = len(c.lines)
+		next = len(c.lines)
 		changed := c.changed
 		c.mu.Unlock()
 		if len(found) >= n {
@@ -251,43 +258,43 @@ func (c *child) await(what string, n int, wanted func(line string) bool) []strin
 		select {
 		case <-changed:
 		case <-c.ended:
-			c.tb.Fatalf("%s ended while waiting for %s\n%s", c.cmd.Path, what, c.printed())
+			c.tb.Fatalf("%s ended while waiting for %s\n%s", c.cmd.Path, event, c.printed())
 		case <-timeout:
-			c.tb.Fatalf("waiting for %s: %d of %d\n%s", what, len(found), n, c.printed())
+			c.tb.Fatalf("waiting for %s: %d of %d\n%s", event, len(found), n, c.printed())
 		}
 	}
 }
 
-// printed is what the program has printed, or the end of it.
+// printed returns the end of the program's output.
 func (c *child) printed() string {
-	const most = 200
+	const maxLines = 200
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var b bytes.Buffer
-	for _, line := range c.lines[max(0, len(c.lines)-most):] {
+	for _, line := range c.lines[max(0, len(c.lines)-maxLines):] {
 		fmt.Fprintln(&b, line)
 	}
 	return b.String()
 }
 
-// kill ends the program and those that it has started.
+// kill kills the program and its process group.
 func (c *child) kill() {
 	c.killing.Do(func() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) })
 	<-c.ended
 }
 
-// stop asks the program to end, and waits until it has.
+// stop asks the program to end, and waits for its end.
 func (c *child) stop() {
 	c.tb.Helper()
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.ended:
-	case <-time.After(patience):
-		c.tb.Fatalf("%s does not end\n%s", c.cmd.Path, c.printed())
+	case <-time.After(timeLimit):
+		c.tb.Fatalf("%s is still running\n%s", c.cmd.Path, c.printed())
 	}
 }
 
-// program finds a program that a test needs. Without it the test is skipped, unless every test is to run.
+// program returns the path of a required program. If it is missing, the test is skipped.
 func program(tb testing.TB, names ...string) string {
 	tb.Helper()
 	for _, name := range names {
@@ -295,12 +302,12 @@ func program(tb testing.TB, names ...string) string {
 			return path
 		}
 	}
-	lack(tb, "needs "+names[0])
+	skip(tb, "requires "+names[0])
 	return ""
 }
 
-// lack skips a test that cannot run here for this reason. Where every test is to run it fails.
-func lack(tb testing.TB, reason string) {
+// skip skips a test for a missing requirement. With SESSIONSERVER_TEST_ALL the test fails instead.
+func skip(tb testing.TB, reason string) {
 	tb.Helper()
 	if os.Getenv("SESSIONSERVER_TEST_ALL") != "" {
 		tb.Fatal(reason)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestPHPUnit runs the tests that are written in PHP, which start servers of their own.
+// TestPHPUnit runs the tests in PHP, which start their own servers.
 func TestPHPUnit(t *testing.T) {
 	t.Parallel()
 	program(t, "php")
@@ -27,7 +27,7 @@ func TestPHPUnit(t *testing.T) {
 	}
 }
 
-// TestSyntax has PHP read every file of the library, also those that no test loads.
+// TestSyntax verifies the syntax of every PHP file, also of those that no test loads.
 func TestSyntax(t *testing.T) {
 	t.Parallel()
 	php := program(t, "php")

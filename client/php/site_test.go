@@ -19,18 +19,18 @@ import (
 	"time"
 )
 
-// hosts are the web hosts of a site: each is a server of nginx with a pool of PHP-FPM behind it.
+// hosts are the web hosts of a site. Each is a server of nginx with a pool of PHP-FPM.
 var hosts = []string{"east", "west"}
 
-// siteOptions say what a site is like.
+// siteOptions holds the settings of a site.
 type siteOptions struct {
 	SavePath string // session.save_path
 	Workers  int    // of each host
 	Ini      map[string]string
 }
 
-// site is a web site on several hosts: one nginx and one PHP-FPM, with configurations, folders and ports of their own. It serves
-// testdata/web, to which the library is prepended as docs/php.md has it.
+// site is a web site on several hosts, with one nginx and one PHP-FPM. Both have their own configurations, folders and
+// ports. The site serves testdata/web with the library prepended as in docs/php.md.
 type site struct {
 	tb   testing.TB
 	dir  string
@@ -38,8 +38,8 @@ type site struct {
 	gate *gate
 }
 
-// startSite starts a site and ends it with the test. Both servers get their sockets from here, already listening: no port can be taken in
-// between, and nobody need ask whether they are ready.
+// startSite starts a site and stops it at the end of the test. Both servers inherit listening sockets, so that no
+// port can be taken meanwhile and requests need not wait for the servers.
 func startSite(tb testing.TB, opts siteOptions) *site {
 	tb.Helper()
 	fpm, nginx := program(tb, "php-fpm8.2", "php-fpm"), program(tb, "nginx")
@@ -79,14 +79,14 @@ func startSite(tb testing.TB, opts siteOptions) *site {
 	return s
 }
 
-// open lets the user of the workers into the folder, which is the test's own.
+// open gives the user of the workers access to the folder of the test.
 func (s *site) open() {
 	s.tb.Helper()
 	s.must(os.Chmod(s.dir, 0o755))
 	s.must(os.Chmod(filepath.Dir(s.dir), 0o755))
 }
 
-// copyCode copies the library and the pages to where the user of the workers can read them.
+// copyCode copies the library and the pages to the folder, which the user of the workers can read.
 func (s *site) copyCode() {
 	s.tb.Helper()
 	for from, to := range map[string]string{"src": "lib/src", "testdata/web": "web"} {
@@ -101,7 +101,7 @@ func (s *site) copyCode() {
 
 func (s *site) socket(host string) string { return filepath.Join(s.dir, host+".sock") }
 
-// file is the listener as a file that a child can inherit; the listener itself is closed.
+// file returns a listener as a file that a child can inherit, and closes the listener.
 func (s *site) file(l net.Listener) *os.File {
 	s.tb.Helper()
 	f, err := l.(interface{ File() (*os.File, error) }).File()
@@ -110,7 +110,7 @@ func (s *site) file(l net.Listener) *os.File {
 	return f
 }
 
-// run starts a program with these sockets, which block or do not, as it expects them.
+// run starts a program with the given sockets, in blocking or nonblocking mode.
 func (s *site) run(cmd *exec.Cmd, sockets []*os.File, nonblocking bool) {
 	s.tb.Helper()
 	cmd.ExtraFiles = sockets
@@ -125,11 +125,13 @@ func (s *site) fpmConfig(opts siteOptions) string {
 	var b strings.Builder
 	b.WriteString("[global]\nerror_log = /proc/self/fd/2\nlog_limit = 8192\n")
 	for _, host := range hosts {
-		fmt.Fprintf(&b, "[%s]\nlisten = %s\nlisten.mode = 0666\npm = static\npm.max_children = %d\n", host, s.socket(host), opts.Workers)
+		fmt.Fprintf(&b, "[%s]\nlisten = %s\nlisten.mode = 0666\n", host, s.socket(host))
+		fmt.Fprintf(&b, "pm = static\npm.max_children = %d\n", opts.Workers)
 		if os.Getuid() == 0 {
 			fmt.Fprintf(&b, "user = %s\ngroup = %s\n", workerUser, workerUser)
 		}
-		fmt.Fprintf(&b, "catch_workers_output = yes\ndecorate_workers_output = no\nenv[WEB_HOST] = %s\nenv[GATE] = %s\n", host, s.gate.path)
+		b.WriteString("catch_workers_output = yes\ndecorate_workers_output = no\n")
+		fmt.Fprintf(&b, "env[WEB_HOST] = %s\nenv[GATE] = %s\n", host, s.gate.path)
 		ini := map[string]string{
 			"auto_prepend_file":       filepath.Join(s.dir, "lib/register.php"),
 			"session.save_path":       opts.SavePath,
@@ -151,7 +153,7 @@ func (s *site) fpmConfig(opts siteOptions) string {
 	return b.String()
 }
 
-// workerUser is who runs PHP and nginx if root runs the tests.
+// workerUser is the user of PHP and nginx if root runs the tests.
 const workerUser = "www-data"
 
 func (s *site) nginxConfig() string {
@@ -209,30 +211,32 @@ func (s *site) must(err error) {
 	}
 }
 
-// browser is a client with cookies, as one visitor's. Cookies go to all hosts of a site: ports make no difference to them.
+// browser returns a client with the cookies of one visitor. Cookies apply to all hosts of a site, since they ignore
+// ports.
 func (s *site) browser() *visitor {
 	s.tb.Helper()
 	jar, err := cookiejar.New(nil)
 	s.must(err)
-	return &visitor{s, &http.Client{Jar: jar, Timeout: patience}}
+	return &visitor{s, &http.Client{Jar: jar, Timeout: timeLimit}}
 }
 
+// visitor is an HTTP client with its own cookies.
 type visitor struct {
 	site *site
 	http *http.Client
 }
 
-// answer is what a page said.
-type answer struct {
+// response is the response of a page.
+type response struct {
 	Status int
-	Host   string // that served it
-	PID    int    // of the worker
+	Host   string // the host that served the page
+	PID    int    // the process id of the worker
 	Body   string
 }
 
-// fetch asks a host for a page, with body if there is one.
-func (v *visitor) fetch(host, page string, body io.Reader) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// fetch requests a page from a host, by POST if there is a body.
+func (v *visitor) fetch(host, page string, body io.Reader) (response, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
 	defer cancel()
 	method := http.MethodGet
 	if body != nil {
@@ -240,66 +244,67 @@ func (v *visitor) fetch(host, page string, body io.Reader) (answer, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, method, v.site.urls[host]+"/"+page, body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
 	res, err := v.http.Do(req)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	pid, _ := strconv.Atoi(res.Header.Get("X-Worker"))
-	return answer{res.StatusCode, res.Header.Get("X-Host"), pid, string(text)}, nil
+	return response{res.StatusCode, res.Header.Get("X-Host"), pid, string(text)}, nil
 }
 
-// get wants a page, and answers what it says.
-func (v *visitor) get(host, page string) answer {
+// get requests a page and returns its response, which must be successful.
+func (v *visitor) get(host, page string) response {
 	v.site.tb.Helper()
 	return v.send(host, page, nil)
 }
 
-func (v *visitor) send(host, page string, body io.Reader) answer {
+// send is get with a body.
+func (v *visitor) send(host, page string, body io.Reader) response {
 	v.site.tb.Helper()
 	a, err := v.fetch(host, page, body)
 	if err != nil {
 		v.site.tb.Fatal(err)
 	}
 	if a.Status != http.StatusOK || a.Host != host {
-		v.site.tb.Fatalf("%s/%s answers %d of host %q: %s", host, page, a.Status, a.Host, a.Body)
+		v.site.tb.Fatalf("%s/%s: status %d from host %q: %s", host, page, a.Status, a.Host, a.Body)
 	}
 	return a
 }
 
-// want wants a page that says exactly this.
-func (v *visitor) want(host, page, text string) answer {
+// expect requests a page whose body must be the given text.
+func (v *visitor) expect(host, page, text string) response {
 	v.site.tb.Helper()
 	a := v.get(host, page)
 	if a.Body != text {
-		v.site.tb.Fatalf("%s/%s says %q, not %q", host, page, a.Body, text)
+		v.site.tb.Fatalf("%s/%s: body %q, want %q", host, page, a.Body, text)
 	}
 	return a
 }
 
-// start asks for a page and does not wait for its answer.
-func (v *visitor) start(host, page string) <-chan answer {
-	done := make(chan answer, 1)
+// start requests a page without waiting for the response.
+func (v *visitor) start(host, page string) <-chan response {
+	done := make(chan response, 1)
 	go func() {
 		a, err := v.fetch(host, page, nil)
 		if err != nil {
-			a = answer{Body: err.Error()}
+			a = response{Body: err.Error()}
 		}
 		done <- a
 	}()
 	return done
 }
 
-// id is the visitor's session.
+// id returns the id of the visitor's session.
 func (v *visitor) id() string {
 	v.site.tb.Helper()
 	u, err := url.Parse(v.site.urls[hosts[0]])
@@ -309,11 +314,11 @@ func (v *visitor) id() string {
 			return c.Value
 		}
 	}
-	v.site.tb.Fatal("there is no session cookie")
+	v.site.tb.Fatal("session cookie not found")
 	return ""
 }
 
-// gate is where scripts stop, in the midst of their work, until the test lets them go on.
+// gate is a point at which scripts wait until the test lets them pass.
 type gate struct {
 	tb       testing.TB
 	path     string
@@ -323,10 +328,10 @@ type gate struct {
 	open []net.Conn
 }
 
-// arrival is a script that stands at the gate.
+// arrival is a script that waits at the gate.
 type arrival struct {
-	Says string
-	conn net.Conn
+	Message string
+	conn    net.Conn
 }
 
 func newGate(tb testing.TB, path string) *gate {
@@ -363,32 +368,32 @@ func newGate(tb testing.TB, path string) *gate {
 }
 
 func (g *gate) receive(conn net.Conn) {
-	var says []byte
+	var message []byte
 	for b := make([]byte, 1); ; {
 		if _, err := conn.Read(b); err != nil {
 			return
 		}
 		if b[0] == '\n' {
-			g.arrivals <- &arrival{string(says), conn}
+			g.arrivals <- &arrival{string(message), conn}
 			return
 		}
-		says = append(says, b[0])
+		message = append(message, b[0])
 	}
 }
 
-// await waits for the next script.
+// await returns the next script that waits at the gate.
 func (g *gate) await() *arrival {
 	g.tb.Helper()
 	select {
 	case a := <-g.arrivals:
 		return a
-	case <-time.After(patience):
-		g.tb.Fatal("no script comes to the gate")
+	case <-time.After(timeLimit):
+		g.tb.Fatal("no script reached the gate")
 		return nil
 	}
 }
 
-// pass lets the script go on.
+// pass lets the script continue.
 func (a *arrival) pass() {
 	_, _ = a.conn.Write([]byte("go\n"))
 	_ = a.conn.Close()

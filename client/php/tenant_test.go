@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestTenantOverTLS takes the way that README shows to those who host for others: a tenant, an app, its DSN over TLS in PHP, another secret, and
-// the end of the first; then an app that may not write everything.
+// TestTenantOverTLS follows the README for hosting: it creates a tenant and an app, uses the app's DSN over TLS in PHP,
+// rotates the secret and revokes the first one. Then it restricts the rights of apps.
 func TestTenantOverTLS(t *testing.T) {
 	t.Parallel()
 	php := program(t, "php")
@@ -48,7 +48,7 @@ func TestTenantOverTLS(t *testing.T) {
 		} catch (SessionServer\Exception\ServerException $e) {
 			echo $e->errorCode;
 		} catch (SessionServer\Exception\ConnectionException) {
-			echo 'cut off'; // the end of a secret ends the connections that it has opened, also in the middle of a request
+			echo 'closed'; // the revocation of a secret closes its connections, also during a request
 		}
 	`
 	visit := func(dsn, id string) string {
@@ -61,16 +61,16 @@ func TestTenantOverTLS(t *testing.T) {
 		}
 		return string(out)
 	}
-	// soon waits until the server has seen what the command line has written.
-	soon := func(dsn, id, want string) {
+	// eventually waits until the server has loaded the change of the command line.
+	eventually := func(dsn, id, want string) {
 		t.Helper()
 		got := ""
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(timeLimit); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			if got = visit(dsn, id); strings.HasSuffix(got, want) {
 				return
 			}
 		}
-		t.Fatalf("%q, want %q", got, want)
+		t.Fatalf("got %q, want %q", got, want)
 	}
 
 	cli("tenant", "create", "acme")
@@ -78,39 +78,39 @@ func TestTenantOverTLS(t *testing.T) {
 	if !strings.HasPrefix(first, "tls://shop:hss_") {
 		t.Fatalf("the DSN is %.20q…", first)
 	}
-	soon(first, "", " 1")
+	eventually(first, "", " 1")
 	id, _, _ := strings.Cut(visit(first, ""), " ")
 	second := cli("app", "rotate", "acme/shop")
-	soon(second, id, id+" 2")
+	eventually(second, id, id+" 2")
 	if got := visit(first, id); got != id+" 3" {
-		t.Errorf("with the older secret: %q", got)
+		t.Errorf("older secret: %q", got)
 	}
 	cli("app", "revoke", "acme/shop", "--oldest")
-	soon(first, id, "BADAUTH")
+	eventually(first, id, "BADAUTH")
 	if got := visit(second, id); !strings.HasPrefix(got, id+" ") {
-		t.Errorf("with the newer secret: %q", got)
+		t.Errorf("newer secret: %q", got)
 	}
 
-	// An app that may write some keys only: all of $_SESSION is the one key php, unless each of its keys is one.
+	// An app that may write only some keys. With format=php all of $_SESSION is the key php.
 	visits := cli("app", "create", "acme/visits", "--write", "visits")
-	soon(visits, "", "DENIED")
+	eventually(visits, "", "DENIED")
 	if got := visit(visits+"&format=json", ""); !strings.HasSuffix(got, " 1") {
 		t.Errorf("an app that may write visits: %q", got)
 	}
 	whole := cli("app", "create", "acme/whole", "--write", "php", "--write", "php.*")
-	soon(whole, "", " 1")
+	eventually(whole, "", " 1")
 	if got := visit(whole+"&format=json", ""); got != "DENIED" {
-		t.Errorf("an app that may write php, with a value for each key: %q", got)
+		t.Errorf("an app that may write php, with format=json: %q", got)
 	}
 
-	// An app that may only read: what the page changes is lost.
+	// A read-only app, which loses the changes of the page.
 	reads := cli("app", "create", "acme/reads", "--role", "readonly")
 	id, _, _ = strings.Cut(visit(second, ""), " ")
-	soon(reads+"&mode=r", id, id+" 2")
+	eventually(reads+"&mode=r", id, id+" 2")
 	if got := visit(reads+"&mode=r", id); got != id+" 2" {
-		t.Errorf("an app that may only read sees %q", got)
+		t.Errorf("a read-only app: %q", got)
 	}
 	if got := visit(reads, id); got != "DENIED" {
-		t.Errorf("an app that may only read, without mode=r: %q", got)
+		t.Errorf("a read-only app without mode=r: %q", got)
 	}
 }

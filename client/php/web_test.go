@@ -17,19 +17,19 @@ import (
 	"sessionserver/client"
 )
 
-// parallel is how many requests of one visitor come at once.
+// parallel is the number of concurrent requests of one visitor.
 const parallel = 20
 
-// patient makes a server that takes no lock away because the machine is busy.
-const patient = "session: {lock_lease: 10m}\n"
+// longLease is a setting with a lease of locks that does not expire on a slow machine.
+const longLease = "session: {lock_lease: 10m}\n"
 
-// counted is what count.php keeps in a session.
+// counted is the session of count.php.
 type counted struct {
 	N     int
 	Order []string
 }
 
-// counted asks a host what count.php has kept.
+// counted returns the session of count.php, from a host.
 func (v *visitor) counted(host string) counted {
 	v.site.tb.Helper()
 	var c counted
@@ -37,7 +37,7 @@ func (v *visitor) counted(host string) counted {
 	return c
 }
 
-// hold opens a session for writing, past PHP.
+// hold opens a session for writing with the Go client.
 func hold(t *testing.T, d *daemon, id string) *client.Session {
 	t.Helper()
 	c, err := client.Dial(context.Background(), "tcp://"+d.addr, client.Options{})
@@ -52,25 +52,26 @@ func hold(t *testing.T, d *daemon, id string) *client.Session {
 	return s
 }
 
-// collect waits for the answers of requests.
-func collect(t *testing.T, requests []<-chan answer) []answer {
+// collect waits for the responses of requests.
+func collect(t *testing.T, requests []<-chan response) []response {
 	t.Helper()
-	answers := make([]answer, len(requests))
+	responses := make([]response, len(requests))
 	for i, r := range requests {
-		answers[i] = <-r
+		responses[i] = <-r
 	}
-	return answers
+	return responses
 }
 
-// TestParallelRequests lets a visitor make 20 requests at once, to both hosts, each of which reads the session, changes it and writes it. No
-// change is lost, and each sees those before it.
+// TestParallelRequests makes 20 concurrent requests of one visitor to both hosts. Each reads, changes and writes the
+// session. No change is lost, and each request reads the changes before it.
 func TestParallelRequests(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
-	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100&persistent=1", Workers: parallel/2 + 1})
+	d := startDaemon(t, longLease)
+	savePath := "tcp://" + d.addr + "?lock_timeout=100&persistent=1"
+	s := startSite(t, siteOptions{SavePath: savePath, Workers: parallel/2 + 1})
 	v := s.browser()
-	v.want("east", "count.php?i=first", "1")
-	var requests []<-chan answer
+	v.expect("east", "count.php?i=first", "1")
+	var requests []<-chan response
 	for i := range parallel {
 		requests = append(requests, v.start(hosts[i%2], fmt.Sprintf("count.php?i=%d", i)))
 	}
@@ -85,28 +86,28 @@ func TestParallelRequests(t *testing.T) {
 	slices.Sort(numbers)
 	for i, n := range numbers {
 		if n != i+2 {
-			t.Fatalf("the requests counted %v", numbers)
+			t.Fatalf("counts %v", numbers)
 		}
 	}
 	got := v.counted("west")
 	if got.N != parallel+1 || len(got.Order) != parallel+1 {
-		t.Errorf("%d requests left %+v", parallel+1, got)
+		t.Errorf("session after %d requests: %+v", parallel+1, got)
 	}
 	slices.Sort(got.Order)
 	if len(slices.Compact(got.Order)) != parallel+1 {
-		t.Errorf("a request was counted twice, another one never: %v", got.Order)
+		t.Errorf("duplicate and missing requests: %v", got.Order)
 	}
 }
 
-// TestOrderOfArrival lets 20 requests come one after the other while the session is locked: they get it in that order.
+// TestOrderOfArrival makes 20 requests for a locked session. They get the lock in the order of their arrival.
 func TestOrderOfArrival(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient+"log: {level: debug}\n")
+	d := startDaemon(t, longLease+"log: {level: debug}\n")
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: parallel/2 + 1})
 	v := s.browser()
-	v.want("east", "count.php?i=first", "1")
+	v.expect("east", "count.php?i=first", "1")
 	held := hold(t, d, v.id())
-	var requests []<-chan answer
+	var requests []<-chan response
 	want := []string{"first"}
 	for i := range parallel {
 		requests = append(requests, v.start(hosts[i%2], fmt.Sprintf("count.php?i=%d", i)))
@@ -122,28 +123,29 @@ func TestOrderOfArrival(t *testing.T) {
 		}
 	}
 	if got := v.counted("west"); !slices.Equal(got.Order, want) {
-		t.Errorf("they were served in the order %v", got.Order)
+		t.Errorf("order %v, want %v", got.Order, want)
 	}
 }
 
-// TestReadersTogether has 20 requests inside one session at the same time: none goes on before all have come.
-func TestReadersTogether(t *testing.T) {
+// TestConcurrentReaders has 20 requests with mode=r in one session at the same time.
+func TestConcurrentReaders(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	writers := startSite(t, siteOptions{SavePath: "tcp://" + d.addr, Workers: 1})
-	readers := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?mode=r&lock_timeout=100", Workers: parallel / 2})
+	savePath := "tcp://" + d.addr + "?mode=r&lock_timeout=100"
+	readers := startSite(t, siteOptions{SavePath: savePath, Workers: parallel / 2})
 	v := writers.browser()
-	v.want("east", "count.php", "1")
+	v.expect("east", "count.php", "1")
 	reader := &visitor{readers, v.http} // the same visitor with the same cookies
-	var requests []<-chan answer
+	var requests []<-chan response
 	for i := range parallel {
 		requests = append(requests, reader.start(hosts[i%2], "barrier.php"))
 	}
 	var inside []*arrival
 	for range parallel {
 		a := readers.gate.await()
-		if a.Says != "1" {
-			t.Errorf("a reader says %q", a.Says)
+		if a.Message != "1" {
+			t.Errorf("a reader has n = %q", a.Message)
 		}
 		inside = append(inside, a)
 	}
@@ -155,16 +157,17 @@ func TestReadersTogether(t *testing.T) {
 			t.Errorf("reader %d: %d %s", i, a.Status, a.Body)
 		}
 	}
-	v.want("west", "count.php", "2")
+	v.expect("west", "count.php", "2")
 }
 
-// TestRestartBetweenRequests ends the server between the requests of a PHP worker, which finds it again without a word.
+// TestRestartBetweenRequests restarts the server between the requests of a PHP worker, which reconnects without an
+// error.
 func TestRestartBetweenRequests(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1", Workers: 1})
 	v := s.browser()
-	worker := v.want("east", "try.php", "saved 1").PID
+	worker := v.expect("east", "try.php", "saved 1").PID
 	for n := 2; n < 6; n++ {
 		if n%2 == 0 {
 			d.kill()
@@ -172,80 +175,79 @@ func TestRestartBetweenRequests(t *testing.T) {
 			d.stop()
 		}
 		d.start()
-		if got := v.want("east", "try.php", fmt.Sprintf("saved %d", n)).PID; got != worker {
-			t.Errorf("it was worker %d before, and is %d now", worker, got)
+		if got := v.expect("east", "try.php", fmt.Sprintf("saved %d", n)).PID; got != worker {
+			t.Errorf("worker %d, want %d", got, worker)
 		}
 	}
 }
 
-// TestRestartAmidRequest ends the server while a session is open. The session is saved all the same, unless another
-// request has changed it since, or the server stays away: then the error says why. The worker goes on.
-func TestRestartAmidRequest(t *testing.T) {
+// TestRestartDuringRequest restarts the server during an open session. The session is saved, unless another request has
+// changed it or the server stays down. Then the exception has the reason, and the worker continues.
+func TestRestartDuringRequest(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&timeout=20", Workers: 1})
 	v := s.browser()
-	worker := v.want("east", "try.php", "saved 1").PID
-	interrupt := func(by func()) answer {
+	worker := v.expect("east", "try.php", "saved 1").PID
+	interrupt := func(event func()) response {
 		t.Helper()
 		request := v.start("east", "midway.php")
 		inside := s.gate.await()
-		by()
+		event()
 		inside.pass()
 		return <-request
 	}
 	if a := interrupt(d.restart); a.Body != "saved 2" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if got := v.want("east", "try.php", "saved 3").PID; got != worker {
-		t.Errorf("it was worker %d before, and is %d now", worker, got)
+	if got := v.expect("east", "try.php", "saved 3").PID; got != worker {
+		t.Errorf("worker %d, want %d", got, worker)
 	}
 
 	lost := failure(t, interrupt(func() {
 		d.restart()
-		v.want("west", "try.php", "saved 4")
+		v.expect("west", "try.php", "saved 4")
 	}))
 	if !strings.Contains(lost, "LockLostException") {
-		t.Errorf("the error does not tell that somebody else has changed the session: %s", lost)
+		t.Errorf("exception %s, want a LockLostException", lost)
 	}
 
 	lost = failure(t, interrupt(d.kill))
 	if !strings.Contains(lost, "ConnectionException") {
-		t.Errorf("the error does not tell that the connection was lost: %s", lost)
+		t.Errorf("exception %s, want a ConnectionException", lost)
 	}
 	down := failure(t, v.get("east", "try.php"))
 	if !strings.Contains(down, d.addr) {
-		t.Errorf("the error does not tell which server is not there: %s", down)
+		t.Errorf("exception %s does not contain the address of the server", down)
 	}
 	d.start()
-	v.want("east", "try.php", "saved 5")
-	v.want("west", "try.php", "saved 6")
+	v.expect("east", "try.php", "saved 5")
+	v.expect("west", "try.php", "saved 6")
 }
 
-// TestStoppedServer stops the server without a word. All pages that need no session are served, by the one worker that
-// no page with a session holds up.
+// TestStoppedServer freezes the server. Pages without a session are served by the worker that waits for no session.
 func TestStoppedServer(t *testing.T) {
 	t.Parallel()
 	for _, parameters := range []string{"?timeout=100", "?timeout=100&persistent=1"} {
-		d := startDaemon(t, patient)
+		d := startDaemon(t, longLease)
 		s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + parameters, Workers: 4})
 		v := s.browser()
-		for n := range 16 { // workers have streams by then
-			v.want("east", "try.php", fmt.Sprintf("saved %d", n+1))
+		for n := range 16 { // so that the workers have streams
+			v.expect("east", "try.php", fmt.Sprintf("saved %d", n+1))
 		}
 		d.freeze()
-		var stalled []<-chan answer
+		var stalled []<-chan response
 		for range 3 {
 			stalled = append(stalled, v.start("east", "queue.php"))
-			s.gate.await().pass() // it calls session_start() next
+			s.gate.await().pass() // the page calls session_start() next
 		}
 		for range 20 {
-			v.want("east", "plain.php", "no session")
+			v.expect("east", "plain.php", "no session")
 		}
 		for _, request := range stalled {
 			select {
 			case a := <-request:
-				t.Errorf("it did not wait for the server: %d %s", a.Status, a.Body)
+				t.Errorf("response without the server: %d %s", a.Status, a.Body)
 			default:
 			}
 		}
@@ -255,17 +257,17 @@ func TestStoppedServer(t *testing.T) {
 				t.Errorf("%d %s", a.Status, a.Body)
 			}
 		}
-		v.want("east", "try.php", "saved 20")
+		v.expect("east", "try.php", "saved 20")
 	}
 }
 
-// TestDrainAmidRequest asks the server to end while a session is open: the session is saved before it does.
-func TestDrainAmidRequest(t *testing.T) {
+// TestDrainDuringRequest shuts the server down during an open session, which is saved before the server ends.
+func TestDrainDuringRequest(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient+"limits: {drain_timeout: 10m}\n")
+	d := startDaemon(t, longLease+"limits: {drain_timeout: 10m}\n")
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1", Workers: 1})
 	v := s.browser()
-	v.want("east", "try.php", "saved 1")
+	v.expect("east", "try.php", "saved 1")
 	request := v.start("east", "midway.php")
 	inside := s.gate.await()
 	d.drain()
@@ -275,70 +277,71 @@ func TestDrainAmidRequest(t *testing.T) {
 	}
 	d.stop()
 	d.start()
-	v.want("west", "try.php", "saved 3")
-	v.want("east", "try.php", "saved 4")
+	v.expect("west", "try.php", "saved 3")
+	v.expect("east", "try.php", "saved 4")
 }
 
-// failure wants an answer that tells of an exception, and not of a success.
-func failure(t *testing.T, a answer) string {
+// failure returns the body of a response with an exception. Any other response fails the test.
+func failure(t *testing.T, a response) string {
 	t.Helper()
 	if a.Status != http.StatusOK || !strings.Contains(a.Body, "Exception: ") {
-		t.Fatalf("an error was to be seen, not: %d %s", a.Status, a.Body)
+		t.Fatalf("response without an exception: %d %s", a.Status, a.Body)
 	}
 	t.Log(a.Body)
 	return a.Body
 }
 
-// TestWorkerKilled kills PHP in the midst of a request: the lock is free at once, and the session is as it was.
+// TestWorkerKilled kills PHP during a request. The lock is released at once, and the session is unchanged.
 func TestWorkerKilled(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: 2})
 	v := s.browser()
-	v.want("east", "try.php", "saved 1")
+	v.expect("east", "try.php", "saved 1")
 	before := v.get("east", "show.php").Body
 	for range 3 {
 		request := v.start("east", "midway.php")
 		s.gate.await().kill(t)
 		if a := <-request; a.Status == http.StatusOK {
-			t.Errorf("a killed worker answered: %s", a.Body)
+			t.Errorf("response of a killed worker: %s", a.Body)
 		}
-		v.want("west", "show.php", before)
+		v.expect("west", "show.php", before)
 	}
-	v.want("east", "try.php", "saved 2")
-	v.want("west", "try.php", "saved 3")
+	v.expect("east", "try.php", "saved 2")
+	v.expect("west", "try.php", "saved 3")
 }
 
-// TestWaitingWorkerKilled kills PHP while it waits for the lock: it leaves the queue, and who came after it is next.
+// TestWaitingWorkerKilled kills PHP while it waits for the lock. It leaves the queue, and the next request gets the
+// lock.
 func TestWaitingWorkerKilled(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient+"log: {level: debug}\n")
+	d := startDaemon(t, longLease+"log: {level: debug}\n")
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100", Workers: 2})
 	v := s.browser()
-	v.want("east", "try.php", "saved 1")
+	v.expect("east", "try.php", "saved 1")
 	held := hold(t, d, v.id())
-	doomed := v.start("east", "queue.php")
+	killed := v.start("east", "queue.php")
 	worker := s.gate.await()
 	worker.pass()
 	d.awaitWaiters(1)
 	next := v.start("west", "try.php")
 	d.awaitWaiters(2)
 	worker.kill(t)
-	if a := <-doomed; a.Status == http.StatusOK {
-		t.Errorf("a killed worker answered: %s", a.Body)
+	if a := <-killed; a.Status == http.StatusOK {
+		t.Errorf("response of a killed worker: %s", a.Body)
 	}
 	if err := held.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if a := <-next; a.Body != "saved 2" {
-		t.Errorf("the next one got %d %s", a.Status, a.Body)
+		t.Errorf("next request: %d %s", a.Status, a.Body)
 	}
 }
 
-// kill kills the script's worker.
+// kill kills the worker of the script, whose message is its process id.
 func (a *arrival) kill(t *testing.T) {
 	t.Helper()
-	pid, err := strconv.Atoi(a.Says)
+	pid, err := strconv.Atoi(a.Message)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,144 +350,146 @@ func (a *arrival) kill(t *testing.T) {
 	}
 }
 
-// TestDeath ends PHP in the midst of a session in the ways in which PHP ends. A worker that lives on has nothing of that session left over for
-// the next visitor, whose stream is the same, and the session is free and whole.
-func TestDeath(t *testing.T) {
+// TestEndDuringSession ends PHP during an open session in several ways. A worker that survives keeps nothing of that
+// session for the next visitor on the same stream. The session is unlocked and consistent.
+func TestEndDuringSession(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100", Workers: 1})
 	for _, way := range []string{"memory", "time", "exception", "exit", "signal"} {
 		one, other := s.browser(), s.browser()
-		one.want("east", "try.php", "saved 1")
-		other.want("east", "try.php", "saved 1")
+		one.expect("east", "try.php", "saved 1")
+		other.expect("east", "try.php", "saved 1")
 		if _, err := one.fetch("east", "die.php?of="+way, nil); err != nil {
 			t.Errorf("%s: %v", way, err)
 		}
-		other.want("east", "try.php", "saved 2")
+		other.expect("east", "try.php", "saved 2")
 		var n int
 		if _, err := fmt.Sscanf(one.get("west", "try.php").Body, "saved %d", &n); err != nil || n != 2 && n != 3 {
-			t.Errorf("%s: the session counts %d, %v", way, n, err)
+			t.Errorf("%s: count %d, %v", way, n, err)
 		}
-		other.want("west", "try.php", "saved 3")
+		other.expect("west", "try.php", "saved 3")
 	}
 }
 
-// TestLoginAmidRequests changes the id of a session for which others wait under the old one: they find it under the new one.
-func TestLoginAmidRequests(t *testing.T) {
+// TestLogInDuringRequests changes the id of a session while other requests wait under the old id. They open the session
+// under the new id.
+func TestLogInDuringRequests(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient+"log: {level: debug}\n")
+	d := startDaemon(t, longLease+"log: {level: debug}\n")
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?lock_timeout=100&grace=120", Workers: 4})
 	v := s.browser()
-	v.want("west", "who.php", "nobody 1")
+	v.expect("west", "who.php", "anonymous 1")
 	old := v.id()
-	login := v.start("east", "login.php")
+	logIn := v.start("east", "login.php")
 	inside := s.gate.await()
-	var late []<-chan answer
+	var late []<-chan response
 	for i := range 6 {
 		late = append(late, v.start(hosts[i%2], "who.php"))
 		d.awaitWaiters(i + 1)
 	}
 	inside.pass()
-	if a := <-login; a.Status != http.StatusOK || a.Body == old {
-		t.Errorf("the login answers %d %s; the id was %s", a.Status, a.Body, old)
+	if a := <-logIn; a.Status != http.StatusOK || a.Body == old {
+		t.Errorf("log-in: %d %s; the old id is %s", a.Status, a.Body, old)
 	}
 	for i, a := range collect(t, late) {
 		if want := fmt.Sprintf("zoe %d", i+2); a.Body != want {
-			t.Errorf("a request with the old id answers %d %q, not %q", a.Status, a.Body, want)
+			t.Errorf("request with the old id: %d %q, want %q", a.Status, a.Body, want)
 		}
 	}
-	v.want("west", "who.php", "zoe 8")
+	v.expect("west", "who.php", "zoe 8")
 	if v.id() == old {
 		t.Error("the visitor still has the old id")
 	}
 }
 
-// TestLockLost lets a request take longer than a lock lasts: the next one gets the session, and the first one is told that it saves nothing.
+// TestLockLost holds a session longer than the lease. The next request gets the session, and the first one gets an
+// exception and saves nothing.
 func TestLockLost(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "session: {lock_lease: 1s}\n")
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100", Workers: 1})
 	v := s.browser()
-	v.want("east", "try.php", "saved 1")
+	v.expect("east", "try.php", "saved 1")
 	slow := v.start("east", "midway.php")
 	inside := s.gate.await()
-	v.want("west", "try.php", "saved 2")
+	v.expect("west", "try.php", "saved 2")
 	inside.pass()
-	if said := failure(t, <-slow); !strings.Contains(said, "LockLostException") {
-		t.Errorf("the slow request says: %s", said)
+	if text := failure(t, <-slow); !strings.Contains(text, "LockLostException") {
+		t.Errorf("exception %s, want a LockLostException", text)
 	}
-	v.want("east", "try.php", "saved 3")
+	v.expect("east", "try.php", "saved 3")
 }
 
-// TestAnythingGoes lets visitors share a few workers and their streams, while requests end in every way and the server is restarted again and
-// again. Nobody gets another one's session, and what was acknowledged stays.
-func TestAnythingGoes(t *testing.T) {
+// TestRandomRequests has visitors share a few workers and their streams, while requests end in random ways and the
+// server is restarted repeatedly. No visitor gets the session of another one, and no acknowledged save is lost.
+func TestRandomRequests(t *testing.T) {
 	t.Parallel()
-	const visitors, requests, between = 6, 80, 100
-	d := startDaemon(t, patient)
+	const visitors, requests, interval = 6, 80, 100
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr + "?persistent=1&lock_timeout=100&grace=120", Workers: 2})
-	made := make(chan struct{}, visitors*requests)
+	done := make(chan struct{}, visitors*requests)
 	var all sync.WaitGroup
 	for i := range visitors {
-		all.Go(func() { anything(t, s.browser(), fmt.Sprintf("visitor%d", i), requests, made) })
+		all.Go(func() { runVisitor(t, s.browser(), fmt.Sprintf("visitor%d", i), requests, done) })
 	}
 	go func() {
 		all.Wait()
-		close(made)
+		close(done)
 	}()
 	n := 0
-	for range made {
+	for range done {
 		n++
-		switch n % (2 * between) {
-		case between - 1:
+		switch n % (2 * interval) {
+		case interval - 1:
 			d.restart()
-		case 2*between - 1:
+		case 2*interval - 1:
 			d.stop()
 			d.start()
 		}
 	}
 }
 
-// anything makes requests and holds the counter of the session against those that were acknowledged. After one that failed it may have been
-// saved or not.
-func anything(t *testing.T, v *visitor, name string, requests int, made chan<- struct{}) {
-	last, unsure := 0, 0
+// runVisitor makes random requests and compares the counter of the session with the acknowledged saves. After a failed
+// request the save is uncertain.
+func runVisitor(t *testing.T, v *visitor, name string, requests int, done chan<- struct{}) {
+	last, uncertain := 0, 0
 	for range requests {
 		end := []string{"", "", "", "", "kill", "memory", "regenerate", "abort"}[rand.IntN(8)]
 		a, err := v.fetch(hosts[rand.IntN(2)], "any.php?owner="+name+"&end="+end, nil)
-		made <- struct{}{}
+		done <- struct{}{}
 		number, saved := strings.CutPrefix(a.Body, "saved ")
 		n, _ := strconv.Atoi(number)
 		switch {
 		case err != nil:
 			t.Errorf("%s: %v", name, err)
 			return
-		case saved && (n <= last || n > last+unsure+1):
-			t.Errorf("%s counts %d; acknowledged was %d, and %d more are not certain", name, n, last, unsure)
+		case saved && (n <= last || n > last+uncertain+1):
+			t.Errorf("%s: count %d, last acknowledged %d, uncertain %d", name, n, last, uncertain)
 			return
 		case saved:
-			last, unsure = n, 0
+			last, uncertain = n, 0
 		case a.Body == "aborted":
 		case a.Status == http.StatusOK && !strings.Contains(a.Body, "Exception: "):
 			t.Errorf("%s: %s", name, a.Body)
 			return
 		default:
-			unsure++
+			uncertain++
 		}
 	}
 	if last == 0 {
-		t.Errorf("%s has saved nothing: the test has tested nothing", name)
+		t.Errorf("%s: no save was acknowledged", name)
 	}
 }
 
-// TestAnyBytes carries any bytes through browser, nginx, PHP and server, and back through another host.
+// TestAnyBytes sends all bytes through browser, nginx, PHP and server, and reads them back from the other host.
 func TestAnyBytes(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, patient)
+	d := startDaemon(t, longLease)
 	s := startSite(t, siteOptions{SavePath: "tcp://" + d.addr, Workers: 1})
-	every := make([]byte, 256)
-	for i := range every {
-		every[i] = byte(i)
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
 	}
 	random := make([]byte, 300_000)
 	for i := range random {
@@ -492,7 +497,7 @@ func TestAnyBytes(t *testing.T) {
 	}
 	v := s.browser()
 	v.send("east", "put.php", bytes.NewReader(nil))
-	size := func(n int) int { // of the session as PHP writes it, with n bytes in it
+	size := func(n int) int { // the size of the serialized session with n bytes of data
 		a := v.send("east", "put.php", bytes.NewReader(make([]byte, n)))
 		var got int
 		if _, err := fmt.Sscanf(a.Body, "saved %d", &got); err != nil {
@@ -503,27 +508,28 @@ func TestAnyBytes(t *testing.T) {
 	const megabyte = 1 << 20
 	filling := megabyte - (size(1_000_000) - 1_000_000)
 	for name, data := range map[string][]byte{
-		"every byte": every, "random": random, "none": {}, "emoji": []byte("👩‍👩‍👧‍👦 naïve 日本"),
-		"like the protocol": []byte("\r\nclose\r\n*1\r\n$5\r\nclose\r\nerr NOKEY\r\n"),
-		"1 MiB":             bytes.Repeat([]byte("\x00\r\n\xff"), megabyte/4)[:filling],
-		"3 MiB":             bytes.Repeat([]byte("\x00\r\n\xff"), 3*megabyte/4),
+		"all bytes": all, "random": random, "empty": {}, "emoji": []byte("👩‍👩‍👧‍👦 naïve 日本"),
+		"protocol lines": []byte("\r\nclose\r\n*1\r\n$5\r\nclose\r\nerr NOKEY\r\n"),
+		"1 MiB":          bytes.Repeat([]byte("\x00\r\n\xff"), megabyte/4)[:filling],
+		"3 MiB":          bytes.Repeat([]byte("\x00\r\n\xff"), 3*megabyte/4),
 	} {
 		a := v.send("east", "put.php", bytes.NewReader(data))
 		if !strings.HasPrefix(a.Body, "saved ") || name == "1 MiB" && a.Body != fmt.Sprintf("saved %d", megabyte) {
 			t.Errorf("%s: %s", name, a.Body)
 		}
 		if got := v.get("west", "take.php").Body; got != string(data) {
-			t.Errorf("%s: %d bytes became %d bytes %.60q…", name, len(data), len(got), got)
+			t.Errorf("%s: %d bytes were read as %d bytes %.60q…", name, len(data), len(got), got)
 		}
 	}
 
 	before := v.get("west", "take.php").Body
-	for _, size := range []int{4 * megabyte, 6 * megabyte} { // more than the server takes for a session, and in a request
-		if said := failure(t, v.send("east", "put.php", bytes.NewReader(make([]byte, size)))); !strings.Contains(said, "TooLarge") {
-			t.Errorf("%d bytes are refused with: %s", size, said)
+	for _, size := range []int{4 * megabyte, 6 * megabyte} { // beyond the limits of a session and of a request
+		text := failure(t, v.send("east", "put.php", bytes.NewReader(make([]byte, size))))
+		if !strings.Contains(text, "TooLarge") {
+			t.Errorf("%d bytes: exception %s, want a TooLargeException", size, text)
 		}
 		if got := v.get("west", "take.php").Body; got != before {
-			t.Errorf("a session that could not be saved has %d bytes, and had %d", len(got), len(before))
+			t.Errorf("a refused save changed the session from %d to %d bytes", len(before), len(got))
 		}
 	}
 }

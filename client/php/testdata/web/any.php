@@ -1,5 +1,5 @@
 <?php
-// Counts in a session that belongs to whoever the request names, and ends as it says.
+// Counts in the session of the owner in the request, and ends in the requested way.
 
 require __DIR__ . '/page.php';
 
@@ -7,7 +7,7 @@ restore_error_handler();
 try {
     session_start();
     if (($_SESSION['owner'] ?? $_GET['owner']) !== $_GET['owner']) {
-        exit('this is the session of ' . $_SESSION['owner']);
+        exit('the session belongs to ' . $_SESSION['owner']);
     }
     $_SESSION['owner'] = $_GET['owner'];
     $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1;
@@ -27,7 +27,7 @@ try {
             session_abort();
             exit('aborted');
     }
-    echo session_write_close() ? 'saved ' . $_SESSION['n'] : 'session_write_close() answers false';
+    echo session_write_close() ? 'saved ' . $_SESSION['n'] : 'session_write_close() returned false';
 } catch (Throwable $e) {
     echo get_class($e), ': ', $e->getMessage();
 }

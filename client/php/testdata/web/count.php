@@ -1,5 +1,5 @@
 <?php
-// Adds to a counter and to a list: reads, changes, writes.
+// Increments a counter and appends to a list.
 
 require __DIR__ . '/page.php';
 

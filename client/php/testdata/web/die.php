@@ -1,5 +1,5 @@
 <?php
-// Ends in the midst of a session, in one way or another.
+// Ends during an open session, in the requested way.
 
 require __DIR__ . '/page.php';
 
@@ -16,10 +16,10 @@ switch ($_GET['of']) {
         set_time_limit(1);
         while (true);
     case 'exception':
-        throw new LogicException('nobody catches this');
+        throw new LogicException('uncaught exception');
     case 'exit':
-        exit('gone');
-    case 'signal': // as FPM's request_terminate_timeout does it
+        exit('exit');
+    case 'signal': // like FPM's request_terminate_timeout
         posix_kill(getmypid(), 15);
         while (true);
 }

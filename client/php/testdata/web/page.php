@@ -1,5 +1,5 @@
 <?php
-// What every page begins with, and the gate at which a page stops until the test lets it go on.
+// The beginning of every page, and the gate at which a page waits until the test lets it pass.
 
 declare(strict_types=1);
 
@@ -11,12 +11,12 @@ set_error_handler(static function (int $level, string $message): bool {
     throw new ErrorException($message);
 });
 
-function stop_at_gate(string $say): void
+function wait_at_gate(string $message): void
 {
     $gate = stream_socket_client('unix://' . getenv('GATE'));
     stream_set_timeout($gate, 120);
-    fwrite($gate, $say . "\n");
+    fwrite($gate, $message . "\n");
     if (fgets($gate) === false) {
-        throw new RuntimeException('the test is over');
+        throw new RuntimeException('the test has ended');
     }
 }

@@ -1,6 +1,6 @@
 <?php
-// Has no session.
+// A page without a session.
 
 require __DIR__ . '/page.php';
 
-echo session_status() === PHP_SESSION_NONE ? 'no session' : 'a session';
+echo session_status() === PHP_SESSION_NONE ? 'no session' : 'session';

@@ -1,9 +1,9 @@
 <?php
-// Stops before it opens the session, counts, and says where it ran.
+// Waits at the gate before it opens the session, with its process id as the message, and counts.
 
 require __DIR__ . '/page.php';
 
-stop_at_gate((string) getmypid());
+wait_at_gate((string) getmypid());
 session_start();
 $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1;
 session_write_close();

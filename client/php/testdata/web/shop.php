@@ -1,5 +1,5 @@
 <?php
-// A shop as small as can be: one logs in, puts things into the cart, and logs out.
+// A minimal shop, where a visitor logs in, adds things to a cart and logs out.
 
 require __DIR__ . '/page.php';
 
@@ -29,7 +29,9 @@ $e = static fn(string $text): string => htmlspecialchars($text, ENT_QUOTES);
 <p id="host"><?= $e(getenv('WEB_HOST')) ?></p>
 <?php if (isset($_SESSION['user'])): ?>
 <p>You are <b id="user"><?= $e($_SESSION['user']) ?></b>.</p>
-<ul id="cart"><?php foreach ($_SESSION['cart'] ?? [] as $thing): ?><li><?= $e($thing) ?></li><?php endforeach ?></ul>
+<ul id="cart">
+<?php foreach ($_SESSION['cart'] ?? [] as $thing): ?><li><?= $e($thing) ?></li><?php endforeach ?>
+</ul>
 <form method="post"><input name="thing" id="thing"><button name="do" value="add" id="add">Add</button></form>
 <form method="post"><button name="do" value="logout" id="logout">Log out</button></form>
 <?php else: ?>

@@ -1,5 +1,5 @@
 <?php
-// Tells what the session holds and changes nothing.
+// Prints the session without changing it.
 
 require __DIR__ . '/page.php';
 

@@ -1,5 +1,5 @@
 <?php
-// Answers what put.php has kept, byte for byte.
+// Returns the bytes that put.php has stored.
 
 require __DIR__ . '/page.php';
 
