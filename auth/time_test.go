@@ -3,8 +3,8 @@ package auth
 import "testing"
 
 // BenchmarkSecret measures Directory.Secret for each kind of invalid credentials. The results may differ by
-// nanoseconds, as a failed lookup is shorter, but not by the time of a hash: a client must not learn from them
-// which names exist.
+// nanoseconds, as a failed lookup is shorter, but not by the time of a hash. Otherwise a client could learn from
+// them which names exist.
 func BenchmarkSecret(b *testing.B) {
 	d, err := NewDirectory([]Tenant{{Name: "acme", Apps: []App{
 		{Name: "shop00", Role: ReadWrite, Secrets: []SecretHash{HashSecret(NewSecret()), HashSecret(NewSecret())}},

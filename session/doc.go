@@ -2,8 +2,8 @@
 // as a whole, and ends them when their lifetime is over.
 //
 // On the request path it is the step "session manager", behind every gate and before the storage driver (see package
-// server). It must never know what a connection, a framing, a credential or a policy is: a caller passes a [Tenant]
-// and an id, and gets a [Session].
+// server). It must never know what a connection, a framing, a credential or a policy is. A caller passes a [Tenant] and
+// an id, and gets a [Session].
 //
 // Begin reading at [Manager.Open]. Locks are in lock.go, the stored format in record.go, lifetimes in lifetime.go,
 // quotas in quota.go.
@@ -25,7 +25,7 @@
 //
 // Only the SHA-256 of an id leaves this package, so neither storage nor logs can leak an id. The old id after
 // Regenerate is an alias of the new one during the grace period. After that it is a tombstone, as is the id of a
-// destroyed session. A tombstone is refused in every mode, and is kept until no client can still use the id: a late
+// destroyed session. A tombstone is refused in every mode, and is kept until no client can still use the id. So a late
 // request cannot bring a session back.
 //
 // # Quotas
@@ -40,9 +40,9 @@
 //     can be made smaller and saved, saved later, or aborted.
 //   - Usage is what the store's Meter counts: a session from its first save on, with the bytes of its record.
 //     Tombstones, aliases and sessions that were never saved count for nothing.
-//   - An expired session counts until it is swept. A refusal makes Sweep begin its next round within 100 ms, so that
-//     expired sessions do not keep a tenant out for longer than their sweeping takes. A session that expired while it
-//     was open counts as a new one when it is saved.
+//   - An expired session counts until it is swept. A refusal makes Sweep begin its next round within 100 ms. So expired
+//     sessions keep a tenant out only for as long as their sweeping takes. A session that expired while it was open
+//     counts as a new one when it is saved.
 //   - A save reserves its growth before it is written (quota.go). Of many saves at once, as many are granted as there
 //     is room for. A save in the very instant in which its session expires may exceed the quota by that session.
 //   - Usage comes from the store, so it is right after a restart. A store without a Meter supports no quotas; see

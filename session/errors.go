@@ -2,7 +2,7 @@ package session
 
 import "errors"
 
-// Errors for clients. The text of every error that wraps one of these may be sent to a client: it contains no file
+// Errors for clients. The text of every error that wraps one of these may be sent to a client. It contains no file
 // name, no secret, no id and no other tenant's name.
 var (
 	ErrNotFound    = errors.New("no such session")

@@ -167,8 +167,8 @@ func (h *hold) wake() {
 	close(h.granted)
 }
 
-// advance grants the lock to as many holds at the head of the queue as it admits, and takes it from holders whose
-// lease is over. It is called after every change, and sets the timer for the next one that comes by itself.
+// advance takes the lock from holders whose lease is over, and grants it to the holds at the head of the queue that
+// share it. It is called after every change, and sets the timer for the next change that time alone causes.
 func (l *lock) advance() {
 	if len(l.queue) > 0 {
 		l.expire()
@@ -298,8 +298,9 @@ func without(holds []*hold, h *hold) []*hold {
 }
 
 // beginSave pins the lock for the time of a save, or reports that it is not held any more. This is the fence: a
-// write that began under the lock ends before another client gets the lock. beginSave waits for a touch in progress
-// that has no lock.
+// write that began under the lock ends before another client gets the lock.
+//
+// beginSave waits for a touch in progress that has no lock.
 func (h *hold) beginSave() bool {
 	l := h.enterShard()
 	for l.touchDone != nil {
@@ -359,8 +360,8 @@ func (t *lockTable) endTouch(key storage.Key) {
 	l.advance()
 }
 
-// lockSuccessor takes the lock of a key that no client can know yet for the holder of h, with the rest of its
-// lease, and pins it like beginSave.
+// lockSuccessor takes the lock of a new key, which no client can know yet, for the holder of h. The new hold has
+// the rest of the lease of h, and is pinned as by beginSave.
 func (t *lockTable) lockSuccessor(h *hold, key storage.Key) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -458,8 +459,8 @@ func (s *lockShard) beginDrop(tenant string) {
 	}
 }
 
-// pendingSave returns a channel that is closed at the end of one of the saves in progress for the tenant, or nil if
-// there is none.
+// pendingSave returns a channel that is closed at the end of one of the tenant's saves in progress, or nil if there
+// is none.
 func (s *lockShard) pendingSave(tenant string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

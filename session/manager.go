@@ -105,8 +105,8 @@ func (m *Manager) New(ctx context.Context, t *Tenant, lifetime time.Duration) (s
 
 // Open opens the session under id, or the session that id leads to during a grace period.
 //
-// It returns ErrNotFound, ErrLockTimeout, ErrBadID, ErrStore or the context's error. It returns ErrQuota if it
-// would have to wait and the tenant has too many waiters, and ErrLockLost if the lease was over before the session
+// It returns ErrNotFound, ErrLockTimeout, ErrBadID, ErrStore or the context's error. It returns ErrQuota if it would
+// have to wait and the tenant has too many waiters. It returns ErrLockLost if the lease was over before the session
 // was read.
 func (m *Manager) Open(ctx context.Context, t *Tenant, id []byte, opts OpenOptions) (*Session, error) {
 	if err := CheckID(id); err != nil {
@@ -197,8 +197,8 @@ func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts Ope
 		return h, key, nil
 	}
 	if opts.Mode != ReadWrite {
-		// A session that does not exist yet is not worth a wait. An id that leads to another one is: the holder of
-		// its lock either is moving the session, and takes the queue along, or releases the lock in a moment.
+		// A session that does not exist yet is not worth a wait. An alias is worth one. The holder of its lock is
+		// moving the session, and takes the queue along, or will release the lock in a moment.
 		if _, err := m.follow(ctx, key, opts.Mode); err != nil && !h.leave() {
 			return nil, key, err
 		}
@@ -210,8 +210,8 @@ func (m *Manager) lock(ctx context.Context, t *Tenant, key storage.Key, opts Ope
 	return h, key, err
 }
 
-// follow returns the key to which the id under key leads, without taking its lock: key itself, or that of the id to
-// which the session has moved. It returns ErrNotFound if opening in this mode could not succeed.
+// follow returns the key to which the id under key leads, without taking its lock. That is key itself, or the key
+// of the id to which the session has moved. It returns ErrNotFound if opening in this mode could not succeed.
 func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (storage.Key, error) {
 	rec, _, err := m.get(ctx, key)
 	if errors.Is(err, ErrNotFound) && mode == ReadWrite {
@@ -348,8 +348,9 @@ func (m *Manager) snapshot(ctx context.Context, t *Tenant, key storage.Key) (*Se
 
 // touchSnapshot touches the session of which s is a snapshot. Another client may have saved the session since s was
 // read, with a shorter lifetime for example. So the session is read again while no client can save it.
-// touchSnapshot returns the session as it was last read, or neither a session nor an error if the session has ended
-// or moved to another id meanwhile.
+//
+// touchSnapshot returns the session as it was last read. It returns neither a session nor an error if the session
+// has ended or moved to another id meanwhile.
 func (m *Manager) touchSnapshot(ctx context.Context, s *Session) (*Session, error) {
 	if _, _, due := s.touchDue(); !due || !m.locks.beginTouch(s.key) {
 		return s, nil

@@ -21,10 +21,10 @@
 //
 // Durability. When Put, PutAll or Touch has returned nil, the write survives a kill of the process. Whether it survives
 // a power failure is a setting of the driver, which may exclude Touch. After an error the record is the old or the new
-// one, never a mixture and never torn, and no part of the write takes effect later. A crash may undo Delete.
+// one, never a mixture and never torn. No part of the write takes effect later. A crash may undo Delete.
 //
 // Concurrency. Every method may be called from many goroutines at once, also for one key. The operations on one key
-// appear in some order that agrees with real time: a Get that starts after a Put has returned sees that Put or a later
+// appear in some order that agrees with real time. A Get that starts after a Put has returned sees that Put or a later
 // one.
 //
 // Waiting. A method honours its context where it waits. A context that ends during a write leaves the old record or

@@ -36,8 +36,8 @@ type Sweeper interface {
 	Sweep(ctx context.Context, limit int) (Swept, error)
 }
 
-// Backlogger reports how far sweeping is behind: the expiry of the oldest expired record that Sweep has not
-// removed, or the zero time if there is none.
+// Backlogger reports how far sweeping is behind. Backlog returns the expiry of the oldest expired record that Sweep
+// has not removed, or the zero time if there is none.
 //
 // It is a quick look that waits for no disk. A driver may include records whose expiry was moved since, until Sweep
 // has examined them. So the result is never later than the true one.

@@ -2,12 +2,12 @@
 // for operators who want to see sessions with ls, back them up with tar, and run no database. It implements every
 // optional interface of package storage.
 //
-// It must never know what a record means, and never touch anything outside its folder: every file is opened through
-// an os.Root, and a tenant's name is encoded before it becomes the name of a folder.
+// It must never know what a record means, and never touch anything outside its folder. Every file is opened through an
+// os.Root, and a tenant's name is encoded before it becomes the name of a folder.
 //
-// Begin reading at layout.go, the tree of files, then format.go, the content of a file, then [Store]. batch.go writes
-// several records at once, scan.go counts records when the store is opened, queue.go and sweep.go find and remove
-// expired records, and drop.go removes a tenant.
+// Begin reading at layout.go, the tree of files, then format.go, the content of a file, then [Store]. File batch.go
+// writes several records at once, and scan.go counts records when the store is opened. Files queue.go and sweep.go find
+// and remove expired records, and drop.go removes a tenant.
 //
 // # Durability
 //

@@ -18,8 +18,8 @@ import (
 // Store keeps each record in a file.
 //
 // Locks are taken in this order: life, the sweep's or the batch's, a tenant's folders, stripes by ascending index, a
-// tenant's usage, the queue. No stripe is locked while a file is written or synced: a stripe is locked only for a
-// rename, a removal, or the reading of a head.
+// tenant's usage, the queue. A stripe is locked only for a rename, a removal, or the reading of a head. It is never
+// locked while a file is written or synced.
 type Store struct {
 	root  *os.Root
 	lock  *os.File

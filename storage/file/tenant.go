@@ -72,7 +72,7 @@ func (t *tenant) usage() storage.Usage {
 }
 
 // makeFolders creates the tenant's folder and the sub-folder for ids that begin with b. The first use of a folder
-// by this process syncs its name even if the folder exists: the process that created it may have been killed before
+// by this process syncs its name even if the folder exists. The process that created it may have been killed before
 // the sync.
 func (s *Store) makeFolders(t *tenant, b byte) error {
 	t.folders.Lock()

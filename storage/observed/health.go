@@ -12,8 +12,8 @@ import (
 const (
 	failuresMin = 3 // consecutive failures of a failing store; a single one may concern one record only
 
-	// failureAge is how long a failure counts. A server that gets no clients because it is not ready makes no
-	// operations that could succeed, so old failures must not keep it from being ready.
+	// failureAge is how long a failure counts. A server that is not ready gets no clients, so no operation of theirs
+	// could succeed. So old failures must not keep it from being ready.
 	failureAge = 10 * time.Second
 )
 

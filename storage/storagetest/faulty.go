@@ -25,9 +25,9 @@ const (
 	OpClose  Op = "close"
 )
 
-// Hook is called before or after an operation. The key is zero for an operation without one, has no id for an operation
-// on a tenant, and is the first entry's key for a batch. A hook may wait, which delays the operation. If it returns an
-// error, the operation returns that error.
+// Hook is called before or after an operation. The key is zero for an operation without one. It has no id for an
+// operation on a tenant, and is the first entry's key for a batch. A hook may wait, which delays the operation. If it
+// returns an error, the operation returns that error.
 type Hook func(ctx context.Context, op Op, key storage.Key) error
 
 // Faulty is a store whose operations a test can make fail or wait. It implements the optional interfaces of the

@@ -29,7 +29,7 @@ const (
 const killWriters = 4
 
 // testKill: an acknowledged write survives a kill of the process, and a batch exists completely or not at all. The
-// process to be killed is the test binary itself, which runs this very test: it writes, and acknowledges each write on
+// process to be killed is the test binary itself, which runs this very test. It writes, and acknowledges each write on
 // its standard output, until it is killed.
 func testKill(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
