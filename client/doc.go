@@ -35,6 +35,6 @@
 //
 // # Where to begin
 //
-// Of the server this package knows only what package wire defines. Begin reading at [Dial] and [Client.Update]. The
-// file conn.go holds the path of a request, and pool.go the assignment of connections.
+// The package depends on package wire and on nothing else of the server. Begin reading at [Dial] and [Client.Update].
+// The file conn.go holds the path of a request, and pool.go the assignment of connections.
 package client

@@ -411,8 +411,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestChosenID verifies that no session is created under an id that a visitor has chosen. Only ModeReadWrite does so, in
-// a tenant that is not strict.
+// TestChosenID verifies that no session is created under an id that a visitor has chosen. Only ModeReadWrite does so,
+// in a tenant that is not strict.
 func TestChosenID(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -431,7 +431,9 @@ func TestChosenID(t *testing.T) {
 			v.Set("user", "victim")
 			return nil
 		})
-		for method, err := range map[string]error{"Open": openErr, "Load": loadErr, "View": viewErr, "Update": updateErr} {
+		for method, err := range map[string]error{
+			"Open": openErr, "Load": loadErr, "View": viewErr, "Update": updateErr,
+		} {
 			if !errors.Is(err, client.ErrNotFound) {
 				t.Errorf("%s, strict %t: %v", method, strict, err)
 			}

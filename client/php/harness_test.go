@@ -51,7 +51,7 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 // statSources stats every source file in a folder, so that a change to one of them invalidates the cached results of
-// the tests. Go does not know the sources of the programs that tests run.
+// the tests. Go does not track the sources of the programs that tests run.
 func statSources(folder string) error {
 	return filepath.WalkDir(folder, func(file string, _ fs.DirEntry, err error) error {
 		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".php" || ext == ".mod") {

@@ -103,7 +103,7 @@ final class ClientTest extends SessionTestCase
             [BadIdException::class, fn () => self::$server->client()->open('short')],
             [NotFoundException::class, fn () => self::$server->client()->open(str_repeat('z', 32), 'u')],
             [NoSessionException::class, fn () => self::$server->client()->get('a')],
-            [BadAuthException::class, fn () => self::$server->client()->auth('nobody', 'nothing', 'hss_wrong')],
+            [BadAuthException::class, fn () => self::$server->client()->auth('unknown', 'unknown', 'hss_wrong')],
         ] as [$class, $do]) {
             try {
                 $do();

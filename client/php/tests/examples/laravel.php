@@ -17,7 +17,8 @@ class AppServiceProvider
 }
 
 $app = new Illuminate\Container\Container();
-$app->instance('config', new Illuminate\Config\Repository(['session' => ['driver' => 'sessionserver', 'dsn' => 'tcp://localhost', 'cookie' => 's']]));
+$config = ['driver' => 'sessionserver', 'dsn' => 'tcp://localhost', 'cookie' => 's'];
+$app->instance('config', new Illuminate\Config\Repository(['session' => $config]));
 $app->instance('session', new Illuminate\Session\SessionManager($app));
 Illuminate\Support\Facades\Facade::setFacadeApplication($app);
 (new AppServiceProvider())->boot();

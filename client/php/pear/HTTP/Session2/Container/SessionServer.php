@@ -68,7 +68,7 @@ class HTTP_Session2_Container_SessionServer extends HTTP_Session2_Container
 
     public function replicate($target, $id = null)
     {
-        throw new BadMethodCallException('sessionserver: sessions are not replicated, since all web servers share them');
+        throw new BadMethodCallException('sessionserver: sessions are not replicated, all web servers share them');
     }
 
     /** @return SessionServer\SaveHandler */
