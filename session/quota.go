@@ -43,8 +43,8 @@ func (e *QuotaError) Error() string {
 
 // account is what a manager keeps of one tenant.
 //
-// The store counts what a tenant has. Only this process knows what that will be after the writes in progress. Each
-// write that may add something is reserved before it begins, and the reservation is released after it.
+// The store counts what a tenant has, but not what the writes in progress will add. So each write that may add
+// something is reserved before it begins, and the reservation is released after it.
 //
 // A reservation is granted while bound, which needs no request to the store, leaves room. After that the store is
 // asked for the usage. If the usage alone leaves no room, the reservation is refused. If only the usage and all
@@ -118,7 +118,7 @@ func (a *account) tightenBound(usage storage.Usage) {
 	a.bound, a.known = bound, true
 }
 
-// release ends a reservation, whatever the outcome of the write: the store knows the usage, and is asked when it
+// release ends a reservation, whatever the outcome of the write. The store counts the usage, and is read when it
 // matters.
 func (a *account) release(more storage.Usage) {
 	a.mu.Lock()

@@ -222,7 +222,7 @@ func TestQuotaWaitsForWrites(t *testing.T) {
 		})
 		first := f.saveAsync()
 		f.settings(func(s *Settings) { s.MaxSessions = 3 })
-		f.m.accounts.of("acme").known = false // as after a sweep: only the store knows the usage
+		f.m.accounts.of("acme").known = false // as after a sweep: only the store has the usage
 		closed := make(chan error, 2)
 		_, s := f.new("k", "v")
 		ended, stop := context.WithCancel(ctx)

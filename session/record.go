@@ -154,9 +154,9 @@ func (d *decoder) record() record {
 	return r
 }
 
-func (d *decoder) number(most uint64) uint64 {
+func (d *decoder) number(limit uint64) uint64 {
 	n, size := binary.Uvarint(d.b)
-	if size <= 0 || n > most {
+	if size <= 0 || n > limit {
 		d.failed, d.b = true, nil
 		return 0
 	}

@@ -70,8 +70,8 @@ func (s *Session) Regenerate(ctx context.Context, grace time.Duration) (string, 
 	if err := s.writable(); err != nil {
 		return "", err
 	}
-	if most := s.settings().GraceMax; grace < 0 || grace > most {
-		return "", fmt.Errorf("%w: a grace period of %v (allowed: 0s to %v)", ErrBadDuration, grace, most)
+	if limit := s.settings().GraceMax; grace < 0 || grace > limit {
+		return "", fmt.Errorf("%w: a grace period of %v (allowed: 0s to %v)", ErrBadDuration, grace, limit)
 	}
 	now := time.Now()
 	if s.rec.outlived(s.settings(), now) {

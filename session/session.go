@@ -205,11 +205,11 @@ func (s *Session) Replace(fill func(put func(key, value []byte) error) error) er
 
 // ReplaceWhere is PutMany after removing the values of the keys that match. The other values stay unchanged,
 // including their own lifetimes.
-func (s *Session) ReplaceWhere(mine func(key []byte) bool, fill func(put func(key, value []byte) error) error) error {
+func (s *Session) ReplaceWhere(match func(key []byte) bool, fill func(put func(key, value []byte) error) error) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	return s.change(s.rec.values.filter(func(key []byte) bool { return !mine(key) }), fill)
+	return s.change(s.rec.values.filter(func(key []byte) bool { return !match(key) }), fill)
 }
 
 // change calls fill with into as the session's values, and restores the previous values if fill returns an error.

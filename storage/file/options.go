@@ -49,7 +49,7 @@ type Options struct {
 	Damaged func(tenant, file string, cause error)
 
 	// Synced is called with the duration of each sync of a file or a folder. It must return quickly. It may be nil.
-	Synced func(took time.Duration)
+	Synced func(duration time.Duration)
 }
 
 // withDefaults returns a copy of o with every field set, or an error that names the invalid field.

@@ -25,12 +25,12 @@ type recorder struct {
 	errors map[string]error
 }
 
-func (r *recorder) OperationDone(operation string, took time.Duration, err error) {
+func (r *recorder) OperationDone(operation string, duration time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts[operation]++
 	r.errors[operation] = err
-	if took < 0 {
+	if duration < 0 {
 		panic("negative duration")
 	}
 }

@@ -13,7 +13,7 @@ import (
 type Observer interface {
 	// OperationDone is called at the end of an operation, with one of the names in [Operations] and its duration. The
 	// error is a failure of the store. It is nil if the record does not exist, or if the context ended.
-	OperationDone(operation string, took time.Duration, err error)
+	OperationDone(operation string, duration time.Duration, err error)
 }
 
 // operation is an index of operations.
@@ -59,11 +59,11 @@ func New(inner storage.Store, observer Observer) *Store {
 // done reports an operation that began at start. An operation that ended with its context does not show whether the
 // store works, so it does not change the store's health.
 func (s *Store) done(op operation, start time.Time, err error) {
-	took, succeeded := time.Since(start), err == nil || errors.Is(err, storage.ErrNotFound)
+	duration, succeeded := time.Since(start), err == nil || errors.Is(err, storage.ErrNotFound)
 	if !failed(err) {
 		err = nil
 	}
-	s.observer.OperationDone(operations[op], took, err)
+	s.observer.OperationDone(operations[op], duration, err)
 	if err != nil || succeeded {
 		s.health[op].record(err)
 	}
