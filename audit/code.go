@@ -70,7 +70,7 @@ var codes = [codeCount]struct{ name, meaning string }{
 	OperationDenied: {"operation.denied", "a command was refused by an allowlist or a policy; `reason` is which, `detail` the policy's reasons"},
 	OperationUndecided: {"operation.undecided", "a command was refused because the policy came to no decision; " +
 		"`reason` is timeout or failed: a mistake in a rule"},
-	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, app_bytes, tenant_bytes, address, mint or strangers"},
+	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, app_bytes, tenant_bytes, address, session_creation or unauthenticated"},
 	OperationQuota:       {"operation.quota", "a command was refused because the tenant has too much; `reason` is of what: sessions, bytes, waiters, connections or memory"},
 
 	TenantChanged: {"tenant.changed", "a tenant is new, or its settings are; `reason` is added or changed"},

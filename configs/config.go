@@ -55,7 +55,7 @@ type Storage struct {
 type Session struct {
 	Lifetime         time.Duration `yaml:"lifetime"`
 	AbsoluteLifetime time.Duration `yaml:"absolute_lifetime"`
-	FreshLifetime    time.Duration `yaml:"fresh_lifetime"`
+	EmptyLifetime    time.Duration `yaml:"empty_lifetime"`
 	Strict           bool          `yaml:"strict"`
 	LockLease        time.Duration `yaml:"lock_lease"`
 	LockWait         time.Duration `yaml:"lock_wait"`
@@ -76,11 +76,11 @@ type Quotas struct {
 
 // Rates bound what a tenant's commands may cost.
 type Rates struct {
-	OnLimit string `yaml:"on_limit"` // reject or delay
-	Tenant  Rate   `yaml:"tenant"`   // of all its apps together
-	App     Rate   `yaml:"app"`      // of each app
-	Address Rate   `yaml:"address"`  // of each client address
-	Mint    Rate   `yaml:"mint"`     // ids that each app makes, or asks for in vain
+	OnLimit         string `yaml:"on_limit"`         // reject or delay
+	Tenant          Rate   `yaml:"tenant"`           // of all its apps together
+	App             Rate   `yaml:"app"`              // of each app
+	Address         Rate   `yaml:"address"`          // of each client address
+	SessionCreation Rate   `yaml:"session_creation"` // ids that each app makes, or asks for in vain
 
 	TenantBytes ByteRate `yaml:"tenant_bytes"` // moved by all its apps together
 	AppBytes    ByteRate `yaml:"app_bytes"`    // moved by each app
@@ -89,8 +89,8 @@ type Rates struct {
 // ServerRates are those of every tenant that does not say otherwise, and those that are no tenant's.
 type ServerRates struct {
 	Rates
-	AuthFailures Rate `yaml:"auth_failures"` // of each client address
-	Strangers    Rate `yaml:"strangers"`     // of each client address: what it asks before it has an identity, connections and TLS handshakes too
+	AuthFailures    Rate `yaml:"auth_failures"`   // of each client address
+	Unauthenticated Rate `yaml:"unauthenticated"` // of each client address: what it asks before it has an identity, connections and TLS handshakes too
 }
 
 // Rate is how much there may be a second on average, and how much at once. 0 a second is no limit.
@@ -146,13 +146,13 @@ func Default() Config {
 			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,
 		},
 		Session: Session{
-			Lifetime: 24 * time.Minute, FreshLifetime: 2 * time.Minute, Strict: true,
+			Lifetime: 24 * time.Minute, EmptyLifetime: 2 * time.Minute, Strict: true,
 			LockLease: time.Minute, LockWait: 10 * time.Second, GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
 		},
 		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no tenant alone can take the whole server
 		Rates: ServerRates{
-			Rates:        Rates{OnLimit: "reject", Mint: Rate{PerSecond: 200, Burst: 5000}},
-			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Strangers: Rate{PerSecond: 4000, Burst: 8000},
+			Rates:        Rates{OnLimit: "reject", SessionCreation: Rate{PerSecond: 200, Burst: 5000}},
+			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Unauthenticated: Rate{PerSecond: 4000, Burst: 8000},
 		},
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,

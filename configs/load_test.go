@@ -99,18 +99,18 @@ func TestMistakes(t *testing.T) {
 		"nobody []":           {"listen:\n- name: a\n  address: ':1'\n  allow: []\n", "f:4: listen[0].allow: nobody may connect …"},
 		"proxies of a socket": {"listen:\n- name: a\n  address: unix:/a\n  proxies: [10.0.0.0/8]\n", "f:4: listen[0].proxies: balancers cannot …"},
 		"quotas and rates": {"quotas: {sessions: -1, bytes: 1MiB, connections: 99999999, waiters: no, memory: 1}\nrates:\n  on_limit: wait\n  tenant: {per_second: 1, burst: 7}\n" +
-			"  app: {per_second: 0, burst: 7}\n  address: {per_second: 0.5, burst: 8}\n  mint: {per_second: 1e3}\n  auth_failures: {per_second: 1, burst: 0}\n" +
-			"  strangers:\n    per_second: 0.0001\n    burst: -1\n",
+			"  app: {per_second: 0, burst: 7}\n  address: {per_second: 0.5, burst: 8}\n  session_creation: {per_second: 1e3}\n  auth_failures: {per_second: 1, burst: 0}\n" +
+			"  unauthenticated:\n    per_second: 0.0001\n    burst: -1\n",
 			`f:1: quotas.waiters: "no" (allowed: a whole number)
 f:1: quotas.sessions: -1 (allowed: 0 to 1125899906842624)
 f:1: quotas.connections: 99999999 (allowed: 0 to 10000000)
 f:1: quotas.memory: 1 (allowed: 1MiB to 1048576GiB)
 f:3: rates.on_limit: "wait" (allowed: reject, delay)
 f:4: rates.tenant.burst: 7 (allowed: 8 to 10000000)
-f:7: rates.mint.per_second: "1e3" (allowed: a number such as 100 or 0.5)
+f:7: rates.session_creation.per_second: "1e3" (allowed: a number such as 100 or 0.5)
 f:8: rates.auth_failures.burst: 0 (allowed: 1 to 10000000)
-f:10: rates.strangers.per_second: 0.0001 (allowed: 0.001 to 1000000, or 0 for no limit)
-f:11: rates.strangers.burst: -1 (allowed: 8 to 10000000)`},
+f:10: rates.unauthenticated.per_second: 0.0001 (allowed: 0.001 to 1000000, or 0 for no limit)
+f:11: rates.unauthenticated.burst: -1 (allowed: 8 to 10000000)`},
 		"tls": {listener + "  client_certificates: required\n  client_ca: ca.pem\n- {name: b, address: ':2', allow: ['::1'], client_certificates: maybe}\n" +
 			"- {name: c, address: ':3', allow: ['::1'], client_ca: ca.pem}\n" +
 			"tls:\n  handshake_timeout: 1ms\n  handshakes_per_ip: 0\n  acme:\n    email: x\n    storage: ''\n    directory: 1\n    http_address: x\n",

@@ -46,7 +46,7 @@ func TestTenant(t *testing.T) {
 		Name:  "acme",
 		Allow: []Prefix{prefix(t, "0.0.0.0/0"), prefix(t, "::/0")}, Deny: []Prefix{prefix(t, "192.0.2.0/24")},
 		Hosts: []string{"sessions.acme.example"}, Session: main.Session, Quotas: main.Quotas,
-		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, Mint: main.Rates.Mint},
+		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, SessionCreation: main.Rates.SessionCreation},
 		Apps: map[string]App{
 			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
 			"blog": {Role: "readonly", Read: []string{"post.*"}, Write: []string{}},
@@ -77,7 +77,7 @@ func TestTenantMistakes(t *testing.T) {
 		"nobody":       {"hosts: []\n", "a: allow: nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
 		"nobody []":    {"\nallow: []\n", "a:2: allow: nobody may come …"},
 		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: there is no such setting (allowed: allow, deny, hosts, session, quotas, rates, policy, apps)"},
-		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: there is no such setting (allowed: on_limit, tenant, app, address, mint, tenant_bytes, app_bytes)"},
+		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: there is no such setting (allowed: on_limit, tenant, app, address, session_creation, tenant_bytes, app_bytes)"},
 		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
 			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
 		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list stands here (allowed: settings by name)"},

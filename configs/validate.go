@@ -56,7 +56,7 @@ func (c *Config) Validate() Problems {
 	v.policy(c.Policy)
 	v.rates(c.Rates.Rates)
 	v.rate("rates.auth_failures", c.Rates.AuthFailures, 1)
-	v.rate("rates.strangers", c.Rates.Strangers, burstMin)
+	v.rate("rates.unauthenticated", c.Rates.Unauthenticated, burstMin)
 	l := c.Limits
 	v.size("limits.line", l.Line, KiB, MiB)
 	v.size("limits.value", l.Value, KiB, 16*MiB)
@@ -116,7 +116,7 @@ func (v *validator) rates(r Rates) {
 	v.rate("rates.tenant", r.Tenant, burstMin)
 	v.rate("rates.app", r.App, burstMin)
 	v.rate("rates.address", r.Address, burstMin)
-	v.rate("rates.mint", r.Mint, 1)
+	v.rate("rates.session_creation", r.SessionCreation, 1)
 	v.byteRate("rates.tenant_bytes", r.TenantBytes)
 	v.byteRate("rates.app_bytes", r.AppBytes)
 }

@@ -15,7 +15,7 @@ import (
 func TestBounded(t *testing.T) {
 	const many = 10_000
 	w := newWorld(t, Options{}, func(c *servertest.Config) {
-		c.Options.AuthFailures, c.Options.Strangers, c.Options.ErrorBudget = server.Unlimited, server.Unlimited, 10*many
+		c.Options.AuthFailures, c.Options.Unauthenticated, c.Options.ErrorBudget = server.Unlimited, server.Unlimited, 10*many
 	})
 	word := func() string { return fmt.Sprintf("w%016x", rand.Uint64()) }
 	hostile := func(n int) {

@@ -168,7 +168,7 @@ func declare(r prometheus.Registerer) families {
 				"Memory held by requests, replies and open sessions of connections, in steps of 4 KiB each."),
 			memoryLimit: describe("memory_limit_bytes",
 				"Limit of the memory held by requests, replies and open sessions (limits.memory)."),
-			turnsWaiting: describe("turns_waiting",
+			turnsWaiting: describe("fair_queue_waiting",
 				"Connections in the fair queue, for a processor or for a save.", "kind"),
 			connectionsLimit: describe("connections_limit", "Limit of open connections: limits.connections, or as many as file descriptors suffice for."),
 			certificateExpiry: describe("certificate_expiry_timestamp_seconds",

@@ -182,19 +182,21 @@ var scenarios = map[string]struct {
 		moves: map[string]float64{"rate_limited_total{scope=address}": 0},
 	},
 	"too many ids are made": {
-		change: func(c *servertest.Config) { c.Tenants[0].Rates.Mint = server.Rate{PerSecond: 0.001, Burst: 1} },
-		do:     func(w *world) { w.dial().ask("new", "abort", "new") },
-		moves:  map[string]float64{"rate_limited_total{scope=mint}": 1, "commands_total{code=RATELIMITED,command=new}": 1, "refusals_total{gate=rates}": 1},
+		change: func(c *servertest.Config) {
+			c.Tenants[0].Rates.SessionCreation = server.Rate{PerSecond: 0.001, Burst: 1}
+		},
+		do:    func(w *world) { w.dial().ask("new", "abort", "new") },
+		moves: map[string]float64{"rate_limited_total{scope=session_creation}": 1, "commands_total{code=RATELIMITED,command=new}": 1, "refusals_total{gate=rates}": 1},
 	},
 	"strangers connect too often": {
-		change: func(c *servertest.Config) { c.Options.Strangers = server.Rate{PerSecond: 0.001, Burst: 8} },
+		change: func(c *servertest.Config) { c.Options.Unauthenticated = server.Rate{PerSecond: 0.001, Burst: 8} },
 		do: func(w *world) {
 			for range 9 {
 				w.dial().ask("ping")
 			}
 		},
 		moves: map[string]float64{
-			"rate_limited_total{scope=strangers}": 1, "refusals_total{gate=rates}": 1, "connections_closed_total{listener=main,reason=refused}": 1,
+			"rate_limited_total{scope=unauthenticated}": 1, "refusals_total{gate=rates}": 1, "connections_closed_total{listener=main,reason=refused}": 1,
 		},
 	},
 	"nobody is let in": {
@@ -275,13 +277,13 @@ var scenarios = map[string]struct {
 			c.Tenants[0].Sessions.MaxSessions, c.Tenants[0].Sessions.MaxTotalBytes = 0, 0 // which it does not count
 		},
 		do: func(w *world) {
-			w.crowd("close", `turns_waiting{kind=save}`, "new", "put k v")
+			w.crowd("close", `fair_queue_waiting{kind=save}`, "new", "put k v")
 		},
-		moves: map[string]float64{"turns_waiting{kind=save}": still, "commands_total{code=OK,command=close}": crowd},
+		moves: map[string]float64{"fair_queue_waiting{kind=save}": still, "commands_total{code=OK,command=close}": crowd},
 	},
 	"those who want to compute wait": {
-		do:    func(w *world) { w.crowd("hold", `turns_waiting{kind=processor}`) },
-		moves: map[string]float64{"turns_waiting{kind=processor}": still, "commands_total{code=OK,command=hold}": crowd},
+		do:    func(w *world) { w.crowd("hold", `fair_queue_waiting{kind=processor}`) },
+		moves: map[string]float64{"fair_queue_waiting{kind=processor}": still, "commands_total{code=OK,command=hold}": crowd},
 	},
 	"something is reloaded": {
 		do: func(w *world) {

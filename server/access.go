@@ -19,7 +19,7 @@ type access struct {
 	admitted bool             // whether the client may come from where it comes from
 	rates    [5]*rate.Limiter // of the address, the app and the tenant; from inBytes on in bytes: of app and tenant
 	bucket   *bucket          // the first of them; see addressBook.hold
-	mint     *rate.Limiter
+	creation *rate.Limiter
 }
 
 // inBytes is the first of access.rates that is in bytes.
@@ -86,7 +86,7 @@ func (c *conn) become(grant auth.Grant) error {
 func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 	next := access{grant: grant, from: d}
 	if grant.Identity.IsZero() {
-		next.hold(c, strangers, c.server.opts.Strangers)
+		next.hold(c, unauthenticated, c.server.opts.Unauthenticated)
 		return next, nil
 	}
 	r := d.rules[grant.Identity.Tenant]
@@ -100,7 +100,7 @@ func (c *conn) accessOf(grant auth.Grant, d *directory) (access, error) {
 		}
 	}
 	app := r.apps[grant.Identity.App]
-	next.rules, next.mint = r, app.mint
+	next.rules, next.creation = r, app.creation
 	next.rates[1], next.rates[2] = limited(app.rate), limited(r.rate)
 	next.rates[3], next.rates[4] = limited(app.bytes), limited(r.bytes)
 	next.hold(c, grant.Identity.Tenant, r.rates.Address)
@@ -143,7 +143,7 @@ func (c *conn) assume(next access) {
 	c.question.Tenant, c.question.App, c.question.Role = next.grant.Identity.Tenant, next.grant.Identity.App, string(next.grant.Role)
 	c.question.Address, c.question.Listener = c.info.Remote.Addr(), c.info.Listener
 	if next.grant.Identity.IsZero() {
-		c.reader.SetLimits(wire.StrangerLimits(), nil)
+		c.reader.SetLimits(wire.UnauthenticatedLimits(), nil)
 		return
 	}
 	limits := c.server.opts.Limits

@@ -75,7 +75,7 @@ func TestAddressBookSharesOne(t *testing.T) {
 func ratedConn(t testing.TB, r Rate) *conn {
 	tenant := Tenant{
 		Tenant:   auth.Tenant{Name: "test", Access: auth.Allowlist{}, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
-		Sessions: session.DefaultSettings(), Rates: Rates{Tenant: r, App: r, Address: r, Mint: r},
+		Sessions: session.DefaultSettings(), Rates: Rates{Tenant: r, App: r, Address: r, SessionCreation: r},
 	}
 	s, err := New(Options{Policy: permissive{}, Sessions: session.NewManager(nil, session.Options{}), Tenants: []Tenant{tenant}})
 	if err != nil {

@@ -92,7 +92,7 @@ func runNew(c *Call) (err error) {
 			return wire.Errorf(wire.BadArg, "a lifetime is 1 second or more")
 		}
 	}
-	if err := c.mint(); err != nil {
+	if err := c.takeSessionCreation(); err != nil {
 		return err
 	}
 	id, s, err := c.conn.server.opts.Sessions.New(c.Context(), c.tenant(), lifetime)
@@ -121,7 +121,7 @@ func runOpen(c *Call) (err error) {
 	}
 	s, err := c.conn.server.opts.Sessions.Open(c.Context(), t, c.Args[0], opts)
 	if errors.Is(err, session.ErrNotFound) {
-		if limited := c.mint(); limited != nil {
+		if limited := c.takeSessionCreation(); limited != nil {
 			return limited // or who guesses ids could try as many as they like
 		}
 	}
@@ -133,7 +133,7 @@ func runOpen(c *Call) (err error) {
 		return err
 	}
 	if s.Unsaved() {
-		if err := c.mint(); err != nil {
+		if err := c.takeSessionCreation(); err != nil {
 			_ = s.Abort() // there is nothing to lose
 			return err
 		}
@@ -229,7 +229,7 @@ func runRegenerate(c *Call) error {
 			return err
 		}
 	}
-	if err := c.mint(); err != nil {
+	if err := c.takeSessionCreation(); err != nil {
 		return err
 	}
 	before := c.Session().ID()

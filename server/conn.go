@@ -83,7 +83,7 @@ func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
 		c.info.Remote = unmapped(tcp.AddrPort())
 	}
 	c.log = s.opts.Logger.With("conn", c.info.ID)
-	c.reader = wire.NewReader(c, wire.StrangerLimits(), nil)
+	c.reader = wire.NewReader(c, wire.UnauthenticatedLimits(), nil)
 	c.reader.SetRoom(c.room)
 	return c
 }

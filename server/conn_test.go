@@ -208,8 +208,8 @@ func TestLargeAnswer(t *testing.T) {
 	p.ask("ping", "ok")
 }
 
-// TestStrangers: who has no identity may send little, and has the room it needs as soon as it has one.
-func TestStrangers(t *testing.T) {
+// TestUnauthenticatedLimits: who has no identity may send little, and has the room it needs as soon as it has one.
+func TestUnauthenticatedLimits(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{
 		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
 		Tenants: []server.Tenant{servertest.Tenant("a/app", "secret")},

@@ -45,9 +45,9 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			s.turns.take(&s.strangers, connCPU)
+			s.turns.take(&s.unauthenticated, connCPU)
 			s.accept(nc, &how)
-			s.turns.give(&s.strangers, 0)
+			s.turns.give(&s.unauthenticated, 0)
 			continue
 		}
 		if s.isDraining() || errors.Is(err, net.ErrClosed) {
@@ -215,11 +215,11 @@ func (s *Server) admitAddress(c *conn) *refusal {
 			gate:  gateQuota,
 		}
 	}
-	if wait, ok := take(c.limiter(strangers, s.opts.Strangers), connCost, 0); !ok {
+	if wait, ok := take(c.limiter(unauthenticated, s.opts.Unauthenticated), connCost, 0); !ok {
 		return &refusal{
 			reply: wire.Errorf(wire.RateLimited,
 				"this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1),
-			gate: gateRates, scope: OfStrangers,
+			gate: gateRates, scope: OfUnauthenticated,
 		}
 	}
 	s.perIP[c.ipKey()]++

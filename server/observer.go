@@ -70,18 +70,18 @@ type CommandInfo struct {
 type Scope string
 
 const (
-	OfApp          Scope = "app"
-	OfTenant       Scope = "tenant"
-	OfAddress      Scope = "address" // within a tenant
-	OfMint         Scope = "mint"    // an app's, for ids
-	OfAppBytes     Scope = "app_bytes"
-	OfTenantBytes  Scope = "tenant_bytes"
-	OfStrangers    Scope = "strangers"
-	OfAuthFailures Scope = "auth_failures"
+	OfApp             Scope = "app"
+	OfTenant          Scope = "tenant"
+	OfAddress         Scope = "address"          // within a tenant
+	OfSessionCreation Scope = "session_creation" // an app's, for ids
+	OfAppBytes        Scope = "app_bytes"
+	OfTenantBytes     Scope = "tenant_bytes"
+	OfUnauthenticated Scope = "unauthenticated"
+	OfAuthFailures    Scope = "auth_failures"
 )
 
 // Scopes are all that there are.
-var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfMint, OfAppBytes, OfTenantBytes, OfStrangers, OfAuthFailures}
+var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfSessionCreation, OfAppBytes, OfTenantBytes, OfUnauthenticated, OfAuthFailures}
 
 // HandshakeFailure says why there was no TLS.
 type HandshakeFailure string

@@ -52,7 +52,7 @@ func TestGatesOfRefusals(t *testing.T) {
 		{errMemoryLimit, "memory"},
 		{errShutdown, "serving"},
 		{errUnaudited, "audit"},
-		{rateLimited(OfMint, 0), "rates"},
+		{rateLimited(OfSessionCreation, 0), "rates"},
 		{wire.Errorf(wire.IPDenied, "x"), "allowlist"},
 		{wire.Errorf(wire.Denied, "x"), "policy"},
 		{&session.QuotaError{Quota: session.QuotaSessions, Limit: 1}, gateQuota},

@@ -52,7 +52,7 @@ type Options struct {
 
 	// By each address: how often bad credentials are heard, by default once a second, 20 at once; and what connections, TLS handshakes
 	// and the commands before anybody has authenticated may cost, by default 4,000 a second, 8,000 at once.
-	AuthFailures, Strangers Rate
+	AuthFailures, Unauthenticated Rate
 
 	Version  string       // told to clients; default "dev"
 	Logger   *slog.Logger // default: nothing is logged
@@ -115,8 +115,8 @@ func (o Options) withDefaults() Options {
 	if o.AuthFailures == (Rate{}) {
 		o.AuthFailures = Rate{PerSecond: 1, Burst: 20}
 	}
-	if o.Strangers == (Rate{}) {
-		o.Strangers = Rate{PerSecond: 4000, Burst: 8000}
+	if o.Unauthenticated == (Rate{}) {
+		o.Unauthenticated = Rate{PerSecond: 4000, Burst: 8000}
 	}
 	if o.Version == "" {
 		o.Version = "dev"
@@ -141,8 +141,8 @@ func (o Options) validate() error {
 	if err := o.AuthFailures.validate(1); err != nil {
 		errs = append(errs, fmt.Errorf("server: Options.AuthFailures %w", err))
 	}
-	if err := o.Strangers.validate(BurstMin); err != nil {
-		errs = append(errs, fmt.Errorf("server: Options.Strangers %w", err))
+	if err := o.Unauthenticated.validate(BurstMin); err != nil {
+		errs = append(errs, fmt.Errorf("server: Options.Unauthenticated %w", err))
 	}
 	for _, field := range []struct {
 		name  string

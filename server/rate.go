@@ -22,7 +22,7 @@ type Rates struct {
 	TenantBytes Rate
 	AppBytes    Rate
 
-	Mint Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
+	SessionCreation Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
 
 	OnLimit OnLimit
 }
@@ -61,7 +61,7 @@ func (r Rates) validate() error {
 		rate Rate
 		min  int
 	}{
-		{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"Mint", r.Mint, 1},
+		{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"SessionCreation", r.SessionCreation, 1},
 		{"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit},
 	} {
 		if err := f.rate.validate(f.min); err != nil {
@@ -124,8 +124,8 @@ type rated struct {
 
 // No tenant is called so.
 const (
-	authFailures = "!auth failures"
-	strangers    = "!strangers"
+	authFailures    = "!auth failures"
+	unauthenticated = "!unauthenticated"
 )
 
 // addressBook holds the limiters of client addresses, of which there can be any number: at most bookMax are kept beside those that connections
@@ -329,7 +329,7 @@ func (c *conn) pay(cost int, most time.Duration) error {
 // scope says whose rates[i] is.
 func (a *access) scope(i int) Scope {
 	if a.rules == nil {
-		return OfStrangers
+		return OfUnauthenticated
 	}
 	return [len(a.rates)]Scope{OfAddress, OfApp, OfTenant, OfAppBytes, OfTenantBytes}[i]
 }
@@ -348,10 +348,10 @@ func (c *conn) holdBack(wait time.Duration) error {
 	}
 }
 
-// mint takes one new session from the app's rate. It never waits: a lock may be held.
-func (c *Call) mint() error {
-	if wait, ok := take(c.conn.access.mint, 1, 0); !ok {
-		return rateLimited(OfMint, wait)
+// takeSessionCreation takes one new session from the app's rate. It never waits: a lock may be held.
+func (c *Call) takeSessionCreation() error {
+	if wait, ok := take(c.conn.access.creation, 1, 0); !ok {
+		return rateLimited(OfSessionCreation, wait)
 	}
 	return nil
 }

@@ -187,10 +187,10 @@ func TestRatesDelayPeerLeaves(t *testing.T) {
 	seen.reason(t, server.PeerLeft)
 }
 
-// TestMintRate: ids that an app makes are counted, by new, by regenerate_id and by opening one that nobody knows, and so are those that it asks for
+// TestSessionCreationRate: ids that an app makes are counted, by new, by regenerate_id and by opening one that nobody knows, and so are those that it asks for
 // in vain; one that is there costs nothing. What is refused leaves nothing open, and no lock.
-func TestMintRate(t *testing.T) {
-	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{Mint: server.Rate{PerSecond: 1, Burst: 2}})}}
+func TestSessionCreationRate(t *testing.T) {
+	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{SessionCreation: server.Rate{PerSecond: 1, Burst: 2}})}}
 	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
 		p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
 		p.ask("auth a/one 1", "ok")
@@ -230,8 +230,8 @@ func TestMintRate(t *testing.T) {
 // others at the same address, in the same app or in the tenant wait.
 func TestNoDebtWithoutSession(t *testing.T) {
 	opts := server.Options{
-		Tenants:   []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 20}})},
-		Strangers: server.Rate{PerSecond: 1, Burst: 100},
+		Tenants:         []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 20}})},
+		Unauthenticated: server.Rate{PerSecond: 1, Burst: 100},
 	}
 	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
 		stranger := dial("192.0.2.1:1")
@@ -289,9 +289,9 @@ func TestAuthFailureRate(t *testing.T) {
 	})
 }
 
-// TestStrangersRate: what connections do before they say who they are costs their address, and nobody else.
-func TestStrangersRate(t *testing.T) {
-	opts := server.Options{Strangers: server.Rate{PerSecond: 10, Burst: 20}}
+// TestUnauthenticatedRate: what connections do before they say who they are costs their address, and nobody else.
+func TestUnauthenticatedRate(t *testing.T) {
+	opts := server.Options{Unauthenticated: server.Rate{PerSecond: 10, Burst: 20}}
 	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
 		known, p := dial("192.0.2.1:1"), dial("192.0.2.1:2")
 		known.ask("auth test/app secret", "ok")

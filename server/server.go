@@ -28,16 +28,16 @@ type Server struct {
 	conns   sync.WaitGroup
 	turning chan struct{} // holds one for each peer that is being told why it may not come
 
-	directory atomic.Pointer[directory]
-	setting   sync.Mutex // held by SetTenants; comes before mu
-	addresses addressBook
-	notices   notices
-	gathered  gatherer     // refusals on their way to the audit log
-	memory    atomic.Int64 // see conn.account
-	turns     turns        // on the processors
-	saves     turns        // at the store
-	bulk      turns        // at the store, of large sessions
-	strangers line         // where those wait in turns who have not said who they are
+	directory       atomic.Pointer[directory]
+	setting         sync.Mutex // held by SetTenants; comes before mu
+	addresses       addressBook
+	notices         notices
+	gathered        gatherer     // refusals on their way to the audit log
+	memory          atomic.Int64 // see conn.account
+	turns           turns        // on the processors
+	saves           turns        // at the store
+	bulk            turns        // at the store, of large sessions
+	unauthenticated line         // where those wait in turns who have not said who they are
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}

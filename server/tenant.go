@@ -49,9 +49,9 @@ type usage struct {
 
 // appUsage is what is counted of an app.
 type appUsage struct {
-	rate, mint *rate.Limiter
-	bytes      *rate.Limiter // a rate too
-	refusals   *rate.Limiter // see conn.distinct
+	rate, creation *rate.Limiter
+	bytes          *rate.Limiter // a rate too
+	refusals       *rate.Limiter // see conn.distinct
 }
 
 // SetTenants makes these all the tenants that there are. Connections whose credentials are not good any more, or whose clients may not come
@@ -124,7 +124,7 @@ func (t *Tenant) rules(before *directory) *rules {
 		}
 		r.apps[a.Name] = &appUsage{
 			rate: carryOn(u.rate, t.Rates.App), bytes: carryOn(u.bytes, t.Rates.AppBytes),
-			mint: carryOn(u.mint, t.Rates.Mint), refusals: carryOn(u.refusals, refusalEvents),
+			creation: carryOn(u.creation, t.Rates.SessionCreation), refusals: carryOn(u.refusals, refusalEvents),
 		}
 	}
 	return r

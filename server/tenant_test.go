@@ -269,7 +269,7 @@ func TestConstantAnswers(t *testing.T) {
 	})
 	answers := make(map[string]string)
 	for _, name := range []string{"a/app", "a/unknown", "unknown/app", "b/none", "a", "/", "a/", "/app", "A/app", "a/app/x", "a//app", "../a/app", "a\x7f/app",
-		strings.Repeat("x", 1000), "a/app\u200b", "!strangers/x", "'--/app"} {
+		strings.Repeat("x", 1000), "a/app\u200b", "!unauthenticated/x", "'--/app"} {
 		for _, secret := range []string{"wrong", "", "righ", "rightt", "right ", "RIGHT", strings.Repeat("x", 2000)} {
 			p := dial(t, s)
 			p.send("auth " + name + " " + secret + "\r\n")
@@ -456,7 +456,7 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 	seen := counting{opened: &opened, closed: &closed, commands: new(atomic.Int64)}
 	s := servertest.Start(t, servertest.Config{
 		Tenants: []server.Tenant{}, Listen: strict,
-		Options: server.Options{AuthFailures: server.Unlimited, Strangers: server.Unlimited, ErrorBudget: 1 << 20, Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
+		Options: server.Options{AuthFailures: server.Unlimited, Unauthenticated: server.Unlimited, ErrorBudget: 1 << 20, Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
 	})
 	generation := func(g int) []server.Tenant {
 		if g%7 == 6 {

@@ -26,9 +26,9 @@ func (c *conn) secure() bool {
 		_, _ = c.nc.Write(handshakeFailure)
 		return false
 	}
-	if _, ok := take(c.limiter(strangers, c.server.opts.Strangers), handshakeCost, 0); !ok {
+	if _, ok := take(c.limiter(unauthenticated, c.server.opts.Unauthenticated), handshakeCost, 0); !ok {
 		c.reason = TooManyHandshakes
-		c.seen.RateLimited(OfStrangers)
+		c.seen.RateLimited(OfUnauthenticated)
 		c.seen.HandshakeFailed(HandshakeTooMany)
 		return false
 	}

@@ -353,7 +353,7 @@ func BenchmarkIdleTLS(b *testing.B) {
 	a := newAuthority(b)
 	s := servertest.Start(b, servertest.Config{
 		Listen:  overTLS(a),
-		Options: server.Options{HandshakesPerIP: 1 << 20, Strangers: server.Unlimited},
+		Options: server.Options{HandshakesPerIP: 1 << 20, Unauthenticated: server.Unlimited},
 	})
 	in := func() uint64 {
 		runtime.GC()

@@ -227,7 +227,7 @@ func (c *conn) enter() {
 	if c.ticket.line != nil {
 		return
 	}
-	l := &c.server.strangers
+	l := &c.server.unauthenticated
 	if r := c.access.rules; r != nil {
 		l = &r.usage.line
 	}

@@ -12,7 +12,7 @@ func (r *record) idle(s *Settings) time.Duration {
 		idle = r.lifetime
 	}
 	if len(r.values.list) == 0 {
-		idle = min(idle, s.FreshLifetime)
+		idle = min(idle, s.EmptyLifetime)
 	}
 	return idle
 }

@@ -161,7 +161,7 @@ func (m *model) idleOf(s modelState) time.Duration {
 		d = s.lifetime
 	}
 	if len(s.values) == 0 {
-		d = min(d, m.settings.FreshLifetime)
+		d = min(d, m.settings.EmptyLifetime)
 	}
 	return d
 }
@@ -661,7 +661,7 @@ func TestAgainstModel(t *testing.T) {
 			const actors = 5
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			settings := DefaultSettings()
-			settings.Lifetime, settings.FreshLifetime = 5*time.Minute, time.Minute
+			settings.Lifetime, settings.EmptyLifetime = 5*time.Minute, time.Minute
 			settings.Strict = rnd.IntN(3) == 0
 			if rnd.IntN(2) == 0 {
 				settings.AbsoluteLifetime = 15 * time.Minute

@@ -16,7 +16,7 @@ type Tenant struct {
 type Settings struct {
 	Lifetime         time.Duration // idle lifetime of a session without one of its own
 	AbsoluteLifetime time.Duration // longest life of a session; 0 is without end
-	FreshLifetime    time.Duration // idle lifetime of a session saved without any value
+	EmptyLifetime    time.Duration // idle lifetime of a session saved without any value
 	Strict           bool          // ids are created by the server only: open rw refuses an unknown id
 
 	LockLease time.Duration // time for which a lock is safe from its waiters
@@ -38,7 +38,7 @@ type Settings struct {
 func DefaultSettings() Settings {
 	return Settings{
 		Lifetime:      24 * time.Minute,
-		FreshLifetime: 2 * time.Minute,
+		EmptyLifetime: 2 * time.Minute,
 		Strict:        true,
 		LockLease:     time.Minute,
 		LockWait:      10 * time.Second,
@@ -89,7 +89,7 @@ func (s Settings) Validate() []SettingError {
 	if s.AbsoluteLifetime != 0 {
 		within("AbsoluteLifetime", s.AbsoluteLifetime, s.Lifetime, LifetimeMax)
 	}
-	within("FreshLifetime", s.FreshLifetime, time.Second, LifetimeMax)
+	within("EmptyLifetime", s.EmptyLifetime, time.Second, LifetimeMax)
 	within("LockLease", s.LockLease, 10*time.Millisecond, 24*time.Hour)
 	within("LockWait", s.LockWait, 0, WaitMax)
 	within("GraceMax", s.GraceMax, 0, time.Hour)

@@ -12,7 +12,7 @@ func TestSettingsAreValidated(t *testing.T) {
 		t.Error(errs)
 	}
 	bad := Settings{
-		Lifetime: -1, AbsoluteLifetime: -2, FreshLifetime: -1, LockLease: -1, LockWait: -1, GraceMax: -1,
+		Lifetime: -1, AbsoluteLifetime: -2, EmptyLifetime: -1, LockLease: -1, LockWait: -1, GraceMax: -1,
 		MaxKeys: -1, MaxValue: -1, MaxBytes: -1, MaxSessions: -1, MaxTotalBytes: -1, MaxWaiters: -1,
 	}
 	reported := map[string]bool{}

@@ -14,8 +14,8 @@ func DefaultLimits() Limits {
 	return Limits{Line: 64 << 10, Value: 1 << 20, Request: 4<<20 + 512<<10, Args: 2050}
 }
 
-// StrangerLimits are for a peer of whom nobody knows who it is: room for a handshake, so that many of them cost little.
-func StrangerLimits() Limits {
+// UnauthenticatedLimits are for a peer of whom nobody knows who it is: room for a handshake, so that many of them cost little.
+func UnauthenticatedLimits() Limits {
 	return Limits{Line: 4 << 10, Value: 4 << 10, Request: 8 << 10, Args: 64}
 }
 

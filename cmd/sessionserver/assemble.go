@@ -131,7 +131,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		HandshakeTimeout:     cfg.TLS.HandshakeTimeout,
 		HandshakesPerIP:      cfg.TLS.HandshakesPerIP,
 		AuthFailures:         bucket(cfg.Rates.AuthFailures),
-		Strangers:            bucket(cfg.Rates.Strangers),
+		Unauthenticated:      bucket(cfg.Rates.Unauthenticated),
 		Version:              version,
 		Logger:               log,
 		Observer:             p.metrics.Server(),
@@ -289,7 +289,7 @@ func snakeCase(field string) string {
 
 func sessionSettings(c configs.Session) *session.Settings {
 	return &session.Settings{
-		Lifetime: c.Lifetime, AbsoluteLifetime: c.AbsoluteLifetime, FreshLifetime: c.FreshLifetime, Strict: c.Strict,
+		Lifetime: c.Lifetime, AbsoluteLifetime: c.AbsoluteLifetime, EmptyLifetime: c.EmptyLifetime, Strict: c.Strict,
 		LockLease: c.LockLease, LockWait: c.LockWait, GraceMax: c.GraceMax,
 		MaxKeys: c.MaxKeys, MaxValue: int(c.MaxValue), MaxBytes: int(c.MaxBytes),
 	}
@@ -393,7 +393,7 @@ func (p *process) run(ctx context.Context) (failed error) {
 
 // reload reads everything anew, and takes over from a new configuration what can change while running: session, quotas
 // and rates as far as tenants leave them to it. All else stays as it was at the start: the addresses of listeners and
-// their allow and deny, limits, rates.auth_failures and rates.strangers, storage, where certificates and policies come
+// their allow and deny, limits, rates.auth_failures and rates.unauthenticated, storage, where certificates and policies come
 // from, the folder of the tenants. Without a configuration, since that has mistakes, the old one goes on and the rest
 // is read anew all the same: what was revoked must not wait. It returns the names of what could not be reloaded.
 func (p *process) reload(ctx context.Context, cfg *configs.Config) (failed []string) {

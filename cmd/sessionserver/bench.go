@@ -74,7 +74,7 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 func advice(err error) string {
 	switch {
 	case errors.Is(err, client.ErrRateLimited):
-		return "\nraise rates in the tenant's file, mint for the making of sessions, or take fewer --sessions or --connections"
+		return "\nraise rates in the tenant's file, session_creation above all, or take fewer --sessions or --connections"
 	case errors.Is(err, client.ErrDenied):
 		return "\ngive the DSN of an app that may make sessions, and read and write the key data"
 	case errors.Is(err, client.ErrQuota):

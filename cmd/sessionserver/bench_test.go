@@ -14,11 +14,11 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
 	h := house{tenants: map[string]string{
-		"slow":  tenantFile("rates: {on_limit: delay, app: {per_second: 200, burst: 8}}", "shop "+secret),
-		"mint":  tenantFile("rates: {mint: {per_second: 0.01, burst: 10}}", "shop "+secret),
-		"rate":  tenantFile("rates: {app: {per_second: 0.01, burst: 10}}", "shop "+secret),
-		"full":  tenantFile("quotas: {sessions: 2}", "shop "+secret),
-		"reads": strings.Replace(tenantFile("", "shop "+secret), "readwrite", "readonly", 1),
+		"slow":     tenantFile("rates: {on_limit: delay, app: {per_second: 200, burst: 8}}", "shop "+secret),
+		"creation": tenantFile("rates: {session_creation: {per_second: 0.01, burst: 10}}", "shop "+secret),
+		"rate":     tenantFile("rates: {app: {per_second: 0.01, burst: 10}}", "shop "+secret),
+		"full":     tenantFile("quotas: {sessions: 2}", "shop "+secret),
+		"reads":    strings.Replace(tenantFile("", "shop "+secret), "readwrite", "readonly", 1),
 	}}.serve(t)
 	for _, row := range []struct {
 		tenant string
@@ -26,7 +26,7 @@ func TestBench(t *testing.T) {
 		want   []string
 	}{
 		{"slow", true, []string{"   1 s  ", " of 60 sessions made\n", " cycles in ", " 0 failed: "}},
-		{"mint", false, []string{"new: RATELIMITED retry in ", "\nraise rates in the tenant's file, mint for the making of sessions, or take fewer --sessions"}},
+		{"creation", false, []string{"new: RATELIMITED retry in ", "\nraise rates in the tenant's file, session_creation above all, or take fewer --sessions"}},
 		{"rate", false, []string{"RATELIMITED ", "\nraise rates in the tenant's file"}},
 		{"full", false, []string{"QUOTA ", "\nraise quotas in the tenant's file, or take fewer --sessions"}},
 		{"reads", false, []string{"new: DENIED this app may only read\ngive the DSN of an app that may make sessions, and read and write the key data"}},

@@ -69,7 +69,7 @@ func BenchmarkExpire(b *testing.B) {
 	h := floodedHouse("pebble", false, quiet, loud)
 	h.tenants["loud"] = tenantFile("session: {lifetime: 1s}", "app "+loud)
 	s := h.serve(b)
-	run := (&flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"mint"}}).start(b)
+	run := (&flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"session_creation"}}).start(b)
 	time.Sleep(2 * time.Second)
 	measureQuiet(b, s, quiet, 4*time.Second)
 	b.Logf("the flood heard %v", run.stop(b))
@@ -132,9 +132,9 @@ func floodedHouse(driver string, rates bool, quiet, loud string) house {
 	}
 	settings := ""
 	if rates {
-		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, mint: {per_second: 200, burst: 2000}}\n"
+		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, session_creation: {per_second: 200, burst: 2000}}\n"
 	} else {
-		h.more += "rates: {strangers: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
+		h.more += "rates: {unauthenticated: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
 	}
 	h.tenants["loud"] = tenantFile(strings.TrimSpace(settings), "app "+loud)
 	return h

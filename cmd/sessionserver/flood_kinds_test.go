@@ -41,19 +41,19 @@ var floods = map[string]struct {
 	clients int
 	again   func(context.Context, *floodConn) error
 }{
-	"connections": {1600, floodConnections},
-	"cycles":      {200, floodCycles},
-	"values":      {48, floodValues},
-	"half":        {96, floodHalf},
-	"unread":      {64, floodUnread},
-	"pump":        {32, floodPump},
-	"locks":       {400, floodLocks},
-	"mint":        {64, floodMint},
-	"strangers":   {64, floodStrangers},
-	"handshakes":  {32, floodHandshakes},
+	"connections":      {1600, floodConnections},
+	"cycles":           {200, floodCycles},
+	"values":           {48, floodValues},
+	"half":             {96, floodHalf},
+	"unread":           {64, floodUnread},
+	"pump":             {32, floodPump},
+	"locks":            {400, floodLocks},
+	"session_creation": {64, floodSessionCreation},
+	"unauthenticated":  {64, floodUnauthenticated},
+	"handshakes":       {32, floodHandshakes},
 }
 
-var floodKinds = []string{"connections", "cycles", "values", "half", "unread", "pump", "locks", "mint", "strangers", "handshakes"}
+var floodKinds = []string{"connections", "cycles", "values", "half", "unread", "pump", "locks", "session_creation", "unauthenticated", "handshakes"}
 
 // floodEnv holds a flood as JSON, and makes this program be it instead of running tests.
 const floodEnv = "SESSIONSERVER_TEST_FLOOD"
@@ -391,8 +391,8 @@ func floodLocks(_ context.Context, c *floodConn) error {
 	return err
 }
 
-// floodMint makes sessions.
-func floodMint(_ context.Context, c *floodConn) error {
+// floodSessionCreation makes sessions.
+func floodSessionCreation(_ context.Context, c *floodConn) error {
 	if err := c.auth(); err != nil {
 		return err
 	}
@@ -406,9 +406,9 @@ func floodMint(_ context.Context, c *floodConn) error {
 	return err
 }
 
-// floodStrangers says who it is not, and asks for what strangers do not get.
-func floodStrangers(_ context.Context, c *floodConn) error {
-	if _, err := c.ask([]string{"new"}, []string{"open", c.id("strangers", 0)}, []string{"ping"}, []string{"nonsense"}); err != nil {
+// floodUnauthenticated says who it is not, and asks for what strangers do not get.
+func floodUnauthenticated(_ context.Context, c *floodConn) error {
+	if _, err := c.ask([]string{"new"}, []string{"open", c.id("unauthenticated", 0)}, []string{"ping"}, []string{"nonsense"}); err != nil {
 		return err
 	}
 	_, err := c.ask([]string{"auth", c.flood.App, "hss_wrong"}, []string{"auth", "no/body", "hss_wrong"})

@@ -42,7 +42,7 @@ func TestFlood(t *testing.T) {
 		tenants: map[string]string{
 			"quiet": tenantFile("", "app "+quiet),
 			"loud": tenantFile(`quotas: {sessions: 200, bytes: 128MiB, connections: 800, waiters: 200, memory: 64MiB}
-rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 4000}, mint: {per_second: 1000, burst: 500}}`, "app "+loud),
+rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 4000}, session_creation: {per_second: 1000, burst: 500}}`, "app "+loud),
 		},
 	}.serve(t)
 	const clients = 6

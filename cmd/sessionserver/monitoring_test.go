@@ -386,7 +386,7 @@ func newBusy(t *testing.T) *busy {
 		more: `admin: {address: "127.0.0.1:0"}
 policy: {folder: DIR/policies}
 audit: {output: DIR/audit.log}
-rates: {mint: {per_second: 1000, burst: 10000}}
+rates: {session_creation: {per_second: 1000, burst: 10000}}
 `,
 		tenants: map[string]string{
 			"acme": tenantFile("quotas: {sessions: 12, bytes: 1MiB, connections: 50, waiters: 10, memory: 8MiB}\nsession: {lifetime: 1s, lock_lease: 1s}",

@@ -14,7 +14,7 @@ import (
 )
 
 // unlimitedGuesses lets a test guess as fast as it can.
-const unlimitedGuesses = "limits: {error_budget: 1000000}\nrates: {auth_failures: {per_second: 0, burst: 0}, strangers: {per_second: 0, burst: 0}}\n"
+const unlimitedGuesses = "limits: {error_budget: 1000000}\nrates: {auth_failures: {per_second: 0, burst: 0}, unauthenticated: {per_second: 0, burst: 0}}\n"
 
 // TestSecurityCredentialsAlike: whatever is wrong with credentials, the answer is the same, byte for byte, in every framing, with and without
 // TLS. Nobody learns from it which tenants and apps there are.
@@ -30,7 +30,7 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 		{"acme/shop", auth.HashSecret(good).String()}, {"acme/shop", good + "0"}, {"acme/shop", good[:len(good)-1]},
 		{"acme", good}, {"acme/", good}, {"/shop", good}, {"/", good}, {"ACME/shop", good}, {"acme/shop/", good}, {"acme//shop", good},
 		{"../acme/shop", good}, {"other/../acme/shop", good}, {"acme/sh*p", good}, {"acmé/shop", good}, {"acme\x01/shop", good},
-		{strings.Repeat("a", 1000) + "/shop", good}, {"acme/" + strings.Repeat("b", 1000), good}, {"!strangers/shop", good},
+		{strings.Repeat("a", 1000) + "/shop", good}, {"acme/" + strings.Repeat("b", 1000), good}, {"!unauthenticated/shop", good},
 	}
 	binary := [][2]string{{"acme/shop", string(make([]byte, 32))}, {"acme\x00/shop", good}, {"acme/shop\x00", good}, {"acme/shop", good + "\x00"}, {"acme/shop", good + "\r\n"}, {"acme\r\n/shop", good}, {"", ""}, {"acme/shop", ""}}
 	resp := func(words ...string) string {
@@ -252,7 +252,7 @@ func TestSecurityHostileTenantNames(t *testing.T) {
 	t.Parallel()
 	good, bad := auth.NewSecret(), auth.NewSecret()
 	files := map[string]string{"acme": tenantFile("", "shop "+good)}
-	hostile := []string{"..", "ACME", "acme other", "a*", "!strangers", "ácme", strings.Repeat("a", 65), "-acme", "acme.yaml"}
+	hostile := []string{"..", "ACME", "acme other", "a*", "!unauthenticated", "ácme", strings.Repeat("a", 65), "-acme", "acme.yaml"}
 	for _, name := range hostile {
 		files[name] = tenantFile("", "shop "+bad)
 	}

@@ -90,7 +90,7 @@ func leaks(t *testing.T, driver string) {
 			"mistake3": "allow: [" + mistyped + "]\napps:\n  " + mistyped + ": {role: " + mistyped + ", certificates: [" + mistyped + ", 'dns:" + mistyped + "']}\n",
 			"mistake4": "allow: [127.0.0.1]\nsession: {lifetime: " + mistyped + "}\nhosts: [" + mistyped + "]\nquotas: {bytes: " + mistyped + "}\n",
 			"mistake5": "apps: {shop: {secrets: " + mistyped + "\n",
-			"limited":  "allow: [127.0.0.1]\nrates: {app: {per_second: 1, burst: 12}, mint: {per_second: 1, burst: 1}}\nsession: {lock_lease: 1s, max_value: 64}\n",
+			"limited":  "allow: [127.0.0.1]\nrates: {app: {per_second: 1, burst: 12}, session_creation: {per_second: 1, burst: 1}}\nsession: {lock_lease: 1s, max_value: 64}\n",
 		},
 	}.serve(t)
 	var printed bytes.Buffer // by subcommands

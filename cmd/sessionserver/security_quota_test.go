@@ -184,14 +184,14 @@ func TestSecurityRates(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
 	h := house{more: "limits: {error_budget: 10}\n", tenants: map[string]string{
-		"reject": tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
-		"delay":  tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
-		"slow":   tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
-		"tenant": tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
-		"mint":   tenantFile("rates: {mint: {per_second: 0.01, burst: 3}}", "shop "+secret, "api "+secret),
-		"mintd":  tenantFile("rates: {on_limit: delay, mint: {per_second: 0.01, burst: 3}}", "shop "+secret),
-		"again":  tenantFile("rates: {mint: {per_second: 2, burst: 3}}", "shop "+secret),
-		"free":   tenantFile("", "shop "+secret),
+		"reject":    tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
+		"delay":     tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
+		"slow":      tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
+		"tenant":    tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
+		"creation":  tenantFile("rates: {session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret, "api "+secret),
+		"creationd": tenantFile("rates: {on_limit: delay, session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret),
+		"again":     tenantFile("rates: {session_creation: {per_second: 2, burst: 3}}", "shop "+secret),
+		"free":      tenantFile("", "shop "+secret),
 	}}.serve(t)
 	free := h.as(t, "free/shop", secret)
 
@@ -285,7 +285,7 @@ func TestSecurityRates(t *testing.T) {
 		}
 		retryIn(t, api.refused(t, "new", "RATELIMITED")) // all its apps together
 	})
-	for _, tenant := range []string{"mint", "mintd"} {
+	for _, tenant := range []string{"creation", "creationd"} {
 		t.Run(tenant, func(t *testing.T) {
 			t.Parallel()
 			c := h.as(t, tenant+"/shop", secret)
@@ -353,12 +353,12 @@ func TestSecurityGuessing(t *testing.T) {
 	h.as(t, "acme/shop", secret).mustAsk(t, "new")
 }
 
-// TestSecurityFreshLifetime: a session that nobody has put anything into goes soon, one with a value stays.
-func TestSecurityFreshLifetime(t *testing.T) {
+// TestSecurityEmptyLifetime: a session that nobody has put anything into goes soon, one with a value stays.
+func TestSecurityEmptyLifetime(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
 	h := house{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
-		"acme": tenantFile("session: {fresh_lifetime: 1s, lifetime: 1h}", "shop "+secret),
+		"acme": tenantFile("session: {empty_lifetime: 1s, lifetime: 1h}", "shop "+secret),
 	}}.serve(t)
 	c := h.as(t, "acme/shop", secret)
 	fresh, used := c.mustAsk(t, "new"), ""

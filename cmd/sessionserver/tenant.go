@@ -166,14 +166,14 @@ func (c *tenantShowCmd) Run(io streams) error {
 	row("deny", "%s", orNone(strings.Join(rangeTexts(t.Deny), " ")))
 	row("hosts", "%s", orNone(strings.Join(t.Hosts, " ")))
 	s := t.Session
-	row("lifetime", "%v unused, %s at all, %v without any value", s.Lifetime, unlimited(s.AbsoluteLifetime, 0), s.FreshLifetime)
+	row("lifetime", "%v unused, %s at all, %v without any value", s.Lifetime, unlimited(s.AbsoluteLifetime, 0), s.EmptyLifetime)
 	row("locks", "lease %v, wait %v; strict ids: %t", s.LockLease, s.LockWait, s.Strict)
 	row("a session", "%d keys, %v a value, %v in all", s.MaxKeys, s.MaxValue, s.MaxBytes)
 	q := t.Quotas
 	row("quotas", "sessions %s, bytes %s, connections %s, waiters %s, memory %s",
 		unlimited(q.Sessions, 0), unlimited(q.Bytes, 0), unlimited(q.Connections, 0), unlimited(q.Waiters, 0), unlimited(q.Memory, 0))
 	r := t.Rates
-	row("rates", "tenant %s, app %s, address %s, mint %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.Mint), r.OnLimit)
+	row("rates", "tenant %s, app %s, address %s, session creation %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.SessionCreation), r.OnLimit)
 	row("bytes moved", "tenant %s, app %s", byteRateText(r.TenantBytes), byteRateText(r.AppBytes))
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]

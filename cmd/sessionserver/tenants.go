@@ -622,7 +622,7 @@ func tenantSettings(s configs.Session, q configs.Quotas) session.Settings {
 
 func serverRates(r configs.Rates) server.Rates {
 	return server.Rates{
-		Tenant: bucket(r.Tenant), App: bucket(r.App), Address: bucket(r.Address), Mint: bucket(r.Mint),
+		Tenant: bucket(r.Tenant), App: bucket(r.App), Address: bucket(r.Address), SessionCreation: bucket(r.SessionCreation),
 		TenantBytes: byteBucket(r.TenantBytes), AppBytes: byteBucket(r.AppBytes),
 		OnLimit: server.OnLimit(r.OnLimit),
 	}

@@ -416,7 +416,7 @@ func TestServerTenant(t *testing.T) {
 deny: [192.0.2.0/24]
 session: {lifetime: 1h, absolute_lifetime: 2h, strict: true, max_keys: 3}
 quotas: {sessions: 1, bytes: 2KiB, connections: 3, waiters: 4, memory: 5MiB}
-rates: {on_limit: delay, tenant: {per_second: 1, burst: 10}, app: {per_second: 2, burst: 20}, address: {per_second: 3, burst: 30}, mint: {per_second: 4, burst: 40}}
+rates: {on_limit: delay, tenant: {per_second: 1, burst: 10}, app: {per_second: 2, burst: 20}, address: {per_second: 3, burst: 30}, session_creation: {per_second: 4, burst: 40}}
 apps:
   shop: {role: readwrite, secrets: [%s], certificates: ["dns:A.example"], allow: [10.0.0.0/8], deny: [10.1.0.0/16]}
   only: {role: readwrite, deny: [10.0.0.0/8]}
@@ -438,7 +438,7 @@ apps:
 		}},
 		Sessions: settings, MaxConns: 3, MaxMemory: 5 << 20,
 		Rates: server.Rates{OnLimit: server.Delay, Tenant: server.Rate{PerSecond: 1, Burst: 10}, App: server.Rate{PerSecond: 2, Burst: 20},
-			Address: server.Rate{PerSecond: 3, Burst: 30}, Mint: server.Rate{PerSecond: 4, Burst: 40},
+			Address: server.Rate{PerSecond: 3, Burst: 30}, SessionCreation: server.Rate{PerSecond: 4, Burst: 40},
 			TenantBytes: server.Unlimited, AppBytes: server.Unlimited},
 	}
 	if got := serverTenant(file); !reflect.DeepEqual(got, want) {

@@ -83,7 +83,7 @@ func service() *board {
 				OverrideByName("limit of each", limitLine()),
 			graph("Fair queue", "Operations in the fair queue, for a processor or for a save. "+
 				"A queue that stays: the machine is at its limit.", count,
-				query{sum("kind", of("sessionserver_turns_waiting")), "{{kind}}"}),
+				query{sum("kind", of("sessionserver_fair_queue_waiting")), "{{kind}}"}),
 			graph("CPU", "Processors that the server uses.", count,
 				query{"rate(" + of("process_cpu_seconds_total") + "[$__rate_interval])", "{{instance}}"}),
 			graph("Memory of the process", "Resident memory, and the part of it that the heap uses.", bytes,
