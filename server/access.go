@@ -77,7 +77,7 @@ func (c *conn) become(grant auth.Grant) error {
 		return err
 	}
 	if now := c.info.Identity; !was.IsZero() || !now.IsZero() {
-		c.seen.Identified(now, c.access.grant.Method())
+		c.observer.Identified(now, c.access.grant.Method())
 	}
 	return nil
 }
@@ -210,16 +210,16 @@ func (c *conn) initially() auth.Grant {
 		return auth.Grant{}
 	case c.certificate != nil:
 		grant, err = known.Certificate(c.certificate)
-	case !c.how.Anonymous.IsZero():
+	case !c.listener.Anonymous.IsZero():
 		method = auth.Anonymously
-		grant, err = known.Anonymous(c.how.Anonymous)
+		grant, err = known.Anonymous(c.listener.Anonymous)
 	default:
 		return auth.Grant{}
 	}
 	if err != nil {
 		c.unknown = method
 		c.log.Debug("a client is nobody: no app, or more than one, has its certificate or the listener's anonymous identity",
-			"listener", c.how.Name, "remote", c.remote())
+			"listener", c.listener.Name, "remote", c.remote())
 		return auth.Grant{}
 	}
 	return grant
@@ -230,7 +230,7 @@ func (c *conn) relied() {
 	if c.unknown == "" {
 		return
 	}
-	c.seen.AuthFailed(c.unknown)
+	c.observer.AuthFailed(c.unknown)
 	if c.unknown == auth.ByCertificate {
 		e := c.event(audit.AuthFailed)
 		e.Reason, e.Detail = string(c.unknown), describeCertificate(c.certificate)
@@ -288,7 +288,7 @@ func (c *conn) chargeLogin() error {
 // failed counts bad credentials. Too many from one address end each connection that brings further ones; good ones are never refused for that,
 // since nobody can guess a secret, and many hosts may share an address.
 func (c *conn) failed(name string, err error) error {
-	c.seen.AuthFailed(auth.BySecret)
+	c.observer.AuthFailed(auth.BySecret)
 	if wait, ok := take(c.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
 		c.reason, c.quit = TooManyFailures, true
 		return &refusal{ // without the identities that were tried

@@ -168,13 +168,13 @@ func runKeys(c *Call) error {
 	return nil
 }
 
-// visible are the places of the keys that the policy shows to the app.
+// visible returns the indexes of the keys that the policy lets the app read.
 func (c *Call) visible() ([]int, error) {
 	n, err := c.Session().Len()
 	if err != nil {
 		return nil, err
 	}
-	places := c.conn.places[:0]
+	visible := c.conn.visible[:0]
 	for i := range n {
 		key, _ := c.Session().Pair(i)
 		allowed, err := c.allowed(key)
@@ -182,11 +182,11 @@ func (c *Call) visible() ([]int, error) {
 			return nil, err
 		}
 		if allowed {
-			places = append(places, i)
+			visible = append(visible, i)
 		}
 	}
-	c.conn.places = places
-	return places, nil
+	c.conn.visible = visible
+	return visible, nil
 }
 
 func runGetAll(c *Call) error {

@@ -32,14 +32,14 @@ const (
 
 // conn is one connection. All but what the mutex guards belongs to the goroutine in serve.
 type conn struct {
-	server  *Server
-	nc      net.Conn
-	how     *Listen
-	info    ConnInfo
-	seen    ConnObserver // told what happens here
-	log     *slog.Logger
-	opened  time.Time
-	counted bool // for its address; guarded by Server.mu
+	server   *Server
+	nc       net.Conn
+	listener *Listen
+	info     ConnInfo
+	observer ConnObserver
+	log      *slog.Logger
+	opened   time.Time
+	counted  bool // for its address; guarded by Server.mu
 
 	balancer bool // a balancer speaks for itself; see Listen.Proxies
 	checks   bool // and is admitted for health checks alone: it never gets an identity
@@ -50,22 +50,22 @@ type conn struct {
 	held        int // bytes that account has counted
 	moved       int // bytes that payBytes has not charged for
 
-	reader   *wire.Reader
-	reply    wire.Encoder
-	call     Call
-	mark     int              // where in reply the answer under way begins
-	session  *session.Session // open on this connection, or nil
-	question policy.Input     // to the policy; what does not change from command to command stands in it always
-	places   []int            // of keys; see Call.visible
-	budget   int
-	ticket   ticket
-	bulk     ticket    // see enterBulk
-	begun    time.Time // when the request that is being read was begun; zero between requests
-	name     string    // as CLIENT SETNAME gave it
-	writes   *writes   // see send; nil until something is sent in turn
-	quit     bool
-	reason   CloseReason
-	refused  *refusal // of the connection itself; nil if there is none
+	reader       *wire.Reader
+	reply        wire.Encoder
+	call         Call
+	mark         int              // where in reply the answer under way begins
+	session      *session.Session // open on this connection, or nil
+	question     policy.Input     // to the policy; what does not change from command to command stands in it always
+	visible      []int            // buffer of Call.visible
+	budget       int
+	ticket       ticket
+	bulk         ticket    // see enterBulk
+	requestStart time.Time // when the request that is being read was begun; zero between requests
+	name         string    // as CLIENT SETNAME gave it
+	writes       *writes   // see send; nil until something is sent in turn
+	quit         bool
+	reason       CloseReason
+	refused      *refusal // of the connection itself; nil if there is none
 
 	unknown    auth.Method  // by which it would be somebody if it were known; "" when that is told
 	introduced introduction // the last that the audit log knows of
@@ -76,9 +76,9 @@ type conn struct {
 	interrupt context.CancelCauseFunc // ends what the connection waits for; nil while it waits for nothing
 }
 
-func (s *Server) newConn(nc net.Conn, how *Listen) *conn {
-	c := &conn{server: s, nc: nc, how: how, budget: s.opts.ErrorBudget, opened: time.Now(), seen: Unobserved{}}
-	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: how.Name}
+func (s *Server) newConn(nc net.Conn, listener *Listen) *conn {
+	c := &conn{server: s, nc: nc, listener: listener, budget: s.opts.ErrorBudget, opened: time.Now(), observer: Unobserved{}}
+	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: listener.Name}
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.info.Remote = unmapped(tcp.AddrPort())
 	}
@@ -150,7 +150,7 @@ func (c *conn) loop() bool {
 			}
 			continue
 		}
-		c.begun = time.Time{}
+		c.requestStart = time.Time{}
 		c.handle(req)
 		c.exitBulk()
 		c.payBytes()
@@ -214,7 +214,7 @@ func (c *conn) begin() bool {
 
 // admitsPlaintext reports whether the peer may speak without TLS.
 func (c *conn) admitsPlaintext() bool {
-	return c.how.Plaintext == PlaintextAlways || c.how.Plaintext == PlaintextLoopback && c.local()
+	return c.listener.Plaintext == PlaintextAlways || c.listener.Plaintext == PlaintextLoopback && c.local()
 }
 
 // frame answers a request of which only the first byte is known.
@@ -240,10 +240,10 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.exit()
 	c.account(0)
 	if c.reader.Midway() {
-		if c.begun.IsZero() {
-			c.begun = time.Now()
+		if c.requestStart.IsZero() {
+			c.requestStart = time.Now()
 		}
-		_ = c.nc.SetReadDeadline(c.inTime(c.begun.Add(c.server.opts.RequestTimeout)))
+		_ = c.nc.SetReadDeadline(c.inTime(c.requestStart.Add(c.server.opts.RequestTimeout)))
 		return c.read(p)
 	}
 	if !c.rest(len(p)) {
@@ -304,7 +304,7 @@ func (c *conn) inTime(until time.Time) time.Time {
 
 // nobodyYet reports whether the connection must still say who it is.
 func (c *conn) nobodyYet() bool {
-	return c.access.grant.Identity.IsZero() && (c.access.from != nil || c.how.Anonymous.IsZero())
+	return c.access.grant.Identity.IsZero() && (c.access.from != nil || c.listener.Anonymous.IsZero())
 }
 
 // wakeIdle ends a read between two requests if no session is open. The server is draining.
@@ -365,7 +365,7 @@ func (c *conn) misread(err error) bool {
 		c.reason = Drained
 		return false
 	case errors.As(err, &reply):
-		c.begun = time.Time{}
+		c.requestStart = time.Time{}
 		if errors.Is(reply, errMemoryLimit.reply) { // the reader was refused room
 			r := *errMemoryLimit
 			r.reply, err = reply, &r
@@ -498,9 +498,9 @@ func (c *conn) close() {
 // ended tells all who want to know that the connection has ended: the audit log, the observer, and the log, which has one line a connection.
 func (c *conn) ended(reason CloseReason) {
 	c.recordEnd(reason)
-	c.seen.Closed(reason)
+	c.observer.Closed(reason)
 	if c.log.Enabled(context.Background(), slog.LevelDebug) {
-		c.log.Debug("connection closed", "listener", c.how.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", reason.String(),
+		c.log.Debug("connection closed", "listener", c.listener.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", reason.String(),
 			"duration", time.Since(c.opened).Round(time.Millisecond))
 	}
 }

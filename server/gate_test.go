@@ -29,8 +29,8 @@ func TestGates(t *testing.T) {
 			for _, open := range []bool{false, true} {
 				c, _ := testConn(t)
 				if somebody {
-					c.how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-					if err := c.identify(c.initially()); err != nil || c.info.Identity != c.how.Anonymous {
+					c.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+					if err := c.identify(c.initially()); err != nil || c.info.Identity != c.listener.Anonymous {
 						t.Fatal(err, c.info.Identity)
 					}
 				}
@@ -106,7 +106,7 @@ func TestGateUnknown(t *testing.T) {
 	for _, says := range []auth.Identity{{}, app} {
 		c, _ := testConn(t)
 		seen := &failures{}
-		c.seen, c.certificate, c.how.Anonymous = seen, &x509.Certificate{}, app
+		c.observer, c.certificate, c.listener.Anonymous = seen, &x509.Certificate{}, app
 		if grant := c.initially(); !grant.Identity.IsZero() || len(seen.by) > 0 {
 			t.Fatal(grant, seen.by)
 		}

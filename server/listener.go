@@ -15,22 +15,22 @@ import (
 
 // Serve accepts connections from l until Shutdown, and then returns ErrServerClosed. It closes l. What is asked here is
 // asked before one byte is read.
-func (s *Server) Serve(l net.Listener, how Listen) error {
+func (s *Server) Serve(l net.Listener, listener Listen) error {
 	defer l.Close()
-	switch how.Plaintext {
+	switch listener.Plaintext {
 	case "":
-		how.Plaintext = PlaintextLoopback
+		listener.Plaintext = PlaintextLoopback
 	case PlaintextLoopback, PlaintextNever, PlaintextAlways:
 	default:
-		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", how.Name, how.Plaintext)
+		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", listener.Name, listener.Plaintext)
 	}
-	if !how.Anonymous.IsZero() {
-		if err := CheckAnonymous(how.Allow.Allow); err != nil {
-			return fmt.Errorf("server: listener %s: %w", how.Name, err)
+	if !listener.Anonymous.IsZero() {
+		if err := CheckAnonymous(listener.Allow.Allow); err != nil {
+			return fmt.Errorf("server: listener %s: %w", listener.Name, err)
 		}
 	}
-	if how.TLS != nil {
-		how.TLS = inTurn(how.TLS)
+	if listener.TLS != nil {
+		listener.TLS = inTurn(listener.TLS)
 	}
 	s.mu.Lock()
 	if s.isDraining() {
@@ -46,7 +46,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		if err == nil {
 			pause = 0
 			s.turns.take(&s.unauthenticated, connCPU)
-			s.accept(nc, &how)
+			s.accept(nc, &listener)
 			s.turns.give(&s.unauthenticated, 0)
 			continue
 		}
@@ -56,7 +56,7 @@ func (s *Server) Serve(l net.Listener, how Listen) error {
 		// Out of file descriptors or the like: what is open goes on, and new ones come as soon as there is room.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.notices.log(s.opts.Logger, slog.LevelError, noAccept, "cannot accept a connection",
-			"listener", how.Name, "err", err, "retry_in", pause.String())
+			"listener", listener.Name, "err", err, "retry_in", pause.String())
 		select {
 		case <-time.After(pause):
 		case <-s.draining.Done():
@@ -77,17 +77,17 @@ func CheckAnonymous(allow []netip.Prefix) error {
 }
 
 // accept starts a connection, or refuses it and tells why.
-func (s *Server) accept(nc net.Conn, how *Listen) {
-	c := s.newConn(nc, how)
+func (s *Server) accept(nc net.Conn, listener *Listen) {
+	c := s.newConn(nc, listener)
 	if r := s.admit(c); r != nil {
-		c.seen = s.opts.Observer.ConnOpened(c.info)
+		c.observer = s.opts.Observer.ConnOpened(c.info)
 		s.refuse(c, r)
 		return
 	}
 	go func() {
 		balancer := c.info.Remote.Addr()
-		if !auth.Contains(how.Proxies, balancer) {
-			c.seen = s.opts.Observer.ConnOpened(c.info)
+		if !auth.Contains(listener.Proxies, balancer) {
+			c.observer = s.opts.Observer.ConnOpened(c.info)
 		} else if err := s.admitProxied(c); err != nil {
 			var r *refusal
 			if errors.As(err, &r) {
@@ -109,7 +109,7 @@ func (s *Server) accept(nc net.Conn, how *Listen) {
 func (s *Server) admitProxied(c *conn) error {
 	balancer := c.info.Remote.Addr()
 	err := c.readProxyHeader()
-	c.seen = s.opts.Observer.ConnOpened(c.info)
+	c.observer = s.opts.Observer.ConnOpened(c.info)
 	switch {
 	case err != nil && s.isDraining():
 		return errShutdown
@@ -117,7 +117,7 @@ func (s *Server) admitProxied(c *conn) error {
 		return err
 	case err != nil:
 		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "a balancer sent no good PROXY header",
-			"listener", c.how.Name, "balancer", balancer, "err", err)
+			"listener", c.listener.Name, "balancer", balancer, "err", err)
 		return &refusal{reply: wire.Errorf(wire.Protocol, "this address must send a PROXY header first")}
 	}
 	s.mu.Lock()
@@ -180,7 +180,7 @@ func (s *Server) admit(c *conn) *refusal {
 			gate:  gateQuota,
 		}
 	}
-	if !auth.Contains(c.how.Proxies, c.info.Remote.Addr()) {
+	if !auth.Contains(c.listener.Proxies, c.info.Remote.Addr()) {
 		if r := s.admitAddress(c); r != nil {
 			return r
 		}
@@ -204,7 +204,7 @@ func (s *Server) admitAddress(c *conn) *refusal {
 	if !ip.IsValid() {
 		return nil
 	}
-	admitted := c.how.Allow.Admits(ip)
+	admitted := c.listener.Allow.Admits(ip)
 	c.checks = !admitted && c.balancer
 	switch {
 	case !admitted && !c.checks:

@@ -47,7 +47,7 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 	if !codeRules[code].logged {
 		return
 	}
-	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.how.Name,
+	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.listener.Name,
 		"remote", c.remote(), "identity", c.info.Identity)
 }
 

@@ -25,7 +25,7 @@ func TestPolicyAllocatesNothing(t *testing.T) {
 	}
 	c, _ := testConn(t)
 	c.server.opts.Policy = engine
-	c.how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+	c.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
 	if err := c.identify(c.initially()); err != nil {
 		t.Fatal(err)
 	}

@@ -200,7 +200,7 @@ var unlimited = newLimiter(Rate{})
 func (b *addressBook) reap() {
 	now := time.Now()
 	var fullest rated
-	most, seen := -math.MaxFloat64, 0
+	most, examined := -math.MaxFloat64, 0
 	for who, l := range b.limiters {
 		share := l.TokensAt(now) / float64(l.Burst())
 		switch {
@@ -211,7 +211,7 @@ func (b *addressBook) reap() {
 		case share > most:
 			fullest, most = who, share
 		}
-		if seen++; seen == bookEvict || seen >= bookReap && len(b.limiters) < bookMax {
+		if examined++; examined == bookEvict || examined >= bookReap && len(b.limiters) < bookMax {
 			break
 		}
 	}

@@ -190,12 +190,12 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	if errors.Is(err, errPeerLeft) {
 		c.reason, c.quit = PeerLeft, true
 		info.Outcome, info.PeerLeft, info.Duration = c.reply.Outcome(), true, time.Since(start)
-		c.seen.CommandRan(info)
+		c.observer.CommandRan(info)
 		return
 	}
 	if err == nil {
 		info.Outcome, info.Duration = c.reply.Outcome(), time.Since(start)
-		c.seen.CommandRan(info)
+		c.observer.CommandRan(info)
 		c.budget = min(c.budget+1, c.server.opts.ErrorBudget)
 		return
 	}
@@ -203,10 +203,10 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	c.recordRefusal(r)
 	c.server.notices.refused(c, info.Command, r.reply.Code)
 	if r.scope != "" {
-		c.seen.RateLimited(r.scope)
+		c.observer.RateLimited(r.scope)
 	}
 	info.Outcome, info.Gate, info.Tenant, info.Duration = r.reply.Code, r.gate, r.tenant(), time.Since(start)
-	c.seen.CommandRan(info)
+	c.observer.CommandRan(info)
 	message := r.reply.Message
 	if codeRules[r.reply.Code].budget {
 		if c.budget--; c.budget < 0 {
@@ -235,9 +235,9 @@ func (c *conn) turnDown(r *refusal) {
 	c.refused = r
 	c.server.notices.refused(c, "", r.reply.Code)
 	if r.scope != "" {
-		c.seen.RateLimited(r.scope)
+		c.observer.RateLimited(r.scope)
 	}
 	if r.gate != "" {
-		c.seen.Refused(r.gate, r.tenant())
+		c.observer.Refused(r.gate, r.tenant())
 	}
 }

@@ -18,18 +18,18 @@ var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
 
 // secure makes the connection speak TLS. The first byte of the handshake has been read. It reports whether the connection can go on.
 func (c *conn) secure() bool {
-	if c.how.TLS == nil {
+	if c.listener.TLS == nil {
 		c.reason = TLSUnsupported
-		c.seen.HandshakeFailed(HandshakeUnserved)
-		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", c.how.Name, "remote", c.remote())
+		c.observer.HandshakeFailed(HandshakeUnserved)
+		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", c.listener.Name, "remote", c.remote())
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 		_, _ = c.nc.Write(handshakeFailure)
 		return false
 	}
 	if _, ok := take(c.limiter(unauthenticated, c.server.opts.Unauthenticated), handshakeCost, 0); !ok {
 		c.reason = TooManyHandshakes
-		c.seen.RateLimited(OfUnauthenticated)
-		c.seen.HandshakeFailed(HandshakeTooMany)
+		c.observer.RateLimited(OfUnauthenticated)
+		c.observer.HandshakeFailed(HandshakeTooMany)
 		return false
 	}
 	ctx, cancel := context.WithTimeout(c.server.draining, c.server.opts.HandshakeTimeout)
@@ -37,7 +37,7 @@ func (c *conn) secure() bool {
 	_ = c.nc.SetDeadline(time.Time{})
 	turn := &turn{server: c.server, address: c.ipKey()}
 	defer turn.over()
-	secured := tls.Server(&headed{Conn: c.nc, conn: c, head: c.head, turn: turn}, c.how.TLS)
+	secured := tls.Server(&headed{Conn: c.nc, conn: c, head: c.head, turn: turn}, c.listener.TLS)
 	c.head = nil
 	began := time.Now()
 	c.enter()
@@ -52,13 +52,13 @@ func (c *conn) secure() bool {
 		if failure == HandshakePeerLeft { // it was not refused
 			c.reason = PeerLeft
 		}
-		c.seen.HandshakeFailed(failure)
-		c.log.Debug("TLS handshake failed", "listener", c.how.Name, "remote", c.remote(), "err", err)
+		c.observer.HandshakeFailed(failure)
+		c.log.Debug("TLS handshake failed", "listener", c.listener.Name, "remote", c.remote(), "err", err)
 		return false
 	}
 	state := secured.ConnectionState()
 	c.info.TLS = state.Version
-	c.seen.HandshakeDone(state.Version, time.Since(began))
+	c.observer.HandshakeDone(state.Version, time.Since(began))
 	if state.NegotiatedProtocol == acmeALPN {
 		c.reason = ACMEChallenge
 		_ = secured.Close()
