@@ -22,7 +22,7 @@ import (
 var incr = server.Command{
 	Name:   "incr",
 	Usage:  "key [by]",
-	Help:   "adds to a number and answers it; a missing one is 0",
+	Help:   "adds to a number and returns the sum; a missing key counts as 0",
 	Line:   server.Arity{Min: 1, Max: 2},
 	RESP:   server.Arity{Min: 1, Max: 2},
 	Needs:  server.OpenSession,
@@ -47,11 +47,11 @@ func runIncr(c *server.Call) error {
 	n := int64(0)
 	if err == nil {
 		if n, err = strconv.ParseInt(string(value), 10, 64); err != nil {
-			return wire.Errorf(wire.BadArg, "the value is no whole number")
+			return wire.Errorf(wire.BadArg, "the value is not a whole number")
 		}
 	}
 	if sum := n + by; by != 0 && (sum > n) != (by > 0) {
-		return wire.Errorf(wire.BadArg, "the sum is beyond 64 bits")
+		return wire.Errorf(wire.BadArg, "the sum exceeds 64 bits")
 	}
 	if err := c.Session().Put(c.Args[0], strconv.AppendInt(nil, n+by, 10)); err != nil {
 		return err
@@ -92,7 +92,7 @@ S: ok 42
 C: incr visits many
 S: err BADARG usage: incr key [by], where by is a whole number
 C: help incr
-S: ok incr key [by]: adds to a number and answers it; a missing one is 0
+S: ok incr key [by]: adds to a number and returns the sum; a missing key counts as 0
 C: commit
 S: ok
 C: incr visits
@@ -116,7 +116,7 @@ S: err READONLY the session is open for reading only; close it and open it in mo
 	// C: incr visits many
 	// S: err BADARG usage: incr key [by], where by is a whole number
 	// C: help incr
-	// S: ok incr key [by]: adds to a number and answers it; a missing one is 0
+	// S: ok incr key [by]: adds to a number and returns the sum; a missing key counts as 0
 	// C: commit
 	// S: ok
 	// C: incr visits
