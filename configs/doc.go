@@ -2,8 +2,9 @@
 // everything wrong at once as file:line: key: problem. The files that ship with the server lie beside it, embedded where the binary
 // needs them: reference.yaml shows every setting with its default, dev.yaml is what `serve --dev` runs.
 //
-// It must never know the packages that it configures; cmd/sessionserver hands each its part. A rule about a value that one of them has stated
-// itself is asked there: the function that asks goes to [Load], so that all is told at once, and takes from [Config.Problem] its place in the file.
+// It knows the vocabulary of packages auth, session and wire, and checks names, credentials and rules for sessions by
+// theirs. It must never know the server, the storage or the policy engine: package app hands each its part. A rule that
+// such a package states goes to [Load] as a function, which takes from [Config.Problem] its place in the file.
 //
 // Begin reading at [Config] and [Parse].
 package configs

@@ -149,7 +149,9 @@ func (t *Tenant) validate(main *Config) Problems {
 	if t.Session.MaxValue > main.Limits.Value {
 		v.add("session.max_value", "%v is more than limits.value of the server lets through (allowed: up to %v)", t.Session.MaxValue, main.Limits.Value)
 	}
+	v.session(t.Session)
 	v.quotas(t.Quotas)
+	v.credentials(t)
 	v.rates(t.Rates)
 	v.tenantPolicy(t.Policy)
 	for _, name := range t.AppNames() {

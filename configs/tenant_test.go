@@ -28,7 +28,7 @@ apps:
   shop:
     role: readwrite
     secrets:
-      - sha256:0123
+      - sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     certificates: ["dns:shop.acme.example"]
     allow: [10.0.0.0/8]
   blog: {role: readonly, read: [post.*], write: []}
@@ -48,7 +48,7 @@ func TestTenant(t *testing.T) {
 		Hosts: []string{"sessions.acme.example"}, Session: main.Session, Quotas: main.Quotas,
 		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, SessionCreation: main.Rates.SessionCreation},
 		Apps: map[string]App{
-			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
+			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
 			"blog": {Role: "readonly", Read: []string{"post.*"}, Write: []string{}},
 		},
 		Policy: map[string]any{
@@ -72,6 +72,7 @@ func TestTenant(t *testing.T) {
 // TestTenantMistakes: the rules are those of TestMistakes; here is what only tenants have.
 func TestTenantMistakes(t *testing.T) {
 	const secret = "hss_0123456789012345678901234567890123456789012000000"
+	const hash = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	for name, row := range map[string]struct{ text, want string }{
 		"empty":        {"", "a: the file is empty"},
 		"nobody":       {"hosts: []\n", "a: allow: nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
@@ -82,14 +83,15 @@ func TestTenantMistakes(t *testing.T) {
 			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
 		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list stands here (allowed: settings by name)"},
 		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny, read, write)"},
-		"app twice":   {"allow: [::1]\napps:\n  shop: {}\n  shop: {}\n", "a:4: apps.shop: it is there twice, first in line 3"},
+		"app twice":   {"allow: [::1]\napps:\n  shop: {role: admin}\n  shop: {}\n", "a:4: apps.shop: it is there twice, first in line 3"},
 		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: this is no name (allowed: one word)"},
-		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n", "a:4: apps.shop.password: there is no such setting …"},
-		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n", "a:4: apps.shop.allow: nobody may come (allowed: address ranges, or to leave it out)"},
-		"twice":       {"allow: [::1]\napps: {a: {secrets: [x, x]}, b: {certificates: [y, z, y]}}\n", "a:2: apps.a.secrets[1]: \"x\" is there twice\na:2: apps.b.certificates[2]: \"y\" is there twice"},
-		"too much":    {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB is more than limits.value of the server lets through (allowed: up to 1MiB)"},
-		"quotas":      {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
-		"a secret":    {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
+		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n", "a:4: apps.shop.password: there is no such setting …"},
+		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: nobody may come (allowed: address ranges, or to leave it out)"},
+		"twice": {"allow: [::1]\napps: {a: {role: admin, secrets: [" + hash + ", " + hash + "]}, b: {role: admin, certificates: [\"dns:y.z\", \"dns:z.z\", \"dns:y.z\"]}}\n",
+			"a:2: apps.a.secrets[1]: \"" + hash + "\" is there twice\na:2: apps.b.certificates[2]: \"dns:y.z\" is there twice"},
+		"too much": {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB is more than limits.value of the server lets through (allowed: up to 1MiB)"},
+		"quotas":   {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
+		"a secret": {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n    role: admin\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
 		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
 			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: settings stand …"},
 		"policy": {"allow: [::1]\npolicy: plain\n", "a:2: policy: \"plain\" (allowed: settings by name)"},
@@ -160,7 +162,7 @@ func (f *folder) look(tenants string, problems ...string) {
 	f.Helper()
 	f.now = LoadTenants(f.path, f.main, f.now, func(t *Tenant) Problems {
 		if t.Name == "Bad" {
-			return Problems{t.Problem("", "this is no name")}
+			return Problems{t.Problem("", "another rule")}
 		}
 		return nil
 	})
@@ -198,7 +200,7 @@ func TestFolder(t *testing.T) {
 	f.write(".b.yaml.tmp.yaml", "not YAML: [")
 	f.write("c.txt", "not YAML: [")
 	f.write("gone.drop", "")
-	f.look("a:1h0m0s", "Bad.yaml: this is no name", "b.yaml:1: allow: nobody may come")
+	f.look("a:1h0m0s", "Bad.yaml: \"Bad\" cannot be the name of a tenant", "Bad.yaml: another rule", "b.yaml:1: allow: nobody may come")
 	if stale, missing := f.now.Stale(); len(stale) != 0 || !slices.Equal(missing, []string{"Bad", "b"}) {
 		t.Errorf("stale %v, missing %v", stale, missing)
 	}

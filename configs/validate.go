@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sessionserver/auth"
 )
 
 // Validate returns everything that is wrong with the configuration, as far as this package can know. It touches nothing but c.
@@ -30,6 +32,9 @@ func (c *Config) Validate() Problems {
 		if isUnix && !strings.HasPrefix(path, "/") || !isUnix && !hostPort(l.Address) {
 			v.add(at+"address", "%.80q (allowed: host:port, or unix:/path)", l.Address)
 		}
+		if _, err := auth.ParseIdentity(l.Anonymous); l.Anonymous != "" && err != nil {
+			v.add(at+"anonymous", "%v", err)
+		}
 		v.oneOf(at+"plaintext", l.Plaintext, "loopback", "never", "always")
 		if len(l.Proxies) > 0 && isUnix {
 			v.add(at+"proxies", "balancers cannot come to a Unix socket (allowed: nothing here)")
@@ -52,6 +57,7 @@ func (c *Config) Validate() Problems {
 	if c.Session.MaxValue > c.Limits.Value {
 		v.add("session.max_value", "%v is more than limits.value lets through (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
 	}
+	v.session(c.Session)
 	v.quotas(c.Quotas)
 	v.policy(c.Policy)
 	v.rates(c.Rates.Rates)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -15,9 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
-	"sessionserver/auth"
 	"sessionserver/certs"
 	"sessionserver/configs"
 	"sessionserver/metrics"
@@ -26,7 +23,6 @@ import (
 	"sessionserver/server"
 	"sessionserver/server/throttle"
 	"sessionserver/session"
-	"sessionserver/wire"
 )
 
 // process is a server assembled from a configuration: everything is open, and nothing is served before run.
@@ -117,7 +113,7 @@ func assemble(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *pr
 		Sessions:             p.sessions,
 		Policy:               p.policy,
 		Audit:                p.audit.log,
-		Limits:               wireLimits(cfg.Limits),
+		Limits:               cfg.Limits.Wire(),
 		IdleTimeout:          cfg.Limits.IdleTimeout,
 		IdleInSessionTimeout: cfg.Limits.IdleInSession,
 		LoginTimeout:         cfg.Limits.LoginTimeout,
@@ -261,59 +257,20 @@ func inspect(cfg *configs.Config) configs.Problems {
 	if cfg.Storage.Driver == "file" && cfg.Storage.Sync == "interval" {
 		problems = append(problems, cfg.Problem("storage.sync", "\"interval\" is not for driver file (allowed: always, never)"))
 	}
-	for _, e := range sessionSettings(cfg.Session).Validate() {
-		problems = append(problems, cfg.Problem("session."+snakeCase(e.Field), "%s", e.Problem))
-	}
 	for i, l := range cfg.Listen {
-		if _, err := auth.ParseIdentity(l.Anonymous); l.Anonymous != "" && err != nil {
-			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
-		}
-		if err := server.CheckAnonymous(treatment(l).Allow.Allow); l.Anonymous != "" && err != nil {
+		if err := server.CheckAnonymous(configs.Prefixes(l.Allow)); l.Anonymous != "" && err != nil {
 			problems = append(problems, cfg.Problem(fmt.Sprintf("listen[%d].anonymous", i), "%v", err))
 		}
 	}
 	return problems
 }
 
-// snakeCase turns the name of a field into that of its setting.
-func snakeCase(field string) string {
-	var b strings.Builder
-	for i, r := range field {
-		if unicode.IsUpper(r) && i > 0 {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
-}
-
-func sessionSettings(c configs.Session) *session.Settings {
-	return &session.Settings{
-		Lifetime: c.Lifetime, AbsoluteLifetime: c.AbsoluteLifetime, EmptyLifetime: c.EmptyLifetime, Strict: c.Strict,
-		LockLease: c.LockLease, LockWait: c.LockWait, GraceMax: c.GraceMax,
-		MaxKeys: c.MaxKeys, MaxValue: int(c.MaxValue), MaxBytes: int(c.MaxBytes),
-	}
-}
-
-func wireLimits(c configs.Limits) wire.Limits {
-	return wire.Limits{Line: int(c.Line), Value: int(c.Value), Request: int(c.Request), Args: c.Args}
-}
-
 func treatment(l configs.Listen) server.Listen {
 	how := server.Listen{
-		Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Proxies: prefixes(l.Proxies),
-		Allow: auth.Allowlist{Allow: prefixes(l.Allow), Deny: prefixes(l.Deny)},
+		Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Proxies: configs.Prefixes(l.Proxies), Allow: l.Allowlist(),
 	}
-	how.Anonymous, _ = auth.ParseIdentity(l.Anonymous) // inspect has seen it
+	how.Anonymous, _ = l.Identity()
 	return how
-}
-
-func prefixes(ranges []configs.Prefix) []netip.Prefix {
-	out := make([]netip.Prefix, len(ranges))
-	for i, p := range ranges {
-		out[i] = p.Prefix
-	}
-	return out
 }
 
 // listen opens an address of the configuration. A Unix socket that a dead server has left is replaced; its group may connect.

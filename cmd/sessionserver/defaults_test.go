@@ -17,10 +17,10 @@ import (
 // TestDefaults: what a configuration leaves out is what the packages take by themselves, so that the documentation has one truth.
 func TestDefaults(t *testing.T) {
 	cfg := configs.Default()
-	if got, want := *sessionSettings(cfg.Session), session.DefaultSettings(); got != want {
+	if got, want := cfg.Session.Settings(), session.DefaultSettings(); got != want {
 		t.Errorf("rules for sessions: the configuration has %+v, package session %+v", got, want)
 	}
-	if got, want := wireLimits(cfg.Limits), wire.DefaultLimits(); got != want {
+	if got, want := cfg.Limits.Wire(), wire.DefaultLimits(); got != want {
 		t.Errorf("limits: the configuration has %+v, package wire %+v", got, want)
 	}
 	if need := 2*cfg.Session.MaxKeys + 1; cfg.Limits.Args < need {

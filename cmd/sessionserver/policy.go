@@ -159,7 +159,7 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 	case c.Role != "" && (c.Config != "" || c.Dev):
 		return nil, nil, errors.New("sessionserver policy eval: --role goes with --folder alone; otherwise the tenant's file says it")
 	case !slices.Contains(auth.Roles, role):
-		return nil, nil, fmt.Errorf("--role: %.40q (allowed: %s)", c.Role, roleNames())
+		return nil, nil, fmt.Errorf("--role: %.40q (allowed: %s)", c.Role, configs.RoleNames())
 	}
 	if c.Config == "" && !c.Dev {
 		cfg := configs.Default()

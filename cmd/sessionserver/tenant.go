@@ -74,9 +74,7 @@ func ranges(texts []string) ([]configs.Prefix, error) {
 	var out []configs.Prefix
 	for _, text := range texts {
 		if text == "everybody" {
-			for _, p := range everywhere() {
-				out = append(out, configs.Prefix{Prefix: p})
-			}
+			out = append(out, configs.Everywhere()...)
 			continue
 		}
 		var p configs.Prefix

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,7 +21,6 @@ import (
 	"sessionserver/configs"
 	"sessionserver/policy/opa"
 	"sessionserver/server"
-	"sessionserver/session"
 )
 
 // tenants keeps a server to what the files of its tenants say, and to what they say next.
@@ -459,34 +457,8 @@ func (t *tenants) dropOne(ctx context.Context, name string) error {
 func inspectTenant(t *configs.Tenant) configs.Problems {
 	var problems configs.Problems
 	add := func(key, format string, args ...any) { problems = append(problems, t.Problem(key, format, args...)) }
-	if !auth.ValidName(t.Name) {
-		add("", "%.80q cannot be the name of a tenant (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", t.Name)
-	}
-	for _, e := range tenantSettings(t.Session, t.Quotas).Validate() {
-		add("session."+snakeCase(e.Field), "%s", e.Problem)
-	}
 	for _, name := range t.AppNames() {
 		key, app := configs.AppKey(name), t.Apps[name]
-		if !auth.ValidName(name) {
-			add(key, "%.80q cannot be the name of an app (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", name)
-		}
-		if app.Role == "" {
-			add(key+".role", "it is missing (allowed: %s)", roleNames())
-		} else if !slices.Contains(auth.Roles, auth.Role(app.Role)) {
-			add(key+".role", "%.40q (allowed: %s)", app.Role, roleNames())
-		}
-		if len(app.Secrets) > auth.SecretsMax {
-			add(key+".secrets", "there are %d (allowed: %d, the one in use and the next)", len(app.Secrets), auth.SecretsMax)
-		}
-		for i, text := range app.Secrets {
-			at := fmt.Sprintf("%s.secrets[%d]", key, i)
-			if auth.LooksLikeSecret(text) {
-				add(at, "this is the secret itself, with which whoever reads the file comes in: write %s here, and replace it soon with `sessionserver app rotate %s/%s`",
-					auth.HashSecret(text), t.Name, name)
-			} else if _, err := auth.ParseSecretHash(text); err != nil {
-				add(at, "%s", strings.TrimPrefix(err.Error(), "auth: "))
-			}
-		}
 		for setting, patterns := range map[string][]string{"read": app.Read, "write": app.Write} {
 			for i, pattern := range patterns {
 				if err := opa.CheckPattern(pattern); err != nil {
@@ -494,21 +466,8 @@ func inspectTenant(t *configs.Tenant) configs.Problems {
 				}
 			}
 		}
-		for i, text := range app.Certificates {
-			if _, err := auth.ParseCertificateName(text); err != nil {
-				add(fmt.Sprintf("%s.certificates[%d]", key, i), "%v", err)
-			}
-		}
 	}
 	return problems
-}
-
-func roleNames() string {
-	names := make([]string, len(auth.Roles))
-	for i, r := range auth.Roles {
-		names[i] = string(r)
-	}
-	return strings.Join(names, ", ")
 }
 
 // together answers what is wrong with tenants that no file alone can tell: it harms nobody but those whom it is about.
@@ -544,8 +503,8 @@ func together(cfg *configs.Config, ts *configs.Tenants) configs.Problems {
 		}
 	}
 	for i, l := range cfg.Listen {
-		id, err := auth.ParseIdentity(l.Anonymous)
-		if err != nil {
+		id, found := l.Identity()
+		if !found {
 			continue
 		}
 		t := ts.Tenant(id.Tenant)
@@ -577,47 +536,10 @@ func serverTenants(files []*configs.Tenant) []server.Tenant {
 
 // serverTenant is a tenant as the server takes it.
 func serverTenant(t *configs.Tenant) server.Tenant {
-	out := server.Tenant{
-		Tenant:   auth.Tenant{Name: t.Name, Access: auth.Allowlist{Allow: prefixes(t.Allow), Deny: prefixes(t.Deny)}},
-		Sessions: tenantSettings(t.Session, t.Quotas), MaxConns: t.Quotas.Connections, MaxMemory: int64(t.Quotas.Memory),
+	return server.Tenant{
+		Tenant: t.Auth(), Sessions: t.SessionSettings(), MaxConns: t.Quotas.Connections, MaxMemory: int64(t.Quotas.Memory),
 		Rates: serverRates(t.Rates),
 	}
-	for _, name := range t.AppNames() {
-		out.Apps = append(out.Apps, authApp(name, t.Apps[name]))
-	}
-	return out
-}
-
-// authApp is an app of a file with which nothing is wrong.
-func authApp(name string, a configs.App) auth.App {
-	out := auth.App{Name: name, Role: auth.Role(a.Role), Read: a.Read, Write: a.Write}
-	for _, text := range a.Secrets {
-		if hash, err := auth.ParseSecretHash(text); err == nil {
-			out.Secrets = append(out.Secrets, hash)
-		}
-	}
-	for _, text := range a.Certificates {
-		if name, err := auth.ParseCertificateName(text); err == nil {
-			out.Certificates = append(out.Certificates, name)
-		}
-	}
-	if len(a.Allow)+len(a.Deny) > 0 {
-		out.Access = &auth.Allowlist{Allow: prefixes(a.Allow), Deny: prefixes(a.Deny)}
-		if len(a.Allow) == 0 { // of everywhere where the tenant may come from
-			out.Access.Allow = everywhere()
-		}
-	}
-	return out
-}
-
-func everywhere() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-}
-
-func tenantSettings(s configs.Session, q configs.Quotas) session.Settings {
-	out := *sessionSettings(s)
-	out.MaxSessions, out.MaxTotalBytes, out.MaxWaiters = q.Sessions, int64(q.Bytes), q.Waiters
-	return out
 }
 
 func serverRates(r configs.Rates) server.Rates {
@@ -633,15 +555,15 @@ func serverRates(r configs.Rates) server.Rates {
 func anonymousTenants(cfg *configs.Config) []server.Tenant {
 	var all []server.Tenant
 	for _, l := range cfg.Listen {
-		id, err := auth.ParseIdentity(l.Anonymous)
-		if err != nil {
+		id, found := l.Identity()
+		if !found {
 			continue
 		}
 		i := slices.IndexFunc(all, func(t server.Tenant) bool { return t.Name == id.Tenant })
 		if i < 0 {
 			i = len(all)
 			all = append(all, serverTenant(&configs.Tenant{Name: id.Tenant, Session: cfg.Session, Quotas: cfg.Quotas, Rates: cfg.Rates.Rates}))
-			all[i].Access.Allow = everywhere()
+			all[i].Access.Allow = configs.Prefixes(configs.Everywhere())
 		}
 		if !slices.ContainsFunc(all[i].Apps, func(a auth.App) bool { return a.Name == id.App }) {
 			all[i].Apps = append(all[i].Apps, auth.App{Name: id.App, Role: auth.ReadWrite})
