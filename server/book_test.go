@@ -82,7 +82,7 @@ func ratedConn(t testing.TB, r Rate) *conn {
 		t.Fatal(err)
 	}
 	c := s.newConn(nowhere{}, &Listen{Name: "test", Anonymous: auth.Identity{Tenant: "test", App: "app"}})
-	if err := c.identify(c.initially()); err != nil {
+	if err := c.caller.identify(c.initial()); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -93,7 +93,7 @@ func TestGatesAllocateNothing(t *testing.T) {
 	c := ratedConn(t, Rate{PerSecond: 1e9, Burst: 1 << 30})
 	call := &Call{Command: builtin().lookup([]byte("get")), conn: c}
 	if n := testing.AllocsPerRun(1000, func() {
-		if err := c.renew(); err != nil {
+		if err := c.caller.renew(); err != nil {
 			t.Fatal(err)
 		}
 		if err := admitRate(call); err != nil {
@@ -111,7 +111,7 @@ func BenchmarkGates(b *testing.B) {
 			call := &Call{Command: builtin().lookup([]byte("ping")), conn: c}
 			b.ReportAllocs()
 			for b.Loop() {
-				c.access.admitted = true
+				c.caller.access.admitted = true
 				for i := range gates {
 					if err := gates[i].admit(call); err != nil {
 						b.Fatal(err)

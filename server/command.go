@@ -106,7 +106,7 @@ type Call struct {
 func (c *Call) Context() context.Context { return c.conn.server.ctx }
 
 // Identity is who asks.
-func (c *Call) Identity() auth.Identity { return c.conn.info.Identity }
+func (c *Call) Identity() auth.Identity { return c.conn.caller.info.Identity }
 
 // Session is the session that is open on the connection: never nil for a command that needs one.
 func (c *Call) Session() *session.Session { return c.conn.session }

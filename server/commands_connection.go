@@ -48,7 +48,7 @@ func runAuth(c *Call) error {
 
 // runWhoami answers a map of texts; in a line name=value pairs. A limit of 0 is none.
 func runWhoami(c *Call) error {
-	a := &c.conn.access
+	a := &c.conn.caller.access
 	rules := a.rules.sessions.Settings
 	// What a store does not count, or cannot tell now, is 0 here: nobody is refused for asking.
 	used, _ := c.conn.server.opts.Sessions.Usage(c.Context(), a.grant.Identity.Tenant)
@@ -56,8 +56,8 @@ func runWhoami(c *Call) error {
 		{"tenant", a.grant.Identity.Tenant},
 		{"app", a.grant.Identity.App},
 		{"role", string(a.grant.Role)},
-		{"address", c.conn.remote()},
-		{"tls", c.conn.info.tlsVersion()},
+		{"address", c.conn.caller.remote()},
+		{"tls", c.conn.caller.info.tlsVersion()},
 		{"lifetime_s", strconv.FormatInt(int64(rules.Lifetime/time.Second), 10)},
 		{"absolute_lifetime_s", strconv.FormatInt(int64(rules.AbsoluteLifetime/time.Second), 10)},
 		{"strict", strconv.FormatBool(rules.Strict)},
@@ -106,7 +106,7 @@ func runPing(c *Call) error {
 }
 
 func runHelp(c *Call) error {
-	t := c.conn.server.table
+	t := c.conn.table()
 	if len(c.Args) == 0 {
 		names := make([]string, len(t.rows))
 		for i, row := range t.rows {
@@ -124,7 +124,7 @@ func runHelp(c *Call) error {
 }
 
 func runQuit(c *Call) error {
-	c.conn.reason, c.conn.quit = Quit, true
+	c.conn.end.because(Quit)
 	c.Reply.OK()
 	return nil
 }
@@ -140,10 +140,10 @@ func runHello(c *Call) error {
 		return err
 	}
 	if name != nil {
-		c.conn.name = string(name)
+		c.conn.caller.name = string(name)
 	}
 	c.Reply.SetProto(proto)
-	known := c.conn.access.rules != nil
+	known := c.conn.caller.access.rules != nil
 	fields := 7
 	if known {
 		fields += 3
@@ -156,7 +156,7 @@ func runHello(c *Call) error {
 	c.Reply.Text("proto")
 	c.Reply.Int(int64(proto))
 	c.Reply.Text("id")
-	c.Reply.Int(int64(c.conn.info.ID))
+	c.Reply.Int(int64(c.conn.caller.info.ID))
 	c.Reply.Text("modules")
 	c.Reply.Array(0)
 	if known {

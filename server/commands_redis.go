@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"sessionserver/audit"
 	"sessionserver/wire"
 )
 
@@ -54,14 +53,14 @@ func runSelect(c *Call) error {
 func runClient(c *Call) error {
 	switch sub := strings.ToLower(string(c.Args[0])); {
 	case sub == "id" && len(c.Args) == 1:
-		c.Reply.Int(int64(c.conn.info.ID))
+		c.Reply.Int(int64(c.conn.caller.info.ID))
 	case sub == "getname" && len(c.Args) == 1:
-		c.Reply.Value([]byte(c.conn.name))
+		c.Reply.Value([]byte(c.conn.caller.name))
 	case sub == "setname" && len(c.Args) == 2:
 		if err := checkConnName(c.Args[1]); err != nil {
 			return err
 		}
-		c.conn.name = string(c.Args[1])
+		c.conn.caller.name = string(c.Args[1])
 		c.Reply.OK()
 	case sub == "setinfo" && len(c.Args) == 3, (sub == "no-evict" || sub == "no-touch") && len(c.Args) == 2:
 		c.Reply.OK()
@@ -80,7 +79,7 @@ func checkConnName(name []byte) error {
 }
 
 func runCommand(c *Call) error {
-	rows := c.conn.server.table.rows
+	rows := c.conn.table().rows
 	sub := ""
 	if len(c.Args) > 0 {
 		sub = strings.ToLower(string(c.Args[0]))
@@ -95,7 +94,7 @@ func runCommand(c *Call) error {
 	if sub != "" && len(c.Args) > 1 {
 		rows = nil
 		for _, name := range c.Args[1:] {
-			if row := c.conn.server.table.lookup(name); row != nil {
+			if row := c.conn.table().lookup(name); row != nil {
 				rows = append(rows, row)
 			}
 		}
@@ -158,13 +157,12 @@ func runInfo(c *Call) error {
 
 func runReset(c *Call) error {
 	c.conn.abandon()
-	c.conn.name = ""
-	if err := c.conn.become(c.conn.initially()); err != nil {
+	c.conn.caller.name = ""
+	if err := c.conn.become(c.conn.initial()); err != nil {
 		return err
 	}
 	if !c.Identity().IsZero() {
-		reason, detail := c.conn.manner()
-		c.fact = fact{code: audit.ConnectionAuthenticated, reason: reason, detail: detail}
+		c.fact = c.conn.caller.authentication()
 	}
 	c.Reply.SetProto(2)
 	c.Reply.Status("RESET")

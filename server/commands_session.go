@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"strconv"
@@ -80,7 +79,7 @@ func lifetimeAccess(args [][]byte, _ session.Mode) Access {
 }
 
 // tenant is the caller's namespace with its rules as they are now.
-func (c *Call) tenant() *session.Tenant { return &c.conn.access.rules.sessions }
+func (c *Call) tenant() *session.Tenant { return &c.conn.caller.access.rules.sessions }
 
 func runNew(c *Call) (err error) {
 	lifetime := time.Duration(0)
@@ -106,7 +105,7 @@ func runNew(c *Call) (err error) {
 
 func runOpen(c *Call) (err error) {
 	t := c.tenant()
-	opts := session.OpenOptions{Wait: t.Settings.LockWait, OnWait: c.conn.onWaitForLock}
+	opts := session.OpenOptions{Wait: t.Settings.LockWait, OnWait: c.conn.waitForLock}
 	if len(c.Args) >= 2 {
 		if opts.Mode, err = session.ParseMode(c.Args[1]); err != nil {
 			return err
@@ -128,7 +127,7 @@ func runOpen(c *Call) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.conn.renew(); err != nil { // the credentials were revoked while it waited
+	if err := c.conn.caller.renew(); err != nil { // the credentials were revoked while it waited
 		_ = s.Abort() // there is nothing to lose
 		return err
 	}
@@ -139,47 +138,14 @@ func runOpen(c *Call) (err error) {
 		}
 	}
 	c.conn.session = s
-	c.conn.moved += s.Bytes()
-	if !c.conn.account(spare) {
+	c.conn.account.moved += s.Bytes()
+	if !c.conn.countMemory(spare) {
 		c.conn.session = nil
 		_ = s.Abort() // there is nothing to lose yet
 		return errMemoryLimit
 	}
 	c.Reply.OK()
 	return nil
-}
-
-// onWaitForLock is called when an open waits for a lock.
-func (c *conn) onWaitForLock(ctx context.Context) (context.Context, func()) {
-	return c.onWait(ctx, "waiting for a lock") // its place in the queue is certain
-}
-
-// onWait is called before a command waits: what was answered so far is sent, and the wait ends early if the peer leaves, the credentials
-// are revoked, or the server drains.
-func (c *conn) onWait(ctx context.Context, why string) (context.Context, func()) {
-	c.exit()
-	c.exitBulk()
-	c.log.Debug(why)
-	ctx, cancel := context.WithCancelCause(ctx)
-	c.mu.Lock()
-	c.interrupt = cancel
-	if c.revoked {
-		cancel(errRevoked)
-	}
-	c.mu.Unlock()
-	if c.flush() != nil {
-		cancel(errPeerLeft)
-	}
-	ctx, stopWatching := watchPeer(ctx, c.nc)
-	stopDraining := context.AfterFunc(c.server.draining, func() { cancel(errShutdown) })
-	return ctx, func() {
-		stopDraining()
-		stopWatching()
-		c.mu.Lock()
-		c.interrupt = nil
-		c.mu.Unlock()
-		cancel(nil)
-	}
 }
 
 func runClose(c *Call) error {

@@ -3,454 +3,250 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"sessionserver/auth"
-	"sessionserver/policy"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
 
-const (
-	// flushSize is how many bytes of replies are collected before they are sent although more requests wait.
-	flushSize = 64 << 10
-
-	// restTime is how long an idle connection keeps its buffers.
-	restTime = time.Second
-
-	// lingerTime is how long a connection that the server ends is kept for its peer to read why.
-	lingerTime = time.Second
-)
-
-// conn is one connection. All but what the mutex guards belongs to the goroutine in serve.
+// conn is a connection: the loop over its requests, the open session, the error budget, and the reason for its end.
+// It belongs to the goroutine of serve. Other goroutines call recheck, transport.wake and transport.cut only.
+//
+// Two mutexes guard what they share with the connection: caller.mu the access, transport.mu the socket. Both come after
+// Server.mu, and neither is taken while the other is held.
 type conn struct {
-	server   *Server
-	nc       net.Conn
-	listener *Listen
-	info     ConnInfo
-	observer ConnObserver
-	log      *slog.Logger
-	opened   time.Time
-	counted  bool // for its address; guarded by Server.mu
-
-	balancer bool // a balancer speaks for itself; see Listen.Proxies
-	checks   bool // and is admitted for health checks alone: it never gets an identity
-
-	head        []byte            // bytes that were read and are not looked at yet
-	certificate *x509.Certificate // the client's, verified; nil if it has shown none
-	access      access
-	held        int // bytes that account has counted
-	moved       int // bytes that payBytes has not charged for
-
-	reader       *wire.Reader
-	reply        wire.Encoder
-	call         Call
-	mark         int              // where in reply the answer under way begins
-	session      *session.Session // open on this connection, or nil
-	question     policy.Input     // to the policy; what does not change from command to command stands in it always
-	visible      []int            // buffer of Call.visible
-	budget       int
-	ticket       ticket
-	bulk         ticket    // see enterBulk
-	requestStart time.Time // when the request that is being read was begun; zero between requests
-	name         string    // as CLIENT SETNAME gave it
-	writes       *writes   // see send; nil until something is sent in turn
-	quit         bool
-	reason       CloseReason
-	refused      *refusal // of the connection itself; nil if there is none
-
-	unknown    auth.Method  // by which it would be somebody if it were known; "" when that is told
-	introduced introduction // the last that the audit log knows of
-
-	mu        sync.Mutex              // guards writing nc and access, and what follows; comes after Server.mu
-	resting   bool                    // blocked in a read, with neither a session nor half a request
-	revoked   bool                    // the credentials were, and the connection was closed
-	interrupt context.CancelCauseFunc // ends what the connection waits for; nil while it waits for nothing
+	server    *Server
+	log       *slog.Logger
+	observer  ConnObserver
+	transport transport
+	caller    caller
+	account   account
+	call      Call             // under way; zero between requests
+	session   *session.Session // open on this connection, or nil
+	visible   []int            // buffer of Call.visible
+	budget    int              // errors until the connection is closed
+	end       ending
 }
 
-func (s *Server) newConn(nc net.Conn, listener *Listen) *conn {
-	c := &conn{server: s, nc: nc, listener: listener, budget: s.opts.ErrorBudget, opened: time.Now(), observer: Unobserved{}}
-	c.info = ConnInfo{ID: s.nextID.Add(1), Listener: listener.Name}
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.info.Remote = unmapped(tcp.AddrPort())
+// ending is whether and why a connection ends.
+type ending struct {
+	over    bool
+	reason  CloseReason
+	refusal *refusal // of the connection itself; nil if there is none
+}
+
+// because ends the connection. The last reason counts.
+func (e *ending) because(reason CloseReason) { e.over, e.reason = true, reason }
+
+// explained reports whether the last reply explains the end, so that the peer gets time to read it.
+func (r CloseReason) explained() bool {
+	switch r {
+	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused,
+		TooManyFailures, Revoked, RateLimited, HandshakeFailed:
+		return true
 	}
-	c.log = s.opts.Logger.With("conn", c.info.ID)
-	c.reader = wire.NewReader(c, wire.UnauthenticatedLimits(), nil)
-	c.reader.SetRoom(c.room)
+	return false
+}
+
+func (s *Server) newConn(socket net.Conn, listener *Listen) *conn {
+	c := &conn{server: s, observer: Unobserved{}, budget: s.opts.ErrorBudget}
+	info := ConnInfo{ID: s.nextID.Add(1), Listener: listener.Name}
+	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
+		info.Remote = unmapped(tcp.AddrPort())
+	}
+	c.log = s.opts.Logger.With("conn", info.ID)
+	c.account.server, c.account.access = s, &c.caller.access
+	c.caller.init(c, listener, info)
+	c.transport.init(c, socket)
 	return c
 }
 
-// remote is where the connection comes from, for the log.
-func (c *conn) remote() string {
-	if c.info.Remote.IsValid() {
-		return c.info.Remote.String()
-	}
-	return "unix"
-}
+// table returns the command table that the connection uses.
+func (c *conn) table() *table { return c.server.table }
 
-// ipKey is what connections are counted under. IPv6 hosts have a whole /64 to choose from.
-func (c *conn) ipKey() string {
-	ip := c.info.Remote.Addr()
-	if ip.Is6() {
-		p, _ := ip.Prefix(64)
-		return p.String()
-	}
-	return ip.String()
-}
-
-// local reports whether the peer is on this machine.
-func (c *conn) local() bool {
-	if !c.info.Remote.IsValid() {
-		return true
-	}
-	peer, ok := c.nc.RemoteAddr().(*net.TCPAddr) // not so if a balancer elsewhere says that it serves its own machine
-	return ok && peer.IP.IsLoopback() && c.info.Remote.Addr().IsLoopback()
-}
-
-// serve is the life of a connection: find out how it speaks and who it is, and then read requests and handle them. That goes on in a goroutine
-// of its own, because the stack that a TLS handshake needs is never given back.
+// serve runs the connection: it decides between TLS and plaintext, identifies the client, and then reads and handles
+// requests. The latter has a goroutine of its own, because the stack of a TLS handshake is never given back.
 func (c *conn) serve() {
 	if c.guarded(c.begin) {
 		go c.guarded(c.loop)
 	}
 }
 
-// guarded runs a part of the connection's life, and ends the connection unless that says that it goes on.
-func (c *conn) guarded(part func() (goesOn bool)) (goesOn bool) {
+// guarded runs a part of the connection's life, and closes the connection unless the part reports that it continues.
+func (c *conn) guarded(part func() (continues bool)) (continues bool) {
 	defer func() {
-		if p := recover(); p != nil { // not of a command's: see run
-			c.reason = Failed
+		if p := recover(); p != nil { // the panics of handlers are recovered by run
 			r := c.refusalOf("", &panicked{p, debug.Stack()})
-			c.reply.Error(r.reply.Code, r.reply.Message)
+			c.end.because(Failed)
+			c.transport.reply.Error(r.reply.Code, r.reply.Message)
 		}
-		if !goesOn {
+		if !continues {
 			c.close()
 		}
 	}()
 	return part()
 }
 
-// loop reads requests and handles them, and flushes when nothing more waits to be read. It ends with the connection.
-func (c *conn) loop() bool {
-	for !c.quit {
-		req, err := c.reader.Next()
-		if err != nil {
-			c.exitBulk()
-			c.payBytes()
-			if !c.misread(err) {
-				return false
-			}
-			continue
-		}
-		c.requestStart = time.Time{}
-		c.handle(req)
-		c.exitBulk()
-		c.payBytes()
-		if c.session == nil && c.server.isDraining() {
-			c.reason, c.quit = Drained, true
-		}
-		if c.reply.Len() >= c.flushAt() && c.flush() != nil {
-			return false
-		}
-	}
-	return false
-}
-
-var errPlaintext = &refusal{
-	reply: wire.Errorf(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS"),
-}
-
-// begin looks at the first byte, which decides between TLS and plaintext, at who may speak the latter, and at who the client is.
+// begin decides between TLS and plaintext by the first byte, and identifies the client.
 func (c *conn) begin() bool {
-	if len(c.head) == 0 {
-		var first [1]byte
-		if _, err := c.Read(first[:]); err != nil {
-			c.misread(err)
-			return false // without a first byte nothing has been decided
-		}
-		c.head = first[:]
+	first, err := c.transport.First(c.deadlines())
+	if err != nil {
+		return false
 	}
-	switch first := c.head[0]; {
+	framing := wire.Line
+	if first == '*' {
+		framing = wire.RESP
+	}
+	c.transport.begin(framing) // for a refusal of the connection
+	switch {
 	case first == recordHandshake:
 		if !c.secure() {
 			return false
 		}
-		c.reply.Begin(wire.Line) // unless the client speaks first, nobody knows
 	case c.admitsPlaintext():
-		c.frame(first)
-	case c.balancer:
-		c.checks = true
-		c.frame(first)
+	case c.caller.balancer:
+		c.caller.healthCheck = true
 	default:
-		c.reason = PlaintextRefused
-		c.frame(first)
-		c.turnDown(errPlaintext)
-		c.reply.Error(errPlaintext.reply.Code, errPlaintext.reply.Message)
-		return false
+		return c.reject(errPlaintext)
 	}
-	grant := c.initially()
-	err := c.become(grant)
+	grant := c.initial()
+	err = c.become(grant)
 	if err == nil {
-		err = c.authenticated()
+		err = c.recordIntroduction()
 	}
 	if err != nil {
-		c.reason = Refused
 		r := *c.refusalOf("", err)
-		r.identity = grant.Identity
-		c.turnDown(&r)
-		c.reply.Error(r.reply.Code, r.reply.Message)
-		return false
+		r.identity, r.closes = grant.Identity, Refused
+		return c.reject(&r)
 	}
 	return true
 }
 
-// admitsPlaintext reports whether the peer may speak without TLS.
+// reject ends a connection whose framing is known with a reply.
+func (c *conn) reject(r *refusal) bool {
+	c.end.because(r.closes)
+	c.turnDown(r)
+	c.transport.reply.Error(r.reply.Code, r.reply.Message)
+	return false
+}
+
+var errPlaintext = &refusal{
+	reply:  wire.Errorf(wire.TLSRequired, "this listener does not serve plaintext to this address; connect with TLS"),
+	closes: PlaintextRefused,
+}
+
+// admitsPlaintext reports whether the peer may connect without TLS.
 func (c *conn) admitsPlaintext() bool {
-	return c.listener.Plaintext == PlaintextAlways || c.listener.Plaintext == PlaintextLoopback && c.local()
+	switch c.caller.listener.Plaintext {
+	case PlaintextAlways:
+		return true
+	case PlaintextLoopback:
+		// A balancer on another machine may report a client of its own machine.
+		from := c.caller.info.Remote
+		return !from.IsValid() || c.transport.loopback() && from.Addr().IsLoopback()
+	}
+	return false
 }
 
-// frame answers a request of which only the first byte is known.
-func (c *conn) frame(first byte) {
-	if first == '*' {
-		c.reply.Begin(wire.RESP)
+// initial returns the grant that the client has before it sends a command.
+func (c *conn) initial() auth.Grant {
+	grant := c.caller.initial()
+	if c.caller.unidentified != "" {
+		c.log.Debug("client unidentified: no app, or more than one, has its certificate or the listener's anonymous identity",
+			"listener", c.caller.listener.Name, "remote", c.caller.remote())
+	}
+	return grant
+}
+
+// become makes the client act as the holder of a grant that it has just shown.
+func (c *conn) become(grant auth.Grant) error {
+	before := c.caller.info.Identity
+	err := c.caller.identify(grant)
+	now := c.caller.info.Identity
+	if now.IsZero() {
+		c.transport.reader.SetLimits(wire.UnauthenticatedLimits(), nil)
 	} else {
-		c.reply.Begin(wire.Line)
+		limits := c.server.opts.Limits
+		c.transport.reader.SetLimits(limits, c.table().payload(limits))
 	}
+	if err == nil && (!before.IsZero() || !now.IsZero()) {
+		c.observer.Identified(now, c.caller.access.grant.Method())
+	}
+	return err
 }
 
-// Read is where the reader gets its bytes from. Before it may block, everything that was answered is sent; a connection that stays
-// idle gives its buffers back first.
-func (c *conn) Read(p []byte) (int, error) {
-	if len(c.head) > 0 {
-		n := copy(p, c.head)
-		c.head = c.head[n:]
-		return n, nil
+// deadlines returns the deadlines of the wait for the next request. An open session has at least the lease of its lock:
+// until then no other client gains from the end of the session, and its holder would lose changes.
+func (c *conn) deadlines() deadlines {
+	d := deadlines{idle: c.server.opts.IdleTimeout, drainable: c.session == nil}
+	if c.session != nil {
+		d.idle = max(c.server.opts.IdleInSessionTimeout, c.caller.access.rules.sessions.Settings.LockLease)
 	}
-	if err := c.flush(); err != nil {
-		return 0, err
+	if c.caller.mustLogIn() {
+		d.login = c.transport.opened.Add(c.server.opts.LoginTimeout)
 	}
-	c.exit()
-	c.account(0)
-	if c.reader.Midway() {
-		if c.requestStart.IsZero() {
-			c.requestStart = time.Now()
+	return d
+}
+
+// loop reads requests and handles them until the connection ends. Replies are sent when no more requests wait to be
+// read, or when the replies are large.
+func (c *conn) loop() bool {
+	for !c.end.over {
+		req, err := c.transport.Next(c.deadlines())
+		switch err {
+		case nil:
+			c.handle(req)
+		case io.EOF:
+			return false
+		default:
+			c.refuse(err)
 		}
-		_ = c.nc.SetReadDeadline(c.inTime(c.requestStart.Add(c.server.opts.RequestTimeout)))
-		return c.read(p)
-	}
-	if !c.rest(len(p)) {
-		return 0, errShutdown
-	}
-	n, err := c.read(p)
-	c.mu.Lock()
-	c.resting = false
-	c.mu.Unlock()
-	return n, err
-}
-
-// read reads, and waits for the connection's turn to do something with that.
-func (c *conn) read(p []byte) (int, error) {
-	n, err := c.nc.Read(p)
-	if n > 0 {
-		c.moved += n
-		c.ticket.owed += time.Duration(n) / wireCost
-		c.enter()
-	}
-	return n, err
-}
-
-// idleTimeout is how long the connection may be without a request. With a session open it is never less than the lease
-// of the lock: until then nobody else gains from the end of the session, and its holder would lose changes.
-func (c *conn) idleTimeout() time.Duration {
-	if c.session == nil {
-		return c.server.opts.IdleTimeout
-	}
-	return max(c.server.opts.IdleInSessionTimeout, c.access.rules.sessions.Settings.LockLease)
-}
-
-// rest sets the deadline of a read between two requests, and lets Shutdown end it if no session is open. It reports whether there is to be one.
-func (c *conn) rest(room int) bool {
-	wait := c.idleTimeout()
-	if room > 1 {
-		wait = min(wait, restTime) // with a buffer in hand only shortly; see misread
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.session == nil {
-		if c.server.isDraining() {
+		c.account.conclude()
+		if c.session == nil && c.server.isDraining() {
+			c.end.because(Drained)
+		}
+		if c.transport.flushLarge() != nil {
 			return false
 		}
-		c.resting = true
-	}
-	_ = c.nc.SetReadDeadline(c.inTime(time.Now().Add(wait)))
-	return true
-}
-
-// inTime is until, or when the connection must have said who it is, if that comes first.
-func (c *conn) inTime(until time.Time) time.Time {
-	if login := c.opened.Add(c.server.opts.LoginTimeout); c.nobodyYet() && login.Before(until) {
-		return login
-	}
-	return until
-}
-
-// nobodyYet reports whether the connection must still say who it is.
-func (c *conn) nobodyYet() bool {
-	return c.access.grant.Identity.IsZero() && (c.access.from != nil || c.listener.Anonymous.IsZero())
-}
-
-// wakeIdle ends a read between two requests if no session is open. The server is draining.
-func (c *conn) wakeIdle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.resting {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// cut ends the connection whatever it is doing.
-func (c *conn) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = bare(c.nc).Close()
-}
-
-// flush sends what was answered.
-func (c *conn) flush() error {
-	if c.reply.Len() == 0 {
-		return nil
-	}
-	err := c.write(c.reply.Bytes())
-	c.reply.Reset()
-	return err
-}
-
-// spill sends a part of an answer that is not complete. Once that has failed the rest of the answer goes nowhere.
-func (c *conn) spill(p []byte) {
-	if !c.quit {
-		_ = c.write(p)
-	}
-}
-
-func (c *conn) write(p []byte) error {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-	n, err := c.send(c.nc, p)
-	c.moved += n
-	c.mark = 0
-	if err != nil {
-		c.reason, c.quit = PeerLeft, true
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			c.reason = WriteTimeout
-		}
-	}
-	return err
-}
-
-// misread deals with a request that could not be read, and reports whether another can be.
-func (c *conn) misread(err error) bool {
-	var reply *wire.Error
-	idle := !c.reader.Midway()
-	switch {
-	case c.quit: // a reply could not be sent
-		return false
-	case c.server.isDraining() && idle && c.session == nil:
-		c.reason = Drained
-		return false
-	case errors.As(err, &reply):
-		c.requestStart = time.Time{}
-		if errors.Is(reply, errMemoryLimit.reply) { // the reader was refused room
-			r := *errMemoryLimit
-			r.reply, err = reply, &r
-		}
-		c.reply.Begin(c.reader.Framing())
-		c.settle(nil, time.Now(), err)
-		if reply.Fatal {
-			c.reason = BrokenFraming
-		}
-		return !reply.Fatal && !c.quit
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.nobodyYet() && time.Since(c.opened) >= c.server.opts.LoginTimeout:
-		c.reason = LoginTimeout
-		c.reply.Begin(c.reader.Framing())
-		c.reply.Error(wire.NoAuth, "nobody has authenticated in time; the connection is closed")
-	case errors.Is(err, os.ErrDeadlineExceeded) && idle && c.reader.Release():
-		c.reply.Release()
-		return true
-	case errors.Is(err, os.ErrDeadlineExceeded) && idle:
-		c.reason = IdleTimeout
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.reason = RequestTimeout
-		c.reply.Begin(c.reader.Framing())
-		c.reply.Error(wire.Protocol, "the request was not complete in time; the connection is closed")
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		c.reason = PeerLeft
-	default:
-		c.reason = PeerLeft
-		c.log.Debug("connection broken", "err", err)
 	}
 	return false
 }
 
 // handle runs one request.
 func (c *conn) handle(req *wire.Request) {
-	began := time.Now()
-	c.yield(began)
-	c.enter()
-	c.reply.Begin(req.Framing)
-	cmd := c.server.table.lookup(req.Name)
-	if cmd == nil && c.handleForeign(req, began) {
-		return
-	}
+	start := time.Now()
+	c.account.begin(start)
+	c.transport.begin(req.Framing)
+	cmd := c.table().lookup(req.Name)
 	if cmd == nil {
-		c.settle(nil, began, wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, req.Name))
+		c.settle(nil, start, unknownCommand(req.Name))
 		return
 	}
-	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.reply, conn: c}
-	c.mark = c.reply.Len()
-	c.settle(cmd, began, c.run(req.Framing))
+	c.call = Call{Command: cmd, Args: req.Args(cmd.Line.Max), Reply: &c.transport.reply, conn: c}
+	c.settle(cmd, start, c.run(req.Framing))
 	c.call = Call{} // its arguments must not outlive the request
 	if c.session != nil && c.session.Ended() {
 		c.session = nil
 	}
-	c.account(0)
+	c.countMemory(0)
 }
 
-// handleForeign ends a connection that speaks another protocol, the rest of which must not be read as commands: HTTP, when a web page makes a
-// browser send a request here, and the PROXY protocol, when nobody has said that this peer may tell who clients are.
-func (c *conn) handleForeign(req *wire.Request, began time.Time) bool {
-	text := ""
-	switch {
-	case bytes.EqualFold(req.Name, []byte("post")), bytes.EqualFold(req.Name, []byte("host:")):
-		text = "this is no HTTP server; the connection is closed"
-	case string(req.Name) == "PROXY":
-		text = "this listener takes no PROXY header from this address (an operator lists balancers under proxies); the connection is closed"
-	default:
-		return false
-	}
-	c.reason, c.quit = BrokenFraming, true
-	c.settle(nil, began, wire.Errorf(wire.Protocol, "%s", text))
-	return true
-}
-
-// run asks the gates and then runs the command. A panic becomes an error, after which nothing on this connection is to be trusted: it
-// ends, as its session does, and the server goes on.
+// run sends the call through the gates to its handler.
 func (c *conn) run(f wire.Framing) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.reason, c.quit = Failed, true
 			err = &panicked{p, debug.Stack()}
 		}
 	}()
 	cmd := c.call.Command
 	if c.session != nil && cmd.Needs != Nothing {
-		// Who has lost the lock must hear that before anything else about the session.
+		// The loss of the lock is reported before anything else about the session.
 		if err := c.session.Err(); err != nil {
 			return err
 		}
@@ -461,46 +257,145 @@ func (c *conn) run(f wire.Framing) (err error) {
 	if err := c.call.admit(); err != nil {
 		return err
 	}
-	if !cmd.Waits {
-		c.enter() // a rate may have held it back
-		c.reply.SetSink(c.flushAt(), c.spill)
-		return cmd.Run(&c.call)
+	if cmd.Waits {
+		pending := 0
+		if c.session != nil {
+			pending = c.session.Pending()
+		}
+		return c.account.save(pending, func() error { return cmd.Run(&c.call) })
 	}
-	return c.save(cmd.Run)
+	c.transport.stream()
+	return cmd.Run(&c.call)
 }
 
-// close ends the connection: what was answered is sent, what was not saved is dropped, and its lock is free at once.
-func (c *conn) close() {
-	defer c.exit() // what hangUp has read by TLS
-	c.exitBulk()
-	c.abandon()
-	_ = c.flush()
-	c.exit()
-	switch c.reason {
-	case TLSUnsupported, PlaintextRefused, RequestTimeout, BrokenFraming, ErrorBudget, Failed, LoginTimeout, Refused, TooManyFailures, Revoked,
-		RateLimited, HandshakeFailed:
-		hangUp(c.nc)
+// unknownCommand returns the error of a command that the table does not have. A client of another protocol is closed,
+// because the rest of what it sends must not be read as commands: HTTP, when a web page makes a browser send a request
+// here, and the PROXY protocol, when the peer is not a trusted balancer.
+func unknownCommand(name []byte) error {
+	text := ""
+	switch {
+	case bytes.EqualFold(name, []byte("post")), bytes.EqualFold(name, []byte("host:")):
+		text = "this is no HTTP server; the connection is closed"
+	case string(name) == "PROXY":
+		text = "this listener takes no PROXY header from this address (an operator lists balancers under proxies); " +
+			"the connection is closed"
 	default:
-		_ = c.nc.Close()
+		return wire.Errorf(wire.Unknown, "unknown command %.*q; try: help", 40, name)
 	}
-	c.reader.Release()
-	c.mu.Lock()
-	if c.revoked {
-		c.reason = Revoked
+	return &refusal{reply: wire.Errorf(wire.Protocol, "%s", text), closes: BrokenFraming}
+}
+
+// refuse settles a request that could not be read.
+func (c *conn) refuse(err error) {
+	var reply *wire.Error
+	if errors.Is(err, errMemoryLimit.reply) && errors.As(err, &reply) { // by transport.room
+		r := *errMemoryLimit
+		r.reply, err = reply, &r
 	}
-	c.mu.Unlock()
-	c.leave()
-	c.ended(c.reason)
+	c.settle(nil, time.Now(), err)
+	if errors.As(err, &reply) && reply.Fatal {
+		c.end.because(BrokenFraming)
+	}
+}
+
+// countMemory counts the memory that the connection holds: the request as far as it is read, the replies that are not
+// sent, and the open session. It reports whether there is room; see account.hold.
+func (c *conn) countMemory(leave int64) bool {
+	c.account.session = 0
+	if c.session != nil {
+		c.account.session = c.session.Held()
+	}
+	return c.account.hold(c.transport.held()+c.account.session, leave)
+}
+
+// waitForLock is called when an open waits for a lock, with its place in the queue taken.
+func (c *conn) waitForLock(ctx context.Context) (context.Context, func()) {
+	return c.interruptible(ctx, "waiting for a lock")
+}
+
+// holdBack waits for a rate.
+func (c *conn) holdBack(wait time.Duration) error {
+	return c.account.blocking(func() error {
+		ctx, stop := c.interruptible(c.server.ctx, "held back by a rate")
+		defer stop()
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+}
+
+// interruptible is called before a command waits. The collected replies are sent, and others have their turn. The
+// returned context ends if the peer leaves, the credentials are revoked, or the server drains.
+func (c *conn) interruptible(ctx context.Context, reason string) (context.Context, func()) {
+	c.account.exit()
+	c.account.exitBulk()
+	c.log.Debug(reason)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stopRevoked := context.AfterFunc(c.caller.revoked, func() { cancel(errRevoked) })
+	if c.transport.flush() != nil {
+		cancel(errPeerLeft)
+	}
+	ctx, stopWatching := c.transport.watch(ctx)
+	stopDraining := context.AfterFunc(c.server.draining, func() { cancel(errShutdown) })
+	return ctx, func() {
+		stopDraining()
+		stopWatching()
+		stopRevoked()
+		cancel(nil)
+	}
+}
+
+// recheck ends the connection if its credentials are not valid in d. It is called by another goroutine, which holds
+// Server.mu, while the connection does something else, perhaps waiting for a lock.
+func (c *conn) recheck(d *directory) {
+	if c.caller.recheck(d) {
+		c.transport.cut()
+	}
+}
+
+// abandon drops the unsaved changes of the open session. If its lock was lost, only the audit log records that.
+func (c *conn) abandon() {
+	s := c.session
+	if s == nil {
+		return
+	}
+	c.session = nil
+	if errors.Is(s.Abort(), session.ErrLockLost) {
+		c.recordLockLost(s.ID())
+	}
+}
+
+// close ends the connection: replies are sent, unsaved changes are dropped, and the lock is released at once.
+func (c *conn) close() {
+	defer c.account.exit() // hanging up reads by TLS
+	c.account.exitBulk()
+	c.abandon()
+	_ = c.transport.flush()
+	c.account.exit()
+	c.transport.close(c.end.reason.explained())
+	if c.caller.revoked.Err() != nil {
+		c.end.reason = Revoked
+	}
+	c.caller.leave()
+	c.ended()
 	c.server.forget(c)
 	c.server.conns.Done()
 }
 
-// ended tells all who want to know that the connection has ended: the audit log, the observer, and the log, which has one line a connection.
-func (c *conn) ended(reason CloseReason) {
-	c.recordEnd(reason)
+// ended reports the end of the connection to the audit log, the observer, and the log, which has one line for each
+// connection.
+func (c *conn) ended() {
+	reason := c.end.reason
+	c.recordEnd()
 	c.observer.Closed(reason)
 	if c.log.Enabled(context.Background(), slog.LevelDebug) {
-		c.log.Debug("connection closed", "listener", c.listener.Name, "remote", c.remote(), "identity", c.info.Identity, "reason", reason.String(),
-			"duration", time.Since(c.opened).Round(time.Millisecond))
+		c.log.Debug("connection closed", "listener", c.caller.listener.Name, "remote", c.caller.remote(),
+			"identity", c.caller.info.Identity, "reason", reason.String(),
+			"duration", time.Since(c.transport.opened).Round(time.Millisecond))
 	}
 }

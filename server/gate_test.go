@@ -29,9 +29,9 @@ func TestGates(t *testing.T) {
 			for _, open := range []bool{false, true} {
 				c, _ := testConn(t)
 				if somebody {
-					c.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-					if err := c.identify(c.initially()); err != nil || c.info.Identity != c.listener.Anonymous {
-						t.Fatal(err, c.info.Identity)
+					c.caller.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+					if err := c.caller.identify(c.initial()); err != nil || c.caller.info.Identity != c.caller.listener.Anonymous {
+						t.Fatal(err, c.caller.info.Identity)
 					}
 				}
 				if draining {
@@ -106,16 +106,16 @@ func TestGateUnknown(t *testing.T) {
 	for _, says := range []auth.Identity{{}, app} {
 		c, _ := testConn(t)
 		seen := &failures{}
-		c.observer, c.certificate, c.listener.Anonymous = seen, &x509.Certificate{}, app
-		if grant := c.initially(); !grant.Identity.IsZero() || len(seen.by) > 0 {
+		c.observer, c.caller.certificate, c.caller.listener.Anonymous = seen, &x509.Certificate{}, app
+		if grant := c.initial(); !grant.Identity.IsZero() || len(seen.by) > 0 {
 			t.Fatal(grant, seen.by)
 		}
 		want, by := wire.Code(""), []auth.Method(nil)
 		if says.IsZero() {
 			want, by = wire.NoAuth, []auth.Method{auth.ByCertificate}
 		} else {
-			c.certificate = nil
-			if err := c.identify(c.initially()); err != nil {
+			c.caller.certificate = nil
+			if err := c.caller.identify(c.initial()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -24,7 +24,7 @@ type gatherer struct {
 // likeness is what alike events have in common.
 type likeness struct {
 	code                 audit.Code
-	tenant, app, address string // as connections are counted, see conn.ipKey
+	tenant, app, address string // as connections are counted, see caller.ipKey
 	listener, reason     string
 }
 

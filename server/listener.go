@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -80,21 +79,21 @@ func CheckAnonymous(allow []netip.Prefix) error {
 func (s *Server) accept(nc net.Conn, listener *Listen) {
 	c := s.newConn(nc, listener)
 	if r := s.admit(c); r != nil {
-		c.observer = s.opts.Observer.ConnOpened(c.info)
+		c.observer = s.opts.Observer.ConnOpened(c.caller.info)
 		s.refuse(c, r)
 		return
 	}
 	go func() {
-		balancer := c.info.Remote.Addr()
+		balancer := c.caller.info.Remote.Addr()
 		if !auth.Contains(listener.Proxies, balancer) {
-			c.observer = s.opts.Observer.ConnOpened(c.info)
+			c.observer = s.opts.Observer.ConnOpened(c.caller.info)
 		} else if err := s.admitProxied(c); err != nil {
 			var r *refusal
 			if errors.As(err, &r) {
 				s.refuse(c, r)
 			} else {
-				c.ended(PeerLeft)
-				_ = c.nc.Close()
+				c.ended()
+				_ = c.transport.socket.Close()
 			}
 			s.forget(c)
 			s.conns.Done()
@@ -107,9 +106,9 @@ func (s *Server) accept(nc net.Conn, listener *Listen) {
 // admitProxied reads the address of the client behind a balancer, and makes the checks that admit has not made. The
 // error is a refusal, or errPeerLeft.
 func (s *Server) admitProxied(c *conn) error {
-	balancer := c.info.Remote.Addr()
+	balancer := c.caller.info.Remote.Addr()
 	err := c.readProxyHeader()
-	c.observer = s.opts.Observer.ConnOpened(c.info)
+	c.observer = s.opts.Observer.ConnOpened(c.caller.info)
 	switch {
 	case err != nil && s.isDraining():
 		return errShutdown
@@ -117,7 +116,7 @@ func (s *Server) admitProxied(c *conn) error {
 		return err
 	case err != nil:
 		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "a balancer sent no good PROXY header",
-			"listener", c.listener.Name, "balancer", balancer, "err", err)
+			"listener", c.caller.listener.Name, "balancer", balancer, "err", err)
 		return &refusal{reply: wire.Errorf(wire.Protocol, "this address must send a PROXY header first")}
 	}
 	s.mu.Lock()
@@ -130,9 +129,10 @@ func (s *Server) admitProxied(c *conn) error {
 
 // refuse ends a connection that is not admitted.
 func (s *Server) refuse(c *conn, r *refusal) {
+	c.end.because(Refused)
 	c.turnDown(r)
-	c.ended(Refused)
-	s.turnAway(c.nc, r.reply)
+	c.ended()
+	s.turnAway(c.transport.socket, r.reply)
 }
 
 // turnAway sends a peer the reason for its refusal. The framing is unknown before a byte is read, and a line is readable
@@ -157,16 +157,6 @@ func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
 	}()
 }
 
-// hangUp closes a connection whose peer may still be sending. Closing at once would make its system throw away the last reply unread (RFC
-// 1122, section 4.2.2.13), so what it sends is read first: at most what a large request has.
-func hangUp(nc net.Conn) {
-	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, nc, 1<<20)
-	}
-	_ = nc.Close()
-}
-
 // admit counts a connection in, or returns why it is not admitted. The client behind a balancer is not known yet.
 func (s *Server) admit(c *conn) *refusal {
 	s.mu.Lock()
@@ -180,12 +170,13 @@ func (s *Server) admit(c *conn) *refusal {
 			gate:  gateQuota,
 		}
 	}
-	if !auth.Contains(c.listener.Proxies, c.info.Remote.Addr()) {
+	s.open[c] = ""
+	if !auth.Contains(c.caller.listener.Proxies, c.caller.info.Remote.Addr()) {
 		if r := s.admitAddress(c); r != nil {
+			delete(s.open, c)
 			return r
 		}
 	}
-	s.open[c] = struct{}{}
 	s.conns.Add(1)
 	return nil
 }
@@ -200,41 +191,44 @@ const (
 // admitAddress counts a connection for the client's address, or returns why the address is not admitted. The caller
 // holds s.mu.
 func (s *Server) admitAddress(c *conn) *refusal {
-	ip := c.info.Remote.Addr()
+	ip := c.caller.info.Remote.Addr()
 	if !ip.IsValid() {
 		return nil
 	}
-	admitted := c.listener.Allow.Admits(ip)
-	c.checks = !admitted && c.balancer
+	admitted := c.caller.listener.Allow.Admits(ip)
+	c.caller.healthCheck = !admitted && c.caller.balancer
+	key := c.caller.ipKey()
 	switch {
-	case !admitted && !c.checks:
+	case !admitted && !c.caller.healthCheck:
 		return &refusal{reply: wire.Errorf(wire.IPDenied, "this address may not connect here"), gate: gateAllowlist}
-	case s.perIP[c.ipKey()] >= s.opts.MaxConnsPerIP:
+	case s.perIP[key] >= s.opts.MaxConnsPerIP:
 		return &refusal{
 			reply: wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some"),
 			gate:  gateQuota,
 		}
 	}
-	if wait, ok := take(c.limiter(unauthenticated, s.opts.Unauthenticated), connCost, 0); !ok {
+	if wait, ok := take(c.caller.limiter(unauthenticated, s.opts.Unauthenticated), connCost, 0); !ok {
 		return &refusal{
 			reply: wire.Errorf(wire.RateLimited,
 				"this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1),
 			gate: gateRates, scope: OfUnauthenticated,
 		}
 	}
-	s.perIP[c.ipKey()]++
-	c.counted = true
+	s.perIP[key]++
+	s.open[c] = key
 	return nil
 }
 
+// forget ends the counting of a connection.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	key := s.open[c]
 	delete(s.open, c)
-	if !c.counted {
+	if key == "" {
 		return
 	}
-	if s.perIP[c.ipKey()]--; s.perIP[c.ipKey()] == 0 {
-		delete(s.perIP, c.ipKey())
+	if s.perIP[key]--; s.perIP[key] == 0 {
+		delete(s.perIP, key)
 	}
 }

@@ -47,12 +47,12 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 	if !codeRules[code].logged {
 		return
 	}
-	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.listener.Name,
-		"remote", c.remote(), "identity", c.info.Identity)
+	n.log(c.log, slog.LevelInfo, code, "refused", "code", code, "command", command, "listener", c.caller.listener.Name,
+		"remote", c.caller.remote(), "identity", c.caller.info.Identity)
 }
 
 // undecided logs that the policy gave no decision, which it can fail to do once for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
 	n.log(c.log, slog.LevelError, undecided, "the policy came to no decision: refused",
-		"command", command, "identity", c.info.Identity, "err", err)
+		"command", command, "identity", c.caller.info.Identity, "err", err)
 }

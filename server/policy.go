@@ -14,29 +14,6 @@ import (
 	"sessionserver/wire"
 )
 
-// admitPolicy asks the policy about the command, and about each key that its arguments name. What it names otherwise its handler asks about.
-func admitPolicy(c *Call) error {
-	if c.Command.Needs == Nothing {
-		return nil
-	}
-	c.describe()
-	step := 1
-	switch c.Command.Keys {
-	case NoKeys, SessionKeys:
-		return c.decide(nil)
-	case FirstKey:
-		return c.decideKey(c.Args[0])
-	case KeysAndValues:
-		step = 2
-	}
-	for i := 0; i < len(c.Args); i += step {
-		if err := c.decideKey(c.Args[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // decideKey asks the policy about the command and a key. The empty key is a key too: the question without one is another
 // question, and easier to pass.
 func (c *Call) decideKey(key []byte) error {
@@ -48,7 +25,7 @@ func (c *Call) decideKey(key []byte) error {
 
 // describe says in the connection's question what the command is and what it is about.
 func (c *Call) describe() {
-	q, s := &c.conn.question, c.conn.session
+	q, s := &c.conn.caller.question, c.conn.session
 	q.Command, q.Access, q.Mode, q.Session = c.Command.Name, policy.Access(c.access()-None), "", policy.Session{}
 	switch {
 	case s != nil:
@@ -62,9 +39,9 @@ func (c *Call) describe() {
 // decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but
 // not as denied: the same command may be allowed the next time.
 func (c *Call) decide(key []byte) error {
-	c.conn.question.Key = key
-	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.question)
-	c.conn.question.Key = nil
+	c.conn.caller.question.Key = key
+	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.caller.question)
+	c.conn.caller.question.Key = nil
 	switch {
 	case err != nil:
 		c.conn.server.notices.undecided(c.conn, c.Command.Name, err)

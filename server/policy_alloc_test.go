@@ -25,8 +25,8 @@ func TestPolicyAllocatesNothing(t *testing.T) {
 	}
 	c, _ := testConn(t)
 	c.server.opts.Policy = engine
-	c.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-	if err := c.identify(c.initially()); err != nil {
+	c.caller.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
+	if err := c.caller.identify(c.initial()); err != nil {
 		t.Fatal(err)
 	}
 	c.session = &session.Session{}

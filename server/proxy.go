@@ -12,46 +12,51 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// readProxyHeader reads the client's address from a trusted balancer, by the PROXY protocol (versions 1 and 2). A
-// balancer that speaks for itself, as for a health check, keeps its own. A connection without a header is refused: all
-// clients of a balancer that sends none would have its address. The error is errPeerLeft if the connection ended before
-// its first byte, as health checks of TCP do.
+// readProxyHeader takes the client's address from a trusted balancer, by the PROXY protocol (versions 1 and 2). A
+// balancer that speaks for itself, as for a health check, keeps its own address. A connection without a header is
+// refused: otherwise all clients of a balancer that sends none would have its address. The error is errPeerLeft if the
+// connection ended before its first byte, as health checks of TCP do.
 func (c *conn) readProxyHeader() error {
-	nc := c.nc
-	_ = nc.SetReadDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
-	stop := context.AfterFunc(c.server.draining, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	r := bufio.NewReaderSize(nc, 256)
-	if err := gather(r); err != nil {
-		if r.Buffered() == 0 && handshakeFailureOf(err) == HandshakePeerLeft {
-			return errPeerLeft
-		}
-		return err
-	}
-	header, err := proxyproto.Read(r)
+	header, err := c.transport.readProxyHeader()
 	if err != nil {
 		return err
 	}
-	if r.Buffered() > 0 {
-		c.head, _ = r.Peek(r.Buffered())
-	}
 	if header.Command.IsLocal() {
-		c.balancer = true
+		c.caller.balancer = true
 		return nil
 	}
 	from, ok := header.SourceAddr.(*net.TCPAddr)
 	if !ok {
-		return errors.New("server: the PROXY header names no TCP address")
+		return errors.New("server: the PROXY header has no TCP address")
 	}
 	remote := unmapped(from.AddrPort())
-	c.balancer = remote.Addr() == c.info.Remote.Addr() // so HAProxy checks health by version 1
-	c.info.Remote = remote
+	c.caller.balancer = remote.Addr() == c.caller.info.Remote.Addr() // so HAProxy checks health by version 1
+	c.caller.info.Remote = remote
 	return nil
 }
 
-// gather reads until a line is there, or so much that it is no header. The library wants headers of version 1 to come in one piece, which TCP
-// does not promise.
-func gather(r *bufio.Reader) error {
+// readProxyHeader reads a PROXY header. What follows the header stays to be read.
+func (t *transport) readProxyHeader() (*proxyproto.Header, error) {
+	_ = t.socket.SetReadDeadline(time.Now().Add(t.server.opts.HandshakeTimeout))
+	stop := context.AfterFunc(t.server.draining, func() { _ = t.socket.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	r := bufio.NewReaderSize(t.socket, 256)
+	if err := readLine(r); err != nil {
+		if r.Buffered() == 0 && handshakeFailureOf(err) == HandshakePeerLeft {
+			return nil, errPeerLeft
+		}
+		return nil, err
+	}
+	header, err := proxyproto.Read(r)
+	if err == nil && r.Buffered() > 0 {
+		t.head, _ = r.Peek(r.Buffered())
+	}
+	return header, err
+}
+
+// readLine fills r until it has a line, or so much that it is not a header. The library expects a header of version 1
+// in one piece, which TCP does not guarantee.
+func readLine(r *bufio.Reader) error {
 	const longest = 107 // bytes of a header of version 1
 	for {
 		_, err := r.Peek(r.Buffered() + 1)

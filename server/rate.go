@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -251,18 +250,13 @@ func retryIn(wait time.Duration) *wire.Error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
-// admitRate takes what the command costs. One that lets go of the open session is charged for and never refused: nobody else would get its lock
-// sooner for that. The debt is no more than one such command for each session that was opened.
-func admitRate(c *Call) error {
-	if c.Command.Releases && c.conn.session != nil {
-		for _, l := range c.conn.access.rates[:inBytes] {
-			if l != nil {
-				take(l, c.Command.Cost, math.MaxInt64) // what comes after has to wait
-			}
+// payLater charges the rates for a cost although they may have less. Later commands have to wait.
+func (a *account) payLater(cost int) {
+	for _, l := range a.access.rates[:inBytes] {
+		if l != nil {
+			take(l, cost, math.MaxInt64)
 		}
-		return nil
 	}
-	return c.conn.pay(c.Command.Cost, c.conn.patience())
 }
 
 // costUnit is how many bytes that are moved cost 1.
@@ -271,15 +265,15 @@ const costUnit = 16 << 10
 // debtMax bounds what a rate is in debt: to so much of what it lets through.
 const debtMax = time.Minute
 
-// payBytes takes what the connection has moved from its rates, as a debt. It refuses nothing: the bytes have been
-// moved, also those of a request that was refused. What comes after has to wait.
-func (c *conn) payBytes() {
-	units := c.moved / costUnit
+// charge takes the bytes that the connection has moved from its rates, as a debt. It refuses nothing, since the bytes
+// have been moved, also those of a request that was refused. Later commands have to wait.
+func (a *account) charge() {
+	units := a.moved / costUnit
 	if units == 0 {
 		return
 	}
-	c.moved -= units * costUnit
-	for i, l := range c.access.rates {
+	a.moved -= units * costUnit
+	for i, l := range a.access.rates {
 		switch {
 		case l == nil:
 		case i < inBytes:
@@ -300,10 +294,11 @@ func owe(l *rate.Limiter, n int) {
 	}
 }
 
-// pay takes a cost from the rates of the client's address, of the app and of the tenant, and waits for them for most
-// at most. Rates in bytes must not be in debt.
-func (c *conn) pay(cost int, most time.Duration) error {
-	for i, l := range c.access.rates {
+// pay takes a cost from the rates of the client's address, of the app and of the tenant. It waits for them where the
+// tenant's rates delay commands. Rates in bytes must not be in debt.
+func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
+	most := a.access.delayMax()
+	for i, l := range a.access.rates {
 		if l == nil {
 			continue
 		}
@@ -312,12 +307,12 @@ func (c *conn) pay(cost int, most time.Duration) error {
 		}
 		wait, ok := take(l, cost, most)
 		if !ok {
-			c.payBytes() // also those of the request that is refused: when they are paid for it is let in
+			a.charge() // also the bytes of the request that is refused: the client can retry when they are paid for
 			wait, _ = take(l, cost, 0)
-			return rateLimited(c.access.scope(i), wait)
+			return rateLimited(a.access.scope(i), wait)
 		}
 		if wait > 0 {
-			if err := c.holdBack(wait); err != nil {
+			if err := holdBack(wait); err != nil {
 				return err
 			}
 			most -= wait
@@ -326,31 +321,9 @@ func (c *conn) pay(cost int, most time.Duration) error {
 	return nil
 }
 
-// scope says whose rates[i] is.
-func (a *access) scope(i int) Scope {
-	if a.rules == nil {
-		return OfUnauthenticated
-	}
-	return [len(a.rates)]Scope{OfAddress, OfApp, OfTenant, OfAppBytes, OfTenantBytes}[i]
-}
-
-// holdBack waits, unless the peer leaves, the credentials are revoked, or the server drains.
-func (c *conn) holdBack(wait time.Duration) error {
-	ctx, stop := c.onWait(c.server.ctx, "held back by a rate")
-	defer stop()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // takeSessionCreation takes one new session from the app's rate. It never waits: a lock may be held.
 func (c *Call) takeSessionCreation() error {
-	if wait, ok := take(c.conn.access.creation, 1, 0); !ok {
+	if wait, ok := take(c.conn.caller.access.creation, 1, 0); !ok {
 		return rateLimited(OfSessionCreation, wait)
 	}
 	return nil

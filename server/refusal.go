@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"sessionserver/audit"
 	"sessionserver/auth"
@@ -21,6 +20,8 @@ type refusal struct {
 	gate  string      // one of Gates; "" where the request or the server is at fault
 	scope Scope       // of the rate that refused; "" for any other refusal
 	cause error       // for errors.Is; the client never reads it
+
+	closes CloseReason // of the connection, which the refusal ends; PeerLeft if it goes on
 
 	// For the audit log. Nothing is recorded without an event.
 	event    audit.Code
@@ -171,73 +172,9 @@ func (c *conn) fault(command string, err error) *refusal {
 	if c.server.notices.log(c.log, slog.LevelError, kind, "command failed", attrs...) {
 		text += "; the server's log has it as " + id
 	}
-	return &refusal{reply: wire.Errorf(code, "%s", text)}
-}
-
-// settle concludes a request by what became of it. In this order it writes the audit log, writes the log, calls the
-// observer, charges the error budget, and completes the reply. cmd is nil for a request that names no command.
-func (c *conn) settle(cmd *Command, start time.Time, err error) {
-	info := CommandInfo{Framing: c.reply.Framing()}
-	if cmd != nil {
-		info.Command = cmd.Name
-		if err == nil {
-			err = c.recordFact()
-		}
-		if err == nil && !c.reply.Complete() {
-			err = errors.New("server: the handler did not give exactly one answer")
-		}
+	r := &refusal{reply: wire.Errorf(code, "%s", text)}
+	if panicked != nil {
+		r.closes = Failed
 	}
-	if errors.Is(err, errPeerLeft) {
-		c.reason, c.quit = PeerLeft, true
-		info.Outcome, info.PeerLeft, info.Duration = c.reply.Outcome(), true, time.Since(start)
-		c.observer.CommandRan(info)
-		return
-	}
-	if err == nil {
-		info.Outcome, info.Duration = c.reply.Outcome(), time.Since(start)
-		c.observer.CommandRan(info)
-		c.budget = min(c.budget+1, c.server.opts.ErrorBudget)
-		return
-	}
-	r := c.refusalOf(info.Command, err)
-	c.recordRefusal(r)
-	c.server.notices.refused(c, info.Command, r.reply.Code)
-	if r.scope != "" {
-		c.observer.RateLimited(r.scope)
-	}
-	info.Outcome, info.Gate, info.Tenant, info.Duration = r.reply.Code, r.gate, r.tenant(), time.Since(start)
-	c.observer.CommandRan(info)
-	message := r.reply.Message
-	if codeRules[r.reply.Code].budget {
-		if c.budget--; c.budget < 0 {
-			c.reason, c.quit = ErrorBudget, true
-			message += " (too many errors: the connection is closed)"
-		}
-	}
-	if cmd != nil {
-		c.retractReply(info.Framing)
-	}
-	c.reply.Error(r.reply.Code, message)
-}
-
-// retractReply takes back what the handler has written of a reply.
-func (c *conn) retractReply(f wire.Framing) {
-	if c.reply.Sunk() { // a half reply cannot be told from the refusal
-		c.reason, c.quit = Failed, true
-	}
-	c.reply.Truncate(c.mark)
-	c.reply.Begin(f)
-}
-
-// turnDown is settle for a refusal of the connection itself. The audit log records it when the connection ends, and the
-// caller sends the reply.
-func (c *conn) turnDown(r *refusal) {
-	c.refused = r
-	c.server.notices.refused(c, "", r.reply.Code)
-	if r.scope != "" {
-		c.observer.RateLimited(r.scope)
-	}
-	if r.gate != "" {
-		c.observer.Refused(r.gate, r.tenant())
-	}
+	return r
 }

@@ -33,7 +33,7 @@ type Server struct {
 	addresses       addressBook
 	notices         notices
 	gathered        gatherer     // refusals on their way to the audit log
-	memory          atomic.Int64 // see conn.account
+	memory          atomic.Int64 // see account.hold
 	turns           turns        // on the processors
 	saves           turns        // at the store
 	bulk            turns        // at the store, of large sessions
@@ -41,7 +41,7 @@ type Server struct {
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}
-	open       map[*conn]struct{}
+	open       map[*conn]string       // to the address that the connection is counted for; "" for none
 	perIP      map[string]int         // connections of each address
 	handshakes map[string]*handshakes // by address
 }
@@ -60,7 +60,7 @@ func New(opts Options) (*Server, error) {
 		bulk:       turns{free: bulkMax, deposit: turnLate},
 		table:      builtin().with(opts.Commands),
 		listeners:  make(map[net.Listener]struct{}),
-		open:       make(map[*conn]struct{}),
+		open:       make(map[*conn]string),
 		notices:    newNotices(),
 		gathered:   gatherer{log: opts.Audit},
 		perIP:      make(map[string]int),
@@ -88,7 +88,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = l.Close() // Serve reports what Accept makes of it
 	}
 	for c := range s.open {
-		c.wakeIdle()
+		c.transport.wake()
 	}
 	s.mu.Unlock()
 
@@ -106,7 +106,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.kill(errShutdown)
 	s.mu.Lock()
 	for c := range s.open {
-		c.cut()
+		c.transport.cut()
 	}
 	s.mu.Unlock()
 	// A handler may hang in a storage that does not answer; nobody waits for that.

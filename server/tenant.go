@@ -41,7 +41,7 @@ type rules struct {
 // usage is what is counted of a tenant. It goes on from one directory to the next.
 type usage struct {
 	conns  atomic.Int64
-	memory atomic.Int64 // see conn.account
+	memory atomic.Int64 // see account.hold
 	line   line         // where its connections wait for a processor
 	saves  line         // and those for the store
 	bulk   line         // and those with large sessions, before that
@@ -51,7 +51,7 @@ type usage struct {
 type appUsage struct {
 	rate, creation *rate.Limiter
 	bytes          *rate.Limiter // a rate too
-	refusals       *rate.Limiter // see conn.distinct
+	refusals       *rate.Limiter // see caller.recordsRefusal
 }
 
 // SetTenants makes these all the tenants that there are. Connections whose credentials are not good any more, or whose clients may not come

@@ -10,131 +10,149 @@ import (
 // recordHandshake is the first byte of a TLS connection (RFC 8446, section 5.1).
 const recordHandshake = 0x16
 
-// acmeALPN is what an authority speaks that comes to see whether this server has a name (RFC 8737). It leaves after the handshake.
+// acmeALPN is the protocol of a certificate authority that verifies this server's name (RFC 8737). The authority leaves
+// after the handshake.
 const acmeALPN = "acme-tls/1"
 
-// handshakeFailure is the TLS alert (RFC 8446, section 6) that a client of a listener without TLS gets: what its library understands.
+// handshakeFailure is the TLS alert (RFC 8446, section 6) for a client of a listener without TLS.
 var handshakeFailure = []byte{21, 3, 1, 0, 2, 2, 40}
 
-// secure makes the connection speak TLS. The first byte of the handshake has been read. It reports whether the connection can go on.
+// secure makes the connection use TLS, and reports whether it can continue. The first byte of the handshake has been
+// read.
 func (c *conn) secure() bool {
-	if c.listener.TLS == nil {
-		c.reason = TLSUnsupported
+	listener := c.caller.listener
+	if listener.TLS == nil {
+		c.end.because(TLSUnsupported)
 		c.observer.HandshakeFailed(HandshakeUnserved)
-		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", c.listener.Name, "remote", c.remote())
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
-		_, _ = c.nc.Write(handshakeFailure)
+		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", listener.Name, "remote", c.caller.remote())
+		_ = c.transport.socket.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
+		_, _ = c.transport.socket.Write(handshakeFailure)
 		return false
 	}
-	if _, ok := take(c.limiter(unauthenticated, c.server.opts.Unauthenticated), handshakeCost, 0); !ok {
-		c.reason = TooManyHandshakes
+	if _, ok := take(c.caller.limiter(unauthenticated, c.server.opts.Unauthenticated), handshakeCost, 0); !ok {
+		c.end.because(TooManyHandshakes)
 		c.observer.RateLimited(OfUnauthenticated)
 		c.observer.HandshakeFailed(HandshakeTooMany)
 		return false
 	}
-	ctx, cancel := context.WithTimeout(c.server.draining, c.server.opts.HandshakeTimeout)
-	defer cancel()
-	_ = c.nc.SetDeadline(time.Time{})
-	turn := &turn{server: c.server, address: c.ipKey()}
-	defer turn.over()
-	secured := tls.Server(&headed{Conn: c.nc, conn: c, head: c.head, turn: turn}, c.listener.TLS)
-	c.head = nil
-	began := time.Now()
-	c.enter()
-	err := secured.HandshakeContext(ctx)
-	turn.over()
-	c.exit()
+	start := time.Now()
+	secured, err := c.transport.handshake(listener.TLS, c.caller.ipKey())
 	if err != nil {
 		failure := handshakeFailureOf(err)
-		if c.reason = HandshakeFailed; c.server.isDraining() {
-			c.reason, failure = Drained, HandshakeDrained
+		reason := HandshakeFailed
+		if c.server.isDraining() {
+			reason, failure = Drained, HandshakeDrained
 		}
-		if failure == HandshakePeerLeft { // it was not refused
-			c.reason = PeerLeft
+		if failure == HandshakePeerLeft { // the client was not refused
+			reason = PeerLeft
 		}
+		c.end.because(reason)
 		c.observer.HandshakeFailed(failure)
-		c.log.Debug("TLS handshake failed", "listener", c.listener.Name, "remote", c.remote(), "err", err)
+		c.log.Debug("TLS handshake failed", "listener", listener.Name, "remote", c.caller.remote(), "err", err)
 		return false
 	}
 	state := secured.ConnectionState()
-	c.info.TLS = state.Version
-	c.observer.HandshakeDone(state.Version, time.Since(began))
+	c.observer.HandshakeDone(state.Version, time.Since(start))
 	if state.NegotiatedProtocol == acmeALPN {
-		c.reason = ACMEChallenge
+		c.end.because(ACMEChallenge)
 		_ = secured.Close()
 		return false
 	}
+	c.caller.secured(state)
+	return true
+}
+
+// secured sets the TLS version and the verified certificate of the client.
+func (c *caller) secured(state tls.ConnectionState) {
+	c.info.TLS = state.Version
 	if len(state.PeerCertificates) > 0 {
 		c.certificate = state.PeerCertificates[0]
 	}
 	c.question.TLS, c.question.Certificate = c.info.tlsVersion(), certificateFacts(c.certificate)
-	c.mu.Lock()
-	c.nc = secured
-	c.mu.Unlock()
-	return true
 }
 
-// handshakes are those of one address whose clients have said their part: each that is under way has a place, the others wait for one, first
-// come, first served. Before a client has said anything there is nothing to do for it, and it takes nobody's place.
+// handshake replaces the socket by a TLS connection, after a handshake in a slot of the client's address.
+func (t *transport) handshake(config *tls.Config, address string) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(t.server.draining, t.server.opts.HandshakeTimeout)
+	defer cancel()
+	_ = t.socket.SetDeadline(time.Time{})
+	slot := &handshakeSlot{server: t.server, address: address}
+	defer slot.release()
+	secured := tls.Server(&headed{Conn: t.socket, transport: t, head: t.head, slot: slot}, config)
+	t.head = nil
+	t.account.enter()
+	err := secured.HandshakeContext(ctx)
+	slot.release()
+	t.account.exit()
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.socket = secured
+	t.mu.Unlock()
+	return secured, nil
+}
+
+// handshakes are the TLS handshakes of one address whose clients have sent their first message. Each one under way has
+// a slot, and the others wait for one, first come, first served. A client that has sent nothing needs no slot.
 type handshakes struct {
-	places chan struct{}
-	count  int // under way or waiting
+	slots chan struct{}
+	count int // under way or waiting
 }
 
-// turn is one connection's place among the handshakes of its address.
-type turn struct {
+// handshakeSlot is the slot of one connection.
+type handshakeSlot struct {
 	server  *Server
 	address string
-	of      *handshakes // nil before and after
-	placed  bool
+	of      *handshakes // nil before acquire and after release
+	held    bool
 }
 
-// wait waits for a place.
-func (t *turn) wait(ctx context.Context) error {
-	s := t.server
+// acquire waits for the slot.
+func (h *handshakeSlot) acquire(ctx context.Context) error {
+	s := h.server
 	s.mu.Lock()
-	h := s.handshakes[t.address]
-	if h == nil {
-		h = &handshakes{places: make(chan struct{}, s.opts.HandshakesPerIP)}
-		s.handshakes[t.address] = h
+	of := s.handshakes[h.address]
+	if of == nil {
+		of = &handshakes{slots: make(chan struct{}, s.opts.HandshakesPerIP)}
+		s.handshakes[h.address] = of
 	}
-	h.count++
-	t.of = h
+	of.count++
+	h.of = of
 	s.mu.Unlock()
 	select {
-	case h.places <- struct{}{}:
-		t.placed = true
+	case of.slots <- struct{}{}:
+		h.held = true
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// over gives the place to the next. Calling it again is harmless.
-func (t *turn) over() {
-	h := t.of
-	if h == nil {
+// release gives the slot to the next connection. Calling it again is harmless.
+func (h *handshakeSlot) release() {
+	of := h.of
+	if of == nil {
 		return
 	}
-	t.of = nil
-	if t.placed {
-		<-h.places
+	h.of = nil
+	if h.held {
+		<-of.slots
 	}
-	t.server.mu.Lock()
-	defer t.server.mu.Unlock()
-	if h.count--; h.count == 0 {
-		delete(t.server.handshakes, t.address)
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	if of.count--; of.count == 0 {
+		delete(h.server.handshakes, h.address)
 	}
 }
 
-// inTurn is config with handshakes that go on, once the client has said its part, when it is the connection's turn.
+// inTurn returns config with handshakes that wait for a slot once the client has sent its first message, and continue
+// in turn.
 func inTurn(config *tls.Config) *tls.Config {
 	config, choose := config.Clone(), config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if h, ok := hello.Conn.(*headed); ok {
-			h.conn.exit()
-			err := h.turn.wait(hello.Context())
-			h.conn.enter()
+			err := h.transport.account.blocking(func() error { return h.slot.acquire(hello.Context()) })
 			if err != nil {
 				return nil, err
 			}
@@ -147,35 +165,36 @@ func inTurn(config *tls.Config) *tls.Config {
 	return config
 }
 
-// bare is the connection beneath TLS, if there is any.
-func bare(nc net.Conn) net.Conn {
-	if secured, ok := nc.(*tls.Conn); ok {
+// bare returns the connection beneath TLS, or the connection itself.
+func bare(socket net.Conn) net.Conn {
+	if secured, ok := socket.(*tls.Conn); ok {
 		return secured.NetConn()
 	}
-	return nc
+	return socket
 }
 
-// headed is a connection some of which has been read already. What TLS does with what it reads is done when it is the connection's
-// turn; see turns.
+// headed is a connection of which the head has been read already. TLS processes in turn what it reads; see turns.
 type headed struct {
 	net.Conn
-	conn *conn
-	head []byte
-	turn *turn
+	transport *transport
+	head      []byte
+	slot      *handshakeSlot
 }
 
-func (h *headed) Read(p []byte) (int, error) {
+func (h *headed) Read(p []byte) (n int, err error) {
 	if len(h.head) > 0 {
 		n := copy(p, h.head)
 		h.head = h.head[n:]
 		return n, nil
 	}
-	h.conn.exit()
-	defer h.conn.enter()
-	return h.Conn.Read(p)
+	_ = h.transport.account.blocking(func() error {
+		n, err = h.Conn.Read(p)
+		return err
+	})
+	return n, err
 }
 
-func (h *headed) Write(p []byte) (int, error) { return h.conn.send(h.Conn, p) }
+func (h *headed) Write(p []byte) (int, error) { return h.transport.send(h.Conn, p) }
 
-// NetConn is the connection itself; see rawConn.
+// NetConn returns the connection itself; see rawConn.
 func (h *headed) NetConn() net.Conn { return h.Conn }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"container/heap"
-	"net"
 	"sync"
 	"time"
 )
@@ -222,92 +221,83 @@ type ticket struct {
 	owed  time.Duration
 }
 
+// inTurn reports whether the connection has its turn.
+func (a *account) inTurn() bool { return a.ticket.line != nil }
+
 // enter waits for the connection's turn, unless it is.
-func (c *conn) enter() {
-	if c.ticket.line != nil {
+func (a *account) enter() {
+	if a.inTurn() {
 		return
 	}
-	l := &c.server.unauthenticated
-	if r := c.access.rules; r != nil {
+	l := &a.server.unauthenticated
+	if r := a.access.rules; r != nil {
 		l = &r.usage.line
 	}
-	c.server.turns.take(l, c.ticket.owed)
-	c.ticket = ticket{line: l, since: time.Now()}
+	a.server.turns.take(l, a.ticket.owed)
+	a.ticket = ticket{line: l, since: time.Now()}
 }
 
 // exit ends the connection's turn, if it is: it is about to wait.
-func (c *conn) exit() {
-	if c.ticket.line == nil {
+func (a *account) exit() {
+	if !a.inTurn() {
 		return
 	}
-	c.server.turns.give(c.ticket.line, time.Since(c.ticket.since))
-	c.ticket.line = nil
+	a.server.turns.give(a.ticket.line, time.Since(a.ticket.since))
+	a.ticket.line = nil
 }
 
-// yield lets others go first if the connection's turn was long.
-func (c *conn) yield(now time.Time) {
-	if c.ticket.line != nil && now.Sub(c.ticket.since) > turnMax {
-		c.exit()
+// begin waits for the turn in which a request is handled. If the turn before was long, others go first.
+func (a *account) begin(now time.Time) {
+	if a.inTurn() && now.Sub(a.ticket.since) > turnMax {
+		a.exit()
 	}
+	a.enter()
 }
 
-// save runs a command that waits for the store, in its turn among all that do, and out of turn on the processors.
-func (c *conn) save(run func(*Call) error) error {
-	c.exit()
-	if c.access.rules == nil {
-		return run(&c.call)
-	}
-	s, l := c.server, &c.access.rules.usage.saves
-	bytes := 0
-	if c.session != nil {
-		bytes = c.session.Pending()
+// received accounts for bytes that were read.
+func (a *account) received(n int) {
+	a.moved += n
+	a.ticket.owed += time.Duration(n) / wireCost
+}
+
+// save runs a command that waits for the store to save so many bytes, in its turn among all that do, and out of turn on
+// the processors.
+func (a *account) save(bytes int, run func() error) error {
+	if a.access.rules == nil {
+		a.exit()
+		return run()
 	}
 	cost := saveCost * time.Duration(bytes)
-	c.moved += bytes
-	c.ticket.owed += cost
-	if bytes >= bulkSize {
-		c.enterBulk(cost)
-	}
-	s.saves.take(l, cost)
-	began := time.Now()
-	defer func() {
-		s.saves.give(l, time.Since(began))
-		c.enter()
-	}()
-	return run(&c.call)
+	a.moved += bytes
+	a.ticket.owed += cost
+	return a.blocking(func() error {
+		if bytes >= bulkSize {
+			a.enterBulk(cost)
+		}
+		s, l := a.server, &a.access.rules.usage.saves
+		s.saves.take(l, cost)
+		began := time.Now()
+		defer func() { s.saves.give(l, time.Since(began)) }()
+		return run()
+	})
 }
 
 // enterBulk waits for the connection's place among those that move many bytes, which it keeps until its request is
 // answered.
-func (c *conn) enterBulk(cost time.Duration) {
-	r := c.access.rules
-	if r == nil || c.bulk.line != nil {
+func (a *account) enterBulk(cost time.Duration) {
+	r := a.access.rules
+	if r == nil || a.bulk.line != nil {
 		return
 	}
-	c.exit()
-	c.server.bulk.take(&r.usage.bulk, cost)
-	c.bulk = ticket{line: &r.usage.bulk, since: time.Now()}
+	a.exit()
+	a.server.bulk.take(&r.usage.bulk, cost)
+	a.bulk = ticket{line: &r.usage.bulk, since: time.Now()}
 }
 
 // exitBulk gives that place to the next.
-func (c *conn) exitBulk() {
-	if c.bulk.line != nil {
-		c.server.bulk.give(c.bulk.line, time.Since(c.bulk.since))
-		c.bulk.line = nil
+func (a *account) exitBulk() {
+	if a.bulk.line != nil {
+		a.server.bulk.give(a.bulk.line, time.Since(a.bulk.since))
+		a.bulk.line = nil
 	}
-}
-
-// send writes to the connection below TLS, or through TLS. A peer that does not read is waited for out of turn.
-func (c *conn) send(nc net.Conn, p []byte) (n int, err error) {
-	if c.ticket.line != nil && nc == bare(nc) {
-		if c.writes == nil || c.writes.conn != nc {
-			c.writes = newWrites(nc)
-		}
-		if n = c.writes.now(p); n == len(p) {
-			return n, nil
-		}
-		c.exit()
-	}
-	more, err := nc.Write(p[n:])
-	return n + more, err
 }
