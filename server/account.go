@@ -21,8 +21,8 @@ type account struct {
 // which the quota of connections limits.
 const heldUnit = 4 << 10
 
-// spare is the fraction of a limit, 1/spare, that new data leaves free. Existing sessions can be read and saved although
-// the rest is full.
+// spare is the fraction of a limit, 1/spare, that new data leaves free. Existing sessions can be read and saved
+// although the rest is full.
 const spare = 16
 
 // flushSize is the size of the collected replies at which they are sent although more requests wait.
@@ -32,7 +32,7 @@ const flushSize = 64 << 10
 // as other connections finish.
 var errMemoryLimit = &refusal{
 	reply: wire.Errorf(wire.Quota,
-		"connections hold as much in memory as they may; try again, with fewer large requests and sessions at once"),
+		"connections have reached the memory limit; try again, with fewer large requests and sessions at once"),
 	gate: gateMemory, event: audit.OperationQuota, reason: "memory",
 }
 

@@ -71,14 +71,14 @@ func (a *access) scope(i int) Scope {
 
 var errRevoked = &refusal{
 	reply: wire.Errorf(wire.NoAuth,
-		"the credentials of this connection are not good any more: it is closed; connect and authenticate again"),
+		"the credentials of this connection are no longer valid: it is closed; connect and authenticate again"),
 	gate: gateAuthenticated, closes: Revoked,
 }
 
 // notAdmitted returns the refusal of an identity whose allowlists do not have the client's address.
 func notAdmitted(id auth.Identity) *refusal {
 	return &refusal{
-		reply: wire.Errorf(wire.IPDenied, "the tenant or the app does not take clients from this address"),
+		reply: wire.Errorf(wire.IPDenied, "the tenant or the app does not allow clients from this address"),
 		gate:  gateAllowlist, event: audit.OperationDenied, reason: byAllowlist, identity: id,
 	}
 }
@@ -186,7 +186,8 @@ func (c *caller) accessOf(grant auth.Grant, d *directory) (access, error) {
 			r.usage.conns.Add(-1)
 			return access{}, &refusal{
 				reply: wire.Errorf(wire.Quota,
-					"the tenant has as many connections as it may, %d: close some, or keep fewer in pools", r.maxConns),
+					"the tenant has reached its limit of %d connections: close some, or keep fewer in pools",
+					r.maxConns),
 				gate: gateQuota, event: audit.OperationQuota, reason: "connections", identity: grant.Identity,
 			}
 		}

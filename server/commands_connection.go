@@ -39,7 +39,7 @@ var connectionCommands = []Command{
 }
 
 func runAuth(c *Call) error {
-	if err := c.authenticate(string(c.Args[0]), string(c.Args[1])); err != nil {
+	if err := c.conn.authenticate(string(c.Args[0]), string(c.Args[1])); err != nil {
 		return err
 	}
 	c.Reply.OK()
@@ -195,7 +195,7 @@ func (c *Call) hello() (proto int, name []byte, err error) {
 		}
 	}
 	if credentials != nil {
-		if err := c.authenticate(string(credentials[0]), string(credentials[1])); err != nil {
+		if err := c.conn.authenticate(string(credentials[0]), string(credentials[1])); err != nil {
 			return 0, nil, err
 		}
 	}

@@ -158,7 +158,7 @@ func (c *conn) admitsPlaintext() bool {
 func (c *conn) initial() auth.Grant {
 	grant := c.caller.initial()
 	if c.caller.unidentified != "" {
-		c.log.Debug("client unidentified: no app, or more than one, has its certificate or the listener's anonymous identity",
+		c.log.Debug("client unidentified: its certificate or the listener's anonymous identity is not that of one app",
 			"listener", c.caller.listener.Name, "remote", c.caller.remote())
 	}
 	return grant
@@ -275,7 +275,7 @@ func unknownCommand(name []byte) error {
 	text := ""
 	switch {
 	case bytes.EqualFold(name, []byte("post")), bytes.EqualFold(name, []byte("host:")):
-		text = "this is no HTTP server; the connection is closed"
+		text = "this is not an HTTP server; the connection is closed"
 	case string(name) == "PROXY":
 		text = "this listener takes no PROXY header from this address (an operator lists balancers under proxies); " +
 			"the connection is closed"

@@ -1,41 +1,58 @@
-// Package server speaks to clients: it accepts connections, reads requests, lets the gates decide, runs commands and writes replies.
+// Package server serves sessions to clients: it accepts connections, reads requests, checks them at the gates, runs
+// commands and sends replies.
 //
-// The whole request path, each step with the file or package where it stands:
+// A connection consists of four objects. Its transport is the socket with its buffers and deadlines. Its caller is the
+// client: address, identity and rules. Its account is what it uses: turns, memory and charged bytes. The connection
+// itself is the loop over requests, the open session, the error budget and the reason for its end.
+//
+// # A new connection
 //
 //	client
 //	  │  TCP or Unix socket
 //	  ▼
-//	connection caps ─ PROXY header ─      listener.go, proxy.go
-//	IP allowlist ─ rate of connecting
+//	Server.accept        caps, allowlist, rate of new connections       listener.go
+//	  │                  PROXY header of a trusted balancer             proxy.go
 //	  ▼
-//	TLS or plaintext, by the first byte   conn.go, tls.go (certificates: package certs)
+//	conn.begin           TLS or plaintext, by the first byte            conn.go
+//	  │                  handshake (certificates: package certs)        tls.go
 //	  ▼
-//	who it is before it says so           access.go (the directory of tenants: package auth)
+//	caller.initial       identity by certificate or listener            caller.go (directory: package auth)
 //	  ▼
-//	its turn among all tenants            turns.go
-//	  ▼
-//	framing: line or RESP                 package wire
-//	  ▼
-//	command table: which row, how many    command.go
-//	arguments
-//	  ▼
-//	gates, in order: authenticated?       gate.go, access.go
-//	allowlists, rates, serving?,          rate.go
-//	session state, memory, policy,        memory.go, policy.go (decisions: package policy)
-//	audit: could it be remembered?        remember.go
-//	  ▼
-//	handler: decode, call, reply          commands_connection.go, commands_redis.go,
-//	  │                                   commands_session.go, commands_value.go
-//	  ▼
-//	session manager: lock, lifetimes      package session
-//	  ▼
-//	storage driver                        package storage
+//	conn.loop
 //
-// On the way back, what was done or refused is remembered before it is answered (remember.go, gather.go; the log: package audit), what went
-// wrong becomes a reply in one place, errors.go, and the [Observer] is told how it ended: observer.go. What is a state rather than an event is in
-// stats.go. The package must never know which driver keeps the sessions, where a setting came from, or who counts what it tells.
+// # A request: put
 //
-// Who its tenants are is told to it by [Server.SetTenants], whole and as often as it changes: tenant.go.
+//	conn.loop ──▶ transport.Next     read and frame the request         transport.go (framing: package wire)
+//	  │
+//	  ▼
+//	conn.handle ─▶ account.begin     wait for a turn among all tenants  turns.go
+//	  │
+//	  ├──▶ table.lookup              find the command's row             command.go
+//	  ├──▶ Call.admit                gates, from top to bottom          gate.go
+//	  │      authenticated, allowlist, rates, serving,
+//	  │      session state, memory, policy, audit
+//	  ├──▶ runPut                    handler: decode, call, reply       commands_value.go
+//	  │      └──▶ Session.Put        change the open session            package session
+//	  └──▶ conn.settle               record, log, observe, reply        settle.go
+//	  │
+//	  ▼
+//	transport.flush                  send when nothing waits to be read transport.go
 //
-// Begin reading at conn.serve, then [Command] for how a command is declared; docs/commands.md shows how to add one.
+// The handlers are grouped by family: commands_session.go, commands_value.go, commands_connection.go and
+// commands_redis.go. A command table is a list of their rows; conn.table chooses the table of a connection.
+//
+// A refusal is an error of any step (refusal.go). It has the reply, the gate, the event for the audit log (record.go;
+// package audit) and whether the connection ends. The [Observer] gets the outcome of each request. [Server.Stats]
+// returns the state of the server.
+//
+// [Server.SetTenants] replaces all tenants at once. The package does not know which driver stores the sessions, where a
+// setting comes from, or who counts what an observer gets.
+//
+// The package is read from conn.serve on, then from [Command] on; docs/commands.md shows how to add a command.
+//
+// # Locks
+//
+// A connection belongs to one goroutine. Server.mu guards the set of connections; caller.mu and transport.mu guard the
+// little that other goroutines use of a connection. They are taken in the order Server.setting, Server.mu, caller.mu or
+// transport.mu, addressBook.mu. No other lock is taken while the mutex of turns is held.
 package server

@@ -78,7 +78,7 @@ func admitAuthenticated(c *Call) error {
 	c.conn.recordUnidentified()
 	if caller.certificate != nil {
 		return wire.Errorf(wire.NoAuth,
-			"the client certificate is no app's, or that of several; authenticate first: auth tenant/app secret")
+			"the client certificate belongs to no app, or to several; authenticate first: auth tenant/app secret")
 	}
 	return wire.Errorf(wire.NoAuth, "authenticate first: auth tenant/app secret")
 }

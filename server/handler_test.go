@@ -98,14 +98,14 @@ func TestBadHandlers(t *testing.T) {
 		logged string
 		ends   bool
 	}{
-		"nothing":      {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
-		"twice":        {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
-		"too_few":      {"INTERNAL something went wrong here; the server's log has it as ", "did not give exactly one answer", false},
-		"half":         {"INTERNAL something went wrong here; the server's log has it as ", "the secret of /var/lib", false},
+		"nothing":      {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
+		"twice":        {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
+		"too_few":      {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
+		"half":         {"INTERNAL internal error; the server's log has it as ", "the secret of /var/lib", false},
 		"refuses":      {"QUOTA remove some first", "", false},
-		"panics":       {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
-		"dereferences": {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "nil pointer", true},
-		"half_panics":  {"INTERNAL something went wrong here and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
+		"panics":       {"INTERNAL internal error and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
+		"dereferences": {"INTERNAL internal error and the connection is closed; the server's log has it as ", "nil pointer", true},
+		"half_panics":  {"INTERNAL internal error and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
 	} {
 		for framing, request := range map[string]struct{ text, prefix, ping, pong string }{
 			"line": {command + "\r\n", "err ", "ping\r\n", "ok PONG"},

@@ -12,8 +12,8 @@ import (
 	"sessionserver/wire"
 )
 
-// Serve accepts connections from l until Shutdown, and then returns ErrServerClosed. It closes l. What is asked here is
-// asked before one byte is read.
+// Serve accepts connections from l until Shutdown, and then returns ErrServerClosed. It closes l. The checks of this
+// file come before the first byte is read.
 func (s *Server) Serve(l net.Listener, listener Listen) error {
 	defer l.Close()
 	switch listener.Plaintext {
@@ -21,7 +21,8 @@ func (s *Server) Serve(l net.Listener, listener Listen) error {
 		listener.Plaintext = PlaintextLoopback
 	case PlaintextLoopback, PlaintextNever, PlaintextAlways:
 	default:
-		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)", listener.Name, listener.Plaintext)
+		return fmt.Errorf("server: listener %s: plaintext %q (allowed: loopback, never, always)",
+			listener.Name, listener.Plaintext)
 	}
 	if !listener.Anonymous.IsZero() {
 		if err := CheckAnonymous(listener.Allow.Allow); err != nil {
@@ -41,18 +42,19 @@ func (s *Server) Serve(l net.Listener, listener Listen) error {
 
 	pause := time.Duration(0)
 	for {
-		nc, err := l.Accept()
+		socket, err := l.Accept()
 		if err == nil {
 			pause = 0
 			s.turns.take(&s.unauthenticated, connCPU)
-			s.accept(nc, &listener)
+			s.accept(socket, &listener)
 			s.turns.give(&s.unauthenticated, 0)
 			continue
 		}
 		if s.isDraining() || errors.Is(err, net.ErrClosed) {
 			return ErrServerClosed
 		}
-		// Out of file descriptors or the like: what is open goes on, and new ones come as soon as there is room.
+		// File descriptors, for example, have run out. Open connections continue, and new ones are accepted when
+		// there is room.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.notices.log(s.opts.Logger, slog.LevelError, noAccept, "cannot accept a connection",
 			"listener", listener.Name, "err", err, "retry_in", pause.String())
@@ -63,21 +65,22 @@ func (s *Server) Serve(l net.Listener, listener Listen) error {
 	}
 }
 
-// CheckAnonymous answers an error if an allowlist is too wide for anonymous access: serving without credentials needs a list of who that
-// is for, and ranges wider than IPv4's /8 or IPv6's /16 are nobody's own network.
+// CheckAnonymous returns an error if an allowlist is too wide for anonymous access. Access without credentials needs a
+// list of clients, and no organization has a range wider than IPv4's /8 or IPv6's /16 to itself.
 func CheckAnonymous(allow []netip.Prefix) error {
 	for _, p := range allow {
 		p = auth.Unmap(p)
 		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
-			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d", p, least)
+			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d",
+				p, least)
 		}
 	}
 	return nil
 }
 
-// accept starts a connection, or refuses it and tells why.
-func (s *Server) accept(nc net.Conn, listener *Listen) {
-	c := s.newConn(nc, listener)
+// accept starts a connection, or refuses it with a reply.
+func (s *Server) accept(socket net.Conn, listener *Listen) {
+	c := s.newConn(socket, listener)
 	if r := s.admit(c); r != nil {
 		c.observer = s.opts.Observer.ConnOpened(c.caller.info)
 		s.refuse(c, r)
@@ -115,7 +118,7 @@ func (s *Server) admitProxied(c *conn) error {
 	case err == errPeerLeft:
 		return err
 	case err != nil:
-		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "a balancer sent no good PROXY header",
+		s.notices.log(s.opts.Logger, slog.LevelWarn, badHeader, "invalid PROXY header from a balancer",
 			"listener", c.caller.listener.Name, "balancer", balancer, "err", err)
 		return &refusal{reply: wire.Errorf(wire.Protocol, "this address must send a PROXY header first")}
 	}
@@ -135,29 +138,29 @@ func (s *Server) refuse(c *conn, r *refusal) {
 	s.turnAway(c.transport.socket, r.reply)
 }
 
-// turnAway sends a peer the reason for its refusal. The framing is unknown before a byte is read, and a line is readable
-// in both. While many peers are refused at once, further connections are closed without a delay, so that a peer that
-// has sent something may not read the reason.
-func (s *Server) turnAway(nc net.Conn, refusal *wire.Error) {
+// turnAway sends the refusal to a peer and closes the socket. The framing is unknown before a byte is read, and a line
+// is readable in both. While many peers are refused at once, further sockets are closed without a delay, so that a peer
+// that has sent something may not read the reason.
+func (s *Server) turnAway(socket net.Conn, refusal *wire.Error) {
 	send := func() {
-		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
-		_, _ = fmt.Fprintf(nc, "err %s %s\r\n", refusal.Code, refusal.Message)
+		_ = socket.SetWriteDeadline(time.Now().Add(lingerTime))
+		_, _ = fmt.Fprintf(socket, "err %s %s\r\n", refusal.Code, refusal.Message)
 	}
 	select {
-	case s.turning <- struct{}{}:
+	case s.refusing <- struct{}{}:
 	default:
 		send() // without a wait, since nothing was sent before
-		_ = nc.Close()
+		_ = socket.Close()
 		return
 	}
 	go func() {
-		defer func() { <-s.turning }()
+		defer func() { <-s.refusing }()
 		send()
-		hangUp(nc)
+		hangUp(socket)
 	}()
 }
 
-// admit counts a connection in, or returns why it is not admitted. The client behind a balancer is not known yet.
+// admit counts a connection, or returns why it is not admitted. The client behind a balancer is not known yet.
 func (s *Server) admit(c *conn) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +169,7 @@ func (s *Server) admit(c *conn) *refusal {
 		return errShutdown
 	case len(s.open) >= s.opts.MaxConns:
 		return &refusal{
-			reply: wire.Errorf(wire.Unavailable, "the server has as many connections as it may; try again later"),
+			reply: wire.Errorf(wire.Unavailable, "the server has reached its limit of connections; try again later"),
 			gate:  gateQuota,
 		}
 	}
@@ -181,8 +184,8 @@ func (s *Server) admit(c *conn) *refusal {
 	return nil
 }
 
-// What a connection takes from the rate that its address has for strangers, beside its commands before it has authenticated. A full TLS
-// handshake costs as much time as some ten commands.
+// Costs of a connection at the unauthenticated rate of its address, besides its commands before it has authenticated.
+// A full TLS handshake takes as much time as some ten commands.
 const (
 	connCost      = 1
 	handshakeCost = 8
@@ -203,7 +206,7 @@ func (s *Server) admitAddress(c *conn) *refusal {
 		return &refusal{reply: wire.Errorf(wire.IPDenied, "this address may not connect here"), gate: gateAllowlist}
 	case s.perIP[key] >= s.opts.MaxConnsPerIP:
 		return &refusal{
-			reply: wire.Errorf(wire.Unavailable, "this address has as many connections as it may; close some"),
+			reply: wire.Errorf(wire.Unavailable, "this address has reached its limit of connections; close some"),
 			gate:  gateQuota,
 		}
 	}

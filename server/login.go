@@ -10,37 +10,37 @@ import (
 
 // authenticate makes the connection act as the app with these credentials. On an error it keeps the identity that it
 // had.
-func (c *Call) authenticate(name, secret string) error {
-	if s := c.conn.session; s != nil {
-		if err := s.Err(); err != nil {
+func (c *conn) authenticate(name, secret string) error {
+	if c.session != nil {
+		if err := c.session.Err(); err != nil {
 			return err
 		}
 		return wire.Errorf(wire.Busy, "a session is open on this connection: close or abort it before auth")
 	}
-	if err := c.conn.auditable(); err != nil {
+	if err := c.auditable(); err != nil {
 		return err
 	}
-	if c.conn.caller.healthCheck {
+	if c.caller.healthCheck {
 		return &refusal{
 			reply: wire.Errorf(wire.IPDenied, "this connection is for a balancer's health checks, which may only ping"),
 			gate:  gateAllowlist, event: audit.OperationDenied, reason: byAllowlist,
 		}
 	}
-	d := c.conn.server.directory.Load().auth
+	d := c.server.directory.Load().auth
 	grant, err := d.Secret(name, secret)
 	if errors.Is(err, auth.ErrBadCredentials) {
-		return c.conn.loginFailed(name, err)
+		return c.loginFailed(name, err)
 	}
-	if !d.Admits(grant.Identity, c.conn.caller.info.Remote.Addr()) {
+	if !d.Admits(grant.Identity, c.caller.info.Remote.Addr()) {
 		return notAdmitted(grant.Identity)
 	}
-	if err := c.conn.become(grant); err != nil {
+	if err := c.become(grant); err != nil {
 		return err
 	}
-	if err := c.conn.chargeLogin(); err != nil {
+	if err := c.chargeLogin(); err != nil {
 		return err
 	}
-	c.fact = fact{code: audit.ConnectionAuthenticated, reason: string(auth.BySecret)}
+	c.call.fact = fact{code: audit.ConnectionAuthenticated, reason: string(auth.BySecret)}
 	return nil
 }
 
@@ -56,7 +56,8 @@ func (c *conn) chargeLogin() error {
 }
 
 // loginFailed counts invalid credentials. When an address exceeds the rate, each connection that brings further ones is
-// closed. Valid credentials are never refused for that: a secret cannot be guessed, and many hosts can share an address.
+// closed. Valid credentials are never refused for that: a secret cannot be guessed, and many hosts can share an
+// address.
 func (c *conn) loginFailed(name string, err error) error {
 	c.observer.AuthFailed(auth.BySecret)
 	if wait, ok := take(c.caller.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {

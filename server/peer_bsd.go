@@ -4,5 +4,5 @@ package server
 
 import "golang.org/x/sys/unix"
 
-// Without Linux's POLLRDHUP a peer that has left is noticed as soon as the system reports a hang-up.
+// POLLHUP reports that a peer has left, later than the POLLRDHUP of Linux.
 const peerGoneEvents = unix.POLLHUP

@@ -2,5 +2,5 @@ package server
 
 import "golang.org/x/sys/unix"
 
-// POLLRDHUP tells of a peer's FIN even while unread bytes stand before it.
+// POLLRDHUP reports a FIN of the peer although unread bytes precede it.
 const peerGoneEvents = unix.POLLRDHUP

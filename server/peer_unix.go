@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchPeer returns a context that ends when the peer closes its side of the connection, however much it has sent before that is not
-// read yet: reading is not how it is noticed. stop ends the watch.
+// watchPeer returns a context that ends when the peer closes its side of the connection, although bytes that it sent
+// before may still be unread. The returned function stops the watch.
 //
-// The runtime's poller wakes the callback at each change of the socket, which then asks the kernel what has changed; nothing is
-// polled and no byte is consumed, so this works beneath TLS too.
+// The runtime's poller wakes the callback at each change of the socket, and the callback asks the kernel what has
+// changed. Nothing is polled and no byte is consumed, so this works beneath TLS too.
 func watchPeer(ctx context.Context, nc net.Conn) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	raw := rawConn(nc)
@@ -28,7 +28,7 @@ func watchPeer(ctx context.Context, nc net.Conn) (context.Context, func()) {
 	go func() {
 		defer close(done)
 		gone := false
-		// The error is the deadline by which stop ends the wait.
+		// The error is the deadline that stops the watch.
 		_ = raw.Read(func(fd uintptr) bool {
 			gone = peerGone(int(fd))
 			return gone
@@ -63,14 +63,14 @@ func rawConn(nc net.Conn) syscall.RawConn {
 	return raw
 }
 
-// peerGone asks whether the peer will send no more.
+// peerGone reports whether the peer will send no more.
 func peerGone(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: peerGoneEvents}}
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0 && fds[0].Revents&(peerGoneEvents|unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
 }
 
-// writes are a connection's, as far as they need not wait.
+// writes writes to a socket without waiting.
 type writes struct {
 	conn net.Conn
 	raw  syscall.RawConn // of conn; nil if it has none
@@ -90,18 +90,19 @@ func newWrites(nc net.Conn) *writes {
 	return w
 }
 
-// now writes what there is room for, and answers how much that was.
+// now writes as many bytes as the socket has room for, and returns their number.
 func (w *writes) now(p []byte) int {
 	if w.raw == nil {
 		return 0
 	}
 	w.p, w.sent = p, 0
-	_ = w.raw.Write(w.try) // whatever is wrong will be found again
+	_ = w.raw.Write(w.try) // the next ordinary write gets the error again
 	w.p = nil
 	return w.sent
 }
 
-// poller waits until the runtime has polled the network: a pipe tells when its turn has come among all that is ready. It is not for concurrent use.
+// poller waits until the runtime has polled the network. A pipe becomes readable, and its reader runs after the other
+// goroutines that the same poll has made ready. A poller is not for concurrent use.
 type poller struct {
 	r, w   *os.File
 	raw    syscall.RawConn
@@ -115,14 +116,14 @@ func (p *poller) wait() {
 	if p.failed {
 		return
 	}
-	b, told := [1]byte{}, false
-	// The runtime's poller is asked between the two calls.
+	b, written := [1]byte{}, false
+	// The runtime polls the network between the two calls.
 	_ = p.raw.Read(func(fd uintptr) bool {
-		if told {
+		if written {
 			_, _ = unix.Read(int(fd), b[:])
 			return true
 		}
-		told = true
+		written = true
 		_, err := p.w.Write(b[:])
 		return err != nil
 	})

@@ -22,12 +22,12 @@ const (
 
 var (
 	errUnaudited = &refusal{
-		reply: wire.Errorf(wire.Unavailable, "the audit log cannot be written, and nothing is done that it would not have: "+
-			"try again later, or abort; the operator's log says why"),
+		reply: wire.Errorf(wire.Unavailable, "the audit log cannot be written, and nothing was done: "+
+			"try again later, or abort; the operator's log has the cause"),
 		gate: gateAudit,
 	}
-	errUnrecorded = wire.Errorf(wire.Unavailable, "the audit log could not be written: the operation may have been carried out, "+
-		"look before you repeat it; the operator's log says why")
+	errUnrecorded = wire.Errorf(wire.Unavailable, "the audit log could not be written: "+
+		"the operation may have been carried out, look before you repeat it; the operator's log has the cause")
 )
 
 // fact is what a command has done, for the audit log.

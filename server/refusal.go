@@ -13,21 +13,21 @@ import (
 	"sessionserver/wire"
 )
 
-// refusal is why a connection or a command was refused. It is made by the code that refuses, and settle and turnDown
-// carry out what follows from it.
+// refusal is why a connection or a command was refused. The code that refuses returns it, and settle and turnDown carry
+// it out.
 type refusal struct {
 	reply *wire.Error // what the client reads
-	gate  string      // one of Gates; "" where the request or the server is at fault
+	gate  string      // one of Gates; "" for a fault of the request or of the server
 	scope Scope       // of the rate that refused; "" for any other refusal
 	cause error       // for errors.Is; the client never reads it
 
 	closes CloseReason // of the connection, which the refusal ends; PeerLeft if it goes on
 
-	// For the audit log. Nothing is recorded without an event.
+	// For the audit log, which has no record without an event.
 	event    audit.Code
 	reason   string
 	detail   string        // for people; never a key
-	identity auth.Identity // whom it was refused to, if that is not the connection's identity
+	identity auth.Identity // that was refused, if that is not the connection's identity
 }
 
 func (r *refusal) Error() string { return r.reply.Error() }
@@ -39,8 +39,8 @@ func (r *refusal) Unwrap() []error {
 	return []error{r.reply, r.cause}
 }
 
-// tenant returns the tenant whose credentials were valid although the connection does not act for it, or "". A failed
-// authentication has only the name that the client claimed.
+// tenant returns the tenant whose valid credentials were refused, or "". After a failed authentication the identity is
+// only a claim of the client.
 func (r *refusal) tenant() string {
 	if r.event == audit.AuthFailed {
 		return ""
@@ -48,16 +48,16 @@ func (r *refusal) tenant() string {
 	return r.identity.Tenant
 }
 
-// unbounded reports whether a client can cause such refusals without limit: the audit log only has aggregates of them.
+// unbounded reports whether a client can cause such refusals without limit. The audit log only has aggregates of them.
 func (r *refusal) unbounded() bool {
 	return r.event == audit.AuthFailed || r.event == audit.OperationRateLimited || r.reason == byAllowlist
 }
 
 // codeRule is what the server does about errors of one code.
 type codeRule struct {
-	gate   string // that refuses with this code, unless the refusal names another
-	budget bool   // the error takes from the error budget of the connection: a correct client does not cause it
-	logged bool   // it concerns an operator
+	gate   string // that refuses with this code, unless the refusal has another
+	budget bool   // the error is charged to the error budget: a correct client does not cause it
+	logged bool   // the error concerns an operator
 }
 
 var codeRules = map[wire.Code]codeRule{
@@ -87,8 +87,7 @@ var codeRules = map[wire.Code]codeRule{
 	wire.Internal:    {}, // logged with its cause
 }
 
-// sessionErrors maps the errors of package session to codes. The first that matches counts. The client reads the text
-// of the error, which package session allows.
+// sessionErrors maps the errors of package session to codes; the first match counts. Their texts are for clients.
 var sessionErrors = []struct {
 	err   error
 	code  wire.Code
@@ -116,7 +115,7 @@ var (
 	errPeerLeft  = errors.New("server: the peer has left")
 )
 
-// panicked is the error that a panic becomes.
+// panicked is the error of a handler that has panicked.
 type panicked struct {
 	value any
 	stack []byte
@@ -124,8 +123,8 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// refusalOf returns the refusal that an error is or becomes. An unknown error becomes INTERNAL, and one of the storage
-// UNAVAILABLE, with an id under which the log has the cause.
+// refusalOf returns the refusal for an error. An error of the storage becomes UNAVAILABLE and an unknown one INTERNAL,
+// with an id under which the log has the cause.
 func (c *conn) refusalOf(command string, err error) *refusal {
 	var r *refusal
 	var reply *wire.Error
@@ -154,9 +153,9 @@ func (c *conn) refusalOf(command string, err error) *refusal {
 	return c.fault(command, err)
 }
 
-// fault logs an error that the client cannot do anything about, unless too many are logged, and returns its refusal.
+// fault logs an error that the client cannot correct, unless too many are logged, and returns its refusal.
 func (c *conn) fault(command string, err error) *refusal {
-	kind, code, text := wire.Internal, wire.Internal, "something went wrong here"
+	kind, code, text := wire.Internal, wire.Internal, "internal error"
 	if errors.Is(err, session.ErrStore) {
 		kind, code, text = storeFailed, wire.Unavailable, "the storage failed; try again later"
 	}

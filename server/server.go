@@ -18,15 +18,15 @@ type Server struct {
 	opts  Options
 	table *table
 
-	// ctx lives until the last connection may no longer go on; draining until new sessions may no longer begin.
+	// ctx ends when connections must end; draining ends when no new session may begin.
 	ctx      context.Context
 	kill     context.CancelCauseFunc
 	draining context.Context
 	drain    context.CancelCauseFunc
 
-	nextID  atomic.Uint64
-	conns   sync.WaitGroup
-	turning chan struct{} // holds one for each peer that is being told why it may not come
+	nextID   atomic.Uint64
+	conns    sync.WaitGroup
+	refusing chan struct{} // has one element for each peer that is sent its refusal; see turnAway
 
 	directory       atomic.Pointer[directory]
 	setting         sync.Mutex // held by SetTenants; comes before mu
@@ -37,7 +37,7 @@ type Server struct {
 	turns           turns        // on the processors
 	saves           turns        // at the store
 	bulk            turns        // at the store, of large sessions
-	unauthenticated line         // where those wait in turns who have not said who they are
+	unauthenticated line         // of the unauthenticated connections in turns
 
 	mu         sync.Mutex // guards what follows; a conn's mutex comes after it
 	listeners  map[net.Listener]struct{}
@@ -46,7 +46,7 @@ type Server struct {
 	handshakes map[string]*handshakes // by address
 }
 
-// New makes a server. It panics on a row of opts.Commands that is half filled or doubles a name.
+// New returns a server. It panics on a row of opts.Commands that is incomplete or has a duplicate name.
 func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func New(opts Options) (*Server, error) {
 	opts = opts.withDefaults()
 	s := &Server{
 		opts:       opts,
-		turning:    make(chan struct{}, opts.MaxRefusals),
+		refusing:   make(chan struct{}, opts.MaxRefusals),
 		turns:      turns{free: runtime.GOMAXPROCS(0), polls: true},
 		saves:      turns{free: savesMax},
 		bulk:       turns{free: bulkMax, deposit: turnLate},
@@ -76,16 +76,16 @@ func New(opts Options) (*Server, error) {
 
 func (s *Server) isDraining() bool { return s.draining.Err() != nil }
 
-// Shutdown stops accepting and wakes idle connections. Commands in progress are finished; connections with an open session may go on until it
-// is closed, or until ctx ends: then their locks are released and what was not saved is dropped. Waiters for locks are told at
-// once. It returns when every connection has ended, or two seconds after ctx has if a command still hangs
-// then; calling it again is harmless.
+// Shutdown stops accepting connections and ends idle ones. Commands in progress are finished. A connection with an open
+// session continues until the session is closed, or until ctx ends: then its lock is released and its unsaved changes
+// are dropped. Waiters for locks are refused at once. Shutdown returns when every connection has ended, or two seconds
+// after the end of ctx if a command still hangs then. Calling it again is harmless.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.gathered.flush()
 	s.mu.Lock()
 	s.drain(errShutdown)
 	for l := range s.listeners {
-		_ = l.Close() // Serve reports what Accept makes of it
+		_ = l.Close() // Serve returns for the error of Accept
 	}
 	for c := range s.open {
 		c.transport.wake()
@@ -109,7 +109,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.transport.cut()
 	}
 	s.mu.Unlock()
-	// A handler may hang in a storage that does not answer; nobody waits for that.
+	// A handler can hang in a storage that does not respond, which is not waited for.
 	select {
 	case <-done:
 	case <-time.After(lingerTime + time.Second):

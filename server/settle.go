@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// settle concludes a request by what became of it. In this order it writes the audit log, writes the log, calls the
-// observer, charges the error budget, and completes the reply. cmd is nil for a request that names no command.
+// settle concludes a request by its outcome. In this order it writes the audit log, writes the log, calls the observer,
+// charges the error budget, and completes the reply. cmd is nil for a request without a known command.
 func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	info := CommandInfo{Framing: c.transport.reply.Framing()}
 	if cmd != nil {
@@ -15,7 +15,7 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 			err = c.recordFact()
 		}
 		if err == nil && !c.transport.reply.Complete() {
-			err = errors.New("server: the handler did not give exactly one answer")
+			err = errors.New("server: the handler did not send exactly one reply")
 		}
 	}
 	if errors.Is(err, errPeerLeft) {
@@ -54,8 +54,8 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	c.transport.reply.Error(r.reply.Code, message)
 }
 
-// turnDown is settle for a refusal of the connection itself. The audit log records it when the connection ends, and the
-// caller sends the reply.
+// turnDown is settle for a refusal of the connection itself. The audit log has it at the end of the connection. The
+// reply is left to the calling function, since the framing may be unknown.
 func (c *conn) turnDown(r *refusal) {
 	c.end.refusal = r
 	c.server.notices.refused(c, "", r.reply.Code)

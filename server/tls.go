@@ -24,7 +24,8 @@ func (c *conn) secure() bool {
 	if listener.TLS == nil {
 		c.end.because(TLSUnsupported)
 		c.observer.HandshakeFailed(HandshakeUnserved)
-		c.log.Debug("a client speaks TLS, which this listener does not serve", "listener", listener.Name, "remote", c.caller.remote())
+		c.log.Debug("a client speaks TLS, which this listener does not serve",
+			"listener", listener.Name, "remote", c.caller.remote())
 		_ = c.transport.socket.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 		_, _ = c.transport.socket.Write(handshakeFailure)
 		return false

@@ -111,7 +111,7 @@ func (t *transport) failed(err error) {
 	case timeout && t.loginExpired():
 		t.end.because(LoginTimeout)
 		t.reply.Begin(t.reader.Framing())
-		t.reply.Error(wire.NoAuth, "nobody has authenticated in time; the connection is closed")
+		t.reply.Error(wire.NoAuth, "the client did not authenticate in time; the connection is closed")
 	case t.idle(err):
 		t.end.because(IdleTimeout)
 	case timeout:

@@ -56,7 +56,7 @@ func TestDescriptors(t *testing.T) {
 			}
 			for i, c := range clients[served:] {
 				_ = c.SetReadDeadline(time.Now().Add(patience))
-				if line, err := c.in.ReadString('\n'); !strings.HasPrefix(line, "err UNAVAILABLE the server has as many connections as it may") {
+				if line, err := c.in.ReadString('\n'); !strings.HasPrefix(line, "err UNAVAILABLE the server has reached its limit of connections") {
 					t.Errorf("client %d hears %q, %v", served+i, line, err)
 				}
 			}
