@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// again and again the same bytes: a client that never pauses.
+// loop is an endless stream of the same bytes: a client that never pauses.
 type loop struct {
 	data string
 	at   int
@@ -29,7 +29,7 @@ var (
 		{"put2KiB", []string{"put", "key", value2K}},
 	}
 
-	// typical answers
+	// typical replies
 	replies = []struct {
 		name   string
 		answer func(e *Encoder)
@@ -50,7 +50,7 @@ var (
 	}{{"line", Line, 2}, {"RESP2", RESP, 2}, {"RESP3", RESP, 3}}
 )
 
-// frame is a request in either framing.
+// frame returns a request in framing f.
 func frame(f Framing, args []string) string {
 	if f == RESP {
 		return string(AppendRequest(nil, args...))

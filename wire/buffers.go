@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// buffers are the larger buffers that readers have given back, by size class. Large requests that follow each other
-// would otherwise have each of their buffers cleared and collected, at the cost of all who share the processors.
+// buffers holds the larger buffers that readers have returned, by size class. Without it, a series of large requests
+// would allocate, clear and collect a buffer for each of them, at the expense of all other connections.
 //
-// The classes are four to each power of two, so that no more than a fifth of a buffer is not asked for.
+// Each power of two has four classes, so at most a fifth of a buffer is unused.
 var buffers [(maxShift - minShift) * 4]sync.Pool
 
 const (
-	minShift = 12 // the ordinary buffer, which has a pool of its own
-	maxShift = 24 // larger ones are not kept
+	minShift = 12 // a buffer of bufferSize, which has a pool of its own
+	maxShift = 24 // larger buffers are not pooled
 )
 
-// class is the smallest class whose buffers have size bytes, and how many these have. It is -1 for sizes that have
-// none.
+// class returns the smallest class whose buffers have at least size bytes, and the size of these buffers. The class
+// is -1 for a size that is not pooled.
 func class(size int) (i, bytes int) {
 	if size <= 1<<minShift || size > 1<<maxShift {
 		return -1, size
@@ -28,7 +28,7 @@ func class(size int) (i, bytes int) {
 	return (shift-minShift)*4 + steps - 1, 1<<shift + steps*quarter
 }
 
-// getBuffer returns a buffer of size bytes with whatever was in it. Its capacity may be larger.
+// getBuffer returns a buffer of size bytes, which may contain old data. Its capacity may be larger.
 func getBuffer(size int) []byte {
 	i, bytes := class(size)
 	if i < 0 {
@@ -40,7 +40,7 @@ func getBuffer(size int) []byte {
 	return make([]byte, size, bytes)
 }
 
-// putBuffer takes a buffer back of which nobody has a view any more.
+// putBuffer returns a buffer to its pool. The caller must hold no view of it any more.
 func putBuffer(b []byte) {
 	if cap(b) == bufferSize {
 		pool.Put((*[bufferSize]byte)(b[:bufferSize]))

@@ -2,7 +2,8 @@ package wire
 
 import "testing"
 
-// TestBufferClasses: a class has room for what is asked of it, wastes no more than a fifth, and its buffers go back where they came from.
+// TestBufferClasses checks that the buffers of a class are large enough, waste at most a fifth, and return to the
+// same class.
 func TestBufferClasses(t *testing.T) {
 	before := -1
 	for size := bufferSize + 1; size <= 1<<maxShift; size += size/97 + 1 {
@@ -10,8 +11,8 @@ func TestBufferClasses(t *testing.T) {
 		if i < before || i >= len(buffers) || bytes < size || (bytes-size)*5 > bytes {
 			t.Fatalf("%d bytes are in class %d of %d bytes", size, i, bytes)
 		}
-		if again, same := class(bytes); again != i || same != bytes {
-			t.Fatalf("a buffer of class %d, %d bytes, goes back to class %d of %d", i, bytes, again, same)
+		if class2, bytes2 := class(bytes); class2 != i || bytes2 != bytes {
+			t.Fatalf("a buffer of class %d, %d bytes, returns to class %d, %d bytes", i, bytes, class2, bytes2)
 		}
 		before = i
 	}

@@ -2,10 +2,11 @@ package wire
 
 import "fmt"
 
-// Code is the first word after err: stable, upper case, made for programs. Messages are made for people and may change.
+// Code is the first word after err. It is stable, upper case and for programs. Messages are for people and may
+// change.
 type Code string
 
-// The error codes of the protocol. PROTOCOL.md tells when each is sent.
+// The error codes of the protocol. PROTOCOL.md describes when each of them is sent.
 const (
 	NoAuth      Code = "NOAUTH"
 	BadAuth     Code = "BADAUTH"
@@ -39,16 +40,16 @@ var Codes = []Code{
 	LockTimeout, LockLost, BadID, BadKey, BadArg, TooLarge, Binary, Unknown, Protocol, Unavailable, Shutdown, Internal,
 }
 
-// Error is a refusal as it stands on the wire.
+// Error is a refusal as it is sent on the wire.
 type Error struct {
 	Code    Code
-	Message string // one line that says what to do; no CR, LF or secret
+	Message string // one line: what failed, why, what to do; never a secret
 
-	// Fatal says that the connection cannot go on, because nobody knows where the next request begins.
+	// Fatal means that the connection cannot continue, because the beginning of the next request is unknown.
 	Fatal bool
 }
 
-// Errorf makes an Error that leaves the connection usable.
+// Errorf returns an Error after which the connection can continue.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
@@ -59,8 +60,8 @@ func fatalf(code Code, format string, args ...any) *Error {
 
 func (e *Error) Error() string { return string(e.Code) + " " + e.Message }
 
-// Is reports whether target is an Error of the same code, so that errors.Is(err, &wire.Error{Code: wire.NotFound}) holds for every
-// message.
+// Is reports whether target is an Error with the same code. So errors.Is(err, &wire.Error{Code: wire.NotFound}) holds
+// for any message.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code

@@ -4,34 +4,34 @@ import (
 	"strconv"
 )
 
-// Encoder turns answers into bytes in the framing of the request that they answer, and collects them until they are taken. An answer
+// Encoder encodes replies in the framing of their requests, and collects them until the caller takes them. Each reply
 // is exactly one call of one method.
 type Encoder struct {
 	buf     []byte
 	framing Framing
 	proto   int  // RESP version: 2, or 3 after HELLO 3
-	outcome Code // of the answer under way
-	owed    int  // elements that the answer under way lacks
+	outcome Code // error code of the current reply
+	missing int  // elements that the current reply still lacks
 
-	most int            // see SetSink
-	sink func(p []byte) // nil: all is collected
-	sunk bool           // some of the answer under way has been taken
+	limit int            // see SetSink
+	sink  func(p []byte) // nil: replies are only collected
+	sunk  bool           // part of the current reply has been passed to sink
 }
 
-// SetSink has sink take what is collected, and large values without a copy, as soon as there are more than most
-// bytes. What was taken cannot be taken back: see Sunk.
-func (e *Encoder) SetSink(most int, sink func(p []byte)) { e.most, e.sink = most, sink }
+// SetSink makes the encoder pass its bytes to sink as soon as it holds more than limit bytes. Large values are passed
+// without a copy. Bytes that were passed cannot be truncated; see Sunk.
+func (e *Encoder) SetSink(limit int, sink func(p []byte)) { e.limit, e.sink = limit, sink }
 
-// Sunk reports whether a part of the answer under way has been taken, so that Truncate cannot take it back.
+// Sunk reports whether a part of the current reply has been passed to the sink, so that Truncate cannot remove it.
 func (e *Encoder) Sunk() bool { return e.sunk }
 
-// data adds bytes that belong to a user to the answer.
+// data appends bytes of a user's value or key to the reply.
 func (e *Encoder) data(b []byte) {
-	if e.sink != nil && len(e.buf)+len(b) > e.most {
+	if e.sink != nil && len(e.buf)+len(b) > e.limit {
 		e.sunk = true
 		e.sink(e.buf)
 		e.Reset()
-		if len(b) > e.most {
+		if len(b) > e.limit {
 			e.sink(b)
 			return
 		}
@@ -39,31 +39,31 @@ func (e *Encoder) data(b []byte) {
 	e.buf = append(e.buf, b...)
 }
 
-// Begin starts an answer in this framing.
-func (e *Encoder) Begin(f Framing) { e.framing, e.outcome, e.owed, e.sunk = f, "", 1, false }
+// Begin starts a reply in framing f.
+func (e *Encoder) Begin(f Framing) { e.framing, e.outcome, e.missing, e.sunk = f, "", 1, false }
 
-// Complete reports whether exactly one answer has been given since Begin, with all the elements that it announced.
-func (e *Encoder) Complete() bool { return e.owed == 0 }
+// Complete reports whether exactly one reply was added since Begin, with all the elements that it announced.
+func (e *Encoder) Complete() bool { return e.missing == 0 }
 
-// Outcome is the code of the error that has been answered since Begin, or "".
+// Outcome returns the code of the error reply added since Begin, or "".
 func (e *Encoder) Outcome() Code { return e.outcome }
 
-// Framing is the framing of the answer under way.
+// Framing returns the framing of the current reply.
 func (e *Encoder) Framing() Framing { return e.framing }
 
-// SetProto chooses the RESP version, 2 or 3, for the rest of the connection.
+// SetProto sets the RESP version, 2 or 3, for the rest of the connection.
 func (e *Encoder) SetProto(version int) { e.proto = version }
 
-// Proto is the RESP version of the connection.
+// Proto returns the RESP version of the connection.
 func (e *Encoder) Proto() int { return max(e.proto, 2) }
 
-// Bytes are the answers collected since Reset; they are valid until the next call of any method.
+// Bytes returns the replies collected since Reset. They are valid until the next call of any method.
 func (e *Encoder) Bytes() []byte { return e.buf }
 
-// Len is how many bytes wait to be taken.
+// Len returns the number of bytes collected since Reset.
 func (e *Encoder) Len() int { return len(e.buf) }
 
-// Held is how many bytes the encoder holds beyond the ordinary buffer of a connection.
+// Held returns the number of bytes that the encoder holds beyond a buffer of normal size.
 func (e *Encoder) Held() int {
 	if cap(e.buf) <= bufferSize {
 		return 0
@@ -71,7 +71,7 @@ func (e *Encoder) Held() int {
 	return cap(e.buf)
 }
 
-// Reset forgets what was taken. A buffer that one large answer has grown is let go.
+// Reset discards the collected replies. It frees a buffer that a large reply has grown.
 func (e *Encoder) Reset() {
 	if cap(e.buf) > keepMax {
 		e.buf = nil
@@ -79,15 +79,15 @@ func (e *Encoder) Reset() {
 	e.buf = e.buf[:0]
 }
 
-// Release gives up the buffer of a connection that goes idle.
+// Release frees the buffer of an idle connection.
 func (e *Encoder) Release() {
 	if len(e.buf) == 0 {
 		e.buf = nil
 	}
 }
 
-// Truncate takes back all but the first n bytes: an answer that turned out to be an error. A buffer that it alone has
-// grown is let go.
+// Truncate discards all but the first n bytes, for a reply that turned out to be an error. It frees a buffer that
+// only this reply has grown.
 func (e *Encoder) Truncate(n int) {
 	if e.buf = e.buf[:n]; n == 0 {
 		e.Reset()
@@ -104,7 +104,7 @@ func (e *Encoder) line(parts ...string) {
 // crlf ends an element.
 func (e *Encoder) crlf() {
 	e.buf = append(e.buf, '\r', '\n')
-	e.owed--
+	e.missing--
 }
 
 func (e *Encoder) bulk(b []byte) {
@@ -119,11 +119,11 @@ func (e *Encoder) bulkString(s string) {
 	e.crlf()
 }
 
-// header opens an aggregate of n elements, or of n pairs if kind is %, which RESP2 does not have.
+// header begins an aggregate of n elements. For kind %, which RESP2 does not have, it is n pairs.
 func (e *Encoder) header(kind byte, n int) {
-	e.owed += n - 1
+	e.missing += n - 1
 	if kind == '%' {
-		e.owed += n
+		e.missing += n
 		if e.Proto() < 3 {
 			kind, n = '*', 2*n
 		}
@@ -139,7 +139,7 @@ func (e *Encoder) null() {
 	}
 }
 
-// OK answers that it is done.
+// OK adds the reply to a command that returns nothing.
 func (e *Encoder) OK() {
 	if e.framing == RESP {
 		e.line("+OK")
@@ -148,7 +148,7 @@ func (e *Encoder) OK() {
 	}
 }
 
-// Status answers with a short text of the server's own: a simple string in RESP.
+// Status adds a short text of the server, which is a simple string in RESP.
 func (e *Encoder) Status(text string) {
 	if e.framing == RESP {
 		e.line("+", text)
@@ -157,7 +157,8 @@ func (e *Encoder) Status(text string) {
 	}
 }
 
-// Text answers with a text of the server's own: a bulk string in RESP, in line framing BINARY if it is more than one line.
+// Text adds a text of the server. In RESP it is a bulk string. In line framing a text of several lines becomes
+// BINARY.
 func (e *Encoder) Text(text string) {
 	if e.framing == RESP {
 		e.bulkString(text)
@@ -165,10 +166,11 @@ func (e *Encoder) Text(text string) {
 	}
 	mark := e.openLine()
 	e.buf = append(e.buf, text...)
-	e.closeLine(mark, "the answer has several lines; ask in RESP framing")
+	e.closeLine(mark, "reply has several lines; send the command in RESP framing")
 }
 
-// openLine begins an answer in line framing that closeLine ends, or takes back for BINARY if it holds CR, LF or NUL.
+// openLine begins a reply in line framing. closeLine ends it, or replaces it with BINARY if it contains CR, LF or
+// NUL.
 func (e *Encoder) openLine() (mark int) {
 	mark = len(e.buf)
 	e.buf = append(e.buf, "ok "...)
@@ -184,14 +186,14 @@ func (e *Encoder) closeLine(mark int, refusal string) {
 	e.Error(Binary, refusal)
 }
 
-// Value answers with bytes that belong to a user, or with BINARY where a line cannot carry them.
+// Value adds a user's value, or BINARY where a line cannot carry it.
 func (e *Encoder) Value(value []byte) {
 	if e.framing == RESP {
 		e.bulk(value)
 		return
 	}
 	if !LineSafe(value) {
-		e.Error(Binary, "the value holds CR, LF or NUL, which a line cannot carry; read it in RESP framing")
+		e.Error(Binary, "value contains CR, LF or NUL, which a line cannot carry; read it in RESP framing")
 		return
 	}
 	e.openLine()
@@ -199,7 +201,7 @@ func (e *Encoder) Value(value []byte) {
 	e.crlf()
 }
 
-// NoKey answers that there is no such key: null in RESP.
+// NoKey adds the reply for a missing key, which is null in RESP.
 func (e *Encoder) NoKey() {
 	if e.framing == RESP {
 		e.null()
@@ -208,7 +210,7 @@ func (e *Encoder) NoKey() {
 	}
 }
 
-// Values answers a RESP request with one value for each key it named, null where value is nil.
+// Values adds the reply to a RESP request for several keys: one value for each key, null where value is nil.
 func (e *Encoder) Values(values [][]byte) {
 	e.header('*', len(values))
 	for _, v := range values {
@@ -220,7 +222,7 @@ func (e *Encoder) Values(values [][]byte) {
 	}
 }
 
-// Int answers with a number.
+// Int adds a number.
 func (e *Encoder) Int(n int64) {
 	if e.framing == RESP {
 		e.buf = append(e.buf, ':')
@@ -231,7 +233,8 @@ func (e *Encoder) Int(n int64) {
 	e.crlf()
 }
 
-// Count answers how many of the keys that a request named were there: a number in RESP; a line names one key, and learns ok or NOKEY.
+// Count adds the number of requested keys that exist. In RESP it is a number. A line requests one key, so its reply
+// is ok or NOKEY.
 func (e *Encoder) Count(n int) {
 	switch {
 	case e.framing == RESP:
@@ -243,7 +246,7 @@ func (e *Encoder) Count(n int) {
 	}
 }
 
-// Keys answers with a list of keys: ok a|b|c in a line, or BINARY if a key holds what a line cannot carry.
+// Keys adds a list of keys: ok a|b|c in a line, or BINARY if a line cannot carry one of them.
 func (e *Encoder) Keys(n int, key func(i int) []byte) {
 	if e.framing == RESP {
 		e.header('*', n)
@@ -257,7 +260,8 @@ func (e *Encoder) Keys(n int, key func(i int) []byte) {
 		k := key(i)
 		if !LineSafeKey(k) {
 			e.Truncate(mark)
-			e.Error(Binary, "a key holds space, |, CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+			e.Error(Binary,
+				"key contains space, |, CR, LF or NUL, which a line cannot carry; send the command in RESP framing")
 			return
 		}
 		if i > 0 {
@@ -268,7 +272,8 @@ func (e *Encoder) Keys(n int, key func(i int) []byte) {
 	e.crlf()
 }
 
-// Map answers with keys and values: a map in RESP, PHP's serialize() format in a line, or BINARY if that holds CR, LF or NUL.
+// Map adds keys and values. In RESP it is a map. In a line it is PHP's serialize() format, or BINARY if that contains
+// CR, LF or NUL.
 func (e *Encoder) Map(n int, pair func(i int) (key, value []byte)) {
 	if e.framing == RESP {
 		e.header('%', n)
@@ -281,7 +286,8 @@ func (e *Encoder) Map(n int, pair func(i int) (key, value []byte)) {
 	}
 	for i := range n {
 		if k, v := pair(i); !LineSafe(k) || !LineSafe(v) {
-			e.Error(Binary, "a key or value holds CR, LF or NUL, which a line cannot carry; ask in RESP framing")
+			e.Error(Binary,
+				"key or value contains CR, LF or NUL, which a line cannot carry; send the command in RESP framing")
 			return
 		}
 	}
@@ -308,7 +314,7 @@ type Field struct {
 	Value int64
 }
 
-// Record answers with named numbers: a map in RESP, name=value pairs in a line.
+// Record adds named numbers: a map in RESP, name=value pairs in a line.
 func (e *Encoder) Record(fields []Field) {
 	if e.framing == RESP {
 		e.header('%', len(fields))
@@ -328,7 +334,8 @@ func (e *Encoder) Record(fields []Field) {
 	e.crlf()
 }
 
-// Error answers with a refusal. A message must say what to do; CR and LF in it are replaced, since they would end the answer.
+// Error adds a refusal. Its message must include what to do. CR and LF in the message are replaced, since they would
+// end the reply.
 func (e *Encoder) Error(code Code, message string) {
 	e.outcome = code
 	if e.framing == RESP {
@@ -348,9 +355,9 @@ func (e *Encoder) Error(code Code, message string) {
 	e.crlf()
 }
 
-// Array opens a RESP array of n elements, each of which the caller adds with one more call. It is for the handshake commands of Redis
-// libraries, whose answers nest; a line has no such answers.
+// Array begins a RESP array of n elements, each of which the caller adds with one more call. It is for the handshake
+// commands of Redis libraries, whose replies nest. Line framing has no such replies.
 func (e *Encoder) Array(n int) { e.header('*', n) }
 
-// OpenMap opens a RESP map of n pairs like Array.
+// OpenMap begins a RESP map of n pairs, as Array does an array.
 func (e *Encoder) OpenMap(n int) { e.header('%', n) }

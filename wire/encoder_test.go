@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// pairs hands out keys and values that stand in turn.
+// pairs returns alternating keys and values as Map takes them.
 func pairs(keysAndValues ...string) (n int, pair func(i int) (key, value []byte)) {
 	return len(keysAndValues) / 2, func(i int) ([]byte, []byte) {
 		return []byte(keysAndValues[2*i]), []byte(keysAndValues[2*i+1])
@@ -19,8 +19,8 @@ func keys(names ...string) (n int, key func(i int) []byte) {
 	return len(names), func(i int) []byte { return []byte(names[i]) }
 }
 
-// answers has every method of Encoder that answers. What stands in line begins with err BINARY if no line can carry it; "" says that
-// the method is for RESP only.
+// answers has every reply method of Encoder. An expectation in line framing that begins with err BINARY means that no
+// line can carry the reply. An empty one means that the method is for RESP only.
 var answers = []struct {
 	name              string
 	answer            func(e *Encoder)
@@ -52,7 +52,8 @@ var answers = []struct {
 	{"Keys/LF", func(e *Encoder) { e.Keys(keys("a\n")) }, "err BINARY", "*1\r\n$2\r\na\n\r\n", "*1\r\n$2\r\na\n\r\n"},
 	{"Map", func(e *Encoder) { e.Map(pairs("a", "1", "b|c d", "")) },
 		`ok a:2:{s:1:"a";s:1:"1";s:5:"b|c d";s:0:"";}` + "\r\n",
-		"*4\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n", "%2\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n"},
+		"*4\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n",
+		"%2\r\n$1\r\na\r\n$1\r\n1\r\n$5\r\nb|c d\r\n$0\r\n\r\n"},
 	{"Map/none", func(e *Encoder) { e.Map(pairs()) }, "ok a:0:{}\r\n", "*0\r\n", "%0\r\n"},
 	{"Map/LF in a value", func(e *Encoder) { e.Map(pairs("a", "\n")) },
 		"err BINARY", "*2\r\n$1\r\na\r\n$1\r\n\n\r\n", "%1\r\n$1\r\na\r\n$1\r\n\n\r\n"},
@@ -87,13 +88,14 @@ func TestEncoder(t *testing.T) {
 				e := new(Encoder)
 				e.SetProto(kind.proto)
 				e.Begin(kind.framing)
-				e.Error(NotFound, "") // an answer before must survive, also when this one is taken back
+				e.Error(NotFound, "") // an earlier reply must survive, even if this one is truncated
 				before := len(e.Bytes())
 				e.Begin(kind.framing)
 				test.answer(e)
 				got := string(e.Bytes()[before:])
 				if kind.want == "err BINARY" {
-					if !strings.HasPrefix(got, "err BINARY ") || strings.Count(got, "\n") != 1 || e.Outcome() != Binary {
+					if !strings.HasPrefix(got, "err BINARY ") || strings.Count(got, "\n") != 1 ||
+						e.Outcome() != Binary {
 						t.Errorf("%q, outcome %q", got, e.Outcome())
 					}
 					return
@@ -101,7 +103,8 @@ func TestEncoder(t *testing.T) {
 				if got != kind.want {
 					t.Errorf("%q, want %q", got, kind.want)
 				}
-				if refused := strings.HasPrefix(got, "err ") || strings.HasPrefix(got, "-"); refused != (e.Outcome() != "") {
+				if refused := strings.HasPrefix(got, "err ") ||
+					strings.HasPrefix(got, "-"); refused != (e.Outcome() != "") {
 					t.Errorf("%q has outcome %q", got, e.Outcome())
 				}
 				if kind.framing == RESP {
@@ -112,7 +115,7 @@ func TestEncoder(t *testing.T) {
 	}
 }
 
-// readBack reads one answer and renders it again.
+// readBack decodes one reply and encodes it again.
 func readBack(t *testing.T, answer string, proto int) {
 	t.Helper()
 	r := NewReplyReader(strings.NewReader(answer))
@@ -121,7 +124,7 @@ func readBack(t *testing.T, answer string, proto int) {
 		t.Fatalf("%q: %v", answer, err)
 	}
 	if got := appendReply(nil, reply, proto); string(got) != answer {
-		t.Errorf("%q is read back as %q", answer, got)
+		t.Errorf("%q is decoded and encoded as %q", answer, got)
 	}
 	if _, err := r.Next(); err != io.EOF {
 		t.Errorf("behind %q: %v", answer, err)
@@ -156,14 +159,14 @@ func appendReply(dst []byte, reply Reply, proto int) []byte {
 func TestEncoderBuffer(t *testing.T) {
 	var e Encoder
 	if e.Proto() != 2 {
-		t.Errorf("a new encoder speaks RESP%d", e.Proto())
+		t.Errorf("a new encoder uses RESP%d", e.Proto())
 	}
 	e.Begin(RESP)
 	e.Int(1)
 	mark := e.Len()
 	e.Int(2)
 	e.Truncate(mark)
-	e.Release() // an answer waits: nothing happens
+	e.Release() // no effect, since a reply is pending
 	if got := string(e.Bytes()); got != ":1\r\n" {
 		t.Errorf("after Truncate and Release: %q", got)
 	}
@@ -178,7 +181,7 @@ func TestEncoderBuffer(t *testing.T) {
 	e.Value(make([]byte, keepMax))
 	e.Reset()
 	if cap(e.buf) != 0 {
-		t.Errorf("after Reset of a large answer: room for %d", cap(e.buf))
+		t.Errorf("after Reset of a large reply: room for %d", cap(e.buf))
 	}
 }
 
@@ -224,9 +227,9 @@ func TestReplyRefused(t *testing.T) {
 		{":\r\n", "malformed number"},
 		{":99999999999999999999\r\n", "malformed number"},
 		{"_x\r\n", "malformed"},
-		{"ok\r\n", "unknown kind"},
-		{"$-2\r\n", "-2 bytes"},
-		{"$67108865\r\n", "67108865 bytes"},
+		{"ok\r\n", "unknown reply kind"},
+		{"$-2\r\n", "length -2"},
+		{"$67108865\r\n", "length 67108865"},
 		{"$3\r\nabcd\r\n", "CRLF"},
 		{"*-2\r\n", "-2 elements"},
 		{"~-1\r\n", "-1 elements"},
@@ -252,7 +255,7 @@ func TestReplyGrowsWithWhatArrives(t *testing.T) {
 	} {
 		reply, err := NewReplyReader(src).Next()
 		if err != nil || !bytes.Equal(reply.Items[0].Bytes, large) {
-			t.Errorf("%d bytes come back wrong: %v", len(large), err)
+			t.Errorf("%d bytes are not decoded as they were encoded: %v", len(large), err)
 		}
 	}
 	if allocated := allocates(func() {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// cut hands out data in pieces of random sizes, the same ones for the same data.
+// cut returns a reader that returns data in pieces of random sizes, the same sizes for the same data.
 func cut(data string, most int) *chunks {
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, data)
@@ -21,24 +21,24 @@ func cut(data string, most int) *chunks {
 	return &chunks{data, func() int { return 1 + rng.IntN(most) }}
 }
 
-// fuzzed tells all that a Reader says about a stream, and checks its memory at every read.
+// fuzzed returns a description of all that a Reader decodes from a stream, and checks its memory at every read.
 func fuzzed(t *testing.T, src io.Reader, limits Limits) []string {
 	r := readBounded(t, src, limits)
-	var seen []string
+	var results []string
 	for {
 		req, err := r.Next()
 		if err == nil {
-			seen = append(seen, describe(req))
+			results = append(results, describe(req))
 			if len(req.Name) > limits.Line+limits.Request || req.Framing == RESP && tooLarge(req, limits) {
-				t.Fatalf("%q is larger than it may be", seen[len(seen)-1])
+				t.Fatalf("%q is larger than it may be", results[len(results)-1])
 			}
-			again(t, req, limits)
+			checkEncoded(t, req, limits)
 			continue
 		}
-		seen = append(seen, fmt.Sprintf("%v %v", r.Framing(), err))
+		results = append(results, fmt.Sprintf("%v %v", r.Framing(), err))
 		var refused *Error
 		if !errors.As(err, &refused) || refused.Fatal {
-			return seen
+			return results
 		}
 	}
 }
@@ -54,26 +54,27 @@ func tooLarge(req *Request, limits Limits) bool {
 	return total > limits.Request || len(req.Args(0)) >= limits.Args
 }
 
-// again checks that what was read from either framing can be sent in RESP and is read as the same.
-func again(t *testing.T, req *Request, limits Limits) {
+// checkEncoded checks that a request of either framing can be encoded in RESP and is decoded as the same request.
+func checkEncoded(t *testing.T, req *Request, limits Limits) {
 	args := append([][]byte{req.Name}, req.Args(2)...)
 	limits.Value, limits.Args = limits.Line+limits.Request, max(limits.Args, 3)
 	limits.Request = limits.Value
 	r := NewReader(bytes.NewReader(AppendRequest(nil, args...)), limits, nil)
 	copied, err := r.Next()
 	if err != nil || !slices.EqualFunc(args, append([][]byte{copied.Name}, copied.Args(0)...), bytes.Equal) {
-		t.Fatalf("%q is sent, and read as %v, %v", args, copied, err)
+		t.Fatalf("%q is encoded, and decoded as %v, %v", args, copied, err)
 	}
 }
 
-// FuzzReader: however a stream is cut, it is read as the same requests and refusals. In the data each ~ stands for a thousand x, so that what
-// fills a buffer is small to mutate and to minimize.
+// FuzzReader checks that a stream is decoded as the same requests and refusals, in whatever pieces it arrives. In the
+// data each ~ stands for a thousand x, so that input that fills a buffer is small to mutate and to minimize.
 func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
 		"ping\r\n", "put key value with spaces \r\n", "\r\n\n", "get a\x00\r\n",
 		"*1\r\n$4\r\nPING\r\n", "*3\r\n$3\r\nput\r\n$1\r\na\r\n$4\r\n\r\n\r\n\r\n", "*0\r\nquit\r\n",
 		"ping\r\n*2\r\n$3\r\nget\r\n$1\r\na\r\nget b\n", "*5\r\n" + strings.Repeat("$1\r\na\r\n", 5) + "ping\r\n",
-		"*1\r\n$11\r\n01234567890\r\nping\r\n", "*1\r\n$-1\r\n", "*99999999999999999999999\r\n", "*1\r\n$2000000000\r\n",
+		"*1\r\n$11\r\n01234567890\r\nping\r\n", "*1\r\n$-1\r\n", "*99999999999999999999999\r\n",
+		"*1\r\n$2000000000\r\n",
 		"put " + strings.Repeat("x", 26) + "\r\nput " + strings.Repeat("x", 27) + "\r\nping\r\n",
 		"*" + strings.Repeat("0", 22) + "1\r\n$0\r\n\r\n", "~~~~~\r\nping\r\n", "*1\r\n$5000\r\n~~~~~\r\nping\r\n",
 	} {
@@ -89,7 +90,7 @@ func FuzzReader(f *testing.F) {
 			limits = Limits{Line: 5000, Value: 9000, Request: 10000, Args: 8}
 		}
 		if strings.Count(data, "~") > 30 {
-			return // much more than the limits is not another case
+			return // input far beyond the limits adds no case
 		}
 		data = strings.ReplaceAll(data, "~", thousand)
 		whole := fuzzed(t, strings.NewReader(data), limits)
@@ -99,7 +100,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// Replies are read as the same however they are cut, and rendering one is the inverse of reading it.
+// FuzzReply checks that replies are decoded the same in whatever pieces they arrive, and that encoding is the inverse
+// of decoding.
 func FuzzReply(f *testing.F) {
 	for _, answer := range answers {
 		f.Add(answer.resp2 + answer.resp)
@@ -120,7 +122,7 @@ func FuzzReply(f *testing.F) {
 			rendered = appendReply(rendered, reply, 3)
 		}
 		if got, err := readReplies(bytes.NewReader(rendered)); err != io.EOF || !reflect.DeepEqual(got, whole) {
-			t.Fatalf("%q\n%+v rendered is %q, which is read as\n%+v, %v", data, whole, rendered, got, err)
+			t.Fatalf("%q\n%+v is encoded as %q, which is decoded as\n%+v, %v", data, whole, rendered, got, err)
 		}
 	})
 }
@@ -137,7 +139,7 @@ func readReplies(src io.Reader) ([]Reply, error) {
 	}
 }
 
-// What the encoder says in any version is one answer, and is read back.
+// FuzzEncoder checks that the output of the encoder in any version is one reply, and is decoded as the same.
 func FuzzEncoder(f *testing.F) {
 	f.Add("key", []byte("value"), "message")
 	f.Add("a|b", []byte("a\r\nb\x00"), "two\r\nlines")
@@ -158,14 +160,16 @@ func FuzzEncoder(f *testing.F) {
 			var e Encoder
 			answer(&e)
 			line, found := bytes.CutSuffix(e.Bytes(), []byte("\r\n"))
-			if !found || bytes.ContainsAny(line, "\r\n") || !bytes.HasPrefix(line, []byte("ok")) && !bytes.HasPrefix(line, []byte("err ")) {
+			if !found || bytes.ContainsAny(line, "\r\n") || !bytes.HasPrefix(line, []byte("ok")) &&
+				!bytes.HasPrefix(line, []byte("err ")) {
 				t.Fatalf("%q is not one line", e.Bytes())
 			}
 		}
 	})
 }
 
-// Whatever parses is serialized again and parses to the same; nothing is put of what does not.
+// FuzzPHPArray checks that a valid array is serialized and parsed as the same array, and that no element of an
+// invalid one is put.
 func FuzzPHPArray(f *testing.F) {
 	for _, seed := range []string{
 		`a:0:{}`, `a:2:{s:1:"a";s:1:"b";i:0;N;}`, `a:3:{i:0;d:0.5;i:-1;b:1;i:2;i:7;}`, `a:1:{i:0;d:1.0E+25;}`,
@@ -180,7 +184,7 @@ func FuzzPHPArray(f *testing.F) {
 			if len(first) > 0 {
 				t.Fatalf("%q: %v, but put %q", data, err, first)
 			}
-			// As a key and a value it is fine.
+			// The same bytes are valid as a key and a value.
 			half := len(data) / 2
 			first = []string{string(data[:half]), string(data[half:])}
 		}

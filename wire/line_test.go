@@ -32,7 +32,8 @@ func TestLine(t *testing.T) {
 		{"a CR and a byte too far", "get 4567890123456789\rx\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
 		{"a byte too long", "get 45678901234567890\r\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
 		{"far too long", strings.Repeat("x", 20000) + "\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
-		{"too long and binary", strings.Repeat("\x00\r", 20) + "\nping\n", []string{"line TOOLARGE", "line ping", "EOF"}},
+		{"too long and binary", strings.Repeat("\x00\r", 20) + "\nping\n",
+			[]string{"line TOOLARGE", "line ping", "EOF"}},
 		{"too long without an end", strings.Repeat("x", 30), []string{"unexpected EOF"}},
 		{"payload", "put a " + strings.Repeat("x", 24) + "\r\nping\n",
 			[]string{"line put [a] [" + strings.Repeat("x", 24) + "]", "line ping", "EOF"}},
@@ -45,8 +46,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// put key <1 MiB> fits, with as much before the value as a line may have. (That the value itself is not larger is the session's
-// affair: here nobody knows where it begins.)
+// TestLinePayload checks that put with a value of 1 MiB is accepted, with as much before the value as a line may
+// have. Package session checks the size of the value itself, since this package does not know where the value begins.
 func TestLinePayload(t *testing.T) {
 	limits := DefaultLimits()
 	line := func(value int) string { return "put key " + strings.Repeat("v", value) }
@@ -66,13 +67,13 @@ func TestLinePayload(t *testing.T) {
 				t.Errorf("a value of %d bytes: %v", test.value, err)
 			}
 			if got := transcribe(r); !slices.Equal(got, []string{"line ping", "EOF"}) {
-				t.Errorf("behind a value of %d bytes: %q", test.value, got)
+				t.Errorf("after a value of %d bytes: %q", test.value, got)
 			}
 		}
 	}
 }
 
-// A payload function cannot lift the bound on a request.
+// TestLinePayloadIsBounded checks that a payload function cannot exceed the limit of a request.
 func TestLinePayloadIsBounded(t *testing.T) {
 	r := NewReader(strings.NewReader(strings.Repeat("x", 37)+"\nping\n"), small, func([]byte) int { return 1 << 40 })
 	if got := transcribe(r); !slices.Equal(got, []string{"line TOOLARGE", "line ping", "EOF"}) {
@@ -80,7 +81,7 @@ func TestLinePayloadIsBounded(t *testing.T) {
 	}
 }
 
-// filler is n bytes of x, counted as they are read.
+// filler returns x left times, and counts the bytes that are read.
 type filler struct{ left, read int }
 
 func (f *filler) Read(p []byte) (int, error) {
@@ -137,7 +138,7 @@ func TestArgs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Args(9) // asking again with another number is fine
+		req.Args(9) // a second call with another limit is allowed
 		if got := fmt.Sprintf("%q", req.Args(test.most)); got != fmt.Sprintf("%q", test.want) {
 			t.Errorf("%q split into at most %d: %s, want %q", test.line, test.most, got, test.want)
 		}

@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// PHP's serialize() format, as far as HTTP_SessionServer's get_all and put_all need it: one array of scalars. Objects, references and nested
-// arrays are refused before anything is made of them.
+// PHP's serialize() format, as far as get_all and put_all of HTTP_SessionServer need it: one array of scalars.
+// Objects, references and nested arrays are refused before any value is created.
 
-// PHPError says where a text is not what ParsePHPArray takes. Its text is one line and fit for a client.
+// PHPError is the position and reason for which ParsePHPArray refuses a text. Its message is one line and fit for a
+// client.
 type PHPError struct {
-	Offset  int // of the first byte that does not fit
+	Offset  int // of the first invalid byte
 	Problem string
 }
 
@@ -20,7 +21,7 @@ func (e *PHPError) Error() string {
 	return fmt.Sprintf("not a serialized PHP array of scalars: byte %d: %s", e.Offset+1, e.Problem)
 }
 
-// AppendPHPArray appends an array of n strings.
+// AppendPHPArray appends a serialized array of n strings to dst.
 func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []byte {
 	dst = appendPHPHead(dst, n)
 	for i := range n {
@@ -31,7 +32,7 @@ func AppendPHPArray(dst []byte, n int, pair func(i int) (key, value []byte)) []b
 	return append(dst, '}')
 }
 
-// appendPHPHead begins an array of n strings, which a } ends.
+// appendPHPHead begins an array of n strings, which } ends.
 func appendPHPHead(dst []byte, n int) []byte {
 	dst = append(dst, "a:"...)
 	dst = strconv.AppendInt(dst, int64(n), 10)
@@ -53,14 +54,14 @@ func appendPHPLength(dst []byte, n int) []byte {
 
 const phpStringEnd = "\";"
 
-// ParsePHPArray calls put for each element of the serialized array in b, in order; strings are views of b. Numbers come as the text that was
-// sent, true as 1, false and null as the empty string.
+// ParsePHPArray calls put for each element of the serialized array in b, in order. Strings are views of b. A number
+// becomes its text in b, true becomes 1, false and null become the empty string.
 //
-// HTTP_SessionServer's client sends its arrays through utf8_encode(), after which the lengths count Latin-1 bytes and no longer those on the
-// wire. An array that does not parse with its lengths taken for bytes is read that way too; its strings come as they stand on the wire,
-// which is what put stores for the same text.
+// The client of HTTP_SessionServer applies utf8_encode() to its arrays. The lengths in them then count Latin-1
+// characters and no longer bytes. An array whose lengths do not fit as bytes is parsed with lengths in characters.
+// Its strings are the bytes on the wire, which put stores for the same text.
 //
-// Nothing is put before the whole array has been understood. The error is a *PHPError, or the first that put answers.
+// No element is put before the whole array is valid. The error is a *PHPError, or the first error of put.
 func ParsePHPArray(b []byte, put func(key, value []byte) error) error {
 	length := byteLength
 	err := (&phpParser{b: b, length: length}).array(nil)
@@ -73,10 +74,10 @@ func ParsePHPArray(b []byte, put func(key, value []byte) error) error {
 	return (&phpParser{b: b, length: length}).array(put)
 }
 
-// byteLength finds how many bytes of b the next n units are: they are bytes.
+// byteLength returns the size in bytes of the next n units of b, which are bytes.
 func byteLength(b []byte, n int) (int, bool) { return n, n <= len(b) }
 
-// latin1Length finds how many bytes of b the next n units are: they are characters up to U+00FF in UTF-8.
+// latin1Length returns the size in bytes of the next n units of b, which are characters up to U+00FF in UTF-8.
 func latin1Length(b []byte, n int) (int, bool) {
 	i := 0
 	for range n {
@@ -138,14 +139,14 @@ func (p *phpParser) array(put func(key, value []byte) error) error {
 	return nil
 }
 
-// scalar reads one key or value whose type is among kinds.
+// scalar reads a key or value whose type is one of kinds.
 func (p *phpParser) scalar(kinds string) ([]byte, error) {
 	if p.at >= len(p.b) {
 		return nil, p.errorf("expected a value")
 	}
 	kind := p.b[p.at]
 	if bytes.IndexByte([]byte(kinds), kind) < 0 {
-		return nil, p.errorf("type %q is not taken here (allowed: %s)", kind, kinds)
+		return nil, p.errorf("type %q is not allowed here (allowed: %s)", kind, kinds)
 	}
 	if kind == 'N' {
 		return nil, p.expect("N;")
@@ -183,7 +184,7 @@ func (p *phpParser) str() ([]byte, error) {
 	return s, p.expect(`";`)
 }
 
-// until returns what stands before the next end and moves behind it, or nothing.
+// until returns the bytes before the next end and advances behind it. It returns nil if there is no end.
 func (p *phpParser) until(end byte) []byte {
 	i := bytes.IndexByte(p.b[p.at:], end)
 	if i < 0 {
@@ -218,8 +219,8 @@ func (p *phpParser) count(of string) (int, error) {
 	return 0, p.errorf("expected %s", of)
 }
 
-// phpText is the text of a serialized number or boolean: that of the number as it was sent, so that no digit is lost, and of a boolean what
-// PHP's (string) makes of it.
+// phpText returns the text of a serialized number or boolean. For a number it is the text in b, so no digit is lost.
+// For a boolean it is the result of PHP's (string).
 func phpText(kind byte, text string) (string, bool) {
 	switch kind {
 	case 'i':
@@ -238,7 +239,7 @@ func isPHPFloat(text string) bool {
 	case "INF", "-INF", "NAN":
 		return true
 	}
-	if strings.Trim(text, "0123456789+-.eE") != "" { // Go reads more than PHP: infinity, 0x1p4, 1_000
+	if strings.Trim(text, "0123456789+-.eE") != "" { // Go accepts more than PHP: infinity, 0x1p4, 1_000
 		return false
 	}
 	_, err := strconv.ParseFloat(text, 64)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// parsePHP renders what ParsePHPArray puts as key=value.
+// parsePHP returns the elements that ParsePHPArray puts, as key=value.
 func parsePHP(input string) ([]string, error) {
 	var got []string
 	err := ParsePHPArray([]byte(input), func(key, value []byte) error {
@@ -17,7 +17,7 @@ func parsePHP(input string) ([]string, error) {
 	return got, err
 }
 
-// Each of these was given to PHP 8.2's unserialize and (string), which say the same.
+// TestParsePHPArray has expectations that were compared with unserialize and (string) of PHP 8.2.
 func TestParsePHPArray(t *testing.T) {
 	for _, test := range []struct {
 		input string
@@ -31,7 +31,7 @@ func TestParsePHPArray(t *testing.T) {
 		{`a:2:{i:0;s:1:"a";i:-5;s:1:"b";}`, []string{"0=a", "-5=b"}},
 		{`a:01:{i:007;s:01:"a";}`, []string{"007=a"}},
 
-		// Whoever puts them in turn keeps the last, as PHP does.
+		// A caller that puts them in turn keeps the last one, as PHP does.
 		{`a:3:{s:1:"a";i:1;s:1:"5";i:2;i:5;i:3;}`, []string{"a=1", "5=2", "5=3"}},
 		{`a:2:{s:1:"a";i:1;s:1:"a";i:2;}`, []string{"a=1", "a=2"}},
 
@@ -52,7 +52,8 @@ func TestParsePHPArray(t *testing.T) {
 	}
 }
 
-// HTTP_SessionServer's client sends utf8_encode(serialize($array)). What it counted as n bytes are n characters now.
+// TestParsePHPArrayLatin1 checks arrays of the client of HTTP_SessionServer, which sends
+// utf8_encode(serialize($array)). A length of n bytes before the encoding is n characters afterwards.
 func TestParsePHPArrayLatin1(t *testing.T) {
 	for _, test := range []struct {
 		name, input string
@@ -146,7 +147,8 @@ func TestParsePHPArrayRefused(t *testing.T) {
 		got, err := parsePHP(test.input)
 		var refused *PHPError
 		if !errors.As(err, &refused) || refused.Offset != test.offset || len(got) > 0 {
-			t.Errorf("%s: %q: %q, %v; want none, and an error at byte %d", test.name, test.input, got, err, test.offset+1)
+			t.Errorf("%s: %q: %q, %v; want none, and an error at byte %d", test.name, test.input, got, err,
+				test.offset+1)
 		} else if !LineSafe([]byte(err.Error())) {
 			t.Errorf("%s: %q is not one line", test.name, err)
 		}

@@ -6,29 +6,30 @@ import (
 	"unsafe"
 )
 
-// Reader reads requests of both framings from one connection. It owns the only buffer, which is taken from a pool while there is something
-// in it and grows with what arrives, up to its limits. It is not for concurrent use.
+// Reader reads requests of both framings from one connection. It owns the only buffer, which comes from a pool while
+// it holds data, and grows with what arrives up to the limits. It is not safe for concurrent use.
 type Reader struct {
 	src     io.Reader
 	limits  Limits
 	payload func(name []byte) int
 	room    func(size int) *Error // see SetRoom
 
-	buf   []byte // nil while the reader holds nothing
-	start int    // first byte of the request that is being read, or was handed out last
-	next  int    // first byte after the request that was handed out last: start, while one is being read
+	buf   []byte // nil while the reader holds no data
+	start int    // first byte of the request that is being read, or of the last one that was returned
+	next  int    // first byte after the last request that was returned; start, while one is being read
 	end   int    // first free byte
 
 	midway bool   // see Midway
-	spans  []span // arguments found so far, relative to start: the buffer may move while a request arrives
+	spans  []span // arguments so far, relative to start, since the buffer may move while a request arrives
 	req    Request
 	one    [1]byte
 }
 
 type span struct{ from, to int }
 
-// NewReader reads from src. payload tells how much longer than limits.Line a line with the given command name may be, because its last
-// argument is a payload: at most limits.Request. nil means that no command has such an argument.
+// NewReader returns a Reader of src. For a command whose last argument is a payload, payload returns by how much a
+// line with that command name may exceed limits.Line. It is at most limits.Request. A nil payload means that no
+// command has a payload.
 func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Reader {
 	if payload == nil {
 		payload = func([]byte) int { return 0 }
@@ -36,7 +37,7 @@ func NewReader(src io.Reader, limits Limits, payload func(name []byte) int) *Rea
 	return &Reader{src: src, limits: limits, payload: payload}
 }
 
-// SetLimits changes what is accepted from the next request on; see NewReader.
+// SetLimits changes the limits from the next request on; see NewReader.
 func (r *Reader) SetLimits(limits Limits, payload func(name []byte) int) {
 	if payload == nil {
 		payload = func([]byte) int { return 0 }
@@ -44,16 +45,18 @@ func (r *Reader) SetLimits(limits Limits, payload func(name []byte) int) {
 	r.limits, r.payload = limits, payload
 }
 
-// SetRoom has room asked before the buffer grows beyond the ordinary one: whether it may have size bytes. A refusal
-// becomes that of the request, the rest of which is discarded as it comes. nil is no bound but the limits.
+// SetRoom sets a function that is called before the buffer grows to size bytes, beyond its normal size. If it returns
+// an error, the request is refused with that error, and the rest of the request is discarded as it arrives. With nil
+// only the limits bound the buffer.
 func (r *Reader) SetRoom(room func(size int) *Error) { r.room = room }
 
-// Next returns the next request, which is valid until the following call. An *Error tells what was wrong with it; unless that is fatal,
-// the reader stands at the beginning of the request after it. The end of the stream between two requests is io.EOF, inside one
-// io.ErrUnexpectedEOF; other errors are those of src, after which Next may be called again unless Midway.
+// Next returns the next request, which is valid until the following call. An *Error describes an invalid request.
+// Unless it is fatal, the reader is then at the beginning of the following request. The error is io.EOF if the stream
+// ends between two requests, and io.ErrUnexpectedEOF inside one. Other errors are those of src; after them Next may
+// be called again unless Midway.
 func (r *Reader) Next() (*Request, error) {
 	if r.midway {
-		return nil, fatalf(Protocol, "the request before was not read to its end")
+		return nil, fatalf(Protocol, "previous request is incomplete; connect again")
 	}
 	if _, err := r.Peek(); err != nil {
 		return nil, err
@@ -75,10 +78,11 @@ func (r *Reader) read() (*Request, error) {
 	return r.readLine()
 }
 
-// Framing is that of the request which Next has returned or refused.
+// Framing returns the framing of the last request that Next returned or refused.
 func (r *Reader) Framing() Framing { return r.req.Framing }
 
-// Peek returns the first byte of the next request and leaves it there. Like Next, it ends the life of the request before.
+// Peek returns the first byte of the next request without consuming it. Like Next, it invalidates the previous
+// request.
 func (r *Reader) Peek() (byte, error) {
 	r.settle()
 	if err := r.need(1); err != nil {
@@ -87,10 +91,10 @@ func (r *Reader) Peek() (byte, error) {
 	return r.buf[r.start], nil
 }
 
-// Midway reports whether a request has begun and is not complete. After a fatal error it never will be.
+// Midway reports whether a request has begun and is incomplete. After a fatal error it remains true.
 func (r *Reader) Midway() bool { return r.midway }
 
-// Held is how many bytes the reader holds beyond the ordinary buffer of a connection.
+// Held returns the number of bytes that the reader holds beyond a buffer of normal size.
 func (r *Reader) Held() int {
 	held := cap(r.req.args)*argSize + cap(r.spans)*spanSize
 	if len(r.buf) > bufferSize {
@@ -104,8 +108,8 @@ const (
 	spanSize = int(unsafe.Sizeof(span{}))
 )
 
-// Release gives the buffer back until bytes arrive, if nothing is in it, and reports whether there was one to give. An idle connection then
-// holds one byte. The request before is no longer valid.
+// Release returns an empty buffer to its pool until bytes arrive, and reports whether there was one. An idle
+// connection then holds one byte. The previous request is no longer valid.
 func (r *Reader) Release() bool {
 	if r.buf == nil || r.end > r.next {
 		return false
@@ -121,7 +125,8 @@ func (r *Reader) Release() bool {
 
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// settle moves on behind the request handed out last, and lets go of it and of the buffer that it has grown.
+// settle advances behind the last request. It clears that request and returns a buffer that only the request has
+// grown.
 func (r *Reader) settle() {
 	r.req.clear()
 	unread := r.buf[r.next:r.end]
@@ -141,7 +146,7 @@ func (r *Reader) settle() {
 	}
 }
 
-// need waits until n bytes of the request are there.
+// need reads until n bytes of the request have arrived.
 func (r *Reader) need(n int) error {
 	for r.end-r.start < n {
 		if err := r.more(n); err != nil {
@@ -151,8 +156,8 @@ func (r *Reader) need(n int) error {
 	return nil
 }
 
-// more reads once, towards n bytes of the request if it is known that it has so many, or else 0. An *Error that is
-// not fatal is a refusal by room: nothing was read, and the request is to be skipped.
+// more reads once. n is the number of bytes that the request has at least, or 0 if that is unknown. An *Error that is
+// not fatal is a refusal by room: no byte was read, and the caller must skip the request.
 func (r *Reader) more(n int) error {
 	into := r.one[:]
 	if r.buf != nil {
@@ -188,9 +193,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// makeRoom slides the request to the front, or doubles a buffer that it fills, if there may be a larger one: to n
-// bytes at most if it is known that they are enough, so that a buffer grows with what has come and not beyond what
-// will. A buffer all of which was skipped is exchanged for an ordinary one.
+// makeRoom moves the request to the front of the buffer, or doubles a buffer that the request fills. If n is known,
+// the new buffer is no larger than n bytes need. So a buffer grows with what has arrived, and not beyond what will
+// arrive. A large buffer whose contents were all skipped is replaced with one of normal size.
 func (r *Reader) makeRoom(n int) *Error {
 	held := r.buf[r.start:r.end]
 	into := r.buf
@@ -204,7 +209,7 @@ func (r *Reader) makeRoom(n int) *Error {
 		}
 		if r.room != nil {
 			if refused := r.room(size); refused != nil {
-				copied := *refused // skipping may make it fatal
+				copied := *refused // skipping the request may make it fatal
 				return &copied
 			}
 		}
@@ -219,13 +224,13 @@ func (r *Reader) makeRoom(n int) *Error {
 	return nil
 }
 
-// drop throws away n bytes that are here.
+// drop discards n bytes that have arrived.
 func (r *Reader) drop(n int) {
 	r.start += n
 	r.next = r.start
 }
 
-// skip throws away n bytes as they come, so that a request that is refused for its size is never held as a whole.
+// skip discards n bytes as they arrive, so that a request that is refused for its size is never held as a whole.
 func (r *Reader) skip(n int) error {
 	for {
 		held := min(n, r.end-r.start)

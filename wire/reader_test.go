@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// small are limits that a few bytes reach. put has a payload.
+// small is a set of limits that a few bytes reach. The command put has a payload.
 var small = Limits{Line: 20, Value: 10, Request: 16, Args: 4}
 
-// puts says that put has a payload as large as a value.
+// puts returns a payload function: put has a payload as large as a value.
 func puts(limits Limits) func(name []byte) int {
 	return func(name []byte) int {
 		if string(name) == "put" {
@@ -23,22 +23,22 @@ func puts(limits Limits) func(name []byte) int {
 	}
 }
 
-// transcribe reads to the end and tells what it saw, one string for each answer of Next. A line has at most two arguments.
+// transcribe reads to the end and returns one string for each result of Next. A line has at most two arguments.
 func transcribe(r *Reader) []string {
-	var seen []string
+	var results []string
 	for {
 		req, err := r.Next()
 		var refused *Error
 		switch {
 		case err == nil:
-			seen = append(seen, describe(req))
+			results = append(results, describe(req))
 			continue
 		case !errors.As(err, &refused):
-			return append(seen, err.Error())
+			return append(results, err.Error())
 		case refused.Fatal:
-			return append(seen, fmt.Sprintf("%v fatal %s", r.Framing(), refused.Code))
+			return append(results, fmt.Sprintf("%v fatal %s", r.Framing(), refused.Code))
 		}
-		seen = append(seen, fmt.Sprintf("%v %s", r.Framing(), refused.Code))
+		results = append(results, fmt.Sprintf("%v %s", r.Framing(), refused.Code))
 	}
 }
 
@@ -51,7 +51,7 @@ func describe(req *Request) string {
 	return b.String()
 }
 
-// chunks hands out its bytes in pieces of size, or as many as fit if that is 0.
+// chunks returns its bytes in pieces of size, or as many as fit if that is 0.
 type chunks struct {
 	rest string
 	size func() int
@@ -71,7 +71,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 
 func always(n int) func() int { return func() int { return n } }
 
-// readingTest says what a stream of bytes is read as, however they are cut.
+// readingTest is a stream of bytes and the requests that are decoded from it, in whatever pieces it arrives.
 type readingTest struct {
 	name  string
 	input string
@@ -103,7 +103,7 @@ func TestMixedFramings(t *testing.T) {
 	}
 }
 
-// step is one answer of a script: bytes or an error.
+// step is one result of a script: bytes or an error.
 type step struct {
 	bytes string
 	err   error
@@ -152,7 +152,8 @@ func TestTimeoutBetweenRequests(t *testing.T) {
 	}
 }
 
-// Wherever a request breaks off, also one that is thrown away, nothing behind the break may pass for a request.
+// TestBreakInsideRequest checks that no byte after a break in a request, even in a discarded one, is decoded as a
+// request.
 func TestBreakInsideRequest(t *testing.T) {
 	for name, head := range map[string]string{
 		"line":                     "put a",
@@ -176,10 +177,10 @@ func TestBreakInsideRequest(t *testing.T) {
 			{nil, io.ErrNoProgress},
 		} {
 			t.Run(fmt.Sprintf("%s/%v", name, end.is), func(t *testing.T) {
-				// The request before makes sure that positions in the buffer are not all 0.
+				// The first request makes sure that positions in the buffer are not all 0.
 				r := NewReader(&script{t, []step{{bytes: "ping\r\n" + head}, {err: end.is}}}, small, puts(small))
 				if _, err := r.Next(); err != nil || r.Midway() {
-					t.Fatalf("the request before: %v, Midway: %v", err, r.Midway())
+					t.Fatalf("the first request: %v, Midway: %v", err, r.Midway())
 				}
 				if _, err := r.Next(); err != end.want || !r.Midway() {
 					t.Fatalf("Next: %v (want %v), Midway: %v", err, end.want, r.Midway())
@@ -224,9 +225,9 @@ func TestRelease(t *testing.T) {
 			t.Fatalf("Release: %v, want %v", got, want)
 		}
 	}
-	released(false) // nothing has come
+	released(false) // no byte has arrived
 	next("line ping")
-	released(false) // get a waits in the buffer
+	released(false) // get a is in the buffer
 	next("line get [a]")
 	if _, err := r.Next(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("Next: %v", err)
@@ -236,7 +237,8 @@ func TestRelease(t *testing.T) {
 	next("line get [b]")
 }
 
-// What a request held must not outlive it: a view kept for later would keep a large buffer, or show another connection's bytes.
+// TestNothingIsKept checks that the views of a request end with it. A view kept for later would keep a large buffer,
+// or show bytes of another connection.
 func TestNothingIsKept(t *testing.T) {
 	limits := DefaultLimits()
 	many := slices.Repeat([]string{"a"}, limits.Args)
@@ -277,7 +279,7 @@ func TestNothingIsKept(t *testing.T) {
 	}
 }
 
-// Views end where they end: appending to one must not write into the next.
+// TestViewsAreClipped checks that an append to a view does not overwrite the next view.
 func TestViewsAreClipped(t *testing.T) {
 	for _, input := range []string{"put a b\r\nping\r\n", "*3\r\n$3\r\nput\r\n$1\r\na\r\n$1\r\nb\r\nping\r\n"} {
 		r := NewReader(strings.NewReader(input), small, nil)
@@ -293,7 +295,7 @@ func TestViewsAreClipped(t *testing.T) {
 			t.Errorf("%q became %q", before, after)
 		}
 		if got := transcribe(r); !slices.Equal(got, []string{"line ping", "EOF"}) {
-			t.Errorf("the request behind became %q", got)
+			t.Errorf("the following request became %q", got)
 		}
 	}
 }

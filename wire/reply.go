@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Reply is one answer in RESP framing, as a client reads it.
+// Reply is one decoded reply in RESP framing.
 type Reply struct {
 	Kind  byte    // the first byte on the wire; a null is '_' in both versions
 	Int   int64   // ':'
@@ -17,31 +17,32 @@ type Reply struct {
 	Err   *Error  // '-'
 }
 
-// IsNull reports whether the answer is that there is nothing.
+// IsNull reports whether the reply is null.
 func (r Reply) IsNull() bool { return r.Kind == '_' }
 
-// ReplyReader reads the answers of a server that speaks RESP2 or RESP3.
+// ReplyReader reads the replies of a server in RESP2 or RESP3.
 type ReplyReader struct {
 	src *bufio.Reader
 }
 
-// The most that a reply may hold: a server is trusted more than a client, and still not with all of the memory.
+// Limits of a reply. A client trusts a server more than a server trusts a client, but still not with all of its
+// memory.
 const (
 	replyBulkMax  = 64 << 20
 	replyItemsMax = 1 << 20
 	replyDepthMax = 8
-	replyStep     = 64 << 10 // of a reply's memory, allocated before it has come
+	replyStep     = 64 << 10 // bytes of a reply that are allocated before they arrive
 )
 
-// NewReplyReader reads from src.
+// NewReplyReader returns a ReplyReader of src.
 func NewReplyReader(src io.Reader) *ReplyReader {
 	return &ReplyReader{src: bufio.NewReader(src)}
 }
 
-// Next reads one answer. An error reply is a Reply with Err set, not an error of Next.
+// Next reads one reply. An error reply is a Reply with Err set, not an error of Next.
 func (r *ReplyReader) Next() (Reply, error) { return r.next(0) }
 
-// Buffered is the number of bytes that have come and belong to no answer yet.
+// Buffered returns the number of bytes that have arrived behind the last reply.
 func (r *ReplyReader) Buffered() int { return r.src.Buffered() }
 
 func (r *ReplyReader) next(depth int) (Reply, error) {
@@ -73,7 +74,7 @@ func (r *ReplyReader) next(depth int) (Reply, error) {
 		}
 		return r.sized(kind, n, depth)
 	}
-	return Reply{}, fmt.Errorf("wire: unknown kind of reply %q", kind)
+	return Reply{}, fmt.Errorf("wire: unknown reply kind %q", kind)
 }
 
 func (r *ReplyReader) sized(kind byte, n int64, depth int) (Reply, error) {
@@ -90,7 +91,7 @@ func (r *ReplyReader) sized(kind byte, n int64, depth int) (Reply, error) {
 
 func (r *ReplyReader) bulk(n int64) (Reply, error) {
 	if n < 0 || n > replyBulkMax {
-		return Reply{}, fmt.Errorf("wire: a reply of %d bytes", n)
+		return Reply{}, fmt.Errorf("wire: invalid reply length %d (allowed: 0 to %d bytes)", n, replyBulkMax)
 	}
 	size := int(n) + 2
 	var b []byte
@@ -103,14 +104,14 @@ func (r *ReplyReader) bulk(n int64) (Reply, error) {
 		}
 	}
 	if b[n] != '\r' || b[n+1] != '\n' {
-		return Reply{}, fmt.Errorf("wire: a reply of %d bytes is not followed by CRLF", n)
+		return Reply{}, fmt.Errorf("wire: reply of %d bytes is not followed by CRLF", n)
 	}
 	return Reply{Kind: '$', Bytes: b[:n:n]}, nil
 }
 
 func (r *ReplyReader) items(kind byte, n int64, depth int) (Reply, error) {
 	if n < 0 || n > replyItemsMax || depth == replyDepthMax {
-		return Reply{}, fmt.Errorf("wire: a reply of %d elements at depth %d", n, depth)
+		return Reply{}, fmt.Errorf("wire: invalid reply of %d elements at depth %d", n, depth)
 	}
 	if kind == '%' {
 		n *= 2
@@ -126,7 +127,7 @@ func (r *ReplyReader) items(kind byte, n int64, depth int) (Reply, error) {
 	return Reply{Kind: kind, Items: items}, nil
 }
 
-// parseError splits "CODE message"; a text without a code of ours keeps its first word as the code.
+// parseError splits "CODE message". The first word is the code, even if it is not a code of this protocol.
 func parseError(text []byte) *Error {
 	for i, c := range text {
 		if c == ' ' {

@@ -2,7 +2,7 @@ package wire
 
 import "bytes"
 
-// Framing tells how a request stands on the wire, and so how its reply will.
+// Framing is the encoding of a request and of its reply.
 type Framing uint8
 
 const (
@@ -17,20 +17,21 @@ func (f Framing) String() string {
 	return "line"
 }
 
-// Request is one command as it came. All its slices are views of the reader's buffer and die with the next call of Next.
+// Request is one command as it was received. All its slices are views of the reader's buffer, valid until the next
+// call of Next.
 type Request struct {
 	Framing Framing
 	Name    []byte
 
-	args    [][]byte // RESP: what follows the name; Line: filled by Args
-	rest    []byte   // Line: what follows the name and one space
+	args    [][]byte // RESP: the words after the name; Line: the result of Args
+	rest    []byte   // Line: the bytes after the name and one space
 	hasRest bool     // Line: whether there was a space
 }
 
-// Args returns the arguments after the name. A line is split at single spaces into at most most arguments, the last of which is taken
-// verbatim to the end of the line; for a command that takes none, whatever follows is one argument too many. RESP arguments are
-// as they came, however many.
-func (q *Request) Args(most int) [][]byte {
+// Args returns the arguments after the name. A line is split at single spaces into at most limit arguments, the last
+// of which is verbatim to the end of the line. For a command without arguments the rest of the line is one argument
+// too many. RESP arguments are returned as they were received, whatever their number.
+func (q *Request) Args(limit int) [][]byte {
 	if q.Framing == RESP {
 		return q.args
 	}
@@ -40,7 +41,7 @@ func (q *Request) Args(most int) [][]byte {
 		return q.args
 	}
 	rest := q.rest
-	for len(q.args) < most-1 {
+	for len(q.args) < limit-1 {
 		arg, after, found := cutSpace(rest)
 		if !found {
 			break
@@ -52,13 +53,13 @@ func (q *Request) Args(most int) [][]byte {
 	return q.args
 }
 
-// clear lets go of all that the request is a view of, and keeps the room for its arguments.
+// clear drops all views of the request and keeps the capacity for its arguments.
 func (q *Request) clear() {
 	clear(q.args)
 	*q = Request{args: q.args[:0]}
 }
 
-// cutSpace is bytes.Cut at the first space; whoever appends to what stands before it gets a copy.
+// cutSpace is bytes.Cut at the first space. The result before it is clipped, so an append to it makes a copy.
 func cutSpace(b []byte) (before, after []byte, found bool) {
 	i := bytes.IndexByte(b, ' ')
 	if i < 0 {
@@ -67,7 +68,7 @@ func cutSpace(b []byte) (before, after []byte, found bool) {
 	return b[:i:i], b[i+1:], true
 }
 
-// AppendRequest appends a request in RESP framing: what a client sends.
+// AppendRequest appends a client's request in RESP framing to dst.
 func AppendRequest[T string | []byte](dst []byte, args ...T) []byte {
 	dst = appendHeader(dst, '*', len(args))
 	for _, arg := range args {

@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// readRESP reads a request in RESP framing: *<count>, then count times $<length> and as many bytes, each part ended by CRLF. What does not
-// parse is fatal, since no later byte can be trusted to begin a request; what is merely too large is skipped.
+// readRESP reads a request in RESP framing: *<count>, then count times $<length> and as many bytes, each part ended
+// by CRLF. A malformed request is fatal, since the beginning of the next one is unknown. A request that is too large
+// is skipped.
 func (r *Reader) readRESP() (*Request, error) {
 	count, p, err := r.header(0, '*')
 	if err != nil {
@@ -16,9 +17,9 @@ func (r *Reader) readRESP() (*Request, error) {
 	if count < 1 {
 		if count == 0 {
 			r.next = r.start + p
-			return nil, Errorf(Protocol, "an empty array is no command; send at least its name")
+			return nil, Errorf(Protocol, "empty array; send at least the name of a command")
 		}
-		return nil, fatalf(Protocol, "an array cannot have %d elements", count)
+		return nil, fatalf(Protocol, "invalid array length %d", count)
 	}
 	if count > r.limits.Args {
 		return nil, r.skipArgs(p, count, Errorf(TooLarge, "a request has at most %d arguments", r.limits.Args))
@@ -31,7 +32,7 @@ func (r *Reader) readRESP() (*Request, error) {
 			return nil, r.skipRefused(p, count-i, err)
 		}
 		if length < 0 {
-			return nil, fatalf(Protocol, "a bulk string cannot have %d bytes", length)
+			return nil, fatalf(Protocol, "invalid bulk string length %d", length)
 		}
 		if length > r.limits.Value {
 			return nil, r.skipArgs(p, count-i, Errorf(TooLarge, "a value has at most %d bytes", r.limits.Value))
@@ -45,7 +46,7 @@ func (r *Reader) readRESP() (*Request, error) {
 			return nil, r.skipRefused(begin, count-i, err)
 		}
 		if !r.crlf(p - 2) {
-			return nil, fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
+			return nil, fatalf(Protocol, "bulk string of %d bytes is not followed by CRLF", length)
 		}
 		r.spans = append(r.spans, span{after, after + length})
 	}
@@ -57,7 +58,7 @@ func (r *Reader) readRESP() (*Request, error) {
 	return &r.req, nil
 }
 
-// skipRefused is skipArgs if err is a refusal by room, and otherwise err.
+// skipRefused skips the remaining arguments if err is a refusal by room. It returns any other error unchanged.
 func (r *Reader) skipRefused(p, count int, err error) error {
 	if refused, ok := err.(*Error); ok && !refused.Fatal {
 		return r.skipArgs(p, count, refused)
@@ -99,7 +100,8 @@ func (r *Reader) header(p int, kind byte) (n, after int, err error) {
 	}
 }
 
-// parseNumber reads the decimal number in b, which must end in CR. Numbers too large for any limit come back as math.MaxInt32.
+// parseNumber returns the decimal number in b, which must end in CR. A number too large for any limit is returned as
+// math.MaxInt32.
 func parseNumber(b []byte) (int, bool) {
 	if len(b) < 2 || len(b) > headerMax || b[len(b)-1] != '\r' {
 		return 0, false
@@ -125,7 +127,8 @@ func parseNumber(b []byte) (int, bool) {
 	return int(n), true
 }
 
-// skipArgs throws away the count arguments that begin at p and answers with refusal, or makes it fatal if that is too much to read.
+// skipArgs discards the count arguments that begin at p, and returns refusal. The refusal becomes fatal if they are
+// larger than skipMax.
 func (r *Reader) skipArgs(p, count int, refusal *Error) error {
 	if count > skipMax/len("$0\r\n\r\n") {
 		refusal.Fatal = true
@@ -138,7 +141,7 @@ func (r *Reader) skipArgs(p, count int, refusal *Error) error {
 			return err
 		}
 		if length < 0 {
-			return fatalf(Protocol, "a bulk string cannot have %d bytes", length)
+			return fatalf(Protocol, "invalid bulk string length %d", length)
 		}
 		if skipped += min(length, skipMax) + after + 2; skipped > skipMax {
 			refusal.Fatal = true
@@ -151,7 +154,7 @@ func (r *Reader) skipArgs(p, count int, refusal *Error) error {
 			return err
 		}
 		if !r.crlf(0) {
-			return fatalf(Protocol, "a bulk string of %d bytes must be followed by CRLF", length)
+			return fatalf(Protocol, "bulk string of %d bytes is not followed by CRLF", length)
 		}
 		r.drop(2)
 	}

@@ -17,9 +17,11 @@ func TestRESP(t *testing.T) {
 		{"binary", "*3\r\n$3\r\nput\r\n$2\r\n\r\n\r\n$3\r\n\x00 |\r\n", []string{"resp put [\r\n] [\x00 |]", "EOF"}},
 		{"empty strings", "*2\r\n$0\r\n\r\n$0\r\n\r\n", []string{"resp  []", "EOF"}},
 		{"leading zeros", "*01\r\n$004\r\nPING\r\n", []string{"resp PING", "EOF"}},
-		{"as many leading zeros as fit", "*" + strings.Repeat("0", 22) + "1\r\n$4\r\nPING\r\n", []string{"resp PING", "EOF"}},
+		{"as many leading zeros as fit", "*" + strings.Repeat("0", 22) + "1\r\n$4\r\nPING\r\n",
+			[]string{"resp PING", "EOF"}},
 		{"more leading zeros", "*" + strings.Repeat("0", 23) + "1\r\n$4\r\nPING\r\n", bad},
-		{"as large as may be", "*3\r\n$3\r\nput\r\n$3\r\nabc\r\n$10\r\n0123456789\r\n", []string{"resp put [abc] [0123456789]", "EOF"}},
+		{"as large as may be", "*3\r\n$3\r\nput\r\n$3\r\nabc\r\n$10\r\n0123456789\r\n",
+			[]string{"resp put [abc] [0123456789]", "EOF"}},
 		{"four arguments", "*4\r\n" + strings.Repeat("$1\r\na\r\n", 4), []string{"resp a [a] [a] [a]", "EOF"}},
 
 		{"empty array", "*0\r\n" + ping, []string{"resp PROTOCOL", "resp PING", "EOF"}},
@@ -48,13 +50,16 @@ func TestRESP(t *testing.T) {
 		{"no CRLF behind an empty string", "*1\r\n$0\r\n$0\r\n", bad},
 		{"longer than said", "*1\r\n$3\r\nPING\r\n", bad},
 
-		{"too large a value", "*2\r\n$3\r\nget\r\n$11\r\n01234567890\r\n" + ping, []string{"resp TOOLARGE", "resp PING", "EOF"}},
-		{"too large a name", "*2\r\n$11\r\n01234567890\r\n$1\r\na\r\n" + ping, []string{"resp TOOLARGE", "resp PING", "EOF"}},
+		{"too large a value", "*2\r\n$3\r\nget\r\n$11\r\n01234567890\r\n" + ping,
+			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
+		{"too large a name", "*2\r\n$11\r\n01234567890\r\n$1\r\na\r\n" + ping,
+			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
 		{"far too large a value", "*2\r\n$9999\r\n" + strings.Repeat("*", 9999) + "\r\n$1\r\na\r\n" + ping,
 			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
 		{"too large a request", "*3\r\n$3\r\nput\r\n$4\r\nabcd\r\n$10\r\n0123456789\r\n" + ping,
 			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
-		{"too many arguments", "*5\r\n" + strings.Repeat("$1\r\na\r\n", 5) + ping, []string{"resp TOOLARGE", "resp PING", "EOF"}},
+		{"too many arguments", "*5\r\n" + strings.Repeat("$1\r\na\r\n", 5) + ping,
+			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
 		{"far too many arguments", "*5000\r\n" + strings.Repeat("$1\r\na\r\n", 5000) + ping,
 			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
 		{"refused twice", strings.Repeat("*1\r\n$11\r\n01234567890\r\n", 2) + ping,
@@ -80,7 +85,8 @@ func TestRESP(t *testing.T) {
 	}
 }
 
-// What would take more than skipMax to throw away is refused as soon as that is known, and not a byte behind it is read.
+// TestRESPSkipBound checks that a request of more than skipMax bytes is refused as soon as its size is known, and
+// that no byte after that is read.
 func TestRESPSkipBound(t *testing.T) {
 	million := "$1000000\r\n" + strings.Repeat("*", 1000000) + "\r\n"
 	for name, test := range map[string]struct {
@@ -107,7 +113,8 @@ func TestRESPSkipBound(t *testing.T) {
 			} else {
 				test.want = append(test.want, "over")
 			}
-			if got := transcribe(NewReader(io.MultiReader(parts...), DefaultLimits(), nil)); !slices.Equal(got, test.want) {
+			if got := transcribe(NewReader(io.MultiReader(parts...), DefaultLimits(), nil)); !slices.Equal(got,
+				test.want) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})
@@ -122,7 +129,7 @@ func repeat(s string, times int) io.Reader {
 	return io.MultiReader(parts...)
 }
 
-// bounded fails when its reader's buffer is larger than it may be.
+// bounded fails the test when the buffer of its reader exceeds the limit.
 type bounded struct {
 	t   *testing.T
 	src io.Reader
@@ -151,14 +158,16 @@ func TestMemoryIsBounded(t *testing.T) {
 	value := strings.Repeat("v", limits.Value)
 	zeros := strings.Repeat("0", headerMax-6)
 	for name, unit := range map[string]string{
-		"endless line":            strings.Repeat("x", 100000),
-		"endless payload":         "put " + strings.Repeat("x", 100000),
-		"largest line":            "get " + strings.Repeat("x", limits.Line-4) + "\r\n",
-		"largest payload":         "put " + strings.Repeat("x", limits.Line+limits.Value-4) + "\r\n",
-		"largest request":         "*3\r\n$0\r\n\r\n$16384\r\n" + value + "\r\n$16384\r\n" + value + "\r\n",
-		"largest headers":         "*" + zeros + "16\r\n" + strings.Repeat("$"+zeros+"2048\r\n"+value[:2048]+"\r\n", 16),
-		"refused as a whole":      "*4\r\n" + strings.Repeat("$16384\r\n"+value+"\r\n", 4),
-		"refused for a value":     "*2\r\n$16384\r\n" + value + "\r\n$100000\r\n" + strings.Repeat("v", 100000) + "\r\n",
+		"endless line":    strings.Repeat("x", 100000),
+		"endless payload": "put " + strings.Repeat("x", 100000),
+		"largest line":    "get " + strings.Repeat("x", limits.Line-4) + "\r\n",
+		"largest payload": "put " + strings.Repeat("x", limits.Line+limits.Value-4) + "\r\n",
+		"largest request": "*3\r\n$0\r\n\r\n$16384\r\n" + value + "\r\n$16384\r\n" + value + "\r\n",
+		"largest headers": "*" + zeros + "16\r\n" + strings.Repeat("$"+zeros+"2048\r\n"+value[:2048]+"\r\n",
+			16),
+		"refused as a whole": "*4\r\n" + strings.Repeat("$16384\r\n"+value+"\r\n", 4),
+		"refused for a value": "*2\r\n$16384\r\n" + value + "\r\n$100000\r\n" + strings.Repeat("v", 100000) +
+			"\r\n",
 		"refused for its count":   "*17\r\n" + strings.Repeat("$16384\r\n"+value+"\r\n", 17),
 		"declared and never sent": "*16\r\n$16384\r\n",
 		"broken":                  "*16\r\n$16384\r\n" + value + "x",
@@ -171,7 +180,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// The largest requests that are read need no more than memory says.
+// TestMemoryCoversTheLargestRequest checks that the largest accepted requests need no more than memory returns.
 func TestMemoryCoversTheLargestRequest(t *testing.T) {
 	limits := Limits{Line: 10 << 10, Value: 8 << 10, Request: 16 << 10, Args: 1024}
 	zeros := strings.Repeat("0", headerMax-1-4)
@@ -185,18 +194,21 @@ func TestMemoryCoversTheLargestRequest(t *testing.T) {
 	}
 }
 
-// A length costs its sender nothing, and must cost the server nothing.
+// TestDeclaredLengthAllocatesNothing checks that a declared length allocates no memory, since it costs a client
+// nothing.
 func TestDeclaredLengthAllocatesNothing(t *testing.T) {
-	for _, input := range []string{"*1\r\n$2000000000\r\n", "*1024\r\n$1048576\r\n", "*2000000000\r\n", "*1\r\n$99999999999999999999\r\n"} {
+	for _, input := range []string{"*1\r\n$2000000000\r\n", "*1024\r\n$1048576\r\n", "*2000000000\r\n",
+		"*1\r\n$99999999999999999999\r\n"} {
 		r := NewReader(strings.NewReader(input), DefaultLimits(), nil)
 		var err error
-		if allocated := allocates(func() { _, err = r.Next() }); err == nil || len(r.buf) > bufferSize || allocated > 1<<20 {
+		if allocated := allocates(func() { _, err = r.Next() }); err == nil || len(r.buf) > bufferSize ||
+			allocated > 1<<20 {
 			t.Errorf("%q: %v, buffer %d, allocated %d bytes", input, err, len(r.buf), allocated)
 		}
 	}
 }
 
-// allocates is how many bytes f, and whoever runs beside it, allocates.
+// allocates returns the number of bytes that f, and any goroutine beside it, allocates.
 func allocates(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

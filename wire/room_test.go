@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoom: a request that there is no room for is refused, held in no larger buffer, and read to its end, however it
-// comes: what follows it is read as if nothing had been.
+// TestRoom checks a request for which there is no room. It is refused, is not held in a larger buffer, and is read to
+// its end, in whatever pieces it arrives. The following requests are not affected.
 func TestRoom(t *testing.T) {
 	limits := DefaultLimits()
 	large := strings.Repeat("x", 100<<10)
@@ -47,7 +47,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestRoomSkipMax: what is refused for its memory is not read for ever.
+// TestRoomSkipMax checks that the discarded part of a request that is refused for its memory is bounded.
 func TestRoomSkipMax(t *testing.T) {
 	limits := DefaultLimits()
 	limits.Value, limits.Request = skipMax, 2*skipMax

@@ -16,7 +16,7 @@ type playCmd struct {
 	Timeout time.Duration `default:"1m" help:"How long the conversation may take (default ${default})."`
 }
 
-// Run plays the transcript, and shows the conversation if the server said something else.
+// Run plays the transcript, and shows the conversation if a reply differs from it.
 func (p *playCmd) Run(ctx context.Context, io streams) error {
 	f, err := os.Open(p.File)
 	if err != nil {

@@ -337,7 +337,7 @@ func TestPlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err = exec.Command(binary(), "play", "--addr", s.addr, file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") || !strings.Contains(string(out), "heard:   S: ok PONG") {
+	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") || !strings.Contains(string(out), "received: S: ok PONG") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

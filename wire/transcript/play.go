@@ -17,46 +17,49 @@ import (
 	"sessionserver/wire"
 )
 
-// Play holds the conversation over connections that dial opens, and answers an error that shows it if the server says anything but what is
-// written. It also returns the transcript as it really went: a line that was wrong stands there as the server said it.
-func (t *Transcript) Play(ctx context.Context, dial func(context.Context) (net.Conn, error)) (actual string, err error) {
-	p := player{dial: dial, known: names{}, conns: map[string]*talk{}}
+// Play plays the conversation over connections that dial opens. It returns an error that shows the conversation if a
+// reply differs from the transcript. It also returns the transcript with the actual replies.
+func (t *Transcript) Play(
+	ctx context.Context, dial func(context.Context) (net.Conn, error),
+) (actual string, err error) {
+	p := player{dial: dial, known: names{}, conns: map[string]*conversation{}}
 	defer p.close()
 	var shown strings.Builder
-	var wrong error
+	var mismatch error
 	for _, l := range t.lines {
-		said, err := p.step(ctx, l)
+		played, err := p.step(ctx, l)
 		if err != nil {
-			if ctx.Err() != nil { // then err is only how that was noticed
+			if ctx.Err() != nil { // then err is only a consequence
 				err = context.Cause(ctx)
 			}
-			return "", fmt.Errorf("%s:%d: %w\nthe conversation so far:\n%s%s", t.name, l.number, err, strings.TrimLeft(shown.String(), "\n"), l.text)
+			return "", fmt.Errorf("%s:%d: %w\nthe conversation so far:\n%s%s", t.name, l.number, err,
+				strings.TrimLeft(shown.String(), "\n"), l.text)
 		}
-		if said != l.text && wrong == nil {
-			wrong = fmt.Errorf("%s:%d: the server said something else:\n%swritten: %s\nheard:   %s",
-				t.name, l.number, strings.TrimLeft(shown.String(), "\n"), p.known.fill(l.text), said)
+		if played != l.text && mismatch == nil {
+			mismatch = fmt.Errorf("%s:%d: unexpected reply:\n%sexpected: %s\nreceived: %s",
+				t.name, l.number, strings.TrimLeft(shown.String(), "\n"), p.known.fill(l.text), played)
 		}
-		shown.WriteString(said + "\n")
+		shown.WriteString(played + "\n")
 	}
-	return shown.String(), wrong
+	return shown.String(), mismatch
 }
 
 type player struct {
 	dial  func(context.Context) (net.Conn, error)
 	known names
-	conns map[string]*talk
+	conns map[string]*conversation
 }
 
-// talk is one connection.
-type talk struct {
+// conversation is one connection.
+type conversation struct {
 	net.Conn
-	resp    bool
-	unwatch func() bool
-	lines   *bufio.Reader
-	replies *wire.ReplyReader
+	resp       bool
+	stopCancel func() bool
+	lines      *bufio.Reader
+	replies    *wire.ReplyReader
 }
 
-// step plays one line and returns it as it went.
+// step plays one line and returns the line with the actual reply.
 func (p *player) step(ctx context.Context, l line) (string, error) {
 	if l.kind == remark {
 		return l.text, nil
@@ -67,29 +70,29 @@ func (p *player) step(ctx context.Context, l line) (string, error) {
 	}
 	switch l.kind {
 	case connect:
-		return l.text, c.speakRESP(l.what)
+		return l.text, c.useRESP(l.arg)
 	case hangup:
 		delete(p.conns, l.conn)
 		return l.text, c.hangUp()
 	case client:
-		return l.text, c.say(p.known.fill(l.what))
+		return l.text, c.send(p.known.fill(l.arg))
 	}
-	heard, err := c.hear()
+	received, err := c.receive()
 	if err != nil {
 		return "", err
 	}
-	if p.known.match(l.what, heard) {
+	if p.known.match(l.arg, received) {
 		return l.text, nil
 	}
-	speaker := "S: "
+	prefix := "S: "
 	if l.conn != "" {
-		speaker = "S " + l.conn + ": "
+		prefix = "S " + l.conn + ": "
 	}
-	return speaker + p.known.conceal(heard), nil
+	return prefix + p.known.conceal(received), nil
 }
 
-// conceal puts the names back for what they stand for, if that is long enough to stand for nothing else. Of two names for the same the
-// first in the alphabet is taken, and a value before one that is part of it.
+// conceal replaces values with their names, if a value is too long to occur by chance. Of two names with the same
+// value the first in alphabetical order is used. A value comes before another one that is part of it.
 func (n names) conceal(text string) string {
 	sorted := slices.SortedFunc(maps.Keys(n), func(a, b string) int {
 		return cmp.Or(len(n[b])-len(n[a]), strings.Compare(a, b))
@@ -102,7 +105,7 @@ func (n names) conceal(text string) string {
 	return text
 }
 
-func (p *player) conn(ctx context.Context, name string) (*talk, error) {
+func (p *player) conn(ctx context.Context, name string) (*conversation, error) {
 	if c := p.conns[name]; c != nil {
 		return c, nil
 	}
@@ -110,8 +113,8 @@ func (p *player) conn(ctx context.Context, name string) (*talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &talk{Conn: nc, lines: bufio.NewReader(nc)}
-	c.unwatch = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) }) // wakes whoever reads or writes
+	c := &conversation{Conn: nc, lines: bufio.NewReader(nc)}
+	c.stopCancel = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) }) // interrupts a read or write
 	p.conns[name] = c
 	return c, nil
 }
@@ -122,13 +125,13 @@ func (p *player) close() {
 	}
 }
 
-func (c *talk) hangUp() error {
-	c.unwatch()
+func (c *conversation) hangUp() error {
+	c.stopCancel()
 	return c.Close()
 }
 
-// speakRESP makes the connection one of words and replies.
-func (c *talk) speakRESP(version string) error {
+// useRESP makes the connection use words and RESP replies.
+func (c *conversation) useRESP(version string) error {
 	c.resp, c.replies = true, wire.NewReplyReader(c.lines)
 	if version != "resp3" {
 		return nil
@@ -143,7 +146,7 @@ func (c *talk) speakRESP(version string) error {
 	return err
 }
 
-func (c *talk) say(text string) error {
+func (c *conversation) send(text string) error {
 	if !c.resp {
 		_, err := io.WriteString(c, text+"\r\n")
 		return err
@@ -158,7 +161,7 @@ func (c *talk) say(text string) error {
 
 const closed = "(closed)"
 
-func (c *talk) hear() (string, error) {
+func (c *conversation) receive() (string, error) {
 	if c.resp {
 		reply, err := c.replies.Next()
 		if errors.Is(err, io.EOF) {
@@ -171,12 +174,12 @@ func (c *talk) hear() (string, error) {
 	case errors.Is(err, io.EOF) && text == "":
 		return closed, nil
 	case errors.Is(err, io.EOF):
-		return "", fmt.Errorf("the server has closed the connection within a line: %.200q", text)
+		return "", fmt.Errorf("the server closed the connection in the middle of a line: %.200q", text)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"), err
 }
 
-// split takes a line apart into words, which are quoted as in Go where they need it.
+// split splits a line into words, which are quoted as in Go where necessary.
 func split(text string) ([]string, error) {
 	var words []string
 	for text = strings.TrimLeft(text, " "); text != ""; text = strings.TrimLeft(text, " ") {
@@ -187,24 +190,24 @@ func split(text string) ([]string, error) {
 		}
 		quoted, err := strconv.QuotedPrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("a quoted word does not end: %s", text)
+			return nil, fmt.Errorf("quoted word has no end: %s", text)
 		}
 		word, err := strconv.Unquote(quoted)
 		if err != nil {
-			return nil, fmt.Errorf("a quoted word is malformed: %s", quoted)
+			return nil, fmt.Errorf("malformed quoted word: %s", quoted)
 		}
 		words, text = append(words, word), text[len(quoted):]
 		if text != "" && text[0] != ' ' {
-			return nil, fmt.Errorf("a quoted word goes on behind its end: %s%s", quoted, text)
+			return nil, fmt.Errorf("quoted word continues after its end: %s%s", quoted, text)
 		}
 	}
 	if len(words) == 0 {
-		return nil, errors.New("a request needs a word at least")
+		return nil, errors.New("empty request; a request is at least one word")
 	}
 	return words, nil
 }
 
-// render writes a RESP reply as a transcript shows it.
+// render formats a RESP reply as in a transcript.
 func render(r wire.Reply) string {
 	switch r.Kind {
 	case '+':

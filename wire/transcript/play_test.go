@@ -12,18 +12,19 @@ import (
 	"sessionserver/wire"
 )
 
-// fake is a server in memory: it answers each request with what stands behind it in the table, byte for byte.
+// fake is a server in memory. It sends for each request the reply in its table, byte for byte.
 type fake struct {
-	replies map[string]string // a RESP request is its words with · between them; a reply "hang up" closes the connection
+	// a RESP request is its words with · between them; a reply "hang up" closes the connection
+	replies map[string]string
 
-	wait  sync.WaitGroup
-	mu    sync.Mutex
-	heard []string // guarded by mu
+	wait     sync.WaitGroup
+	mu       sync.Mutex
+	received []string // guarded by mu
 }
 
 func (f *fake) dial(context.Context) (net.Conn, error) {
 	ours, theirs := net.Pipe()
-	// A pipe holds nothing: replies wait in a queue, so that a client may say several things before it listens.
+	// A pipe has no buffer. Replies wait in a queue, so that a client may send several requests before it reads.
 	answers := make(chan string, 100)
 	f.wait.Go(func() {
 		for a := range answers {
@@ -39,20 +40,20 @@ func (f *fake) dial(context.Context) (net.Conn, error) {
 			if err != nil {
 				return
 			}
-			said := string(req.Name)
+			request := string(req.Name)
 			for _, arg := range req.Args(1) {
 				if req.Framing == wire.RESP {
-					said += "·" + string(arg)
+					request += "·" + string(arg)
 				} else {
-					said += " " + string(arg)
+					request += " " + string(arg)
 				}
 			}
 			f.mu.Lock()
-			f.heard = append(f.heard, said)
+			f.received = append(f.received, request)
 			f.mu.Unlock()
-			reply, known := f.replies[said]
+			reply, known := f.replies[request]
 			if !known {
-				reply = "err UNKNOWN " + said + "\r\n"
+				reply = "err UNKNOWN " + request + "\r\n"
 			}
 			rest, ends := strings.CutSuffix(reply, "hang up")
 			if rest != "" {
@@ -66,7 +67,7 @@ func (f *fake) dial(context.Context) (net.Conn, error) {
 	return ours, nil
 }
 
-// play plays text against the fake and returns what Play returned. All connections have ended then.
+// play plays text against the fake and returns the results of Play. All connections have ended then.
 func (f *fake) play(t *testing.T, text string) (string, error) {
 	t.Helper()
 	script, err := Parse("t", strings.NewReader(text))
@@ -78,28 +79,36 @@ func (f *fake) play(t *testing.T, text string) (string, error) {
 	return actual, err
 }
 
-// TestPlay: conversations that go as written are returned as they are.
+// TestPlay checks that a conversation that runs as written is returned unchanged.
 func TestPlay(t *testing.T) {
 	for name, row := range map[string]struct {
-		text    string
-		replies map[string]string
-		heard   string // all requests, in order
+		text     string
+		replies  map[string]string
+		requests string // all requests, in order
 	}{
-		"lines": {"# hello\nC: ping\nS: ok PONG\n\nC: put a  b \nS: ok\n", map[string]string{"ping": "ok PONG\r\n", "put a  b ": "ok\n"}, "ping,put a  b "},
+		"lines": {"# hello\nC: ping\nS: ok PONG\n\nC: put a  b \nS: ok\n",
+			map[string]string{"ping": "ok PONG\r\n", "put a  b ": "ok\n"}, "ping,put a  b "},
 		"names": {"C: new\nS: ok {id}\nC: open {id}\nS: ok\nC: again\nS: ok {id}\n",
-			map[string]string{"new": "ok 0123\r\n", "open 0123": "ok\r\n", "again": "ok 0123\r\n"}, "new,open 0123,again"},
-		"any text":       {"C: new\nS: err {...}\n", map[string]string{"new": "err BUSY come again\r\n"}, "new"},
-		"empty answer":   {"C: x\nS:\nC: y\nS: \n", map[string]string{"x": "\r\n", "y": "\r\n"}, "x,y"},
-		"pipelining":     {"C: a\nC: b\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n", "b": "2\r\n"}, "a,b"},
-		"several lines":  {"C: a\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n2\r\n"}, "a"},
-		"closed":         {"C: quit\nS: ok\nS: (closed)\nS: (closed)\n", map[string]string{"quit": "ok\r\nhang up"}, "quit"},
-		"closed in RESP": {"connect r resp2\nC r: quit\nS r: OK\nS r: (closed)\n", map[string]string{"quit": "+OK\r\nhang up"}, "quit"},
-		"hangup":         {"C bob: a\nS bob: 1\nhangup bob\nC bob: b\nS bob: 2\n", map[string]string{"a": "1\r\n", "b": "2\r\n"}, "a,b"},
+			map[string]string{"new": "ok 0123\r\n", "open 0123": "ok\r\n", "again": "ok 0123\r\n"},
+			"new,open 0123,again"},
+		"any text":      {"C: new\nS: err {...}\n", map[string]string{"new": "err BUSY come again\r\n"}, "new"},
+		"empty answer":  {"C: x\nS:\nC: y\nS: \n", map[string]string{"x": "\r\n", "y": "\r\n"}, "x,y"},
+		"pipelining":    {"C: a\nC: b\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n", "b": "2\r\n"}, "a,b"},
+		"several lines": {"C: a\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n2\r\n"}, "a"},
+		"closed": {"C: quit\nS: ok\nS: (closed)\nS: (closed)\n", map[string]string{"quit": "ok\r\nhang up"},
+			"quit"},
+		"closed in RESP": {"connect r resp2\nC r: quit\nS r: OK\nS r: (closed)\n",
+			map[string]string{"quit": "+OK\r\nhang up"}, "quit"},
+		"hangup": {"C bob: a\nS bob: 1\nhangup bob\nC bob: b\nS bob: 2\n",
+			map[string]string{"a": "1\r\n", "b": "2\r\n"}, "a,b"},
 		"hangup at once": {"hangup bob\n", nil, ""},
-		"RESP2":          {"connect r resp2\nC r: put \"a b\" {c}\nS r: OK\n", map[string]string{"put·a b·{c}": "+OK\r\n"}, "put·a b·{c}"},
+		"RESP2": {"connect r resp2\nC r: put \"a b\" {c}\nS r: OK\n",
+			map[string]string{"put·a b·{c}": "+OK\r\n"}, "put·a b·{c}"},
 		"RESP3": {"connect r resp3\nC r: new\nS r: \"{id}\"\nC r: open {id}\nS r: OK\n",
-			map[string]string{"HELLO·3": "%0\r\n", "new": "$4\r\n0123\r\n", "open·0123": "+OK\r\n"}, "HELLO·3,new,open·0123"},
-		"lines, then RESP": {"C r: ping\nS r: ok\nconnect r resp2\nC r: ping x\nS r: \"x\"\n", map[string]string{"ping": "ok\r\n", "ping·x": "$1\r\nx\r\n"}, "ping,ping·x"},
+			map[string]string{"HELLO·3": "%0\r\n", "new": "$4\r\n0123\r\n", "open·0123": "+OK\r\n"},
+			"HELLO·3,new,open·0123"},
+		"lines, then RESP": {"C r: ping\nS r: ok\nconnect r resp2\nC r: ping x\nS r: \"x\"\n",
+			map[string]string{"ping": "ok\r\n", "ping·x": "$1\r\nx\r\n"}, "ping,ping·x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{replies: row.replies}
@@ -107,14 +116,14 @@ func TestPlay(t *testing.T) {
 			if err != nil || actual != row.text {
 				t.Errorf("%v\n%s", err, actual)
 			}
-			if heard := strings.Join(f.heard, ","); heard != row.heard {
-				t.Errorf("the server heard %q, want %q", heard, row.heard)
+			if got := strings.Join(f.received, ","); got != row.requests {
+				t.Errorf("the server received %q, want %q", got, row.requests)
 			}
 		})
 	}
 }
 
-// TestRender: how each kind of reply is shown.
+// TestRender checks the format of each kind of reply.
 func TestRender(t *testing.T) {
 	for reply, want := range map[string]string{
 		"+PONG\r\n":                     "PONG",
@@ -130,7 +139,8 @@ func TestRender(t *testing.T) {
 		"*3\r\n+a\r\n_\r\n*1\r\n:1\r\n": "[a, (null), [(integer) 1]]",
 		"~1\r\n:1\r\n":                  "[(integer) 1]",
 		"%0\r\n":                        "{}",
-		"%2\r\n$1\r\nb\r\n:2\r\n$1\r\na\r\n%1\r\n+x\r\n_\r\n": `{"a": {x: (null)}, "b": (integer) 2}`, // sorted: a map has no order
+		// sorted: a map has no order
+		"%2\r\n$1\r\nb\r\n:2\r\n$1\r\na\r\n%1\r\n+x\r\n_\r\n": `{"a": {x: (null)}, "b": (integer) 2}`,
 	} {
 		f := &fake{replies: map[string]string{"x": reply}}
 		if _, err := f.play(t, "connect r resp2\nC r: x\nS r: "+want+"\n"); err != nil {
@@ -139,11 +149,13 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// TestMismatch: the first line that is wrong is told with its number and the conversation before it, and the transcript is returned as it went.
+// TestMismatch checks that the first unexpected reply is reported with its line and the conversation before it, and
+// that Play returns the actual transcript.
 func TestMismatch(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	f := &fake{replies: map[string]string{
-		"new": "ok " + id + "\r\n", "get a": "ok 1\r\n", "get b": "ok is " + id + "\r\n", "stat": "ok n=2\r\n", "bye": "hang up",
+		"new": "ok " + id + "\r\n", "get a": "ok 1\r\n", "get b": "ok is " + id + "\r\n", "stat": "ok n=2\r\n",
+		"bye":   "hang up",
 		"get·a": "$1\r\n1\r\n",
 	}}
 	actual, err := f.play(t, `# a session
@@ -161,15 +173,15 @@ S r: "2"
 C bob: bye
 S bob: ok
 `)
-	const want = `t:7: the server said something else:
+	const want = `t:7: unexpected reply:
 # a session
 C: new
 S: ok {id}
 C: get a
 S: ok 1
 C: get b
-written: S: ok was 0123456789abcdef0123456789abcdef
-heard:   S: ok is {id}`
+expected: S: ok was 0123456789abcdef0123456789abcdef
+received: S: ok is {id}`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
@@ -192,23 +204,29 @@ S bob: (closed)
 		t.Errorf("rewritten:\n%s", actual)
 	}
 	if again, err := f.play(t, rewritten); err != nil || again != rewritten {
-		t.Errorf("what was rewritten does not play: %v", err)
+		t.Errorf("the rewritten transcript does not play: %v", err)
 	}
 }
 
-// TestBroken: what keeps a conversation from going on is told with the line and what was said so far, and nothing is returned for -update to write.
+// TestBroken checks that a failure is reported with its line and the conversation before it, and that Play then
+// returns no transcript, so that -update writes nothing.
 func TestBroken(t *testing.T) {
-	replies := map[string]string{"ping": "ok\r\n", "half": "ok hal" + "hang up", "bye": "hang up", "odd": "?\r\n", "HELLO·3": "-NOPROTO no\r\n", "cut": "$9\r\nabc" + "hang up"}
+	replies := map[string]string{"ping": "ok\r\n", "half": "ok hal" + "hang up", "bye": "hang up", "odd": "?\r\n",
+		"HELLO·3": "-NOPROTO no\r\n", "cut": "$9\r\nabc" + "hang up"}
 	for name, row := range map[string]struct{ text, want string }{
-		"half a line":       {"\n\nC: ping\nS: ok\nC: half\nS: ok half\n", "t:6: the server has closed the connection within a line: \"ok hal\"\nthe conversation so far:\nC: ping\nS: ok\nC: half\nS: ok half"},
-		"gone":              {"C: bye\nS: (closed)\nC: ping\n", "t:3: io: read/write on closed pipe\nthe conversation so far:\nC: bye\nS: (closed)\nC: ping"},
-		"no reply of RESP":  {"connect r resp2\nC r: odd\nS r: OK\n", "t:3: wire: unknown kind of reply '?'\nthe …"},
-		"half a reply":      {"connect r resp2\nC r: cut\nS r: OK\n", "t:3: unexpected EOF\nthe …"},
-		"no RESP3":          {"connect r resp3\n", "t:1: NOPROTO no\nthe …"},
-		"no words":          {"connect r resp2\nC r: \"a\n", "t:2: a quoted word does not end: \"a\nthe …"},
-		"no word":           {"connect r resp2\nC r:\n", "t:2: a request needs a word at least\nthe …"},
-		"RESP3 on hung up":  {"C r: bye\nS r: (closed)\nconnect r resp3\n", "t:3: io: read/write on closed pipe\nthe …"},
-		"another after gap": {"C a: ping\nC b: half\nS b: x\n", "t:3: the server has closed …"},
+		"half a line": {"\n\nC: ping\nS: ok\nC: half\nS: ok half\n",
+			"t:6: the server closed the connection in the middle of a line: \"ok hal\"\n" +
+				"the conversation so far:\nC: ping\nS: ok\nC: half\nS: ok half"},
+		"gone": {"C: bye\nS: (closed)\nC: ping\n",
+			"t:3: io: read/write on closed pipe\nthe conversation so far:\nC: bye\nS: (closed)\nC: ping"},
+		"no reply of RESP": {"connect r resp2\nC r: odd\nS r: OK\n", "t:3: wire: unknown reply kind '?'\nthe …"},
+		"half a reply":     {"connect r resp2\nC r: cut\nS r: OK\n", "t:3: unexpected EOF\nthe …"},
+		"no RESP3":         {"connect r resp3\n", "t:1: NOPROTO no\nthe …"},
+		"no words":         {"connect r resp2\nC r: \"a\n", "t:2: quoted word has no end: \"a\nthe …"},
+		"no word":          {"connect r resp2\nC r:\n", "t:2: empty request; a request is at least one word\nthe …"},
+		"RESP3 on hung up": {"C r: bye\nS r: (closed)\nconnect r resp3\n",
+			"t:3: io: read/write on closed pipe\nthe …"},
+		"another after gap": {"C a: ping\nC b: half\nS b: x\n", "t:3: the server closed …"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{replies: replies}
@@ -218,7 +236,7 @@ func TestBroken(t *testing.T) {
 				t.Errorf("got:\n%v\nwant:\n%s", err, row.want)
 			}
 			if actual != "" {
-				t.Errorf("it returned:\n%s", actual)
+				t.Errorf("Play returned:\n%s", actual)
 			}
 		})
 	}
@@ -236,7 +254,7 @@ func TestDialFails(t *testing.T) {
 	}
 }
 
-// TestCancel: a server that says nothing is waited for until the context ends, and no longer.
+// TestCancel checks that a silent server is waited for until the context ends, and no longer.
 func TestCancel(t *testing.T) {
 	f := &fake{replies: map[string]string{"silence": ""}}
 	script, err := Parse("t", strings.NewReader("C: silence\nS: ok\n"))
@@ -247,7 +265,7 @@ func TestCancel(t *testing.T) {
 	stopped := errors.New("stopped")
 	_, err = script.Play(ctx, func(ctx context.Context) (net.Conn, error) {
 		nc, err := f.dial(ctx)
-		return &listening{nc, func() { cancel(stopped) }}, err
+		return &notifyingConn{nc, func() { cancel(stopped) }}, err
 	})
 	f.wait.Wait()
 	if !errors.Is(err, stopped) || !strings.HasPrefix(err.Error(), "t:2: stopped\n") {
@@ -255,13 +273,13 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// listening calls back when its owner begins to wait for an answer.
-type listening struct {
+// notifyingConn calls begin when its owner starts to wait for a reply.
+type notifyingConn struct {
 	net.Conn
 	begin func()
 }
 
-func (l *listening) Read(p []byte) (int, error) {
+func (l *notifyingConn) Read(p []byte) (int, error) {
 	l.begin()
 	return l.Conn.Read(p)
 }

@@ -19,8 +19,8 @@ type line struct {
 	number int
 	text   string // as it stands in the file
 	kind   kind
-	conn   string // the connection's name; "" is the one without a name
-	what   string // what is said, or the protocol of a connect
+	conn   string // name of the connection; "" is the connection without a name
+	arg    string // the request, the reply, or the protocol of a connect
 }
 
 type kind uint8
@@ -34,12 +34,12 @@ const (
 )
 
 var (
-	spoken    = regexp.MustCompile(`^([CS])(?: ([a-z][a-z0-9]*))?:(?: (.*))?$`)
-	connected = regexp.MustCompile(`^connect ([a-z][a-z0-9]*) (resp2|resp3)$`)
-	hungUp    = regexp.MustCompile(`^hangup ([a-z][a-z0-9]*)$`)
+	messageLine = regexp.MustCompile(`^([CS])(?: ([a-z][a-z0-9]*))?:(?: (.*))?$`)
+	connectLine = regexp.MustCompile(`^connect ([a-z][a-z0-9]*) (resp2|resp3)$`)
+	hangupLine  = regexp.MustCompile(`^hangup ([a-z][a-z0-9]*)$`)
 )
 
-// Parse reads a transcript. name is for errors, which say name:line.
+// Parse reads a transcript. Its errors begin with name:line.
 func Parse(name string, r io.Reader) (*Transcript, error) {
 	t := &Transcript{name: name}
 	scanner := bufio.NewScanner(r)
@@ -48,20 +48,20 @@ func Parse(name string, r io.Reader) (*Transcript, error) {
 		l := line{number: number, text: scanner.Text()}
 		switch trimmed := strings.TrimSpace(l.text); {
 		case trimmed == "" || trimmed[0] == '#':
-		case spoken.MatchString(l.text):
-			m := spoken.FindStringSubmatch(l.text)
-			l.kind, l.conn, l.what = client, m[2], m[3]
+		case messageLine.MatchString(l.text):
+			m := messageLine.FindStringSubmatch(l.text)
+			l.kind, l.conn, l.arg = client, m[2], m[3]
 			if m[1] == "S" {
 				l.kind = server
 			}
-		case connected.MatchString(l.text):
-			m := connected.FindStringSubmatch(l.text)
-			l.kind, l.conn, l.what = connect, m[1], m[2]
-		case hungUp.MatchString(l.text):
-			l.kind, l.conn = hangup, hungUp.FindStringSubmatch(l.text)[1]
+		case connectLine.MatchString(l.text):
+			m := connectLine.FindStringSubmatch(l.text)
+			l.kind, l.conn, l.arg = connect, m[1], m[2]
+		case hangupLine.MatchString(l.text):
+			l.kind, l.conn = hangup, hangupLine.FindStringSubmatch(l.text)[1]
 		default:
-			return nil, fmt.Errorf("%s:%d: not a line of a transcript (allowed: C: …, S: …, C name: …, S name: …, "+
-				"connect name resp2|resp3, hangup name, # …)", name, number)
+			return nil, fmt.Errorf("%s:%d: not a line of a transcript (allowed: "+
+				"C: …, S: …, C name: …, S name: …, connect name resp2|resp3, hangup name, # …)", name, number)
 		}
 		t.lines = append(t.lines, l)
 	}
@@ -71,12 +71,12 @@ func Parse(name string, r io.Reader) (*Transcript, error) {
 	return t, nil
 }
 
-// names are what {name} stands for, by name.
+// names maps each {name} to its value.
 type names map[string]string
 
 var placeholder = regexp.MustCompile(`\{([a-z][a-z0-9]*|\.\.\.)\}`)
 
-// fill puts in what is known.
+// fill replaces each known {name} with its value.
 func (n names) fill(text string) string {
 	return placeholder.ReplaceAllStringFunc(text, func(p string) string {
 		if value, known := n[p[1:len(p)-1]]; known {
@@ -86,8 +86,8 @@ func (n names) fill(text string) string {
 	})
 }
 
-// match reports whether got is what was expected, and remembers the words that it names for the first time. What is known stands for
-// itself in it: a value that looks like a name is not one.
+// match reports whether got fits expected, and stores the values of the names that are new. A stored value is literal
+// text, even if it looks like a {name}.
 func (n names) match(expected, got string) bool {
 	var pattern strings.Builder
 	var captured []string
