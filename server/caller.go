@@ -83,6 +83,7 @@ func notAdmitted(id auth.Identity) *refusal {
 	}
 }
 
+// init makes the caller of a connection.
 func (c *caller) init(of *conn, listener *Listen, info ConnInfo) {
 	c.server, c.account, c.listener, c.info = of.server, &of.account, listener, info
 	c.revoked, c.revoke = context.WithCancelCause(context.Background())

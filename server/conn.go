@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"sessionserver/auth"
 	"sessionserver/session"
 	"sessionserver/wire"
 )
@@ -54,6 +53,7 @@ func (r CloseReason) explained() bool {
 	return false
 }
 
+// newConn returns a connection that is not admitted yet.
 func (s *Server) newConn(socket net.Conn, listener *Listen) *conn {
 	c := &conn{server: s, observer: Unobserved{}, budget: s.opts.ErrorBudget}
 	info := ConnInfo{ID: s.nextID.Add(1), Listener: listener.Name}
@@ -67,7 +67,8 @@ func (s *Server) newConn(socket net.Conn, listener *Listen) *conn {
 	return c
 }
 
-// table returns the command table that the connection uses.
+// table returns the command table of the connection. A second table, of another dialect, would be chosen here by the
+// listener or by the caller's app.
 func (c *conn) table() *table { return c.server.table }
 
 // serve runs the connection: it decides between TLS and plaintext, identifies the client, and then reads and handles
@@ -152,33 +153,6 @@ func (c *conn) admitsPlaintext() bool {
 		return !from.IsValid() || c.transport.loopback() && from.Addr().IsLoopback()
 	}
 	return false
-}
-
-// initial returns the grant that the client has before it sends a command.
-func (c *conn) initial() auth.Grant {
-	grant := c.caller.initial()
-	if c.caller.unidentified != "" {
-		c.log.Debug("client unidentified: its certificate or the listener's anonymous identity is not that of one app",
-			"listener", c.caller.listener.Name, "remote", c.caller.remote())
-	}
-	return grant
-}
-
-// become makes the client act as the holder of a grant that it has just shown.
-func (c *conn) become(grant auth.Grant) error {
-	before := c.caller.info.Identity
-	err := c.caller.identify(grant)
-	now := c.caller.info.Identity
-	if now.IsZero() {
-		c.transport.reader.SetLimits(wire.UnauthenticatedLimits(), nil)
-	} else {
-		limits := c.server.opts.Limits
-		c.transport.reader.SetLimits(limits, c.table().payload(limits))
-	}
-	if err == nil && (!before.IsZero() || !now.IsZero()) {
-		c.observer.Identified(now, c.caller.access.grant.Method())
-	}
-	return err
 }
 
 // deadlines returns the deadlines of the wait for the next request. An open session has at least the lease of its lock:
@@ -306,48 +280,6 @@ func (c *conn) countMemory(leave int64) bool {
 		c.account.session = c.session.Held()
 	}
 	return c.account.hold(c.transport.held()+c.account.session, leave)
-}
-
-// waitForLock is called when an open waits for a lock, with its place in the queue taken.
-func (c *conn) waitForLock(ctx context.Context) (context.Context, func()) {
-	return c.interruptible(ctx, "waiting for a lock")
-}
-
-// holdBack waits for a rate.
-func (c *conn) holdBack(wait time.Duration) error {
-	return c.account.blocking(func() error {
-		ctx, stop := c.interruptible(c.server.ctx, "held back by a rate")
-		defer stop()
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	})
-}
-
-// interruptible is called before a command waits. The collected replies are sent, and others have their turn. The
-// returned context ends if the peer leaves, the credentials are revoked, or the server drains.
-func (c *conn) interruptible(ctx context.Context, reason string) (context.Context, func()) {
-	c.account.exit()
-	c.account.exitBulk()
-	c.log.Debug(reason)
-	ctx, cancel := context.WithCancelCause(ctx)
-	stopRevoked := context.AfterFunc(c.caller.revoked, func() { cancel(errRevoked) })
-	if c.transport.flush() != nil {
-		cancel(errPeerLeft)
-	}
-	ctx, stopWatching := c.transport.watch(ctx)
-	stopDraining := context.AfterFunc(c.server.draining, func() { cancel(errShutdown) })
-	return ctx, func() {
-		stopDraining()
-		stopWatching()
-		stopRevoked()
-		cancel(nil)
-	}
 }
 
 // recheck ends the connection if its credentials are not valid in d. It is called by another goroutine, which holds

@@ -16,7 +16,7 @@
 //	conn.begin           TLS or plaintext, by the first byte            conn.go
 //	  │                  handshake (certificates: package certs)        tls.go
 //	  ▼
-//	caller.initial       identity by certificate or listener            caller.go (directory: package auth)
+//	conn.become          identity by certificate or listener            login.go, caller.go (package auth)
 //	  ▼
 //	conn.loop
 //
@@ -38,8 +38,9 @@
 //	  ▼
 //	transport.flush                  send when nothing waits to be read transport.go
 //
-// The handlers are grouped by family: commands_session.go, commands_value.go, commands_connection.go and
-// commands_redis.go. A command table is a list of their rows; conn.table chooses the table of a connection.
+// The rows and handlers of the commands are grouped by family: commands_session.go, commands_value.go,
+// commands_connection.go and commands_redis.go. A command table consists of families; conn.table chooses the table of a
+// connection. A command that waits for a lock or a rate does so in wait.go, and for the disk in account.save.
 //
 // A refusal is an error of any step (refusal.go). It has the reply, the gate, the event for the audit log (record.go;
 // package audit) and whether the connection ends. The [Observer] gets the outcome of each request. [Server.Stats]

@@ -8,6 +8,33 @@ import (
 	"sessionserver/wire"
 )
 
+// initial returns the grant that the client has before it sends a command.
+func (c *conn) initial() auth.Grant {
+	grant := c.caller.initial()
+	if c.caller.unidentified != "" {
+		c.log.Debug("client unidentified: its certificate or the listener's anonymous identity is not that of one app",
+			"listener", c.caller.listener.Name, "remote", c.caller.remote())
+	}
+	return grant
+}
+
+// become makes the client act as the holder of a grant that it has just shown.
+func (c *conn) become(grant auth.Grant) error {
+	before := c.caller.info.Identity
+	err := c.caller.identify(grant)
+	now := c.caller.info.Identity
+	if now.IsZero() {
+		c.transport.reader.SetLimits(wire.UnauthenticatedLimits(), nil)
+	} else {
+		limits := c.server.opts.Limits
+		c.transport.reader.SetLimits(limits, c.table().payload(limits))
+	}
+	if err == nil && (!before.IsZero() || !now.IsZero()) {
+		c.observer.Identified(now, c.caller.access.grant.Method())
+	}
+	return err
+}
+
 // authenticate makes the connection act as the app with these credentials. On an error it keeps the identity that it
 // had.
 func (c *conn) authenticate(name, secret string) error {

@@ -35,11 +35,11 @@ type transport struct {
 	head         []byte // bytes that were read before the reader has begun
 	reader       *wire.Reader
 	reply        wire.Encoder
-	mark         int          // offset in reply of the reply to the present request
-	spilling     func([]byte) // spill
-	deadlines    deadlines
-	requestStart time.Time // of the request that is being read; zero between requests
-	writes       *writes   // see send; nil until something is sent in turn
+	mark         int          // where in reply that to the present request begins
+	sink         func([]byte) // spill, made once; see stream
+	deadlines    deadlines    // of the wait under way
+	requestStart time.Time    // of the request that is being read; zero between requests
+	writes       *writes      // see send; nil until something is sent in turn
 
 	mu      sync.Mutex // guards writing socket, and resting; comes after Server.mu
 	socket  net.Conn   // below or above TLS
@@ -53,10 +53,11 @@ type deadlines struct {
 	drainable bool          // a shutdown ends the wait
 }
 
+// init makes the transport of a connection.
 func (t *transport) init(c *conn, socket net.Conn) {
 	t.server, t.account, t.end, t.log = c.server, &c.account, &c.end, c.log
 	t.socket, t.opened = socket, time.Now()
-	t.spilling = t.spill
+	t.sink = t.spill
 	t.reader = wire.NewReader(t, wire.UnauthenticatedLimits(), nil)
 	t.reader.SetRoom(t.room)
 }
@@ -102,7 +103,7 @@ func (t *transport) First(d deadlines) (byte, error) {
 	return t.head[0], nil
 }
 
-// failed sets the reason for the end of a connection that cannot be read, and the last reply.
+// failed ends a connection from which no request can be read, with the last reply.
 func (t *transport) failed(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
 	case t.end.over: // a reply could not be sent
@@ -136,6 +137,7 @@ func (t *transport) idle(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && !t.reader.Midway()
 }
 
+// loginExpired reports whether the client has not authenticated in time.
 func (t *transport) loginExpired() bool {
 	login := t.deadlines.login
 	return !login.IsZero() && !time.Now().Before(login)
@@ -193,6 +195,7 @@ func (t *transport) rest(room int) bool {
 	return true
 }
 
+// unrest ends what rest has begun.
 func (t *transport) unrest() {
 	t.mu.Lock()
 	t.resting = false
@@ -238,7 +241,7 @@ func (t *transport) retract(f wire.Framing) bool {
 }
 
 // stream lets the handler's reply be sent in parts as it becomes large.
-func (t *transport) stream() { t.reply.SetSink(t.account.flushAt(), t.spilling) }
+func (t *transport) stream() { t.reply.SetSink(t.account.flushAt(), t.sink) }
 
 // spill sends a part of a reply. After a failure the rest of the reply is dropped.
 func (t *transport) spill(p []byte) {
@@ -265,6 +268,7 @@ func (t *transport) flushLarge() error {
 	return t.flush()
 }
 
+// write sends bytes. A failure ends the connection.
 func (t *transport) write(p []byte) error {
 	_ = t.socket.SetWriteDeadline(time.Now().Add(t.server.opts.WriteTimeout))
 	n, err := t.send(t.socket, p)
