@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"}, // only cmd imports it
 	"policy":            {},
 	"server":            {"wire", "auth", "policy", "session", "audit"},
+	"e2e":               {"wire"},
 	"server/servertest": {"server", "auth", "policy", "session", "audit", "storage"},
 	"session":           {"storage"},
 	"storage":           {},

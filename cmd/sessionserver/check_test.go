@@ -1,22 +1,15 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sessionserver/configs"
+	"sessionserver/server/servertest"
 )
 
 // tree is what lies in a folder, with modes, sizes and times.
@@ -42,8 +35,8 @@ func tree(t *testing.T, folder string) string {
 // TestCheckFiles: the files and folders that a configuration names are looked at, and nothing is changed.
 func TestCheckFiles(t *testing.T) {
 	dir := t.TempDir()
-	writePair(t, dir, "one", "one.example")
-	writePair(t, dir, "two", "two.example")
+	servertest.Certificate{Name: "one.example"}.Write(t, dir, "one")
+	servertest.Certificate{Name: "two.example"}.Write(t, dir, "two")
 	if err := os.Chmod(filepath.Join(dir, "two.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +53,7 @@ func TestCheckFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writeCertificate(t, filepath.Join(dir, "ca.pem"))
+	servertest.Certificate{Name: "test", Authority: true}.Write(t, dir, "ca")
 	write("file", "", 0o600)
 	write("files/DRIVER", "file\n", 0o600)
 	write("tenants.d/acme.yaml", "allow: [::1]\n", 0o666)
@@ -126,35 +119,6 @@ func TestCheckFiles(t *testing.T) {
 				t.Logf("it says:\n%s%s", out, said)
 			}
 		})
-	}
-}
-
-// writePair writes a certificate that has signed itself, good for a server and a client of that name, and its key.
-func writePair(t *testing.T, dir, file, name string) {
-	t.Helper()
-	writePairOf(t, dir, file, pkix.Name{CommonName: name}, name)
-}
-
-func writePairOf(t *testing.T, dir, file string, subject pkix.Name, name string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: subject, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ext, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(filepath.Join(dir, file+ext), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -4,46 +4,15 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"sessionserver/server/servertest"
 	"strings"
 	"testing"
-
-	"sessionserver/auth"
 )
-
-// TestDSNCheckWithoutCertificate: a server that has no certificate for the name, yet or at all, is named as the likely
-// cause.
-func TestDSNCheckWithoutCertificate(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	writePair(t, dir, "other", "other.example")
-	for name, row := range map[string]struct{ tls, host, want string }{
-		// Whoever asks for an address and no name is shown the first certificate of ACME.
-		"ACME": {`{acme: {names: [sessions.example], agree_terms: true, directory: "https://127.0.0.1:1/",
-  storage: DIR/acme}}`,
-			"127.0.0.1", "The server has no certificate for 127.0.0.1 at this moment, most likely. With ACME"},
-		"files": {"{certificates: [{cert: " + dir + "/other.pem, key: " + dir + "/other.key}]}",
-			"localhost", "The server has no certificate for localhost: use a name"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			secret := auth.NewSecret()
-			h := house{tls: row.tls, tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
-			defer h.stop()
-			address := strings.Replace(h.addr, "127.0.0.1", row.host, 1)
-			_, said, status := newCLI(t, "").run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")
-			if status != 1 || !strings.Contains(said, row.want) {
-				t.Errorf("status %d\n%s", status, said)
-			}
-			if strings.Contains(said, "client_certificates") {
-				t.Errorf("it speaks of client certificates:\n%s", said)
-			}
-		})
-	}
-}
 
 // TestEncryptedKey: a private key with a passphrase is called that, wherever a key is read.
 func TestEncryptedKey(t *testing.T) {
 	dir := t.TempDir()
-	writePair(t, dir, "one", "one.example")
+	servertest.Certificate{Name: "one.example"}.Write(t, dir, "one")
 	certificate, key := filepath.Join(dir, "one.pem"), filepath.Join(dir, "one.key")
 	for name, block := range map[string]pem.Block{
 		"PKCS #8": {Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("sealed")},

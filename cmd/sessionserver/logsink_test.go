@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,97 +134,4 @@ func TestLogSinkStopped(t *testing.T) {
 		}
 		close(p.stopped)
 	})
-}
-
-// TestLogReaderGone: a server whose standard error and standard output nobody reads any more goes on, counts the lines and drains at the end.
-func TestLogReaderGone(t *testing.T) {
-	t.Parallel()
-	for _, outputs := range []string{"audit: {output: stdout, on_failure: continue, decisions: {output: stdout, sample: 1}}\n", "audit: {decisions: {output: stdout, sample: 1}}\n"} {
-		file, _ := config(t, "storage: {driver: file, path: STATE}\nadmin: {address: \"unix:"+filepath.Join(t.TempDir(), "admin")+"\"}\n"+outputs)
-		s := serve(t, "--config", file)
-		c := mustConnect(t, s.addr)
-		id := c.mustAsk(t, "new")
-		c.mustAsk(t, "put foo bar")
-		s.closeOutputs()
-		for _, addr := range []string{s.addr, s.addr} { // refusals are logged
-			if _, err := mustConnect(t, addr).ask("auth dev/app wrong"); err == nil || !strings.Contains(err.Error(), "BADAUTH") {
-				t.Errorf("a wrong secret: %v", err)
-			}
-		}
-		eventually(t, "lost lines are counted", func() bool { return s.metric(t, "sessionserver_log_lost_total") >= 2 })
-		if strings.Contains(outputs, "continue") {
-			eventually(t, "lost events are counted", func() bool { return s.metric(t, "sessionserver_audit_lost_total") > 0 })
-		} else {
-			eventually(t, "lost decisions are counted", func() bool {
-				c.mustAsk(t, "get foo")
-				return s.metric(t, "sessionserver_decisions_lost_total") > 0
-			})
-		}
-		c.mustAsk(t, "close")
-		s.stop()
-		s = serve(t, "--config", file)
-		mustConnect(t, s.addr).mustAsk(t, "open "+id+" r")
-	}
-}
-
-// TestLogComesBack: the reader of a log that comes back finds how many lines it has missed.
-func TestLogComesBack(t *testing.T) {
-	t.Parallel()
-	file, _ := config(t, "")
-	fifo := filepath.Join(t.TempDir(), "log")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open := func() *os.File {
-		r, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = r.Close() })
-		return r
-	}
-	r := open()
-	w, err := os.OpenFile(fifo, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary(), "serve", "--config", file)
-	cmd.Stderr = w
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
-	_ = w.Close()
-	awaitLine(t, r, `"msg":"listening"`)
-	_ = r.Close()
-	hangup := func() { // which is answered by a line
-		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-	}
-	hangup()
-	eventually(t, "the reader that is back is told", func() bool {
-		hangup()
-		r := open()
-		defer r.Close()
-		_ = r.SetReadDeadline(time.Now().Add(3 * time.Second))
-		text := make([]byte, 1<<16)
-		n, _ := r.Read(text)
-		return strings.Contains(string(text[:n]), `"msg":"lines of this log were lost"`)
-	})
-}
-
-// awaitLine reads until a line has want in it.
-func awaitLine(t *testing.T, r *os.File, want string) {
-	t.Helper()
-	_ = r.SetReadDeadline(time.Now().Add(patience))
-	var text []byte
-	for !strings.Contains(string(text), want) {
-		buf := make([]byte, 4096)
-		n, err := r.Read(buf)
-		text = append(text, buf[:n]...)
-		if err != nil {
-			t.Fatalf("%v before %s:\n%s", err, want, text)
-		}
-	}
 }

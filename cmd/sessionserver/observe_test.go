@@ -15,12 +15,13 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
+	"sessionserver/server/servertest"
 )
 
 // TestMetrics: the whole program counts what it does, and Prometheus's linter has nothing to say about how it tells that.
 func TestMetrics(t *testing.T) {
-	promtool := program(t, "promtool")
-	file, _ := config(t, "tenants: STATE.tenants\nstorage: {path: STATE}\ntls: {local_ca: STATE.ca}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: STATE.audit}\n")
+	promtool := servertest.Program(t, "promtool")
+	file, _ := servertest.WriteConfig(t, "tenants: STATE.tenants\nstorage: {path: STATE}\ntls: {local_ca: STATE.ca}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: STATE.audit}\n")
 	cfg, err := configs.Load(file)
 	if err != nil {
 		t.Fatal(err)
@@ -42,11 +43,11 @@ func TestMetrics(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- errors.Join(p.run(ctx), p.close()) }()
-	c := mustConnect(t, p.listeners[0].Addr().String())
+	c := servertest.Connect(t, p.listeners[0].Addr().String())
 	for _, line := range []string{"auth acme/shop " + secret, "new", "put k v", "close"} {
-		c.mustAsk(t, line)
+		c.OK(line)
 	}
-	_, text := get(t, http.DefaultClient, "http://"+p.operators.addr.String()+"/metrics")
+	_, text := servertest.Get(t, http.DefaultClient, "http://"+p.operators.addr.String()+"/metrics")
 	for _, want := range []string{
 		`sessionserver_ready 1`, `sessionserver_tenants 2`, `sessionserver_tenant_operations_total{result="ok",tenant="acme"} 4`,
 		`sessionserver_tenant_usage{resource="sessions",tenant="acme"} 1`, `sessionserver_tenant_quota{resource="sessions",tenant="acme"} 1000`,

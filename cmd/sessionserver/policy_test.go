@@ -1,31 +1,11 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
+	"sessionserver/server/servertest"
 	"strings"
 	"testing"
 )
-
-// writeFiles writes files below a folder; a text of "-" takes the file away.
-func writeFiles(t testing.TB, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if text == "-" {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // TestPolicyTest: each test is shown with what it prints, and one that fails makes the command fail.
 func TestPolicyTest(t *testing.T) {
@@ -48,14 +28,14 @@ func TestPolicyTest(t *testing.T) {
 		}
 	}
 	test(1, "there is no rule allow in")
-	writeFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.app == \"one\"\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.app == \"one\"\n"})
 	test(0, dir+" compiles, and has no tests")
-	writeFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"see\", 1)\n}\n\ntodo_test_b if false\n",
+	servertest.WriteFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"see\", 1)\n}\n\ntodo_test_b if false\n",
 		"tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if true\n", "tenants/acme/a_test.rego": "package y\n\ntest_c if true\n"})
 	test(0, "ok    "+dir+"/a_test.rego:3  data.x.test_a  ", "\n      see 1\n", "skip  "+dir+"/a_test.rego:7", "ok    "+dir+"/tenants/acme/a_test.rego:3", "tests passed: 2")
-	writeFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"why\")\n\tfalse\n}\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"why\")\n\tfalse\n}\n"})
 	test(1, "FAIL  "+dir+"/a_test.rego:3  data.x.test_a  ", "\n      why\n", "a_test.rego:3: test data.x.test_a failed: why\n", "ok    "+dir+"/tenants/acme/a_test.rego:3")
-	writeFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.ap == \"one\"\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.ap == \"one\"\n"})
 	test(1, dir+"/a.rego:3: rego_type_error: undefined ref: input.ap")
 }
 
@@ -64,14 +44,17 @@ func TestPolicyDefault(t *testing.T) {
 	c := newCLI(t, "")
 	text, said, status := c.run("", "policy", "default")
 	dir := t.TempDir()
-	writeFiles(t, dir, map[string]string{"default.rego": text})
-	copyPolicies(t, dir, "reporting")
+	const shipped = "../../configs/policies/"
+	servertest.WriteFiles(t, dir, map[string]string{
+		"default.rego":        text,
+		"reporting.rego":      servertest.ReadFile(t, shipped+"examples/reporting.rego"),
+		"reporting_test.rego": servertest.ReadFile(t, shipped+"examples/reporting_test.rego"),
+	})
 	if out, more, failed := c.run("", "policy", "test", dir); status != 0 || failed != 0 {
 		t.Errorf("status %d, %d\n%s%s%s", status, failed, out, said, more)
 	}
-	shipped, err := os.ReadFile(filepath.Join(shippedPolicies, "default.rego"))
-	if err != nil || text != string(shipped) {
-		t.Errorf("%v\n%s", err, text)
+	if text != servertest.ReadFile(t, shipped+"default.rego") {
+		t.Errorf("it prints another policy than ships:\n%s", text)
 	}
 }
 
@@ -79,19 +62,19 @@ func TestPolicyDefault(t *testing.T) {
 func TestPolicyEval(t *testing.T) {
 	dir := t.TempDir()
 	c := newCLI(t, "policy: {folder: "+dir+"/policies}\n")
-	writeFiles(t, dir, map[string]string{
+	servertest.WriteFiles(t, dir, map[string]string{
 		"policies/a.rego": "package sessionserver.authz\n\nallow if data.tenants[input.tenant].settings.plan == \"large\"\n\nreasons contains sprintf(\"%s is small\", [input.role])\n",
 		"draft/a.rego":    "package sessionserver.authz\n\nallow if input.address == \"192.0.2.1\"\n\nallow if input.session.age_s > 60\n\nallow if input.tls.certificate.dns_names[_] == \"shop.example\"\n",
 	})
-	writeFiles(t, dir, map[string]string{
+	servertest.WriteFiles(t, dir, map[string]string{
 		"flawed/a.rego":        "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
 		"flawed/a_test.rego":   "package a\n\ntest_a if false\n\ntest_b if false\n\ntest_c if true\n",
 		"untested/a.rego":      "package sessionserver.authz\n\nallow if input.app == \"two\"\n",
 		"untested/a_test.rego": "package a\n\ntest_a if nosuch(1)\n",
 		"broken/a.rego":        "package sessionserver.authz\n\nallow if input.ap\n",
 	})
-	writePair(t, dir, "cert", "shop.example")
-	writeFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
+	servertest.Certificate{Name: "shop.example"}.Write(t, dir, "cert")
+	servertest.WriteFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
 		"acme.yaml": "allow: [::1]\npolicy: {plan: large}\napps: {shop: {role: readwrite}, reports: {role: readonly}}\n",
 		"tiny.yaml": "allow: [::1]\npolicy: {plan: small}\napps: {shop: {role: readonly}}\n",
 		"bad.yaml":  "allow: 1\n",
@@ -158,21 +141,21 @@ func TestCheckPolicies(t *testing.T) {
 		}
 	}
 	const text = "storage: {driver: memory}\npolicy:\n  "
-	writeFiles(t, dir, map[string]string{"c.yaml": text + "timeout: 50ms\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": text + "timeout: 50ms\n"})
 	check(0, "policies: the default, revision ", "tests passed: ", "    allow: cached by tenant, app, role, access, mode, key\n")
-	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/none\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/none\n"})
 	check(1, "DIR/c.yaml:3: policy.folder: DIR/none: ")
-	writeFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/p\n", "p/a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": text + "folder: " + dir + "/p\n", "p/a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
 	check(1, "DIR/c.yaml:3: policy.folder: DIR/p/a.rego:3: rego_type_error: undefined ref: input.tenat (have: \"tenat\"; want (one of): [\"access\" ")
-	writeFiles(t, dir, map[string]string{"p/a.rego": "package sessionserver.authz\n\nallow if input.tenant\n", "p/a_test.rego": "package a\n\ntest_a if false\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"p/a.rego": "package sessionserver.authz\n\nallow if input.tenant\n", "p/a_test.rego": "package a\n\ntest_a if false\n"})
 	check(1, "DIR/c.yaml:3: policy.folder: DIR/p/a_test.rego:3: test data.a.test_a failed\n")
-	writeFiles(t, dir, map[string]string{"p/a_test.rego": "-", "p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"p/a_test.rego": "-", "p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
 	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, for it calls time.now_ns\n",
 		"note: there are policies in tenants/acme, and no tenant acme: nothing is asked of them")
-	writeFiles(t, dir, map[string]string{"c.yaml": strings.ReplaceAll(text+"bundle: {url: \"http://127.0.0.1:1/b?secret\", key_file: DIR/key, token_file: DIR/token, keep: DIR/keep}\n", "DIR", dir)})
+	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": strings.ReplaceAll(text+"bundle: {url: \"http://127.0.0.1:1/b?secret\", key_file: DIR/key, token_file: DIR/token, keep: DIR/keep}\n", "DIR", dir)})
 	check(1, "DIR/c.yaml:3: policy.bundle.key_file: open DIR/key: no such file", "DIR/c.yaml:3: policy.bundle.token_file: the token: open DIR/token: no such file")
-	writeFiles(t, dir, map[string]string{"key": "k", "token": "a b\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"key": "k", "token": "a b\n"})
 	check(1, "policy.bundle.token_file: the token: DIR/token holds none (allowed: one word)")
-	writeFiles(t, dir, map[string]string{"token": "abc\n"})
+	servertest.WriteFiles(t, dir, map[string]string{"token": "abc\n"})
 	check(1, "policy.bundle.url: http://127.0.0.1:1/b: dial tcp 127.0.0.1:1: ")
 }

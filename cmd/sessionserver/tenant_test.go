@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"sessionserver/auth"
 	"sessionserver/configs"
+	"sessionserver/server/servertest"
 )
 
 // cli is a folder of tenants with the program's subcommands, run within the test.
@@ -316,7 +316,7 @@ func TestAppCertificates(t *testing.T) {
 		t.Error("a file was changed")
 	}
 	c.do("app", "create", "other/shop", "--certificate", "dns:other.example")
-	text := strings.Replace(readFile(t, c.config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
+	text := strings.Replace(servertest.ReadFile(t, c.config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -358,13 +358,6 @@ func TestPlace(t *testing.T) {
 	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) + `/ca/ca\.pem\n$`).MatchString(got) {
 		t.Errorf("it prints %q", got)
 	}
-	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state)
-	mustConnect(t, s.addr).mustAsk(t, "new") // as dev/app, which is there beside a tenant that was made before
-	info, err := os.Stat(filepath.Join(state, "tenants.d", "acme.yaml"))
-	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
-
 	c.do("tenant", "create", "acme")
 	c.fails("give --address tls://", "app", "create", "acme/shop") // port 0 of all addresses is nothing to print
 	if got := c.do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got, "@[2001:db8::1]:9090/acme\n") {
@@ -599,32 +592,6 @@ func TestHandEdits(t *testing.T) {
 	}
 }
 
-// TestCommandsAtOnce: of several processes that change one file none undoes what another did.
-func TestCommandsAtOnce(t *testing.T) {
-	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
-	const count = 12
-	var all []*exec.Cmd
-	for i := range count {
-		cmd := exec.Command(binary(), "app", "create", fmt.Sprintf("acme/app-%d", i), "--config", c.config)
-		cmd.Stderr = new(bytes.Buffer)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, cmd)
-	}
-	for _, cmd := range all {
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%v\n%s", err, cmd.Stderr)
-		}
-	}
-	cfg := configs.Default()
-	tenant, err := configs.LoadTenant(c.file("acme.yaml"), &cfg, inspectTenant)
-	if err != nil || len(tenant.Apps) != count {
-		t.Fatalf("%v\n%s", err, c.read("acme.yaml"))
-	}
-}
-
 // TestLockEnds: a command that waits for another one ends when it is asked to.
 func TestLockEnds(t *testing.T) {
 	c := newCLI(t, "")
@@ -648,68 +615,4 @@ func TestLockEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.close()
-}
-
-// TestTenantsServed: what commands do to the tenants of a running server, it does within a second.
-func TestTenantsServed(t *testing.T) {
-	c := newCLI(t, "")
-	c.do("tenant", "create", "acme")
-	s := serve(t, "--config", c.config)
-	address := "tcp://" + s.addr
-	secretOf := func(dsn string) string {
-		_, rest, _ := strings.Cut(dsn, ":hss_")
-		secret, _, _ := strings.Cut(rest, "@")
-		return "hss_" + secret
-	}
-	first := secretOf(c.do("app", "create", "acme/shop", "--address", address))
-	login := func(secret string) (*talk, error) {
-		conn := mustConnect(t, s.addr)
-		_, err := conn.ask("auth acme/shop " + secret)
-		return conn, err
-	}
-	var old *talk
-	eventually(t, "the app is served", func() (ok bool) {
-		var err error
-		old, err = login(first)
-		return err == nil
-	})
-	id := old.mustAsk(t, "new")
-	old.mustAsk(t, "put a b")
-	old.mustAsk(t, "close")
-
-	second := secretOf(c.do("app", "rotate", "acme/shop", "--address", address))
-	var fresh *talk
-	eventually(t, "the new secret is served", func() (ok bool) {
-		var err error
-		fresh, err = login(second)
-		return err == nil
-	})
-	old.mustAsk(t, "ping") // rotation ends nothing
-	c.do("app", "revoke", "acme/shop", "--oldest")
-	for { // the server says goodbye, or nothing
-		if _, err := old.in.ReadString('\n'); err != nil {
-			break
-		}
-	}
-	fresh.mustAsk(t, "open "+id+" r")
-	fresh.mustAsk(t, "abort")
-
-	c.do("tenant", "delete", "acme", "--drop-sessions")
-	eventually(t, "the sessions are dropped", func() bool { _, err := os.Lstat(c.file("acme.drop")); return os.IsNotExist(err) })
-	c.do("tenant", "create", "acme")
-	third := secretOf(c.do("app", "create", "acme/shop", "--address", address))
-	eventually(t, "the tenant is served again", func() (ok bool) {
-		var err error
-		fresh, err = login(third)
-		return err == nil
-	})
-	if _, err := fresh.ask("open " + id + " r"); err == nil || !strings.Contains(err.Error(), "NOTFOUND") {
-		t.Errorf("a dropped session: %v", err)
-	}
-	for _, secret := range []string{first, second, third} {
-		if strings.Contains(s.logged()+s.printed(), secret) {
-			t.Error("a secret was logged")
-		}
-		c.holdsNot(secret)
-	}
 }

@@ -19,19 +19,9 @@ import (
 	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/server"
+	"sessionserver/server/servertest/require"
 	"sessionserver/session"
 )
-
-// eventually waits until ok, which must be soon.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-		time.Sleep(time.Millisecond) // a poll: files and other processes cannot be awaited
-	}
-}
 
 // watched is a folder whose tenants are followed.
 type watched struct {
@@ -116,7 +106,7 @@ func (w *watched) now() string {
 
 func (w *watched) becomes(want string) {
 	w.Helper()
-	eventually(w.T, "tenants "+want, func() bool { return w.now() == want })
+	require.Eventually(w.T, "tenants "+want, func() bool { return w.now() == want })
 }
 
 func lives(lifetime string) string { return "allow: [::1]\nsession: {lifetime: " + lifetime + "}\n" }
@@ -149,7 +139,7 @@ func TestWatch(t *testing.T) {
 	w.becomes("a:4h0m0s")
 	w.write("a.yaml", lives("1h"))
 	w.becomes("a:1h0m0s")
-	eventually(t, "the log says that all is right", func() bool { return strings.Contains(w.logged(), "nothing is wrong with the tenants any more") })
+	require.Eventually(t, "the log says that all is right", func() bool { return strings.Contains(w.logged(), "nothing is wrong with the tenants any more") })
 	if s := w.state(); s.Tenants != 1 || len(s.Problems) != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -180,7 +170,7 @@ func TestWatchPolls(t *testing.T) {
 	if err := os.Rename(w.path, w.path+"-old"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the folder is missed", func() bool { return strings.Contains(w.logged(), "the folder cannot be read, and nothing is changed") })
+	require.Eventually(t, "the folder is missed", func() bool { return strings.Contains(w.logged(), "the folder cannot be read, and nothing is changed") })
 	if w.now() != "a:2h0m0s" {
 		t.Errorf("without the folder: %s", w.now())
 	}
@@ -242,11 +232,11 @@ func TestWatchRefused(t *testing.T) {
 	w.refuse = refused
 	w.mu.Unlock()
 	w.write("a.yaml", lives("1h"))
-	eventually(t, "the refusal is reported", fails)
+	require.Eventually(t, "the refusal is reported", fails)
 	if err := os.Remove(filepath.Join(w.path, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nothing is wrong any more", func() bool { return *failing.Load() == nil })
+	require.Eventually(t, "nothing is wrong any more", func() bool { return *failing.Load() == nil })
 	w.mu.Lock()
 	w.refuse = nil
 	w.mu.Unlock()
@@ -273,7 +263,7 @@ func TestReloadTenants(t *testing.T) {
 	w.becomes("a:1h0m0s b:1h0m0s")
 
 	const changed = "the tenants have changed"
-	eventually(t, "the new tenant to be told of", func() bool { return strings.Contains(w.logged(), "added=b") })
+	require.Eventually(t, "the new tenant to be told of", func() bool { return strings.Contains(w.logged(), "added=b") })
 	before := strings.Count(w.logged(), changed)
 	again := next
 	again.Log.Level = "debug"
@@ -338,8 +328,8 @@ func TestDrops(t *testing.T) {
 	mark := filepath.Join(w.path, "a.drop")
 	must(os.Rename(filepath.Join(w.path, "a.yaml"), mark))
 	gone := func() bool { _, err := os.Lstat(mark); return os.IsNotExist(err) }
-	eventually(t, "the mark is gone", gone)
-	eventually(t, "it is told", func() bool { return strings.Contains(w.logged(), "tenant=a sessions=7") })
+	require.Eventually(t, "the mark is gone", gone)
+	require.Eventually(t, "it is told", func() bool { return strings.Contains(w.logged(), "tenant=a sessions=7") })
 	mu.Lock()
 	if !reflect.DeepEqual(asked, []string{"a", "a", "a"}) {
 		t.Errorf("asked to drop %v", asked)
@@ -355,7 +345,7 @@ func TestDrops(t *testing.T) {
 	w.write("c.drop", "") // left by a server that was ended: the next one goes on
 	w.follow()
 	mark = filepath.Join(w.path, "c.drop")
-	eventually(t, "the mark is gone after a restart", gone)
+	require.Eventually(t, "the mark is gone after a restart", gone)
 }
 
 // TestTenantMistakes: what is wrong with tenants beyond what package configs knows.

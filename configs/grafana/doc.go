@@ -5,7 +5,7 @@
 // builders of Grafana's own library, the Foundation SDK, which defines the fields of their JSON.
 //
 // The files in dashboards/ are for import by operators. TestFiles compares them with this package, and go generate
-// writes them. TestMonitoring in cmd/sessionserver evaluates every query on a real Prometheus that scrapes a real
+// writes them. TestMonitoring in e2e evaluates every query on a real Prometheus that scrapes a real
 // server. No package imports this one, so that the server's binary contains neither it nor the library.
 package grafana
 

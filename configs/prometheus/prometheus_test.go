@@ -1,4 +1,4 @@
-// Package prometheus_test checks the shipped rules and alerts with promtool. TestMonitoring in cmd/sessionserver
+// Package prometheus_test checks the shipped rules and alerts with promtool. TestMonitoring in e2e
 // evaluates them on the metrics of a real server.
 package prometheus_test
 

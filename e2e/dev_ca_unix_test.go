@@ -1,0 +1,13 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package e2e
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// becomeNobody has a command run as a user who owns nothing.
+func becomeNobody(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+}

@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestReadyFailure: when the disk is full for good, operators hear that the server has failed before it ends, and the status says why.
+func TestReadyFailure(t *testing.T) {
+	file, state := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE, cache: 0}\nlimits: {drain_timeout: 1m}\n"+onLoopback)
+	fill := smallDisk(t, state)
+	s := serve(t, "--config", file)
+	url := "http://" + s.operators
+	holder := servertest.Connect(t, s.addr) // keeps it draining
+	holder.OK("new")
+	fill()
+	c := servertest.Connect(t, s.addr)
+	require.Eventually(t, "the storage fails", func() bool {
+		if _, err := c.Do("new"); err != nil {
+			return true
+		}
+		_, _ = c.Do("put k " + strings.Repeat("x", 60<<10))
+		_, err := c.Do("close")
+		return err != nil
+	})
+	require.Eventually(t, "operators hear it", func() bool {
+		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
+		return status == 503 && text == "failed: the log tells why\n"
+	})
+	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text, "no space left on device") {
+		t.Errorf("the status is %s", text)
+	}
+	_, _ = c.Close(), holder.Close()
+	<-s.ended
+	if s.err == nil || !strings.Contains(s.logged(), "the storage failed") {
+		t.Errorf("it ended with %v\n%s", s.err, s.logged())
+	}
+}
+
+// smallDisk makes a folder a disk of its own, of a few megabytes, until the test ends. fill takes what is free there.
+func smallDisk(t *testing.T, folder string) (fill func()) {
+	t.Helper()
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=8m,mode=0700"); err != nil {
+		if servertest.Everything() {
+			t.Fatal(err)
+		}
+		t.Skipf("a small disk needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) })
+	return func() {
+		t.Helper()
+		f, err := os.Create(filepath.Join(folder, "filler"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for block := make([]byte, 4096); err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sessionserver/auth"
+)
+
+// BenchmarkFlood measures what a tenant gets of a server, in cycles a second and as time until the 50th and 99th of a hundred cycles is over, while
+// another floods it in one way or in all of them. What the server does to it is seen beside "apart": there the same flood hits another server on the
+// same processor, one of two; all clients run on the other, where those of the flood take what is left. Each part takes as long as SESSIONSERVER_FLOOD_TIME, 1 s unless that says otherwise.
+func BenchmarkFlood(b *testing.B) {
+	window := time.Second
+	if text := os.Getenv("SESSIONSERVER_FLOOD_TIME"); text != "" {
+		var err error
+		if window, err = time.ParseDuration(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	kinds := map[string][]string{"none": nil, "all": floodKinds}
+	names := append([]string{"none"}, floodKinds...)
+	for _, kind := range floodKinds {
+		kinds[kind] = []string{kind}
+	}
+	for _, driver := range []string{"pebble", "memory"} {
+		for _, rates := range []string{"rates", "free"} {
+			for _, name := range append(names, "all") {
+				for _, where := range []string{"apart", "shared"} {
+					if name == "none" && where == "apart" {
+						continue
+					}
+					b.Run(fmt.Sprintf("%s/%s/%s/%s", driver, rates, name, where), func(b *testing.B) {
+						if b.N == 1 {
+							measureFlood(b, driver, rates == "rates", kinds[name], where == "apart", window)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkDrop measures the same while the 20,000 sessions of another tenant are dropped, and BenchmarkExpire while some thousands of them expire each second.
+func BenchmarkDrop(b *testing.B) {
+	quiet, loud := auth.NewSecret(), auth.NewSecret()
+	s := floodedHouse("pebble", false, quiet, loud).serve(b)
+	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000", "--duration", "10ms").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	time.AfterFunc(time.Second, func() { s.operator(b, "tenant", "delete", "loud", "--drop-sessions") })
+	measureQuiet(b, s, quiet, 4*time.Second)
+	if !strings.Contains(s.logged(), "dropped the sessions of a deleted tenant") {
+		b.Error("the sessions were not dropped")
+	}
+}
+
+func BenchmarkExpire(b *testing.B) {
+	quiet, loud := auth.NewSecret(), auth.NewSecret()
+	h := floodedHouse("pebble", false, quiet, loud)
+	h.tenants["loud"] = tenantFile("session: {lifetime: 1s}", "app "+loud)
+	s := h.serve(b)
+	run := (&flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"session_creation"}}).start(b)
+	time.Sleep(2 * time.Second)
+	measureQuiet(b, s, quiet, 4*time.Second)
+	b.Logf("the flood heard %v", run.stop(b))
+}
+
+func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart bool, window time.Duration) {
+	quiet, loud := auth.NewSecret(), auth.NewSecret()
+	h := floodedHouse(driver, rates, quiet, loud)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pin(b, 0)
+	s := h.serve(b)
+	if len(kinds) > 0 {
+		f := &flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: kinds}
+		if apart {
+			f.Addr = h.serve(b).addr
+		}
+		pin(b, 1)
+		run := f.start(b)
+		defer func() { b.Logf("the flood heard %v", run.stop(b)) }()
+		time.Sleep(window / 2)
+	}
+	pin(b, 1)
+	measureQuiet(b, s, quiet, window)
+}
+
+// measureQuiet runs ordinary cycles of quiet and reports how they went.
+func measureQuiet(b *testing.B, s *hosted, quiet string, window time.Duration) {
+	cmd := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8", "--sessions", "8", "--duration", window.String())
+	out, err := cmd.Output()
+	if err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	found := regexp.MustCompile(`: (\d+) cycles/s\np50 (\S+)  p99 (\S+)  p999 \S+  max (\S+)`).FindStringSubmatch(string(out))
+	if found == nil {
+		b.Fatalf("bench said %s", out)
+	}
+	cycles, _ := strconv.ParseFloat(found[1], 64)
+	b.ReportMetric(cycles, "cycles/s")
+	for i, name := range []string{"p50-ms", "p99-ms", "max-ms"} {
+		d, err := time.ParseDuration(found[i+2])
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(d.Microseconds())/1000, name)
+	}
+	b.ReportMetric(0, "ns/op") // means nothing here
+}
+
+// floodedHouse is a server as docs/hosting.md has it, with the tenants quiet and loud. Quiet has no rates of its own, so that what it gets can
+// be measured; without rates loud has none either, nor have strangers.
+func floodedHouse(driver string, rates bool, quiet, loud string) house {
+	h := house{
+		storage: "{driver: memory}",
+		more:    "quotas: {sessions: 20000, bytes: 1GiB, connections: 1000, waiters: 500, memory: 256MiB}\n",
+		tenants: map[string]string{"quiet": tenantFile("", "app "+quiet)},
+	}
+	if driver != "memory" {
+		h.storage = "{driver: " + driver + ", path: DIR/sessions}"
+	}
+	settings := ""
+	if rates {
+		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, session_creation: {per_second: 200, burst: 2000}}\n"
+	} else {
+		h.more += "rates: {unauthenticated: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
+	}
+	h.tenants["loud"] = tenantFile(strings.TrimSpace(settings), "app "+loud)
+	return h
+}
+
+// pin makes this thread, and what it starts, run on one processor.
+func pin(b *testing.B, cpu int) {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"sessionserver/auth"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+)
+
+// floodRSS is what the server may take of memory in TestFlood: loud's quota of it twice, since the collector lets the heap double, some
+// 100 KB for each of 2,000 connections that it serves or turns away, and what it takes by itself.
+const floodRSS = 2*64<<20 + 2000*100<<10 + 256<<20
+
+// floodRefusals is what the clients of a flood hear sooner or later, beside what is allowed to them.
+var floodRefusals = []string{"ok", "QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH"}
+
+// codes sums up what was heard over all kinds: which of them hears what depends on how they come through.
+func (t tally) codes() map[string]int {
+	all := map[string]int{}
+	for _, codes := range t {
+		for code, n := range codes {
+			all[code] += n
+		}
+	}
+	return all
+}
+
+// TestFlood: one tenant does its worst while another works. The other meets no error and loses nothing; the first is refused what is beyond
+// its quotas and rates, leaves nothing behind, and the server stays within its memory. How fast it is BenchmarkFlood measures.
+func TestFlood(t *testing.T) {
+	quiet, loud := auth.NewSecret(), auth.NewSecret()
+	h := house{
+		storage: "{driver: pebble, path: DIR/sessions, sync: never}",
+		tenants: map[string]string{
+			"quiet": tenantFile("", "app "+quiet),
+			"loud": tenantFile(`quotas: {sessions: 200, bytes: 128MiB, connections: 800, waiters: 200, memory: 64MiB}
+rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 4000}, session_creation: {per_second: 1000, burst: 500}}`, "app "+loud),
+		},
+	}.serve(t)
+	const clients = 6
+	worked, cycles := make([]func(), clients), atomic.Int64{}
+	enough := make(chan struct{})
+	var working sync.WaitGroup
+	for i := range clients {
+		c := h.as(t, "quiet/app", quiet)
+		id := fmt.Sprintf("quiet-session-%08d", i)
+		saved := ""
+		working.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-enough:
+					return
+				default:
+				}
+				value := fmt.Sprintf("%d-%s", n, floodValue)
+				if err := floodedCycle(c, id, saved, value); err != nil {
+					t.Errorf("quiet, cycle %d: %v", n, err)
+					return
+				}
+				saved = value
+				cycles.Add(1)
+			}
+		})
+		worked[i] = func() {
+			c := h.as(t, "quiet/app", quiet)
+			c.OK("open " + id + " r")
+			if got := c.OK("get data"); got != saved {
+				t.Errorf("%s: what was saved last is not there, but %.20q", id, got)
+			}
+		}
+	}
+	run := (&flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: floodKinds}).start(t)
+	// The flood has no end of its own. It is enough when each kind had success and as many answers as clients, every refusal was met, and quiet has worked.
+	require.Eventually(t, "loud meets all that refuses it, while quiet works", func() bool {
+		heard := run.heard(t)
+		for _, kind := range floodKinds {
+			answers := 0
+			for _, n := range heard[kind] {
+				answers += n
+			}
+			answers -= heard[kind]["connected"] + heard[kind]["not connected"]
+			if heard[kind]["ok"] == 0 || answers < floods[kind].clients {
+				return false
+			}
+		}
+		all := heard.codes()
+		return !slices.ContainsFunc(floodRefusals, func(code string) bool { return all[code] == 0 }) && cycles.Load() >= 200 || t.Failed()
+	})
+	during := cycles.Load()
+	heard := run.stop(t)
+	close(enough)
+	working.Wait()
+	for _, look := range worked {
+		look()
+	}
+	t.Logf("quiet did %d cycles in the flood; loud heard %v", during, heard)
+	known := map[string]bool{"ok": true, "connected": true, "not connected": true, "ended": true}
+	for _, code := range []string{"QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH", "UNKNOWN", "LOCKTIMEOUT", "LOCKLOST", "NOSESSION", "BUSY", "NOTFOUND", "UNAVAILABLE"} {
+		known[code] = true
+	}
+	for kind := range heard {
+		for what := range maps.Keys(heard[kind]) {
+			if !known[what] {
+				t.Errorf("%s: loud has heard %s", kind, what)
+			}
+		}
+	}
+	if peak := h.peak(t); peak > floodRSS {
+		t.Errorf("the server took %d MiB (allowed: %d)", peak>>20, floodRSS>>20)
+	} else {
+		t.Logf("the server took %d MiB at most", peak>>20)
+	}
+
+	// What loud held is free, and it can fill up what it may have, to the last session.
+	var c *servertest.Conn
+	var has map[string]int
+	require.Eventually(t, "connections of loud are left", func() bool {
+		if c == nil {
+			c = servertest.Connect(t, h.addr)
+			if _, err := c.Do("auth loud/app " + loud); err != nil {
+				_ = c.Close()
+				c = nil
+				return false
+			}
+		}
+		text, err := c.Do("whoami")
+		has = numbers(text)
+		return err == nil && has["connections"] == 1 && has["waiters"] == 0
+	})
+	for full := false; !full; {
+		insist(t, c, "new")
+		insist(t, c, "put a b")
+		if err := insist(t, c, "close"); err != nil {
+			if full = strings.Contains(err.Error(), "err QUOTA "); !full {
+				t.Fatal(err)
+			}
+			insist(t, c, "abort")
+		}
+	}
+	require.Eventually(t, "a rate refuses whoami", func() bool {
+		text, err := c.Do("whoami")
+		has = numbers(text)
+		return err == nil
+	})
+	if has["sessions"] != 200 || has["bytes"] > 128<<20 {
+		t.Errorf("loud has %d sessions of %d bytes", has["sessions"], has["bytes"])
+	}
+	h.operator(t, "tenant", "delete", "loud", "--drop-sessions")
+	require.Eventually(t, "loud's sessions are not dropped", func() bool {
+		return strings.Contains(h.logged(), "dropped the sessions of a deleted tenant")
+	})
+	h.tenant(t, "loud", tenantFile("", "app "+loud))
+	require.Eventually(t, "loud is not there again", func() bool {
+		c = servertest.Connect(t, h.addr)
+		_, err := c.Do("auth loud/app " + loud)
+		return err == nil
+	})
+	if has := numbers(c.OK("whoami")); has["sessions"] != 0 || has["bytes"] != 0 || has["connections"] != 1 {
+		t.Errorf("of loud are left %v", has)
+	}
+	for _, look := range worked {
+		look()
+	}
+}
+
+// insist asks until no rate is in the way.
+func insist(t *testing.T, c *servertest.Conn, line string) (err error) {
+	t.Helper()
+	require.Eventually(t, "a rate refuses "+line, func() bool {
+		_, err = c.Do(line)
+		return err == nil || !strings.Contains(err.Error(), "err RATELIMITED ")
+	})
+	return err
+}
+
+// floodedCycle is what a web request does to its session, which holds before and then value.
+func floodedCycle(c *servertest.Conn, id, before, value string) error {
+	if _, err := c.Do("open " + id); err != nil {
+		return err
+	}
+	all, err := c.Do("get_all")
+	if err != nil {
+		return err
+	}
+	if before != "" && !strings.Contains(all, `"`+before+`"`) {
+		return fmt.Errorf("the session does not hold what was saved, but %.60s", all)
+	}
+	if _, err := c.Do("put data " + value); err != nil {
+		return err
+	}
+	_, err = c.Do("close")
+	return err
+}
+
+// numbers are those that whoami answers.
+func numbers(text string) map[string]int {
+	all := map[string]int{}
+	for _, field := range regexp.MustCompile(`(\w+)=(\d+)(?: |$)`).FindAllStringSubmatch(text, -1) {
+		all[field[1]], _ = strconv.Atoi(field[2])
+	}
+	return all
+}
+
+// peak is the most memory that the server had, in bytes.
+func (c *child) peak(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		t.Skipf("the system does not tell how much memory a process has had: %v", err)
+	}
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if found == nil {
+		t.Fatalf("there is no VmHWM in %s", status)
+	}
+	kb, _ := strconv.Atoi(string(found[1]))
+	return kb << 10
+}

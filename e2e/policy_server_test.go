@@ -1,0 +1,564 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"sessionserver/auth"
+	"sessionserver/configs"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+	"sessionserver/wire"
+)
+
+// speaker asks in one of the framings, and has the answers of both look alike.
+type speaker struct {
+	*servertest.Conn
+	framing wire.Framing
+	replies *wire.ReplyReader
+}
+
+func newSpeaker(c *servertest.Conn, f wire.Framing) *speaker {
+	return &speaker{c, f, wire.NewReplyReader(c.In)}
+}
+
+// says sends a command and wants an answer that begins so: ok, ok and what was answered, err and a code.
+func (s *speaker) says(t *testing.T, want string, words ...string) string {
+	t.Helper()
+	request := []byte(strings.Join(words, " ") + "\r\n")
+	if s.framing == wire.RESP {
+		request = wire.AppendRequest(nil, words...)
+	}
+	if _, err := s.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	answer := ""
+	if s.framing == wire.RESP {
+		reply, err := s.replies.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer = spoken(reply)
+	} else {
+		line, err := s.In.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer = strings.TrimSuffix(line, "\r\n")
+	}
+	if answer != want && !strings.HasPrefix(answer, want+" ") {
+		t.Errorf("%v: %s: %s, want %s", s.framing, strings.Join(words, " "), answer, want)
+	}
+	return strings.TrimPrefix(answer, "ok ")
+}
+
+// spoken is a reply as a line says it, but that maps are keys and values in turn.
+func spoken(r wire.Reply) string {
+	switch {
+	case r.Err != nil:
+		return "err " + string(r.Err.Code) + " " + r.Err.Message
+	case r.IsNull():
+		return "err NOKEY"
+	case r.Kind == ':':
+		return fmt.Sprint("ok ", r.Int)
+	case r.Kind == '+' && string(r.Bytes) == "OK":
+		return "ok"
+	case len(r.Items) > 0 || r.Kind == '*' || r.Kind == '%' || r.Kind == '~':
+		var items []string
+		for _, item := range r.Items {
+			items = append(items, strings.TrimPrefix(spoken(item), "ok "))
+		}
+		return "ok " + strings.Join(items, "|")
+	}
+	return "ok " + string(r.Bytes)
+}
+
+// putAll are the words of put_all.
+func (s *speaker) putAll(pairs ...string) []string {
+	if s.framing == wire.RESP {
+		return append([]string{"put_all"}, pairs...)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "a:%d:{", len(pairs)/2)
+	for _, text := range pairs {
+		fmt.Fprintf(&b, "s:%d:%q;", len(text), text)
+	}
+	return []string{"put_all", b.String() + "}"}
+}
+
+// app is a part of the file of a tenant.
+func app(name, secret, rights string) string {
+	return fmt.Sprintf("  %s: {secrets: [%q], %s}\n", name, auth.HashSecret(secret), rights)
+}
+
+// TestPolicyRoles: what the default policy allows to roles, and to patterns of keys in a session that several apps share, over both framings.
+func TestPolicyRoles(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("login", secret, "role: readwrite") +
+		app("shop", secret, "role: readwrite, write: [\"cart.*\", seen]") +
+		app("reports", secret, "role: readonly, read: [\"order.*\", \"cart.*\"]") +
+		app("blind", secret, "role: readwrite, read: []") +
+		app("root", secret, "role: admin")}}.serve(t)
+	for _, f := range []wire.Framing{wire.Line, wire.RESP} {
+		as := func(name string) *speaker { return newSpeaker(h.as(t, "acme/"+name, secret), f) }
+		login, shop, reports, blind, root := as("login"), as("shop"), as("reports"), as("blind"), as("root")
+
+		id := login.says(t, "ok", "new")
+		for _, key := range []string{"user.name", "cart.a", "order.1"} {
+			login.says(t, "ok", "put", key, "1")
+		}
+		login.says(t, "ok", "close")
+
+		shop.says(t, "ok", "open", id)
+		shop.says(t, "ok 1", "get", "user.name")
+		for _, words := range [][]string{{"put", "user.name", "2"}, {"put", "other", "2"}, {"remove", "user.name"}, {"expire", "user.name", "9"}, shop.putAll("cart.b", "2", "user.name", "2")} {
+			shop.says(t, "err DENIED this app may not write this key", words...)
+		}
+		shop.says(t, "ok user.name|cart.a|order.1", "keys")
+		shop.says(t, "ok", "put", "cart.a", "2")
+		shop.says(t, "ok", shop.putAll("seen", "2", "cart.b", "2")...)
+		if got := shop.says(t, "ok", "get_all"); strings.Contains(got, "cart.a") || !strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
+			t.Errorf("%v: after put_all there is %s", f, got)
+		}
+		shop.says(t, "ok", "close")
+
+		for _, words := range [][]string{{"new"}, {"open", id}, {"open", id, "u"}} {
+			reports.says(t, "err DENIED this app may only read", words...)
+		}
+		reports.says(t, "ok", "open", id, "r")
+		keys := strings.Split(reports.says(t, "ok", "keys"), "|")
+		if slices.Sort(keys); !slices.Equal(keys, []string{"cart.b", "order.1"}) {
+			t.Errorf("%v: reports sees %v", f, keys)
+		}
+		if got := reports.says(t, "ok", "get_all"); strings.Contains(got, "user.name") || strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
+			t.Errorf("%v: reports gets %s", f, got)
+		}
+		for _, words := range [][]string{{"get", "user.name"}, {"exists", "seen"}, {"get", "missing"}} {
+			reports.says(t, "err DENIED this app may not read this key", words...)
+		}
+		for _, words := range [][]string{{"put", "order.1", "2"}, {"remove", "order.1"}, {"destroy"}, {"regenerate_id"}, {"lifetime", "60"}, reports.putAll("order.1", "2")} {
+			reports.says(t, "err DENIED this app may only read", words...)
+		}
+		reports.says(t, "ok 1", "get", "order.1")
+		reports.says(t, "ok", "stat")
+		reports.says(t, "ok", "lifetime")
+		reports.says(t, "ok", "close")
+		reports.says(t, "ok", "open", id, "s")
+		reports.says(t, "ok", "abort")
+
+		blind.says(t, "ok", "open", id)
+		blind.says(t, "err DENIED this app may not read this key", "get", "cart.b")
+		blind.says(t, "ok", "put", "from.blind", "1")
+		if got := blind.says(t, "ok", "keys"); strings.Contains(got, ".") {
+			t.Errorf("%v: an app that may read no key sees %s", f, got)
+		}
+		blind.says(t, "ok", "close")
+
+		root.says(t, "ok", "open", id)
+		root.says(t, "ok 1", "get", "from.blind")
+		root.says(t, "ok", "put", "user.name", "3")
+		root.says(t, "ok", "commit")
+		root.says(t, "ok", "abort")
+		root.says(t, "ok", "open", id)
+		root.says(t, "ok", "destroy")
+	}
+}
+
+// TestPolicyExamples: the five examples and the default policy in one server, each refusing what it is for and nothing else, and a tenant's own policy
+// beside the operator's: both must allow.
+func TestPolicyExamples(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	file := func(more string, apps ...string) string {
+		return "allow: [0.0.0.0/0]\n" + more + "\napps:\n" + strings.Join(apps, "")
+	}
+	b := house{
+		listen: `[{name: main, address: "127.0.0.1:0", allow: [0.0.0.0/0], proxies: [127.0.0.0/8], plaintext: always, client_certificates: optional, client_ca: DIR/clients.pem}]`,
+		more:   "policy: {folder: DIR/policies}\n",
+		tenants: map[string]string{
+			"acme":  file("", app("shop", secret, "role: readwrite"), app("login", secret, "role: readwrite"), app("reports", secret, "role: readonly")),
+			"free":  file("", app("shop", secret, "role: readwrite")),
+			"bank":  file("", app("shop", secret, "role: readwrite")),
+			"timed": file("", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
+			"own":   file("policy: {closed: [new]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
+		},
+	}.build(t)
+	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Bank"}}, Name: "shop.example"}.Write(t, b.dir, "bank")
+	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Other"}}, Name: "shop.example"}.Write(t, b.dir, "other")
+	var clients []byte
+	for _, name := range []string{"bank.pem", "other.pem"} {
+		text, err := os.ReadFile(filepath.Join(b.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, text...)
+	}
+	files := map[string]string{"clients.pem": string(clients), "policies/tenants/own/a.rego": `package sessionserver.tenant
+
+allow if not closed
+
+closed if input.command in data.tenants.own.settings.closed
+
+reasons contains "closed by the tenant"
+`}
+	for to, from := range map[string]string{
+		"default.rego": "default.rego", "reporting.rego": "examples/reporting.rego", "login_keys.rego": "examples/login_keys.rego",
+		"client_certificate.rego": "examples/client_certificate.rego", "blocked_range.rego": "examples/blocked_range.rego",
+		"tenants/timed/office_hours.rego": "examples/office_hours.rego",
+	} {
+		text, err := os.ReadFile(filepath.Join("../configs/policies", from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["policies/"+to] = string(text)
+	}
+	servertest.WriteFiles(t, b.dir, files)
+	b.child = serve(t, "--config", b.file)
+
+	from := func(address, who string) *speaker {
+		t.Helper()
+		c := servertest.Connect(t, b.addr)
+		if _, err := fmt.Fprintf(c, "PROXY TCP4 %s 127.0.0.1 1 2\r\n", address); err != nil {
+			t.Fatal(err)
+		}
+		c.OK("auth " + who + " " + secret)
+		return newSpeaker(c, wire.Line)
+	}
+	shop, login, reports := from("192.0.2.1", "acme/shop"), from("192.0.2.1", "acme/login"), from("192.0.2.1", "acme/reports")
+	id := login.says(t, "ok", "new")
+	login.says(t, "ok", "put", "user.name", "ada")
+	login.says(t, "ok", "close")
+	shop.says(t, "ok", "open", id)
+	shop.says(t, "err DENIED user.* is for the app login to write", "put", "user.name", "eve")
+	shop.says(t, "ok ada", "get", "user.name")
+	shop.says(t, "ok", "put", "cart", "1")
+	reports.says(t, "err DENIED reports read the saved state: open ID s", "open", id, "r", "0")
+	reports.says(t, "ok", "open", id, "s")
+	reports.says(t, "ok user.name", "keys")
+	reports.says(t, "ok", "close")
+	shop.says(t, "ok", "close")
+	free := from("192.0.2.1", "free/shop")
+	free.says(t, "ok", "new")
+	free.says(t, "ok", "put", "user.name", "eve") // there is no app login
+
+	blocked := from("203.0.113.9", "acme/shop")
+	blocked.says(t, "err DENIED nothing can be changed from this network", "open", id)
+	blocked.says(t, "ok", "open", id, "r")
+	blocked.says(t, "ok ada", "get", "user.name")
+	blocked.says(t, "ok", "close")
+	from("203.0.113.9", "free/shop").says(t, "ok", "new")
+
+	const certify = "err DENIED show a client certificate of O=Bank"
+	from("192.0.2.1", "bank/shop").says(t, certify, "new")
+	for name, want := range map[string]string{"bank": "ok", "other": certify} {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(b.dir, name+".pem"), filepath.Join(b.dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := servertest.Connect(t, b.addr)
+		if _, err := fmt.Fprint(c, "PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		trust := b.trust(t)
+		trust.Certificates = []tls.Certificate{pair}
+		secured := tls.Client(c.Conn, trust)
+		c.Conn = secured
+		c.In.Reset(secured)
+		c.OK("auth bank/shop " + secret)
+		newSpeaker(c, wire.Line).says(t, want, "new")
+	}
+
+	open := func() bool {
+		zone, err := time.LoadLocation("Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().In(zone)
+		return now.Weekday() != time.Saturday && now.Weekday() != time.Sunday && now.Hour() >= 8 && now.Hour() < 18
+	}
+	for before := !open(); before != open(); { // the hour may strike meanwhile
+		before = open()
+		want := "err DENIED come back in office hours"
+		if before {
+			want = "ok"
+		}
+		if timed := from("192.0.2.1", "timed/shop"); before == open() {
+			timed.says(t, want, "whoami")
+		}
+	}
+	from("192.0.2.1", "timed/reader").says(t, "err DENIED this app may only read", "new") // the operator's policy is asked first
+
+	own, reader := from("192.0.2.1", "own/shop"), from("192.0.2.1", "own/reader")
+	own.says(t, "err DENIED closed by the tenant", "new")
+	own.says(t, "ok", "whoami")
+	reader.says(t, "err DENIED this app may only read", "new")
+	b.tenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")))
+	require.Eventually(t, "what the tenant's file says to its policy changes", func() bool { _, err := own.Do("whoami"); return err != nil })
+	own.says(t, "err DENIED closed by the tenant", "whoami")
+	own.says(t, "ok", "new")
+	reader.says(t, "err DENIED this app may only read", "new")
+}
+
+// TestPolicyReloadUnderLoad: while the folder of the policies is replaced again and again by another one, no decision is made by parts of both. A policy
+// here is four files that each tell their version; all are in the answer.
+func TestPolicyReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	b := house{more: "policy: {folder: DIR/policies}\n", tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")}}.build(t)
+	for _, version := range []string{"1", "2"} {
+		text := fmt.Sprintf("{%q: %q}", "version", version)
+		servertest.WriteFiles(t, filepath.Join(b.dir, "v"+version), map[string]string{
+			"a/data.json": text, "z/data.json": text,
+			"m.rego": "package m\n\nversion := \"" + version + "\"\n",
+			"a.rego": "package sessionserver.authz\n\nallow if not input.key\n\nreasons contains sprintf(\"" + version + " %s %s %s for %s\", [data.a.version, data.m.version, data.z.version, input.key])\n",
+		})
+	}
+	turn := func(version string) {
+		t.Helper()
+		if err := os.Symlink("v"+version, filepath.Join(b.dir, "next")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(b.dir, "next"), filepath.Join(b.dir, "policies")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn("1")
+	b.child = serve(t, "--config", b.file)
+	var seen [2]atomic.Int64
+	var clients sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	defer clients.Wait()
+	defer stop()
+	for i := range 4 {
+		c := b.as(t, "acme/shop", secret)
+		c.OK("new")
+		clients.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				key := fmt.Sprintf("k%d.%d", i, n%5) // found among earlier decisions, mostly
+				_, err := c.Do("get " + key)
+				switch text := fmt.Sprint(err); text {
+				case fmt.Sprintf("get %s: err DENIED 1 1 1 1 for %[1]s (key %[1]q)", key):
+					seen[0].Add(1)
+				case fmt.Sprintf("get %s: err DENIED 2 2 2 2 for %[1]s (key %[1]q)", key):
+					seen[1].Add(1)
+				default:
+					t.Errorf("%s", text)
+					return
+				}
+				if n%50 == 49 { // errors cost a connection its budget
+					for range 50 {
+						if _, err := c.Do("stat"); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				}
+			}
+		})
+	}
+	for i := range 100 {
+		version := 1 - i%2
+		before := seen[version].Load()
+		turn(fmt.Sprint(version + 1))
+		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil { // or the next look at the folder would be seconds away
+			t.Fatal(err)
+		}
+		require.Eventually(t, "the other policy decides", func() bool { return seen[version].Load() > before || t.Failed() })
+	}
+	t.Logf("%d decisions by one, %d by the other", seen[0].Load(), seen[1].Load())
+}
+
+// bundles serves a signed bundle, or what it is told.
+type bundles struct {
+	mu   sync.Mutex
+	body []byte
+}
+
+func (b *bundles) put(body []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.body = body
+}
+
+func (b *bundles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.Header.Get("Authorization") != "Bearer letmein" {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(b.body)))
+	_, _ = w.Write(b.body)
+}
+
+// pack makes a bundle with a policy that has this reason, signed with a secret.
+func pack(t *testing.T, secret, revision, reason string) []byte {
+	t.Helper()
+	text := fmt.Sprintf("package sessionserver.authz\n\nallow if false\n\nreasons contains %q\n", reason)
+	module, err := ast.ParseModuleWithOpts("a.rego", text, ast.ParserOptions{RegoVersion: ast.RegoV1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bundle.Bundle{
+		Manifest: bundle.Manifest{Revision: revision}, Data: map[string]any{},
+		Modules: []bundle.ModuleFile{{URL: "a.rego", Path: "a.rego", Raw: []byte(text), Parsed: module}},
+	}
+	out.Manifest.Init()
+	if err := out.GenerateSignature(bundle.NewSigningConfig(secret, "HS256", ""), "policies", false); err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	if err := bundle.NewWriter(&packed).DisableFormat(true).Write(out); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+// TestPolicyBundle: a server takes its policies from a bundle. Garbage, a bad signature and no bundle at all leave what is, also over a restart, and
+// the log says so.
+func TestPolicyBundle(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	shelf := &bundles{}
+	web := httptest.NewServer(shelf)
+	defer web.Close()
+	b := house{
+		more: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz?key=hidden\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1s, keep: DIR/kept}\n" +
+			"log: {level: info}\n",
+		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")},
+	}.build(t)
+	servertest.WriteFiles(t, b.dir, map[string]string{"token": "letmein\n", "key": "signing secret"})
+	decides := func(reason string) {
+		t.Helper()
+		c := b.as(t, "acme/shop", secret)
+		require.Eventually(t, "the policy with reason "+reason+" decides", func() bool {
+			_, err := c.Do("whoami")
+			return err != nil && strings.HasSuffix(err.Error(), "err DENIED "+reason)
+		})
+		_ = c.Close()
+	}
+	logs := func(what string) {
+		t.Helper()
+		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.logged(), what) })
+	}
+	shelf.put(pack(t, "another secret", "0", "nothing"))
+	if out, said, status := newCLI(t, "").run("", "check", b.file); status == 0 || !strings.Contains(said, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
+		t.Errorf("status %d\n%s%s", status, out, said)
+	}
+	if out, said, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 || !strings.Contains(said, "cannot use the policies: ") {
+		t.Errorf("it starts without any policy: status %d\n%s%s", status, out, said)
+	}
+	shelf.put(pack(t, "signing secret", "one", "first"))
+	if out, said, status := newCLI(t, "").run("", "check", b.file); status != 0 || !strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
+		t.Errorf("status %d\n%s%s", status, out, said)
+	}
+	b.child = serve(t, "--config", b.file)
+	decides("first")
+	logs("policies come by plain http")
+	logs(`"revision":"one"`)
+	shelf.put([]byte("garbage"))
+	logs("it is no bundle")
+	shelf.put(pack(t, "another secret", "bad", "bad"))
+	logs("signature")
+	decides("first")
+	shelf.put(pack(t, "signing secret", "two", "second"))
+	decides("second")
+	logs(`"revision":"two"`)
+	web.CloseClientConnections()
+	web.Close()
+	logs("connection refused")
+	decides("second")
+	b.stop()
+	b.child = serve(t, "--config", b.file)
+	decides("second")
+	logs("the policies are those that were kept")
+	if strings.Contains(b.logged(), "hidden") || strings.Contains(b.logged(), "letmein") {
+		t.Errorf("the log shows a secret:\n%s", b.logged())
+	}
+	b.stop()
+}
+
+// TestPolicyThousandTenants: a thousand tenants with three apps each stand in data, and a change of one is known at once.
+func TestPolicyThousandTenants(t *testing.T) {
+	secret := auth.NewSecret()
+	text := func(i int, write string) string {
+		return fmt.Sprintf("allow: [127.0.0.0/8]\npolicy: {number: %d}\napps:\n", i) + app("shop", secret, "role: readwrite, write: ["+write+"]") +
+			app("login", auth.NewSecret(), "role: readwrite") + app("reports", auth.NewSecret(), "role: readonly")
+	}
+	tenants := make(map[string]string)
+	for i := range 1000 {
+		tenants[fmt.Sprintf("tenant%d", i)] = text(i, "\"cart.*\"")
+	}
+	h := house{more: "policy: {folder: DIR/policies}\n", tenants: tenants}.build(t)
+	shipped, err := fs.ReadFile(configs.DefaultPolicy(), "default.rego")
+	if err != nil {
+		t.Fatal(err)
+	}
+	servertest.WriteFiles(t, h.dir, map[string]string{"policies/default.rego": string(shipped),
+		"policies/number.rego": "package sessionserver.authz\n\ndeny contains \"it is the last one\" if data.tenants[input.tenant].settings.number == 999\n"})
+	began := time.Now()
+	h.child = serve(t, "--config", h.file)
+	t.Logf("started in %v", time.Since(began))
+	h.as(t, "tenant999/shop", secret).Refused("new", "DENIED")
+	for _, i := range []int{0, 500, 998} {
+		name := fmt.Sprintf("tenant%d", i)
+		c := h.as(t, name+"/shop", secret)
+		c.OK("new")
+		c.OK("put cart.a 1")
+		c.Refused("put user.a 1", "DENIED")
+		began := time.Now()
+		h.tenant(t, name, text(i, "\"user.*\""))
+		require.Eventually(t, "the new pattern decides", func() bool { _, err := c.Do("put user.a 1"); return err == nil })
+		t.Logf("a change of a tenant decided after %v", time.Since(began))
+		c.Refused("put cart.a 1", "DENIED")
+	}
+}
+
+// TestPolicyBundlePrivate: the bundle may be on a server of an authority of one's own, and whoever confuses the keys is told.
+func TestPolicyBundlePrivate(t *testing.T) {
+	t.Parallel()
+	shelf := &bundles{}
+	shelf.put(pack(t, "signing secret", "one", "first"))
+	web := httptest.NewTLSServer(shelf)
+	defer web.Close()
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for more, want := range map[string]string{
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": "nothing is wrong with it",
+		"algorithm: HS256, key_file: DIR/key":                       "certificate signed by unknown authority (policy.bundle.ca_roots names the file of an authority of your own)",
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key":    "policy.bundle.ca_roots: DIR/key: there is no certificate in it",
+		"algorithm: ES256, key_file: DIR/own.key":                   "policy.bundle.key_file: DIR/own.key is the private key, which is for whoever signs alone; ",
+	} {
+		b := house{more: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.build(t)
+		servertest.Certificate{Name: "own.example"}.Write(t, b.dir, "own")
+		servertest.WriteFiles(t, b.dir, map[string]string{
+			"token": "letmein\n", "key": "signing secret", "ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
+		})
+		out, said, _ := newCLI(t, "").run("", "check", b.file)
+		if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", b.dir)) {
+			t.Errorf("%s:\n%s%s", more, out, said)
+		}
+	}
+}

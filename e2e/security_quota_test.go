@@ -1,0 +1,375 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/auth"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+)
+
+// retryIn reads how long a refusal for a rate tells to wait.
+func retryIn(t *testing.T, refusal string) time.Duration {
+	t.Helper()
+	m := regexp.MustCompile(`RATELIMITED .*retry in (\d+) ms`).FindStringSubmatch(refusal)
+	if m == nil {
+		t.Fatalf("%q does not tell when to come again", refusal)
+	}
+	ms, _ := strconv.Atoi(m[1])
+	return time.Duration(ms) * time.Millisecond
+}
+
+// TestSecurityQuotas: a tenant that is full is refused what is new, and goes on with what lives, which may shrink. Another tenant notices nothing.
+func TestSecurityQuotas(t *testing.T) {
+	t.Parallel()
+	for _, driver := range []string{"memory", "pebble", "file"} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			secret, other := auth.NewSecret(), auth.NewSecret()
+			file := func(quotas string) string { return tenantFile("quotas: {"+quotas+"}", "shop "+secret) }
+			h := house{storage: "{driver: " + driver + ", path: DIR/state}", tenants: map[string]string{
+				"acme": file("sessions: 3"), "other": tenantFile("", "shop "+other),
+			}}.serve(t)
+			c, neighbour := h.as(t, "acme/shop", secret), h.as(t, "other/shop", other)
+			value := strings.Repeat("x", 1000)
+			limit := func(quotas, shown string) {
+				t.Helper()
+				h.tenant(t, "acme", file(quotas))
+				require.Eventually(t, "quotas "+quotas+" are not kept", func() bool { return strings.Contains(c.OK("whoami")+" ", shown) })
+			}
+
+			var ids []string
+			for range 3 {
+				ids = append(ids, c.OK("new"))
+				c.OK("put v " + value)
+				c.OK("close")
+			}
+			// The fourth is refused, when it is made or when it is saved; what lives goes on, and makes room.
+			fourth := func() (string, error) {
+				id, err := c.Do("new")
+				if err != nil {
+					return "", err
+				}
+				c.OK("put v " + value)
+				if _, err := c.Do("close"); err != nil {
+					c.OK("abort")
+					return "", err
+				}
+				return id, nil
+			}
+			if _, err := fourth(); err == nil || !strings.Contains(err.Error(), "err QUOTA ") {
+				t.Errorf("a fourth session: %v", err)
+			}
+			c.OK("open fourth-session-by-id")
+			c.Refused("close", "QUOTA")
+			c.OK("abort")
+			c.Refused("open fourth-session-by-id r", "NOTFOUND")
+			for _, id := range ids {
+				c.OK("open " + id)
+				c.OK("put w " + value)
+				c.OK("close")
+			}
+			c.OK("open " + ids[0])
+			ids[0] = c.OK("regenerate_id 60") // the same session
+			c.OK("close")
+			c.OK("open " + ids[2])
+			c.OK("destroy")
+			if id, err := fourth(); err != nil {
+				t.Errorf("after one is destroyed: %v", err)
+			} else {
+				ids[2] = id
+			}
+
+			// Bytes: the quota is made less than what there is.
+			limit("bytes: 3500", " max_total_bytes=3500 ")
+			c.OK("open " + ids[0])
+			c.OK("put z " + value)
+			c.Refused("close", "QUOTA")
+			c.OK("remove z")
+			c.OK("remove w")
+			c.OK("close") // it shrinks, although the tenant has too much
+			c.OK("open " + ids[1])
+			c.OK("put v " + strings.Repeat("y", 1000)) // as large as before
+			c.OK("close")
+			if _, err := fourth(); err == nil || !strings.Contains(err.Error(), "err QUOTA ") {
+				t.Errorf("a session beyond the bytes: %v", err)
+			}
+			c.OK("open " + ids[1])
+			c.OK("destroy")
+			if _, err := fourth(); err != nil {
+				t.Errorf("with room for its bytes: %v", err)
+			}
+			c.OK("open " + ids[0] + " r") // nothing was thrown away for all of this
+			if got := c.OK("get v"); got != value {
+				t.Errorf("a live session has lost its value: %.20q", got)
+			}
+			c.OK("abort")
+
+			// Connections and waiters.
+			limit("connections: 3, waiters: 1", " max_connections=3 ")
+			second, third := h.as(t, "acme/shop", secret), h.as(t, "acme/shop", secret)
+			refused := servertest.Connect(t, h.addr)
+			refused.Refused("auth acme/shop "+secret, "QUOTA")
+			_ = third.Close()
+			require.Eventually(t, "a connection that was closed is still counted", func() bool {
+				_, err := refused.Do("auth acme/shop " + secret)
+				return err == nil
+			})
+			third = refused
+			c.OK("open " + ids[0])
+			if _, err := fmt.Fprintf(second, "open %s rw 60000\r\n", ids[0]); err != nil {
+				t.Fatal(err)
+			}
+			require.Eventually(t, "nobody waits", func() bool { return strings.Contains(c.OK("whoami"), " waiters=1 ") })
+			third.Refused("open "+ids[0]+" rw 60000", "QUOTA")
+			third.Refused("open "+ids[0]+" rw 0", "LOCKTIMEOUT") // who does not wait is no waiter
+			c.OK("close")
+			if answer, err := second.In.ReadString('\n'); err != nil || answer != "ok\r\n" {
+				t.Errorf("the waiter gets %q, %v", answer, err)
+			}
+			second.OK("close")
+			_ = third.Close()
+
+			// Memory: what is open at once.
+			limit("memory: 1MiB", " max_connections=8192 ")
+			large := strings.Repeat("x", 450_000)
+			first := h.as(t, "acme/shop", secret)
+			holders := []*servertest.Conn{c, second, first}
+			crowded := 0
+			for i, holder := range holders {
+				if _, err := holder.Do("new"); err != nil {
+					crowded++
+					continue
+				}
+				if _, err := holder.Do("put v " + large); err != nil {
+					if !strings.Contains(err.Error(), "QUOTA") {
+						t.Fatalf("%d: %v", i, err)
+					}
+					crowded++
+				}
+			}
+			if crowded == 0 || crowded == len(holders) { // what was just sent may be counted beside what is kept
+				t.Errorf("of three times %d bytes in 1 MiB %d were refused", len(large), crowded)
+			}
+			neighbour.OK("new")
+			neighbour.OK("put v " + large)
+			neighbour.OK("close")
+			for _, holder := range holders {
+				_, _ = holder.Do("close") // who was refused new has nothing open
+			}
+			_ = first.Close()
+			require.Eventually(t, "what was let go is still counted", func() bool {
+				if _, err := c.Do("new"); err != nil {
+					return false
+				}
+				_, err := c.Do("put v " + large)
+				c.OK("abort")
+				return err == nil
+			})
+			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.logged(), -1), "\n"); err != "" {
+				t.Errorf("the log has errors:\n%s", err)
+			}
+		})
+	}
+}
+
+// TestSecurityRates: beyond a rate commands are refused and told when to come again, or are held back where the tenant's file says so; who goes on regardless
+// is thrown out.
+func TestSecurityRates(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{more: "limits: {error_budget: 10}\n", tenants: map[string]string{
+		"reject":    tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
+		"delay":     tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
+		"slow":      tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
+		"tenant":    tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
+		"creation":  tenantFile("rates: {session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret, "api "+secret),
+		"creationd": tenantFile("rates: {on_limit: delay, session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret),
+		"again":     tenantFile("rates: {session_creation: {per_second: 2, burst: 3}}", "shop "+secret),
+		"free":      tenantFile("", "shop "+secret),
+	}}.serve(t)
+	free := h.as(t, "free/shop", secret)
+
+	t.Run("reject", func(t *testing.T) {
+		t.Parallel()
+		c, api := h.as(t, "reject/shop", secret), h.as(t, "reject/api", secret)
+		drain := func() (wait time.Duration) {
+			t.Helper()
+			for range 1000 {
+				if _, err := c.Do("whoami"); err != nil {
+					return retryIn(t, err.Error())
+				}
+			}
+			t.Fatal("there is no rate")
+			return 0
+		}
+		wait := drain()
+		api.OK("whoami") // another app has its own
+		time.Sleep(wait) // as the client was told to
+		c.OK("whoami")
+
+		// Releasing is charged for and never refused.
+		time.Sleep(500 * time.Millisecond)
+		c.OK("new")
+		drain()
+		c.OK("close")
+		drain()
+		// Connecting anew is not a way around it, and insisting ends the connection.
+		require.Eventually(t, "connecting anew is a way around the rate", func() bool {
+			drain()
+			other := servertest.Connect(t, h.addr)
+			defer other.Close()
+			_, err := other.Do("auth reject/shop " + secret)
+			if err == nil { // meanwhile there was room again
+				return false
+			}
+			retryIn(t, err.Error())
+			if said := other.Rest(); said != "" {
+				t.Errorf("it still says %q", said)
+			}
+			return true
+		})
+		_, _ = io.WriteString(c, strings.Repeat("whoami\r\n", 1000))
+		if said := c.Rest(); !strings.Contains(said, "too many errors: the connection is closed") {
+			t.Errorf("who goes on regardless is not thrown out, but told %.500q", said)
+		}
+	})
+	t.Run("delay", func(t *testing.T) {
+		t.Parallel()
+		c := h.as(t, "delay/shop", secret)
+		began := time.Now()
+		for range 60 {
+			c.OK("whoami")
+		}
+		if took := time.Since(began); took < 900*time.Millisecond {
+			t.Errorf("60 commands at 50 a second and 10 at once take %v", took)
+		}
+		// Who would have to wait for longer than some seconds is told so at once, the others wait: 60 connections at 2 each want 110 seconds.
+		crowd := make(chan string, 60)
+		began = time.Now()
+		for range cap(crowd) {
+			c := servertest.Connect(t, h.addr)
+			if _, err := fmt.Fprintf(c, "auth slow/shop %s\r\n", secret); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				answer, _ := c.In.ReadString('\n')
+				crowd <- answer
+			}()
+		}
+		waited := 0
+		for range cap(crowd) {
+			if answer := <-crowd; answer == "ok\r\n" {
+				waited++
+			} else {
+				retryIn(t, answer)
+			}
+		}
+		if took := time.Since(began); waited < 6 || waited == cap(crowd) || 2*waited > 10+int(math.Ceil(took.Seconds())) {
+			t.Errorf("%d of %d were held back, for up to %v", waited, cap(crowd), took)
+		}
+	})
+	t.Run("tenant", func(t *testing.T) {
+		t.Parallel()
+		shop, api := h.as(t, "tenant/shop", secret), h.as(t, "tenant/api", secret)
+		for range 1000 {
+			if _, err := shop.Do("whoami"); err != nil {
+				retryIn(t, err.Error())
+				break
+			}
+		}
+		retryIn(t, api.Refused("new", "RATELIMITED")) // all its apps together
+	})
+	for _, tenant := range []string{"creation", "creationd"} {
+		t.Run(tenant, func(t *testing.T) {
+			t.Parallel()
+			c := h.as(t, tenant+"/shop", secret)
+			var id string
+			for range 3 {
+				id = c.OK("new")
+				c.OK("put a b")
+				c.OK("close")
+			}
+			retryIn(t, c.Refused("new", "RATELIMITED"))
+			c.Refused("open never-seen-before-0", "RATELIMITED")
+			c.OK("open " + id) // those that there are can be used
+			c.OK("put a c")
+			c.OK("close")
+		})
+	}
+	t.Run("again", func(t *testing.T) {
+		t.Parallel()
+		c := h.as(t, "again/shop", secret)
+		for range 1000 {
+			_, err := c.Do("new")
+			if err != nil {
+				time.Sleep(retryIn(t, err.Error())) // as the client was told to
+				c.OK("new")
+				return
+			}
+			c.OK("close")
+		}
+		t.Error("there is no rate")
+	})
+	t.Run("others", func(t *testing.T) {
+		t.Parallel()
+		for range 300 {
+			free.OK("new")
+			free.OK("put a b")
+			free.OK("close")
+		}
+	})
+}
+
+// TestSecurityGuessing: who guesses secrets is told to wait and thrown out; good credentials are still good from the same address.
+func TestSecurityGuessing(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{more: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	guessed := 0
+	for range 3 {
+		c := servertest.Connect(t, h.addr)
+		for range 20 {
+			_, err := c.Do("auth acme/shop wrong")
+			if err == nil {
+				t.Fatal("a guess was good")
+			}
+			if strings.Contains(err.Error(), "RATELIMITED") {
+				retryIn(t, err.Error())
+				c.Rest()
+				break
+			}
+			guessed++
+		}
+	}
+	if guessed != 5 {
+		t.Errorf("%d guesses were heard (at once 5)", guessed)
+	}
+	h.as(t, "acme/shop", secret).OK("new")
+}
+
+// TestSecurityEmptyLifetime: a session that nobody has put anything into goes soon, one with a value stays.
+func TestSecurityEmptyLifetime(t *testing.T) {
+	t.Parallel()
+	secret := auth.NewSecret()
+	h := house{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
+		"acme": tenantFile("session: {empty_lifetime: 1s, lifetime: 1h}", "shop "+secret),
+	}}.serve(t)
+	c := h.as(t, "acme/shop", secret)
+	fresh, used := c.OK("new"), ""
+	c.OK("close")
+	used = c.OK("new")
+	c.OK("put a b")
+	c.OK("close")
+	// To look at it would be to use it, and not to count it.
+	require.Eventually(t, "the fresh session is counted", func() bool { return strings.Contains(c.OK("whoami"), " sessions=1 ") })
+	c.Refused("open "+fresh+" s", "NOTFOUND")
+	c.OK("open " + used + " r")
+}

@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTelnet types the transcript of 2004 into a real telnet.
+func TestTelnet(t *testing.T) {
+	telnet := servertest.Program(t, "telnet")
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(telnet, "localhost", port)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(require.Patience, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+	screen := bufio.NewReader(stdout)
+	until := func(pattern string) string {
+		t.Helper()
+		for {
+			line, err := screen.ReadString('\n')
+			line = strings.TrimRight(line, "\r\n")
+			if m := regexp.MustCompile(pattern).FindStringSubmatch(line); m != nil {
+				return m[len(m)-1]
+			}
+			if err != nil {
+				t.Fatalf("telnet ended before it showed %s: %v", pattern, err)
+			}
+		}
+	}
+	typed := func(line string) {
+		t.Helper()
+		if _, err := io.WriteString(stdin, line+"\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(`^Escape character is`)
+	typed("new")
+	id := until(`^ok ([0-9a-f]{32})$`)
+	typed("put foo bar")
+	until(`^ok$`)
+	typed("get foo")
+	until(`^ok bar$`)
+	typed("close")
+	until(`^ok$`)
+	typed("open " + id)
+	until(`^ok$`)
+	typed("keys")
+	until(`^ok foo$`)
+	typed("get_all")
+	until(`^ok a:1:\{s:3:"foo";s:3:"bar";\}$`)
+	typed("nonsense")
+	until(`^err UNKNOWN `)
+	typed("destroy")
+	until(`^ok$`)
+	typed("quit")
+	until(`^ok$`)
+	_ = cmd.Wait() // telnet's status when the other side closes is 1
+}
+
+// TestRedisCLI runs every command through a real redis-cli, in both versions of its protocol.
+func TestRedisCLI(t *testing.T) {
+	cli := servertest.Program(t, "redis-cli")
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []string{"-2", "-3"} {
+		t.Run(version, func(t *testing.T) {
+			said := map[string]bool{}
+			run := func(lines ...string) []string {
+				t.Helper()
+				for _, line := range lines {
+					name, _, _ := strings.Cut(line, " ")
+					said[name] = true
+				}
+				cmd := exec.Command(cli, version, "--no-raw", "-h", host, "-p", port)
+				cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+			}
+			id := strings.Trim(run("new", "close")[0], `"`)
+			if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
+				t.Fatalf("new answers %q", id)
+			}
+			null := map[string]string{"-2": "(nil)", "-3": "(nil)"}[version]
+			got := run("open "+id, `put foo "two\nlines"`, "get foo", "get nothing", "exists foo", "exists nothing", "expire foo 60",
+				"keys", "put a 1 b 2", "remove a nothing", "lifetime", "lifetime 600", "commit", "put foo bar", "close")
+			want := []string{"OK", "OK", `"two\nlines"`, null, "(integer) 1", "(integer) 0", "OK",
+				`1) "foo"`, "OK", "(integer) 1", "(integer) 1440", "OK", "OK", "(error) READONLY", "OK"}
+			for i := range want {
+				if i >= len(got) || !strings.HasPrefix(got[i], want[i]) {
+					t.Fatalf("line %d: got %q, want %s", i+1, got, want[i])
+				}
+			}
+			all := strings.Join(run("open "+id+" u", "get_all", "put_all x 1", "get_all", "stat", "regenerate_id 5", "abort"), "\n")
+			for _, want := range []string{"two\\nlines", `"x"`, "version"} {
+				if !strings.Contains(all, want) {
+					t.Errorf("no %s in:\n%s", want, all)
+				}
+			}
+			rest := strings.Join(run("new", "destroy", "whoami", "ping", "ping hi", "echo hi", "help", "help put", "hello 3", "auth a/b c", "select 0",
+				"client id", "command count", "command docs put", "info", "reset", "quit"), "\n")
+			for _, want := range []string{"PONG", `"hi"`, "BADAUTH", "sets a value", "sessionserver_version", "RESET"} {
+				if !strings.Contains(rest, want) {
+					t.Errorf("no %s in:\n%s", want, rest)
+				}
+			}
+			for name := range strings.FieldsSeq(servertest.Connect(t, s.addr).OK("help")) {
+				if !said[name] {
+					t.Errorf("%s was not run", name)
+				}
+			}
+		})
+	}
+}
+
+// TestWriterBlocksOthers: an open for writing blocks others until close, commit, or the end of the connection.
+func TestWriterBlocksOthers(t *testing.T) {
+	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
+	holder := servertest.Connect(t, s.addr)
+	id := holder.OK("new")
+	holder.OK("commit")
+	holder.OK("close")
+	for name, letGo := range map[string]func(*servertest.Conn){
+		"close":  func(c *servertest.Conn) { c.OK("close") },
+		"commit": func(c *servertest.Conn) { c.OK("commit") },
+		"end":    func(c *servertest.Conn) { _ = c.Close() },
+	} {
+		a, b := servertest.Connect(t, s.addr), servertest.Connect(t, s.addr)
+		a.OK("open " + id)
+		if _, err := b.Do("open " + id + " rw 0"); err == nil || !strings.Contains(err.Error(), "LOCKTIMEOUT") {
+			t.Errorf("%s: the lock is not exclusive: %v", name, err)
+		}
+		if _, err := fmt.Fprintf(b, "open %s\r\n", id); err != nil {
+			t.Fatal(err)
+		}
+		letGo(a)
+		if answer, err := b.In.ReadString('\n'); err != nil || answer != "ok\r\n" {
+			t.Errorf("%s: %q, %v", name, answer, err)
+		}
+		b.OK("abort")
+	}
+}

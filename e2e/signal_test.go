@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sessionserver/auth"
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
+)
+
+// slowStart is a server whose start waits for its policies, which come from another server, until release is called.
+func slowStart(t *testing.T) (h *hosted, secret string, release func()) {
+	t.Helper()
+	const key = "signing secret"
+	bundle := pack(t, key, "one", "the policy of the bundle")
+	asked, released := make(chan struct{}, 16), make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-released:
+			_, _ = w.Write(bundle)
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(web.Close)
+	secret = auth.NewSecret()
+	h = house{
+		storage: "{driver: pebble, path: DIR/state}",
+		more: "policy: {bundle: {url: \"" + web.URL + "/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
+			"session: {lifetime: 1000s}\nlog: {level: info}\n",
+		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
+	}.build(t)
+	servertest.WriteFiles(t, h.dir, map[string]string{"key": key})
+	h.child = start(t, "--config", h.file)
+	select {
+	case <-asked:
+	case <-h.ended:
+		t.Fatalf("the server ended at once: %v\n%s", h.err, h.logged())
+	}
+	return h, secret, func() { close(released) }
+}
+
+// TestHangupWhileStarting: a reload that is asked for during the start is not lost and does not kill: it follows the start.
+func TestHangupWhileStarting(t *testing.T) {
+	t.Parallel()
+	h, secret, release := slowStart(t)
+	text, err := os.ReadFile(h.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "lifetime: 1000s", "lifetime: 2000s", 1)
+	if err := os.WriteFile(h.file, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	require.Eventually(t, "the reload follows the start", func() bool {
+		select {
+		case <-h.ended:
+			t.Fatalf("the server ended: %v\n%s", h.err, h.logged())
+		default:
+		}
+		return strings.Contains(h.logged(), `"msg":"reloaded the rules`)
+	})
+	h.as(t, "acme/shop", secret).Refused("new", "DENIED") // by the bundle: it serves
+	h.stop()
+}
+
+// TestStopWhileStarting: a server that is asked to end during a long start ends at once and in good order.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		h, _, _ := slowStart(t)
+		if err := h.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		h.hasEnded()
+		if logged := h.logged(); !strings.Contains(logged, "stopped before anything was served") || strings.Contains(logged, `"msg":"listening"`) ||
+			strings.Contains(logged, `"level":"ERROR"`) {
+			t.Errorf("%v: the log is\n%s", signal, logged)
+		}
+		// The storage was closed: the folder is free, and good.
+		memory, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: "+h.dir+"/state}\n")
+		serve(t, "--config", memory).stop()
+	}
+}
+
+// TestSignalsWhileDraining: SIGHUP does not disturb a drain, and a second signal that asks to end kills.
+func TestSignalsWhileDraining(t *testing.T) {
+	t.Parallel()
+	for first, second := range map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGINT, syscall.SIGINT: syscall.SIGTERM} {
+		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nlog: {level: info}\nlimits: {drain_timeout: 10m}\n")
+		s := serve(t, "--config", file)
+		servertest.Connect(t, s.addr).OK("new") // for which the drain waits
+		send := func(signal syscall.Signal, logged string) {
+			t.Helper()
+			if err := s.cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			require.Eventually(t, "the log has "+logged, func() bool { return strings.Contains(s.logged(), logged) })
+		}
+		send(first, `"msg":"draining"`)
+		send(syscall.SIGHUP, `"msg":"reloaded the rules`)
+		if err := s.cmd.Process.Signal(second); err != nil {
+			t.Fatal(err)
+		}
+		<-s.ended
+		killed := (*exec.ExitError)(nil)
+		if !errors.As(s.err, &killed) || killed.Sys().(syscall.WaitStatus).Signal() != second {
+			t.Errorf("after %v and %v the server ended with %v", first, second, s.err)
+		}
+	}
+}
