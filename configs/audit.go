@@ -5,29 +5,31 @@ import (
 	"time"
 )
 
-// Audit says what the audit log holds, and where it goes.
+// Audit holds the settings of the audit log.
 type Audit struct {
-	Output    string        `yaml:"output"` // stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, a file, or "" for none
-	Events    []string      `yaml:"events"` // all, codes of events, and those with a - before them, which take one out
+	// Output is stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, a file, or "" for
+	// none.
+	Output    string        `yaml:"output"`
+	Events    []string      `yaml:"events"` // all, event codes, and codes after a -, which are left out
 	Sync      bool          `yaml:"sync"`
-	MaxSize   Size          `yaml:"max_size"` // when a new file begins; 0 is never
-	MaxAge    time.Duration `yaml:"max_age"`  // when a new file begins; 0 is never
-	Keep      int           `yaml:"keep"`     // old files; 0 is all
+	MaxSize   Size          `yaml:"max_size"` // size at which the file is rotated; 0 is never
+	MaxAge    time.Duration `yaml:"max_age"`  // age at which the file is rotated; 0 is never
+	Keep      int           `yaml:"keep"`     // number of rotated files; 0 is all
 	OnFailure string        `yaml:"on_failure"`
 	Decisions Decisions     `yaml:"decisions"`
 }
 
-// Decisions says which decisions of the policies are logged, and where. As a file their log is rotated as the audit log is.
+// Decisions holds the settings of the decision log. A file is rotated like that of the audit log.
 type Decisions struct {
-	Output string  `yaml:"output"` // as that of the audit log; it may be the same
-	Sample float64 `yaml:"sample"` // of those that allow
+	Output string  `yaml:"output"` // like that of the audit log; it may be the same
+	Sample float64 `yaml:"sample"` // share of the decisions that allow
 	Keys   string  `yaml:"keys"`   // hash or clear
 }
 
 func (v *validator) audit(a Audit) {
 	v.output("audit.output", a.Output)
 	if len(a.Events) == 0 {
-		v.add("audit.events", "there is none (allowed: all, or codes of events; see docs/audit.md)")
+		v.add("audit.events", "empty (allowed: all, or event codes; see docs/audit.md)")
 	}
 	if a.Sync && !strings.Contains(a.Output, "/") || a.Sync && strings.HasPrefix(a.Output, "syslog:") {
 		v.add("audit.sync", "true (allowed: false, unless output is a file)")
@@ -48,7 +50,7 @@ func (v *validator) audit(a Audit) {
 	v.oneOf("audit.decisions.keys", a.Decisions.Keys, "hash", "clear")
 }
 
-// output wants a place where lines can go.
+// output requires a valid destination of log lines.
 func (v *validator) output(key, output string) {
 	rest, isSyslog := strings.CutPrefix(output, "syslog:")
 	switch {

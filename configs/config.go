@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// Config is a configuration file. Times are written as in Go ("24m", "1h30m"), sizes as a number with an optional KiB, MiB or GiB.
+// Config is a configuration file. Durations are written as in Go ("24m", "1h30m"), sizes as a number with an optional
+// KiB, MiB or GiB.
 type Config struct {
 	Listen        []Listen    `yaml:"listen"`
-	PublicAddress string      `yaml:"public_address"` // what DSNs name, as tls://host:port, or ""
+	PublicAddress string      `yaml:"public_address"` // the server's address in DSNs, as tls://host:port, or ""
 	Tenants       string      `yaml:"tenants"`        // folder of the tenants' files, or "" for none
 	TLS           TLS         `yaml:"tls"`
 	Policy        Policy      `yaml:"policy"`
@@ -31,16 +32,16 @@ type Listen struct {
 	Name      string   `yaml:"name"`
 	Address   string   `yaml:"address"`   // host:port, or unix:/path
 	Plaintext string   `yaml:"plaintext"` // loopback, never or always
-	Allow     []Prefix `yaml:"allow"`     // who may connect
-	Deny      []Prefix `yaml:"deny"`      // who may not, although allow has them
-	Proxies   []Prefix `yaml:"proxies"`   // balancers, which must say with the PROXY protocol who the client is
-	Anonymous string   `yaml:"anonymous"` // tenant/app that clients without credentials are, or ""
+	Allow     []Prefix `yaml:"allow"`     // addresses that may connect
+	Deny      []Prefix `yaml:"deny"`      // addresses that may not connect, although allow has them
+	Proxies   []Prefix `yaml:"proxies"`   // balancers, which must send the client's address with the PROXY protocol
+	Anonymous string   `yaml:"anonymous"` // tenant/app of clients without credentials, or ""
 
 	ClientCertificates string `yaml:"client_certificates"` // none, optional or required
-	ClientCA           string `yaml:"client_ca"`           // file of those who may vouch for clients
+	ClientCA           string `yaml:"client_ca"`           // file of the authorities that sign client certificates
 }
 
-// Storage says where sessions are kept.
+// Storage holds the settings of the storage driver.
 type Storage struct {
 	Driver        string        `yaml:"driver"`
 	Path          string        `yaml:"path"`          // folder; not for memory
@@ -51,7 +52,7 @@ type Storage struct {
 	SweepBatch    int           `yaml:"sweep_batch"` // records examined at a time
 }
 
-// Session are the rules for sessions; see session.Settings, which states what is allowed.
+// Session holds the session settings. The allowed values are those of session.Settings.
 type Session struct {
 	Lifetime         time.Duration `yaml:"lifetime"`
 	AbsoluteLifetime time.Duration `yaml:"absolute_lifetime"`
@@ -65,35 +66,38 @@ type Session struct {
 	MaxBytes         Size          `yaml:"max_bytes"`
 }
 
-// Quotas bound what a tenant may have at a time. 0 is no limit.
+// Quotas limit the resources of a tenant. 0 is no limit.
 type Quotas struct {
 	Sessions    int  `yaml:"sessions"`
 	Bytes       Size `yaml:"bytes"`       // of all its sessions
 	Connections int  `yaml:"connections"` // of all its apps
 	Waiters     int  `yaml:"waiters"`     // for locks
-	Memory      Size `yaml:"memory"`      // what requests, replies and open sessions hold at once, in steps of 4 KiB a connection
+	Memory      Size `yaml:"memory"`      // of requests, replies and open sessions, in steps of 4 KiB per connection
 }
 
-// Rates bound what a tenant's commands may cost.
+// Rates limit the cost of a tenant's commands per second.
 type Rates struct {
 	OnLimit         string `yaml:"on_limit"`         // reject or delay
 	Tenant          Rate   `yaml:"tenant"`           // of all its apps together
 	App             Rate   `yaml:"app"`              // of each app
 	Address         Rate   `yaml:"address"`          // of each client address
-	SessionCreation Rate   `yaml:"session_creation"` // ids that each app makes, or asks for in vain
+	SessionCreation Rate   `yaml:"session_creation"` // ids that each app creates, and unknown ids that it requests
 
 	TenantBytes ByteRate `yaml:"tenant_bytes"` // moved by all its apps together
 	AppBytes    ByteRate `yaml:"app_bytes"`    // moved by each app
 }
 
-// ServerRates are those of every tenant that does not say otherwise, and those that are no tenant's.
+// ServerRates are the default rates of tenants, and the rates that belong to no tenant.
 type ServerRates struct {
 	Rates
-	AuthFailures    Rate `yaml:"auth_failures"`   // of each client address
-	Unauthenticated Rate `yaml:"unauthenticated"` // of each client address: what it asks before it has an identity, connections and TLS handshakes too
+	AuthFailures Rate `yaml:"auth_failures"` // of each client address
+
+	// Unauthenticated is the rate of each client address before authentication: commands, connections and TLS
+	// handshakes.
+	Unauthenticated Rate `yaml:"unauthenticated"`
 }
 
-// Rate is how much there may be a second on average, and how much at once. 0 a second is no limit.
+// Rate is an average per second and the maximum at once. 0 per second is no limit.
 type Rate struct {
 	PerSecond float64 `yaml:"per_second"`
 	Burst     int     `yaml:"burst"`
@@ -105,7 +109,7 @@ type ByteRate struct {
 	Burst     Size `yaml:"burst"`
 }
 
-// Limits bound what connections may cost.
+// Limits are the limits of connections.
 type Limits struct {
 	Line             Size          `yaml:"line"`
 	Value            Size          `yaml:"value"`
@@ -123,22 +127,29 @@ type Limits struct {
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 }
 
-// Log says what is logged and how.
+// Log holds the settings of the operational log.
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
 	Format string `yaml:"format"` // text, json, or auto: text on a terminal
 }
 
-// Default is what is not written in a file.
+// Default returns the configuration of an empty file: every setting with its default.
 func Default() Config {
 	return Config{
-		Listen: []Listen{{Name: "main", Address: "127.0.0.1:9090", Plaintext: "loopback", Allow: loopback(), ClientCertificates: "none"}},
+		Listen: []Listen{{
+			Name: "main", Address: "127.0.0.1:9090", Plaintext: "loopback", Allow: loopback(),
+			ClientCertificates: "none",
+		}},
 		TLS: TLS{
-			ACME:             ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", Storage: "/var/lib/sessionserver-acme"},
+			ACME: ACME{
+				Directory: "https://acme-v02.api.letsencrypt.org/directory", Storage: "/var/lib/sessionserver-acme",
+			},
 			HandshakeTimeout: 10 * time.Second, HandshakesPerIP: 64,
 		},
 		Policy: Policy{
-			Bundle:  Bundle{KeyID: "default", Algorithm: "ES256", Poll: time.Minute, Keep: "/var/lib/sessionserver-policy"},
+			Bundle: Bundle{
+				KeyID: "default", Algorithm: "ES256", Poll: time.Minute, Keep: "/var/lib/sessionserver-policy",
+			},
 			Timeout: 100 * time.Millisecond, Cache: 131072,
 		},
 		Storage: Storage{
@@ -147,9 +158,10 @@ func Default() Config {
 		},
 		Session: Session{
 			Lifetime: 24 * time.Minute, EmptyLifetime: 2 * time.Minute, Strict: true,
-			LockLease: time.Minute, LockWait: 10 * time.Second, GraceMax: 5 * time.Minute, MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
+			LockLease: time.Minute, LockWait: 10 * time.Second, GraceMax: 5 * time.Minute,
+			MaxKeys: 1024, MaxValue: 1 * MiB, MaxBytes: 4 * MiB,
 		},
-		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no tenant alone can take the whole server
+		Quotas: Quotas{Connections: 8192, Memory: GiB}, // no single tenant can take the whole server
 		Rates: ServerRates{
 			Rates:        Rates{OnLimit: "reject", SessionCreation: Rate{PerSecond: 200, Burst: 5000}},
 			AuthFailures: Rate{PerSecond: 1, Burst: 20}, Unauthenticated: Rate{PerSecond: 4000, Burst: 8000},
@@ -157,7 +169,8 @@ func Default() Config {
 		Limits: Limits{
 			Line: 64 * KiB, Value: 1 * MiB, Request: 4*MiB + 512*KiB, Args: 2050,
 			Memory: 2 * GiB, Connections: 16384, ConnectionsPerIP: 4096,
-			IdleTimeout: 10 * time.Minute, IdleInSession: time.Hour, LoginTimeout: time.Minute, RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+			IdleTimeout: 10 * time.Minute, IdleInSession: time.Hour, LoginTimeout: time.Minute,
+			RequestTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 			ErrorBudget: 64, DrainTimeout: 20 * time.Second,
 		},
 		Audit: Audit{
@@ -169,7 +182,7 @@ func Default() Config {
 	}
 }
 
-// setDefaults fills in what a listener in a file leaves open: a list of its own has nothing from Default.
+// setDefaults sets the defaults of a listener in a file, since a list in a file replaces that of Default.
 func (l *Listen) setDefaults() {
 	if l.Name == "" {
 		l.Name = l.Address
@@ -186,12 +199,12 @@ func loopback() []Prefix {
 	return []Prefix{{netip.MustParsePrefix("127.0.0.0/8")}, {netip.MustParsePrefix("::1/128")}}
 }
 
-// Dev is the file that `serve --dev` runs.
+// Dev is the configuration of `serve --dev`.
 //
 //go:embed dev.yaml
 var Dev []byte
 
-// Reference is the file that shows every setting with its default.
+// Reference is a configuration with every setting and its default.
 //
 //go:embed reference.yaml
 var Reference []byte

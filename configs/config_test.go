@@ -138,7 +138,7 @@ func TestAlso(t *testing.T) {
 		func(c *Config) Problems {
 			return Problems{c.Problem("session.strict", "not %s", "today"), c.Problem("session.lifetime", "a consequence")}
 		})
-	const want = "f:2: session.lifetime: \"soon\" (allowed: a time such as 24m, 1h30m or 250ms)\n" +
+	const want = "f:2: session.lifetime: \"soon\" (allowed: a duration such as 24m, 1h30m or 250ms)\n" +
 		"f:3: session.strict: not today\nf:5: log.level: \"loud\" (allowed: debug, info, warn, error)"
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%v", err, want)

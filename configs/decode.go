@@ -13,20 +13,21 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// decoder fills a struct from the nodes of a YAML document. The YAML library could do that too, but it stops at the first kind of mistake,
-// tells of Go's types instead of settings, and follows aliases, with which a small file becomes a large one.
+// decoder fills a struct from the nodes of a YAML document. The YAML library could do that, too. But it stops at the
+// first kind of mistake, its errors name Go types instead of settings, and it expands aliases, so a small file becomes
+// a large one.
 type decoder struct {
 	doc      *document
 	problems Problems
 	unread   map[string]bool // keys whose value could not be read
 }
 
-// add notes a problem with a setting whose name stands in line.
+// add records a problem with the setting on a line.
 func (d *decoder) add(line int, key, format string, args ...any) {
 	d.problems = append(d.problems, Problem{File: d.doc.file, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
-// fail notes that the value at n could not be read.
+// fail records that the value at n is unreadable.
 func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
 	line := d.doc.lines[key]
 	if line == 0 {
@@ -36,12 +37,13 @@ func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
 	d.unread[key] = true
 }
 
-// refuse notes that something else stands at n than is allowed.
+// refuse records that the value at n is not an allowed one.
 func (d *decoder) refuse(n *yaml.Node, key, allowed string) {
 	d.fail(n, key, "%s (allowed: %s)", describe(n), allowed)
 }
 
-// reached reports whether key, and all that it lies in, could be read. What is said about one that could not is about its default.
+// reached reports whether key and all keys around it were readable. A problem with any other key would concern its
+// default.
 func (d *decoder) reached(key string) bool {
 	for ; key != ""; key = outer(key) {
 		if d.unread[key] {
@@ -51,20 +53,20 @@ func (d *decoder) reached(key string) bool {
 	return true
 }
 
-// describe is what stands at n, as messages show it.
+// describe returns the value at n as messages show it.
 func describe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
-		return "settings stand here"
+		return "a group of settings"
 	case n.Kind == yaml.SequenceNode:
-		return "a list stands here"
+		return "a list"
 	case n.Tag == "!!null":
-		return "nothing stands here"
+		return "no value"
 	}
 	return fmt.Sprintf("%.80q", n.Value)
 }
 
-// value reads what stands at n, and is the setting key, into into. Where there is a problem into keeps what it had.
+// value reads the value at n, of the setting key, into into. After a problem into is unchanged.
 func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 	if !d.plain(key, n) {
 		return
@@ -90,7 +92,7 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 		d.byName(key, n, into)
 	case reflect.String:
 		if !isText(n) {
-			d.refuse(n, key, `a text; "" is none`)
+			d.refuse(n, key, `text; "" is none`)
 			return
 		}
 		into.SetString(n.Value)
@@ -119,14 +121,14 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 	}
 }
 
-// plain refuses what YAML has and nobody needs here.
+// plain refuses aliases and tags, which configurations do not need.
 func (d *decoder) plain(key string, n *yaml.Node) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.fail(n, key, "the alias %.80q (allowed: what it stands for)", n.Value)
+		d.fail(n, key, "alias %.80q (allowed: its value, written out)", n.Value)
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		d.fail(n, key, "the tag %.80q (allowed: a value without one)", n.Tag)
+		d.fail(n, key, "tag %.80q (allowed: a value without a tag)", n.Tag)
 		return false
 	}
 	return true
@@ -134,17 +136,17 @@ func (d *decoder) plain(key string, n *yaml.Node) bool {
 
 func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag != "!!null" }
 
-// duration reads a time as Go writes it; a number without a unit is 0 or a mistake.
+// duration reads a duration in Go's syntax. A number without a unit is invalid, except 0.
 func (d *decoder) duration(key string, n *yaml.Node, into reflect.Value) {
 	t, err := time.ParseDuration(n.Value)
 	if err != nil {
-		d.refuse(n, key, "a time such as 24m, 1h30m or 250ms")
+		d.refuse(n, key, "a duration such as 24m, 1h30m or 250ms")
 		return
 	}
 	into.SetInt(int64(t))
 }
 
-// settings reads a mapping into a struct. One without anything in it, as is left when all its lines are comments, changes nothing.
+// settings reads a mapping into a struct. An empty one changes nothing, such as a group whose lines are all comments.
 func (d *decoder) settings(key string, n *yaml.Node, into reflect.Value) {
 	fields := map[string]reflect.Value{}
 	allowed := fieldsOf(into, fields)
@@ -161,11 +163,11 @@ func (d *decoder) settings(key string, n *yaml.Node, into reflect.Value) {
 		if _, known := fields[name.Value]; known && name.Kind == yaml.ScalarNode {
 			return ""
 		}
-		return "there is no such setting (allowed: " + strings.Join(allowed, ", ") + ")"
+		return "unknown setting (allowed: " + strings.Join(allowed, ", ") + ")"
 	})
 }
 
-// fieldsOf finds the settings of a struct by their names, those of embedded structs too, and answers the names in order.
+// fieldsOf adds the settings of a struct and its embedded structs to into, and returns their names in order.
 func fieldsOf(of reflect.Value, into map[string]reflect.Value) (names []string) {
 	for i := range of.NumField() {
 		f := of.Type().Field(i)
@@ -178,7 +180,7 @@ func fieldsOf(of reflect.Value, into map[string]reflect.Value) (names []string) 
 	return names
 }
 
-// byName reads a mapping whose keys are names that the writer has given, as may be all that stands there.
+// byName reads a mapping whose keys are names chosen by the operator, and whose values may be free as well.
 func (d *decoder) byName(key string, n *yaml.Node, into reflect.Value) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
@@ -200,32 +202,34 @@ func (d *decoder) byName(key string, n *yaml.Node, into reflect.Value) {
 		if name.Kind == yaml.ScalarNode {
 			return ""
 		}
-		return "this is no name (allowed: one word)"
+		return "not a name (allowed: one word)"
 	})
 	into.Set(all)
 }
 
-// pairs goes through a mapping. refuse says why a name cannot stand there, or ""; with the others, each seen once, use is called.
-func (d *decoder) pairs(key string, n *yaml.Node, use func(at string, name, value *yaml.Node), refuse func(name *yaml.Node) string) {
-	seen := map[string]int{}
+// pairs calls use for each distinct name of a mapping, except those for which refuse returns a problem.
+func (d *decoder) pairs(
+	key string, n *yaml.Node, use func(at string, name, value *yaml.Node), refuse func(name *yaml.Node) string,
+) {
+	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name := n.Content[i]
 		at := join(key, name)
-		if why := refuse(name); why != "" {
-			d.add(name.Line, at, "%s", why)
+		if problem := refuse(name); problem != "" {
+			d.add(name.Line, at, "%s", problem)
 			continue
 		}
-		if first := seen[name.Value]; first > 0 {
-			d.add(name.Line, at, "it is there twice, first in line %d", first)
+		if first := lines[name.Value]; first > 0 {
+			d.add(name.Line, at, "duplicate, first in line %d", first)
 			continue
 		}
-		seen[name.Value] = name.Line
+		lines[name.Value] = name.Line
 		d.doc.lines[at] = name.Line
 		use(at, name, n.Content[i+1])
 	}
 }
 
-// join is the key of the setting called name inside another. What could not be one is quoted, so that it is seen where it ends.
+// join returns the key of the setting name inside another. An invalid name is quoted, so that its end is visible.
 func join(key string, name *yaml.Node) string {
 	at := "?"
 	if name.Kind == yaml.ScalarNode {
@@ -237,7 +241,7 @@ func join(key string, name *yaml.Node) string {
 	return at
 }
 
-// quoted is a name as it stands in keys.
+// quoted returns a name in the form that keys have.
 func quoted(name string) string {
 	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return fmt.Sprintf("%.40q", name)
@@ -245,19 +249,19 @@ func quoted(name string) string {
 	return name
 }
 
-// freeDepth is how deep lists and settings may lie in each other in what is free.
+// freeDepth is the maximum depth of lists and settings in a free value.
 const freeDepth = 16
 
-// jsonNumber is a number as JSON writes it. An exponent of more digits would be a number that costs whoever calculates with it all memory.
+// jsonNumber matches a number in JSON. Calculating with a longer exponent could take all memory.
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
 
-// free reads what stands at n as whoever writes it likes, as long as JSON knows it too.
+// free reads the value at n, which may be any JSON value.
 func (d *decoder) free(key string, n *yaml.Node, depth int) any {
 	if !d.plain(key, n) {
 		return nil
 	}
 	if depth > freeDepth {
-		d.fail(n, key, "it lies too deep (allowed: %d lists and settings in each other)", freeDepth)
+		d.fail(n, key, "nested too deep (allowed: %d levels of lists and settings)", freeDepth)
 		return nil
 	}
 	switch {
@@ -269,7 +273,7 @@ func (d *decoder) free(key string, n *yaml.Node, depth int) any {
 			if name.Kind == yaml.ScalarNode && name.Tag == "!!str" {
 				return ""
 			}
-			return `this is no text (allowed: text; a number or the like as a name is written in quotes: "1")`
+			return `not text (allowed: text; write a name such as a number in quotes: "1")`
 		})
 		return all
 	case n.Kind == yaml.SequenceNode:
@@ -287,15 +291,16 @@ func (d *decoder) free(key string, n *yaml.Node, depth int) any {
 	case n.Tag == "!!bool" && (n.Value == "true" || n.Value == "false"):
 		return n.Value == "true"
 	case n.Tag == "!!int" || n.Tag == "!!float":
-		if _, err := strconv.ParseFloat(n.Value, 64); err == nil && len(n.Value) <= 64 && jsonNumber.MatchString(n.Value) {
+		_, err := strconv.ParseFloat(n.Value, 64)
+		if err == nil && len(n.Value) <= 64 && jsonNumber.MatchString(n.Value) {
 			return json.Number(n.Value)
 		}
 	}
-	d.refuse(n, key, `what JSON knows: text, a number such as -10 or 0.5, true, false, null; in quotes it is text`)
+	d.refuse(n, key, `a JSON value: text, a number such as -10 or 0.5, true, false, null; in quotes it is text`)
 	return nil
 }
 
-// list reads a sequence into a slice. All its places are kept, also those with problems, so that keys say which one is meant.
+// list reads a sequence into a slice. Elements with problems stay in it, so that the indexes in keys are right.
 func (d *decoder) list(key string, n *yaml.Node, into reflect.Value) {
 	if n.Kind != yaml.SequenceNode {
 		d.refuse(n, key, "a list")

@@ -14,12 +14,12 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Problem is one thing that is wrong with a configuration, as file:line: key: problem.
+// Problem is one mistake in a configuration, shown as file:line: key: problem.
 type Problem struct {
 	File string
 	Line int    // 0 if the key is not in the file
-	Key  string // such as session.lifetime or listen[0].address; "" if it is the file as a whole
-	Text string // what is wrong and what is allowed
+	Key  string // such as session.lifetime or listen[0].address; "" is the whole file
+	Text string // the mistake, and the allowed values
 }
 
 func (p Problem) Error() string {
@@ -34,7 +34,7 @@ func (p Problem) Error() string {
 	return b.String() + ": " + p.Text
 }
 
-// Problems are all that is wrong, one a line.
+// Problems are all mistakes of a configuration, one per line.
 type Problems []Problem
 
 func (ps Problems) Error() string {
@@ -45,13 +45,13 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "\n")
 }
 
-// SizeMax is the most bytes that a configuration, or the file of a tenant, has: room for some ten thousand address ranges.
+// SizeMax is the maximum size of a configuration or a tenant's file: enough for some ten thousand address ranges.
 const SizeMax = 1 << 20
 
-// problemsMax is how many problems are told at once.
+// problemsMax is the maximum number of problems reported at once.
 const problemsMax = 100
 
-// Load reads the configuration in a file. An error is Problems, or that the file could not be read. See Parse.
+// Load reads the configuration in a file; see Parse. The error is Problems if the file was readable.
 func Load(file string, also ...func(*Config) Problems) (*Config, error) {
 	data, err := read(file)
 	if err != nil {
@@ -60,7 +60,7 @@ func Load(file string, also ...func(*Config) Problems) (*Config, error) {
 	return Parse(file, data, also...)
 }
 
-// read reads a file, up to one byte more than it may have.
+// read returns the content of a file, up to one byte more than the maximum.
 func read(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -74,9 +74,10 @@ func read(file string) ([]byte, error) {
 	return data, nil
 }
 
-// Parse reads the configuration in data, strictly: a key that is not known, or is there twice, is a problem, as is everything that only
-// makes YAML harder to read (aliases, tags, several documents). Each of also is asked for what is wrong beyond what this package can know,
-// so that all of it is told at once; it is asked although other keys have problems, and these have their defaults then. file is for messages.
+// Parse reads the configuration in data, strictly. An unknown or duplicate key is a problem, as are features that only
+// make YAML harder to read: aliases, tags, several documents. Each of also reports further problems, which this package
+// cannot know, so that all are reported at once. It is called even if other keys have problems; these then have their
+// defaults. file is for messages.
 func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, error) {
 	cfg, problems := parseConfig(file, data, also)
 	if len(problems) > 0 {
@@ -85,8 +86,8 @@ func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, e
 	return cfg, nil
 }
 
-// LoadAnyhow reads what can be read of a configuration with which something is wrong, which problems tell; the rest has its defaults. It is for
-// what must not wait until all is right, such as to take a tenant's secret away, and never to serve by.
+// LoadAnyhow reads the valid parts of a configuration and returns its problems; all other settings have their defaults.
+// It is for actions that must not wait for a corrected file, such as revoking a secret, and never for serving.
 func LoadAnyhow(file string, also ...func(*Config) Problems) (cfg *Config, problems Problems, err error) {
 	data, err := read(file)
 	if err != nil {
@@ -98,26 +99,26 @@ func LoadAnyhow(file string, also ...func(*Config) Problems) (cfg *Config, probl
 
 func parseConfig(file string, data []byte, also []func(*Config) Problems) (*Config, Problems) {
 	cfg := Default()
-	asks := []func() Problems{cfg.Validate}
-	for _, ask := range also {
-		asks = append(asks, func() Problems { return ask(&cfg) })
+	checks := []func() Problems{cfg.Validate}
+	for _, check := range also {
+		checks = append(checks, func() Problems { return check(&cfg) })
 	}
 	decoded := func() {
 		for i := range cfg.Listen {
 			cfg.Listen[i].setDefaults()
 		}
 	}
-	return &cfg, parse(file, data, &cfg.document, &cfg, decoded, asks)
+	return &cfg, parse(file, data, &cfg.document, &cfg, decoded, checks)
 }
 
-// document is where the settings of a file stand in it.
+// document holds the positions of settings in a file.
 type document struct {
 	file  string
 	lines map[string]int
 }
 
-// parse reads data into a struct whose document is doc. When all was decoded it calls decoded, and then asks what is wrong.
-func parse(file string, data []byte, doc *document, into any, decoded func(), asks []func() Problems) Problems {
+// parse reads data into a struct whose document is doc. After decoding it calls decoded, and then all checks.
+func parse(file string, data []byte, doc *document, into any, decoded func(), checks []func() Problems) Problems {
 	*doc = document{file, make(map[string]int)}
 	if len(data) > SizeMax {
 		return Problems{{File: file, Text: fmt.Sprintf("the file is too large (allowed: %v)", Size(SizeMax))}}
@@ -132,12 +133,12 @@ func parse(file string, data []byte, doc *document, into any, decoded func(), as
 	d := decoder{doc: doc, unread: make(map[string]bool)}
 	d.value("", documents[0].Content[0], reflect.ValueOf(into).Elem())
 	if len(documents) > 1 {
-		d.add(documents[1].Line, "", "another document begins here (allowed: one)")
+		d.add(documents[1].Line, "", "second document (allowed: one)")
 	}
 	decoded()
 	problems := d.problems
-	for _, ask := range asks {
-		for _, p := range ask() {
+	for _, check := range checks {
+		for _, p := range check() {
 			if d.reached(p.Key) {
 				problems = append(problems, p)
 			}
@@ -150,7 +151,8 @@ func parse(file string, data []byte, doc *document, into any, decoded func(), as
 	return concealed(problems)
 }
 
-// Conceal hides the secrets of apps in a text, whole or cut off: what an operator has written into the wrong place is not to turn up in a log.
+// Conceal hides the secrets of apps in a text, complete or truncated. A secret that an operator wrote in the wrong
+// place must not appear in a log.
 func Conceal(text string) string { return secrets.ReplaceAllString(text, "hss_…") }
 
 var secrets = regexp.MustCompile(`hss_[0-9A-Za-z]+`)
@@ -162,7 +164,7 @@ func concealed(problems Problems) Problems {
 	return problems
 }
 
-// undecodable turns an error of the YAML library, which says that this is no YAML, into Problems.
+// undecodable returns the syntax error of the YAML library as Problems.
 func undecodable(file string, err error) Problems {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
 	var e *yaml.LoadError
@@ -172,21 +174,21 @@ func undecodable(file string, err error) Problems {
 			text = e.ContextMsg + ": " + text
 		}
 	}
-	text = strings.Map(func(r rune) rune { // it may show what stands in the file
+	text = strings.Map(func(r rune) rune { // the text may quote the file
 		if !strconv.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, text)
-	return Problems{{File: file, Line: line, Text: fmt.Sprintf("this is not YAML: %.200s", text)}}
+	return Problems{{File: file, Line: line, Text: fmt.Sprintf("invalid YAML: %.200s", text)}}
 }
 
-// Problem makes a problem with a key of this file.
+// Problem returns a problem with a key of this file.
 func (d *document) Problem(key, format string, args ...any) Problem {
 	return Problem{File: d.file, Line: d.line(key), Key: key, Text: fmt.Sprintf(format, args...)}
 }
 
-// line finds where a key stands, or else the innermost key around it that is there.
+// line returns the line of a key, or of the innermost key around it that is in the file.
 func (d *document) line(key string) int {
 	for ; key != ""; key = outer(key) {
 		if n, found := d.lines[key]; found {
@@ -196,5 +198,5 @@ func (d *document) line(key string) int {
 	return 0
 }
 
-// outer is the key that another one lies in, or "".
+// outer returns the key around another, or "".
 func outer(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }

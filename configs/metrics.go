@@ -1,8 +1,8 @@
 package configs
 
-// Metrics says what Prometheus is shown.
+// Metrics holds the settings of the metrics.
 type Metrics struct {
-	Tenants string `yaml:"tenants"` // full, totals or off: what is counted for each tenant
+	Tenants string `yaml:"tenants"` // series per tenant: full, totals or off
 }
 
 func (v *validator) metrics(m Metrics) {

@@ -8,7 +8,8 @@ import (
 //go:embed policies/default.rego policies/default_test.rego
 var policies embed.FS
 
-// DefaultPolicy has the files of the policy that decides where the operator has none, with its tests: roles, and patterns of keys.
+// DefaultPolicy returns the files of the default policy, with its tests. It applies roles and key patterns if the
+// operator has no policy.
 func DefaultPolicy() fs.FS {
 	sub, err := fs.Sub(policies, "policies")
 	if err != nil {

@@ -12,19 +12,24 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// People write the files of tenants, and commands change them too: what follows changes the lines that it is about and leaves all others as they
-// are, with their order, their comments and their empty lines. What was changed is read again and compared with what was meant, so that a way
-// of writing that was not thought of here is refused instead of spoilt.
+// Both people and commands edit the files of tenants. An edit changes only its own lines and keeps the order, the
+// comments and the empty lines of all others. The result is parsed again and compared with the intended meaning. So
+// YAML that this code does not expect is refused, not damaged.
 
-// NewTenant returns the text of the file of a new tenant without apps. lifetime is that of its sessions, 0 the server's.
-// If it is lenient, its clients may choose the ids of sessions.
+// NewTenant returns the text of a new tenant's file, without apps. A lifetime of 0 is the server's. Clients of a
+// lenient tenant may choose the ids of sessions.
 func NewTenant(allow []Prefix, lifetime time.Duration, lenient bool) []byte {
 	var b strings.Builder
-	b.WriteString("# From where the apps of this tenant may come, never left out; everybody is 0.0.0.0/0 and ::/0.\nallow:\n")
+	b.WriteString(`# Addresses that the apps of this tenant may connect from; required; everybody is 0.0.0.0/0 and ::/0.
+allow:
+`)
 	for _, p := range allow {
 		fmt.Fprintf(&b, "  - %s\n", p)
 	}
-	b.WriteString("\n# deny, hosts, session, quotas and rates may stand here too. What is left out is as in the configuration of the server.\n# policy may too: settings of your own, which policies find under data.tenants.NAME.settings.\n")
+	b.WriteString(`
+# Further settings: deny, hosts, session, quotas and rates. The defaults are those of the server's configuration.
+# policy has settings of your own, which policies read at data.tenants.NAME.settings.
+`)
 	if lifetime != 0 || lenient {
 		b.WriteString("session:\n")
 	}
@@ -38,18 +43,18 @@ func NewTenant(allow []Prefix, lifetime time.Duration, lenient bool) []byte {
 	return []byte(b.String())
 }
 
-// lenientSession is the setting of a tenant whose clients may choose ids, and what that means.
-const lenientSession = `  # CAUTION: open without u begins a session under whatever id a client sends. An application that opens the id of a
-  # cookie so lets a visitor fix the session of somebody else, and have it after the log-in. For clients that make ids
-  # themselves, such as PHP code of 2004. Without them take this line out.
+// lenientSession is the setting of a tenant whose clients may choose ids, with a warning.
+const lenientSession = `  # CAUTION: open without u creates a session under any id that a client sends. If an
+  # application opens the id of a cookie like that, a visitor can fix the session of another user, and use it after the
+  # log-in. This setting is for clients that create ids themselves, such as PHP code of 2004. Remove it if you have none.
   strict: false
 `
 
-// AddApp adds an app to the text of a tenant. comment is put behind its secrets.
+// AddApp adds an app to the text of a tenant, with a comment after its secrets.
 func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
 	return edit(text, adds, func(e *editor) { e.set(appNode(app, comment), "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; found {
-			return fmt.Errorf("configs: there is an app %s already", name)
+			return fmt.Errorf("configs: app %s already exists", name)
 		}
 		if t.Apps == nil {
 			t.Apps = make(map[string]App)
@@ -59,26 +64,28 @@ func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
 	})
 }
 
-// RemoveApp takes an app out of the text of a tenant, with the comment that stands right above it. Something may be wrong with the app, but with
-// nothing else.
+// RemoveApp removes an app from the text of a tenant, with the comment right above it. The app may have problems; the
+// rest of the text may not.
 func RemoveApp(text []byte, name string) ([]byte, error) {
 	return edit(text, removes, func(e *editor) { e.set(nil, "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; !found {
-			return fmt.Errorf("configs: there is no app %s", name)
+			return fmt.Errorf("configs: unknown app %s", name)
 		}
 		delete(t.Apps, name)
 		return nil
 	})
 }
 
-// AddSecret adds the hash of a secret to those of an app, behind them, with a comment.
+// AddSecret appends the hash of a secret to those of an app, with a comment.
 func AddSecret(text []byte, app, hash, comment string) ([]byte, error) {
-	return editSecrets(text, adds, app, func(hashes []string) []string { return append(slices.Clone(hashes), hash) }, func(list *yaml.Node) {
+	return editSecrets(text, adds, app, func(hashes []string) []string {
+		return append(slices.Clone(hashes), hash)
+	}, func(list *yaml.Node) {
 		list.Content = append(list.Content, scalar(hash, comment))
 	})
 }
 
-// RemoveSecret takes the hash of a secret away from an app.
+// RemoveSecret removes the hash of a secret from an app.
 func RemoveSecret(text []byte, app, hash string) ([]byte, error) {
 	return editSecrets(text, removes, app, func(hashes []string) []string {
 		return slices.DeleteFunc(slices.Clone(hashes), func(h string) bool { return h == hash })
@@ -87,8 +94,10 @@ func RemoveSecret(text []byte, app, hash string) ([]byte, error) {
 	})
 }
 
-func editSecrets(text []byte, how purpose, app string, change func([]string) []string, changeNode func(list *yaml.Node)) ([]byte, error) {
-	return edit(text, how, func(e *editor) {
+func editSecrets(
+	text []byte, purpose purpose, app string, change func([]string) []string, changeNode func(list *yaml.Node),
+) ([]byte, error) {
+	return edit(text, purpose, func(e *editor) {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		if old := find(find(find(e.root, "apps"), app), "secrets"); old != nil && old.Kind == yaml.SequenceNode {
 			list = block(old)
@@ -101,11 +110,11 @@ func editSecrets(text []byte, how purpose, app string, change func([]string) []s
 	}, func(t *Tenant) error {
 		a, found := t.Apps[app]
 		if !found {
-			return fmt.Errorf("configs: there is no app %s", app)
+			return fmt.Errorf("configs: unknown app %s", app)
 		}
 		before := len(a.Secrets)
 		if a.Secrets = change(a.Secrets); len(a.Secrets) == before {
-			return fmt.Errorf("configs: app %s has no such secret", app)
+			return fmt.Errorf("configs: unknown secret of app %s", app)
 		}
 		if len(a.Secrets) == 0 {
 			a.Secrets = nil
@@ -115,26 +124,26 @@ func editSecrets(text []byte, how purpose, app string, change func([]string) []s
 	})
 }
 
-// purpose is what an edit is for.
+// purpose is the purpose of an edit.
 type purpose bool
 
 const (
 	adds    purpose = false
-	removes purpose = true // also what could not be read
+	removes purpose = true // invalid parts included
 )
 
-var errUnusual = errors.New("configs: the file is written in a way that cannot be changed here; change it by hand")
+var errUnusual = errors.New("configs: the file has YAML that this command cannot edit; edit it by hand")
 
-// edit changes a text, which must say afterwards what means makes of what it said before, and nothing that cannot be read.
-func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) error) ([]byte, error) {
+// edit returns the text after change. Its meaning must be that of the old text after means, and it must be valid.
+func edit(text []byte, purpose purpose, change func(*editor), means func(*Tenant) error) ([]byte, error) {
 	want, problems := meaning(text)
-	if len(problems) > 0 && how == adds {
+	if len(problems) > 0 && purpose == adds {
 		return nil, problems
 	}
 	if err := means(want); err != nil {
 		return nil, err
 	}
-	// YAML counts lines by more than line feeds.
+	// YAML has line ends other than line feeds.
 	if strings.ContainsAny(strings.ReplaceAll(string(text), "\r\n", "\n"), "\r\u0085\u2028\u2029") {
 		return nil, errUnusual
 	}
@@ -160,7 +169,7 @@ func edit(text []byte, how purpose, change func(*editor), means func(*Tenant) er
 	return []byte(out), nil
 }
 
-// meaning is what the text of a tenant says, whether or not that is right, and what cannot be read in it.
+// meaning returns the tenant in a text, valid or not, and the problems that prevented parts from being read.
 func meaning(text []byte) (*Tenant, Problems) {
 	t := new(Tenant)
 	problems := parse("", text, &t.document, t, t.decoded, nil)
@@ -171,14 +180,14 @@ func meaning(text []byte) (*Tenant, Problems) {
 	return t, problems
 }
 
-// editor changes the lines of a text whose nodes are known.
+// editor changes the lines of a text by means of its nodes.
 type editor struct {
 	root  *yaml.Node
 	lines []string // with their ends
 }
 
-// set makes value what stands under a path of keys, or takes away what stands there if value is nil. It writes anew no more than the innermost
-// settings that are written in lines of their own.
+// set replaces the value at a path of keys, or removes the key if value is nil. It rewrites no more than the innermost
+// settings that are on lines of their own.
 func (e *editor) set(value *yaml.Node, path ...string) {
 	parent := e.root
 	if !isBlock(parent) {
@@ -203,7 +212,7 @@ func (e *editor) set(value *yaml.Node, path ...string) {
 	e.replace(parent, path[0], value)
 }
 
-// replace writes the lines of one key of a mapping anew, adds them behind all others, or takes them away.
+// replace rewrites, appends or removes the lines of one key of a mapping.
 func (e *editor) replace(parent *yaml.Node, key string, value *yaml.Node) {
 	indent := parent.Column - 1
 	i := keyAt(parent, key)
@@ -227,12 +236,12 @@ func (e *editor) replace(parent *yaml.Node, key string, value *yaml.Node) {
 		begin--
 	}
 	if end < len(e.lines) && isEmpty(e.lines[end]) && (begin == 0 || isEmpty(e.lines[begin-1])) {
-		end++ // or two empty lines would meet
+		end++ // or two empty lines would be adjacent
 	}
 	e.lines = slices.Delete(e.lines, begin, end)
 }
 
-// extent is where the lines of a key and its value begin and end, comments behind them left out.
+// extent returns the range of lines of a key and its value, without the comments after them.
 func (e *editor) extent(name, value *yaml.Node, indent int) (begin, end int) {
 	begin = name.Line - 1
 	end = begin + 1
@@ -251,7 +260,7 @@ func (e *editor) extent(name, value *yaml.Node, indent int) (begin, end int) {
 	return begin, end
 }
 
-// comments is the end of the comments that follow line end and are indented at least that deep.
+// comments returns the end of the comments that follow line end and have at least that indentation.
 func (e *editor) comments(end, indent int) int {
 	for i := end; i < len(e.lines); i++ {
 		line := e.lines[i]
@@ -275,7 +284,7 @@ func isBlock(n *yaml.Node) bool {
 	return n != nil && n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle == 0 && len(n.Content) > 0
 }
 
-// find is what stands under a key of a mapping, or nil.
+// find returns the value of a key of a mapping, or nil.
 func find(n *yaml.Node, key string) *yaml.Node {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
@@ -286,7 +295,7 @@ func find(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// keyAt is the place of a key in a mapping, or -1.
+// keyAt returns the index of a key in a mapping, or -1.
 func keyAt(n *yaml.Node, key string) int {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
@@ -296,7 +305,7 @@ func keyAt(n *yaml.Node, key string) int {
 	return -1
 }
 
-// change does on nodes what set does on lines.
+// change changes nodes as set changes lines.
 func change(n, value *yaml.Node, path []string) {
 	if len(path) > 1 {
 		within := &yaml.Node{Kind: yaml.MappingNode}
@@ -316,7 +325,8 @@ func change(n, value *yaml.Node, path []string) {
 	}
 }
 
-// block is a collection as it is written in lines of their own. Comments behind its end belong to lines that are not written anew.
+// block returns a copy of a collection in block style. It leaves out the comments after its end, whose lines are not
+// rewritten.
 func block(n *yaml.Node) *yaml.Node {
 	out := *n
 	out.Style &^= yaml.FlowStyle
@@ -360,7 +370,7 @@ func appNode(a App, comment string) *yaml.Node {
 	list("allow", "", texts(a.Allow))
 	list("deny", "", texts(a.Deny))
 	patterns := func(key string, values []string) {
-		if values != nil && len(values) == 0 { // no key at all, which is not the same as none written
+		if values != nil && len(values) == 0 { // no key, which differs from no list
 			n.Content = append(n.Content, scalar(key, ""), &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle})
 		}
 		list(key, "", values)
@@ -378,7 +388,7 @@ func texts(ranges []Prefix) []string {
 	return all
 }
 
-// entry are the lines of a key and its value.
+// entry returns the lines of a key and its value.
 func entry(name, value *yaml.Node, indent int) []string {
 	lines := dump(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{name, value}})
 	for i := range lines {
@@ -392,8 +402,8 @@ func entry(name, value *yaml.Node, indent int) []string {
 func dump(n *yaml.Node) []string {
 	out, err := yaml.Dump(n, yaml.WithIndent(2), yaml.WithCompactSeqIndent(false), yaml.WithLineWidth(-1))
 	if err != nil {
-		return nil // which edit will notice
+		return nil // edit detects that
 	}
 	lines := strings.SplitAfter(string(out), "\n")
-	return lines[:len(lines)-1] // nothing follows the last line end
+	return lines[:len(lines)-1] // after the last line end there is an empty string
 }

@@ -134,17 +134,17 @@ func TestEditsRefused(t *testing.T) {
 		edit func([]byte) ([]byte, error)
 		want string
 	}{
-		"an app again":        {commented, addApp("shop", App{Role: "readwrite"}), "there is an app shop already"},
-		"no such app":         {commented, removeApp("shops"), "there is no app shops"},
-		"no app to rotate":    {commented, addSecret("shops", hashC), "there is no app shops"},
-		"no such secret":      {commented, removeSecret("shop", hashC), "app shop has no such secret"},
+		"an app again":        {commented, addApp("shop", App{Role: "readwrite"}), "app shop already exists"},
+		"no such app":         {commented, removeApp("shops"), "unknown app shops"},
+		"no app to rotate":    {commented, addSecret("shops", hashC), "unknown app shops"},
+		"no such secret":      {commented, removeSecret("shop", hashC), "unknown secret of app shop"},
 		"a mistake":           {"allow: 1\n", addApp("a", App{}), "1: allow: \"1\" (allowed: a list)"},
 		"empty":               {"", addApp("a", App{}), "the file is empty"},
-		"no YAML":             {"a: [", addApp("a", App{}), "this is not YAML"},
-		"a mistake beside":    {"allow: 1\napps:\n  a: {role: x}\n", removeApp("a"), "change it by hand"},
-		"an app twice":        {"apps:\n  a: {role: x}\n  a: {role: y}\n", removeApp("a"), "change it by hand"},
-		"nothing to remove":   {"", removeApp("a"), "there is no app a"},
-		"an odd way to write": {"apps:\n  a:\n    secrets: [\n" + hashA + "\n]\n", addSecret("a", hashC), "change it by hand"},
+		"no YAML":             {"a: [", addApp("a", App{}), "invalid YAML"},
+		"a mistake beside":    {"allow: 1\napps:\n  a: {role: x}\n", removeApp("a"), "edit it by hand"},
+		"an app twice":        {"apps:\n  a: {role: x}\n  a: {role: y}\n", removeApp("a"), "edit it by hand"},
+		"nothing to remove":   {"", removeApp("a"), "unknown app a"},
+		"an odd way to write": {"apps:\n  a:\n    secrets: [\n" + hashA + "\n]\n", addSecret("a", hashC), "edit it by hand"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := row.edit([]byte(hashes(row.text))); got != nil || err == nil || !strings.Contains(err.Error(), row.want) {

@@ -75,41 +75,41 @@ func TestTenantMistakes(t *testing.T) {
 	const hash = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	for name, row := range map[string]struct{ text, want string }{
 		"empty":        {"", "a: the file is empty"},
-		"nobody":       {"hosts: []\n", "a: allow: nobody may come (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
-		"nobody []":    {"\nallow: []\n", "a:2: allow: nobody may come …"},
-		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: there is no such setting (allowed: allow, deny, hosts, session, quotas, rates, policy, apps)"},
-		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: there is no such setting (allowed: on_limit, tenant, app, address, session_creation, tenant_bytes, app_bytes)"},
+		"nobody":       {"hosts: []\n", "a: allow: no address is admitted (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
+		"nobody []":    {"\nallow: []\n", "a:2: allow: no address is admitted …"},
+		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: unknown setting (allowed: allow, deny, hosts, session, quotas, rates, policy, apps)"},
+		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: unknown setting (allowed: on_limit, tenant, app, address, session_creation, tenant_bytes, app_bytes)"},
 		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
-			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: \"a.example\" is there twice\na:9: hosts[6]: …\na:10: hosts[7]: …"},
-		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list stands here (allowed: settings by name)"},
+			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: duplicate \"a.example\"\na:9: hosts[6]: …\na:10: hosts[7]: …"},
+		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list (allowed: settings by name)"},
 		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny, read, write)"},
-		"app twice":   {"allow: [::1]\napps:\n  shop: {role: admin}\n  shop: {}\n", "a:4: apps.shop: it is there twice, first in line 3"},
-		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: this is no name (allowed: one word)"},
-		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n", "a:4: apps.shop.password: there is no such setting …"},
-		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: nobody may come (allowed: address ranges, or to leave it out)"},
+		"app twice":   {"allow: [::1]\napps:\n  shop: {role: admin}\n  shop: {}\n", "a:4: apps.shop: duplicate, first in line 3"},
+		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: not a name (allowed: one word)"},
+		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n", "a:4: apps.shop.password: unknown setting …"},
+		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: no address is admitted (allowed: address ranges, or to leave it out)"},
 		"twice": {"allow: [::1]\napps: {a: {role: admin, secrets: [" + hash + ", " + hash + "]}, b: {role: admin, certificates: [\"dns:y.z\", \"dns:z.z\", \"dns:y.z\"]}}\n",
-			"a:2: apps.a.secrets[1]: \"" + hash + "\" is there twice\na:2: apps.b.certificates[2]: \"dns:y.z\" is there twice"},
-		"too much": {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB is more than limits.value of the server lets through (allowed: up to 1MiB)"},
+			"a:2: apps.a.secrets[1]: duplicate \"" + hash + "\"\na:2: apps.b.certificates[2]: duplicate \"dns:y.z\""},
+		"too much": {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB exceeds limits.value of the configuration (allowed: up to 1MiB)"},
 		"quotas":   {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
 		"a secret": {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n    role: admin\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
 		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
-			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: settings stand …"},
+			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: a group …"},
 		"policy": {"allow: [::1]\npolicy: plain\n", "a:2: policy: \"plain\" (allowed: settings by name)"},
 		"policy, not JSON": {"allow: [::1]\npolicy:\n  day: 2026-11-23\n  inf: .inf\n  hex: 0x10\n  \"yes\": True\n  none: ~\n  1: one\n  huge: 1e0100\n  bin: !!binary aGk=\n" +
 			"  list: [&x a, [*x], {b: 1_000}]\n  a: 1\n  a: 2\n",
-			`a:3: policy.day: "2026-11-23" (allowed: what JSON knows: text, a number such as -10 or 0.5, true, false, null; in quotes it is text)
+			`a:3: policy.day: "2026-11-23" (allowed: a JSON value: text, a number such as -10 or 0.5, true, false, null; in quotes it is text)
 a:4: policy.inf: ".inf" (allowed: …
 a:5: policy.hex: "0x10" (allowed: …
 a:6: policy.yes: "True" (allowed: …
-a:7: policy.none: nothing stands here (allowed: …
-a:8: policy.1: this is no text (allowed: text; a number or the like as a name is written in quotes: "1")
+a:7: policy.none: no value (allowed: …
+a:8: policy.1: not text (allowed: text; write a name such as a number in quotes: "1")
 a:9: policy.huge: "1e0100" (allowed: …
-a:10: policy.bin: the tag "!!binary" (allowed: …
-a:11: policy.list[1][0]: the alias "x" (allowed: …
+a:10: policy.bin: tag "!!binary" (allowed: …
+a:11: policy.list[1][0]: alias "x" (allowed: …
 a:11: policy.list[2].b: "1_000" (allowed: …
-a:13: policy.a: it is there twice, first in line 12`},
-		"policy, deep":  {"allow: [::1]\npolicy: {a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\n", "a:2: policy.a" + strings.Repeat("[0]", 15) + ": it lies too deep (allowed: 16 lists and settings in each other)"},
-		"policy, large": {"allow: [::1]\npolicy: {a: " + strings.Repeat("x", 64<<10) + "}\n", "a:2: policy: it has 65544 bytes as JSON (allowed: 64KiB)"},
+a:13: policy.a: duplicate, first in line 12`},
+		"policy, deep":  {"allow: [::1]\npolicy: {a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\n", "a:2: policy.a" + strings.Repeat("[0]", 15) + ": nested too deep (allowed: 16 levels of lists and settings)"},
+		"policy, large": {"allow: [::1]\npolicy: {a: " + strings.Repeat("x", 64<<10) + "}\n", "a:2: policy: 65544 bytes as JSON (allowed: 64KiB)"},
 		"also":          {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestFolder(t *testing.T) {
 	f.write(".b.yaml.tmp.yaml", "not YAML: [")
 	f.write("c.txt", "not YAML: [")
 	f.write("gone.drop", "")
-	f.look("a:1h0m0s", "Bad.yaml: \"Bad\" cannot be the name of a tenant", "Bad.yaml: another rule", "b.yaml:1: allow: nobody may come")
+	f.look("a:1h0m0s", "Bad.yaml: invalid tenant name \"Bad\"", "Bad.yaml: another rule", "b.yaml:1: allow: no address is admitted")
 	if stale, missing := f.now.Stale(); len(stale) != 0 || !slices.Equal(missing, []string{"Bad", "b"}) {
 		t.Errorf("stale %v, missing %v", stale, missing)
 	}
@@ -255,14 +255,14 @@ func TestFolderFiles(t *testing.T) {
 	must(os.Symlink("..2026_1", path("..data")))
 	must(os.Symlink("..data/a.yaml", path("a.yaml")))
 	must(os.Mkdir(path("dir.yaml"), 0o700))
-	f.look("a:1h0m0s", "dir.yaml: it cannot be read: it is no file")
+	f.look("a:1h0m0s", "dir.yaml: cannot be read: not a regular file")
 	must(os.Symlink("..2026_2", path("..tmp"))) // how Kubernetes changes a ConfigMap
 	must(os.Rename(path("..tmp"), path("..data")))
-	f.look("a:2h0m0s", "dir.yaml: it cannot be read: it is no file")
+	f.look("a:2h0m0s", "dir.yaml: cannot be read: not a regular file")
 
 	must(os.Remove(path("..2026_2/a.yaml"))) // a link to nothing is no tenant any more
 	must(os.Remove(path("dir.yaml")))
-	f.look("", "a.yaml: it cannot be read: no such file")
+	f.look("", "a.yaml: cannot be read: no such file")
 	f.write("..2026_2/a.yaml", "allow: [::1]\n")
 	f.look("a:24m0s")
 
@@ -275,7 +275,7 @@ func TestFolderFiles(t *testing.T) {
 	must(os.WriteFile(outside, []byte("allow: [::1]\nsecret\n"), 0o600))
 	must(os.Symlink(outside, path("b.yaml")))
 	must(os.Symlink("../"+filepath.Base(filepath.Dir(outside))+"/b.yaml", path("c.yaml")))
-	const leaves = ": it cannot be read: path escapes from parent (a link here may only lead to what is in this folder too: put the file itself here)"
+	const leaves = ": cannot be read: path escapes from parent (a link must lead to a file within the folder: put the file itself here)"
 	f.look("a:24m0s", "b.yaml"+leaves, "c.yaml"+leaves)
 	_, err := LoadTenant(path("b.yaml"), f.main)
 	if err == nil || strings.TrimPrefix(err.Error(), f.path+"/") != "b.yaml"+leaves {
@@ -285,7 +285,7 @@ func TestFolderFiles(t *testing.T) {
 	must(os.Remove(path("c.yaml")))
 
 	must(os.Rename(f.path, f.path+"-away")) // a folder that is not there is not an empty one
-	f.look("a:24m0s", f.path+": the folder cannot be read, and nothing is changed: no such file")
+	f.look("a:24m0s", f.path+": the folder cannot be read, and its tenants stay unchanged: no such file")
 	must(os.Rename(f.path+"-away", f.path))
 	f.look("a:24m0s")
 }
@@ -299,8 +299,8 @@ func TestFolderMisnamed(t *testing.T) {
 	f.write("c.YAML", "allow: [::1]\n")
 	f.write(".d.yml", "")
 	f.write("notes.txt", "")
-	f.look("a:24m0s", "a.yml: it ends in .yml, and is not looked at; a.yaml is there beside it: remove one of them",
-		"b.yml: it ends in .yml, and is not looked at: call it b.yaml", "c.YAML: it ends in .YAML, and is not looked at: call it c.yaml")
+	f.look("a:24m0s", "a.yml: ignored because of its extension .yml, and a.yaml exists, too: remove one of them",
+		"b.yml: ignored because of its extension .yml: rename it to b.yaml", "c.YAML: ignored because of its extension .YAML: rename it to c.yaml")
 }
 
 func TestFolderHosts(t *testing.T) {
@@ -308,7 +308,7 @@ func TestFolderHosts(t *testing.T) {
 	for _, name := range []string{"c", "a", "b"} {
 		f.write(name+".yaml", "allow: [::1]\nhosts:\n- "+name+".example\n- shared.example\n")
 	}
-	f.look("a:24m0s b:24m0s c:24m0s", "b.yaml:4: hosts[1]: shared.example is a host of tenant a already", "c.yaml:4: hosts[1]: shared.example is a host of tenant a already")
+	f.look("a:24m0s b:24m0s c:24m0s", "b.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too", "c.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too")
 }
 
 // TestFolderOrder: what is found does not depend on what was there before, apart from files with mistakes.
@@ -333,7 +333,7 @@ func FuzzTenant(f *testing.F) {
 		tenant, err := ParseTenant("a.yaml", data, &main)
 		if err == nil {
 			if len(tenant.Allow) == 0 {
-				t.Error("nobody may come")
+				t.Error("no address is admitted")
 			}
 			return
 		}

@@ -16,8 +16,8 @@ func TestFolderPipe(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.look("", "a.yaml: it cannot be read: it is no file")
-	if _, err := LoadTenant(path, f.main); err == nil || !strings.HasSuffix(err.Error(), "it is no file") {
+	f.look("", "a.yaml: cannot be read: not a regular file")
+	if _, err := LoadTenant(path, f.main); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
 }

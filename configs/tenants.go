@@ -12,36 +12,40 @@ import (
 	"strings"
 )
 
-// DropExt is how the name of a tenant's file ends that was deleted while its sessions were not yet: `tenant delete --drop-sessions` renames it.
+// DropExt is the extension of the file of a deleted tenant whose sessions are still to be dropped. `tenant delete
+// --drop-sessions` renames the file.
 const DropExt = ".drop"
 
-// Tenants are what the files in a folder say. They are never changed: another look at the folder makes other Tenants.
+// Tenants is the content of the files in a folder. It never changes: loading the folder again makes a new Tenants.
 type Tenants struct {
 	All      []*Tenant // sorted by name
-	Problems Problems  // what is wrong with the files, in their order
-	Drops    []string  // the names of tenants whose sessions are to be dropped, sorted
+	Problems Problems  // of the files, in their order
+	Drops    []string  // names of tenants whose sessions are to be dropped, sorted
 
 	main  *Config
-	files map[string]tenantFile // by the name of the file
+	files map[string]tenantFile // by file name
 }
 
-// tenantFile is what a file says now, and what it said last when nothing was wrong with it.
+// tenantFile is the current state of a file, and its last valid content.
 type tenantFile struct {
 	sum      [sha256.Size]byte
 	problems Problems
-	good     *Tenant // nil if there was something wrong ever since the file is there
+	good     *Tenant // nil if the file was never valid
 }
 
-// Tenant finds a tenant by its name, or nil.
+// Tenant returns the tenant of a name, or nil.
 func (ts *Tenants) Tenant(name string) *Tenant {
-	i, found := slices.BinarySearchFunc(ts.All, name, func(t *Tenant, name string) int { return strings.Compare(t.Name, name) })
+	i, found := slices.BinarySearchFunc(ts.All, name, func(t *Tenant, name string) int {
+		return strings.Compare(t.Name, name)
+	})
 	if !found {
 		return nil
 	}
 	return ts.All[i]
 }
 
-// Stale are the names of the tenants that are as they were, because something is wrong with their files, and Missing of those that there would be.
+// Stale returns the names of tenants with an invalid file: stale if the last valid content is in force, missing if
+// there is none.
 func (ts *Tenants) Stale() (stale, missing []string) {
 	for name, f := range ts.files {
 		name = strings.TrimSuffix(name, TenantExt)
@@ -57,7 +61,7 @@ func (ts *Tenants) Stale() (stale, missing []string) {
 	return stale, missing
 }
 
-// Digests are the SHA-256 of the files in which nothing is wrong, in hexadecimal, by the names of the files.
+// Digests returns the SHA-256 of the valid files in hexadecimal, by file name.
 func (ts *Tenants) Digests() map[string]string {
 	all := make(map[string]string)
 	for name, f := range ts.files {
@@ -68,13 +72,13 @@ func (ts *Tenants) Digests() map[string]string {
 	return all
 }
 
-// LoadTenants looks at the files in a folder. old is what it held before, nil at the first time: a file with which something is wrong goes on saying
-// what it said there, whatever else has changed, so that a mistake in one file neither takes a tenant out of service nor holds up what was
-// revoked in another. A file that is gone takes its tenant with it; a folder that cannot be read leaves everything as it was.
+// LoadTenants loads the files in a folder. old is the previous result, nil at the first time. An invalid file keeps its
+// content of old. So a mistake in one file neither takes its tenant out of service nor delays a revocation in another.
+// The tenant of a removed file is removed. If the folder cannot be read, the tenants stay unchanged.
 //
-// Files that begin with a dot, and those that end neither in .yaml nor in .drop, are not looked at; one that ends in .yml, which looks like a
-// tenant's and is none, is a problem. Links are followed within the folder, as Kubernetes lays them out, and never out of it: who may write there
-// could have the files of others read.
+// Files that begin with a dot, and those that end neither in .yaml nor in .drop, are ignored. A file that ends in .yml
+// is a problem, since it looks like a tenant's. Links are followed within the folder, as Kubernetes uses them, and
+// never out of it: otherwise a user who may write there could make the server read other files.
 func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant) Problems) *Tenants {
 	if old == nil {
 		old = new(Tenants)
@@ -86,7 +90,9 @@ func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant
 	}
 	if err != nil {
 		again := *old
-		again.Problems = Problems{{File: folder, Text: "the folder cannot be read, and nothing is changed: " + cause(err).Error()}}
+		again.Problems = Problems{{
+			File: folder, Text: "the folder cannot be read, and its tenants stay unchanged: " + cause(err).Error(),
+		}}
 		return &again
 	}
 	defer root.Close()
@@ -116,32 +122,34 @@ func LoadTenants(folder string, main *Config, old *Tenants, also ...func(*Tenant
 	return ts
 }
 
-// misnamed tells of a file that somebody takes for a tenant's.
+// misnamed reports a file whose name an operator may take for a tenant's.
 func misnamed(folder, name string) Problems {
 	ext := filepath.Ext(name)
 	if !strings.EqualFold(ext, ".yml") && !strings.EqualFold(ext, TenantExt) {
 		return nil
 	}
 	right := strings.TrimSuffix(name, ext) + TenantExt
-	text := fmt.Sprintf("it ends in %s, and is not looked at: call it %s", ext, right)
+	text := fmt.Sprintf("ignored because of its extension %s: rename it to %s", ext, right)
 	if _, err := os.Lstat(filepath.Join(folder, right)); err == nil {
-		text = fmt.Sprintf("it ends in %s, and is not looked at; %s is there beside it: remove one of them", ext, right)
+		text = fmt.Sprintf("ignored because of its extension %s, and %s exists, too: remove one of them", ext, right)
 	}
 	return Problems{{File: filepath.Join(folder, name), Text: text}}
 }
 
-func loadTenantFile(root *os.Root, name, path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems) tenantFile {
+func loadTenantFile(
+	root *os.Root, name, path string, main *Config, old *Tenants, before tenantFile, also []func(*Tenant) Problems,
+) tenantFile {
 	data, err := readTenant(root, name)
 	if err != nil {
 		good := before.good
-		if errors.Is(err, fs.ErrNotExist) { // it was taken away this moment, or is a link to nothing: the tenant is gone
+		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile, or a dangling link: the tenant is removed
 			good = nil
 		}
 		return tenantFile{problems: Problems{unreadable(path, err)}, good: good}
 	}
 	f := tenantFile{sum: sha256.Sum256(data)}
 	if f.sum == before.sum && old.main == main {
-		return before // to parse thousands of files would take seconds
+		return before // parsing thousands of files would take seconds
 	}
 	f.good, err = ParseTenant(path, data, main, also...)
 	if err != nil {
@@ -153,14 +161,16 @@ func loadTenantFile(root *os.Root, name, path string, main *Config, old *Tenants
 	return f
 }
 
-// hostsTwice finds the hosts that several tenants claim. It harms nobody: who a client is does not depend on the name that it calls.
+// hostsTwice returns the hosts that several tenants claim. They are harmless: the identity of a client does not depend
+// on the host that it connects to.
 func (ts *Tenants) hostsTwice() Problems {
 	var problems Problems
 	claims := make(map[string]*Tenant)
 	for _, t := range ts.All {
 		for i, host := range t.Hosts {
 			if first := claims[host]; first != nil {
-				problems = append(problems, t.Problem(fmt.Sprintf("hosts[%d]", i), "%s is a host of tenant %s already", host, first.Name))
+				problems = append(problems, t.Problem(fmt.Sprintf("hosts[%d]", i),
+					"duplicate: %s is a host of tenant %s, too", host, first.Name))
 				continue
 			}
 			claims[host] = t
@@ -169,7 +179,8 @@ func (ts *Tenants) hostsTwice() Problems {
 	return problems
 }
 
-// Same reports whether two looks at a folder found the same, so that nobody needs to be told.
+// Same reports whether two results of LoadTenants are equal.
 func (ts *Tenants) Same(other *Tenants) bool {
-	return ts.main == other.main && slices.Equal(ts.All, other.All) && slices.Equal(ts.Problems, other.Problems) && slices.Equal(ts.Drops, other.Drops)
+	return ts.main == other.main && slices.Equal(ts.All, other.All) &&
+		slices.Equal(ts.Problems, other.Problems) && slices.Equal(ts.Drops, other.Drops)
 }

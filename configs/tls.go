@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// TLS says where the certificates of all listeners come from, files first, then ACME, then the local CA, and what handshakes may cost. Without
-// any source there is no TLS.
+// TLS holds the sources of certificates for all listeners, and the limits of handshakes. The order of sources is files,
+// ACME, local CA. Without any source there is no TLS.
 type TLS struct {
 	Certificates     []CertificateFiles `yaml:"certificates"`
 	ACME             ACME               `yaml:"acme"`
 	LocalCA          string             `yaml:"local_ca"`          // folder, or "" for none
-	HandshakeTimeout time.Duration      `yaml:"handshake_timeout"` // for a whole handshake
-	HandshakesPerIP  int                `yaml:"handshakes_per_ip"` // at the same time
+	HandshakeTimeout time.Duration      `yaml:"handshake_timeout"` // of a whole handshake
+	HandshakesPerIP  int                `yaml:"handshakes_per_ip"` // concurrent
 }
 
-// CertificateFiles are a certificate with its chain and its key, both PEM.
+// CertificateFiles are the PEM files of a certificate with its chain, and of its key.
 type CertificateFiles struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
 }
 
-// ACME says which certificates an ACME server is asked for.
+// ACME holds the settings of certificates from an ACME server.
 type ACME struct {
 	Names       []string `yaml:"names"`
 	Email       string   `yaml:"email"`
@@ -36,7 +36,7 @@ type ACME struct {
 	DNSProgram  string   `yaml:"dns_program"`
 }
 
-// Used reports whether any certificate is wanted from the ACME server.
+// Used reports whether the ACME server is a source of certificates.
 func (a ACME) Used() bool { return len(a.Names) > 0 || a.OnDemand }
 
 // Used reports whether there is any source of certificates.
@@ -47,7 +47,7 @@ func (v *validator) tls(c *Config) {
 	for i, pair := range t.Certificates {
 		for name, file := range map[string]string{"cert": pair.Cert, "key": pair.Key} {
 			if file == "" {
-				v.add(fmt.Sprintf("tls.certificates[%d].%s", i, name), "it is missing (allowed: a PEM file)")
+				v.add(fmt.Sprintf("tls.certificates[%d].%s", i, name), "missing (allowed: a PEM file)")
 			}
 		}
 	}
@@ -59,27 +59,31 @@ func (v *validator) tls(c *Config) {
 	for i, l := range c.Listen {
 		at := fmt.Sprintf("listen[%d].", i)
 		if l.Plaintext == "never" && !t.Used() {
-			v.add(at+"plaintext", "\"never\", and there is no TLS: nobody could connect (allowed: loopback, always, unless tls has certificates, acme or local_ca)")
+			v.add(at+"plaintext", "\"never\" without TLS: no client could connect (allowed: loopback, always, "+
+				"unless tls has certificates, acme or local_ca)")
 		}
 		v.oneOf(at+"client_certificates", l.ClientCertificates, "none", "optional", "required")
 		switch asks := l.ClientCertificates != "none"; {
 		case asks && !t.Used():
-			v.add(at+"client_certificates", "%.80q, and there is no TLS (allowed: none, unless tls has certificates, acme or local_ca)", l.ClientCertificates)
+			v.add(at+"client_certificates", "%.80q without TLS (allowed: none, "+
+				"unless tls has certificates, acme or local_ca)", l.ClientCertificates)
 		case asks && l.ClientCA == "":
-			v.add(at+"client_ca", "it is missing (allowed: the PEM file of those who may vouch for clients)")
+			v.add(at+"client_ca", "missing (allowed: the PEM file of the authorities that sign client certificates)")
 		case !asks && l.ClientCA != "":
-			v.add(at+"client_ca", "%.80q, and no client is asked for a certificate (allowed: nothing, unless client_certificates is optional or required)", l.ClientCA)
+			v.add(at+"client_ca", "%.80q, although client_certificates is none (allowed: nothing, "+
+				"unless client_certificates is optional or required)", l.ClientCA)
 		}
 	}
 }
 
 func (v *validator) acme(a ACME, c *Config) {
 	for i, name := range a.Names {
+		key := fmt.Sprintf("tls.acme.names[%d]", i)
 		switch host, isWildcard := strings.CutPrefix(name, "*."); {
 		case !isHost(host):
-			v.add(fmt.Sprintf("tls.acme.names[%d]", i), "%.80q (allowed: a name such as sessions.example.com, in lower case)", name)
+			v.add(key, "%.80q (allowed: a name such as sessions.example.com, in lower case)", name)
 		case isWildcard && a.DNSProgram == "":
-			v.add(fmt.Sprintf("tls.acme.names[%d]", i), "%q is a wildcard (allowed with a dns_program)", name)
+			v.add(key, "%q is a wildcard (allowed with a dns_program)", name)
 		}
 	}
 	if !a.AgreeTerms {
@@ -92,14 +96,14 @@ func (v *validator) acme(a ACME, c *Config) {
 		v.add("tls.acme.directory", "%.80q (allowed: https://…)", a.Directory)
 	}
 	if a.Storage == "" {
-		v.add("tls.acme.storage", "it is missing (allowed: a folder)")
+		v.add("tls.acme.storage", "missing (allowed: a folder)")
 	}
 	if a.OnDemand && c.Tenants == "" {
-		v.add("tls.acme.on_demand", "there are no tenants whose hosts it could be for (allowed: false, unless tenants names a folder)")
+		v.add("tls.acme.on_demand", "true without tenants (allowed: false, unless tenants names a folder)")
 	}
 	switch {
 	case a.HTTPAddress != "" && a.DNSProgram != "":
-		v.add("tls.acme.http_address", "there is a dns_program, which is used alone (allowed: one of both)")
+		v.add("tls.acme.http_address", "set although dns_program is set (allowed: one of the two)")
 	case a.HTTPAddress != "" && !hostPort(a.HTTPAddress):
 		v.add("tls.acme.http_address", "%.80q (allowed: host:port such as :80, or nothing)", a.HTTPAddress)
 	case a.HTTPAddress == "" && a.DNSProgram == "":
@@ -108,6 +112,7 @@ func (v *validator) acme(a ACME, c *Config) {
 				return
 			}
 		}
-		v.add("tls.acme", "no listener is one that the authority could connect to (allowed: one with host:port, http_address, or dns_program)")
+		v.add("tls.acme", "the authority cannot connect to any listener "+
+			"(allowed: a listener with host:port, http_address, or dns_program)")
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"sessionserver/auth"
 )
 
-// Validate returns everything that is wrong with the configuration, as far as this package can know. It touches nothing but c.
+// Validate returns all problems of the configuration that this package can find. It reads nothing but c.
 func (c *Config) Validate() Problems {
 	v := validator{c: &c.document}
 	if len(c.Listen) == 0 {
-		v.add("listen", "there is no listener (allowed: one or more)")
+		v.add("listen", "no listener (allowed: one or more)")
 	}
 	names, addresses := map[string]bool{}, map[string]bool{}
 	for i, l := range c.Listen {
@@ -25,7 +25,7 @@ func (c *Config) Validate() Problems {
 		}
 		names[l.Name] = true
 		if addresses[l.Address] && !strings.HasSuffix(l.Address, ":0") {
-			v.add(at+"address", "%q is another listener's too", l.Address)
+			v.add(at+"address", "%q is the address of another listener, too (allowed: a different address)", l.Address)
 		}
 		addresses[l.Address] = true
 		path, isUnix := strings.CutPrefix(l.Address, "unix:")
@@ -37,10 +37,10 @@ func (c *Config) Validate() Problems {
 		}
 		v.oneOf(at+"plaintext", l.Plaintext, "loopback", "never", "always")
 		if len(l.Proxies) > 0 && isUnix {
-			v.add(at+"proxies", "balancers cannot come to a Unix socket (allowed: nothing here)")
+			v.add(at+"proxies", "balancers cannot connect to a Unix socket (allowed: nothing)")
 		}
 		if len(l.Allow) == 0 && !isUnix {
-			v.add(at+"allow", "nobody may connect (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
+			v.add(at+"allow", "no address is admitted (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)")
 		}
 	}
 	v.tls(c)
@@ -51,11 +51,11 @@ func (c *Config) Validate() Problems {
 	v.within("storage.sweep_interval", c.Storage.SweepInterval, 10*time.Millisecond, time.Hour)
 	v.number("storage.sweep_batch", int64(c.Storage.SweepBatch), 1, 100_000)
 	if c.Storage.Driver != "memory" && c.Storage.Path == "" {
-		v.add("storage.path", "it is missing (allowed: a folder)")
+		v.add("storage.path", "missing (allowed: a folder)")
 	}
 
 	if c.Session.MaxValue > c.Limits.Value {
-		v.add("session.max_value", "%v is more than limits.value lets through (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
+		v.add("session.max_value", "%v exceeds limits.value (allowed: up to %v)", c.Session.MaxValue, c.Limits.Value)
 	}
 	v.session(c.Session)
 	v.quotas(c.Quotas)
@@ -113,8 +113,8 @@ func (v *validator) quotas(q Quotas) {
 	}
 }
 
-// burstMin is the least that a limited rate must let through at once. It is server.BurstMin, which this package may not import; a test in
-// cmd/sessionserver holds them together.
+// burstMin is the minimum burst of a limited rate. It equals server.BurstMin, which this package may not import; a test
+// in cmd/sessionserver compares the two.
 const burstMin = 8
 
 func (v *validator) rates(r Rates) {
@@ -127,7 +127,7 @@ func (v *validator) rates(r Rates) {
 	v.byteRate("rates.app_bytes", r.AppBytes)
 }
 
-// byteRate wants a bucket that holds some pages at least, where there is a limit at all.
+// byteRate requires a burst of at least some pages if the rate is limited.
 func (v *validator) byteRate(key string, r ByteRate) {
 	const least, most = 16 * KiB, 1024 * GiB
 	if r.PerSecond != 0 && (r.PerSecond < KiB || r.PerSecond > most) {
@@ -138,7 +138,7 @@ func (v *validator) byteRate(key string, r ByteRate) {
 	}
 }
 
-// rate wants a bucket that holds at least least, where there is a limit at all.
+// rate requires a burst of at least least if the rate is limited.
 func (v *validator) rate(key string, r Rate, least int64) {
 	const most = 1_000_000
 	if r.PerSecond != 0 && (r.PerSecond < 0.001 || r.PerSecond > most) {

@@ -35,7 +35,8 @@ func (s *Size) UnmarshalText(text []byte) error {
 	bytes := n * float64(unit)
 	decimal := strings.Trim(number, "0123456789.") == "" // ParseFloat would take 1e3, inf and more
 	if err != nil || !decimal || bytes > 1<<50 || bytes != math.Trunc(bytes) {
-		return fmt.Errorf("%.80q is not a size (allowed: a whole number of bytes, such as 4096, 64KiB, 1.5MiB or 2GiB)", text)
+		return fmt.Errorf("%.80q is not a size "+
+			"(allowed: a whole number of bytes, such as 4096, 64KiB, 1.5MiB or 2GiB)", text)
 	}
 	*s = Size(bytes)
 	return nil
@@ -53,7 +54,7 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// Prefix is an address range; a single address stands for itself.
+// Prefix is an address range; a single address is a range of one.
 type Prefix struct{ netip.Prefix }
 
 // UnmarshalText reads "10.0.0.0/8", "::1" or the like.
@@ -68,7 +69,7 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%.80q is not an address range (allowed: 192.0.2.7, 192.0.2.0/24, 2001:db8::/32)", text)
 	}
 	if prefix != prefix.Masked() {
-		return fmt.Errorf("%.80q has bits behind its length; write %s", text, prefix.Masked())
+		return fmt.Errorf("%.80q has bits set beyond its prefix length; write %s", text, prefix.Masked())
 	}
 	p.Prefix = prefix
 	return nil

@@ -72,8 +72,8 @@ func TestPrefix(t *testing.T) {
 		"fe80::%eth0/64":        "is not an address range",
 		"::ffff:192.0.2.0/120":  "is not an address range", // would never match: peers are compared as IPv4
 		"::ffff:0:0/96":         "is not an address range",
-		"10.1.2.3/8":            "has bits behind its length; write 10.0.0.0/8",
-		"2001:db8::1/32":        "has bits behind its length; write 2001:db8::/32",
+		"10.1.2.3/8":            "has bits set beyond its prefix length; write 10.0.0.0/8",
+		"2001:db8::1/32":        "has bits set beyond its prefix length; write 2001:db8::/32",
 		"10.0.0.0/8 ":           "is not an address range",
 		"10.0.0.0/8,10.0.0.0/9": "is not an address range",
 	} {

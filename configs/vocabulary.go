@@ -12,7 +12,7 @@ import (
 	"sessionserver/wire"
 )
 
-// Settings returns the rules for sessions without quotas.
+// Settings returns the session settings without quotas.
 func (s Session) Settings() session.Settings {
 	return session.Settings{
 		Lifetime: s.Lifetime, AbsoluteLifetime: s.AbsoluteLifetime, EmptyLifetime: s.EmptyLifetime, Strict: s.Strict,
@@ -21,7 +21,7 @@ func (s Session) Settings() session.Settings {
 	}
 }
 
-// SessionSettings returns the rules for the tenant's sessions, with its quotas.
+// SessionSettings returns the tenant's session settings, with its quotas.
 func (t *Tenant) SessionSettings() session.Settings {
 	s := t.Session.Settings()
 	s.MaxSessions, s.MaxTotalBytes, s.MaxWaiters = t.Quotas.Sessions, int64(t.Quotas.Bytes), t.Quotas.Waiters
@@ -100,7 +100,7 @@ func RoleNames() string {
 	return strings.Join(names, ", ")
 }
 
-// session checks the rules for sessions by those of package session.
+// session checks the session settings by the rules of package session.
 func (v *validator) session(s Session) {
 	for _, e := range s.Settings().Validate() {
 		v.add("session."+settingName(e.Field), "%s", e.Problem)
@@ -125,27 +125,28 @@ const nameRule = "1 to 64 of a-z, 0-9, - and _, a letter or digit first"
 // credentials checks names, roles, secrets and certificate names by the rules of package auth.
 func (v *validator) credentials(t *Tenant) {
 	if !auth.ValidName(t.Name) {
-		v.add("", "%.80q cannot be the name of a tenant (allowed: %s)", t.Name, nameRule)
+		v.add("", "invalid tenant name %.80q (allowed: %s)", t.Name, nameRule)
 	}
 	for _, name := range t.AppNames() {
 		key, app := AppKey(name), t.Apps[name]
 		if !auth.ValidName(name) {
-			v.add(key, "%.80q cannot be the name of an app (allowed: %s)", name, nameRule)
+			v.add(key, "invalid app name %.80q (allowed: %s)", name, nameRule)
 		}
 		if app.Role == "" {
-			v.add(key+".role", "it is missing (allowed: %s)", RoleNames())
+			v.add(key+".role", "missing (allowed: %s)", RoleNames())
 		} else if !slices.Contains(auth.Roles, auth.Role(app.Role)) {
 			v.add(key+".role", "%.40q (allowed: %s)", app.Role, RoleNames())
 		}
 		if len(app.Secrets) > auth.SecretsMax {
-			v.add(key+".secrets", "there are %d (allowed: %d, the one in use and the next)", len(app.Secrets),
-				auth.SecretsMax)
+			v.add(key+".secrets", "%d secrets (allowed: %d, the current one and the next)",
+				len(app.Secrets), auth.SecretsMax)
 		}
 		for i, text := range app.Secrets {
 			at := fmt.Sprintf("%s.secrets[%d]", key, i)
 			if auth.LooksLikeSecret(text) {
-				v.add(at, "this is the secret itself, with which whoever reads the file comes in: write %s here, and "+
-					"replace it soon with `sessionserver app rotate %s/%s`", auth.HashSecret(text), t.Name, name)
+				v.add(at, "this is the secret itself, and every reader of the file could use it: "+
+					"write %s here, and replace the secret soon with `sessionserver app rotate %s/%s`",
+					auth.HashSecret(text), t.Name, name)
 			} else if _, err := auth.ParseSecretHash(text); err != nil {
 				v.add(at, "%s", strings.TrimPrefix(err.Error(), "auth: "))
 			}

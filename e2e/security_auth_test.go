@@ -265,7 +265,7 @@ func TestSecurityHostileTenantNames(t *testing.T) {
 			t.Errorf("%q is a tenant", name)
 		}
 	}
-	if told := strings.Count(h.logged(), "cannot be the name of a tenant"); told != len(hostile)-1 { // one begins with a dot: it is hidden
+	if told := strings.Count(h.logged(), "invalid tenant name"); told != len(hostile)-1 { // one begins with a dot: it is hidden
 		t.Errorf("the log tells of %d names of %d", told, len(hostile))
 	}
 }

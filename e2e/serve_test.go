@@ -303,7 +303,7 @@ func TestMistakes(t *testing.T) {
 			[]string{"six.yaml:1: listen[0].anonymous: "}},
 		"reference":       {[]string{"reference"}, 0, []string{"storage:\n", "drain_timeout: 20s"}},
 		"interval files":  {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
-		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: there is no such setting (allowed: driver, "}},
+		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: unknown setting (allowed: driver, "}},
 		"fine":            {[]string{"check", write("fine.yaml", "storage: {driver: memory}\nlog: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
 		"version":         {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
 		"play nothing":    {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},

@@ -83,8 +83,8 @@ func TestAdminRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for settings, want := range map[string]string{
-		"admin: {address: \":0\"}":                                   "everybody could read there",
-		"admin: {address: \":0\", token_file: /t}":                   "without TLS others could listen in",
+		"admin: {address: \":0\"}":                                   "every client could read there",
+		"admin: {address: \":0\", token_file: /t}":                   "traffic without TLS can be read",
 		"admin: {address: \"127.0.0.1:0\", token_file: DIR/short}":   "a token of 17 characters",
 		"admin: {address: \"127.0.0.1:0\", token_file: DIR/nothing}": "no such file",
 	} {

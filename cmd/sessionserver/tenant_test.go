@@ -251,7 +251,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n" +
 			path + ":1: quotas.sessions: \"many\" (allowed: a whole number)\n\nMend these and try again. By hand: take the app out, at " + path + ":5, and mend the rest"},
 		{"quotas: {sessions: -1}\n" + apps, []string{"--oldest"}, "take the line with its hash out, at " + path + ":7, and mend the rest"},
-		{apps + "quotas: [\n", nil, "this is not YAML"},
+		{apps + "quotas: [\n", nil, "invalid YAML"},
 		{apps + "quotas: [\n", nil, "mv " + path + " " + path + ".off\n"},
 	} {
 		write(row.text)
@@ -278,7 +278,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 	if err := os.WriteFile(c.config, []byte("tenants: [\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.fails("this is not YAML", "tenant", "delete", "acme")
+	c.fails("invalid YAML", "tenant", "delete", "acme")
 }
 
 // TestCheckTenants: what is right and still odd is told.

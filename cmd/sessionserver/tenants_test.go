@@ -130,7 +130,7 @@ func TestWatch(t *testing.T) {
 	w.write("b.yaml", lives("5h"))
 	w.becomes("a:4h0m0s b:5h0m0s")
 	if s := w.state(); s.Tenants != 2 || len(s.Problems) != 1 ||
-		!strings.Contains(w.logged(), "a.yaml:2: this is not YAML") || !strings.Contains(w.logged(), "as_before=a") {
+		!strings.Contains(w.logged(), "a.yaml:2: invalid YAML") || !strings.Contains(w.logged(), "as_before=a") {
 		t.Errorf("%+v\n%s", s, w.logged())
 	}
 	if err := os.Remove(filepath.Join(w.path, "b.yaml")); err != nil {
@@ -170,7 +170,9 @@ func TestWatchPolls(t *testing.T) {
 	if err := os.Rename(w.path, w.path+"-old"); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "the folder is missed", func() bool { return strings.Contains(w.logged(), "the folder cannot be read, and nothing is changed") })
+	require.Eventually(t, "the folder is missed", func() bool {
+		return strings.Contains(w.logged(), "the folder cannot be read, and its tenants stay unchanged")
+	})
 	if w.now() != "a:2h0m0s" {
 		t.Errorf("without the folder: %s", w.now())
 	}
@@ -366,17 +368,17 @@ func TestTenantMistakes(t *testing.T) {
 		said = append(said, strings.TrimPrefix(p.Error(), w.path+"/"))
 	}
 	want := []string{
-		`Bad.yaml: "Bad" cannot be the name of a tenant`,
+		`Bad.yaml: invalid tenant name "Bad"`,
 		`a.yaml:2: session.lifetime: 0s (allowed: 1s `,
 		`a.yaml:2: session.grace_max: 9h0m0s (allowed: `,
-		`a.yaml:4: apps."A": "A" cannot be the name of an app`,
+		`a.yaml:4: apps."A": invalid app name "A"`,
 		`a.yaml:6: apps.b.role: "owner" (allowed: readwrite, readonly, admin)`,
-		`a.yaml:7: apps.b.secrets: there are 3 (allowed: 2`,
+		`a.yaml:7: apps.b.secrets: 3 secrets (allowed: 2`,
 		`a.yaml:7: apps.b.secrets[0]: not the hash of a secret (allowed: sha256: and 64 hex digits)`,
-		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, with which whoever reads the file comes in: write ` + hash + ` here`,
+		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, and every reader of the file could use it: write ` + hash + ` here`,
 		`a.yaml:7: apps.b.secrets[2]: not the hash`,
 		`a.yaml:8: apps.b.certificates[0]: "a.example" is not a certificate name (allowed: dns:NAME`,
-		`a.yaml:9: apps.c.role: it is missing (allowed: readwrite, readonly, admin)`,
+		`a.yaml:9: apps.c.role: missing (allowed: readwrite, readonly, admin)`,
 		`b.yaml:3: apps.a.certificates[0]: dns:a.example is claimed by b/b too, and lets neither in`,
 		`b.yaml:4: apps.b.certificates[0]: dns:a.example is claimed by b/a too`,
 		`b.yaml:3: apps.a.certificates[1]: dns:b.example is claimed by c/a too`,
