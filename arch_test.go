@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"certs":             {},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},
-	"configs":           {"session", "auth", "wire"}, // whose vocabulary settings have
+	"configs":           {"session", "auth", "wire"},                                                  // whose vocabulary settings have
 	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"}, // only cmd imports it
 	"policy":            {},
 	"server":            {"wire", "auth", "policy", "session", "audit"},

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sessionserver/server/servertest/require"
 )
 
 // TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on by itself.
@@ -44,7 +46,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it goes on", func() bool { return l.Err() == nil })
+	require.Eventually(t, "it goes on", func() bool { return l.Err() == nil })
 	record(t, l, SessionDestroyed)
 	got := readLines(t, read(t, path))
 	if len(got) != written+2 || got[written].Event != "audit.lost" || got[written].Count != 1 || got[written].Detail != fmt.Sprintf("write %s: no space left on device", path) {

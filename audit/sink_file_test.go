@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sessionserver/server/servertest/require"
 )
 
 // openFile opens a log in a file.
@@ -49,16 +51,6 @@ func files(t *testing.T, folder string) (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
-}
-
-// eventually waits until what is so.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func TestFile(t *testing.T) {
@@ -289,7 +281,7 @@ func TestNoFile(t *testing.T) {
 	if err := os.Mkdir(later, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is opened", func() bool { return l.queue.failure.Load() == nil })
+	require.Eventually(t, "it is opened", func() bool { return l.queue.failure.Load() == nil })
 	record(t, l, ServerStarted)
 	if got := readLines(t, read(t, later+"/audit.log")); len(got) != 1 || c.lost != 0 {
 		t.Errorf("%v, %v", got, c)

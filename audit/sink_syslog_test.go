@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 var (
@@ -79,7 +81,7 @@ func TestSyslogDatagrams(t *testing.T) {
 			if peer, err = net.ListenPacket(row.network, row.address); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "all is well", func() bool { return l.Err() == nil })
+			require.Eventually(t, "all is well", func() bool { return l.Err() == nil })
 			record(t, l, SessionDestroyed) // nothing is lost when it was away for a moment only
 			if got := receive(); got.Event != "session.destroyed" {
 				t.Errorf("%+v", got)
@@ -133,7 +135,7 @@ func TestSyslogStreams(t *testing.T) {
 				}
 			}
 			_ = conn.Close()
-			eventually(t, "the end is noticed", l.queue.sink.(*syslog).gone.Load)
+			require.Eventually(t, "the end is noticed", l.queue.sink.(*syslog).gone.Load)
 		}
 		_ = l.Close()
 	}

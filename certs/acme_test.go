@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 func TestACMEFromNothingToRenewed(t *testing.T) {
@@ -33,7 +35,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	first := got(t, l, ca.issued, "renewed.example.com")
 	got(t, l, ca.issued, "also.renewed.example.com")
 	kept, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "renewed.example.com"})
-	must(t, err)
+	require.NoError(t, err)
 	defer kept.Close()
 
 	// Handshakes all the time, and connections that stay open, do not notice.
@@ -55,7 +57,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() error {
+	require.EventuallyNoError(t, func() error {
 		for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
 			if len(seen.of(Renewed, name)) == 0 {
 				return errors.New(name + " is not renewed")
@@ -63,7 +65,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, func() error {
+	require.EventuallyNoError(t, func() error {
 		now, err := served(l, ca.issued, "renewed.example.com")
 		if err == nil && now.Equal(first) {
 			err = errors.New("the first certificate is still served")
@@ -72,7 +74,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	})
 	close(stop)
 	clients.Wait()
-	must(t, echo(kept))
+	require.NoError(t, echo(kept))
 	t.Logf("%d handshakes", handshakes.Load())
 
 	for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
@@ -108,7 +110,7 @@ func TestACMENames(t *testing.T) {
 	}
 	for _, name := range []string{"names.example.com", "x.names.example.com", "x.first.names.example.com", "localhost"} {
 		_, err := served(l, ca.issued, name)
-		must(t, refused(err))
+		require.NoError(t, refused(err))
 	}
 	for _, name := range []string{"first.names.example.com", "elsewhere.example.com", ""} {
 		if err := challengeHello(l, name); err == nil {
@@ -144,7 +146,7 @@ func TestACMERestartAsksForNothing(t *testing.T) {
 		t.Errorf("%d orders", n)
 	}
 	entries, err := os.ReadDir(options.Storage)
-	must(t, err)
+	require.NoError(t, err)
 	for _, e := range entries {
 		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v, %v", e.Name(), info.Mode(), err)
@@ -158,9 +160,9 @@ func TestACMEHosts(t *testing.T) {
 	l, ca := acmeListener(t, 0)
 	vouching := newAuthority(t, "clients")
 	file := filepath.Join(t.TempDir(), "clients.pem")
-	must(t, os.WriteFile(file, vouching.pem(), 0o644))
+	require.NoError(t, os.WriteFile(file, vouching.pem(), 0o644))
 	me, err := tls.X509KeyPair(vouching.issue(t, nil, time.Hour, "me"))
-	must(t, err)
+	require.NoError(t, err)
 	visit := func(name string) (*x509.Certificate, error) {
 		conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: name, Certificates: []tls.Certificate{me}})
 		if err != nil {
@@ -176,20 +178,20 @@ func TestACMEHosts(t *testing.T) {
 		ACME: ca.acme(t), Observer: &seen, Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
 	})
 	config, err := c.ClientConfig(RequiredClientCertificates, file)
-	must(t, err)
+	require.NoError(t, err)
 	serve(t, l, config)
-	must(t, c.SetHosts([]string{"one.hosts.example.com"})) // remembered until the start
+	require.NoError(t, c.SetHosts([]string{"one.hosts.example.com"})) // remembered until the start
 	start(t, c, l)
-	eventually(t, func() error { _, err := visit("one.hosts.example.com"); return err })
+	require.EventuallyNoError(t, func() error { _, err := visit("one.hosts.example.com"); return err })
 
 	if err := c.SetHosts([]string{"one.hosts.example.com", "Two.hosts.example.com", "*.hosts.example.com", "localhost", "1.2.3.4",
 		"a_b.example.com", "x.covered.example.com"}); err == nil || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("bad hosts: %v", err)
 	}
-	eventually(t, func() error { _, err := visit("two.hosts.example.com"); return err })
-	must(t, c.SetHosts([]string{"two.hosts.example.com"}))
+	require.EventuallyNoError(t, func() error { _, err := visit("two.hosts.example.com"); return err })
+	require.NoError(t, c.SetHosts([]string{"two.hosts.example.com"}))
 	_, err = visit("one.hosts.example.com")
-	must(t, refused(err))
+	require.NoError(t, refused(err))
 	if _, err := visit("two.hosts.example.com"); err != nil {
 		t.Error(err)
 	}
@@ -201,8 +203,8 @@ func TestACMEHosts(t *testing.T) {
 	}
 
 	orders := ca.orders.Load()
-	must(t, c.SetHosts([]string{"one.hosts.example.com", "two.hosts.example.com"}))
-	eventually(t, func() error { _, err := visit("one.hosts.example.com"); return err })
+	require.NoError(t, c.SetHosts([]string{"one.hosts.example.com", "two.hosts.example.com"}))
+	require.EventuallyNoError(t, func() error { _, err := visit("one.hosts.example.com"); return err })
 	if n := ca.orders.Load(); n != orders || orders != 2 {
 		t.Errorf("%d orders, then %d", orders, n)
 	}
@@ -234,8 +236,8 @@ func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
 	}
 	serve(t, l, config)
 	start(t, c, l)
-	must(t, c.SetHosts([]string{"gone.example.com"}))
-	eventually(t, func() error {
+	require.NoError(t, c.SetHosts([]string{"gone.example.com"}))
+	require.EventuallyNoError(t, func() error {
 		if len(seen.of(Removed, "gone.example.com")) == 0 {
 			return errors.New("it was not removed")
 		}
@@ -243,7 +245,7 @@ func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
 	})
 	c.Close()
 	_, err := served(l, ca.issued, "gone.example.com")
-	must(t, refused(err))
+	require.NoError(t, refused(err))
 	if e := c.Expiries(); len(e) != 0 {
 		t.Errorf("expiries %v", e)
 	}
@@ -298,13 +300,13 @@ func TestACMEOverDNS(t *testing.T) {
 	options.DNSProgram = ca.dns.program(t)
 	c := open(t, Options{ACME: options})
 	serve(t, l, c.TLSConfig())
-	must(t, c.Start(context.Background(), nil)) // nobody knocks
+	require.NoError(t, c.Start(context.Background(), nil)) // nobody knocks
 	got(t, l, ca.issued, "dns.example.com")
-	must(t, c.SetHosts([]string{"tenant.dns.example.com"})) // the wildcard is enough
+	require.NoError(t, c.SetHosts([]string{"tenant.dns.example.com"})) // the wildcard is enough
 	got(t, l, ca.issued, "tenant.dns.example.com")
 	_, err := served(l, ca.issued, "a.b.dns.example.com")
-	must(t, refused(err))
-	eventually(t, func() error {
+	require.NoError(t, refused(err))
+	require.EventuallyNoError(t, func() error {
 		if n := ca.dns.records(); n != 0 {
 			return fmt.Errorf("%d records are left", n)
 		}
@@ -325,7 +327,7 @@ func TestDNSProgramThatFails(t *testing.T) {
 	var log logged
 	c := open(t, Options{ACME: options, Observer: &seen, Log: log.logger()})
 	start(t, c, l)
-	eventually(t, func() error {
+	require.EventuallyNoError(t, func() error {
 		failed := seen.of(Failed, "fails.example.com")
 		if len(failed) == 0 {
 			return errors.New("nobody was told")
@@ -371,7 +373,7 @@ func TestACMEThatCannotBe(t *testing.T) {
 	var log logged
 	elsewhere := &ACME{AgreeTerms: true, Storage: t.TempDir(), Directory: "https://ca.example/directory"}
 	c = open(t, Options{ACME: elsewhere, Log: log.logger()})
-	must(t, c.Start(context.Background(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
+	require.NoError(t, c.Start(context.Background(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
 	if !strings.Contains(log.String(), "connect to port 443 of each name") {
 		t.Errorf("it is not told that port 443 must lead here:\n%s", log.String())
 	}

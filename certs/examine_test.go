@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 // TestExamine: validity is compared with the time that is asked about, of the certificate and of all authorities in its
@@ -19,10 +21,10 @@ func TestExamine(t *testing.T) {
 	dir := t.TempDir()
 	files := writePair(t, dir, cert, key)
 	leaf, err := parseCertificates(cert)
-	must(t, err)
+	require.NoError(t, err)
 	from, until := leaf[0].NotBefore, leaf[0].NotAfter
 	chain := filepath.Join(dir, "chain")
-	must(t, os.Mkdir(chain, 0o700))
+	require.NoError(t, os.Mkdir(chain, 0o700))
 	chained := writePair(t, chain, append(cert, ca.pem()...), key)
 	for _, row := range []struct {
 		at    time.Time
@@ -49,7 +51,7 @@ func TestExamine(t *testing.T) {
 		}
 	}
 	authority, err := parseCertificates(ca.pem())
-	must(t, err)
+	require.NoError(t, err)
 	if got := fmt.Sprint(chained.Examine(authority[0].NotAfter.Add(time.Hour))); !strings.Contains(got,
 		"of the authority") {
 		t.Errorf("an expired chain: %s", got)
@@ -57,7 +59,7 @@ func TestExamine(t *testing.T) {
 
 	// A certificate for clients alone.
 	own, _, err := (&pair{Pair: files}).open()
-	must(t, err)
+	require.NoError(t, err)
 	own.Leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	if got := examineChain(files.Cert, own, from); len(got) != 1 || !got[0].Wrong || !strings.Contains(got[0].Text,
 		"not for servers") {
@@ -66,11 +68,11 @@ func TestExamine(t *testing.T) {
 
 	// Of authorities one that is good makes up for others.
 	file, late := filepath.Join(dir, "ca.pem"), authority[0].NotAfter.Add(time.Hour)
-	must(t, os.WriteFile(file, append(ca.pem(), cert...), 0o600))
+	require.NoError(t, os.WriteFile(file, append(ca.pem(), cert...), 0o600))
 	if got := ExamineCA(file, late); len(got) != 1 || got[0].Wrong {
 		t.Errorf("one of two authorities has expired: %v", got)
 	}
-	must(t, os.WriteFile(file, ca.pem(), 0o600))
+	require.NoError(t, os.WriteFile(file, ca.pem(), 0o600))
 	if got := ExamineCA(file, late); len(got) != 1 || !got[0].Wrong {
 		t.Errorf("all authorities have expired: %v", got)
 	}

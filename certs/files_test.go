@@ -10,13 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 // changed waits until l serves name with a certificate that pool vouches for and is not old.
 func changed(t *testing.T, get func() (*x509.Certificate, error), old *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	var now *x509.Certificate
-	eventually(t, func() (err error) {
+	require.EventuallyNoError(t, func() (err error) {
 		if now, err = get(); err == nil && now.Equal(old) {
 			err = errors.New("it is the old certificate")
 		}
@@ -37,7 +39,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	start(t, c, l)
 	get := func() (*x509.Certificate, error) { return served(l, ca.pool(), "files.test") }
 	last, err := get()
-	must(t, err)
+	require.NoError(t, err)
 
 	// Replaced by rename, as writePair does it.
 	ca.files(t, folder, "files.test")
@@ -45,21 +47,21 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 
 	// Written in place and in halves: the old one is served until all is there.
 	cert, key := ca.issue(t, nil, time.Hour, "files.test")
-	must(t, os.WriteFile(pair.Cert, cert[:len(cert)/2], 0o644))
-	must(t, os.WriteFile(pair.Key, key[:len(key)/2], 0o600))
+	require.NoError(t, os.WriteFile(pair.Cert, cert[:len(cert)/2], 0o644))
+	require.NoError(t, os.WriteFile(pair.Key, key[:len(key)/2], 0o600))
 	if err := c.Reload(); err == nil || !strings.Contains(err.Error(), pair.Cert) {
 		t.Errorf("half a file: %v", err)
 	}
 	if now, err := get(); err != nil || !now.Equal(last) {
 		t.Errorf("half a file is taken: %v", err)
 	}
-	must(t, os.WriteFile(pair.Cert, cert, 0o644))
-	must(t, os.WriteFile(pair.Key, key, 0o600))
+	require.NoError(t, os.WriteFile(pair.Cert, cert, 0o644))
+	require.NoError(t, os.WriteFile(pair.Key, key, 0o600))
 	last = changed(t, get, last)
 
 	// A certificate with another's key is refused, once in the log, also by halves of a chain.
 	other, otherKey := ca.issue(t, nil, time.Hour, "files.test")
-	must(t, writeFile(pair.Cert, other, 0o644))
+	require.NoError(t, writeFile(pair.Cert, other, 0o644))
 	if err := c.Reload(); err == nil {
 		t.Error("a pair that does not match is no error")
 	}
@@ -79,12 +81,12 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 		t.Errorf("a pair that does not match is taken: %v", err)
 	}
 	chain := slices.Concat(other, ca.pem())
-	must(t, writeFile(pair.Key, otherKey, 0o600))
-	must(t, writeFile(pair.Cert, chain[:len(chain)-40], 0o644))
+	require.NoError(t, writeFile(pair.Key, otherKey, 0o600))
+	require.NoError(t, writeFile(pair.Cert, chain[:len(chain)-40], 0o644))
 	if err := c.Reload(); err == nil || !strings.Contains(err.Error(), "ends within") {
 		t.Errorf("half a chain: %v", err)
 	}
-	must(t, writeFile(pair.Cert, chain, 0o644))
+	require.NoError(t, writeFile(pair.Cert, chain, 0o644))
 	last = changed(t, get, last)
 	seen.mu.Lock()
 	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }
@@ -94,7 +96,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	seen.mu.Unlock()
 
 	// Without the file, too, what was there stays.
-	must(t, os.Remove(pair.Cert))
+	require.NoError(t, os.Remove(pair.Cert))
 	if err := c.Reload(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
@@ -112,8 +114,8 @@ func TestFilesBehindLinks(t *testing.T) {
 	ca := newAuthority(t, "links")
 	relink := func(target, link string) {
 		t.Helper()
-		must(t, os.Symlink(target, link+".new"))
-		must(t, os.Rename(link+".new", link))
+		require.NoError(t, os.Symlink(target, link+".new"))
+		require.NoError(t, os.Rename(link+".new", link))
 	}
 	for name, layout := range map[string]func(t *testing.T, root, release string) Pair{
 		"kubernetes": func(t *testing.T, root, release string) Pair { // tls.crt → ..data/tls.crt, ..data → ..release
@@ -128,7 +130,7 @@ func TestFilesBehindLinks(t *testing.T) {
 		},
 		"certbot": func(t *testing.T, root, release string) Pair { // live/tls.crt → ../archive/release/tls.crt
 			ca.files(t, filepath.Join(root, "archive", release), "links.test")
-			must(t, os.MkdirAll(filepath.Join(root, "live"), 0o755))
+			require.NoError(t, os.MkdirAll(filepath.Join(root, "live"), 0o755))
 			p := Pair{filepath.Join(root, "live", "tls.crt"), filepath.Join(root, "live", "tls.key")}
 			relink("../archive/"+release+"/tls.crt", p.Cert)
 			relink("../archive/"+release+"/tls.key", p.Key)
@@ -149,7 +151,7 @@ func TestFilesBehindLinks(t *testing.T) {
 			start(t, c, l)
 			get := func() (*x509.Certificate, error) { return served(l, ca.pool(), "links.test") }
 			last, err := get()
-			must(t, err)
+			require.NoError(t, err)
 			layout(t, root, "2")
 			last = changed(t, get, last)
 			layout(t, root, "3") // the new folders are watched, too
@@ -214,7 +216,7 @@ func TestFilesAreChosenByName(t *testing.T) {
 	l = listen(t)
 	serve(t, l, byAddress.TLSConfig())
 	conn, err := dial(l, &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1"})
-	must(t, err)
+	require.NoError(t, err)
 	conn.Close()
 }
 
@@ -248,10 +250,10 @@ func TestFilesThatAreToBeSpokenOf(t *testing.T) {
 func TestFolders(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.EvalSymlinks(t.TempDir())
-	must(t, err)
-	must(t, os.MkdirAll(filepath.Join(root, "a/b"), 0o755))
-	must(t, os.Symlink("loop", filepath.Join(root, "loop")))
-	must(t, os.Symlink("a/", filepath.Join(root, "link")))
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "a/b"), 0o755))
+	require.NoError(t, os.Symlink("loop", filepath.Join(root, "loop")))
+	require.NoError(t, os.Symlink("a/", filepath.Join(root, "link")))
 	for path, expected := range map[string][]string{
 		root + "/a/b/file":      {root + "/a/b"},
 		root + "/link/b/file":   {root, root + "/a/b"},

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 // trusted is what a client makes of a cafile.
 func trusted(t *testing.T, folder string) *x509.CertPool {
 	t.Helper()
 	pool, _, err := readPool(CAFile(folder))
-	must(t, err)
+	require.NoError(t, err)
 	return pool
 }
 
@@ -32,16 +34,16 @@ func TestLocalCA(t *testing.T) {
 		}
 	}
 	cert, err := served(l, pool, "")
-	must(t, err)
+	require.NoError(t, err)
 	for _, address := range []string{"127.0.0.1", "::1", "10.0.0.1"} {
 		if _, err := cert.Verify(x509.VerifyOptions{Roots: pool, DNSName: address}); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
 	_, err = served(l, pool, "elsewhere.internal")
-	must(t, refused(err))
+	require.NoError(t, refused(err))
 	list, err := x509.ParseRevocationList(mustRead(t, strings.TrimPrefix(cert.CRLDistributionPoints[0], "file://")))
-	must(t, err)
+	require.NoError(t, err)
 	if err := list.CheckSignatureFrom(c.local.cert); err != nil || len(list.RevokedCertificateEntries) != 0 || list.NextUpdate.Before(cert.NotAfter) {
 		t.Errorf("revocation list %+v: %v", list, err)
 	}
@@ -65,7 +67,7 @@ func TestLocalCA(t *testing.T) {
 	l = listen(t)
 	serve(t, l, again.TLSConfig())
 	_, err = served(l, pool, "other.internal")
-	must(t, err)
+	require.NoError(t, err)
 }
 
 func TestLocalCARenews(t *testing.T) {
@@ -73,7 +75,7 @@ func TestLocalCARenews(t *testing.T) {
 	var seen events
 	now := time.Now()
 	ca, err := openLocalCA(t.TempDir(), nil, func() time.Time { return now }, slog.New(slog.DiscardHandler), &seen)
-	must(t, err)
+	require.NoError(t, err)
 	first := ca.index().first
 	now = now.Add(leafLife * 6 / 10)
 	ca.renew()
@@ -109,10 +111,10 @@ func TestLocalCAThatIsDamaged(t *testing.T) {
 		folder, other := t.TempDir(), t.TempDir()
 		open(t, Options{LocalCA: folder}).Close()
 		open(t, Options{LocalCA: other}).Close()
-		must(t, os.Rename(CAKeyFile(other), CAKeyFile(folder)+".other"))
+		require.NoError(t, os.Rename(CAKeyFile(other), CAKeyFile(folder)+".other"))
 		newAuthority(t, "none").files(t, folder, "localhost")
 		before := mustRead(t, CAFile(folder))
-		must(t, damage(folder))
+		require.NoError(t, damage(folder))
 		if _, err := New(Options{LocalCA: folder}); err == nil || !strings.Contains(err.Error(), "remove") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -123,13 +125,13 @@ func TestLocalCAThatIsDamaged(t *testing.T) {
 	// A key without a certificate is what a start that was cut short leaves.
 	folder := t.TempDir()
 	open(t, Options{LocalCA: folder}).Close()
-	must(t, os.Remove(CAFile(folder)))
+	require.NoError(t, os.Remove(CAFile(folder)))
 	open(t, Options{LocalCA: folder})
 }
 
 func mustRead(t *testing.T, file string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file)
-	must(t, err)
+	require.NoError(t, err)
 	return data
 }

@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 // TestMain is also the program that DNS-01 runs: see hook.
@@ -43,7 +45,7 @@ type authority struct {
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	require.NoError(t, err)
 	return &authority{key: key, cert: sign(t, &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
@@ -56,9 +58,9 @@ func sign(t *testing.T, template, parent *x509.Certificate, public crypto.Public
 		parent = template
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
-	must(t, err)
+	require.NoError(t, err)
 	cert, err := x509.ParseCertificate(der)
-	must(t, err)
+	require.NoError(t, err)
 	return cert
 }
 
@@ -76,7 +78,7 @@ func (a *authority) issue(t *testing.T, key crypto.Signer, life time.Duration, n
 	if key == nil {
 		var err error
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(t, err)
+		require.NoError(t, err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: names[0]},
@@ -92,7 +94,7 @@ func (a *authority) issue(t *testing.T, key crypto.Signer, life time.Duration, n
 		}
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
+	require.NoError(t, err)
 	return certPEM(sign(t, template, a.cert, key.Public(), a.key).Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
@@ -105,17 +107,17 @@ func (a *authority) files(t *testing.T, folder string, names ...string) Pair {
 
 func writePair(t *testing.T, folder string, cert, key []byte) Pair {
 	t.Helper()
-	must(t, os.MkdirAll(folder, 0o755))
+	require.NoError(t, os.MkdirAll(folder, 0o755))
 	p := Pair{Cert: filepath.Join(folder, "tls.crt"), Key: filepath.Join(folder, "tls.key")}
-	must(t, writeFile(p.Cert, cert, 0o644))
-	must(t, writeFile(p.Key, key, 0o600))
+	require.NoError(t, writeFile(p.Cert, cert, 0o644))
+	require.NoError(t, writeFile(p.Key, key, 0o600))
 	return p
 }
 
 func rsaKey(t *testing.T) crypto.Signer {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
+	require.NoError(t, err)
 	return key
 }
 
@@ -190,7 +192,7 @@ func open(t *testing.T, o Options) *Certs {
 		})
 	}
 	c, err := New(o)
-	must(t, err)
+	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
@@ -198,13 +200,13 @@ func open(t *testing.T, o Options) *Certs {
 // start runs c beside a listener that serves.
 func start(t *testing.T, c *Certs, l net.Listener) {
 	t.Helper()
-	must(t, c.Start(context.Background(), l.Addr()))
+	require.NoError(t, c.Start(context.Background(), l.Addr()))
 }
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -271,25 +273,6 @@ func served(l net.Listener, pool *x509.CertPool, name string) (*x509.Certificate
 	}
 	defer conn.Close()
 	return conn.ConnectionState().PeerCertificates[0], nil
-}
-
-// eventually waits until ready has no complaint.
-func eventually(t *testing.T, ready func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err = ready(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("it never came to be: %v", err)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // refused checks that err is what a client sees of a name that is not served.

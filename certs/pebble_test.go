@@ -27,6 +27,8 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 	rfc8555 "github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
+
+	"sessionserver/server/servertest/require"
 )
 
 // pebble is an ACME server in this process, Let's Encrypt's own for tests, that looks up names in a DNS server where each is 127.0.0.1.
@@ -61,7 +63,7 @@ func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble 
 	server.Config.ErrorLog = quiet
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	must(t, os.WriteFile(p.roots, certPEM(server.Certificate().Raw), 0o644))
+	require.NoError(t, os.WriteFile(p.roots, certPEM(server.Certificate().Raw), 0o644))
 	p.directory = server.URL + wfe.DirectoryPath
 	p.issued = x509.NewCertPool()
 	p.issued.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.GetRootCert(0).DER}))
@@ -73,9 +75,9 @@ func (p *pebble) acme(t *testing.T, names ...string) *ACME {
 	t.Helper()
 	// Not t.TempDir: a renewal that is cancelled by Close may still put its lock away.
 	storage, err := os.MkdirTemp("", "certs-acme-")
-	must(t, err)
+	require.NoError(t, err)
 	t.Cleanup(func() {
-		eventually(t, func() error { return os.RemoveAll(storage) })
+		require.EventuallyNoError(t, func() error { return os.RemoveAll(storage) })
 	})
 	return &ACME{Names: names, Email: "ops@example.com", AgreeTerms: true, Directory: p.directory, CARoots: p.roots, Storage: storage}
 }
@@ -168,9 +170,9 @@ func (z *zone) program(t *testing.T) string {
 func hookProgram(t *testing.T, name string) string {
 	t.Helper()
 	binary, err := os.Executable()
-	must(t, err)
+	require.NoError(t, err)
 	program := filepath.Join(t.TempDir(), hookPrefix+name)
-	must(t, os.Symlink(binary, program))
+	require.NoError(t, os.Symlink(binary, program))
 	return program
 }
 
@@ -185,7 +187,7 @@ func acmeListener(t *testing.T, life time.Duration) (net.Listener, *pebble) {
 func got(t *testing.T, l net.Listener, pool *x509.CertPool, name string) *x509.Certificate {
 	t.Helper()
 	var cert *x509.Certificate
-	eventually(t, func() (err error) {
+	require.EventuallyNoError(t, func() (err error) {
 		cert, err = served(l, pool, name)
 		return err
 	})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 func TestTLSSettings(t *testing.T) {
@@ -88,20 +90,20 @@ func TestClientCertificates(t *testing.T) {
 	folder, server := t.TempDir(), t.TempDir()
 	file := filepath.Join(folder, "clients.pem")
 	old, fresh, stranger := newAuthority(t, "old"), newAuthority(t, "fresh"), newAuthority(t, "stranger")
-	must(t, writeFile(file, append(old.pem(), fresh.pem()...), 0o644))
+	require.NoError(t, writeFile(file, append(old.pem(), fresh.pem()...), 0o644))
 	until := func(a *authority, life time.Duration) []tls.Certificate {
 		cert, err := tls.X509KeyPair(a.issue(t, nil, life, "client"))
-		must(t, err)
+		require.NoError(t, err)
 		return []tls.Certificate{cert}
 	}
 	of := func(a *authority) []tls.Certificate { return until(a, time.Hour) }
 	c := open(t, Options{LocalCA: server})
 	l, optional := listen(t), listen(t)
 	config, err := c.ClientConfig(RequiredClientCertificates, file)
-	must(t, err)
+	require.NoError(t, err)
 	serve(t, l, config)
 	config, err = c.ClientConfig(OptionalClientCertificates, file)
-	must(t, err)
+	require.NoError(t, err)
 	serve(t, optional, config)
 	start(t, c, l)
 	pool := trusted(t, server)
@@ -142,14 +144,14 @@ func TestClientCertificates(t *testing.T) {
 	tickets, mine := tls.NewLRUClientSessionCache(1), of(old)
 	for i := range 2 {
 		conn, err := attempt(true, mine, tickets)
-		must(t, err)
+		require.NoError(t, err)
 		if state := conn.ConnectionState(); state.DidResume != (i > 0) {
 			t.Errorf("connection %d: resumed %v", i, state.DidResume)
 		}
 		conn.Close()
 	}
-	must(t, writeFile(file, fresh.pem(), 0o644))
-	eventually(t, func() error {
+	require.NoError(t, writeFile(file, fresh.pem(), 0o644))
+	require.EventuallyNoError(t, func() error {
 		if conn, err := attempt(true, of(old), nil); err == nil {
 			conn.Close()
 			return os.ErrExist
@@ -162,7 +164,7 @@ func TestClientCertificates(t *testing.T) {
 	}
 	expect("fresh after the change", true, true, of(fresh))
 
-	must(t, writeFile(file, fresh.pem()[:100], 0o644))
+	require.NoError(t, writeFile(file, fresh.pem()[:100], 0o644))
 	if err := c.Reload(); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("half a file: %v", err)
 	}

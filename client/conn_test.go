@@ -18,6 +18,7 @@ import (
 	"sessionserver/client"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 func TestHandshake(t *testing.T) {
@@ -95,7 +96,7 @@ func TestTenantOfCertificate(t *testing.T) {
 	})
 	ca.issue("app", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	pair, err := tls.LoadX509KeyPair(ca.file("server.pem"), ca.file("server.key"))
-	must(t, err)
+	require.NoError(t, err)
 	for _, tt := range []struct {
 		whoami, text string
 		err          error
@@ -169,7 +170,7 @@ func TestAnonymous(t *testing.T) {
 	anonymous := auth.Identity{Tenant: "dev", App: "app"}
 	listen := server.Listen{Name: "open", Allow: servertest.Loopback, Anonymous: anonymous}
 	c := dial(t, start(t, servertest.Config{Listen: listen}).Addr, client.Options{})
-	must(t, c.Update(t.Context(), save(t, c, map[string]string{"n": "1"}), increment))
+	require.NoError(t, c.Update(t.Context(), save(t, c, map[string]string{"n": "1"}), increment))
 	_, err := client.Dial(t.Context(), start(t, servertest.Config{}).Addr, client.Options{})
 	if !errors.Is(err, client.ErrNoAuth) {
 		t.Errorf("server that requires credentials: error %v, want ErrNoAuth", err)
@@ -223,7 +224,7 @@ func TestReplyTimeout(t *testing.T) {
 		f.reply = silent("get")
 		expect(f, "", func(ctx context.Context, c *client.Client) error {
 			s, err := c.New(ctx, 0)
-			must(t, err)
+			require.NoError(t, err)
 			_, _, err = s.Get(ctx, "a")
 			if _, _, again := s.Get(ctx, "a"); !errors.Is(again, client.ErrNoSession) {
 				t.Errorf("second Get: error %v, want ErrNoSession", again)
@@ -269,7 +270,7 @@ func TestLockWait(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, tt.deadline)
 			}
 			s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Wait: tt.wait})
-			must(t, err)
+			require.NoError(t, err)
 			if all(v) != "a=1 " {
 				t.Errorf("values: %s", all(v))
 			}
@@ -301,7 +302,7 @@ func TestInvalidReplies(t *testing.T) {
 		}}
 		c := f.dial(t, "", client.Options{})
 		s, err := c.New(t.Context(), 0)
-		must(t, err)
+		require.NoError(t, err)
 		_, _, err = s.Get(t.Context(), "a")
 		var broken *client.ConnError
 		refused := errors.Is(err, client.ErrProtocol)

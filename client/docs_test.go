@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest/require"
 )
 
 // TestDocs verifies that every code block in docs/go.md is part of an example, which the tests run.
@@ -11,7 +13,7 @@ func TestDocs(t *testing.T) {
 	t.Parallel()
 	read := func(name string) string {
 		text, err := os.ReadFile(name)
-		must(t, err)
+		require.NoError(t, err)
 		lines := strings.Split(string(text), "\n")
 		for i, line := range lines {
 			lines[i] = strings.TrimSpace(line)

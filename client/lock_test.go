@@ -10,6 +10,7 @@ import (
 	"sessionserver/client"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 	"sessionserver/storage"
 	"sessionserver/storage/memory"
 )
@@ -71,8 +72,8 @@ func TestCanceledWaitLeavesQueue(t *testing.T) {
 	if reason := <-obs.closed; reason != server.PeerLeft {
 		t.Errorf("the connection of the canceled Open was closed for %v", reason)
 	}
-	must(t, holder.Close(ctx))
-	must(t, <-second)
+	require.NoError(t, holder.Close(ctx))
+	require.NoError(t, <-second)
 
 	expired, stop := context.WithTimeout(ctx, time.Millisecond)
 	defer stop()
@@ -81,7 +82,7 @@ func TestCanceledWaitLeavesQueue(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, client.ErrLockTimeout) {
 		t.Errorf("a deadline during the wait: %v", err) // deadline and lock timeout are simultaneous
 	}
-	must(t, holder.Close(ctx))
+	require.NoError(t, holder.Close(ctx))
 }
 
 func TestLockTimeout(t *testing.T) {
@@ -91,7 +92,7 @@ func TestLockTimeout(t *testing.T) {
 	c := dial(t, dsnOf(srv, "?lock_timeout=0.001"), client.Options{})
 	id := save(t, c, map[string]string{"a": "1"})
 	holder := open(t, c, id, client.OpenOptions{})
-	must(t, holder.Put(ctx, "a", "2"))
+	require.NoError(t, holder.Put(ctx, "a", "2"))
 	for _, wait := range []time.Duration{0, client.NoWait, time.Millisecond} {
 		for _, mode := range []client.Mode{client.ModeReadWrite, client.ModeUpdate, client.ModeRead} {
 			_, err := c.Open(ctx, id, client.OpenOptions{Mode: mode, Wait: wait})
@@ -106,19 +107,19 @@ func TestLockTimeout(t *testing.T) {
 
 	lenient := dial(t, dsnOf(srv, "?lock_timeout=0&on_lock_timeout=readonly"), client.Options{})
 	s, v, err := lenient.Load(ctx, id, client.OpenOptions{})
-	must(t, err)
+	require.NoError(t, err)
 	if s.Mode() != client.ModeSnapshot || v.Get("a") != "1" {
 		t.Errorf("on_lock_timeout=readonly: mode %s, %s", s.Mode(), all(v))
 	}
 	if err := s.Put(ctx, "a", "3"); !errors.Is(err, client.ErrReadOnly) {
 		t.Errorf("Put: %v", err)
 	}
-	must(t, s.Close(ctx))
+	require.NoError(t, s.Close(ctx))
 	if err := lenient.Update(ctx, id, increment); !errors.Is(err, client.ErrLockTimeout) {
 		t.Errorf("Update: %v", err)
 	}
 	fresh, err := c.New(ctx, 0)
-	must(t, err)
+	require.NoError(t, err)
 	_, err = lenient.Open(ctx, fresh.ID(), client.OpenOptions{Mode: client.ModeReadWrite})
 	if !errors.Is(err, client.ErrLockTimeout) {
 		t.Errorf("locked session without saved values: %v", err)
@@ -137,7 +138,7 @@ func TestBrokenConnection(t *testing.T) {
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{DialContext: network.dialContext})
 	id := save(t, c, map[string]string{"a": "1"})
 	s := open(t, c, id, client.OpenOptions{})
-	must(t, s.Put(ctx, "a", "2"))
+	require.NoError(t, s.Put(ctx, "a", "2"))
 	network.cut()
 	var broken *client.ConnError
 	if err := s.Close(ctx); !errors.As(err, &broken) || !errors.Is(err, net.ErrClosed) {
@@ -158,19 +159,19 @@ func TestContextEndsBeforeRoundTrip(t *testing.T) {
 	t.Parallel()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	s, err := c.New(t.Context(), 0)
-	must(t, err)
+	require.NoError(t, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Put(ended, "a", "1"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Put: %v", err)
 	}
-	must(t, s.Put(t.Context(), "b", "2"))
-	must(t, s.Close(t.Context()))
+	require.NoError(t, s.Put(t.Context(), "b", "2"))
+	require.NoError(t, s.Close(t.Context()))
 	if v, err := c.View(t.Context(), s.ID()); err != nil || all(v) != "b=2 " {
 		t.Errorf("saved: %v, %v", v, err)
 	}
 	s, err = c.New(t.Context(), 0)
-	must(t, err)
+	require.NoError(t, err)
 	s.Abort(ended)
 	if st := c.Stats(); st.Open != 0 {
 		t.Errorf("after Abort with a canceled context: %+v", st)

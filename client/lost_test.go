@@ -6,6 +6,7 @@ import (
 
 	"sessionserver/client"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestSaveAfterLostConnection verifies that Save continues over another connection after the first one broke. It must
@@ -18,13 +19,13 @@ func TestSaveAfterLostConnection(t *testing.T) {
 	c, other := dial(t, dsn, client.Options{DialContext: nw.dialContext}), dial(t, dsn, client.Options{})
 	set := func(value string) func(id string) {
 		return func(id string) {
-			must(t, other.Update(ctx, id, func(v *client.Values) error {
+			require.NoError(t, other.Update(ctx, id, func(v *client.Values) error {
 				v.Set("n", value)
 				return nil
 			}))
 		}
 	}
-	destroy := func(id string) { must(t, open(t, other, id, client.OpenOptions{}).Destroy(ctx)) }
+	destroy := func(id string) { require.NoError(t, open(t, other, id, client.OpenOptions{}).Destroy(ctx)) }
 	var broken *client.ConnError
 	isBroken := func(err error) bool { return errors.As(err, &broken) }
 	isLost := func(err error) bool { return errors.Is(err, client.ErrLockLost) }
@@ -43,12 +44,12 @@ func TestSaveAfterLostConnection(t *testing.T) {
 		{"changed by another client", "", nil, set("7"), isLost, "n=7 other=stays "},
 		{"already saved", "", nil, set("2"), isNil, "n=2 other=stays "},
 		{"destroyed by another client", "", nil, destroy, isBroken, ""},
-		{"changed before Save", "", func(s *client.Session) { must(t, s.Put(ctx, "p", "1")) }, nil, isBroken,
+		{"changed before Save", "", func(s *client.Session) { require.NoError(t, s.Put(ctx, "p", "1")) }, nil, isBroken,
 			"n=1 other=stays "},
 	} {
 		id := save(t, c, map[string]string{"n": "1", "other": "stays"})
 		s, v, err := c.Load(ctx, id, client.OpenOptions{Mode: tt.mode})
-		must(t, err)
+		require.NoError(t, err)
 		if tt.before != nil {
 			tt.before(s)
 		}
@@ -74,7 +75,7 @@ func TestSaveAfterLostConnection(t *testing.T) {
 		}
 	}
 	s, err := c.New(ctx, 0)
-	must(t, err)
+	require.NoError(t, err)
 	nw.cut()
 	if err := s.Save(ctx, new(client.Values)); !isBroken(err) {
 		t.Errorf("Save of a new session: %v", err)
@@ -94,14 +95,14 @@ func TestDestroyAfterLostConnection(t *testing.T) {
 	expectDestroyed := func(s *client.Session) {
 		t.Helper()
 		nw.cut()
-		must(t, s.Destroy(ctx))
+		require.NoError(t, s.Destroy(ctx))
 		if _, err := c.View(ctx, s.ID()); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("the session still exists: %v", err)
 		}
 	}
 	expectDestroyed(open(t, c, id, client.OpenOptions{}))
 	s, err := c.New(ctx, 0)
-	must(t, err)
+	require.NoError(t, err)
 	expectDestroyed(s)
 
 	id = save(t, c, map[string]string{"n": "1"})

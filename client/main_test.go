@@ -144,14 +144,6 @@ func open(t testing.TB, c *client.Client, id string, opts client.OpenOptions) *c
 	return s
 }
 
-// must fails the test if err is not nil.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // all returns values in the form "key=value " for comparisons, in order.
 func all(v *client.Values) string {
 	var b bytes.Buffer

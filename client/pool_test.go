@@ -16,6 +16,7 @@ import (
 
 	"sessionserver/client"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestDeadPathIsReplaced verifies that an idle connection is replaced if a ping on it has no reply within a fifth of
@@ -30,7 +31,7 @@ func TestDeadPathIsReplaced(t *testing.T) {
 			t.Helper()
 			start := time.Now()
 			s, err := c.Open(ctx, unknownID, client.OpenOptions{})
-			must(t, err)
+			require.NoError(t, err)
 			s.Abort(ctx)
 			if got := strings.Join(f.take(), ", "); got != want || time.Since(start) != took {
 				t.Errorf("requests %q in %v, want %q in %v", got, time.Since(start), want, took)
@@ -67,9 +68,9 @@ func TestPoolIsFairAndBounded(t *testing.T) {
 		f := &fake{}
 		c := f.dial(t, "", client.Options{MaxOpen: 2})
 		first, err := c.New(ctx, 0)
-		must(t, err)
+		require.NoError(t, err)
 		second, err := c.New(ctx, 0)
-		must(t, err)
+		require.NoError(t, err)
 
 		var mu sync.Mutex
 		var order []string
@@ -115,7 +116,7 @@ func TestPoolIsFairAndBounded(t *testing.T) {
 
 		// A connection that breaks makes room for a new one.
 		third, err := c.New(ctx, 0)
-		must(t, err)
+		require.NoError(t, err)
 		wait("e", ctx)
 		f.cut()
 		if err := second.Put(ctx, "a", "1"); err == nil {
@@ -140,7 +141,7 @@ func TestPoolIdle(t *testing.T) {
 		var sessions []*client.Session
 		for range 5 {
 			s, err := c.New(ctx, 0)
-			must(t, err)
+			require.NoError(t, err)
 			sessions = append(sessions, s)
 		}
 		expect := func(open, idle int) {
@@ -158,12 +159,12 @@ func TestPoolIdle(t *testing.T) {
 		expect(3, 3) // idle since 0, 10 and 20 s; the time is 50 s
 		time.Sleep(11 * time.Second)
 		expect(2, 2)
-		must(t, c.Ping(ctx)) // uses the most recently used connection
+		require.NoError(t, c.Ping(ctx)) // uses the most recently used connection
 		time.Sleep(10 * time.Second)
 		expect(1, 1)
 		time.Sleep(time.Minute)
 		expect(0, 0)
-		must(t, c.Ping(ctx))
+		require.NoError(t, c.Ping(ctx))
 		expect(1, 1)
 
 		none := f.dial(t, "", client.Options{MaxIdle: -1})
@@ -178,20 +179,20 @@ func TestClosedClient(t *testing.T) {
 		ctx := t.Context()
 		c := (&fake{}).dial(t, "", client.Options{MaxOpen: 1})
 		s, err := c.New(ctx, 0)
-		must(t, err)
+		require.NoError(t, err)
 		waited := make(chan error)
 		go func() { waited <- c.Ping(ctx) }()
 		synctest.Wait()
-		must(t, c.Close())
-		must(t, c.Close())
+		require.NoError(t, c.Close())
+		require.NoError(t, c.Close())
 		if err := <-waited; err != client.ErrClosed {
 			t.Errorf("waiting Ping: %v", err)
 		}
 		if err := c.Ping(ctx); err != client.ErrClosed {
 			t.Errorf("Ping after Close: %v", err)
 		}
-		must(t, s.Put(ctx, "a", "1"))
-		must(t, s.Close(ctx))
+		require.NoError(t, s.Put(ctx, "a", "1"))
+		require.NoError(t, s.Close(ctx))
 		if st := c.Stats(); st != (client.Stats{}) {
 			t.Errorf("at the end: %+v", st)
 		}
@@ -219,7 +220,7 @@ func TestDeadConnections(t *testing.T) {
 		var sessions []*client.Session
 		for range 5 {
 			s, err := c.New(ctx, 0)
-			must(t, err)
+			require.NoError(t, err)
 			sessions = append(sessions, s)
 		}
 		for _, s := range sessions {
@@ -251,7 +252,7 @@ func TestDrainingServer(t *testing.T) {
 	c := f.dial(t, "", client.Options{})
 	draining.Store(true)
 	s, err := c.New(t.Context(), 0)
-	must(t, err)
+	require.NoError(t, err)
 	s.Abort(t.Context())
 
 	f.reply = func(request string) string {
@@ -285,13 +286,13 @@ func TestServerRestart(t *testing.T) {
 	var held []*client.Session
 	for range 4 {
 		s, err := c.New(ctx, 0)
-		must(t, err)
+		require.NoError(t, err)
 		held = append(held, s)
 	}
 	for _, s := range held[1:] {
-		must(t, s.Close(ctx))
+		require.NoError(t, s.Close(ctx))
 	}
-	must(t, held[0].Put(ctx, "a", "1"))
+	require.NoError(t, held[0].Put(ctx, "a", "1"))
 
 	current.addr.Store(start(t, servertest.Config{}).Addr)
 	stopped := make(chan error)
@@ -305,7 +306,7 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("Close of a session on the old server: %v", err)
 	}
 	id := save(t, c, map[string]string{"n": "1"})
-	must(t, c.Update(ctx, id, increment))
+	require.NoError(t, c.Update(ctx, id, increment))
 	if v, err := c.View(ctx, id); err != nil || v.Get("n") != "2" {
 		t.Errorf("on the new server: %v, %v", v, err)
 	}

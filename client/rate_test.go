@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sessionserver/client"
+	"sessionserver/server/servertest/require"
 )
 
 // rateLimited returns a reply function that refuses the first requests of a command with RATELIMITED and the given
@@ -153,7 +154,7 @@ func TestRateLimitedAfterProbe(t *testing.T) {
 		f.take()
 		f.reply = rateLimited("new", "retry in 5 ms")
 		s, err := c.New(t.Context(), 0)
-		must(t, err)
+		require.NoError(t, err)
 		s.Abort(t.Context())
 		if requests := f.take(); !slices.Equal(requests, []string{"ping", "new", "new", "abort"}) {
 			t.Errorf("requests %q", requests)

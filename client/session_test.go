@@ -13,6 +13,7 @@ import (
 	"sessionserver/client"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 	"sessionserver/session"
 )
 
@@ -23,15 +24,15 @@ func TestSessionValues(t *testing.T) {
 	ctx := t.Context()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	s, err := c.New(ctx, 0)
-	must(t, err)
+	require.NoError(t, err)
 	if len(s.ID()) != 32 || s.Mode() != client.ModeReadWrite {
 		t.Errorf("New: id %q, mode %q", s.ID(), s.Mode())
 	}
 	const binary = "a\r\n\x00\xffb"
-	must(t, s.Put(ctx, "binary key\n", binary))
-	must(t, s.Put(ctx, "empty", ""))
-	must(t, s.PutMany(ctx, map[string]string{"b": "2", "a": "1"}))
-	must(t, s.PutMany(ctx, nil))
+	require.NoError(t, s.Put(ctx, "binary key\n", binary))
+	require.NoError(t, s.Put(ctx, "empty", ""))
+	require.NoError(t, s.PutMany(ctx, map[string]string{"b": "2", "a": "1"}))
+	require.NoError(t, s.PutMany(ctx, nil))
 
 	for _, tt := range []struct {
 		key, value string
@@ -68,18 +69,18 @@ func TestSessionValues(t *testing.T) {
 		t.Errorf("Remove of nothing = %d, %v", n, err)
 	}
 	v, err := s.All(ctx)
-	if must(t, err); all(v) != "a=1 b=2 " {
+	if require.NoError(t, err); all(v) != "a=1 b=2 " {
 		t.Errorf("All = %s", all(v))
 	}
-	must(t, s.ReplaceAll(ctx, map[string]string{"z": "26"}))
-	must(t, s.Close(ctx))
+	require.NoError(t, s.ReplaceAll(ctx, map[string]string{"z": "26"}))
+	require.NoError(t, s.Close(ctx))
 
 	got, err := c.View(ctx, s.ID())
-	if must(t, err); all(got) != "z=26 " {
+	if require.NoError(t, err); all(got) != "z=26 " {
 		t.Errorf("View = %s", all(got))
 	}
 	s = open(t, c, s.ID(), client.OpenOptions{})
-	must(t, s.ReplaceAll(ctx, nil))
+	require.NoError(t, s.ReplaceAll(ctx, nil))
 	if keys, err := s.Keys(ctx); len(keys) != 0 || err != nil {
 		t.Errorf("after ReplaceAll(nil): keys %q, %v", keys, err)
 	}
@@ -112,9 +113,9 @@ func TestManyKeys(t *testing.T) {
 	if n, err := s.Remove(ctx, keys[5:]...); n != len(keys)-5 || err != nil {
 		t.Errorf("Remove = %d, %v", n, err)
 	}
-	must(t, s.ReplaceAll(ctx, want))
-	must(t, s.Close(ctx))
-	must(t, c.Update(ctx, id, func(v *client.Values) error {
+	require.NoError(t, s.ReplaceAll(ctx, want))
+	require.NoError(t, s.Close(ctx))
+	require.NoError(t, c.Update(ctx, id, func(v *client.Values) error {
 		if !maps.Equal(maps.Collect(v.All()), want) {
 			t.Errorf("Update loads %d values", v.Len())
 		}
@@ -124,7 +125,7 @@ func TestManyKeys(t *testing.T) {
 		return nil
 	}))
 	v, err := c.View(ctx, id)
-	if must(t, err); v.Len() != len(want) || v.Get(keys[2]) != "2" || v.Get(keys[len(keys)-1]) != "changed" {
+	if require.NoError(t, err); v.Len() != len(want) || v.Get(keys[2]) != "2" || v.Get(keys[len(keys)-1]) != "changed" {
 		t.Errorf("after Update: %v", v)
 	}
 }
@@ -175,7 +176,7 @@ func TestSessionLifecycle(t *testing.T) {
 	ctx := t.Context()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), "?lifetime=7200"), client.Options{})
 	s, err := c.New(ctx, 90*time.Second)
-	must(t, err)
+	require.NoError(t, err)
 	lifetime := func(want time.Duration) {
 		t.Helper()
 		if d, err := s.Lifetime(ctx); d != want || err != nil {
@@ -183,21 +184,21 @@ func TestSessionLifecycle(t *testing.T) {
 		}
 	}
 	lifetime(90 * time.Second)
-	must(t, s.SetLifetime(ctx, 1500*time.Millisecond))
+	require.NoError(t, s.SetLifetime(ctx, 1500*time.Millisecond))
 	lifetime(2 * time.Second)
 	s.Abort(ctx)
 	s, err = c.New(ctx, 0)
-	must(t, err)
+	require.NoError(t, err)
 	lifetime(2 * time.Hour)
 
 	before := time.Now().Truncate(time.Second)
-	must(t, s.Put(ctx, "key", "value"))
-	must(t, s.Commit(ctx))
+	require.NoError(t, s.Put(ctx, "key", "value"))
+	require.NoError(t, s.Commit(ctx))
 	if s.Mode() != client.ModeSnapshot {
 		t.Errorf("after Commit: mode %s", s.Mode())
 	}
 	st, err := s.Stat(ctx)
-	must(t, err)
+	require.NoError(t, err)
 	if st.Version != 1 || st.Keys != 1 || st.Bytes != 8 ||
 		st.Created.Before(before) || st.LastUsed.Before(st.Created) ||
 		st.Expires.Before(before.Add(2*time.Hour)) || st.Expires.After(time.Now().Add(2*time.Hour)) {
@@ -206,11 +207,11 @@ func TestSessionLifecycle(t *testing.T) {
 	if err := s.Put(ctx, "key", "other"); !errors.Is(err, client.ErrReadOnly) {
 		t.Errorf("Put after Commit: %v", err)
 	}
-	must(t, s.Close(ctx))
+	require.NoError(t, s.Close(ctx))
 
 	s = open(t, c, s.ID(), client.OpenOptions{Mode: client.ModeUpdate})
-	must(t, s.Expire(ctx, "key", time.Hour))
-	must(t, s.Expire(ctx, "key", 0))
+	require.NoError(t, s.Expire(ctx, "key", time.Hour))
+	require.NoError(t, s.Expire(ctx, "key", 0))
 	if err := s.Expire(ctx, "nothing", time.Hour); !errors.Is(err, client.ErrNoKey) {
 		t.Errorf("Expire of nothing: %v", err)
 	}
@@ -219,20 +220,20 @@ func TestSessionLifecycle(t *testing.T) {
 	}
 	old := s.ID()
 	id, err := s.Regenerate(ctx, 30*time.Second)
-	must(t, err)
+	require.NoError(t, err)
 	if id == old || s.ID() != id {
 		t.Errorf("Regenerate: %q to %q, ID %q", old, id, s.ID())
 	}
-	must(t, s.Close(ctx))
+	require.NoError(t, s.Close(ctx))
 	s = open(t, c, old, client.OpenOptions{Mode: client.ModeRead}) // within the grace period
 	if value, _, err := s.Get(ctx, "key"); value != "value" || err != nil {
 		t.Errorf("session opened by its old id: %q, %v", value, err)
 	}
-	must(t, s.Close(ctx))
+	require.NoError(t, s.Close(ctx))
 	s = open(t, c, id, client.OpenOptions{})
 	_, err = s.Regenerate(ctx, 0)
-	must(t, err)
-	must(t, s.Destroy(ctx))
+	require.NoError(t, err)
+	require.NoError(t, s.Destroy(ctx))
 	for _, removed := range []string{old, id, s.ID()} {
 		if _, err := c.Open(ctx, removed, client.OpenOptions{}); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("Open of a removed id: %v", err)
@@ -252,19 +253,19 @@ func TestModes(t *testing.T) {
 	}
 	for _, mode := range []client.Mode{client.ModeRead, client.ModeSnapshot} {
 		s, v, err := c.Load(ctx, id, client.OpenOptions{Mode: mode})
-		must(t, err)
+		require.NoError(t, err)
 		if s.Mode() != mode || all(v) != "a=1 " {
 			t.Errorf("Load %s: mode %s, %s", mode, s.Mode(), all(v))
 		}
 		if err := s.Put(ctx, "a", "2"); !errors.Is(err, client.ErrReadOnly) {
 			t.Errorf("Put in mode %s: %v", mode, err)
 		}
-		must(t, s.Close(ctx))
+		require.NoError(t, s.Close(ctx))
 	}
 	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Mode: client.ModeReadWrite})
-	must(t, err)
+	require.NoError(t, err)
 	v.Set("made", "here")
-	must(t, s.Save(ctx, v))
+	require.NoError(t, s.Save(ctx, v))
 	if _, err := c.Open(ctx, "short", client.OpenOptions{}); !errors.Is(err, client.ErrBadID) {
 		t.Errorf("open of a short id: %v", err)
 	}
@@ -274,7 +275,7 @@ func TestModes(t *testing.T) {
 	if _, err := c.View(ctx, id+"x"); !errors.Is(err, client.ErrNotFound) {
 		t.Errorf("view of an unknown id: %v", err)
 	}
-	must(t, c.Ping(ctx))
+	require.NoError(t, c.Ping(ctx))
 	if st := c.Stats(); st.Open != 1 || st.Idle != 1 {
 		t.Errorf("refusals closed connections: %+v", st)
 	}
@@ -292,8 +293,8 @@ func TestEndedSession(t *testing.T) {
 		"Destroy": func(s *client.Session) error { return s.Destroy(ctx) },
 	} {
 		s, err := c.New(ctx, 0)
-		must(t, err)
-		must(t, end(s))
+		require.NoError(t, err)
+		require.NoError(t, end(s))
 		for method, call := range map[string]func() error{
 			"Get":     func() error { _, _, err := s.Get(ctx, "a"); return err },
 			"PutMany": func() error { return s.PutMany(ctx, map[string]string{"a": "2"}) },
@@ -322,8 +323,8 @@ func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 	settings.MaxBytes = 100
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	s, err := c.New(ctx, 0)
-	must(t, err)
-	must(t, s.Put(ctx, "a", "1"))
+	require.NoError(t, err)
+	require.NoError(t, s.Put(ctx, "a", "1"))
 	err = s.Put(ctx, "b", strings.Repeat("x", 100))
 	if !errors.Is(err, client.ErrTooLarge) || !strings.HasPrefix(err.Error(), "sessionserver: put: TOOLARGE ") {
 		t.Errorf("Put of too much: %v", err)
@@ -331,7 +332,7 @@ func TestRefusedPutLeavesSessionOpen(t *testing.T) {
 	if err := s.Put(ctx, "a\x00", "x"); !errors.Is(err, client.ErrBadKey) {
 		t.Errorf("Put with a NUL in the key: %v", err)
 	}
-	must(t, s.Close(ctx))
+	require.NoError(t, s.Close(ctx))
 	if v, err := c.View(ctx, s.ID()); err != nil || all(v) != "a=1 " {
 		t.Errorf("saved: %v, %v", v, err)
 	}
@@ -345,7 +346,7 @@ func TestLockLost(t *testing.T) {
 	c := dial(t, dsnOf(start(t, servertest.Config{Settings: settings}), ""), client.Options{})
 	id := save(t, c, map[string]string{"a": "1"})
 	slow := open(t, c, id, client.OpenOptions{})
-	must(t, slow.Put(ctx, "a", "slow"))
+	require.NoError(t, slow.Put(ctx, "a", "slow"))
 	next := open(t, c, id, client.OpenOptions{}) // waits until the lease expires
 	for _, want := range []error{client.ErrLockLost, client.ErrNoSession} {
 		if err := slow.Close(ctx); !errors.Is(err, want) {
@@ -355,7 +356,7 @@ func TestLockLost(t *testing.T) {
 	if value, _, err := next.Get(ctx, "a"); value != "1" || err != nil {
 		t.Errorf("the next session reads %q, %v", value, err)
 	}
-	must(t, next.Close(ctx))
+	require.NoError(t, next.Close(ctx))
 	if st := c.Stats(); st != (client.Stats{Open: 2, Idle: 2}) {
 		t.Errorf("the lost lock closed a connection: %+v", st)
 	}
@@ -365,7 +366,7 @@ func TestSessionConcealsID(t *testing.T) {
 	t.Parallel()
 	c := dial(t, dsnOf(start(t, servertest.Config{}), ""), client.Options{})
 	s, err := c.New(t.Context(), 0)
-	must(t, err)
+	require.NoError(t, err)
 	defer s.Abort(t.Context())
 	v := new(client.Values)
 	v.Set("user", "alice")

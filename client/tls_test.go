@@ -20,6 +20,7 @@ import (
 	"sessionserver/client"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // authority is a certificate authority for a test, with a folder for its files.
@@ -42,9 +43,9 @@ func newAuthority(t *testing.T) *authority {
 func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(a.t, err)
+	require.NoError(a.t, err)
 	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
-	must(a.t, err)
+	require.NoError(a.t, err)
 	template.Subject = pkix.Name{CommonName: name}
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	parent, signer := a.cert, a.key
@@ -52,18 +53,18 @@ func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certif
 		parent, signer = template, key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	must(a.t, err)
+	require.NoError(a.t, err)
 	cert, err := x509.ParseCertificate(der)
-	must(a.t, err)
+	require.NoError(a.t, err)
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	must(a.t, err)
+	require.NoError(a.t, err)
 	a.write(name+".pem", "CERTIFICATE", der)
 	a.write(name+".key", "PRIVATE KEY", pkcs8)
 	return cert, key
 }
 
 func (a *authority) write(name, kind string, der []byte) {
-	must(a.t, os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	require.NoError(a.t, os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
@@ -86,7 +87,7 @@ func TestTLS(t *testing.T) {
 	})
 	ca.issue("app", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	pair, err := tls.LoadX509KeyPair(ca.file("server.pem"), ca.file("server.key"))
-	must(t, err)
+	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
 	hellos := make(chan *tls.ClientHelloInfo, 100)
@@ -99,7 +100,7 @@ func TestTLS(t *testing.T) {
 		},
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
-	must(t, err)
+	require.NoError(t, err)
 	srv := start(t, servertest.Config{})
 	serve(t, srv, l)
 	base := "tls://shop:" + secret + "@" + l.Addr().String() + "/acme?"
@@ -107,7 +108,7 @@ func TestTLS(t *testing.T) {
 
 	c := dial(t, base+"cafile="+ca.file("ca.pem")+"&"+certificate, client.Options{})
 	id := save(t, c, map[string]string{"n": "1"})
-	must(t, c.Update(t.Context(), id, increment))
+	require.NoError(t, c.Update(t.Context(), id, increment))
 	hello := <-hellos
 	if slices.Min(hello.SupportedVersions) != tls.VersionTLS12 ||
 		!slices.Equal(hello.SupportedProtos, []string{"sessionserver"}) {
@@ -124,7 +125,7 @@ func TestTLS(t *testing.T) {
 		<-hellos
 	}
 	custom := dial(t, base+certificate, client.Options{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}})
-	must(t, custom.Ping(t.Context()))
+	require.NoError(t, custom.Ping(t.Context()))
 	if hello := <-hellos; slices.Min(hello.SupportedVersions) != tls.VersionTLS13 {
 		t.Errorf("Options.TLS is ignored: versions %x", hello.SupportedVersions)
 	}
@@ -151,11 +152,11 @@ func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s.sock")
 	l, err := net.Listen("unix", path)
-	must(t, err)
+	require.NoError(t, err)
 	serve(t, start(t, servertest.Config{}), l)
 	c := dial(t, "unix://shop:"+secret+"@"+path+"?tenant=acme", client.Options{})
 	id := save(t, c, map[string]string{"n": "1"})
-	must(t, c.Update(t.Context(), id, increment))
+	require.NoError(t, c.Update(t.Context(), id, increment))
 	if v, err := c.View(t.Context(), id); err != nil || v.Get("n") != "2" {
 		t.Errorf("over a socket: %v, %v", v, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"sessionserver/client"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 func increment(v *client.Values) error {
@@ -38,7 +39,7 @@ func TestConcurrentUpdates(t *testing.T) {
 	}
 	workers.Wait()
 	v, err := c.View(ctx, id)
-	if must(t, err); all(v) != "other=stays n=1000 " {
+	if require.NoError(t, err); all(v) != "other=stays n=1000 " {
 		t.Errorf("at the end: %s", all(v))
 	}
 	if st := c.Stats(); st.Open > 12 || st.Open != st.Idle || st.Waiting != 0 {
@@ -108,12 +109,12 @@ func TestUpdate(t *testing.T) {
 		if err := c.Update(ctx, id, tt.change); !errors.Is(err, tt.err) {
 			t.Errorf("%s: error %v, want %v", tt.name, err, tt.err)
 		}
-		must(t, c.Ping(ctx)) // all earlier commands have been observed
+		require.NoError(t, c.Ping(ctx)) // all earlier commands have been observed
 		if got, want := obs.take(), "open get_all "+tt.sent+" ping"; got != want {
 			t.Errorf("%s: sent %s, want %s", tt.name, got, want)
 		}
 		v, err := c.View(ctx, id)
-		if must(t, err); all(v) != tt.want {
+		if require.NoError(t, err); all(v) != tt.want {
 			t.Errorf("%s: saved %s, want %s", tt.name, all(v), tt.want)
 		}
 	}
@@ -137,7 +138,7 @@ func TestRefusedSaveStoresNothing(t *testing.T) {
 	tooLarge.Set("big", strings.Repeat("x", 100))
 
 	s, v, err := c.Load(ctx, unknownID, client.OpenOptions{Mode: client.ModeReadWrite})
-	must(t, err)
+	require.NoError(t, err)
 	v.Set("big", strings.Repeat("x", 100))
 	if err := s.Save(ctx, v); !errors.Is(err, client.ErrTooLarge) {
 		t.Errorf("Save: %v", err)
@@ -148,8 +149,8 @@ func TestRefusedSaveStoresNothing(t *testing.T) {
 
 	id := save(t, c, map[string]string{"a": "1"})
 	s, _, err = c.Load(ctx, id, client.OpenOptions{})
-	must(t, err)
-	must(t, s.Put(ctx, "a", "2"))
+	require.NoError(t, err)
+	require.NoError(t, s.Put(ctx, "a", "2"))
 	if err := s.Save(ctx, tooLarge); !errors.Is(err, client.ErrTooLarge) {
 		t.Errorf("Save: %v", err)
 	}

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sessionserver/server/servertest"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
 )
 
 // storages are the drivers that a configuration can name, as it would.

@@ -5,9 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
 )
 
 // hashes are what the log never has: those of session ids, whole or in part.

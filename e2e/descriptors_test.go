@@ -10,11 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // limited is a program that runs the server with as many file descriptors as ulimit's arguments say.

@@ -6,9 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest/require"
 )
 
 // TestDevCA: another user can read the certificate that the DSN of the dev server names, wherever the state lies, and

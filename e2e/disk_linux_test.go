@@ -5,11 +5,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"syscall"
 	"testing"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestReadyFailure: when the disk is full for good, operators hear that the server has failed before it ends, and the status says why.

@@ -6,10 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestReadmeTenant does what README says about tenants, beside the server that it has started.

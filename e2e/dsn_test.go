@@ -8,10 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestDSNCheck checks DSNs that are right, and wrong in every way that people meet.

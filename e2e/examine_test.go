@@ -7,10 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
 )
 
 const day = 24 * time.Hour

@@ -5,10 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestKilledHolder: when the process that holds a lock is killed, the next one in the queue has it at once; the lease, a minute by

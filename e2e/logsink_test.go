@@ -4,12 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestLogReaderGone: a server whose standard error and standard output nobody reads any more goes on, counts the lines and drains at the end.

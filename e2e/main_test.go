@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +19,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // binDir is where the program is built, once for all tests of the package.

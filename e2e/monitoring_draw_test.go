@@ -8,12 +8,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest/require"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest/require"
 )
 
 // The pictures in docs/monitoring.md: what Prometheus answered in a run of TestMonitoring, in the places, units and colours that the dashboards have. Grafana's own drawing has more

@@ -7,9 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
 )
 
 const shippedPolicies = "../configs/policies"

@@ -6,11 +6,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"syscall"
 	"testing"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestReloadLoud breaks everything that is reloaded, one after the other: the failure is an error in the log, in

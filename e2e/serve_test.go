@@ -6,13 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // TestDev runs `serve --dev` as README has it, and finds the sessions again after a restart.

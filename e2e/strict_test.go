@@ -4,10 +4,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest"
-	"sessionserver/server/servertest/require"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 )
 
 // chosen is an id that a client has made up.

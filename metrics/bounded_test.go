@@ -8,6 +8,7 @@ import (
 
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 	"sessionserver/session"
 )
 
@@ -28,14 +29,14 @@ func TestBounded(t *testing.T) {
 			}
 			_, _ = io.WriteString(p, "quit\r\n")
 		}()
-		_, _ = io.Copy(io.Discard, p.in)
+		_, _ = io.Copy(io.Discard, p.In)
 	}
 	hostile(2)
-	w.await("the first has left", func() bool { return w.values()["connections_closed_total{listener=main,reason=quit}"] == 1 })
+	require.Eventually(w, "the first has left", func() bool { return w.values()["connections_closed_total{listener=main,reason=quit}"] == 1 })
 	w.Session(session.Event{Kind: session.Expired, Tenant: "test"})
 	before := w.values()
 	hostile(many)
-	w.await("the other has left", func() bool { return w.values()["connections_closed_total{listener=main,reason=quit}"] == 2 })
+	require.Eventually(w, "the other has left", func() bool { return w.values()["connections_closed_total{listener=main,reason=quit}"] == 2 })
 	for range many {
 		// Tenants that are not served any more: their sessions still expire.
 		w.Session(session.Event{Kind: session.Expired, Tenant: word()})
@@ -69,12 +70,12 @@ func TestTenantsComeAndGo(t *testing.T) {
 	if n := count("test"); n == 0 {
 		t.Fatal("a tenant has no series")
 	}
-	w.must(w.server.SetTenants([]server.Tenant{servertest.Tenant("other/app", "secret")}))
+	require.NoError(w, w.server.SetTenants([]server.Tenant{servertest.Tenant("other/app", "secret")}))
 	if n := count("test"); n != 0 {
 		t.Errorf("a tenant that is not served any more has %d series", n)
 	}
 	p := w.dial()
-	p.ask("auth other/app secret", "new", "close")
+	p.Replies("auth other/app secret", "new", "close")
 	if n := w.values()["tenant_operations_total{result=ok,tenant=other}"]; n != 3 {
 		t.Errorf("of 3 commands of a new tenant %v were counted", n)
 	}
@@ -93,10 +94,10 @@ func TestModes(t *testing.T) {
 			w := newWorld(t, Options{Tenants: mode}, func(c *servertest.Config) {
 				c.Tenants = append(c.Tenants, servertest.Tenant("other/app", "secret"))
 			})
-			w.dial().ask("new", "close")
+			w.dial().Replies("new", "close")
 			p := w.dial()
-			p.ask("auth other/app secret")
-			p.ask("new", "close")
+			p.Replies("auth other/app secret")
+			p.Replies("new", "close")
 			got := w.values()
 			for series, n := range want {
 				if got[series] != n {

@@ -53,9 +53,9 @@ const head = "| name | type | labels | what |\n|---|---|---|---|\n"
 
 // everything makes each family have a series at least.
 func everything(w *world) {
-	p := w.dial().secure()
-	p.open()
-	p.ask("close", "quit")
+	p := w.dialTLS()
+	p.OK("new")
+	p.Replies("close", "quit")
 	c := w.Server().ConnOpened(server.ConnInfo{Listener: "main"})
 	c.HandshakeFailed(server.HandshakeTimeout)
 	c.Closed(server.PeerLeft)

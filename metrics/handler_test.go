@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"sessionserver/server/servertest/require"
 )
 
 // scrape gets /metrics in the format that is asked for.
@@ -19,13 +21,13 @@ func (w *world) scrape(accept string) (contentType, body string) {
 	s := httptest.NewServer(w.Handler())
 	defer s.Close()
 	req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, s.URL, nil)
-	w.must(err)
+	require.NoError(w, err)
 	req.Header.Set("Accept", accept)
 	resp, err := s.Client().Do(req)
-	w.must(err)
+	require.NoError(w, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	w.must(err)
+	require.NoError(w, err)
 	if resp.StatusCode != http.StatusOK {
 		w.Fatalf("%s: %s", resp.Status, text)
 	}

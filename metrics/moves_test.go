@@ -15,6 +15,7 @@ import (
 	"sessionserver/certs"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 	"sessionserver/session"
 	"sessionserver/storage"
 )
@@ -36,8 +37,8 @@ var scenarios = map[string]struct {
 	"a session is made, saved and ended": {
 		do: func(w *world) {
 			p := w.dial()
-			id := p.open()
-			p.ask("put k v", "close", "open "+id, "put k w", "close", "open "+id, "regenerate_id", "destroy", "quit")
+			id := p.OK("new")
+			p.Replies("put k v", "close", "open "+id, "put k w", "close", "open "+id, "regenerate_id", "destroy", "quit")
 		},
 		moves: map[string]float64{
 			"commands_total{code=OK,command=new}": 1, "commands_total{code=OK,command=close}": 2, "command_duration_seconds{command=close}": 2,
@@ -55,8 +56,8 @@ var scenarios = map[string]struct {
 	"a session is open": {
 		do: func(w *world) {
 			p := w.dial()
-			p.open()
-			p.ask("put k "+strings.Repeat("x", 100_000), "commit", "get k")
+			p.OK("new")
+			p.Replies("put k "+strings.Repeat("x", 100_000), "commit", "get k")
 		},
 		moves: map[string]float64{
 			"sessions_open": 1, "connections{listener=main,tls=none}": 1, "memory_held_bytes": 0, "tenant_usage{resource=memory,tenant=test}": 0,
@@ -66,21 +67,21 @@ var scenarios = map[string]struct {
 	"one waits for another's lock and gets it": {
 		do: func(w *world) {
 			a, b := w.dial(), w.dial()
-			id := a.open()
-			b.send("open " + id + "\r\n")
-			w.await("somebody waits, and one lock is held", func() bool {
+			id := a.OK("new")
+			b.Send("open " + id + "\r\n")
+			require.Eventually(w, "somebody waits, and one lock is held", func() bool {
 				v := w.values()
 				return v["lock_waiters"] == 1 && v["tenant_usage{resource=waiters,tenant=test}"] == 1 && v["locks_held"] == 1
 			})
-			a.ask("abort")
-			_, _ = b.in.ReadString('\n')
+			a.Replies("abort")
+			_, _ = b.In.ReadString('\n')
 		},
 		moves: map[string]float64{"lock_wait_seconds": 2, "tenant_lock_wait_seconds_total{tenant=test}": 0, "locks_held": 1, "lock_waiters": still},
 	},
 	"one gives up": {
 		do: func(w *world) {
 			a, b := w.dial(), w.dial()
-			b.ask("open " + a.open() + " rw 1")
+			b.Replies("open " + a.OK("new") + " rw 1")
 		},
 		moves: map[string]float64{
 			"commands_total{code=LOCKTIMEOUT,command=open}": 1, "lock_timeouts_total": 1, "tenant_session_events_total{event=lock_timed_out,tenant=test}": 1,
@@ -90,8 +91,8 @@ var scenarios = map[string]struct {
 	"one leaves while waiting": {
 		do: func(w *world) {
 			a, b := w.dial(), w.dial()
-			b.send("open " + a.open() + "\r\n")
-			w.await("somebody waits", func() bool { return w.values()["lock_waiters"] == 1 })
+			b.Send("open " + a.OK("new") + "\r\n")
+			require.Eventually(w, "somebody waits", func() bool { return w.values()["lock_waiters"] == 1 })
 			_ = b.Close()
 		},
 		moves: map[string]float64{"commands_total{code=PEERLEFT,command=open}": 1, "connections_closed_total{listener=main,reason=peer_left}": 1},
@@ -99,18 +100,18 @@ var scenarios = map[string]struct {
 	"a lock is lost": {
 		do: func(w *world) {
 			p := w.dial()
-			p.open()
+			p.OK("new")
 			_, err := w.server.Sessions.DropTenant(w.Context(), "test")
-			w.must(err)
-			p.ask("get k")
+			require.NoError(w, err)
+			p.Replies("get k")
 		},
 		moves: map[string]float64{"locks_lost_total": 1, "tenant_session_events_total{event=lock_lost,tenant=test}": 1},
 	},
 	"sessions expire": {
 		do: func(w *world) {
 			p := w.dial()
-			p.open()
-			p.ask("put k v", "close")
+			p.OK("new")
+			p.Replies("put k v", "close")
 			w.ahead.Store(int64(24 * time.Hour))
 			ctx, cancel := context.WithCancel(w.Context())
 			w.server.Sessions.Sweep(ctx, session.SweepOptions{Interval: time.Minute, Batch: 1000, Done: func(removed int, err error) {
@@ -126,9 +127,9 @@ var scenarios = map[string]struct {
 	},
 	"TLS": {
 		do: func(w *world) {
-			w.dial().secure().ask("ping")
+			w.dialTLS().Replies("ping")
 			bad := w.dial()
-			bad.send("\x16\x03\x01\x00\x04nope")
+			bad.Send("\x16\x03\x01\x00\x04nope")
 			_, _ = io.ReadAll(bad)
 		},
 		moves: map[string]float64{
@@ -137,7 +138,7 @@ var scenarios = map[string]struct {
 		},
 	},
 	"credentials": {
-		do: func(w *world) { w.dial().ask("auth test/app wrong", "auth test/app secret") },
+		do: func(w *world) { w.dial().Replies("auth test/app wrong", "auth test/app secret") },
 		moves: map[string]float64{
 			"authentication_failures_total{method=secret}": 1, "authentications_total{method=secret}": 1, "commands_total{code=BADAUTH,command=auth}": 1,
 			"audit_events_total{event=connection.authenticated}": 2,
@@ -145,7 +146,7 @@ var scenarios = map[string]struct {
 	},
 	"many wrong credentials": {
 		change: func(c *servertest.Config) { c.Options.AuthFailures = server.Rate{PerSecond: 0.001, Burst: 1} },
-		do:     func(w *world) { w.dial().ask("auth test/app wrong", "auth test/app wrong") },
+		do:     func(w *world) { w.dial().Replies("auth test/app wrong", "auth test/app wrong") },
 		moves:  map[string]float64{"rate_limited_total{scope=auth_failures}": 1, "connections_closed_total{listener=main,reason=too_many_failures}": 1},
 	},
 	"an app asks too often": {
@@ -153,7 +154,7 @@ var scenarios = map[string]struct {
 		do: func(w *world) {
 			p := w.dial()
 			for range 9 {
-				p.ask("ping")
+				p.Replies("ping")
 			}
 		},
 		moves: map[string]float64{
@@ -166,7 +167,7 @@ var scenarios = map[string]struct {
 		do: func(w *world) {
 			p := w.dial()
 			for range 9 {
-				p.ask("ping")
+				p.Replies("ping")
 			}
 		},
 		moves: map[string]float64{"rate_limited_total{scope=tenant}": 0},
@@ -176,7 +177,7 @@ var scenarios = map[string]struct {
 		do: func(w *world) {
 			p := w.dial()
 			for range 9 {
-				p.ask("ping")
+				p.Replies("ping")
 			}
 		},
 		moves: map[string]float64{"rate_limited_total{scope=address}": 0},
@@ -185,14 +186,14 @@ var scenarios = map[string]struct {
 		change: func(c *servertest.Config) {
 			c.Tenants[0].Rates.SessionCreation = server.Rate{PerSecond: 0.001, Burst: 1}
 		},
-		do:    func(w *world) { w.dial().ask("new", "abort", "new") },
+		do:    func(w *world) { w.dial().Replies("new", "abort", "new") },
 		moves: map[string]float64{"rate_limited_total{scope=session_creation}": 1, "commands_total{code=RATELIMITED,command=new}": 1, "refusals_total{gate=rates}": 1},
 	},
 	"strangers connect too often": {
 		change: func(c *servertest.Config) { c.Options.Unauthenticated = server.Rate{PerSecond: 0.001, Burst: 8} },
 		do: func(w *world) {
 			for range 9 {
-				w.dial().ask("ping")
+				w.dial().Replies("ping")
 			}
 		},
 		moves: map[string]float64{
@@ -201,7 +202,7 @@ var scenarios = map[string]struct {
 	},
 	"nobody is let in": {
 		change: func(c *servertest.Config) { c.Listen.Allow.Deny = servertest.Loopback.Allow },
-		do:     func(w *world) { w.dial().ask("ping") },
+		do:     func(w *world) { w.dial().Replies("ping") },
 		moves:  map[string]float64{"refusals_total{gate=allowlist}": 1, "tenant_refusals_total{gate=allowlist,tenant=test}": still},
 	},
 	"gates": {
@@ -212,7 +213,7 @@ var scenarios = map[string]struct {
 		},
 		do: func(w *world) {
 			p := w.dial()
-			p.ask("new", "auth test/app secret", "get k", "new", "put k v", "close", "new", "put k v", "close", "abort", "frobnicate",
+			p.Replies("new", "auth test/app secret", "get k", "new", "put k v", "close", "new", "put k v", "close", "abort", "frobnicate",
 				"auth test/reader secret", "new")
 		},
 		moves: map[string]float64{
@@ -226,9 +227,9 @@ var scenarios = map[string]struct {
 	"connections beyond a tenant's quota": {
 		change: func(c *servertest.Config) { c.Tenants[0].MaxConns = 1 },
 		do: func(w *world) {
-			w.dial().ask("ping")
+			w.dial().Replies("ping")
 			p := w.dial()
-			p.send("ping\r\n")
+			p.Send("ping\r\n")
 			_, _ = io.ReadAll(p)
 		},
 		moves: map[string]float64{"refusals_total{gate=quota}": 1, "tenant_refusals_total{gate=quota,tenant=test}": 1},
@@ -240,8 +241,8 @@ var scenarios = map[string]struct {
 			c.Tenants[0].Apps[1].Access = &auth.Allowlist{}
 		},
 		do: func(w *world) {
-			w.dial().ask("auth test/app secret")
-			w.dial().ask("auth test/app secret", "auth test/reader secret", "auth test/app wrong", "auth others/app secret")
+			w.dial().Replies("auth test/app secret")
+			w.dial().Replies("auth test/app secret", "auth test/reader secret", "auth test/app wrong", "auth others/app secret")
 		},
 		moves: map[string]float64{
 			"refusals_total{gate=quota}": 1, "refusals_total{gate=allowlist}": 1, "tenant_refusals_total{gate=quota,tenant=test}": 1,
@@ -253,21 +254,21 @@ var scenarios = map[string]struct {
 		change: func(c *servertest.Config) { c.Tenants[0].MaxMemory = 100_000 },
 		do: func(w *world) {
 			p := w.dial()
-			p.open()
-			p.ask("put k " + strings.Repeat("x", 120_000))
+			p.OK("new")
+			p.Replies("put k " + strings.Repeat("x", 120_000))
 		},
 		moves: map[string]float64{"refusals_total{gate=memory}": 1},
 	},
 	"the server drains": {
 		do: func(w *world) {
 			p := w.dial()
-			p.open()
+			p.OK("new")
 			ctx, cancel := context.WithCancel(w.Context())
 			cancel()
 			go func() { _ = w.server.Shutdown(context.Background()) }()
 			<-ctx.Done()
-			w.await("it drains", func() bool { return w.values()["draining"] == 1 })
-			p.ask("abort")
+			require.Eventually(w, "it drains", func() bool { return w.values()["draining"] == 1 })
+			p.Replies("abort")
 		},
 		moves: map[string]float64{"draining": 1, "ready": -1, "connections_closed_total{listener=main,reason=drained}": 1},
 	},
@@ -350,18 +351,18 @@ const crowd = 200
 
 // crowd has connections say what comes before, and then all the last word at once, which nobody finishes before somebody was seen waiting.
 func (w *world) crowd(last, gauge string, before ...string) {
-	all := make([]*peer, crowd)
+	all := make([]*servertest.Conn, crowd)
 	for i := range all {
 		all[i] = w.dial()
-		all[i].ask(before...)
+		all[i].Replies(before...)
 	}
 	for _, p := range all {
-		p.send(last + "\r\n")
+		p.Send(last + "\r\n")
 	}
-	w.await("somebody waits for his turn", func() bool { return w.values()[gauge] > 0 })
+	require.Eventually(w, "somebody waits for his turn", func() bool { return w.values()[gauge] > 0 })
 	close(w.held)
 	for _, p := range all {
-		_, _ = p.in.ReadString('\n')
+		_, _ = p.In.ReadString('\n')
 	}
 }
 
@@ -395,7 +396,7 @@ func TestMoves(t *testing.T) {
 				series = strings.Replace(series, "GO", goVersion, 1)
 				var was, now float64
 				var there bool
-				w.await(series+" moves", func() bool {
+				require.Eventually(w, series+" moves", func() bool {
 					was = before[series]
 					now, there = w.values()[series]
 					switch want {

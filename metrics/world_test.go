@@ -1,11 +1,8 @@
 package metrics
 
 import (
-	"bufio"
 	"crypto/tls"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +20,7 @@ import (
 	"sessionserver/policy/opa"
 	"sessionserver/server"
 	"sessionserver/server/servertest"
+	"sessionserver/server/servertest/require"
 	"sessionserver/storage/memory"
 )
 
@@ -48,10 +46,10 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	w := &world{TB: t, Metrics: m, folder: t.TempDir(), held: make(chan struct{})}
 	w.audit = m.Audit()
 	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificates()})
-	w.must(err)
+	require.NoError(w, err)
 	t.Cleanup(keys.Close)
 	log, err := audit.Open(audit.Options{Output: filepath.Join(w.folder, "audit.log"), Observer: w.audit})
-	w.must(err)
+	require.NoError(w, err)
 	t.Cleanup(func() { _ = log.Close() })
 	store := memory.New(memory.Options{Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }})
 	t.Cleanup(func() { _ = store.Close() })
@@ -79,9 +77,9 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 		known = append(known, p)
 	}
 	policies := filepath.Join(w.folder, "policies")
-	w.must(os.CopyFS(policies, configs.DefaultPolicy()))
+	require.NoError(w, os.CopyFS(policies, configs.DefaultPolicy()))
 	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Observer: m.Policy(), Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
-	w.must(err)
+	require.NoError(w, err)
 	cfg.Options.Policy = w.policy
 	w.server = servertest.Start(t, cfg)
 	m.Watch(Sources{
@@ -107,17 +105,10 @@ func (w *world) hold() server.Command {
 	}
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
 func (w *world) gather() []*dto.MetricFamily {
 	w.Helper()
 	all, err := w.Metrics.gather()
-	w.must(err)
+	require.NoError(w, err)
 	return all
 }
 
@@ -140,59 +131,14 @@ func (w *world) values() map[string]float64 {
 	return all
 }
 
-// await returns when what holds does, which must come to be.
-func (w *world) await(what string, holds func() bool) {
+// dial connects to the server until the end of the test.
+func (w *world) dial() *servertest.Conn {
 	w.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatalf("never: %s", what)
-		}
-	}
+	return servertest.Connect(w, w.server.Addr)
 }
 
-// peer speaks lines to the server.
-type peer struct {
-	net.Conn
-	in *bufio.Reader
-	w  *world
-}
-
-func (w *world) dial() *peer {
+// dialTLS is dial with a TLS handshake.
+func (w *world) dialTLS() *servertest.Conn {
 	w.Helper()
-	nc, err := w.server.Dial(w.Context())
-	w.must(err)
-	w.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(2 * time.Minute))
-	return &peer{nc, bufio.NewReader(nc), w}
+	return w.dial().TLS(&tls.Config{InsecureSkipVerify: true})
 }
-
-// secure goes on by TLS.
-func (p *peer) secure() *peer {
-	p.w.Helper()
-	secured := tls.Client(p.Conn, &tls.Config{InsecureSkipVerify: true})
-	p.w.must(secured.Handshake())
-	return &peer{secured, bufio.NewReader(secured), p.w}
-}
-
-func (p *peer) send(text string) {
-	p.w.Helper()
-	_, err := io.WriteString(p, text)
-	p.w.must(err)
-}
-
-// ask sends each line and returns the answer to the last one, which ended the connection if it is "".
-func (p *peer) ask(lines ...string) (answer string) {
-	p.w.Helper()
-	for _, line := range lines {
-		p.send(line + "\r\n")
-		text, err := p.in.ReadString('\n')
-		if err != nil {
-			p.w.Fatalf("%s: %v", line, err)
-		}
-		answer = strings.TrimSpace(text)
-	}
-	return answer
-}
-
-// open opens a new session and returns its id.
-func (p *peer) open() string { return strings.TrimPrefix(p.ask("new"), "ok ") }

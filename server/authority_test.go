@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -96,31 +95,4 @@ func (a *authority) named(common string, dns []string, uris ...string) *tls.Conf
 	cfg := a.client()
 	cfg.Certificates = []tls.Certificate{a.issue(template)}
 	return cfg
-}
-
-// secured is the same client speaking TLS.
-func (p *peer) secured(cfg *tls.Config) *peer {
-	p.t.Helper()
-	secured := tls.Client(p.Conn, cfg)
-	if err := secured.Handshake(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() { _ = secured.NetConn().Close() })
-	return newPeer(p.t, secured)
-}
-
-// gone wants the connection to have ended, in whatever way, and answers what came before that.
-func (p *peer) gone() (said string) {
-	p.t.Helper()
-	for {
-		text, err := p.in.ReadString('\n')
-		said += text
-		p.note("S:", text)
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			p.fail("the connection is not closed: %v", err)
-		}
-		if err != nil {
-			return said
-		}
-	}
 }

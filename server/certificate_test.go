@@ -57,20 +57,20 @@ func TestClientCertificates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := dial(t, s).secured(row.cfg)
+			p := dial(t, s).TLS(row.cfg)
 			check := func() {
 				t.Helper()
 				if row.want == "" {
-					p.ask("whoami", "err NOAUTH ")
-					p.ask("new", "err NOAUTH ")
+					p.Ask("whoami", "err NOAUTH ")
+					p.Ask("new", "err NOAUTH ")
 				} else {
-					p.ask("whoami", "ok tenant="+row.want+" app=app ")
+					p.Ask("whoami", "ok tenant="+row.want+" app=app ")
 				}
 			}
 			check()
-			p.ask("auth test/app secret", "ok")
-			p.ask("whoami", "ok tenant=test ")
-			p.ask("reset", "ok RESET")
+			p.Ask("auth test/app secret", "ok")
+			p.Ask("whoami", "ok tenant=test ")
+			p.Ask("reset", "ok RESET")
 			check()
 		})
 	}
@@ -92,12 +92,12 @@ func TestCertificateRevoked(t *testing.T) {
 				Listen: overTLS(a), Options: server.Options{Observer: seen},
 				Tenants: []server.Tenant{certified("shop/app", "dns:shop.example.com")},
 			})
-			p := dial(t, s).secured(a.named("x", []string{"shop.example.com"}))
-			p.ask("whoami", "ok tenant=shop ")
+			p := dial(t, s).TLS(a.named("x", []string{"shop.example.com"}))
+			p.Ask("whoami", "ok tenant=shop ")
 			if err := s.SetTenants(after); err != nil {
 				t.Fatal(err)
 			}
-			p.gone()
+			p.Rest()
 			seen.reason(t, server.Revoked)
 		})
 	}
@@ -114,27 +114,27 @@ func TestCertificateExpires(t *testing.T) {
 		})}
 		opts := server.Options{Observer: seen, Tenants: []server.Tenant{certified("shop/app", "dns:shop.example.com")}}
 		opts.Tenants[0].Apps = append(opts.Tenants[0].Apps, servertest.Tenant("shop/other", "secret").Apps...)
-		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-			p := dial("192.0.2.1:1").secured(cfg)
-			id := p.ask("new", "ok ")
-			p.ask("commit", "ok")
-			p.ask("close", "ok")
-			p.ask("open "+id, "ok")
-			p.ask("put foo dropped", "ok")
+		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+			p := dial("192.0.2.1:1").TLS(cfg)
+			id := p.Ask("new", "ok ")
+			p.Ask("commit", "ok")
+			p.Ask("close", "ok")
+			p.Ask("open "+id, "ok")
+			p.Ask("put foo dropped", "ok")
 			time.Sleep(5 * time.Minute)
-			p.ask("get foo", "ok dropped")
+			p.Ask("get foo", "ok dropped")
 			time.Sleep(time.Nanosecond)
-			if text := p.ask("close", "err NOAUTH "); !strings.Contains(text, "closed") {
+			if text := p.Ask("close", "err NOAUTH "); !strings.Contains(text, "closed") {
 				t.Errorf("it is not told that it is closed: %s", text)
 			}
-			p.closed()
+			p.Closed()
 			if got := <-seen.closed; got != server.Revoked {
 				t.Errorf("closed for %v", got)
 			}
 			q := dial("192.0.2.1:2")
-			q.ask("auth shop/other secret", "ok")
-			q.ask("open "+id+" rw 0", "ok")
-			q.ask("get foo", "err NOKEY ")
+			q.Ask("auth shop/other secret", "ok")
+			q.Ask("open "+id+" rw 0", "ok")
+			q.Ask("get foo", "err NOKEY ")
 		})
 	})
 }

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -20,87 +19,10 @@ import (
 	"sessionserver/session"
 )
 
-// peer is a client that speaks raw bytes. Whatever it waits for comes before the test's deadline or the test fails.
-type peer struct {
-	t *testing.T
-	net.Conn
-	in   *bufio.Reader
-	said []string // the conversation so far, for when it goes wrong
-}
-
-func newPeer(t *testing.T, nc net.Conn) *peer { return &peer{t: t, Conn: nc, in: bufio.NewReader(nc)} }
-
-// fail ends the test and prints the conversation.
-func (p *peer) fail(format string, args ...any) {
-	p.t.Helper()
-	p.t.Fatalf(format+"\n%s", append(args, strings.Join(p.said, "\n"))...)
-}
-
-func (p *peer) note(who, text string) {
-	if len(text) > 200 {
-		text = fmt.Sprintf("%.200s… (%d bytes)", text, len(text))
-	}
-	if p.said = append(p.said, fmt.Sprintf("%s %q", who, text)); len(p.said) > 50 {
-		p.said = p.said[1:]
-	}
-}
-
-func dial(t *testing.T, s *servertest.Server) *peer {
+// dial connects to a server until the end of the test.
+func dial(t *testing.T, s *servertest.Server) *servertest.Conn {
 	t.Helper()
-	nc, err := s.Dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	return newPeer(t, nc)
-}
-
-func (p *peer) send(text string) {
-	p.t.Helper()
-	p.note("C:", text)
-	if _, err := io.WriteString(p, text); err != nil {
-		p.fail("sending: %v", err)
-	}
-}
-
-// line reads one line of an answer.
-func (p *peer) line() string {
-	p.t.Helper()
-	text, err := p.in.ReadString('\n')
-	if err != nil {
-		p.fail("reading an answer: %v (after %q)", err, text)
-	}
-	p.note("S:", text)
-	return strings.TrimSuffix(text, "\r\n")
-}
-
-// ask sends a line and wants an answer that begins with want.
-func (p *peer) ask(line, want string) string {
-	p.t.Helper()
-	p.send(line + "\r\n")
-	return p.want(want)
-}
-
-// want wants the next line to begin with want, and returns what follows.
-func (p *peer) want(want string) string {
-	p.t.Helper()
-	got := p.line()
-	rest, found := strings.CutPrefix(got, want)
-	if !found {
-		p.fail("got %q, want %q…", got, want)
-	}
-	return rest
-}
-
-// closed wants the server to have closed the connection, without a further byte.
-func (p *peer) closed() {
-	p.t.Helper()
-	if rest, err := io.ReadAll(p.in); err != nil || len(rest) > 0 {
-		p.fail("the connection is not closed: %q, %v", rest, err)
-	}
+	return servertest.Connect(t, s.Addr)
 }
 
 // TestBadInput sends what no client should. Each row's answers come, and where the connection is to be kept, it works as before.
@@ -156,14 +78,14 @@ func TestBadInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := dial(t, servertest.Start(t, servertest.Config{}))
-			p.send(row.send)
+			p.Send(row.send)
 			for _, want := range row.want {
-				p.want(want)
+				p.Want(want)
 			}
 			if row.ends {
-				p.closed()
+				p.Closed()
 			} else {
-				p.ask("ping", "ok PONG")
+				p.Ask("ping", "ok PONG")
 			}
 		})
 	}
@@ -172,40 +94,40 @@ func TestBadInput(t *testing.T) {
 // TestBadInputLosesNothing makes mistakes in an open session and then saves it.
 func TestBadInputLosesNothing(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
-	id := p.ask("new", "ok ")
-	p.ask("put foo bar", "ok")
-	p.ask("put "+strings.Repeat("k", 257)+" v", "err BADKEY ")
-	p.ask("put big "+strings.Repeat("x", 1<<20+1), "err TOOLARGE ")
-	p.send("*3\r\n$3\r\nput\r\n$2\r\nnl\r\n$3\r\na\nb\r\n")
-	p.want("+OK")
-	p.ask("get nl", "err BINARY ")
-	p.send("*2\r\n$3\r\nget\r\n$2\r\nnl\r\n")
-	p.want("$3")
-	p.want("a")
-	p.want("b")
-	p.send("*3\r\n$3\r\nput\r\n$3\r\na|b\r\n$1\r\n1\r\n")
-	p.want("+OK")
-	p.ask("keys", "err BINARY ")
-	p.ask("get a b", "err BADKEY ")
-	p.send("*4\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$4\r\nodd!\r\n")
-	p.want("-BADARG ")
-	p.send("*5\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$1\r\n\x00\r\n$1\r\n3\r\n")
-	p.want("-BADKEY ")
-	p.ask("get foo", "ok bar")
-	p.ask("put_all a:1:{s:3:\"foo\";a:0:{}}", "err BADARG ")
-	p.ask("close", "ok")
-	p.ask("open "+id+" r", "ok")
-	p.ask("get foo", "ok bar")
+	id := p.Ask("new", "ok ")
+	p.Ask("put foo bar", "ok")
+	p.Ask("put "+strings.Repeat("k", 257)+" v", "err BADKEY ")
+	p.Ask("put big "+strings.Repeat("x", 1<<20+1), "err TOOLARGE ")
+	p.Send("*3\r\n$3\r\nput\r\n$2\r\nnl\r\n$3\r\na\nb\r\n")
+	p.Want("+OK")
+	p.Ask("get nl", "err BINARY ")
+	p.Send("*2\r\n$3\r\nget\r\n$2\r\nnl\r\n")
+	p.Want("$3")
+	p.Want("a")
+	p.Want("b")
+	p.Send("*3\r\n$3\r\nput\r\n$3\r\na|b\r\n$1\r\n1\r\n")
+	p.Want("+OK")
+	p.Ask("keys", "err BINARY ")
+	p.Ask("get a b", "err BADKEY ")
+	p.Send("*4\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$4\r\nodd!\r\n")
+	p.Want("-BADARG ")
+	p.Send("*5\r\n$3\r\nput\r\n$3\r\nfoo\r\n$1\r\n2\r\n$1\r\n\x00\r\n$1\r\n3\r\n")
+	p.Want("-BADKEY ")
+	p.Ask("get foo", "ok bar")
+	p.Ask("put_all a:1:{s:3:\"foo\";a:0:{}}", "err BADARG ")
+	p.Ask("close", "ok")
+	p.Ask("open "+id+" r", "ok")
+	p.Ask("get foo", "ok bar")
 }
 
 // TestLargeAnswer: a small request cannot ask for a very large answer.
 func TestLargeAnswer(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
-	p.ask("new", "ok ")
-	p.ask("put k "+strings.Repeat("x", 1<<20), "ok")
-	p.send("*6\r\n$3\r\nget\r\n" + strings.Repeat("$1\r\nk\r\n", 5))
-	p.want("-TOOLARGE ")
-	p.ask("ping", "ok")
+	p.Ask("new", "ok ")
+	p.Ask("put k "+strings.Repeat("x", 1<<20), "ok")
+	p.Send("*6\r\n$3\r\nget\r\n" + strings.Repeat("$1\r\nk\r\n", 5))
+	p.Want("-TOOLARGE ")
+	p.Ask("ping", "ok")
 }
 
 // TestUnauthenticatedLimits: who has no identity may send little, and has the room it needs as soon as it has one.
@@ -215,27 +137,27 @@ func TestUnauthenticatedLimits(t *testing.T) {
 		Tenants: []server.Tenant{servertest.Tenant("a/app", "secret")},
 	})
 	p := dial(t, s)
-	p.ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
-	p.send("*3\r\n$4\r\necho\r\n$1\r\nx\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\n")
-	p.want("-TOOLARGE ")
-	p.send("*6\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$5\r\na/app\r\n$6\r\nsecret\r\n$4\r\nJUNK\r\n")
-	p.want("-BADARG ")
-	p.ask("new", "err NOAUTH ") // a HELLO that is refused has done nothing
-	p.ask("auth a/app wrong", "err BADAUTH ")
-	p.ask("auth a/app secret", "ok")
-	id := p.ask("new", "ok ")
-	p.ask("auth a/app secret", "err BUSY ")
-	p.ask("put k "+strings.Repeat("x", 100<<10), "ok")
-	p.ask("close", "ok")
-	p.send("reset\r\n")
-	p.want("ok RESET")
-	p.ask("open "+id, "err NOAUTH ")
-	p.ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
-	p.send("*2\r\n$6\r\nclient\r\n$7\r\ngetname\r\n*4\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$7\r\nSETNAME\r\n$65\r\n" +
+	p.Ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
+	p.Send("*3\r\n$4\r\necho\r\n$1\r\nx\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\n")
+	p.Want("-TOOLARGE ")
+	p.Send("*6\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$5\r\na/app\r\n$6\r\nsecret\r\n$4\r\nJUNK\r\n")
+	p.Want("-BADARG ")
+	p.Ask("new", "err NOAUTH ") // a HELLO that is refused has done nothing
+	p.Ask("auth a/app wrong", "err BADAUTH ")
+	p.Ask("auth a/app secret", "ok")
+	id := p.Ask("new", "ok ")
+	p.Ask("auth a/app secret", "err BUSY ")
+	p.Ask("put k "+strings.Repeat("x", 100<<10), "ok")
+	p.Ask("close", "ok")
+	p.Send("reset\r\n")
+	p.Want("ok RESET")
+	p.Ask("open "+id, "err NOAUTH ")
+	p.Ask("ping "+strings.Repeat("x", 5<<10), "err TOOLARGE ")
+	p.Send("*2\r\n$6\r\nclient\r\n$7\r\ngetname\r\n*4\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$7\r\nSETNAME\r\n$65\r\n" +
 		strings.Repeat("n", 65) + "\r\n")
-	p.want("$0")
-	p.want("")
-	p.want("-BADARG ")
+	p.Want("$0")
+	p.Want("")
+	p.Want("-BADARG ")
 }
 
 // TestPipeline sends many requests at once and reads the answers afterwards: all of them come, in order.
@@ -251,12 +173,12 @@ func TestPipeline(t *testing.T) {
 		b.WriteString("close\r\n")
 		_, _ = p.Write(b.Bytes()) // if it fails the answers do not come
 	}()
-	p.want("ok ")
+	p.Want("ok ")
 	for i := range n {
-		p.want("ok")
-		p.want(fmt.Sprintf("ok %d", i))
+		p.Want("ok")
+		p.Want(fmt.Sprintf("ok %d", i))
 	}
-	p.want("ok")
+	p.Want("ok")
 }
 
 // TestErrorBudget: a connection that makes nothing but mistakes is closed, and told why.
@@ -264,26 +186,26 @@ func TestErrorBudget(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Options: server.Options{ErrorBudget: 3}}))
 	for range 2 {
 		for range 3 {
-			p.ask("mistake", "err UNKNOWN ")
+			p.Ask("mistake", "err UNKNOWN ")
 		}
 		for range 3 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
 	}
 	for range 3 {
-		p.ask("mistake", "err UNKNOWN ")
+		p.Ask("mistake", "err UNKNOWN ")
 	}
-	if rest := p.ask("mistake", "err UNKNOWN "); !strings.Contains(rest, "closed") {
+	if rest := p.Ask("mistake", "err UNKNOWN "); !strings.Contains(rest, "closed") {
 		t.Errorf("the last answer does not say that the connection is closed: %q", rest)
 	}
-	p.closed()
+	p.Closed()
 }
 
 // TestTLSClient: a TLS client of a listener without TLS gets an alert that its library understands.
 func TestTLSClient(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
-	p.send("\x16\x03\x01\x02\x00\x01")
-	alert, err := io.ReadAll(p.in)
+	p.Send("\x16\x03\x01\x02\x00\x01")
+	alert, err := io.ReadAll(p.In)
 	if err != nil || !bytes.Equal(alert, []byte{21, 3, 1, 0, 2, 2, 40}) {
 		t.Errorf("got % x, %v", alert, err)
 	}
@@ -294,26 +216,26 @@ func TestPlaintextRefused(t *testing.T) {
 		Name: "tls only", Allow: servertest.Loopback, Plaintext: server.PlaintextNever,
 	}})
 	p := dial(t, s)
-	p.ask("new", "err TLSREQUIRED ")
-	p.closed()
+	p.Ask("new", "err TLSREQUIRED ")
+	p.Closed()
 	p = dial(t, s)
-	p.send("*1\r\n$3\r\nnew\r\n")
-	p.want("-TLSREQUIRED ")
-	p.closed()
+	p.Send("*1\r\n$3\r\nnew\r\n")
+	p.Want("-TLSREQUIRED ")
+	p.Closed()
 }
 
 func TestAllowlist(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{
 		Name: "elsewhere", Allow: auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	}}))
-	p.want("err IPDENIED ")
-	p.closed()
+	p.Want("err IPDENIED ")
+	p.Closed()
 }
 
 func TestEmptyAllowlistAdmitsNobody(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "nobody"}}))
-	p.want("err IPDENIED ")
-	p.closed()
+	p.Want("err IPDENIED ")
+	p.Closed()
 }
 
 func TestAnonymousNeedsAllowlist(t *testing.T) {
@@ -336,11 +258,11 @@ func TestAnonymousNeedsAllowlist(t *testing.T) {
 func TestNoIdentity(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "strict", Allow: servertest.Loopback}}))
 	for _, line := range []string{"new", "open 0123456789abcdef", "get foo", "close", "destroy"} {
-		p.ask(line, "err NOAUTH ")
+		p.Ask(line, "err NOAUTH ")
 	}
-	p.ask("ping", "ok")
-	p.ask("auth dev/app hss_x", "err BADAUTH ")
-	p.ask("help", "ok ")
+	p.Ask("ping", "ok")
+	p.Ask("auth dev/app hss_x", "err BADAUTH ")
+	p.Ask("help", "ok ")
 }
 
 func TestConnectionCaps(t *testing.T) {
@@ -348,18 +270,18 @@ func TestConnectionCaps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := servertest.Start(t, servertest.Config{Options: opts})
 			a, b := dial(t, s), dial(t, s)
-			a.ask("ping", "ok")
-			b.ask("ping", "ok")
+			a.Ask("ping", "ok")
+			b.Ask("ping", "ok")
 			c := dial(t, s)
-			c.want("err UNAVAILABLE ")
-			c.closed()
-			a.ask("quit", "ok")
-			a.closed()
+			c.Want("err UNAVAILABLE ")
+			c.Closed()
+			a.Ask("quit", "ok")
+			a.Closed()
 			// The place is free as soon as the server has ended the connection, which its client sees a moment earlier.
 			for deadline := time.Now().Add(10 * time.Second); ; {
 				d := dial(t, s)
-				d.send("ping\r\n")
-				if answer := d.line(); answer == "ok PONG" {
+				d.Send("ping\r\n")
+				if answer := d.Line(); answer == "ok PONG" {
 					break
 				} else if time.Now().After(deadline) {
 					t.Fatalf("the place of a closed connection is not free: %s", answer)
@@ -373,47 +295,47 @@ func TestConnectionCaps(t *testing.T) {
 func TestBrokenConnectionRollsBack(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	a, b := dial(t, s), dial(t, s)
-	id := a.ask("new", "ok ")
-	a.ask("put foo saved", "ok")
-	a.ask("close", "ok")
-	a.ask("open "+id, "ok")
-	a.ask("put foo dropped", "ok")
-	b.send("open " + id + " rw 60000\r\n")
+	id := a.Ask("new", "ok ")
+	a.Ask("put foo saved", "ok")
+	a.Ask("close", "ok")
+	a.Ask("open "+id, "ok")
+	a.Ask("put foo dropped", "ok")
+	b.Send("open " + id + " rw 60000\r\n")
 	_ = a.Close()
-	b.want("ok")
-	b.ask("get foo", "ok saved")
+	b.Want("ok")
+	b.Ask("get foo", "ok saved")
 }
 
 // TestWaitersLeave: one who waits for a lock and closes the connection leaves the queue at once, also with much pipelined behind the
 // open that nobody has read, and also when only the sending half is closed. The one behind gets the lock.
 func TestWaitersLeave(t *testing.T) {
-	for name, leave := range map[string]func(*peer){
-		"closes":     func(p *peer) { _ = p.Close() },
-		"half":       func(p *peer) { _ = p.Conn.(*net.TCPConn).CloseWrite() },
-		"resets":     func(p *peer) { _ = p.Conn.(*net.TCPConn).SetLinger(0); _ = p.Close() },
-		"pipelined":  func(p *peer) { p.send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
-		"half a cmd": func(p *peer) { p.send("put k"); _ = p.Close() },
+	for name, leave := range map[string]func(*servertest.Conn){
+		"closes":     func(p *servertest.Conn) { _ = p.Close() },
+		"half":       func(p *servertest.Conn) { _ = p.Conn.(*net.TCPConn).CloseWrite() },
+		"resets":     func(p *servertest.Conn) { _ = p.Conn.(*net.TCPConn).SetLinger(0); _ = p.Close() },
+		"pipelined":  func(p *servertest.Conn) { p.Send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
+		"half a cmd": func(p *servertest.Conn) { p.Send("put k"); _ = p.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := newObserver()
 			s := servertest.Start(t, servertest.Config{Options: server.Options{Observer: seen}})
 			holder, waiter, next := dial(t, s), dial(t, s), dial(t, s)
-			id := holder.ask("new", "ok ")
-			waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
-			waiter.want("ok PONG") // sent although the open behind it waits
-			next.send("ping\r\nopen " + id + " rw 600000\r\n")
-			next.want("ok PONG")
+			id := holder.Ask("new", "ok ")
+			waiter.Send("ping\r\nopen " + id + " rw 600000\r\n")
+			waiter.Want("ok PONG") // sent although the open behind it waits
+			next.Send("ping\r\nopen " + id + " rw 600000\r\n")
+			next.Want("ok PONG")
 			leave(waiter)
 			// The holder still has the lock: the waiter's connection can only end because its leaving was noticed.
 			if why := <-seen.closed; why != server.PeerLeft {
 				t.Errorf("it was closed for %v", why)
 			}
-			holder.ask("put foo bar", "ok")
-			holder.ask("close", "ok")
-			next.want("ok")
-			next.ask("get foo", "ok bar")
-			next.ask("put foo baz", "ok")
+			holder.Ask("put foo bar", "ok")
+			holder.Ask("close", "ok")
+			next.Want("ok")
+			next.Ask("get foo", "ok bar")
+			next.Ask("put foo baz", "ok")
 		})
 	}
 }
@@ -422,19 +344,19 @@ func TestWaitersLeave(t *testing.T) {
 func TestShutdownDrains(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	idle, holder, waiter := dial(t, s), dial(t, s), dial(t, s)
-	idle.ask("ping", "ok")
-	id := holder.ask("new", "ok ")
-	waiter.ask("ping", "ok")
-	waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
-	waiter.want("ok PONG")
+	idle.Ask("ping", "ok")
+	id := holder.Ask("new", "ok ")
+	waiter.Ask("ping", "ok")
+	waiter.Send("ping\r\nopen " + id + " rw 600000\r\n")
+	waiter.Want("ok PONG")
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(t.Context()) }()
-	idle.closed()
-	waiter.want("err SHUTDOWN ")
-	waiter.closed()
-	holder.ask("put foo bar", "ok")
-	holder.ask("close", "ok")
-	holder.closed()
+	idle.Closed()
+	waiter.Want("err SHUTDOWN ")
+	waiter.Closed()
+	holder.Ask("put foo bar", "ok")
+	holder.Ask("close", "ok")
+	holder.Closed()
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
@@ -455,17 +377,17 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownCuts(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	holder := dial(t, s)
-	id := holder.ask("new", "ok ")
-	holder.ask("commit", "ok")
-	holder.ask("close", "ok")
-	holder.ask("open "+id, "ok")
-	holder.ask("put foo bar", "ok")
+	id := holder.Ask("new", "ok ")
+	holder.Ask("commit", "ok")
+	holder.Ask("close", "ok")
+	holder.Ask("open "+id, "ok")
+	holder.Ask("put foo bar", "ok")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	holder.closed()
+	holder.Closed()
 	tenant := &session.Tenant{Name: "test", Settings: servertest.Settings()}
 	again, err := s.Sessions.Open(t.Context(), tenant, []byte(id), session.OpenOptions{Mode: session.Update})
 	if err != nil {
@@ -486,15 +408,15 @@ func TestLockLost(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Config{Settings: settings})
 			slow, quick := dial(t, s), dial(t, s)
-			id := slow.ask("new", "ok ")
-			slow.ask("put foo slow", "ok")
-			quick.ask("open "+id+" rw", "ok") // waits for the lease to run out
-			quick.ask("put foo quick", "ok")
-			slow.ask(next, "err LOCKLOST ")
-			slow.ask("get foo", "err NOSESSION ")
-			quick.ask("close", "ok")
-			slow.ask("open "+id, "ok")
-			slow.ask("get foo", "ok quick")
+			id := slow.Ask("new", "ok ")
+			slow.Ask("put foo slow", "ok")
+			quick.Ask("open "+id+" rw", "ok") // waits for the lease to run out
+			quick.Ask("put foo quick", "ok")
+			slow.Ask(next, "err LOCKLOST ")
+			slow.Ask("get foo", "err NOSESSION ")
+			quick.Ask("close", "ok")
+			slow.Ask("open "+id, "ok")
+			slow.Ask("get foo", "ok quick")
 		})
 	}
 }
@@ -505,7 +427,7 @@ func TestConnectionLog(t *testing.T) {
 		reason, identity string
 		allow            auth.Allowlist
 	}{{"refused", "", auth.Allowlist{}}, {"quit", "test/app", servertest.Loopback}} {
-		logged := &syncBuffer{}
+		logged := new(servertest.Buffer)
 		srv := servertest.Start(t, servertest.Config{
 			Options: server.Options{Logger: slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))},
 			Listen:  server.Listen{Name: "test", Allow: row.allow, Anonymous: auth.Identity{Tenant: "test", App: "app"}},

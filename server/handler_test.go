@@ -1,12 +1,10 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"sessionserver/server"
@@ -58,24 +56,6 @@ func handlers() []server.Command {
 	}
 }
 
-// syncBuffer is a log that many may write.
-type syncBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // observer notes what was run and why connections ended.
 type observer struct {
 	server.Unobserved
@@ -113,22 +93,22 @@ func TestBadHandlers(t *testing.T) {
 		} {
 			t.Run(command+" "+framing, func(t *testing.T) {
 				t.Parallel()
-				var logged syncBuffer
+				var logged servertest.Buffer
 				seen := newObserver()
 				s := servertest.Start(t, servertest.Config{Options: server.Options{
 					Commands: handlers(), Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 				}})
 				p := dial(t, s)
-				p.send(request.ping + request.text + request.ping) // what was answered before stays, also if it was not sent yet
-				p.want(request.pong)
-				rest := p.want(request.prefix + row.want)
+				p.Send(request.ping + request.text + request.ping) // what was answered before stays, also if it was not sent yet
+				p.Want(request.pong)
+				rest := p.Want(request.prefix + row.want)
 				if row.ends {
-					p.closed()
+					p.Closed()
 					if why := <-seen.closed; why != server.Failed {
 						t.Errorf("it was closed for %v", why)
 					}
 				} else {
-					p.want(request.pong)
+					p.Want(request.pong)
 				}
 				if row.logged != "" && (!strings.Contains(logged.String(), row.logged) || !strings.Contains(logged.String(), "error_id="+rest)) {
 					t.Errorf("the log lacks %q or %q: %s", row.logged, rest, &logged)
@@ -150,18 +130,18 @@ func TestBadHandlers(t *testing.T) {
 func TestPanicLetsGo(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Commands: handlers()}})
 	a, b := dial(t, s), dial(t, s)
-	id := a.ask("new", "ok ")
-	a.ask("put foo saved", "ok")
-	a.ask("close", "ok")
-	a.ask("open "+id, "ok")
-	a.ask("put foo dropped", "ok")
-	b.ask("ping", "ok PONG")
-	b.send("open " + id + " rw 60000\r\n")
-	a.ask("panics", "err INTERNAL ")
-	b.want("ok")
-	b.ask("get foo", "ok saved")
-	a.closed()
-	dial(t, s).ask("ping", "ok PONG")
+	id := a.Ask("new", "ok ")
+	a.Ask("put foo saved", "ok")
+	a.Ask("close", "ok")
+	a.Ask("open "+id, "ok")
+	a.Ask("put foo dropped", "ok")
+	b.Ask("ping", "ok PONG")
+	b.Send("open " + id + " rw 60000\r\n")
+	a.Ask("panics", "err INTERNAL ")
+	b.Want("ok")
+	b.Ask("get foo", "ok saved")
+	a.Closed()
+	dial(t, s).Ask("ping", "ok PONG")
 }
 
 // panicking is a store that panics when it is written to, in the middle of a save.
@@ -177,12 +157,12 @@ func TestStorePanics(t *testing.T) {
 			t.Cleanup(func() { _ = store.Close() })
 			s := servertest.Start(t, servertest.Config{Store: panicking{store}})
 			a, b := dial(t, s), dial(t, s)
-			id := a.ask("new", "ok ")
-			b.ask("ping", "ok PONG")
-			b.send("open " + id + " rw 60000\r\n")
-			a.ask(save, "err INTERNAL ")
-			a.closed()
-			b.want("ok")
+			id := a.Ask("new", "ok ")
+			b.Ask("ping", "ok PONG")
+			b.Send("open " + id + " rw 60000\r\n")
+			a.Ask(save, "err INTERNAL ")
+			a.Closed()
+			b.Want("ok")
 		})
 	}
 }
@@ -198,16 +178,16 @@ func (failing) Put(context.Context, storage.Key, storage.Record) error {
 func TestStoreFails(t *testing.T) {
 	store := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = store.Close() })
-	var logged syncBuffer
+	var logged servertest.Buffer
 	s := servertest.Start(t, servertest.Config{Store: failing{store}, Options: server.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))}})
 	p := dial(t, s)
-	p.ask("new", "ok ")
-	p.ask("put foo bar", "ok")
+	p.Ask("new", "ok ")
+	p.Ask("put foo bar", "ok")
 	for range 3 {
-		id := p.ask("close", "err UNAVAILABLE the storage failed; try again later; the server's log has it as ")
+		id := p.Ask("close", "err UNAVAILABLE the storage failed; try again later; the server's log has it as ")
 		if !strings.Contains(logged.String(), "error_id="+id) || !strings.Contains(logged.String(), "no space left on device") {
 			t.Errorf("the log: %s", &logged)
 		}
-		p.ask("get foo", "ok bar")
+		p.Ask("get foo", "ok bar")
 	}
 }

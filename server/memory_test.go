@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sessionserver/server"
+	"sessionserver/server/servertest"
 	"sessionserver/wire"
 )
 
@@ -16,35 +17,35 @@ func TestMemoryQuota(t *testing.T) {
 	small := tenantOf("a/app", "a")
 	small.MaxMemory = 2 << 20
 	opts := server.Options{Tenants: []server.Tenant{small, tenantOf("b/app", "b")}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-		enter := func(credentials string) *peer {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+		enter := func(credentials string) *servertest.Conn {
 			p := dial("192.0.2.1:1")
-			p.ask("auth "+credentials, "ok")
+			p.Ask("auth "+credentials, "ok")
 			return p
 		}
 		big := strings.Repeat("x", 700<<10)
 		p := enter("a/app a")
-		id := p.ask("new", "ok ")
-		p.ask("put k "+big, "ok")
-		p.ask("close", "ok")
+		id := p.Ask("new", "ok ")
+		p.Ask("put k "+big, "ok")
+		p.Ask("close", "ok")
 		// A pool of connections, each of which has had a large answer and now rests, holds nothing.
 		for range 5 {
 			q := enter("a/app a")
-			q.send("open " + id + " s\r\nget k\r\nclose\r\n")
-			q.want("ok")
-			q.want("ok " + big)
-			q.want("ok")
+			q.Send("open " + id + " s\r\nget k\r\nclose\r\n")
+			q.Want("ok")
+			q.Want("ok " + big)
+			q.Want("ok")
 			synctest.Wait()
 		}
-		var holders []*peer
+		var holders []*servertest.Conn
 		for range 3 {
 			q := enter("a/app a")
-			q.send("open " + id + " s\r\n")
-			if answer := q.line(); answer == "ok" {
+			q.Send("open " + id + " s\r\n")
+			if answer := q.Line(); answer == "ok" {
 				holders = append(holders, q)
-				q.ask("get k", "ok "+big) // an answer that was sent is not held any more
+				q.Ask("get k", "ok "+big) // an answer that was sent is not held any more
 			} else if !strings.HasPrefix(answer, "err QUOTA ") {
-				q.fail("got %q", answer)
+				q.Fail("got %q", answer)
 			}
 			synctest.Wait()
 		}
@@ -52,20 +53,20 @@ func TestMemoryQuota(t *testing.T) {
 			t.Fatalf("%d sessions of 700 KiB are open at once", len(holders))
 		}
 		r := enter("a/app a")
-		r.ask("new", "ok ")
-		r.ask("put k small", "ok")
-		r.ask("put k "+big, "err QUOTA ") // the session stays, and what was in it
-		r.send(string(wire.AppendRequest(nil, "put", "k", big)))
-		r.want("-QUOTA ")
-		r.ask("get k", "ok small")
-		r.ask("close", "ok")
-		enter("b/app b").ask("new", "ok ")
-		holders[0].ask("close", "ok") // to let go is never refused
+		r.Ask("new", "ok ")
+		r.Ask("put k small", "ok")
+		r.Ask("put k "+big, "err QUOTA ") // the session stays, and what was in it
+		r.Send(string(wire.AppendRequest(nil, "put", "k", big)))
+		r.Want("-QUOTA ")
+		r.Ask("get k", "ok small")
+		r.Ask("close", "ok")
+		enter("b/app b").Ask("new", "ok ")
+		holders[0].Ask("close", "ok") // to let go is never refused
 		synctest.Wait()
-		enter("a/app a").ask("open "+id+" s", "ok")
+		enter("a/app a").Ask("open "+id+" s", "ok")
 		_ = holders[1].Close()
 		synctest.Wait()
-		enter("a/app a").ask("open "+id+" s", "ok")
+		enter("a/app a").Ask("open "+id+" s", "ok")
 	})
 }
 
@@ -76,7 +77,7 @@ func TestMemoryOfMany(t *testing.T) {
 	tenant := tenantOf("a/app", "a")
 	tenant.MaxMemory = limit
 	value := strings.Repeat("x", each)
-	inBubble(t, server.Options{Tenants: []server.Tenant{tenant}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{Tenants: []server.Tenant{tenant}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
 		within := func(what string) {
 			t.Helper()
 			synctest.Wait()
@@ -85,20 +86,20 @@ func TestMemoryOfMany(t *testing.T) {
 				t.Errorf("%s: %d bytes are counted", what, held)
 			}
 		}
-		var full, refused []*peer
+		var full, refused []*servertest.Conn
 		for range many {
 			p := dial("192.0.2.1:1")
-			p.ask("auth a/app a", "ok")
-			if p.send("new\r\n"); strings.HasPrefix(p.line(), "err QUOTA ") {
+			p.Ask("auth a/app a", "ok")
+			if p.Send("new\r\n"); strings.HasPrefix(p.Line(), "err QUOTA ") {
 				_ = p.Close()
 				continue
 			}
-			p.ask("put small 1", "ok")
-			p.send("put large " + value + "\r\n")
-			if answer := p.line(); answer == "ok" {
+			p.Ask("put small 1", "ok")
+			p.Send("put large " + value + "\r\n")
+			if answer := p.Line(); answer == "ok" {
 				full = append(full, p)
 			} else if refused = append(refused, p); !strings.HasPrefix(answer, "err QUOTA ") {
-				p.fail("got %q", answer)
+				p.Fail("got %q", answer)
 			}
 		}
 		within("sessions")
@@ -106,28 +107,28 @@ func TestMemoryOfMany(t *testing.T) {
 			t.Fatalf("%d connections hold %d bytes each, and %d were refused", len(full), each, len(refused))
 		}
 		for _, p := range full {
-			p.send("get large\r\n")
+			p.Send("get large\r\n")
 		}
 		within("replies")
 		for _, p := range full {
-			p.want("ok " + value)
-			p.ask("exists small", "ok")
-			p.ask("remove small", "ok")
-			p.ask("close", "ok")
+			p.Want("ok " + value)
+			p.Ask("exists small", "ok")
+			p.Ask("remove small", "ok")
+			p.Ask("close", "ok")
 		}
 		for _, p := range refused {
-			p.ask("get small", "ok 1")
-			p.ask("close", "ok")
+			p.Ask("get small", "ok 1")
+			p.Ask("close", "ok")
 		}
 		synctest.Wait()
 		for _, p := range append(full, refused...) {
-			p.send("put large " + value) // and no end
+			p.Send("put large " + value) // and no end
 		}
 		within("half requests")
 		for i, p := range append(full, refused...) {
-			p.send("\r\n")
-			if p.want("err "); i == 0 {
-				p.ask("ping", "ok")
+			p.Send("\r\n")
+			if p.Want("err "); i == 0 {
+				p.Ask("ping", "ok")
 			}
 		}
 		time.Sleep(2 * time.Second) // idle connections have given back their buffers

@@ -53,7 +53,7 @@ func TestPolicyQuestions(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
 	p := dial(t, s)
-	id := strings.TrimPrefix(p.ask("new", "ok "), "ok ")
+	id := strings.TrimPrefix(p.Ask("new", "ok "), "ok ")
 	for _, row := range []struct {
 		line, want string
 		asked      []string
@@ -92,7 +92,7 @@ func TestPolicyQuestions(t *testing.T) {
 		{"get", "err BADARG", nil},
 	} {
 		j.questions()
-		p.ask(row.line, row.want)
+		p.Ask(row.line, row.want)
 		asked := j.questions()
 		slices.Sort(asked)
 		want := slices.Sorted(slices.Values(row.asked))
@@ -107,7 +107,7 @@ func TestPolicyEachKey(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
 	p := dial(t, s)
-	p.ask("new", "ok ")
+	p.Ask("new", "ok ")
 	for _, row := range []struct {
 		words, want string
 		asked       []string
@@ -125,10 +125,10 @@ func TestPolicyEachKey(t *testing.T) {
 		for _, w := range words {
 			request += fmt.Sprintf("$%d\r\n%s\r\n", len(w), w)
 		}
-		p.send(request)
-		p.want(row.want)
+		p.Send(request)
+		p.Want(row.want)
 		for range map[string]int{"*4": 8}[row.want] {
-			p.line()
+			p.Line()
 		}
 		if asked := j.questions(); !slices.Equal(asked, row.asked) {
 			t.Errorf("%s: asked %q, want %q", row.words, asked, row.asked)
@@ -141,44 +141,44 @@ func TestPolicyKeys(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
 	p := dial(t, s)
-	id := strings.TrimPrefix(p.ask("new", "ok "), "ok ")
-	p.ask("put  nobody's", "ok")
-	p.ask(`put_all a:5:{s:0:"";s:8:"nobody's";s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
-	p.ask("close", "ok")
+	id := strings.TrimPrefix(p.Ask("new", "ok "), "ok ")
+	p.Ask("put  nobody's", "ok")
+	p.Ask(`put_all a:5:{s:0:"";s:8:"nobody's";s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
+	p.Ask("close", "ok")
 	j.mu.Lock()
 	j.allow = func(in *policy.Input) bool {
 		key := string(in.Key)
 		return in.Key == nil || strings.HasPrefix(key, "cart.") || in.Access == policy.Read && strings.HasPrefix(key, "user.")
 	}
 	j.mu.Unlock()
-	p.ask("open "+id, "ok")
-	p.ask("keys", "ok user.a|user.b|cart.a")
-	p.ask("get_all", `ok a:3:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";}`)
-	p.ask("get hidden", "err DENIED the policy does not allow this app to get (key \"hidden\")")
-	p.ask("get user.a", "ok 1")
-	p.ask("put user.a 9", "err DENIED ")
-	p.ask("remove user.a", "err DENIED ")
-	p.ask("expire hidden 9", "err DENIED ")
-	p.ask("get ", `err DENIED the policy does not allow this app to get (key "")`) // the empty key is one, in both framings
-	p.ask("put  x", "err DENIED ")
-	p.send("*3\r\n$3\r\nput\r\n$0\r\n\r\n$1\r\nx\r\n")
-	p.want("-DENIED ")
-	p.ask(`put_all a:1:{s:0:"";s:1:"x";}`, "err DENIED ")
-	p.ask(`put_all a:2:{s:6:"cart.b";s:1:"5";s:6:"user.a";s:1:"9";}`, "err DENIED ")
-	p.ask("keys", "ok user.a|user.b|cart.a")
-	p.ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // in the place of cart.a, and of nothing else
-	p.send("*5\r\n$3\r\nput\r\n$6\r\ncart.c\r\n$1\r\n1\r\n$6\r\nuser.c\r\n$1\r\n1\r\n")
-	p.want("-DENIED ")
-	p.send("*3\r\n$3\r\nget\r\n$6\r\ncart.b\r\n$6\r\nhidden\r\n")
-	p.want("-DENIED ")
-	p.ask("close", "ok")
+	p.Ask("open "+id, "ok")
+	p.Ask("keys", "ok user.a|user.b|cart.a")
+	p.Ask("get_all", `ok a:3:{s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";}`)
+	p.Ask("get hidden", "err DENIED the policy does not allow this app to get (key \"hidden\")")
+	p.Ask("get user.a", "ok 1")
+	p.Ask("put user.a 9", "err DENIED ")
+	p.Ask("remove user.a", "err DENIED ")
+	p.Ask("expire hidden 9", "err DENIED ")
+	p.Ask("get ", `err DENIED the policy does not allow this app to get (key "")`) // the empty key is one, in both framings
+	p.Ask("put  x", "err DENIED ")
+	p.Send("*3\r\n$3\r\nput\r\n$0\r\n\r\n$1\r\nx\r\n")
+	p.Want("-DENIED ")
+	p.Ask(`put_all a:1:{s:0:"";s:1:"x";}`, "err DENIED ")
+	p.Ask(`put_all a:2:{s:6:"cart.b";s:1:"5";s:6:"user.a";s:1:"9";}`, "err DENIED ")
+	p.Ask("keys", "ok user.a|user.b|cart.a")
+	p.Ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // in the place of cart.a, and of nothing else
+	p.Send("*5\r\n$3\r\nput\r\n$6\r\ncart.c\r\n$1\r\n1\r\n$6\r\nuser.c\r\n$1\r\n1\r\n")
+	p.Want("-DENIED ")
+	p.Send("*3\r\n$3\r\nget\r\n$6\r\ncart.b\r\n$6\r\nhidden\r\n")
+	p.Want("-DENIED ")
+	p.Ask("close", "ok")
 	j.mu.Lock()
 	j.allow = nil
 	j.mu.Unlock()
-	p.ask("open "+id+" r", "ok")
-	p.ask("keys", "ok |user.a|user.b|hidden|cart.b")
-	p.ask("get ", "ok nobody's")
-	p.ask("get user.a", "ok 1")
+	p.Ask("open "+id+" r", "ok")
+	p.Ask("keys", "ok |user.a|user.b|hidden|cart.b")
+	p.Ask("get ", "ok nobody's")
+	p.Ask("get user.a", "ok 1")
 }
 
 // TestPolicyRole: an open connection has the role that its tenant's app has now, with its next command.
@@ -190,14 +190,14 @@ func TestPolicyRole(t *testing.T) {
 		Options: server.Options{Policy: hesitant(func(in *policy.Input) error { role.Store(in.Role); return nil })},
 	})
 	p := dial(t, s)
-	p.ask("auth test/app secret", "ok")
+	p.Ask("auth test/app secret", "ok")
 	for _, now := range []auth.Role{auth.ReadWrite, auth.ReadOnly, auth.Admin} {
 		tenant.Apps = []auth.App{tenant.Apps[0]}
 		tenant.Apps[0].Role = now
 		if err := s.SetTenants([]server.Tenant{tenant}); err != nil {
 			t.Fatal(err)
 		}
-		p.ask("whoami", "ok tenant=test app=app role="+string(now))
+		p.Ask("whoami", "ok tenant=test app=app role="+string(now))
 		if got := role.Load(); got != string(now) {
 			t.Errorf("the policy was asked about role %v, want %s", got, now)
 		}
@@ -216,7 +216,7 @@ func (h hesitant) Decide(_ context.Context, in *policy.Input) (policy.Decision, 
 // server is: if that is not known in time nothing is done at all.
 func TestPolicyUndecided(t *testing.T) {
 	var failure atomic.Pointer[error]
-	log := &syncBuffer{}
+	log := new(servertest.Buffer)
 	s := servertest.Start(t, servertest.Config{Options: server.Options{
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Policy: hesitant(func(in *policy.Input) error {
@@ -227,25 +227,25 @@ func TestPolicyUndecided(t *testing.T) {
 		}),
 	}})
 	p := dial(t, s)
-	p.ask("new", "ok ")
-	p.ask("put a 1", "ok")
-	p.ask("put b 2", "ok")
+	p.Ask("new", "ok ")
+	p.Ask("put a 1", "ok")
+	p.Ask("put b 2", "ok")
 	fails := func(err error) { failure.Store(&err) }
 
 	fails(fmt.Errorf("policy: allow: %w", policy.ErrTimeout))
 	for _, line := range []string{"keys", "get_all", `put_all a:1:{s:1:"a";s:1:"3";}`, `put_all a:1:{s:1:"b";s:1:"3";}`, "get b"} {
-		p.ask(line, "err UNAVAILABLE the policy came to no decision, and nothing was done: try again; the operator's log says why")
+		p.Ask(line, "err UNAVAILABLE the policy came to no decision, and nothing was done: try again; the operator's log says why")
 	}
-	p.ask("get a", "ok 1")
+	p.Ask("get a", "ok 1")
 	fails(errors.New("policy: allow: to_number: b is none"))
-	p.ask("keys", "ok a")
-	p.ask(`put_all a:1:{s:1:"a";s:1:"4";}`, "ok")
-	p.ask("get b", "err UNAVAILABLE the policy came to no decision")
+	p.Ask("keys", "ok a")
+	p.Ask(`put_all a:1:{s:1:"a";s:1:"4";}`, "ok")
+	p.Ask("get b", "err UNAVAILABLE the policy came to no decision")
 	for range 100 {
-		p.ask("keys", "ok a")
+		p.Ask("keys", "ok a")
 	}
 	failure.Store(nil)
-	p.ask("get_all", `ok a:2:{s:1:"b";s:1:"2";s:1:"a";s:1:"4";}`)
+	p.Ask("get_all", `ok a:2:{s:1:"b";s:1:"2";s:1:"a";s:1:"4";}`)
 	if n := strings.Count(log.String(), "the policy came to no decision"); n < 10 || n > 50 {
 		t.Errorf("the log has %d lines of it:\n%s", n, log)
 	}

@@ -71,19 +71,16 @@ func TestProxyHeader(t *testing.T) {
 	} {
 		for _, piece := range []int{1, 7, 1 << 20} {
 			t.Run(fmt.Sprintf("%s in pieces of %d", name, piece), func(t *testing.T) {
-				inBubble(t, server.Options{}, behind("10.1.1.0/24"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				inBubble(t, server.Options{}, behind("10.1.1.0/24"), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 					p := dial(balancer)
 					all := row.send + "auth test/app secret\r\n"
-					p.note("C:", all)
 					for len(all) > 0 {
 						n := min(piece, len(all))
-						if _, err := io.WriteString(p.Conn, all[:n]); err != nil {
-							p.fail("sending: %v", err)
-						}
+						p.Send(all[:n])
 						all = all[n:]
 					}
-					p.want("ok")
-					if who := p.ask("whoami", "ok "); !strings.Contains(who, " address="+row.want+" ") {
+					p.Want("ok")
+					if who := p.Ask("whoami", "ok "); !strings.Contains(who, " address="+row.want+" ") {
 						t.Errorf("whoami: %s", who)
 					}
 				})
@@ -99,17 +96,17 @@ func TestProxyTLS(t *testing.T) {
 			a := newAuthority(t)
 			how := behind("10.1.1.0/24")
 			how.TLS, how.Plaintext = a.server(), server.PlaintextNever
-			bubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			bubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p := dial(balancer)
 				p.Conn = &prefixed{Conn: p.Conn, first: header(t, version, "192.0.2.7:1234")}
-				p = p.secured(a.client())
-				p.ask("auth test/app secret", "ok")
-				if who := p.ask("whoami", "ok "); !strings.Contains(who, " address=192.0.2.7:1234 tls=1.3 ") {
+				p = p.TLS(a.client())
+				p.Ask("auth test/app secret", "ok")
+				if who := p.Ask("whoami", "ok "); !strings.Contains(who, " address=192.0.2.7:1234 tls=1.3 ") {
 					t.Errorf("whoami: %s", who)
 				}
 				q := dial(balancer)
-				q.send(header(t, version, "127.0.0.1:1") + "p")
-				q.want("err TLSREQUIRED ")
+				q.Send(header(t, version, "127.0.0.1:1") + "p")
+				q.Want("err TLSREQUIRED ")
 			})
 		})
 	}
@@ -146,13 +143,13 @@ func TestProxyRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := newObserver()
-			inBubble(t, server.Options{Observer: seen}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, server.Options{Observer: seen}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p := dial(balancer)
 				go func() { _, _ = io.WriteString(p.Conn, send) }() // it may be cut off
-				if text := p.line(); text != "err PROTOCOL this address must send a PROXY header first" {
+				if text := p.Line(); text != "err PROTOCOL this address must send a PROXY header first" {
 					t.Errorf("got %q", text)
 				}
-				p.gone()
+				p.Rest()
 				synctest.Wait()
 				if got := <-seen.closed; got != server.Refused || len(seen.closed) > 0 || len(seen.commands) > 0 {
 					t.Errorf("closed for %v; closed %d more, ran %d", got, len(seen.closed), len(seen.commands))
@@ -169,11 +166,11 @@ func TestProxyUntrusted(t *testing.T) {
 		how.Allow = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
 		how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
 		seen := newObserver()
-		inBubble(t, server.Options{Observer: seen}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		inBubble(t, server.Options{Observer: seen}, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 			p := dial("192.0.2.66:1")
 			go func() { _, _ = io.WriteString(p.Conn, header(t, version, "192.0.2.7:1234")+"new\r\nnew\r\n") }()
-			p.want("err ")
-			p.gone()
+			p.Want("err ")
+			p.Rest()
 			synctest.Wait()
 			for len(seen.commands) > 0 {
 				if ran := <-seen.commands; ran.Command != "" && ran.Command != "quit" {
@@ -181,7 +178,7 @@ func TestProxyUntrusted(t *testing.T) {
 				}
 			}
 			q := dial("10.1.1.2:1") // next to the balancer
-			q.want("err IPDENIED ")
+			q.Want("err IPDENIED ")
 		})
 	}
 }
@@ -190,22 +187,22 @@ func TestProxyUntrusted(t *testing.T) {
 func TestProxySlow(t *testing.T) {
 	for name, send := range map[string]string{"nothing": "", "half": "PROXY TCP4 192.0.2.1", "half v2": "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00"} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, server.Options{}, behind("10.1.1.1/32"), func(t *testing.T, s *server.Server, dial func(string) *peer) {
+			inBubble(t, server.Options{}, behind("10.1.1.1/32"), func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
 				p := dial(balancer)
-				p.send(send)
+				p.Send(send)
 				began := time.Now()
-				p.want("err PROTOCOL ")
+				p.Want("err PROTOCOL ")
 				if took := time.Since(began); took != 10*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				q := dial(balancer)
-				q.send(send)
+				q.Send(send)
 				synctest.Wait()
 				began = time.Now()
 				if err := s.Shutdown(t.Context()); err != nil || time.Since(began) != 0 {
 					t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 				}
-				q.want("err SHUTDOWN ")
+				q.Want("err SHUTDOWN ")
 			})
 		})
 	}
@@ -236,28 +233,28 @@ func TestProxyAddressCounts(t *testing.T) {
 		"no balancer, allowed, plaintext there": {"192.0.2.7:1", "", "err TLSREQUIRED "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p := dial(row.peer)
 				go func() { _, _ = io.WriteString(p.Conn, row.header+"ping\r\n") }()
-				p.want(row.want)
+				p.Want(row.want)
 			})
 		})
 	}
-	inBubble(t, server.Options{MaxConnsPerIP: 2}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-		from := func(client string) *peer {
+	inBubble(t, server.Options{MaxConnsPerIP: 2}, behind("10.1.1.1/32"), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+		from := func(client string) *servertest.Conn {
 			p := dial(balancer)
-			p.send(header(t, 2, client))
+			p.Send(header(t, 2, client))
 			return p
 		}
 		a, b := from("192.0.2.1:1"), from("192.0.2.1:2")
-		a.ask("ping", "ok")
-		b.ask("ping", "ok")
+		a.Ask("ping", "ok")
+		b.Ask("ping", "ok")
 		third := from("192.0.2.1:3")
-		third.want("err UNAVAILABLE ")
-		from("192.0.2.2:1").ask("ping", "ok")
-		a.ask("quit", "ok")
+		third.Want("err UNAVAILABLE ")
+		from("192.0.2.2:1").Ask("ping", "ok")
+		a.Ask("quit", "ok")
 		synctest.Wait()
-		from("192.0.2.1:4").ask("ping", "ok")
+		from("192.0.2.1:4").Ask("ping", "ok")
 	})
 }
 
@@ -279,15 +276,15 @@ func TestProxyHealthCheck(t *testing.T) {
 				var logged bytes.Buffer
 				seen := newObserver()
 				opts := server.Options{Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
-				inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+				inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 					silent := dial(balancer)
 					_ = silent.Close()
 					brief := dial(balancer)
-					brief.send(local)
+					brief.Send(local)
 					_ = brief.Close()
 					check := dial(balancer)
-					check.send(local + "*1\r\n$4\r\nPING\r\n") // as HAProxy's option redis-check
-					check.want("+PONG")
+					check.Send(local + "*1\r\n$4\r\nPING\r\n") // as HAProxy's option redis-check
+					check.Want("+PONG")
 					_ = check.Close()
 					synctest.Wait()
 					for range 3 {
@@ -299,15 +296,15 @@ func TestProxyHealthCheck(t *testing.T) {
 						t.Errorf("it is logged:\n%s", &logged)
 					}
 					more := dial(balancer)
-					more.send(local)
-					more.ask("new", "err NOAUTH ")
-					more.ask("auth test/app secret", "err IPDENIED ")
-					more.ask("new", "err NOAUTH ")
+					more.Send(local)
+					more.Ask("new", "err NOAUTH ")
+					more.Ask("auth test/app secret", "err IPDENIED ")
+					more.Ask("new", "err NOAUTH ")
 					hello := dial(balancer)
-					hello.send(local + "*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$6\r\nsecret\r\n")
-					hello.want("-IPDENIED ")
+					hello.Send(local + "*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$6\r\nsecret\r\n")
+					hello.Want("-IPDENIED ")
 					began := time.Now()
-					more.want("err NOAUTH the client did not authenticate in time")
+					more.Want("err NOAUTH the client did not authenticate in time")
 					if took := time.Since(began); took > time.Minute {
 						t.Errorf("it may stay for %v", took)
 					}
@@ -324,9 +321,9 @@ func TestProxyReal(t *testing.T) {
 		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 	}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
 	p := dial(t, s)
-	p.send(header(t, 2, "[2001:db8::1]:7") + "auth test/app secret\r\nwhoami\r\n")
-	p.want("ok")
-	if who := p.want("ok "); !strings.Contains(who, " address=[2001:db8::1]:7 ") {
+	p.Send(header(t, 2, "[2001:db8::1]:7") + "auth test/app secret\r\nwhoami\r\n")
+	p.Want("ok")
+	if who := p.Want("ok "); !strings.Contains(who, " address=[2001:db8::1]:7 ") {
 		t.Errorf("whoami: %s", who)
 	}
 }

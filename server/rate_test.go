@@ -35,38 +35,38 @@ func TestRates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := server.Options{Tenants: []server.Tenant{rated(row.rates), servertest.Tenant("b/one", "1")}, ErrorBudget: 1000}
-			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-				as := func(from, who string) *peer {
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+				as := func(from, who string) *servertest.Conn {
 					p := dial(from)
-					p.ask("auth "+who, "ok")
+					p.Ask("auth "+who, "ok")
 					return p
 				}
 				p, sameAddress := as("192.0.2.1:1", "a/one 1"), as("192.0.2.1:2", "a/two 2")
 				sameApp, tenant, other := as("192.0.2.2:1", "a/one 1"), as("192.0.2.3:1", "a/two 2"), as("192.0.2.1:3", "b/one 1")
 				time.Sleep(time.Minute) // full again
 				for range 40 {
-					p.ask("ping", "ok PONG")
+					p.Ask("ping", "ok PONG")
 				}
 				for range 3 { // being refused costs nothing
-					if wait := p.ask("ping", "err RATELIMITED "); wait != "retry in 100 ms" {
+					if wait := p.Ask("ping", "err RATELIMITED "); wait != "retry in 100 ms" {
 						t.Errorf("it is told %q", wait)
 					}
 				}
-				for who, is := range map[*peer]bool{sameAddress: row.sameAddress || row.tenant, sameApp: row.sameApp, tenant: row.tenant, other: false} {
-					who.ask("ping", map[bool]string{true: "err RATELIMITED ", false: "ok PONG"}[is])
+				for who, is := range map[*servertest.Conn]bool{sameAddress: row.sameAddress || row.tenant, sameApp: row.sameApp, tenant: row.tenant, other: false} {
+					who.Ask("ping", map[bool]string{true: "err RATELIMITED ", false: "ok PONG"}[is])
 				}
 				time.Sleep(99 * time.Millisecond)
-				if wait := p.ask("ping", "err RATELIMITED "); wait != "retry in 1 ms" {
+				if wait := p.Ask("ping", "err RATELIMITED "); wait != "retry in 1 ms" {
 					t.Errorf("it is told %q", wait)
 				}
 				time.Sleep(time.Millisecond)
-				p.ask("ping", "ok PONG")
-				if wait := p.ask("new", "err RATELIMITED "); wait != "retry in 200 ms" { // which costs 2
+				p.Ask("ping", "ok PONG")
+				if wait := p.Ask("new", "err RATELIMITED "); wait != "retry in 200 ms" { // which costs 2
 					t.Errorf("it is told %q", wait)
 				}
 				time.Sleep(200 * time.Millisecond)
-				p.ask("new", "ok ")
-				p.ask("ping", "err RATELIMITED ")
+				p.Ask("new", "ok ")
+				p.Ask("ping", "err RATELIMITED ")
 			})
 		})
 	}
@@ -77,20 +77,20 @@ func TestRatesLetGo(t *testing.T) {
 	for command, cost := range map[string]int{"close": 4, "commit": 4, "abort": 1, "destroy": 4, "reset": 1, "quit": 1} {
 		t.Run(command, func(t *testing.T) {
 			opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 8}})}}
-			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p, q := dial("192.0.2.1:1"), dial("192.0.2.1:2")
-				p.ask("auth a/one 1", "ok")
-				q.ask("auth a/one 1", "ok")
-				p.ask("new", "ok ")
-				p.ask("ping", "ok")
-				p.ask("ping", "ok")
-				p.ask("put k v", "err RATELIMITED retry in 1000 ms")
-				p.ask(command, "ok")
-				if wait := q.ask("ping", "err RATELIMITED "); wait != fmt.Sprintf("retry in %d ms", 1000*(cost+1)) {
+				p.Ask("auth a/one 1", "ok")
+				q.Ask("auth a/one 1", "ok")
+				p.Ask("new", "ok ")
+				p.Ask("ping", "ok")
+				p.Ask("ping", "ok")
+				p.Ask("put k v", "err RATELIMITED retry in 1000 ms")
+				p.Ask(command, "ok")
+				if wait := q.Ask("ping", "err RATELIMITED "); wait != fmt.Sprintf("retry in %d ms", 1000*(cost+1)) {
 					t.Errorf("afterwards: %s", wait)
 				}
 				time.Sleep(time.Duration(cost+1) * time.Second)
-				q.ask("ping", "ok")
+				q.Ask("ping", "ok")
 			})
 		})
 	}
@@ -99,24 +99,24 @@ func TestRatesLetGo(t *testing.T) {
 // TestRatesDelay: commands beyond a rate are held back, first come, first served, for so long as may be; the others are refused.
 func TestRatesDelay(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 16}, OnLimit: server.Delay})}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-		var peers []*peer
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+		var peers []*servertest.Conn
 		for i := range 8 {
 			p := dial(fmt.Sprintf("192.0.2.%d:1", i+1))
-			p.ask("auth a/one 1", "ok") // which takes all that there is
+			p.Ask("auth a/one 1", "ok") // which takes all that there is
 			peers = append(peers, p)
 		}
 		began := time.Now()
 		for _, p := range peers {
-			p.send("ping\r\n")
+			p.Send("ping\r\n")
 			synctest.Wait()
 		}
 		for i, p := range peers {
 			if i >= 5 {
-				p.want("err RATELIMITED retry in 6000 ms")
+				p.Want("err RATELIMITED retry in 6000 ms")
 				continue
 			}
-			p.want("ok PONG")
+			p.Want("ok PONG")
 			if took := time.Since(began); took != time.Duration(i+1)*time.Second {
 				t.Errorf("ping %d was answered after %v", i+1, took)
 			}
@@ -137,22 +137,22 @@ func TestRatesDelayEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := newObserver()
-			inBubble(t, server.Options{Observer: seen, Tenants: []server.Tenant{rated(slow)}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+			inBubble(t, server.Options{Observer: seen, Tenants: []server.Tenant{rated(slow)}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
 				p := dial("192.0.2.1:1")
-				p.ask("auth a/one 1", "ok")
+				p.Ask("auth a/one 1", "ok")
 				for range 6 {
-					p.ask("ping", "ok")
+					p.Ask("ping", "ok")
 				}
-				p.send("ping\r\n")
+				p.Send("ping\r\n")
 				synctest.Wait()
 				began := time.Now()
 				if err := row.end(s); err != nil {
 					t.Fatal(err)
 				}
 				if row.want != "" {
-					p.want(row.want)
+					p.Want(row.want)
 				}
-				p.gone()
+				p.Rest()
 				synctest.Wait()
 				if got := <-seen.closed; got != row.why || time.Since(began) != 0 {
 					t.Errorf("closed for %v after %v", got, time.Since(began))
@@ -172,14 +172,14 @@ func TestRatesDelayPeerLeaves(t *testing.T) {
 		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
 	})
 	p := dial(t, s)
-	p.ask("auth a/one 1", "ok")
+	p.Ask("auth a/one 1", "ok")
 	for range 6 {
-		p.ask("ping", "ok")
+		p.Ask("ping", "ok")
 	}
 	for range 7 {
 		<-seen.commands
 	}
-	p.send("ping\r\n" + strings.Repeat("ping x\r\n", 100))
+	p.Send("ping\r\n" + strings.Repeat("ping x\r\n", 100))
 	_ = p.Close()
 	if ran := <-seen.commands; !ran.PeerLeft || ran.Duration > 3*time.Second {
 		t.Errorf("observed %+v", ran)
@@ -191,38 +191,38 @@ func TestRatesDelayPeerLeaves(t *testing.T) {
 // in vain; one that is there costs nothing. What is refused leaves nothing open, and no lock.
 func TestSessionCreationRate(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{SessionCreation: server.Rate{PerSecond: 1, Burst: 2}})}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
-		p.ask("auth a/one 1", "ok")
-		q.ask("auth a/two 2", "ok")
-		id := p.ask("new", "ok ")
-		p.ask("put k v", "ok")
-		p.ask("close", "ok")
+		p.Ask("auth a/one 1", "ok")
+		q.Ask("auth a/two 2", "ok")
+		id := p.Ask("new", "ok ")
+		p.Ask("put k v", "ok")
+		p.Ask("close", "ok")
 		const unknown = "0123456789abcdef0123456789abcdef"
-		p.ask("open "+unknown, "ok")
-		p.ask("abort", "ok")
-		p.ask("new", "err RATELIMITED retry in 1000 ms")
+		p.Ask("open "+unknown, "ok")
+		p.Ask("abort", "ok")
+		p.Ask("new", "err RATELIMITED retry in 1000 ms")
 		for _, mode := range []string{"", " rw", " w 0"} {
-			p.ask("open "+unknown+mode, "err RATELIMITED retry in 1000 ms")
-			p.ask("get k", "err NOSESSION ")
+			p.Ask("open "+unknown+mode, "err RATELIMITED retry in 1000 ms")
+			p.Ask("get k", "err NOSESSION ")
 		}
-		p.ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms") // nor may it guess
-		p.ask("open "+id+" u", "ok")
-		p.ask("regenerate_id", "err RATELIMITED retry in 1000 ms")
-		p.ask("abort", "ok")
+		p.Ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms") // nor may it guess
+		p.Ask("open "+id+" u", "ok")
+		p.Ask("regenerate_id", "err RATELIMITED retry in 1000 ms")
+		p.Ask("abort", "ok")
 		for _, mode := range []string{"rw", "u", "r", "s"} {
-			p.ask("open "+id+" "+mode, "ok")
-			p.ask("abort", "ok")
+			p.Ask("open "+id+" "+mode, "ok")
+			p.Ask("abort", "ok")
 		}
-		q.ask("new", "ok ") // each app has its own
-		q.ask("abort", "ok")
-		q.ask("open "+unknown+" u 0", "err NOTFOUND ")
-		q.ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms")
+		q.Ask("new", "ok ") // each app has its own
+		q.Ask("abort", "ok")
+		q.Ask("open "+unknown+" u 0", "err NOTFOUND ")
+		q.Ask("open "+unknown+" u 0", "err RATELIMITED retry in 1000 ms")
 		time.Sleep(time.Second)
-		p.ask("new soon", "err BADARG ") // which mints nothing
-		p.ask("new", "ok ")
-		p.ask("abort", "ok")
-		p.ask("new", "err RATELIMITED ")
+		p.Ask("new soon", "err BADARG ") // which mints nothing
+		p.Ask("new", "ok ")
+		p.Ask("abort", "ok")
+		p.Ask("new", "err RATELIMITED ")
 	})
 }
 
@@ -233,18 +233,18 @@ func TestNoDebtWithoutSession(t *testing.T) {
 		Tenants:         []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 20}})},
 		Unauthenticated: server.Rate{PerSecond: 1, Burst: 100},
 	}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		stranger := dial("192.0.2.1:1")
 		go func() { _, _ = io.WriteString(stranger.Conn, strings.Repeat("reset\r\n", 1000)) }()
 		go func() { _, _ = io.Copy(io.Discard, stranger.Conn) }()
 		synctest.Wait()
 		time.Sleep(10 * time.Second) // pays for a connection and a command, and not for a debt
 		p := dial("192.0.2.1:2")
-		p.ask("auth a/one 1", "ok")
+		p.Ask("auth a/one 1", "ok")
 		refused := 0
 		for range 60 {
-			p.send("abort\r\n")
-			if line := p.line(); strings.HasPrefix(line, "err RATELIMITED ") {
+			p.Send("abort\r\n")
+			if line := p.Line(); strings.HasPrefix(line, "err RATELIMITED ") {
 				refused++
 			}
 		}
@@ -252,8 +252,8 @@ func TestNoDebtWithoutSession(t *testing.T) {
 			t.Errorf("%d of 60 were refused", refused)
 		}
 		time.Sleep(20 * time.Second)
-		p.ask("new", "ok ")
-		p.ask("close", "ok")
+		p.Ask("new", "ok ")
+		p.Ask("close", "ok")
 	})
 }
 
@@ -261,51 +261,51 @@ func TestNoDebtWithoutSession(t *testing.T) {
 func TestAuthFailureRate(t *testing.T) {
 	seen := newObserver()
 	opts := server.Options{Observer: seen, AuthFailures: server.Rate{PerSecond: 1, Burst: 3}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p := dial("192.0.2.1:1")
 		for _, guess := range []string{"test/app x", "test/nobody x", "nobody/app x"} {
-			p.ask("auth "+guess, "err BADAUTH ")
+			p.Ask("auth "+guess, "err BADAUTH ")
 		}
-		p.ask("auth test/app x", "err RATELIMITED retry in 1000 ms")
-		p.closed()
+		p.Ask("auth test/app x", "err RATELIMITED retry in 1000 ms")
+		p.Closed()
 		if got := <-seen.closed; got != server.TooManyFailures {
 			t.Errorf("closed for %v", got)
 		}
 		for range 5 {
 			q := dial("192.0.2.1:2")
-			q.ask("auth test/app y", "err RATELIMITED ")
-			q.closed()
+			q.Ask("auth test/app y", "err RATELIMITED ")
+			q.Closed()
 			good := dial("192.0.2.1:3")
-			good.ask("auth test/app secret", "ok")
-			good.ask("ping", "ok")
+			good.Ask("auth test/app secret", "ok")
+			good.Ask("ping", "ok")
 		}
-		dial("192.0.2.2:1").ask("auth test/app x", "err BADAUTH ")
+		dial("192.0.2.2:1").Ask("auth test/app x", "err BADAUTH ")
 		time.Sleep(time.Second)
-		dial("192.0.2.1:4").ask("auth test/app x", "err BADAUTH ")
+		dial("192.0.2.1:4").Ask("auth test/app x", "err BADAUTH ")
 		resp := dial("192.0.2.1:5")
-		resp.send("*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$1\r\nx\r\n")
-		resp.want("-RATELIMITED ")
-		resp.closed()
+		resp.Send("*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$8\r\ntest/app\r\n$1\r\nx\r\n")
+		resp.Want("-RATELIMITED ")
+		resp.Closed()
 	})
 }
 
 // TestUnauthenticatedRate: what connections do before they say who they are costs their address, and nobody else.
 func TestUnauthenticatedRate(t *testing.T) {
 	opts := server.Options{Unauthenticated: server.Rate{PerSecond: 10, Burst: 20}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		known, p := dial("192.0.2.1:1"), dial("192.0.2.1:2")
-		known.ask("auth test/app secret", "ok")
+		known.Ask("auth test/app secret", "ok")
 		for range 17 { // beside two connections and an auth
-			p.ask("help ping", "ok ")
+			p.Ask("help ping", "ok ")
 		}
-		p.ask("ping", "err RATELIMITED retry in 100 ms")
-		dial("192.0.2.1:3").want("err RATELIMITED ")
+		p.Ask("ping", "err RATELIMITED retry in 100 ms")
+		dial("192.0.2.1:3").Want("err RATELIMITED ")
 		for range 50 {
-			known.ask("ping", "ok")
+			known.Ask("ping", "ok")
 		}
-		dial("192.0.2.2:1").ask("ping", "ok")
+		dial("192.0.2.2:1").Ask("ping", "ok")
 		time.Sleep(200 * time.Millisecond)
-		dial("192.0.2.1:4").ask("ping", "ok")
+		dial("192.0.2.1:4").Ask("ping", "ok")
 	})
 }
 
@@ -313,26 +313,26 @@ func TestUnauthenticatedRate(t *testing.T) {
 func TestAbuseEnds(t *testing.T) {
 	seen := newObserver()
 	opts := server.Options{Observer: seen, ErrorBudget: 10, Tenants: []server.Tenant{rated(server.Rates{App: server.Rate{PerSecond: 1, Burst: 8}})}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p := dial("192.0.2.1:1")
-		p.ask("auth a/one 1", "ok")
+		p.Ask("auth a/one 1", "ok")
 		for range 6 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
 		for range 10 {
-			p.ask("ping", "err RATELIMITED ")
+			p.Ask("ping", "err RATELIMITED ")
 		}
-		if text := p.ask("ping", "err RATELIMITED "); !strings.Contains(text, "closed") {
+		if text := p.Ask("ping", "err RATELIMITED "); !strings.Contains(text, "closed") {
 			t.Errorf("it is not told: %s", text)
 		}
-		p.closed()
+		p.Closed()
 		if got := <-seen.closed; got != server.ErrorBudget {
 			t.Errorf("closed for %v", got)
 		}
 		// Neither does connecting anew help.
 		q := dial("192.0.2.1:2")
-		q.ask("auth a/one 1", "err RATELIMITED ")
-		q.closed()
+		q.Ask("auth a/one 1", "err RATELIMITED ")
+		q.Closed()
 		if got := <-seen.closed; got != server.RateLimited {
 			t.Errorf("closed for %v", got)
 		}
@@ -347,7 +347,7 @@ func TestRatesReload(t *testing.T) {
 	}
 	none := server.Rate{}
 	opts := server.Options{Tenants: with(none)}
-	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
 		set := func(tenants []server.Tenant) {
 			t.Helper()
 			if err := s.SetTenants(tenants); err != nil {
@@ -355,31 +355,31 @@ func TestRatesReload(t *testing.T) {
 			}
 		}
 		p := dial("192.0.2.1:1")
-		p.ask("auth a/one 1", "ok")
+		p.Ask("auth a/one 1", "ok")
 		for range 50 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
 		set(with(server.Rate{PerSecond: 1, Burst: 8}))
 		for range 8 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
-		p.ask("ping", "err RATELIMITED retry in 1000 ms")
+		p.Ask("ping", "err RATELIMITED retry in 1000 ms")
 		set(with(server.Rate{PerSecond: 10, Burst: 20}))
-		p.ask("ping", "err RATELIMITED retry in 100 ms")
+		p.Ask("ping", "err RATELIMITED retry in 100 ms")
 		faulty := with(server.Rate{PerSecond: 1000, Burst: 1000})
 		faulty = append(faulty, servertest.Tenant("b/one", "1"), servertest.Tenant("b/one", "1"))
 		if err := s.SetTenants(faulty); err == nil {
 			t.Error("two tenants of one name were taken")
 		}
-		p.ask("ping", "err RATELIMITED retry in 100 ms")
+		p.Ask("ping", "err RATELIMITED retry in 100 ms")
 		time.Sleep(2 * time.Second)
 		for range 20 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
-		p.ask("ping", "err RATELIMITED ")
+		p.Ask("ping", "err RATELIMITED ")
 		set(with(none))
 		for range 50 {
-			p.ask("ping", "ok")
+			p.Ask("ping", "ok")
 		}
 	})
 }
@@ -392,7 +392,7 @@ func TestRatesFaults(t *testing.T) {
 	}
 	srv := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}, Listen: server.Listen{Name: "strict", Allow: servertest.Loopback}})
 	p := dial(t, srv)
-	p.ask("auth test/app secret", "ok")
+	p.Ask("auth test/app secret", "ok")
 	bad := []server.Tenant{
 		rated(server.Rates{Tenant: server.Rate{PerSecond: 1, Burst: 7}}), rated(server.Rates{OnLimit: "wait"}), {},
 		{Tenant: auth.Tenant{Name: "c", Apps: []auth.App{{Name: "C", Role: auth.ReadWrite}, {Name: "d", Role: "king"}}}, MaxConns: -1},
@@ -404,8 +404,8 @@ func TestRatesFaults(t *testing.T) {
 			t.Errorf("the error lacks %s: %v", want, err)
 		}
 	}
-	p.ask("whoami", "ok tenant=test ")
-	dial(t, srv).ask("auth test/app secret", "ok")
+	p.Ask("whoami", "ok tenant=test ")
+	dial(t, srv).Ask("auth test/app secret", "ok")
 }
 
 // TestRatesBySize: what is moved is paid for, whichever way it goes: by requests, also refused ones, by replies, and
@@ -424,17 +424,17 @@ func TestRatesBySize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := server.Options{Tenants: []server.Tenant{rated(row.rates)}}
-			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
 				rested := func() { time.Sleep(2 * time.Minute) } // all rates are full again
-				p.ask("auth a/one 1", "ok")
-				q.ask("auth a/one 1", "ok")
+				p.Ask("auth a/one 1", "ok")
+				q.Ask("auth a/one 1", "ok")
 				// costs asks q, when p is answered, how long it must wait: size takes a second.
 				costs := func(what string, sizes float64) {
 					t.Helper()
 					synctest.Wait()
 					var ms float64
-					if _, err := fmt.Sscanf(q.ask("ping", "err RATELIMITED retry in "), "%f ms", &ms); err != nil {
+					if _, err := fmt.Sscanf(q.Ask("ping", "err RATELIMITED retry in "), "%f ms", &ms); err != nil {
 						t.Fatal(err)
 					}
 					if took := ms / 1000; took < sizes-0.25 || took > sizes+0.25 {
@@ -443,28 +443,28 @@ func TestRatesBySize(t *testing.T) {
 					rested()
 				}
 				rested()
-				id := p.ask("new", "ok ")
+				id := p.Ask("new", "ok ")
 				rested()
-				p.ask("put k "+value, "ok")
+				p.Ask("put k "+value, "ok")
 				costs("put", 1)
-				p.send("get k\r\n")
-				p.want("ok " + value)
-				p.ask("close", "ok") // is never refused, and saves
+				p.Send("get k\r\n")
+				p.Want("ok " + value)
+				p.Ask("close", "ok") // is never refused, and saves
 				costs("get and close", 2)
-				p.ask("open "+id+" r", "ok")
+				p.Ask("open "+id+" r", "ok")
 				costs("open", 1)
-				p.ask("close", "ok")
-				q.ask("ping", "ok") // there was nothing to save
+				p.Ask("close", "ok")
+				q.Ask("ping", "ok") // there was nothing to save
 				rested()
-				p.ask("open "+id, "ok")
+				p.Ask("open "+id, "ok")
 				rested()
-				p.ask("put k "+value, "ok")
+				p.Ask("put k "+value, "ok")
 				var ms int
-				if _, err := fmt.Sscanf(p.ask("put k "+value, "err RATELIMITED retry in "), "%d ms", &ms); err != nil || ms < 1500 {
+				if _, err := fmt.Sscanf(p.Ask("put k "+value, "err RATELIMITED retry in "), "%d ms", &ms); err != nil || ms < 1500 {
 					t.Fatalf("it is to wait for %d ms, %v: what was refused has been moved too", ms, err)
 				}
 				time.Sleep(time.Duration(ms) * time.Millisecond)
-				p.ask("put k "+value, "ok")
+				p.Ask("put k "+value, "ok")
 			})
 		})
 	}
@@ -473,12 +473,12 @@ func TestRatesBySize(t *testing.T) {
 // TestRatesDebt: a debt is bounded, so that what one connection does keeps nobody out for ever.
 func TestRatesDebt(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{rated(server.Rates{TenantBytes: server.Rate{PerSecond: 1024, Burst: 32 << 10}})}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p, q := dial("192.0.2.1:1"), dial("192.0.2.2:1")
-		p.ask("auth a/one 1", "ok")
-		q.ask("auth a/two 2", "ok")
-		p.ask("new", "ok ")
-		p.ask("put k "+strings.Repeat("x", 1<<20), "ok")
-		q.ask("ping", "err RATELIMITED retry in 60")
+		p.Ask("auth a/one 1", "ok")
+		q.Ask("auth a/two 2", "ok")
+		p.Ask("new", "ok ")
+		p.Ask("put k "+strings.Repeat("x", 1<<20), "ok")
+		q.Ask("ping", "err RATELIMITED retry in 60")
 	})
 }

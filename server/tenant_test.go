@@ -54,16 +54,19 @@ func TestRevocation(t *testing.T) {
 	revocations["deny"] = []server.Tenant{denied}
 
 	a := newAuthority(t)
-	activities := map[string]func(p *peer, id string){
-		"idle":           func(p *peer, id string) {},
-		"idle, at rest":  func(p *peer, id string) { p.send("*1\r\n$4\r\nping\r\n"); p.want("+PONG") },
-		"half a request": func(p *peer, id string) { p.send("ping half a requ") },
-		"waiting":        func(p *peer, id string) { p.send("ping\r\nopen " + id + " rw 600000\r\n"); p.want("ok PONG") },
-		"waiting, pipelined": func(p *peer, id string) {
-			p.send("ping\r\nopen " + id + " rw 600000\r\nput stolen 1\r\nclose\r\n")
-			p.want("ok PONG")
+	activities := map[string]func(p *servertest.Conn, id string){
+		"idle":           func(p *servertest.Conn, id string) {},
+		"idle, at rest":  func(p *servertest.Conn, id string) { p.Send("*1\r\n$4\r\nping\r\n"); p.Want("+PONG") },
+		"half a request": func(p *servertest.Conn, id string) { p.Send("ping half a requ") },
+		"waiting": func(p *servertest.Conn, id string) {
+			p.Send("ping\r\nopen " + id + " rw 600000\r\n")
+			p.Want("ok PONG")
 		},
-		"not reading": func(p *peer, id string) {
+		"waiting, pipelined": func(p *servertest.Conn, id string) {
+			p.Send("ping\r\nopen " + id + " rw 600000\r\nput stolen 1\r\nclose\r\n")
+			p.Want("ok PONG")
+		},
+		"not reading": func(p *servertest.Conn, id string) {
 			_ = p.SetWriteDeadline(time.Now().Add(time.Second))
 			_, _ = io.WriteString(p, strings.Repeat("help\r\n", 300_000)) // until nothing goes in any more
 		},
@@ -82,41 +85,41 @@ func TestRevocation(t *testing.T) {
 					s := servertest.Start(t, servertest.Config{
 						Tenants: []server.Tenant{tenantOf("a/app", "old"), tenantOf("b/app", "b")}, Listen: how, Options: server.Options{Observer: quiet{seen}},
 					})
-					enter := func(credentials string) *peer {
+					enter := func(credentials string) *servertest.Conn {
 						p := dial(t, s)
 						if overTLS {
-							p = p.secured(a.client())
+							p = p.TLS(a.client())
 						}
-						p.ask("auth "+credentials, "ok")
+						p.Ask("auth "+credentials, "ok")
 						return p
 					}
 					holder, p, bystander := enter("a/app old"), enter("a/app old"), enter("b/app b")
-					id := holder.ask("new", "ok ")
-					theirs := bystander.ask("new", "ok ")
+					id := holder.Ask("new", "ok ")
+					theirs := bystander.Ask("new", "ok ")
 					act(p, id)
 					if err := s.SetTenants(append([]server.Tenant{tenantOf("b/app", "b")}, after...)); err != nil {
 						t.Fatal(err)
 					}
-					p.gone()
-					holder.gone()
+					p.Rest()
+					holder.Rest()
 					seen.reason(t, server.Revoked)
 					seen.reason(t, server.Revoked)
-					bystander.ask("put k v", "ok")
-					bystander.ask("close", "ok")
-					bystander.ask("open "+theirs, "ok")
+					bystander.Ask("put k v", "ok")
+					bystander.Ask("close", "ok")
+					bystander.Ask("open "+theirs, "ok")
 					q := dial(t, s)
-					q.send("auth a/app old\r\n")
-					if answer := q.line(); !strings.HasPrefix(answer, "err BADAUTH ") && !strings.HasPrefix(answer, "err IPDENIED ") {
+					q.Send("auth a/app old\r\n")
+					if answer := q.Line(); !strings.HasPrefix(answer, "err BADAUTH ") && !strings.HasPrefix(answer, "err IPDENIED ") {
 						t.Errorf("they are good still: %s", answer)
 					}
-					q.ask("new", "err NOAUTH ")
+					q.Ask("new", "err NOAUTH ")
 					if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "old")}); err != nil {
 						t.Fatal(err)
 					}
 					q = enter("a/app old")
-					q.ask("open "+id+" rw 0", "ok") // the lock is free
-					q.ask("keys", "ok")
-					if who := q.ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
+					q.Ask("open "+id+" rw 0", "ok") // the lock is free
+					q.Ask("keys", "ok")
+					if who := q.Ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
 						t.Errorf("connections are counted wrong: %s", who)
 					}
 				})
@@ -138,28 +141,28 @@ func TestRevokedHolderLetsGo(t *testing.T) {
 	both := tenantOf("a/one", "1")
 	both.Apps = append(both.Apps, tenantOf("a/two", "2").Apps...)
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{both}, Listen: strict})
-	enter := func(credentials string) *peer {
+	enter := func(credentials string) *servertest.Conn {
 		p := dial(t, s)
-		p.ask("auth "+credentials, "ok")
+		p.Ask("auth "+credentials, "ok")
 		return p
 	}
 	holder, waiter, next := enter("a/one 1"), enter("a/one 1"), enter("a/two 2")
-	id := holder.ask("new", "ok ")
-	holder.ask("put k saved", "ok")
-	holder.ask("close", "ok")
-	holder.ask("open "+id, "ok")
-	holder.ask("put k dropped", "ok")
-	for _, p := range []*peer{waiter, next} {
-		p.send("ping\r\nopen " + id + " rw 600000\r\n")
-		p.want("ok PONG")
+	id := holder.Ask("new", "ok ")
+	holder.Ask("put k saved", "ok")
+	holder.Ask("close", "ok")
+	holder.Ask("open "+id, "ok")
+	holder.Ask("put k dropped", "ok")
+	for _, p := range []*servertest.Conn{waiter, next} {
+		p.Send("ping\r\nopen " + id + " rw 600000\r\n")
+		p.Want("ok PONG")
 	}
 	if err := s.SetTenants([]server.Tenant{tenantOf("a/two", "2")}); err != nil {
 		t.Fatal(err)
 	}
-	next.want("ok")
-	next.ask("get k", "ok saved")
-	holder.gone()
-	waiter.gone()
+	next.Want("ok")
+	next.Ask("get k", "ok saved")
+	holder.Rest()
+	waiter.Rest()
 }
 
 // TestRevokedTogether: of many who are revoked at once, none gets the lock that another has had to let go of.
@@ -168,22 +171,22 @@ func TestRevokedTogether(t *testing.T) {
 	const waiters = 200
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/one", "1")}, Listen: strict})
 	holder := dial(t, s)
-	holder.ask("auth a/one 1", "ok")
-	id := holder.ask("new", "ok ")
-	all := make([]*peer, waiters)
+	holder.Ask("auth a/one 1", "ok")
+	id := holder.Ask("new", "ok ")
+	all := make([]*servertest.Conn, waiters)
 	for i := range all {
 		all[i] = dial(t, s)
-		all[i].ask("auth a/one 1", "ok")
-		all[i].send("open " + id + " rw 600000\r\n")
+		all[i].Ask("auth a/one 1", "ok")
+		all[i].Send("open " + id + " rw 600000\r\n")
 	}
-	for !strings.Contains(holder.ask("whoami", "ok "), fmt.Sprintf(" waiters=%d ", waiters)) {
+	for !strings.Contains(holder.Ask("whoami", "ok "), fmt.Sprintf(" waiters=%d ", waiters)) {
 		runtime.Gosched()
 	}
 	if err := s.SetTenants(nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		if said := p.gone(); strings.Contains(said, "ok") {
+		if said := p.Rest(); strings.Contains(said, "ok") {
 			t.Errorf("a revoked waiter got %q", said)
 		}
 	}
@@ -195,8 +198,8 @@ func TestRotation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/app", "old")}, Listen: strict})
 	p := dial(t, s)
-	p.ask("auth a/app old", "ok")
-	id := p.ask("new", "ok ")
+	p.Ask("auth a/app old", "ok")
+	id := p.Ask("new", "ok ")
 	set := func(tenants ...server.Tenant) {
 		t.Helper()
 		if err := s.SetTenants(tenants); err != nil {
@@ -205,25 +208,25 @@ func TestRotation(t *testing.T) {
 	}
 	set(tenantOf("a/app", "old", "new"), tenantOf("b/app", "b"))
 	q := dial(t, s)
-	q.ask("auth a/app new", "ok")
-	p.ask("put k v", "ok")
-	p.ask("close", "ok")
-	p.ask("auth a/app new", "ok")
-	p.ask("open "+id, "ok")
+	q.Ask("auth a/app new", "ok")
+	p.Ask("put k v", "ok")
+	p.Ask("close", "ok")
+	p.Ask("auth a/app new", "ok")
+	p.Ask("open "+id, "ok")
 	set(tenantOf("a/app", "new"))
-	p.ask("get k", "ok v")
-	p.ask("close", "ok")
-	q.ask("open "+id, "ok")
+	p.Ask("get k", "ok v")
+	p.Ask("close", "ok")
+	q.Ask("open "+id, "ok")
 	small := tenantOf("a/app", "new")
 	small.Sessions.MaxValue = 10
 	small.Sessions.Lifetime = 5 * time.Minute
 	set(small)
-	q.ask("close", "ok")
-	if who := q.ask("whoami", "ok "); !strings.Contains(who, " lifetime_s=300 ") || !strings.Contains(who, " max_value=10 ") {
+	q.Ask("close", "ok")
+	if who := q.Ask("whoami", "ok "); !strings.Contains(who, " lifetime_s=300 ") || !strings.Contains(who, " max_value=10 ") {
 		t.Errorf("whoami: %s", who)
 	}
-	q.ask("open "+id, "ok")
-	q.ask("put k 01234567890", "err TOOLARGE ")
+	q.Ask("open "+id, "ok")
+	q.Ask("put k 01234567890", "err TOOLARGE ")
 }
 
 // TestHello: the reply in RESP says who the connection acts as, and how long the tenant waits for a lock by now.
@@ -232,10 +235,10 @@ func TestHello(t *testing.T) {
 	a := tenantOf("a/app", "secret")
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{a}, Listen: strict})
 	p := dial(t, s)
-	replies := wire.NewReplyReader(p.in)
+	replies := wire.NewReplyReader(p.In)
 	hello := func(args ...string) string {
 		t.Helper()
-		p.send(string(wire.AppendRequest(nil, append([]string{"hello"}, args...)...)))
+		p.Send(string(wire.AppendRequest(nil, append([]string{"hello"}, args...)...)))
 		r, err := replies.Next()
 		if err != nil || r.Err != nil {
 			t.Fatal(err, r.Err)
@@ -272,12 +275,12 @@ func TestConstantAnswers(t *testing.T) {
 		strings.Repeat("x", 1000), "a/app\u200b", "!unauthenticated/x", "'--/app"} {
 		for _, secret := range []string{"wrong", "", "righ", "rightt", "right ", "RIGHT", strings.Repeat("x", 2000)} {
 			p := dial(t, s)
-			p.send("auth " + name + " " + secret + "\r\n")
-			answers["line "+p.line()] = name + " " + secret
-			p.send(fmt.Sprintf("*3\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
-			answers["RESP "+p.line()] = name + " " + secret
-			p.send(fmt.Sprintf("*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
-			answers["RESP "+p.line()] = name + " " + secret
+			p.Send("auth " + name + " " + secret + "\r\n")
+			answers["line "+p.Line()] = name + " " + secret
+			p.Send(fmt.Sprintf("*3\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
+			answers["RESP "+p.Line()] = name + " " + secret
+			p.Send(fmt.Sprintf("*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
+			answers["RESP "+p.Line()] = name + " " + secret
 			_ = p.Close()
 		}
 	}
@@ -285,9 +288,9 @@ func TestConstantAnswers(t *testing.T) {
 		t.Errorf("the answers differ: %q", answers)
 	}
 	p := dial(t, s)
-	p.ask("auth a/app next", "ok")
-	p.ask("auth a/app wrong", "err BADAUTH ") // and stays who it was
-	p.ask("whoami", "ok tenant=a ")
+	p.Ask("auth a/app next", "ok")
+	p.Ask("auth a/app wrong", "err BADAUTH ") // and stays who it was
+	p.Ask("whoami", "ok tenant=a ")
 }
 
 // TestAllowlists: listener, tenant and app each have a say, by IPv4, IPv6, and IPv4 written as IPv6; who has the right credentials and comes
@@ -321,27 +324,27 @@ func TestAllowlists(t *testing.T) {
 		"192.0.2.77": "", "203.0.113.1": "", "2002:db8::1": "", "::ffff:192.0.2.77": "",
 	} {
 		t.Run(from, func(t *testing.T) {
-			inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				at := netip.AddrPortFrom(netip.MustParseAddr(from), 1).String()
 				if admits == "" {
 					p := dial(at)
-					p.want("err IPDENIED ")
-					p.closed()
+					p.Want("err IPDENIED ")
+					p.Closed()
 				}
 				for i, answer := range strings.Fields(admits) {
 					p := dial(at)
 					name := string("abcd"[i])
-					p.ask("auth "+name+"/app wrong", "err BADAUTH ")
+					p.Ask("auth "+name+"/app wrong", "err BADAUTH ")
 					if answer == "ok" {
-						p.ask("auth "+name+"/app "+name, "ok")
-						p.ask("new", "ok ")
+						p.Ask("auth "+name+"/app "+name, "ok")
+						p.Ask("new", "ok ")
 					} else {
-						p.ask("auth "+name+"/app "+name, "err IPDENIED ")
-						p.ask("new", "err NOAUTH ")
-						p.ask("whoami", "err NOAUTH ")
-						p.ask("auth test/app secret", "ok")
-						p.ask("auth "+name+"/app "+name, "err IPDENIED ")
-						p.ask("whoami", "ok tenant=test ")
+						p.Ask("auth "+name+"/app "+name, "err IPDENIED ")
+						p.Ask("new", "err NOAUTH ")
+						p.Ask("whoami", "err NOAUTH ")
+						p.Ask("auth test/app secret", "ok")
+						p.Ask("auth "+name+"/app "+name, "err IPDENIED ")
+						p.Ask("whoami", "ok tenant=test ")
 					}
 				}
 			})
@@ -349,15 +352,15 @@ func TestAllowlists(t *testing.T) {
 	}
 	how.Allow = list("192.0.0.0/8")
 	how.Anonymous = auth.Identity{Tenant: "a", App: "app"}
-	inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-		dial("192.0.2.1:1").ask("new", "ok ")
+	inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+		dial("192.0.2.1:1").Ask("new", "ok ")
 		p := dial("192.0.2.66:1")
 		for _, line := range []string{"new", "whoami", "open 0123456789abcdef", "keys"} {
-			p.ask(line, "err IPDENIED ")
+			p.Ask(line, "err IPDENIED ")
 		}
-		p.ask("ping", "ok")
-		p.ask("auth test/app secret", "ok")
-		p.ask("new", "ok ")
+		p.Ask("ping", "ok")
+		p.Ask("auth test/app secret", "ok")
+		p.Ask("new", "ok ")
 	})
 }
 
@@ -368,38 +371,38 @@ func TestConnectionQuota(t *testing.T) {
 	three.MaxConns = 3
 	three.Apps = append(three.Apps, tenantOf("a/other", "o").Apps...)
 	opts := server.Options{Tenants: []server.Tenant{three, tenantOf("b/app", "b")}}
-	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *peer) {
-		var peers []*peer
+	inBubble(t, opts, everywhere, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
+		var peers []*servertest.Conn
 		for range 3 {
 			p := dial("192.0.2.1:1")
-			p.ask("auth a/app a", "ok")
-			p.ask("auth a/other o", "ok") // another app of the same tenant is no further connection
-			p.ask("auth a/app a", "ok")
+			p.Ask("auth a/app a", "ok")
+			p.Ask("auth a/other o", "ok") // another app of the same tenant is no further connection
+			p.Ask("auth a/app a", "ok")
 			peers = append(peers, p)
 		}
 		p := dial("192.0.2.1:2")
-		p.ask("auth a/app a", "err QUOTA ")
-		p.ask("whoami", "err NOAUTH ")
-		p.ask("auth b/app b", "ok")
-		p.ask("auth a/app a", "err QUOTA ")
-		p.ask("whoami", "ok tenant=b ")
-		peers[0].ask("auth b/app b", "ok")
-		p.ask("auth a/app a", "ok")
-		peers[0].ask("auth a/app a", "err QUOTA ")
-		peers[1].ask("reset", "ok RESET")
-		peers[0].ask("auth a/app a", "ok")
+		p.Ask("auth a/app a", "err QUOTA ")
+		p.Ask("whoami", "err NOAUTH ")
+		p.Ask("auth b/app b", "ok")
+		p.Ask("auth a/app a", "err QUOTA ")
+		p.Ask("whoami", "ok tenant=b ")
+		peers[0].Ask("auth b/app b", "ok")
+		p.Ask("auth a/app a", "ok")
+		peers[0].Ask("auth a/app a", "err QUOTA ")
+		peers[1].Ask("reset", "ok RESET")
+		peers[0].Ask("auth a/app a", "ok")
 		_ = peers[2].Close()
 		synctest.Wait()
-		if who := p.ask("whoami", "ok "); !strings.Contains(who, " connections=2 max_connections=3") {
+		if who := p.Ask("whoami", "ok "); !strings.Contains(who, " connections=2 max_connections=3") {
 			t.Errorf("whoami: %s", who)
 		}
 		three.MaxConns = 1
 		if err := s.SetTenants([]server.Tenant{three, tenantOf("b/app", "b")}); err != nil {
 			t.Fatal(err)
 		}
-		p.ask("ping", "ok") // those that are there stay
-		peers[0].ask("new", "ok ")
-		peers[1].ask("auth a/app a", "err QUOTA ")
+		p.Ask("ping", "ok") // those that are there stay
+		peers[0].Ask("new", "ok ")
+		peers[1].Ask("auth a/app a", "err QUOTA ")
 	})
 }
 
@@ -451,7 +454,7 @@ func TestConnectionQuotaUnderLoad(t *testing.T) {
 // credentials that are not good, and in the end nobody is counted.
 func TestSetTenantsUnderLoad(t *testing.T) {
 	t.Parallel()
-	var logged syncBuffer
+	var logged servertest.Buffer
 	var opened, closed atomic.Int64
 	seen := counting{opened: &opened, closed: &closed, commands: new(atomic.Int64)}
 	s := servertest.Start(t, servertest.Config{
@@ -507,8 +510,8 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 		}
 	}
 	p := dial(t, s)
-	p.ask("auth a/app last", "ok")
-	if who := p.ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
+	p.Ask("auth a/app last", "ok")
+	if who := p.Ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
 		t.Errorf("whoami: %s", who)
 	}
 	if strings.Contains(logged.String(), "level=ERROR") {
@@ -532,37 +535,37 @@ func TestIsolation(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{
 		Tenants: []server.Tenant{tenantOf("a/app", "a"), tenantOf("ab/app", "ab"), tenantOf("b/app", "b")}, Listen: strict,
 	})
-	enter := func(credentials string) *peer {
+	enter := func(credentials string) *servertest.Conn {
 		p := dial(t, s)
-		p.ask("auth "+credentials, "ok")
+		p.Ask("auth "+credentials, "ok")
 		return p
 	}
 	a, b := enter("a/app a"), enter("b/app b")
-	id := a.ask("new", "ok ")
-	a.ask("put secret of-a", "ok")
-	a.ask("close", "ok")
+	id := a.Ask("new", "ok ")
+	a.Ask("put secret of-a", "ok")
+	a.Ask("close", "ok")
 	for _, name := range []string{id, "a/" + id, "a:" + id, "../a/" + id, "a\\" + id, "%61/" + id, "/a/" + id, "./../a/" + id, id + "/../" + id, strings.ToUpper(id), "a|" + id, "*" + id[1:],
 		"????????????????????????????????", "{a}" + id} {
 		for _, mode := range []string{"u", "r", "s"} {
-			b.ask("open "+name+" "+mode+" 0", "err NOTFOUND ")
+			b.Ask("open "+name+" "+mode+" 0", "err NOTFOUND ")
 		}
-		b.ask("open "+name+" rw 0", "ok")
-		b.ask("keys", "ok")
-		b.ask("get secret", "err NOKEY ")
-		b.ask("put secret of-b", "ok")
-		b.ask("close", "ok")
-		b.ask("open "+name, "ok")
-		b.ask("destroy", "ok")
+		b.Ask("open "+name+" rw 0", "ok")
+		b.Ask("keys", "ok")
+		b.Ask("get secret", "err NOKEY ")
+		b.Ask("put secret of-b", "ok")
+		b.Ask("close", "ok")
+		b.Ask("open "+name, "ok")
+		b.Ask("destroy", "ok")
 	}
 	// An id whose lock one tenant holds is free for another, and NUL bytes in RESP end no name.
-	a.ask("open "+id, "ok")
-	b.send(fmt.Sprintf("*4\r\n$4\r\nopen\r\n$%d\r\n%s\r\n$1\r\nu\r\n$1\r\n0\r\n", len(id)+2, "a\x00"+id))
-	b.want("-BADID ")
+	a.Ask("open "+id, "ok")
+	b.Send(fmt.Sprintf("*4\r\n$4\r\nopen\r\n$%d\r\n%s\r\n$1\r\nu\r\n$1\r\n0\r\n", len(id)+2, "a\x00"+id))
+	b.Want("-BADID ")
 	ab := enter("ab/app ab")
-	ab.ask("open "+id+" rw 0", "ok")
-	a.ask("get secret", "ok of-a")
-	a.ask("auth b/app b", "err BUSY ")
-	a.ask("close", "ok")
-	a.ask("auth b/app b", "ok")
-	a.ask("open "+id+" s", "err NOTFOUND ")
+	ab.Ask("open "+id+" rw 0", "ok")
+	a.Ask("get secret", "ok of-a")
+	a.Ask("auth b/app b", "err BUSY ")
+	a.Ask("close", "ok")
+	a.Ask("auth b/app b", "ok")
+	a.Ask("open "+id+" s", "err NOTFOUND ")
 }

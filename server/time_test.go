@@ -47,13 +47,13 @@ type far struct {
 func (f far) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.from) }
 
 // inBubble runs a server in virtual time. dial connects from an address.
-func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *peer)) {
+func inBubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *servertest.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { bubble(t, opts, how, test) })
 }
 
 // bubble is inBubble for a test that is in a bubble already, such as one with certificates: time begins in 2000 there.
-func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *peer)) {
+func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *testing.T, s *server.Server, dial func(from string) *servertest.Conn)) {
 	t.Helper()
 	store := memory.New(memory.Options{})
 	opts.Sessions = session.NewManager(store, session.Options{})
@@ -77,11 +77,11 @@ func bubble(t *testing.T, opts server.Options, how server.Listen, test func(t *t
 		}
 		_ = store.Close()
 	}()
-	test(t, s, func(from string) *peer {
+	test(t, s, func(from string) *servertest.Conn {
 		ours, theirs := net.Pipe()
 		l.conns <- far{theirs, netip.MustParseAddrPort(from)}
 		t.Cleanup(func() { _ = ours.Close() })
-		return newPeer(t, ours)
+		return servertest.NewConn(t, ours)
 	})
 }
 
@@ -94,17 +94,17 @@ func TestIdleTimeout(t *testing.T) {
 	how := everywhere
 	how.Allow.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		silent, spoke := dial("192.0.2.1:1"), dial("192.0.2.1:2")
-		spoke.ask("ping", "ok")
+		spoke.Ask("ping", "ok")
 		time.Sleep(9 * time.Minute)
-		spoke.ask("ping", "ok") // its buffers were given back long ago
+		spoke.Ask("ping", "ok") // its buffers were given back long ago
 		began := time.Now()
-		silent.closed()
+		silent.Closed()
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("it was closed after %v more", took)
 		}
-		spoke.closed()
+		spoke.Closed()
 		if took := time.Since(began); took < 10*time.Minute || took > 10*time.Minute+2*time.Second {
 			t.Errorf("the one that spoke was closed after %v", took)
 		}
@@ -122,18 +122,18 @@ func TestIdleInSessionTimeout(t *testing.T) {
 		{0, time.Hour}, {20 * time.Second, time.Minute}, {2 * time.Minute, 2 * time.Minute},
 	} {
 		opts := server.Options{IdleTimeout: 3 * time.Second, IdleInSessionTimeout: row.set}
-		inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-			dial("192.0.2.1:1").closed()
+		inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+			dial("192.0.2.1:1").Closed()
 			saves := dial("192.0.2.1:2")
-			saves.ask("open "+id, "ok")
-			saves.ask("put key value", "ok")
+			saves.Ask("open "+id, "ok")
+			saves.Ask("put key value", "ok")
 			time.Sleep(row.want - time.Second)
-			saves.ask("close", "ok")
+			saves.Ask("close", "ok")
 			stays := dial("192.0.2.1:3")
-			stays.ask("open "+id+" u 0", "ok")
-			stays.ask("get key", "ok value")
+			stays.Ask("open "+id+" u 0", "ok")
+			stays.Ask("get key", "ok value")
 			began := time.Now()
-			stays.closed()
+			stays.Closed()
 			if took := time.Since(began); took < row.want || took > row.want+2*time.Second {
 				t.Errorf("set to %v, it was closed after %v", row.set, took)
 			}
@@ -143,37 +143,37 @@ func TestIdleInSessionTimeout(t *testing.T) {
 
 // TestLoginTimeout: who does not say who it is has to go, however it spends the time.
 func TestLoginTimeout(t *testing.T) {
-	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		began := time.Now()
 		silent, talks, known := dial("192.0.2.1:1"), dial("192.0.2.1:2"), dial("192.0.2.1:3")
-		known.ask("auth test/app secret", "ok")
+		known.Ask("auth test/app secret", "ok")
 		for range 5 {
 			time.Sleep(10 * time.Second)
-			talks.ask("ping", "ok")
+			talks.Ask("ping", "ok")
 		}
-		silent.want("err NOAUTH ")
-		talks.want("err NOAUTH ")
+		silent.Want("err NOAUTH ")
+		talks.Want("err NOAUTH ")
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("they were closed after %v", took)
 		}
 		time.Sleep(time.Minute)
-		known.ask("ping", "ok")
+		known.Ask("ping", "ok")
 	})
 }
 
 // TestLoginTimeoutMidway: nor does it help to be always in the middle of a request.
 func TestLoginTimeoutMidway(t *testing.T) {
 	seen := newObserver()
-	inBubble(t, server.Options{Observer: quiet{seen}}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{Observer: quiet{seen}}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p := dial("192.0.2.1:1")
 		began := time.Now()
-		p.send("pi")
+		p.Send("pi")
 		for time.Since(began) < 55*time.Second {
 			time.Sleep(5 * time.Second)
-			p.ask("ng", "ok PONG")
-			p.send("pi")
+			p.Ask("ng", "ok PONG")
+			p.Send("pi")
 		}
-		p.want("err NOAUTH ")
+		p.Want("err NOAUTH ")
 		if took, why := time.Since(began), <-seen.closed; took != time.Minute || why != server.LoginTimeout {
 			t.Errorf("it was closed after %v for %v", took, why)
 		}
@@ -187,10 +187,10 @@ func TestRequestTimeout(t *testing.T) {
 		"RESP": {"*3\r\n$3\r\nput\r\n$1\r\nk\r\n$1000\r\n", "x", "-PROTOCOL "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+			inBubble(t, server.Options{}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				p := dial("192.0.2.1:1")
 				began := time.Now()
-				p.send(row.begin)
+				p.Send(row.begin)
 				var dripping sync.WaitGroup
 				dripping.Go(func() {
 					for {
@@ -200,7 +200,7 @@ func TestRequestTimeout(t *testing.T) {
 						}
 					}
 				})
-				p.want(row.want)
+				p.Want(row.want)
 				if took := time.Since(began); took != 30*time.Second {
 					t.Errorf("it was cut off after %v", took)
 				}
@@ -214,9 +214,9 @@ func TestRequestTimeout(t *testing.T) {
 // TestWriteTimeout: who does not read is not waited for.
 func TestWriteTimeout(t *testing.T) {
 	seen := newObserver()
-	inBubble(t, server.Options{Observer: seen}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{Observer: seen}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		p := dial("192.0.2.1:1")
-		p.send("ping\r\n")
+		p.Send("ping\r\n")
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		select {
@@ -234,31 +234,31 @@ func TestWriteTimeout(t *testing.T) {
 func TestPlaintextForLoopback(t *testing.T) {
 	how := everywhere
 	how.Plaintext = server.PlaintextLoopback
-	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{}, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		for _, from := range []string{"192.0.2.1:1", "[2001:db8::1]:1", "10.0.0.1:1", "[::ffff:192.0.2.1]:1"} {
 			p := dial(from)
-			p.send("p") // the first byte decides
-			p.want("err TLSREQUIRED ")
+			p.Send("p") // the first byte decides
+			p.Want("err TLSREQUIRED ")
 		}
 		for _, from := range []string{"127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"} {
-			dial(from).ask("ping", "ok PONG")
+			dial(from).Ask("ping", "ok PONG")
 		}
 	})
 }
 
 // TestCapPerAddress: addresses are counted one by one in IPv4 and by /64 in IPv6, and a place is free when its connection has gone.
 func TestCapPerAddress(t *testing.T) {
-	inBubble(t, server.Options{MaxConnsPerIP: 1}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{MaxConnsPerIP: 1}, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		first := dial("[2001:db8:0:1::1]:1")
-		first.ask("ping", "ok")
-		dial("[2001:db8:0:1:ffff::2]:1").want("err UNAVAILABLE ")
-		dial("[2001:db8:0:2::1]:1").ask("ping", "ok")
-		dial("192.0.2.1:1").ask("ping", "ok")
-		dial("192.0.2.2:1").ask("ping", "ok")
-		dial("[::ffff:192.0.2.2]:1").want("err UNAVAILABLE ")
+		first.Ask("ping", "ok")
+		dial("[2001:db8:0:1:ffff::2]:1").Want("err UNAVAILABLE ")
+		dial("[2001:db8:0:2::1]:1").Ask("ping", "ok")
+		dial("192.0.2.1:1").Ask("ping", "ok")
+		dial("192.0.2.2:1").Ask("ping", "ok")
+		dial("[::ffff:192.0.2.2]:1").Want("err UNAVAILABLE ")
 		_ = first.Close()
 		synctest.Wait()
-		dial("[2001:db8:0:1::3]:1").ask("ping", "ok")
+		dial("[2001:db8:0:1::3]:1").Ask("ping", "ok")
 	})
 }
 
@@ -267,19 +267,19 @@ func TestShutdownWakesIdle(t *testing.T) {
 	how := everywhere
 	how.Allow = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
 	how.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-	inBubble(t, server.Options{}, how, func(t *testing.T, s *server.Server, dial func(string) *peer) {
+	inBubble(t, server.Options{}, how, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
 		idle, fresh, busy := dial("192.0.2.1:1"), dial("192.0.2.1:2"), dial("192.0.2.1:3")
-		idle.ask("ping", "ok")
-		busy.ask("new", "ok ")
+		idle.Ask("ping", "ok")
+		busy.Ask("new", "ok ")
 		synctest.Wait()
 		began := time.Now()
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(context.Background()) }()
-		idle.closed()
-		fresh.closed()
-		busy.ask("put k v", "ok")
-		busy.ask("close", "ok")
-		busy.closed()
+		idle.Closed()
+		fresh.Closed()
+		busy.Ask("put k v", "ok")
+		busy.Ask("close", "ok")
+		busy.Closed()
 		if err := <-done; err != nil || time.Since(began) != 0 {
 			t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 		}
@@ -289,35 +289,35 @@ func TestShutdownWakesIdle(t *testing.T) {
 // TestBulk: large requests and saves take turns, and those whose client is slow, or has gone, keep nobody out.
 func TestBulk(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "a"), servertest.Tenant("b/app", "b")}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		large := strings.Repeat("x", 512<<10)
-		enter := func(credentials string) *peer {
+		enter := func(credentials string) *servertest.Conn {
 			p := dial("192.0.2.1:1")
-			p.ask("auth "+credentials, "ok")
-			p.ask("new", "ok ")
+			p.Ask("auth "+credentials, "ok")
+			p.Ask("new", "ok ")
 			return p
 		}
-		var slow []*peer
+		var slow []*servertest.Conn
 		for range 8 {
 			p := enter("a/app a")
-			p.send("put k " + large)
+			p.Send("put k " + large)
 			slow = append(slow, p)
 		}
 		synctest.Wait()
 		for _, credentials := range []string{"a/app a", "b/app b"} {
 			p := enter(credentials)
 			began := time.Now()
-			p.ask("put k "+large, "ok")
-			p.ask("close", "ok")
+			p.Ask("put k "+large, "ok")
+			p.Ask("close", "ok")
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("%s waited for %v", credentials, took)
 			}
 		}
 		_ = slow[0].Close()
 		for _, p := range slow[1:] {
-			p.send("\r\n")
-			p.want("ok")
-			p.ask("close", "ok")
+			p.Send("\r\n")
+			p.Want("ok")
+			p.Ask("close", "ok")
 		}
 	})
 }
@@ -325,12 +325,12 @@ func TestBulk(t *testing.T) {
 // TestBulkOfStalledClients: a tenant with many stalled requests does not stay in front of another tenant.
 func TestBulkOfStalledClients(t *testing.T) {
 	opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "a"), servertest.Tenant("b/app", "b")}}
-	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+	inBubble(t, opts, everywhere, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		large := strings.Repeat("x", 100<<10)
-		enter := func(credentials string) *peer {
+		enter := func(credentials string) *servertest.Conn {
 			p := dial("192.0.2.1:1")
-			p.ask("auth "+credentials, "ok")
-			p.ask("new", "ok ")
+			p.Ask("auth "+credentials, "ok")
+			p.Ask("new", "ok ")
 			return p
 		}
 		quiet := enter("b/app b")
@@ -340,8 +340,8 @@ func TestBulkOfStalledClients(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		quiet.ask("put k "+large, "ok")
-		quiet.ask("close", "ok")
+		quiet.Ask("put k "+large, "ok")
+		quiet.Ask("close", "ok")
 		if took := time.Since(start); took > 100*time.Millisecond {
 			t.Errorf("a large request and a save took %v", took)
 		}

@@ -49,19 +49,19 @@ func TestTLS(t *testing.T) {
 			if version != 0 {
 				cfg := a.client()
 				cfg.MinVersion, cfg.MaxVersion = version, version
-				p = p.secured(cfg)
+				p = p.TLS(cfg)
 			}
-			if who := p.ask("whoami", "ok tenant=test app=app "); !strings.Contains(who, " tls="+name+" ") {
+			if who := p.Ask("whoami", "ok tenant=test app=app "); !strings.Contains(who, " tls="+name+" ") {
 				t.Errorf("whoami: %s", who)
 			}
-			id := p.ask("new", "ok ")
-			p.ask("put foo bar", "ok")
-			p.send("*1\r\n$5\r\nclose\r\n*2\r\n$4\r\nopen\r\n$32\r\n" + id + "\r\n*2\r\n$3\r\nget\r\n$3\r\nfoo\r\n")
+			id := p.Ask("new", "ok ")
+			p.Ask("put foo bar", "ok")
+			p.Send("*1\r\n$5\r\nclose\r\n*2\r\n$4\r\nopen\r\n$32\r\n" + id + "\r\n*2\r\n$3\r\nget\r\n$3\r\nfoo\r\n")
 			for _, want := range []string{"+OK", "+OK", "$3", "bar"} {
-				p.want(want)
+				p.Want(want)
 			}
-			p.ask("quit", "ok")
-			p.closed()
+			p.Ask("quit", "ok")
+			p.Closed()
 		})
 	}
 	old := a.client()
@@ -74,19 +74,19 @@ func TestTLS(t *testing.T) {
 // TestTLSLarge: values as large as they may be, and many requests at once, cross TLS unharmed.
 func TestTLSLarge(t *testing.T) {
 	a := newAuthority(t)
-	p := dial(t, servertest.Start(t, servertest.Config{Listen: overTLS(a)})).secured(a.client())
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: overTLS(a)})).TLS(a.client())
 	big := strings.Repeat("0123456789abcdef", 1<<16)
-	p.ask("new", "ok ")
-	p.ask("put big "+big, "ok")
-	if got := p.ask("get big", "ok "); got != big {
+	p.Ask("new", "ok ")
+	p.Ask("put big "+big, "ok")
+	if got := p.Ask("get big", "ok "); got != big {
 		t.Errorf("%d bytes came back", len(got))
 	}
 	const n = 5000
 	var sending sync.WaitGroup
 	sending.Go(func() { _, _ = io.WriteString(p, strings.Repeat("put k v\r\nget k\r\n", n)) })
 	for range n {
-		p.want("ok")
-		p.want("ok v")
+		p.Want("ok")
+		p.Want("ok v")
 	}
 	sending.Wait()
 }
@@ -94,35 +94,35 @@ func TestTLSLarge(t *testing.T) {
 // TestTLSWaitersLeave: who waits for a lock over TLS and leaves, however, is noticed at once.
 func TestTLSWaitersLeave(t *testing.T) {
 	a := newAuthority(t)
-	for name, leave := range map[string]func(*peer){
-		"says goodbye": func(p *peer) { _ = p.Close() },
-		"breaks off":   func(p *peer) { _ = p.Conn.(*tls.Conn).NetConn().Close() },
-		"resets": func(p *peer) {
-			raw := p.Conn.(*tls.Conn).NetConn().(*peer).Conn.(*net.TCPConn)
+	for name, leave := range map[string]func(*servertest.Conn){
+		"says goodbye": func(p *servertest.Conn) { _ = p.Close() },
+		"breaks off":   func(p *servertest.Conn) { _ = p.Conn.(*tls.Conn).NetConn().Close() },
+		"resets": func(p *servertest.Conn) {
+			raw := p.Conn.(*tls.Conn).NetConn().(*servertest.Conn).Conn.(*net.TCPConn)
 			_ = raw.SetLinger(0)
 			_ = raw.Close()
 		},
-		"pipelined": func(p *peer) { p.send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
+		"pipelined": func(p *servertest.Conn) { p.Send(strings.Repeat("put k v\r\n", 1000)); _ = p.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := newObserver()
 			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
-			holder := dial(t, s).secured(a.client())
+			holder := dial(t, s).TLS(a.client())
 			raw := dial(t, s)
 			secured := tls.Client(raw, a.client())
-			waiter, next := newPeer(t, secured), dial(t, s).secured(a.client())
-			id := holder.ask("new", "ok ")
-			waiter.send("ping\r\nopen " + id + " rw 600000\r\n")
-			waiter.want("ok PONG")
-			next.send("ping\r\nopen " + id + " rw 600000\r\n")
-			next.want("ok PONG")
+			waiter, next := servertest.NewConn(t, secured), dial(t, s).TLS(a.client())
+			id := holder.Ask("new", "ok ")
+			waiter.Send("ping\r\nopen " + id + " rw 600000\r\n")
+			waiter.Want("ok PONG")
+			next.Send("ping\r\nopen " + id + " rw 600000\r\n")
+			next.Want("ok PONG")
 			leave(waiter)
 			seen.reason(t, server.PeerLeft)
-			holder.ask("put foo bar", "ok")
-			holder.ask("close", "ok")
-			next.want("ok")
-			next.ask("get foo", "ok bar")
+			holder.Ask("put foo bar", "ok")
+			holder.Ask("close", "ok")
+			next.Want("ok")
+			next.Ask("get foo", "ok bar")
 		})
 	}
 }
@@ -131,19 +131,19 @@ func TestTLSWaitersLeave(t *testing.T) {
 func TestTLSShutdown(t *testing.T) {
 	a := newAuthority(t)
 	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
-	idle, busy := dial(t, s).secured(a.client()), dial(t, s).secured(a.client())
+	idle, busy := dial(t, s).TLS(a.client()), dial(t, s).TLS(a.client())
 	shaking, silent := dial(t, s), dial(t, s)
-	shaking.send("\x16\x03\x01\x02\x00\x01")
-	idle.ask("ping", "ok PONG")
-	busy.ask("new", "ok ")
+	shaking.Send("\x16\x03\x01\x02\x00\x01")
+	idle.Ask("ping", "ok PONG")
+	busy.Ask("new", "ok ")
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(t.Context()) }()
-	idle.closed()
-	silent.gone()
-	shaking.gone()
-	busy.ask("put foo bar", "ok")
-	busy.ask("close", "ok")
-	busy.closed()
+	idle.Closed()
+	silent.Rest()
+	shaking.Rest()
+	busy.Ask("put foo bar", "ok")
+	busy.Ask("close", "ok")
+	busy.Closed()
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
@@ -154,18 +154,18 @@ func TestTLSShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(t)
 		opts := server.Options{Tenants: []server.Tenant{servertest.Tenant("a/app", "old")}}
-		bubble(t, opts, secureEverywhere(a), func(t *testing.T, s *server.Server, dial func(string) *peer) {
-			deaf := dial("192.0.2.1:1").secured(a.client())
-			deaf.ask("auth test/app secret", "ok")
-			deaf.ask("new", "ok ")
-			revoked := dial("192.0.2.1:2").secured(a.client())
-			revoked.ask("auth a/app old", "ok")
+		bubble(t, opts, secureEverywhere(a), func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
+			deaf := dial("192.0.2.1:1").TLS(a.client())
+			deaf.Ask("auth test/app secret", "ok")
+			deaf.Ask("new", "ok ")
+			revoked := dial("192.0.2.1:2").TLS(a.client())
+			revoked.Ask("auth a/app old", "ok")
 			synctest.Wait()
 			began := time.Now()
 			if err := s.SetTenants([]server.Tenant{servertest.Tenant("test/app", "secret"), servertest.Tenant("a/app", "new")}); err != nil || time.Since(began) != 0 {
 				t.Errorf("revoking: %v after %v", err, time.Since(began))
 			}
-			revoked.gone()
+			revoked.Rest()
 			ended, cancel := context.WithCancel(t.Context())
 			cancel()
 			began = time.Now()
@@ -195,7 +195,7 @@ func (s stalled) Read(p []byte) (int, error) {
 func TestHandshakesPerAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, seen := newAuthority(t), newObserver()
-		bubble(t, server.Options{Observer: seen, HandshakesPerIP: 2}, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
+		bubble(t, server.Options{Observer: seen, HandshakesPerIP: 2}, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 			began := time.Now()
 			var stalling sync.WaitGroup
 			defer stalling.Wait()
@@ -204,12 +204,12 @@ func TestHandshakesPerAddress(t *testing.T) {
 				stalling.Go(func() { _ = tls.Client(stalled{nc}, a.client()).Handshake() })
 			}
 			synctest.Wait()
-			dial("192.0.2.2:1").secured(a.client()).ask("ping", "ok PONG")
+			dial("192.0.2.2:1").TLS(a.client()).Ask("ping", "ok PONG")
 			if took := time.Since(began); took != 0 {
 				t.Errorf("another address waited for %v", took)
 			}
 			time.Sleep(time.Second)
-			dial("192.0.2.1:3").secured(a.client()).ask("ping", "ok PONG")
+			dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG")
 			if took := time.Since(began); took != 10*time.Second {
 				t.Errorf("the third of the address waited for %v", took)
 			}
@@ -222,17 +222,17 @@ func TestSlowHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, seen := newAuthority(t), newObserver()
 		opts := server.Options{Observer: seen, HandshakesPerIP: 2}
-		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *peer) {
-			slow := []*peer{dial("192.0.2.1:1"), dial("192.0.2.1:2")}
+		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+			slow := []*servertest.Conn{dial("192.0.2.1:1"), dial("192.0.2.1:2")}
 			began := time.Now()
 			for _, p := range slow {
-				p.send("\x16\x03\x01\x02\x00")
+				p.Send("\x16\x03\x01\x02\x00")
 			}
 			synctest.Wait()
-			dial("192.0.2.1:3").secured(a.client()).ask("ping", "ok PONG") // who says nothing takes nobody's place
-			dial("192.0.2.1:4").ask("ping", "ok PONG")
-			other := dial("192.0.2.2:1").secured(a.client())
-			other.ask("ping", "ok PONG")
+			dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG") // who says nothing takes nobody's place
+			dial("192.0.2.1:4").Ask("ping", "ok PONG")
+			other := dial("192.0.2.2:1").TLS(a.client())
+			other.Ask("ping", "ok PONG")
 			if since := time.Since(began); since != 0 {
 				t.Errorf("others waited %v", since)
 			}
@@ -246,7 +246,7 @@ func TestSlowHandshake(t *testing.T) {
 				}
 			})
 			for _, p := range slow {
-				p.gone()
+				p.Rest()
 			}
 			if took := time.Since(began); took != 10*time.Second {
 				t.Errorf("they were closed after %v", took)
@@ -257,7 +257,7 @@ func TestSlowHandshake(t *testing.T) {
 				}
 			}
 			dripping.Wait()
-			dial("192.0.2.1:5").secured(a.client()).ask("ping", "ok PONG") // the places are free
+			dial("192.0.2.1:5").TLS(a.client()).Ask("ping", "ok PONG") // the places are free
 		})
 	})
 }
@@ -279,13 +279,13 @@ func TestBadHandshakes(t *testing.T) {
 			p := dial(t, s)
 			_, _ = io.WriteString(p, send) // it may be cut off
 			_ = p.Conn.(*net.TCPConn).CloseWrite()
-			p.gone()
+			p.Rest()
 			want := server.HandshakeFailed
 			if name == "left" || name == "only a record" {
 				want = server.PeerLeft
 			}
 			seen.reason(t, want)
-			dial(t, s).secured(a.client()).ask("ping", "ok PONG")
+			dial(t, s).TLS(a.client()).Ask("ping", "ok PONG")
 		})
 	}
 }
@@ -329,8 +329,8 @@ func TestACMEChallenge(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
 	cfg := a.client()
 	cfg.NextProtos = []string{"acme-tls/1"}
-	p := dial(t, s).secured(cfg)
-	p.closed()
+	p := dial(t, s).TLS(cfg)
+	p.Closed()
 	seen.reason(t, server.ACMEChallenge)
 }
 
@@ -341,11 +341,11 @@ func TestHalfOpen(t *testing.T) {
 	for i := range 200 {
 		p := dial(t, s)
 		if i%4 == 0 {
-			p.send("\x16"[:1])
+			p.Send("\x16"[:1])
 		}
 	}
-	dial(t, s).secured(a.client()).ask("ping", "ok PONG")
-	dial(t, s).ask("ping", "ok PONG")
+	dial(t, s).TLS(a.client()).Ask("ping", "ok PONG")
+	dial(t, s).Ask("ping", "ok PONG")
 }
 
 // BenchmarkIdleTLS tells what memory an idle TLS connection takes, of the server and its client together less what a client takes by itself.

@@ -3,8 +3,9 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest"
 	"testing"
+
+	"sessionserver/server/servertest"
 )
 
 // TestDevCATaken: a folder that somebody else has made where the certificate would be copied to is not used.

@@ -4,9 +4,10 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
-	"sessionserver/server/servertest"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
 )
 
 // TestEncryptedKey: a private key with a passphrase is called that, wherever a key is read.

@@ -2,9 +2,10 @@ package main
 
 import (
 	"path/filepath"
-	"sessionserver/server/servertest"
 	"strings"
 	"testing"
+
+	"sessionserver/server/servertest"
 )
 
 // TestPolicyTest: each test is shown with what it prints, and one that fails makes the command fail.

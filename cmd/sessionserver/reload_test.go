@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sessionserver/server/servertest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sessionserver/server/servertest"
 )
 
 // TestReloadsRetry: what has failed is tried again after growing pauses until it works, and is logged again meanwhile.

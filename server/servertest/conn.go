@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -92,17 +93,82 @@ func (c *Conn) Refused(line, code string) string {
 	return err.Error()
 }
 
-// Rest returns everything that the server sends until it closes the connection, which it must.
+// Send sends text as it is.
+func (c *Conn) Send(text string) {
+	c.t.Helper()
+	c.note("C:", text)
+	if _, err := io.WriteString(c, text); err != nil {
+		c.Fail("sending: %v", err)
+	}
+}
+
+// Line returns the next line that the server sends, without its end.
+func (c *Conn) Line() string {
+	c.t.Helper()
+	text, err := c.In.ReadString('\n')
+	c.note("S:", text)
+	if err != nil {
+		c.Fail("reading a reply: %v", err)
+	}
+	return strings.TrimSuffix(text, "\r\n")
+}
+
+// Want reads a line that must begin with a text, and returns what follows.
+func (c *Conn) Want(beginning string) string {
+	c.t.Helper()
+	line := c.Line()
+	rest, found := strings.CutPrefix(line, beginning)
+	if !found {
+		c.Fail("got %q, want %q…", line, beginning)
+	}
+	return rest
+}
+
+// Ask sends a line, and returns what follows the given beginning of the reply.
+func (c *Conn) Ask(line, beginning string) string {
+	c.t.Helper()
+	c.Send(line + "\r\n")
+	return c.Want(beginning)
+}
+
+// Replies sends lines one after the other, whatever the replies are, and returns the last reply.
+func (c *Conn) Replies(lines ...string) (reply string) {
+	c.t.Helper()
+	for _, line := range lines {
+		c.Send(line + "\r\n")
+		reply = c.Line()
+	}
+	return reply
+}
+
+// Closed ends the test unless the server has closed the connection and sent nothing more.
+func (c *Conn) Closed() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.In); err != nil || len(rest) > 0 {
+		c.Fail("the connection is not closed: %q, %v", rest, err)
+	}
+}
+
+// Rest returns everything that the server sends until the connection ends in any way, as it must.
 func (c *Conn) Rest() string {
 	c.t.Helper()
-	require.NoError(c.t, c.SetReadDeadline(time.Now().Add(require.Patience)))
+	_ = c.SetReadDeadline(time.Now().Add(require.Patience)) // an error of a closed connection
 	var b strings.Builder
-	if _, err := io.Copy(&b, c.In); err != nil {
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			c.t.Errorf("the connection is still open after %v", require.Patience)
-		}
+	_, err := io.Copy(&b, c.In)
+	c.note("S:", b.String())
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		c.Fail("the connection is still open after %v", require.Patience)
 	}
 	return b.String()
+}
+
+// TLS returns the same client after a TLS handshake.
+func (c *Conn) TLS(cfg *tls.Config) *Conn {
+	c.t.Helper()
+	secured := tls.Client(c.Conn, cfg)
+	require.NoError(c.t, secured.Handshake())
+	c.t.Cleanup(func() { _ = secured.NetConn().Close() })
+	return NewConn(c.t, secured)
 }
 
 // Fail ends the test and prints the conversation.
