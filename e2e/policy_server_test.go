@@ -252,10 +252,10 @@ reasons contains "closed by the tenant"
 	login.says(t, "ok", "put", "user.name", "ada")
 	login.says(t, "ok", "close")
 	shop.says(t, "ok", "open", id)
-	shop.says(t, "err DENIED user.* is for the app login to write", "put", "user.name", "eve")
+	shop.says(t, "err DENIED only the app login may write user.*", "put", "user.name", "eve")
 	shop.says(t, "ok ada", "get", "user.name")
 	shop.says(t, "ok", "put", "cart", "1")
-	reports.says(t, "err DENIED reports read the saved state: open ID s", "open", id, "r", "0")
+	reports.says(t, "err DENIED reports may only read the saved state: open ID s", "open", id, "r", "0")
 	reports.says(t, "ok", "open", id, "s")
 	reports.says(t, "ok user.name", "keys")
 	reports.says(t, "ok", "close")
@@ -265,13 +265,13 @@ reasons contains "closed by the tenant"
 	free.says(t, "ok", "put", "user.name", "eve") // there is no app login
 
 	blocked := from("203.0.113.9", "acme/shop")
-	blocked.says(t, "err DENIED nothing can be changed from this network", "open", id)
+	blocked.says(t, "err DENIED this network may only read", "open", id)
 	blocked.says(t, "ok", "open", id, "r")
 	blocked.says(t, "ok ada", "get", "user.name")
 	blocked.says(t, "ok", "close")
 	from("203.0.113.9", "free/shop").says(t, "ok", "new")
 
-	const certify = "err DENIED show a client certificate of O=Bank"
+	const certify = "err DENIED a client certificate of O=Bank is required"
 	from("192.0.2.1", "bank/shop").says(t, certify, "new")
 	for name, want := range map[string]string{"bank": "ok", "other": certify} {
 		pair, err := tls.LoadX509KeyPair(filepath.Join(b.dir, name+".pem"), filepath.Join(b.dir, name+".key"))
@@ -301,7 +301,7 @@ reasons contains "closed by the tenant"
 	}
 	for before := !open(); before != open(); { // the hour may strike meanwhile
 		before = open()
-		want := "err DENIED come back in office hours"
+		want := "err DENIED access is limited to office hours"
 		if before {
 			want = "ok"
 		}
@@ -480,7 +480,7 @@ func TestPolicyBundle(t *testing.T) {
 	logs("policies come by plain http")
 	logs(`"revision":"one"`)
 	shelf.put([]byte("garbage"))
-	logs("it is no bundle")
+	logs("not a bundle")
 	shelf.put(pack(t, "another secret", "bad", "bad"))
 	logs("signature")
 	decides("first")
@@ -494,7 +494,7 @@ func TestPolicyBundle(t *testing.T) {
 	b.stop()
 	b.child = serve(t, "--config", b.file)
 	decides("second")
-	logs("the policies are those that were kept")
+	logs("kept policies are in force")
 	if strings.Contains(b.logged(), "hidden") || strings.Contains(b.logged(), "letmein") {
 		t.Errorf("the log shows a secret:\n%s", b.logged())
 	}
@@ -547,7 +547,7 @@ func TestPolicyBundlePrivate(t *testing.T) {
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	for more, want := range map[string]string{
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": "nothing is wrong with it",
-		"algorithm: HS256, key_file: DIR/key":                       "certificate signed by unknown authority (policy.bundle.ca_roots names the file of an authority of your own)",
+		"algorithm: HS256, key_file: DIR/key":                       "certificate signed by unknown authority; set policy.bundle.ca_roots to the file of a private authority",
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key":    "policy.bundle.ca_roots: DIR/key: there is no certificate in it",
 		"algorithm: ES256, key_file: DIR/own.key":                   "policy.bundle.key_file: DIR/own.key is the private key, which is for whoever signs alone; ",
 	} {

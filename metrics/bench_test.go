@@ -39,7 +39,7 @@ func TestNoAllocation(t *testing.T) {
 		"a lock":              func() { m.Session(session.Event{Kind: session.LockGranted, Tenant: "acme", Waited: time.Millisecond}) },
 		"a stranger's event":  func() { m.Session(session.Event{Kind: session.Expired, Tenant: "nobody"}) },
 		"a cached decision":   func() { decisions.Decided(policy.Evaluation{Outcome: policy.Allowed, Cached: true}) },
-		"a decision":          func() { decisions.Decided(policy.Evaluation{Outcome: policy.Denied, Took: time.Millisecond}) },
+		"a decision":          func() { decisions.Decided(policy.Evaluation{Outcome: policy.Denied, Duration: time.Millisecond}) },
 		"a storage operation": func() { store.OperationDone("get", time.Millisecond, nil) },
 		"a storage failure":   func() { store.OperationDone("put", time.Millisecond, failure) },
 		"a sync":              func() { store.Synced(time.Millisecond) },

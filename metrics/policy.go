@@ -30,7 +30,7 @@ func (o *policyObserver) Decided(e policy.Evaluation) {
 		return
 	}
 	o.decisions[e.Outcome][0].Inc()
-	o.m.policyEvaluation.Observe(e.Took.Seconds())
+	o.m.policyEvaluation.Observe(e.Duration.Seconds())
 }
 
 // Reloaded does nothing: [Metrics.Reloaded] counts everything that is read anew.

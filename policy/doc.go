@@ -1,12 +1,13 @@
-// Package policy says what a policy is asked and what it answers. It is the step after the rates and before the audit log in the request path that
-// server/doc.go draws.
+// Package policy defines the question that a policy decides and the form of the decision. On the request path it is
+// the step after the rates and before the audit log (see package server).
 //
-// Every operation of every client becomes an [Input]; an [Engine] answers it with a [Decision]. Whatever is not a clear yes is a no: a policy that is
-// undefined, that fails or that takes too long refuses. docs/policy.md tells how an operation becomes inputs: one for
-// each key that it names.
+// Every operation of every client becomes an [Input], and an [Engine] returns a [Decision] for it. An operation is
+// denied unless the policy allows it. So an undefined policy denies, and so does one that fails or exceeds its time.
+// docs/policy.md describes how an operation becomes inputs, one for each key that it names.
 //
-// The package must never know how decisions are made (package opa does), nor anything of sessions, connections or the wire. An Input can hold no
-// session id and no value: what is not there can be neither decided upon nor logged.
+// The package must never know how decisions are made (see package opa), nor what sessions, connections and the wire
+// are. An Input contains no session id and no value, so a policy cannot decide about them and a log cannot contain
+// them.
 //
-// Begin reading at [Input], then policy/opa.
+// Begin reading at [Input], then at package policy/opa.
 package policy

@@ -7,45 +7,46 @@ import (
 	"time"
 )
 
-// Engine decides. It is safe for concurrent use.
+// Engine decides about operations. It is safe for concurrent use.
 type Engine interface {
-	// Decide answers whether the operation may run. An error means no: the Decision beside it never allows. The engine keeps nothing of in.
+	// Decide returns whether the operation may run. A Decision that is returned with an error never allows. The
+	// engine keeps no reference to in.
 	Decide(ctx context.Context, in *Input) (Decision, error)
 }
 
-// ErrTimeout is the error of a decision that used more processor time than it may.
-var ErrTimeout = errors.New("policy: no decision in time")
+// ErrTimeout is the error of a decision that exceeded its limit of processor time.
+var ErrTimeout = errors.New("policy: decision exceeded its time limit")
 
-// Decision is the answer of a policy. The zero Decision denies.
+// Decision is the result of a policy. The zero Decision denies.
 type Decision struct {
 	Allow   bool
-	Reasons []string // why not, in words for the client; shared, not to be changed. Empty if it is allowed
+	Reasons []string // for the client; empty if allowed. The slice is shared and must not be modified
 }
 
-// Input is one operation as policies see it. The JSON schema beside the engine names the same facts.
+// Input describes one operation to a policy. The JSON schema in package opa describes the same facts.
 type Input struct {
 	Tenant, App, Role string
 
-	Command  string // its name in lower case
+	Command  string // name in lower case
 	Access   Access
-	Mode     string // of the open session, or asked for by open: rw, u, r or s; "" if there is neither
-	Key      []byte // nil if the question is not about a key; empty and not nil is the empty key
+	Mode     string // of the open session, or requested by open: rw, u, r or s; "" for neither
+	Key      []byte // nil for an operation without a key; empty and not nil is the empty key
 	Address  netip.Addr
-	Listener string // its name in the configuration
+	Listener string // name in the configuration
 
-	TLS         string       // its version: 1.2 or 1.3; "" for plaintext
-	Certificate *Certificate // that the client has shown, verified; nil for none
+	TLS         string       // version 1.2 or 1.3; "" for plaintext
+	Certificate *Certificate // the verified certificate of the client; nil for none
 
 	Session Session
 }
 
-// Access is what an operation does to the session.
+// Access is the effect of an operation on the session.
 type Access uint8
 
 const (
-	None  Access = iota // it is about the connection
-	Read                // it shows something of the session
-	Write               // it makes, changes or removes something
+	None  Access = iota // concerns only the connection
+	Read                // shows a part of the session
+	Write               // creates, changes or removes
 )
 
 func (a Access) String() string {
@@ -55,7 +56,7 @@ func (a Access) String() string {
 	return [...]string{"none", "read", "write"}[a]
 }
 
-// Certificate is what is known of a client's certificate.
+// Certificate describes the certificate of a client.
 type Certificate struct {
 	Subject  string // as in RFC 2253: CN=shop,O=Acme
 	DNSNames []string
@@ -64,46 +65,46 @@ type Certificate struct {
 	NotAfter time.Time
 }
 
-// Session is what is known of the session that is open on the connection.
+// Session describes the session that is open on the connection.
 type Session struct {
-	Open bool // all else is unknown if it is false
-	New  bool // it was never saved
+	Open bool // the other fields are zero if false
+	New  bool // never saved
 	Age  int64
-	// Bytes and Keys are how much it holds, with the changes of this connection; Age is in seconds since it was made.
+	// Bytes and Keys include unsaved changes of this connection. Age is in seconds since the session was created.
 	Bytes, Keys int
 }
 
-// Tenant is what policies may know of a tenant: data.tenants[Name].
+// Tenant describes a tenant to policies, as data.tenants[Name].
 type Tenant struct {
 	Name     string
-	Settings map[string]any // the operator's own, made of what JSON knows: data.tenants[Name].settings
+	Settings map[string]any // JSON values of the operator: data.tenants[Name].settings
 	Apps     []App
 }
 
-// App is what policies may know of an app: data.tenants[tenant].apps[Name].
+// App describes an app to policies, as data.tenants[tenant].apps[Name].
 type App struct {
 	Name, Role  string
-	Read, Write []string // patterns of keys; nil is every key, empty is none
+	Read, Write []string // patterns of keys; nil is every key, empty is no key
 }
 
-// Observer is told what an engine does. Its methods must be quick and safe for concurrent use.
+// Observer receives the events of an engine. Its methods must be quick and safe for concurrent use.
 type Observer interface {
 	Decided(Evaluation)
-	Reloaded(err error) // the source was looked at: nil if what it holds decides now
+	Reloaded(err error) // the source was read; nil if its policies are in force
 }
 
-// Evaluation is how a decision came about.
+// Evaluation describes how a decision was made.
 type Evaluation struct {
-	Outcome Outcome
-	Cached  bool
-	Took    time.Duration // zero if it was cached: looking at the clock would take longer
+	Outcome  Outcome
+	Cached   bool
+	Duration time.Duration // zero for a cached decision, since reading the clock would take longer
 }
 
-// Outcome is how a decision ended.
+// Outcome is the result of a decision.
 type Outcome uint8
 
 const (
-	Failed Outcome = iota // there was an error: denied
+	Failed Outcome = iota // denied because of an error
 	Denied
 	Allowed
 )
@@ -115,8 +116,8 @@ func (o Outcome) String() string {
 	return [...]string{"failed", "denied", "allowed"}[o]
 }
 
-// DecisionLog receives decisions. An Input has no session id and no value in it; keys are there as they are. All arguments are the log's only until
-// it returns. It must be safe for concurrent use.
+// DecisionLog receives decisions. An Input contains no session id and no value; keys are in plain text. The arguments
+// are valid only until Decided returns. A DecisionLog must be safe for concurrent use.
 type DecisionLog interface {
-	Decided(in *Input, d Decision, how Evaluation, err error)
+	Decided(in *Input, d Decision, e Evaluation, err error)
 }

@@ -89,7 +89,7 @@ type decisionLog struct{ to *audit.Decisions }
 func (l decisionLog) Decided(in *policy.Input, d policy.Decision, ev policy.Evaluation, err error) {
 	x := audit.Decision{
 		Tenant: in.Tenant, App: in.App, Command: in.Command, Access: in.Access.String(), Key: in.Key,
-		Allow: d.Allow && err == nil, Reasons: d.Reasons, Cached: ev.Cached, Took: ev.Took,
+		Allow: d.Allow && err == nil, Reasons: d.Reasons, Cached: ev.Cached, Took: ev.Duration,
 	}
 	if err != nil {
 		x.Undecided, x.Reasons = true, []string{"there was no decision; the operator's log says why"}

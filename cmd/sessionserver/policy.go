@@ -59,7 +59,7 @@ func (c *policyTestCmd) Run(ctx context.Context, io streams) error {
 		if c.Folder == "" {
 			t.File = strings.TrimPrefix(t.File, "/") // it lies in no file system
 		}
-		fmt.Fprintf(io.out, "%-4s  %s:%d  %s  %v\n", result, t.File, t.Line, t.Name, t.Took.Round(time.Microsecond))
+		fmt.Fprintf(io.out, "%-4s  %s:%d  %s  %v\n", result, t.File, t.Line, t.Name, t.Duration.Round(time.Microsecond))
 		for line := range strings.Lines(t.Output) {
 			fmt.Fprintf(io.out, "      %s\n", strings.TrimRight(line, "\r\n"))
 		}

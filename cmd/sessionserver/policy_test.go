@@ -28,7 +28,7 @@ func TestPolicyTest(t *testing.T) {
 			t.Errorf("status %d, want %d\n%s%s", got, status, out, said)
 		}
 	}
-	test(1, "there is no rule allow in")
+	test(1, "no rule allow in")
 	servertest.WriteFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.app == \"one\"\n"})
 	test(0, dir+" compiles, and has no tests")
 	servertest.WriteFiles(t, dir, map[string]string{"a_test.rego": "package x\n\ntest_a if {\n\tprint(\"see\", 1)\n}\n\ntodo_test_b if false\n",
@@ -151,7 +151,7 @@ func TestCheckPolicies(t *testing.T) {
 	servertest.WriteFiles(t, dir, map[string]string{"p/a.rego": "package sessionserver.authz\n\nallow if input.tenant\n", "p/a_test.rego": "package a\n\ntest_a if false\n"})
 	check(1, "DIR/c.yaml:3: policy.folder: DIR/p/a_test.rego:3: test data.a.test_a failed\n")
 	servertest.WriteFiles(t, dir, map[string]string{"p/a_test.rego": "-", "p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
-	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, for it calls time.now_ns\n",
+	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, because it calls time.now_ns\n",
 		"note: there are policies in tenants/acme, and no tenant acme: nothing is asked of them")
 	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": strings.ReplaceAll(text+"bundle: {url: \"http://127.0.0.1:1/b?secret\", key_file: DIR/key, token_file: DIR/token, keep: DIR/keep}\n", "DIR", dir)})
 	check(1, "DIR/c.yaml:3: policy.bundle.key_file: open DIR/key: no such file", "DIR/c.yaml:3: policy.bundle.token_file: the token: open DIR/token: no such file")

@@ -111,7 +111,7 @@ func TestTenantCommands(t *testing.T) {
 		t.Errorf("it prints %q", got)
 	}
 
-	c.fails(`is no pattern of keys (such as user.*`, "app", "create", "acme/x", "--read", "[")
+	c.fails(`invalid key pattern`, "app", "create", "acme/x", "--read", "[")
 	c.fails(`apps.x.role: "x" (allowed: readwrite, readonly, admin)`, "app", "create", "acme/x", "--role", "x")
 	c.do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "", "--certificate", "dns:reports.example", "--no-secret")
 	want = "  reports:\n    role: readonly\n    certificates:\n      - dns:reports.example\n    read:\n      - order.*\n      - '{a,b}'\n    write: []\n"

@@ -1,8 +1,9 @@
-# What apps may do: roles, and for each app the patterns of keys that it may read and write. The server asks about keys one by one; docs/policy.md tells
-# how commands become questions. Further files of this package may add rules `deny`, each of which forbids and says why.
+# The default policy: roles, and for each app the patterns of the keys that it may read and write. The server evaluates
+# it once for each key of a command; docs/policy.md describes the inputs. Further files of this package may add rules
+# `deny`, each with its reason.
 package sessionserver.authz
 
-# Nothing is allowed unless the role and the key are, and no rule forbids.
+# An operation is allowed if its role and its key are allowed, and no rule denies it.
 allow if {
 	role_allows
 	key_allowed
@@ -11,7 +12,7 @@ allow if {
 
 role_allows if input.role in {"readwrite", "admin"}
 
-# Also to let go, with abort, of a session that was opened for writing before the app had this role.
+# This includes abort of a session that was opened for writing before the app got this role.
 role_allows if {
 	input.role == "readonly"
 	input.access == "none"
@@ -25,20 +26,21 @@ role_allows if {
 
 for_writing if input.mode in {"rw", "u"}
 
-# Questions that are not about a key: may the command run at all?
+# An input without a key asks whether the command may run at all.
 key_allowed if not input.key
 
 key_allowed if {
 	some pattern in patterns
-	glob.match(pattern, null, input.key) # without delimiters: * stands for any characters, dots too
+	glob.match(pattern, null, input.key) # without delimiters, so * matches any characters, also dots
 }
 
 patterns := data.tenants[input.tenant].apps[input.app].read if input.access == "read"
 
 patterns := data.tenants[input.tenant].apps[input.app].write if input.access == "write"
 
-# Rules that forbid, in words for the client. Negate rules, not expressions: where input.x is absent, `not input.x in s` is not true either.
-deny contains "this app has no role that there is" if not known_role
+# Rules that deny, with a reason for the client. Negate rules, not expressions: `not input.x in s` is undefined if
+# input.x is absent.
+deny contains "this app has an unknown role" if not known_role
 
 known_role if input.role in {"readwrite", "readonly", "admin"}
 

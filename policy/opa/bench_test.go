@@ -9,27 +9,31 @@ import (
 	"sessionserver/policy"
 )
 
-// thousand are 1,000 tenants with 3 apps each.
+// thousand returns 1,000 tenants with 3 apps each.
 func thousand() []policy.Tenant {
 	all := make([]policy.Tenant, 1000)
 	for i := range all {
-		all[i] = policy.Tenant{Name: fmt.Sprint("tenant", i), Settings: map[string]any{"plan": "large", "blocked": []any{"203.0.113.0/24"}}, Apps: []policy.App{
-			{Name: "shop", Role: "readwrite", Read: []string{"*"}, Write: []string{"cart.*", "seen"}},
-			{Name: "login", Role: "readwrite"},
-			{Name: "reports", Role: "readonly", Read: []string{"order.*"}},
-		}}
+		all[i] = policy.Tenant{Name: fmt.Sprint("tenant", i),
+			Settings: map[string]any{"plan": "large", "blocked": []any{"203.0.113.0/24"}}, Apps: []policy.App{
+				{Name: "shop", Role: "readwrite", Read: []string{"*"}, Write: []string{"cart.*", "seen"}},
+				{Name: "login", Role: "readwrite"},
+				{Name: "reports", Role: "readonly", Read: []string{"order.*"}},
+			}}
 	}
 	return all
 }
 
 func defaultEngine(b testing.TB) *Engine {
-	return mustStart(b, Options{Source: FS("default", fstest.MapFS{"default.rego": file(b, "default.rego")}), Tenants: thousand()})
+	return mustStart(b, Options{Source: FS("default", fstest.MapFS{"default.rego": file(b, "default.rego")}),
+		Tenants: thousand()})
 }
 
 func put() *policy.Input {
 	return &policy.Input{
-		Tenant: "tenant500", App: "shop", Role: "readwrite", Command: "put", Access: policy.Write, Mode: "rw", Key: []byte("cart.items"),
-		Address: netip.MustParseAddr("192.0.2.1"), Listener: "main", TLS: "1.3", Session: policy.Session{Open: true, Age: 60, Bytes: 1000, Keys: 5},
+		Tenant: "tenant500", App: "shop", Role: "readwrite", Command: "put", Access: policy.Write, Mode: "rw",
+		Key:     []byte("cart.items"),
+		Address: netip.MustParseAddr("192.0.2.1"), Listener: "main", TLS: "1.3",
+		Session: policy.Session{Open: true, Age: 60, Bytes: 1000, Keys: 5},
 	}
 }
 
@@ -77,7 +81,7 @@ func BenchmarkHitContended(b *testing.B) {
 
 func BenchmarkMiss(b *testing.B) {
 	e, in := defaultEngine(b), put()
-	s := e.now.Load()
+	s := e.current.Load()
 	b.ReportAllocs()
 	for b.Loop() {
 		a, err := s.operator.evaluate(b.Context(), &s.operator.allow, s.operator.data, inputTerm(in), s.limit, nil)
@@ -87,7 +91,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkMissInTurn has the whole way of a miss, with another key each time.
+// BenchmarkMissInTurn measures the whole path of a miss, with another key each time.
 func BenchmarkMissInTurn(b *testing.B) {
 	e, in := defaultEngine(b), put()
 	b.ReportAllocs()
@@ -109,13 +113,14 @@ func BenchmarkSetTenants(b *testing.B) {
 
 func BenchmarkLoad(b *testing.B) {
 	all := thousand()
-	source := FS("default", fstest.MapFS{"default.rego": file(b, "default.rego"), "default_test.rego": file(b, "default_test.rego")})
+	source := FS("default", fstest.MapFS{"default.rego": file(b, "default.rego"),
+		"default_test.rego": file(b, "default_test.rego")})
 	for b.Loop() {
 		mustStart(b, Options{Source: source, Tenants: all})
 	}
 }
 
-// BenchmarkLoadTenantPolicies has 100 tenants with a policy of their own, each of which is compiled by itself.
+// BenchmarkLoadTenantPolicies loads 100 tenants with a policy of their own, each of which is compiled separately.
 func BenchmarkLoadTenantPolicies(b *testing.B) {
 	files := fstest.MapFS{"default.rego": file(b, "default.rego")}
 	for i := range 100 {

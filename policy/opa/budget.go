@@ -7,38 +7,38 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// budget ends an evaluation that has used up its limit. What counts is the time for which the thread of the
-// evaluation had a processor: an evaluation in a stopped process, or one whose processor others use, spends nothing.
-// So how busy the machine is decides nothing.
+// budget ends an evaluation that has exceeded its limit. It counts the time for which the thread of the evaluation
+// had a processor. An evaluation in a stopped process, or one whose processor is used by others, consumes no budget.
+// So the load of the machine does not affect decisions.
 //
 // The evaluation polls Cancelled on its own thread, to which it is locked. The clock of the thread is read only after
-// limit has passed on the ordinary clock, which is never less.
+// the limit has passed on the ordinary clock, which is never behind.
 type budget struct {
 	limit time.Duration
-	spent func() time.Duration // by this thread
-	began time.Duration        // spent, when the evaluation began
-	state atomic.Int32         // one of those below
+	used  func() time.Duration // processor time of this thread
+	start time.Duration        // used at the start of the evaluation
+	state atomic.Int32         // a constant below
 	timer *time.Timer
 }
 
 const (
 	running  int32 = iota
-	due            // limit may be used up: the next poll reads the clock of the thread
+	due            // the limit may be reached: the next poll reads the clock of the thread
 	exceeded       // the evaluation is over
 )
 
 var _ topdown.Cancel = (*budget)(nil)
 
-// newBudget begins to count. The caller has locked its goroutine to its thread, and calls stop.
-func newBudget(limit time.Duration, spent func() time.Duration) *budget {
-	b := &budget{limit: limit, spent: spent, began: spent()}
+// newBudget starts to count. The caller has locked its goroutine to its thread, and must call stop.
+func newBudget(limit time.Duration, used func() time.Duration) *budget {
+	b := &budget{limit: limit, used: used, start: used()}
 	b.timer = time.AfterFunc(limit, func() { b.state.CompareAndSwap(running, due) })
 	return b
 }
 
 func (b *budget) stop() { b.timer.Stop() }
 
-// Cancel ends the evaluation whatever it has used.
+// Cancel ends the evaluation, whatever time it has used.
 func (b *budget) Cancel() { b.state.Store(exceeded) }
 
 // Cancelled reports whether the evaluation is over.
@@ -49,7 +49,7 @@ func (b *budget) Cancelled() bool {
 	case exceeded:
 		return true
 	}
-	left := b.limit - (b.spent() - b.began)
+	left := b.limit - (b.used() - b.start)
 	if left <= 0 {
 		b.Cancel()
 		return true

@@ -21,49 +21,53 @@ import (
 	"github.com/open-policy-agent/opa/v1/keys"
 )
 
-// BundleOptions say where a bundle is, and who must have signed it.
+// BundleOptions are the location of a bundle and the signature that it must have.
 type BundleOptions struct {
 	URL string // http or https
 
-	// The functions read files, at each look at the server: these may be replaced while the engine runs.
-	Token func() (string, error)         // the bearer token; nil is none
-	Roots func() (*x509.CertPool, error) // authorities that vouch for the server; nil are those of this machine
-	Key   func() (string, error)         // a public key or certificate in PEM, or the secret itself of an HMAC
+	// The functions read files each time the bundle is fetched, so these files may be replaced while the engine runs.
+	Token func() (string, error)         // bearer token; nil for none
+	Roots func() (*x509.CertPool, error) // trusted authorities of the server; nil for those of the system
+	Key   func() (string, error)         // public key or certificate in PEM, or the secret of an HMAC
 
-	KeyID     string // of the signature; "" is "default"
-	Algorithm string // of the signature, such as RS256 or ES256
-	Scope     string // that the signature must have, if it is to have one
+	KeyID     string // key id of the signature; "" is "default"
+	Algorithm string // algorithm of the signature, such as RS256 or ES256
+	Scope     string // scope that the signature must have; "" for any
 
-	Client *http.Client // for tests; nil is one that waits for 30 s and is not led away from HTTPS
+	// for tests; nil is a client with a time-out of 30 s that follows no redirect from HTTPS to HTTP
+	Client *http.Client
 
-	Poll time.Duration // how often to look for another one; 0 is 1 min
-	Keep string        // the folder where the last good one is kept; "" is nowhere
-	Max  int64         // how many bytes it may have, packed and each file in it; 0 is 16 MiB. Unpacked it may have four times as many
+	Poll time.Duration // interval between fetches; 0 is 1 min
+	Keep string        // folder for the last valid bundle; "" to keep none
+	// Max is the limit in bytes for the packed bundle and for each file in it; 0 is 16 MiB. The unpacked bundle may
+	// have four times as many.
+	Max int64
 }
 
-// served is a bundle on an HTTP server. It is used by one goroutine at a time.
+// served is a bundle on an HTTP server. Only one goroutine at a time may use it.
 type served struct {
 	opts BundleOptions
 
-	raw     []byte // what was loaded last
-	etag    string // of raw
-	key     string // by which raw was verified
-	current string // the ETag of what decides
-	trusted string // the key by which what decides was verified
+	raw     []byte // the bundle that was loaded last
+	etag    string // ETag of raw
+	key     string // key that verified raw
+	current string // ETag of the bundle in force
+	trusted string // key that verified the bundle in force
 }
 
-// Bundle is a source on an HTTP server: an OPA bundle that is signed. Its files are as FS tells. One without a signature or with another one is
-// refused, and so are delta bundles, which have none.
+// Bundle returns a source on an HTTP server: a signed OPA bundle. Its files are as for FS. A bundle without a valid
+// signature is refused. So are delta bundles, which cannot be signed.
 func Bundle(opts BundleOptions) (Source, error) {
 	u, err := url.Parse(opts.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("policy: %.200q is no URL of a bundle (allowed: http or https)", opts.URL)
+		return nil, fmt.Errorf("policy: invalid bundle URL %.200q (allowed: http or https)", opts.URL)
 	}
 	if !keys.IsSupportedAlgorithm(opts.Algorithm) {
-		return nil, fmt.Errorf("policy: %.20q is no algorithm of signatures (allowed: RS256, PS256, ES256, HS256, and these with 384 and 512)", opts.Algorithm)
+		return nil, fmt.Errorf("policy: unknown signature algorithm %.20q "+
+			"(allowed: RS256, PS256, ES256, HS256, and these with 384 and 512)", opts.Algorithm)
 	}
 	if opts.Key == nil {
-		return nil, errors.New("policy: the key is missing that bundles are signed with")
+		return nil, errors.New("policy: BundleOptions has no key; bundles must be signed")
 	}
 	if opts.KeyID == "" {
 		opts.KeyID = "default"
@@ -77,7 +81,7 @@ func Bundle(opts BundleOptions) (Source, error) {
 	return &served{opts: opts}, nil
 }
 
-// client makes the client for one look at the server: the authorities may be others each time.
+// client returns the client for one fetch. The trusted authorities may differ each time.
 func (b *served) client() (*http.Client, error) {
 	if b.opts.Client != nil {
 		return b.opts.Client, nil
@@ -94,18 +98,18 @@ func (b *served) client() (*http.Client, error) {
 	return &http.Client{Timeout: 30 * time.Second, CheckRedirect: stayPrivate, Transport: transport}, nil
 }
 
-// stayPrivate follows no redirection from HTTPS to where others can read the token.
+// stayPrivate refuses a redirect from HTTPS to HTTP, where others can read the token.
 func stayPrivate(req *http.Request, via []*http.Request) error {
 	if len(via) >= 5 {
-		return errors.New("the server leads from one place to the next")
+		return errors.New("too many redirects")
 	}
 	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return errors.New("the server leads away from HTTPS")
+		return errors.New("redirect from HTTPS to HTTP refused")
 	}
 	return nil
 }
 
-// String leaves out what a URL may have of secrets.
+// String returns the URL without its user, password and query, which may contain secrets.
 func (b *served) String() string {
 	u, _ := url.Parse(b.opts.URL)
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
@@ -114,7 +118,7 @@ func (b *served) String() string {
 func (b *served) load(ctx context.Context) (*contents, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.opts.URL, nil)
 	if err != nil {
-		return nil, errors.New("the URL is none") // which may have secrets
+		return nil, errors.New("invalid bundle URL") // without the URL, which may contain secrets
 	}
 	req.Header.Set("Prefer", "modes=snapshot")
 	if b.opts.Token != nil {
@@ -128,7 +132,7 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.current != "" && key == b.trusted { // under another key, what decides must be verified again
+	if b.current != "" && key == b.trusted { // with another key the bundle in force must be verified again
 		req.Header.Set("If-None-Match", b.current)
 	}
 	client, err := b.client()
@@ -138,10 +142,10 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		if failed := (*url.Error)(nil); errors.As(err, &failed) {
-			err = failed.Err // the rest tells the URL
+			err = failed.Err // the rest contains the URL
 		}
 		if errors.As(err, new(x509.UnknownAuthorityError)) {
-			err = fmt.Errorf("%w (policy.bundle.ca_roots names the file of an authority of your own)", err)
+			err = fmt.Errorf("%w; set policy.bundle.ca_roots to the file of a private authority", err)
 		}
 		return nil, err
 	}
@@ -151,7 +155,7 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 		return nil, errSame
 	case http.StatusOK:
 	default:
-		return nil, fmt.Errorf("the server answers %s", resp.Status)
+		return nil, fmt.Errorf("bundle server returned %s", resp.Status)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, b.opts.Max+1))
 	if err != nil {
@@ -168,7 +172,7 @@ func (b *served) load(ctx context.Context) (*contents, error) {
 // read verifies and parses a bundle.
 func (b *served) read(raw []byte, key string) (*contents, error) {
 	if int64(len(raw)) > b.opts.Max {
-		return nil, fmt.Errorf("the bundle has more than %d bytes", b.opts.Max)
+		return nil, fmt.Errorf("bundle exceeds %d bytes", b.opts.Max)
 	}
 	if err := b.measure(raw); err != nil {
 		return nil, err
@@ -176,34 +180,35 @@ func (b *served) read(raw []byte, key string) (*contents, error) {
 	signer := &keys.Config{Key: key, Algorithm: b.opts.Algorithm, Scope: b.opts.Scope}
 	verify := bundle.NewVerificationConfig(map[string]*keys.Config{b.opts.KeyID: signer}, b.opts.KeyID, b.opts.Scope,
 		nil)
-	parsed, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(raw), "").WithSizeLimitBytes(b.opts.Max)).
-		WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).WithBundleVerificationConfig(verify).WithSizeLimitBytes(b.opts.Max).Read()
+	loader := bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(raw), "").WithSizeLimitBytes(b.opts.Max)
+	parsed, err := bundle.NewCustomReader(loader).WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).
+		WithBundleVerificationConfig(verify).WithSizeLimitBytes(b.opts.Max).Read()
 	if err != nil {
 		return nil, faults(err)
 	}
 	if parsed.Type() != bundle.SnapshotBundleType {
-		return nil, errors.New("it is a delta bundle, which cannot be signed")
+		return nil, errors.New("delta bundle refused: it cannot be signed")
 	}
 	return sort(&parsed)
 }
 
-// measure refuses what is small only as long as it is packed.
+// measure refuses a bundle that is small only while it is packed.
 func (b *served) measure(raw []byte) error {
 	unpacked, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
-		return fmt.Errorf("it is no bundle: %w", err)
+		return fmt.Errorf("not a bundle: %w", err)
 	}
 	n, err := io.Copy(io.Discard, io.LimitReader(unpacked, 4*b.opts.Max+1))
 	if err == nil && n > 4*b.opts.Max {
-		err = fmt.Errorf("unpacked, the bundle has more than %d bytes", 4*b.opts.Max)
+		err = fmt.Errorf("unpacked bundle exceeds %d bytes", 4*b.opts.Max)
 	}
 	return err
 }
 
-// keptName is the file of the last good bundle.
+// keptName is the file name of the last valid bundle.
 const keptName = "bundle.tar.gz"
 
-// keep writes the bundle so that it is there as a whole or not at all.
+// keep writes the bundle atomically: the file contains all of it or does not exist.
 func (b *served) keep() error {
 	raw := b.raw
 	b.current, b.trusted, b.raw = b.etag, b.key, nil
@@ -217,7 +222,7 @@ func (b *served) keep() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // if it is still there
+	defer os.Remove(f.Name()) // if it still exists
 	_, err = f.Write(raw)
 	if err == nil {
 		err = f.Sync()
@@ -228,7 +233,7 @@ func (b *served) keep() error {
 	return os.Rename(f.Name(), filepath.Join(b.opts.Keep, keptName))
 }
 
-// kept reads what keep wrote, and trusts it no more than the server.
+// kept reads the bundle that keep has written, and verifies it like one from the server.
 func (b *served) kept() (*contents, error) {
 	if b.opts.Keep == "" {
 		return nil, errNothing
@@ -247,7 +252,7 @@ func (b *served) kept() (*contents, error) {
 	return b.read(raw, key)
 }
 
-// follow looks now and then, not at the same moments as other servers.
+// follow calls changed about once each Poll, at other moments than other servers.
 func (b *served) follow(ctx context.Context, changed func()) {
 	for {
 		wait := time.NewTimer(b.opts.Poll*9/10 + rand.N(b.opts.Poll/5+1))

@@ -6,14 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// ways is how many places there are for a key.
+// ways is the number of slots for a key.
 const ways = 4
 
-// cache is a bounded table of answers that is read without a lock. A key has a few places, chosen by its hash; if they are taken, one of those who
-// stand there makes room. What is not found is asked again, which is right at any time.
+// cache is a bounded table of answers, read without a lock. The hash of a key selects a few slots. If all of them are
+// occupied, a random one is overwritten. A missing answer is evaluated again, so any entry may be dropped at any
+// time.
 type cache struct {
 	seed  maphash.Seed
-	slots []atomic.Pointer[entry] // a power of two of them
+	slots []atomic.Pointer[entry] // their number is a power of two
 }
 
 type entry struct {
@@ -21,7 +22,7 @@ type entry struct {
 	answer answer
 }
 
-// newCache makes a cache for about so many answers.
+// newCache returns a cache for at least as many answers.
 func newCache(entries int) *cache {
 	size := ways
 	for size < entries {
@@ -30,17 +31,17 @@ func newCache(entries int) *cache {
 	return &cache{seed: maphash.MakeSeed(), slots: make([]atomic.Pointer[entry], size)}
 }
 
-// places are where key may stand.
-func (c *cache) places(key []byte) []atomic.Pointer[entry] {
+// candidates returns the slots for key.
+func (c *cache) candidates(key []byte) []atomic.Pointer[entry] {
 	at := maphash.Bytes(c.seed, key) & uint64(len(c.slots)-1) &^ (ways - 1)
 	return c.slots[at : at+ways]
 }
 
-// get answers nil for what is not there.
+// get returns the answer for key, or nil.
 func (c *cache) get(key []byte) *answer {
-	places := c.places(key)
-	for i := range places {
-		if e := places[i].Load(); e != nil && e.key == string(key) {
+	slots := c.candidates(key)
+	for i := range slots {
+		if e := slots[i].Load(); e != nil && e.key == string(key) {
 			return &e.answer
 		}
 	}
@@ -49,11 +50,11 @@ func (c *cache) get(key []byte) *answer {
 
 func (c *cache) put(key []byte, a answer) {
 	e := &entry{key: string(key), answer: a}
-	places := c.places(key)
-	for i := range places {
-		if places[i].CompareAndSwap(nil, e) {
+	slots := c.candidates(key)
+	for i := range slots {
+		if slots[i].CompareAndSwap(nil, e) {
 			return
 		}
 	}
-	places[rand.Uint32N(ways)].Store(e)
+	slots[rand.Uint32N(ways)].Store(e)
 }

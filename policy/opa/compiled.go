@@ -9,9 +9,9 @@ import (
 	builtins "github.com/open-policy-agent/opa/v1/topdown/cache"
 )
 
-// compiled are the globs and regular expressions that a program has met, so that they are compiled once. OPA would keep them for the whole process, and
-// take one glob for another: by its name "user.*" with the delimiter "-" is the same as "user.*-" with none. What the policy of one tenant asks would
-// then change what another's is answered.
+// compiled holds the globs and regular expressions of a program, so that each is compiled once. OPA would keep them
+// for the whole process, and would confuse some globs: the name of "user.*" with the delimiter "-" is that of
+// "user.*-" without a delimiter. The policy of one tenant would then change the decisions of another one.
 type compiled struct {
 	mu   sync.RWMutex
 	kept map[string]any // guarded by mu
@@ -19,7 +19,7 @@ type compiled struct {
 
 var _ builtins.InterQueryValueCache = (*compiled)(nil)
 
-// compiledMax is how many are kept; others make room.
+// compiledMax is the maximum number of entries; others are dropped beyond it.
 const compiledMax = 4096
 
 func (c *compiled) Get(name ast.Value) (any, bool) {
@@ -30,7 +30,8 @@ func (c *compiled) Get(name ast.Value) (any, bool) {
 	return x, found
 }
 
-// Insert keeps x, unless its name may be that of another too. A glob's is its text, a - and its delimiters.
+// Insert stores x, unless another pattern may have the same name. The name of a glob is its text, a - and its
+// delimiters.
 func (c *compiled) Insert(name ast.Value, x any) int {
 	s, ok := name.(ast.String)
 	if _, isGlob := x.(*glob.Pattern); !ok || isGlob && strings.Count(string(s), "-") != 1 {
@@ -60,7 +61,7 @@ func (c *compiled) Delete(name ast.Value) {
 	delete(c.kept, string(s))
 }
 
-// GetCache answers nothing: there are no other caches.
+// GetCache returns nil, since there are no other caches.
 func (c *compiled) GetCache(string) builtins.InterQueryValueCacheBucket { return nil }
 
 func (c *compiled) UpdateConfig(*builtins.Config) {}

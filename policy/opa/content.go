@@ -14,30 +14,30 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
 
-// content is the files of a policy: the operator's, or those of one tenant.
+// content holds the files of one policy: the operator's, or that of a tenant.
 type content struct {
-	place   string                 // below the root of the source: "" for the operator's, tenants/NAME
+	folder  string                 // in the source: "" for the operator's, or tenants/NAME
 	modules map[string]*ast.Module // by file name, without tests
 	tests   map[string]*ast.Module // *_test.rego
 	data    map[string]any
-	hash    hash.Hash // of all of them
+	hash    hash.Hash // of all files
 }
 
-// contents are all files of a source.
+// contents holds all files of a source.
 type contents struct {
 	revision string // for people
-	sum      string // changes with all of them
+	sum      string // changes with any file
 	operator *content
 	tenants  map[string]*content
 }
 
-// tenantsFolder is where the folders of tenants are, each named after its tenant.
+// tenantsFolder contains a folder for each tenant, with the name of the tenant.
 const tenantsFolder = "tenants/"
 
-// sort tells whose the files of a bundle are.
+// sort assigns the files of a bundle to their owners.
 func sort(b *bundle.Bundle) (*contents, error) {
 	if len(b.WasmModules)+len(b.PlanModules) > 0 {
-		return nil, fmt.Errorf("there are compiled modules: only Rego is understood")
+		return nil, fmt.Errorf("compiled modules are not supported (allowed: Rego)")
 	}
 	all := &contents{revision: b.Manifest.Revision, operator: newContent(""), tenants: make(map[string]*content)}
 	owner := func(tenant string) *content {
@@ -51,13 +51,14 @@ func sort(b *bundle.Bundle) (*contents, error) {
 	}
 	for _, m := range b.Modules {
 		if v := m.Parsed.RegoVersionSpan(); v.Min() != ast.RegoV1 {
-			return nil, faultAt(m.Parsed.Package.Location, "it is written in Rego %v (allowed: v1)", v)
+			return nil, faultAt(m.Parsed.Package.Location, "unsupported Rego version %v (allowed: v1)", v)
 		}
 		name := strings.TrimPrefix(m.RelativePath, "/")
 		tenant := ""
 		if below, ok := strings.CutPrefix(name, tenantsFolder); ok {
 			if tenant, _, ok = strings.Cut(below, "/"); !ok || tenant == "" {
-				return nil, faultAt(m.Parsed.Package.Location, "the policy of a tenant belongs into a folder: %sNAME/", tenantsFolder)
+				return nil, faultAt(m.Parsed.Package.Location,
+					"tenant policy outside a folder; move it to %sNAME/", tenantsFolder)
 			}
 		}
 		c := owner(tenant)
@@ -72,7 +73,8 @@ func sort(b *bundle.Bundle) (*contents, error) {
 		for tenant, value := range byTenant {
 			data, ok := value.(map[string]any)
 			if !ok || all.tenants[tenant] == nil {
-				return nil, fmt.Errorf("%s%s: there is data without a policy that could read it; what tenants have comes from their own files", tenantsFolder, tenant)
+				return nil, fmt.Errorf("%s%s: data without a policy that reads it; "+
+					"facts about tenants come from the tenants' files", tenantsFolder, tenant)
 			}
 			all.tenants[tenant].data = data
 		}
@@ -95,8 +97,9 @@ func sort(b *bundle.Bundle) (*contents, error) {
 	return all, nil
 }
 
-func newContent(place string) *content {
-	return &content{place: place, modules: make(map[string]*ast.Module), tests: make(map[string]*ast.Module), data: make(map[string]any), hash: sha256.New()}
+func newContent(folder string) *content {
+	return &content{folder: folder, modules: make(map[string]*ast.Module), tests: make(map[string]*ast.Module),
+		data: make(map[string]any), hash: sha256.New()}
 }
 
 func (c *content) add(name string, m bundle.ModuleFile) {
@@ -108,7 +111,7 @@ func (c *content) add(name string, m bundle.ModuleFile) {
 	}
 }
 
-// sum tells contents apart.
+// sum returns a hash of the files.
 func (c *content) sum() string { return string(c.hash.Sum(nil)) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

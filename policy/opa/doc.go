@@ -1,12 +1,15 @@
-// Package opa decides by policies written in Rego, with the Open Policy Agent inside the process. It is the one package that knows OPA.
+// Package opa decides by policies in Rego, with the Open Policy Agent inside the process. It is the only package that
+// imports OPA.
 //
-// A [Source] has files: the operator's policy, and in tenants/NAME that of a tenant. Each is compiled by itself into a program (program.go), against
-// what input can be, so that none can see, change or shadow another's rules; programs and data make a snapshot (snapshot.go), in which a
-// tenant's program finds that tenant's data alone. Both must allow. An [Engine] swaps whole snapshots and so never answers with a mixture.
+// A [Source] provides files: the operator's policy, and in tenants/NAME the policy of a tenant. Each policy is
+// compiled separately into a program (program.go), and type-checked against the schema of its input. So no policy can
+// see, change or shadow the rules of another one. Programs and data form a snapshot (snapshot.go). In it the program
+// of a tenant sees only the data of that tenant. An operation needs the consent of both policies. An [Engine]
+// replaces whole snapshots, so a decision never comes from a mixture.
 //
-// Evaluation takes tens of microseconds, therefore answers are remembered by exactly those facts of an input that the rules can read. reads.go
-// finds these; field.go makes keys of them; cache.go keeps the answers, within bounds. Answers that depend on more than input and data, such as the
-// clock, are not remembered.
+// An evaluation takes tens of microseconds. Therefore decisions are cached by exactly those facts of an input that
+// the rules can read. reads.go determines these facts, field.go encodes them as cache keys, and cache.go holds the
+// decisions, within bounds. A decision that depends on more than input and data, such as the clock, is not cached.
 //
 // Begin reading at Engine.Decide, then snapshot.decide.
 package opa

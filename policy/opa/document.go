@@ -11,7 +11,8 @@ import (
 	"sessionserver/policy"
 )
 
-// document is all of data, parsed and never changed: OPA reads a tenant of it with a few look-ups, without a lock and without making a copy.
+// document is the parsed and immutable data of a policy. OPA reads a tenant from it with a few lookups, without a
+// lock or a copy.
 type document struct {
 	storage.WritesNotSupported
 	storage.PolicyNotSupported
@@ -21,13 +22,13 @@ type document struct {
 
 var _ storage.Store = (*document)(nil)
 
-// reading stands for every transaction, as nothing ever changes.
-type reading struct{}
+// transaction is the transaction of every read, since the data never changes.
+type transaction struct{}
 
-func (reading) ID() uint64 { return 1 }
+func (transaction) ID() uint64 { return 1 }
 
 func (*document) NewTransaction(context.Context, ...storage.TransactionParams) (storage.Transaction, error) {
-	return reading{}, nil
+	return transaction{}, nil
 }
 
 func (*document) Commit(context.Context, storage.Transaction) error { return nil }
@@ -37,7 +38,7 @@ func (*document) Truncate(context.Context, storage.Transaction, storage.Transact
 	return storage.WritesNotSupported{}.Write(context.Background(), nil, 0, nil, nil)
 }
 
-// Read answers the value at path.
+// Read returns the value at path.
 func (d *document) Read(_ context.Context, _ storage.Transaction, path storage.Path) (any, error) {
 	var at ast.Value = d.root
 	for _, step := range path {
@@ -51,14 +52,14 @@ func (d *document) Read(_ context.Context, _ storage.Transaction, path storage.P
 			}
 		}
 		if next == nil {
-			return nil, &storage.Error{Code: storage.NotFoundErr, Message: path.String() + ": there is no such document"}
+			return nil, &storage.Error{Code: storage.NotFoundErr, Message: path.String() + ": document not found"}
 		}
 		at = next.Value
 	}
 	return at, nil
 }
 
-// newDocument makes data of what files say and of tenants, which take the place of what files say about them.
+// newDocument returns the data of files and tenants. data.tenants of the files is replaced.
 func newDocument(files ast.Object, tenants ast.Object) *document {
 	root := ast.NewObject([2]*ast.Term{nameTenants, ast.NewTerm(tenants)})
 	files.Foreach(func(k, v *ast.Term) {
@@ -69,7 +70,7 @@ func newDocument(files ast.Object, tenants ast.Object) *document {
 	return &document{root: root}
 }
 
-// tenantTerms parses tenants, each by itself. The schema describes them.
+// tenantTerms converts each tenant to the form that the schema describes.
 func tenantTerms(tenants []policy.Tenant) (map[string]*ast.Term, error) {
 	terms := make(map[string]*ast.Term, len(tenants))
 	for _, t := range tenants {
@@ -85,7 +86,8 @@ func tenantTerms(tenants []policy.Tenant) (map[string]*ast.Term, error) {
 		if err != nil {
 			return nil, fmt.Errorf("policy: settings of tenant %s: %w", t.Name, err)
 		}
-		terms[t.Name] = ast.ObjectTerm([2]*ast.Term{nameApps, ast.NewTerm(apps)}, [2]*ast.Term{nameSettings, ast.NewTerm(settings)})
+		terms[t.Name] = ast.ObjectTerm([2]*ast.Term{nameApps, ast.NewTerm(apps)},
+			[2]*ast.Term{nameSettings, ast.NewTerm(settings)})
 	}
 	return terms, nil
 }
@@ -99,7 +101,7 @@ func patterns(list []string) *ast.Term {
 
 var everyKey = stringsTerm([]string{"*"})
 
-// objectOf parses what came from JSON or YAML.
+// objectOf converts a value decoded from JSON or YAML.
 func objectOf(m map[string]any) (ast.Object, error) {
 	if m == nil {
 		m = noMap

@@ -14,27 +14,27 @@ import (
 	"sessionserver/policy"
 )
 
-// Options say what an engine decides by. Source alone is required.
+// Options configure an engine. Only Source is required.
 type Options struct {
 	Source  Source
 	Tenants []policy.Tenant // data.tenants, until SetTenants
 
 	Timeout time.Duration // processor time of one evaluation; 0 is 100 ms
-	Cache   int           // about how many decisions are remembered; 0 is 131,072
+	Cache   int           // approximate number of cached decisions; 0 is 131,072
 
 	Observer policy.Observer    // may be nil
 	Log      policy.DecisionLog // may be nil
-	Logger   *slog.Logger       // of what happens to the source; nil is slog.Default
+	Logger   *slog.Logger       // of events of the source; nil is slog.Default
 }
 
-// Engine decides by the policies of a source. Make it with New, and have Run follow the source.
+// Engine decides by the policies of a source. Create it with New. Run makes it follow the source.
 type Engine struct {
-	opts Options
-	now  atomic.Pointer[snapshot]
+	opts    Options
+	current atomic.Pointer[snapshot]
 
-	loading sync.Mutex // one look at the source at a time; taken before mu
+	loading sync.Mutex // serializes reads of the source; locked before mu
 
-	mu       sync.Mutex // guards what follows and changes of now; held for moments only
+	mu       sync.Mutex // guards the fields below and changes of current; held briefly
 	programs *programs
 	tenants  map[string]*ast.Term
 	status   Status
@@ -42,19 +42,20 @@ type Engine struct {
 
 var _ policy.Engine = (*Engine)(nil)
 
-// Status is how an engine stands to its source.
+// Status describes the policies in force and the last read of their source.
 type Status struct {
 	Source   string
-	Revision string    // of what decides
-	Loaded   time.Time // when that was read
-	Kept     bool      // it was kept in an earlier life, as the source had nothing that is right at the start
-	Caching  []string  // for each question of each policy, what its decisions are cached by
+	Revision string    // of the policies in force
+	Loaded   time.Time // when these were read
+	Kept     bool      // they are kept ones of an earlier run, since the source had no valid ones at the start
+	Caching  []string  // for each question of each policy, the facts that its decisions are cached by
 
-	Checked time.Time // when the source was last looked at
-	Err     error     // what was wrong with it then; what decides is older in that case
+	Checked time.Time // last read of the source
+	Err     error     // error of that read; the policies in force are older then
 }
 
-// New reads the source, which must be right, and makes an engine of it. A source that keeps what it had may be wrong or away.
+// New returns an engine with the policies of a source, which must be valid. If the source keeps the last valid ones,
+// it may be invalid or unreachable.
 func New(ctx context.Context, opts Options) (*Engine, error) {
 	e, err := newEngine(opts)
 	if err != nil {
@@ -74,15 +75,15 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 		keptErr = e.use(ctx, all)
 	}
 	if keptErr != nil {
-		return nil, errors.Join(err, fmt.Errorf("policy: what was kept: %w", keptErr))
+		return nil, errors.Join(err, fmt.Errorf("policy: kept policies: %w", keptErr))
 	}
 	e.status.Kept = true
-	e.opts.Logger.Warn("the policies are those that were kept, for their source has none that are right", "source", e.status.Source,
-		"revision", e.status.Revision, "err", err)
+	e.opts.Logger.Warn("kept policies are in force, because their source has no valid ones",
+		"source", e.status.Source, "revision", e.status.Revision, "err", err)
 	return e, nil
 }
 
-// newEngine makes an engine that has no policies yet.
+// newEngine returns an engine without policies.
 func newEngine(opts Options) (*Engine, error) {
 	if opts.Source == nil {
 		return nil, errors.New("policy: Options.Source is missing")
@@ -108,8 +109,9 @@ func newEngine(opts Options) (*Engine, error) {
 	return e, nil
 }
 
-// Draft makes an engine that explains what policies decide while somebody still writes them, and is for nothing else: they must compile, but need not
-// pass their tests, which are returned with what is wrong with them. Without an engine the error is what is wrong with the policies.
+// Draft returns an engine for policies that are still being written; it is only for explanations. The policies must
+// compile, but their tests may fail. Draft returns the tests, and an error for those that failed. If the policies do
+// not compile, the engine is nil.
 func Draft(ctx context.Context, opts Options) (*Engine, []Test, error) {
 	e, err := newEngine(opts)
 	if err != nil {
@@ -118,23 +120,23 @@ func Draft(ctx context.Context, opts Options) (*Engine, []Test, error) {
 	source := e.opts.Source.String()
 	all, err := e.opts.Source.load(ctx)
 	if err != nil {
-		return nil, nil, of(source, err)
+		return nil, nil, locate(source, err)
 	}
 	set, err := compileAll(all, nil)
 	if err == nil {
 		err = e.put(set)
 	}
 	if err != nil {
-		return nil, nil, of(source, err)
+		return nil, nil, locate(source, err)
 	}
 	tests, err := set.test(ctx, nil)
-	return e, tests, of(source, err)
+	return e, tests, locate(source, err)
 }
 
-// Decide answers by the policies as they are when it begins. What is found among earlier decisions costs no allocation.
+// Decide returns the decision of the policies in force when it begins. A cached decision costs no allocation.
 func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
-	d, took, err := e.now.Load().decide(ctx, in)
-	ev := policy.Evaluation{Outcome: policy.Denied, Cached: took == 0, Took: took}
+	d, duration, err := e.current.Load().decide(ctx, in)
+	ev := policy.Evaluation{Outcome: policy.Denied, Cached: duration == 0, Duration: duration}
 	switch {
 	case err != nil:
 		ev.Outcome = policy.Failed
@@ -150,7 +152,7 @@ func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision,
 	return d, err
 }
 
-// SetTenants replaces data.tenants. All decisions that were remembered are forgotten.
+// SetTenants replaces data.tenants. It drops all cached decisions.
 func (e *Engine) SetTenants(tenants []policy.Tenant) error {
 	terms, err := tenantTerms(tenants)
 	if err != nil {
@@ -163,19 +165,19 @@ func (e *Engine) SetTenants(tenants []policy.Tenant) error {
 		return err
 	}
 	e.tenants = terms
-	e.now.Store(s)
+	e.current.Store(s)
 	return nil
 }
 
-// Reload reads the source now. If it is wrong or away, all stays as it is; the error says why, and the observer and
-// Status have it too.
+// Reload reads the source now. If that fails, the policies in force remain. The error is also in Status, and the
+// observer receives it.
 func (e *Engine) Reload(ctx context.Context) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
 	all, err := e.opts.Source.load(ctx)
 	if status := e.Status(); err == nil && !status.Kept && e.programs != nil && all.sum == e.programs.sum {
 		err = errSame
-		e.keep() // or the source would bring it again and again
+		e.keep() // or the source would return it again and again
 	}
 	if errors.Is(err, errSame) {
 		e.mu.Lock()
@@ -190,22 +192,24 @@ func (e *Engine) Reload(ctx context.Context) error {
 		err = e.use(ctx, all)
 	}
 	if err != nil {
-		err = of(e.opts.Source.String(), err)
+		err = locate(e.opts.Source.String(), err)
 	} else {
 		e.keep()
 	}
-	e.tell(err)
+	e.recordReload(err)
 	return err
 }
 
-// keep has the source keep what it was loaded from.
+// keep makes the source keep the policies that it loaded last.
 func (e *Engine) keep() {
 	if err := e.opts.Source.keep(); err != nil {
-		e.opts.Logger.Error("the policies decide, but could not be kept for a start without their source", "source", e.opts.Source.String(), "err", err)
+		e.opts.Logger.Error("policies are in force, but could not be kept for a start without their source", "source",
+			e.opts.Source.String(), "err", err)
 	}
 }
 
-// use compiles, tests and puts in place what a source has. It is called with e.loading locked, under which alone e.programs changes.
+// use compiles and tests the policies of a source and puts them in force. The caller holds e.loading, which also
+// guards changes of e.programs.
 func (e *Engine) use(ctx context.Context, all *contents) error {
 	set, _, err := build(ctx, all, e.programs)
 	if err != nil {
@@ -214,7 +218,7 @@ func (e *Engine) use(ctx context.Context, all *contents) error {
 	return e.put(set)
 }
 
-// put has programs decide from now on.
+// put puts programs in force.
 func (e *Engine) put(set *programs) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -224,40 +228,41 @@ func (e *Engine) put(set *programs) error {
 	}
 	e.programs = set
 	e.status.Revision, e.status.Loaded, e.status.Kept, e.status.Caching = set.revision, time.Now(), false, set.caching()
-	e.now.Store(s)
+	e.current.Store(s)
 	return nil
 }
 
-// tell notes how a look at the source went. The observer may ask for the Status.
-func (e *Engine) tell(err error) {
-	e.note(err)
+// recordReload records the result of a read of the source. The observer may call Status.
+func (e *Engine) recordReload(err error) {
+	e.setStatus(err)
 	if e.opts.Observer != nil {
 		e.opts.Observer.Reloaded(err)
 	}
 }
 
-func (e *Engine) note(err error) {
+func (e *Engine) setStatus(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.status.Checked, e.status.Err = time.Now(), err
 	if err == nil {
-		e.opts.Logger.Info("policies were read", "source", e.status.Source, "revision", e.status.Revision, "tenants_with_policy", len(e.programs.tenants))
+		e.opts.Logger.Info("policies loaded", "source", e.status.Source, "revision", e.status.Revision,
+			"tenants_with_policy", len(e.programs.tenants))
 	}
 }
 
 // Run follows the source until ctx ends.
 func (e *Engine) Run(ctx context.Context) {
-	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the observer has it
+	e.opts.Source.follow(ctx, func() { _ = e.Reload(ctx) }) // the observer receives the error
 }
 
-// Owners are the tenants with a policy of their own, sorted.
+// Owners returns the tenants with a policy of their own, sorted.
 func (e *Engine) Owners() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return sortedKeys(e.programs.tenants)
 }
 
-// Status tells how the engine stands to its source.
+// Status returns the current status.
 func (e *Engine) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()

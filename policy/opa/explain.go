@@ -10,23 +10,23 @@ import (
 	"sessionserver/policy"
 )
 
-// Explain decides without the cache and tells how: each question of each policy that is asked, its answer, what it is cached by, and OPA's trace.
-// The text is for people and shows data of the tenant.
+// Explain decides without the cache and describes the decision: each question of each policy, its answer, the facts
+// that it is cached by, and OPA's trace. The text is for people and contains data of the tenant.
 func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision, string, error) {
-	s := e.now.Load()
+	s := e.current.Load()
 	var b strings.Builder
 	input := inputTerm(in)
 	fmt.Fprintf(&b, "input %v\n", input)
-	asked := []*bound{s.operator}
+	policies := []*bound{s.operator}
 	if own := s.tenants[in.Tenant]; own != nil {
-		asked = append(asked, own)
+		policies = append(policies, own)
 	}
-	for _, p := range asked {
-		who := "the operator"
+	for _, p := range policies {
+		owner := "the operator"
 		if p.owner != "" {
-			who = "tenant " + p.owner
+			owner = "tenant " + p.owner
 		}
-		fmt.Fprintf(&b, "\npolicy of %s: allow, %v\n", who, p.allow.reads)
+		fmt.Fprintf(&b, "\npolicy of %s: allow, %v\n", owner, p.allow.reads)
 		a, err := s.trace(ctx, p, &p.allow, in, &b)
 		if err != nil {
 			return policy.Decision{}, b.String(), err
@@ -35,7 +35,7 @@ func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision
 		if a.allow {
 			continue
 		}
-		fmt.Fprintf(&b, "\npolicy of %s: reasons, %v\n", who, p.reasons.reads)
+		fmt.Fprintf(&b, "\npolicy of %s: reasons, %v\n", owner, p.reasons.reads)
 		if a, err = s.trace(ctx, p, &p.reasons, in, &b); err != nil {
 			return policy.Decision{}, b.String(), err
 		}
@@ -45,7 +45,8 @@ func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision
 	return policy.Decision{Allow: true}, b.String(), nil
 }
 
-func (s *snapshot) trace(ctx context.Context, p *bound, q *question, in *policy.Input, b *strings.Builder) (answer, error) {
+func (s *snapshot) trace(ctx context.Context, p *bound, q *question, in *policy.Input, b *strings.Builder) (answer,
+	error) {
 	tracer := topdown.NewBufferTracer()
 	a, err := p.evaluate(ctx, q, p.data, inputTerm(in), s.limit, tracer)
 	topdown.PrettyTraceWithLocation(b, *tracer)

@@ -9,27 +9,29 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// fault is something wrong at a place in a file, told in a line.
+// fault is a problem at a position in a file. Its message is one line.
 type fault struct {
-	place string // file:line, or the file
-	what  string
+	position string // file:line, or the file
+	problem  string
 }
 
-func (f *fault) Error() string { return f.place + ": " + f.what }
+func (f *fault) Error() string { return f.position + ": " + f.problem }
 
-// faultAt tells what is wrong with what stands at l.
+// faultAt returns a fault at l.
 func faultAt(l *ast.Location, format string, args ...any) error {
 	return &fault{fmt.Sprintf("%s:%d", l.File, l.Row), fmt.Sprintf(format, args...)}
 }
 
-// faults takes errors of OPA apart, each of which is several lines: a drawing of the place, what was found, and what could stand there.
+// faults splits errors of OPA into faults. Such an error is several lines: a picture of the position, the value
+// found, and the values expected.
 func faults(err error) error {
 	if err == nil {
 		return nil
 	}
-	if rest, ok := strings.CutPrefix(err.Error(), "bundle load failed on "); ok { // which has the name of a file of data and no type
-		if place, what, ok := strings.Cut(rest, ": "); ok && filepath.Ext(place) != "" {
-			return &fault{place, oneLine(what)}
+	// an untyped error with the name of a data file
+	if rest, ok := strings.CutPrefix(err.Error(), "bundle load failed on "); ok {
+		if position, problem, ok := strings.Cut(rest, ": "); ok && filepath.Ext(position) != "" {
+			return &fault{position, oneLine(problem)}
 		}
 	}
 	var errs ast.Errors
@@ -38,9 +40,9 @@ func faults(err error) error {
 	} else if !errors.As(err, &errs) {
 		return err
 	}
-	told := make([]error, len(errs))
+	result := make([]error, len(errs))
 	for i, e := range errs {
-		what := e.Code + ": " + e.Message
+		problem := e.Code + ": " + e.Message
 		var details []string
 		if e.Details != nil {
 			for _, line := range e.Details.Lines() {
@@ -51,39 +53,41 @@ func faults(err error) error {
 			}
 		}
 		if len(details) > 0 {
-			what += " (" + strings.Join(details, "; ") + ")"
+			problem += " (" + strings.Join(details, "; ") + ")"
 		}
-		what = oneLine(what)
-		if told[i] = errors.New(what); e.Location != nil && e.Location.File != "" {
-			told[i] = faultAt(e.Location, "%s", what)
+		problem = oneLine(problem)
+		if result[i] = errors.New(problem); e.Location != nil && e.Location.File != "" {
+			result[i] = faultAt(e.Location, "%s", problem)
 		}
 	}
-	return errors.Join(told...)
+	return errors.Join(result...)
 }
 
-// of says where something is wrong, line by line, unless the place of a fault says it itself. "" is nowhere.
-func of(where string, err error) error {
-	if err == nil || where == "" {
+// locate adds the name of a source to each error, unless the position of a fault contains it. An empty name adds
+// nothing.
+func locate(source string, err error) error {
+	if err == nil || source == "" {
 		return err
 	}
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
 		for _, e := range several.Unwrap() {
-			errs = append(errs, of(where, e))
+			errs = append(errs, locate(source, e))
 		}
 		return errors.Join(errs...)
 	}
 	f, ok := err.(*fault)
 	if !ok {
-		return fmt.Errorf("%s: %w", where, err)
+		return fmt.Errorf("%s: %w", source, err)
 	}
-	if folder := filepath.Clean(where); folder == "." || strings.Contains("/"+f.place, "/"+strings.TrimPrefix(folder, "/")+"/") {
+	if folder := filepath.Clean(source); folder == "." || strings.Contains("/"+f.position,
+		"/"+strings.TrimPrefix(folder, "/")+"/") {
 		return f
 	}
-	return &fault{where + ": " + strings.TrimPrefix(f.place, "/"), f.what}
+	return &fault{source + ": " + strings.TrimPrefix(f.position, "/"), f.problem}
 }
 
-// oneLine has ; for the ends of lines.
+// oneLine replaces line ends with semicolons.
 func oneLine(text string) string {
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {

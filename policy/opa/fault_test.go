@@ -10,20 +10,32 @@ import (
 	"testing/fstest"
 )
 
-// TestFaults has each mistake told in a line, with one place in a file, however OPA draws it.
+// TestFaults checks that each mistake is reported in one line with one position in a file, whatever the format of
+// OPA.
 func TestFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string
 		want []string
 	}{
-		"syntax":     {rules("x := }"), []string{"rego_parse_error: unexpected } token", "rego_parse_error: unexpected } token: expected rule value term (e.g., x := <VALUE> { ... })"}},
-		"reference":  {rules("allow if input.tls.versio"), []string{`rego_type_error: undefined ref: input.tls.versio (have: "versio"; want (one of): ["certificate" "version"])`}},
-		"types":      {rules("allow if input.session.age_s == \"a\""), []string{"rego_type_error: match error (left: number; right: string)"}},
-		"arguments":  {rules("allow if startswith(input.app)"), []string{"rego_type_error: startswith: arity mismatch (have: (string); want: (search: string, base: string))"}},
-		"no value":   {rules("allow if input.app.x"), []string{"rego_type_error: undefined ref: input.app.x (have: string)"}},
-		"twice":      {rules("allow if x\n\nb if y"), []string{"rego_unsafe_var_error: var x is unsafe", "rego_unsafe_var_error: var y is unsafe"}},
-		"two tests":  {"package a\n\ntest_a if false\n\ntest_b if {\n\tprint(1)\n\tprint(2)\n\tfalse\n}\n", []string{"test data.a.test_a failed", "test data.a.test_b failed: 1; 2"}},
-		"test fails": {"package a\n\ntest_a if to_number(\"x\")\n", []string{`test data.a.test_a failed: eval_builtin_error: to_number: strconv.ParseFloat: parsing "x": invalid syntax`}},
+		"syntax": {rules("x := }"), []string{"rego_parse_error: unexpected } token",
+			"rego_parse_error: unexpected } token: expected rule value term (e.g., x := <VALUE> { ... })"}},
+		"reference": {rules("allow if input.tls.versio"),
+			[]string{`rego_type_error: undefined ref: input.tls.versio ` +
+				`(have: "versio"; want (one of): ["certificate" "version"])`}},
+		"types": {rules("allow if input.session.age_s == \"a\""),
+			[]string{"rego_type_error: match error (left: number; right: string)"}},
+		"arguments": {rules("allow if startswith(input.app)"),
+			[]string{"rego_type_error: startswith: arity mismatch (have: (string); want: (search: string, base: " +
+				"string))"}},
+		"no value": {rules("allow if input.app.x"),
+			[]string{"rego_type_error: undefined ref: input.app.x (have: string)"}},
+		"twice": {rules("allow if x\n\nb if y"), []string{"rego_unsafe_var_error: var x is unsafe",
+			"rego_unsafe_var_error: var y is unsafe"}},
+		"two tests": {"package a\n\ntest_a if false\n\ntest_b if {\n\tprint(1)\n\tprint(2)\n\tfalse\n}\n",
+			[]string{"test data.a.test_a failed", "test data.a.test_b failed: 1; 2"}},
+		"test fails": {"package a\n\ntest_a if to_number(\"x\")\n",
+			[]string{`test data.a.test_a failed: eval_builtin_error: ` +
+				`to_number: strconv.ParseFloat: parsing "x": invalid syntax`}},
 	} {
 		files := []string{"a.rego", test.text}
 		if strings.HasPrefix(test.text, "package a\n") {
@@ -43,13 +55,14 @@ func TestFaults(t *testing.T) {
 			}
 			_, err := Check(t.Context(), Folder(root+"/"))
 			if err == nil {
-				t.Errorf("%s: it is taken", name)
+				t.Errorf("%s: accepted, want an error", name)
 				continue
 			}
 			lines := strings.Split(err.Error(), "\n")
 			for i, line := range lines {
-				place := regexp.MustCompile("^" + regexp.QuoteMeta(filepath.Join(root, folder)) + `/a(_test)?\.rego:[3-9]: `)
-				if len(lines) != len(test.want) || place.ReplaceAllString(line, "") != test.want[i] {
+				position := regexp.MustCompile("^" + regexp.QuoteMeta(filepath.Join(root, folder)) +
+					`/a(_test)?\.rego:[3-9]: `)
+				if len(lines) != len(test.want) || position.ReplaceAllString(line, "") != test.want[i] {
 					t.Errorf("%s: got\n%v, want\n%s", name, err, strings.Join(test.want, "\n"))
 				}
 			}

@@ -37,20 +37,23 @@ const (
 	fieldCount
 )
 
-// paths are where the fields stand in the document.
+// paths are the positions of the fields in the document.
 var paths = [fieldCount]string{
-	tenant: "tenant", app: "app", role: "role", command: "command", access: "access", mode: "mode", key: "key", address: "address", listener: "listener",
-	tlsVersion: "tls.version", certSubject: "tls.certificate.subject", certDNSNames: "tls.certificate.dns_names", certURIs: "tls.certificate.uris",
+	tenant: "tenant", app: "app", role: "role", command: "command", access: "access", mode: "mode", key: "key",
+	address: "address", listener: "listener",
+	tlsVersion: "tls.version", certSubject: "tls.certificate.subject", certDNSNames: "tls.certificate.dns_names",
+	certURIs:   "tls.certificate.uris",
 	certSHA256: "tls.certificate.sha256", certNotAfter: "tls.certificate.not_after_ns",
-	sessionOpen: "session.open", sessionNew: "session.new", sessionAge: "session.age_s", sessionBytes: "session.bytes", sessionKeys: "session.keys",
+	sessionOpen: "session.open", sessionNew: "session.new", sessionAge: "session.age_s",
+	sessionBytes: "session.bytes", sessionKeys: "session.keys",
 }
 
-// fieldSet is a set of fields, a bit each.
+// fieldSet is a set of fields, one bit each.
 type fieldSet uint32
 
 const everyField fieldSet = 1<<fieldCount - 1
 
-// under are the fields that a reference to path can see: those at, below and above it.
+// under returns the fields that a reference to path can read: those at, below and above it.
 func under(path string) fieldSet {
 	var set fieldSet
 	for f, p := range paths {
@@ -77,8 +80,8 @@ func (s fieldSet) String() string {
 	return strings.Join(names, ", ")
 }
 
-// appendKey appends what the fields of s are in in. Two inputs have the same key if and only if no policy that sees these fields alone can tell
-// them apart: what the document leaves out is another thing than what is empty.
+// appendKey appends the fields of s in in. Two inputs have the same key if and only if no policy can distinguish them
+// by these fields. An absent field differs from an empty one.
 func (s fieldSet) appendKey(dst []byte, in *policy.Input) []byte {
 	for rest := uint32(s); rest != 0; rest &= rest - 1 {
 		dst = appendField(dst, in, field(bits.TrailingZeros32(rest)))
@@ -105,7 +108,7 @@ func appendField(dst []byte, in *policy.Input, f field) []byte {
 		return append(binary.AppendUvarint(dst, uint64(len(in.Key))), in.Key...)
 	case address:
 		a := in.Address.Unmap()
-		all := a.As16() // all zero for a Unix socket, which has none; so has ::, but that is 128 bits long
+		all := a.As16() // zero for a Unix socket; also for ::, which is 128 bits long
 		return append(append(dst, byte(a.BitLen())), all[:]...)
 	case listener:
 		return appendString(dst, in.Listener)
@@ -166,7 +169,7 @@ func appendBool(dst []byte, b bool) []byte {
 	return append(dst, 0)
 }
 
-// certificate is what in has of one: there is none without TLS.
+// certificate returns the certificate of an input, or nil without TLS.
 func certificate(in *policy.Input) *policy.Certificate {
 	if in.TLS == "" {
 		return nil
@@ -174,7 +177,7 @@ func certificate(in *policy.Input) *policy.Certificate {
 	return in.Certificate
 }
 
-// The names of what is in the document, made once.
+// Terms of the names in the document, created once.
 var (
 	nameTenant, nameApp, nameRole    = ast.StringTerm("tenant"), ast.StringTerm("app"), ast.StringTerm("role")
 	nameCommand, nameAccess          = ast.StringTerm("command"), ast.StringTerm("access")
@@ -190,7 +193,7 @@ var (
 	nameSettings, nameTenants, noMap = ast.StringTerm("settings"), ast.StringTerm("tenants"), map[string]any{}
 )
 
-// inputTerm is the document that policies see of in. The schema describes it.
+// inputTerm returns the document of in that policies see. The schema describes it.
 func inputTerm(in *policy.Input) *ast.Term {
 	session := ast.NewObject([2]*ast.Term{nameOpen, ast.BooleanTerm(in.Session.Open)})
 	if in.Session.Open {

@@ -9,7 +9,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata")
 
-// golden compares got with a file.
+// golden compares got with the contents of a file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	if *update {
@@ -25,6 +25,6 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s is not what it was; look at what has changed, then run the test with -update. It is now:\n%s", name, got)
+		t.Errorf("%s differs; check the changes, then run the test with -update. New content:\n%s", name, got)
 	}
 }

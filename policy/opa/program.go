@@ -19,7 +19,8 @@ import (
 	"sessionserver/policy"
 )
 
-// program is a compiled policy: the operator's, or that of a tenant. Nothing in it changes but what it has compiled on the way, and it has no data.
+// program is a compiled policy: the operator's, or that of a tenant. It contains no data, and only its cache of
+// patterns changes.
 type program struct {
 	source   *content
 	compiler *ast.Compiler
@@ -28,7 +29,7 @@ type program struct {
 	reasons  question
 }
 
-// question is a rule that is asked for.
+// question is a rule that is evaluated.
 type question struct {
 	name  string
 	query ast.Body
@@ -37,7 +38,7 @@ type question struct {
 
 const answerVar = ast.Var("answer")
 
-// answer is what a question was answered, as far as anybody wants to know.
+// answer is the result of a question.
 type answer struct {
 	allow   bool
 	reasons []string
@@ -46,7 +47,7 @@ type answer struct {
 //go:embed schema/input.json
 var inputSchema []byte
 
-// schemas has the type checker know what input can be. OPA cannot be told so of data; see checkTenantRefs.
+// schemas is the type of input for the type checker. OPA supports no schema for data; see checkTenantRefs.
 var schemas = func() *ast.SchemaSet {
 	var schema any
 	if err := json.Unmarshal(inputSchema, &schema); err != nil {
@@ -57,17 +58,19 @@ var schemas = func() *ast.SchemaSet {
 	return set
 }()
 
-// forbidden are builtins that no policy may call, beside those that OPA flags as not deterministic, of which time.now_ns alone is left. They reach
-// out, sign, read the clock behind the back of the cache, or can be made to take any time and memory with a few characters.
+// forbidden are builtins that no policy may call, besides those that OPA flags as nondeterministic. (Of the latter
+// only time.now_ns is allowed.) They access the network, sign, read the clock unnoticed by the cache, or can consume
+// any time and memory with a few characters.
 var forbidden = []string{
 	"crypto.x509.parse_and_verify_certificates", "crypto.x509.parse_and_verify_certificates_with_options",
 	"io.jwt.decode_verify", "providers.aws.sign_req",
-	"json.match_schema", "json.verify_schema", "graphql.parse", "graphql.parse_and_verify", "graphql.parse_query", "graphql.parse_schema",
+	"json.match_schema", "json.verify_schema", "graphql.parse", "graphql.parse_and_verify", "graphql.parse_query",
+	"graphql.parse_schema",
 	"graphql.is_valid", "graphql.schema_is_valid",
 	"strings.render_template", "rego.parse_module", "bits.lsh", "net.cidr_expand", "trace",
 }
 
-// capabilities are what policies may use.
+// capabilities are the features that policies may use.
 var capabilities = func() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
@@ -77,19 +80,19 @@ var capabilities = func() *ast.Capabilities {
 	return c
 }()
 
-// newCompiler makes a compiler that knows what input is and what may be called.
+// newCompiler returns a compiler with the type of input and the allowed builtins.
 func newCompiler() *ast.Compiler {
 	return ast.NewCompiler().WithCapabilities(capabilities).WithSchemas(schemas).WithDefaultRegoVersion(ast.RegoV1)
 }
 
-// Where the rules of a policy are. A tenant's have another place, so that a file in the wrong folder is a mistake that is seen, and never one that
-// allows.
+// Packages of the rules. Those of a tenant have a package of their own, so that a file in the wrong folder is
+// reported and never allows an operation.
 var (
 	operatorPackage = ast.MustParseRef("data.sessionserver.authz")
 	tenantPackage   = ast.MustParseRef("data.sessionserver.tenant")
 )
 
-// compile makes a program of the modules that are no tests, which have their rules in pkg.
+// compile returns the program of the modules that are not tests. Its rules are in pkg.
 func compile(source *content, pkg ast.Ref) (*program, error) {
 	for _, name := range sortedKeys(source.modules) {
 		if other := source.modules[name].Package; other.Path.HasPrefix(tenantPackage) && pkg.Equal(operatorPackage) {
@@ -113,17 +116,18 @@ func compile(source *content, pkg ast.Ref) (*program, error) {
 		return nil, err
 	}
 	if len(c.GetRulesExact(pkg.Append(ast.StringTerm("allow")))) == 0 {
-		return nil, fmt.Errorf("there is no rule allow in %v: nothing would be allowed", &ast.Package{Path: pkg})
+		return nil, fmt.Errorf("no rule allow in %v: the policy would deny everything", &ast.Package{Path: pkg})
 	}
 	return p, nil
 }
 
-// misplaced tells where a tenant's policy that lies among the operator's belongs.
+// misplaced returns the fault of a tenant's policy among the operator's files, with its correct location.
 func misplaced(name string, pkg *ast.Package) error {
 	const rule = "%v is for the policies of tenants, and %sNAME/ for these must be at the root of the folder or bundle"
 	if above, _, ok := strings.Cut(name, "/"+tenantsFolder); ok {
-		return faultAt(pkg.Location, rule+", not in %s/: make the bundle within that folder (cd %[3]s && opa build -b .), or take it as policy.folder",
-			pkg, tenantsFolder, above)
+		return faultAt(pkg.Location, rule+", not in %s/: build the bundle in that folder (cd %[3]s && opa build "+
+			"-b .), "+
+			"or set policy.folder to it", pkg, tenantsFolder, above)
 	}
 	return faultAt(pkg.Location, rule+": move the file there", pkg, tenantsFolder)
 }
@@ -135,8 +139,8 @@ func newQuestion(c *ast.Compiler, pkg ast.Ref, name string) (question, error) {
 	return question{name: name, query: compiled, reads: readsOf(c, ref)}, err
 }
 
-// checkTenantRefs refuses references to what no tenant has, where they are written out: data.tenants[t].aps. It does for data what the schema does
-// for input.
+// checkTenantRefs refuses literal references to unknown fields of tenants, such as data.tenants[t].aps. It does for
+// data what the schema does for input.
 func checkTenantRefs(c *ast.Compiler) error {
 	var errs ast.Errors
 	check := func(r ast.Ref) bool {
@@ -148,7 +152,8 @@ func checkTenantRefs(c *ast.Compiler) error {
 				continue
 			}
 			if name, ok := r[i].Value.(ast.String); ok && !slices.Contains(known, string(name)) {
-				errs = append(errs, ast.NewError(ast.TypeErr, r[0].Location, "undefined ref: %v (have: %s)", r, strings.Join(known, ", ")))
+				errs = append(errs, ast.NewError(ast.TypeErr, r[0].Location, "undefined ref: %v (have: %s)", r,
+					strings.Join(known, ", ")))
 			}
 		}
 		return false
@@ -164,9 +169,11 @@ func checkTenantRefs(c *ast.Compiler) error {
 
 var tenantsRef = ast.MustParseRef("data.tenants")
 
-// evaluate answers a question. It uses no more processor time than limit, and takes no longer than ctx lasts, by as
-// much as a single builtin takes.
-func (p *program) evaluate(ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer) (a answer, err error) {
+// evaluate answers a question. It exceeds the limit of processor time, or the end of ctx, by at most the duration of
+// one builtin.
+func (p *program) evaluate(
+	ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer,
+) (a answer, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cancel := newBudget(limit, threadTime)
@@ -177,8 +184,9 @@ func (p *program) evaluate(ctx context.Context, q *question, data *document, inp
 			a, err = answer{}, fmt.Errorf("policy: %s: panic: %v\n%s", q.name, r, debug.Stack())
 		}
 	}()
-	query := topdown.NewQuery(q.query).WithCompiler(p.compiler).WithStore(data).WithTransaction(reading{}).WithInput(input).
-		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true).WithInterQueryBuiltinValueCache(p.compiled)
+	query := topdown.NewQuery(q.query).WithCompiler(p.compiler).WithStore(data).WithTransaction(transaction{}).
+		WithInput(input).WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true).
+		WithInterQueryBuiltinValueCache(p.compiled)
 	if tracer != nil {
 		query = query.WithQueryTracer(tracer)
 	}
@@ -199,18 +207,18 @@ func (p *program) evaluate(ctx context.Context, q *question, data *document, inp
 
 var noMetrics = metrics.NoOp()
 
-// How much a policy may tell a client.
+// Limits of the reasons that a client receives.
 const (
 	reasonsMax = 8
 	reasonMax  = 200
 )
 
-// read takes the value of the rule.
+// read stores the value of the rule in a.
 func (q *question) read(a *answer, v ast.Value) error {
 	if q.name == "allow" {
 		allow, ok := v.(ast.Boolean)
 		if !ok {
-			return errors.New("it is neither true nor false")
+			return errors.New("value is neither true nor false")
 		}
 		a.allow = bool(allow)
 		return nil
@@ -226,12 +234,12 @@ func (q *question) read(a *answer, v ast.Value) error {
 	case *ast.Array:
 		v.Foreach(take)
 	default:
-		return errors.New("it is no set of strings")
+		return errors.New("value is not a set of strings")
 	}
 	return nil
 }
 
-// printable is a reason that fits into a line.
+// printable returns a reason that fits into a line.
 func printable(s string) string {
 	if len(s) > reasonMax {
 		s = s[:reasonMax]

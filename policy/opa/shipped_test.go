@@ -12,10 +12,11 @@ import (
 
 const shipped = "../../configs/policies"
 
-// TestShipped runs the Rego tests of the default policy, and of each example beside it, and of all of them together: none forbids what the tests of
-// another want.
+// TestShipped runs the Rego tests of the default policy, of each example with it, and of all of them together. No
+// example may deny what the tests of another one expect.
 func TestShipped(t *testing.T) {
-	r, err := Check(t.Context(), FS("default", fstest.MapFS{"default.rego": file(t, "default.rego"), "default_test.rego": file(t, "default_test.rego")}))
+	r, err := Check(t.Context(), FS("default", fstest.MapFS{"default.rego": file(t, "default.rego"),
+		"default_test.rego": file(t, "default_test.rego")}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +29,10 @@ func TestShipped(t *testing.T) {
 	if err != nil || len(examples) < 5 {
 		t.Fatal(examples, err)
 	}
-	beside := func(name string, examples ...string) {
+	with := func(name string, examples ...string) {
 		t.Run(name, func(t *testing.T) {
-			policies := fstest.MapFS{"default.rego": file(t, "default.rego"), "default_test.rego": file(t, "default_test.rego")}
+			policies := fstest.MapFS{"default.rego": file(t, "default.rego"),
+				"default_test.rego": file(t, "default_test.rego")}
 			for _, tests := range examples {
 				example := strings.TrimSuffix(tests, "_test.rego") + ".rego"
 				folder := "."
@@ -48,12 +50,12 @@ func TestShipped(t *testing.T) {
 		})
 	}
 	for _, tests := range examples {
-		beside(path.Base(tests), tests)
+		with(path.Base(tests), tests)
 	}
-	beside("all", examples...)
+	with("all", examples...)
 }
 
-// TestDocs runs the Rego that docs/policy.md shows, beside the default policy.
+// TestDocs runs the Rego examples of docs/policy.md with the default policy.
 func TestDocs(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/policy.md")
 	if err != nil {
@@ -83,7 +85,8 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// TestSchemas holds the shipped copies, which editors and opa test take, against what policies are checked with.
+// TestSchemas compares the shipped copies of the schemas, which editors and opa test use, with those of the type
+// checker.
 func TestSchemas(t *testing.T) {
 	for _, name := range []string{"input.json", "tenants.json"} {
 		used, err := os.ReadFile("schema/" + name)

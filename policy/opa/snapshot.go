@@ -12,10 +12,11 @@ import (
 	"sessionserver/policy"
 )
 
-// snapshot is all that decisions are made of: programs, data, and the decisions made before. Only the cache changes, and it begins empty in each.
+// snapshot is everything that decisions depend on: programs, data, and cached answers. Only the cache changes, and it
+// is empty in a new snapshot.
 type snapshot struct {
 	operator *bound
-	tenants  map[string]*bound // those with a policy of their own
+	tenants  map[string]*bound // tenants with a policy of their own
 	cache    *cache
 	limit    time.Duration
 }
@@ -25,10 +26,11 @@ type bound struct {
 	*program
 	owner string // the tenant; "" for the operator
 	data  *document
-	id    uint64 // two for each program of a snapshot: a question each
+	id    uint64 // two per program of a snapshot, one for each question
 }
 
-// newSnapshot binds the programs to data. The operator's sees all tenants, a tenant's itself alone.
+// newSnapshot binds the programs to data. The operator's program sees all tenants, the program of a tenant sees only
+// that tenant.
 func newSnapshot(set *programs, tenants map[string]*ast.Term, entries int, limit time.Duration) (*snapshot, error) {
 	s := &snapshot{tenants: make(map[string]*bound, len(set.tenants)), cache: newCache(entries), limit: limit}
 	bind := func(p *program, owner string, visible ast.Object) (*bound, error) {
@@ -58,37 +60,38 @@ func newSnapshot(set *programs, tenants map[string]*ast.Term, entries int, limit
 	return s, err
 }
 
-// decide asks the operator's policy and then that of the tenant, if it has one. Both must allow. It tells how long that took to evaluate: not at all
-// if all was found among earlier answers.
+// decide evaluates the operator's policy, and then that of the tenant if it has one. Both must allow. It also returns
+// the duration of the evaluation, which is zero if all answers were cached.
 func (s *snapshot) decide(ctx context.Context, in *policy.Input) (policy.Decision, time.Duration, error) {
-	d, took, err := s.ask(ctx, s.operator, in)
+	d, duration, err := s.ask(ctx, s.operator, in)
 	if err != nil || !d.Allow || len(s.tenants) == 0 {
-		return d, took, err
+		return d, duration, err
 	}
 	if b := s.tenants[in.Tenant]; b != nil {
 		var more time.Duration
 		d, more, err = s.ask(ctx, b, in)
-		took += more
+		duration += more
 	}
-	return d, took, err
+	return d, duration, err
 }
 
 func (s *snapshot) ask(ctx context.Context, b *bound, in *policy.Input) (policy.Decision, time.Duration, error) {
-	a, took, err := s.answer(ctx, b, &b.allow, b.id, in)
+	a, duration, err := s.answer(ctx, b, &b.allow, b.id, in)
 	if err != nil || a.allow {
-		return policy.Decision{Allow: a.allow}, took, err
+		return policy.Decision{Allow: a.allow}, duration, err
 	}
 	a, more, err := s.answer(ctx, b, &b.reasons, b.id+1, in)
-	return policy.Decision{Reasons: a.reasons}, took + more, err
+	return policy.Decision{Reasons: a.reasons}, duration + more, err
 }
 
-// keySize is how long a key may be without costing an allocation; most have a third of it.
+// keySize is the length up to which a key costs no allocation. Most keys have a third of it.
 const keySize = 512
 
-func (s *snapshot) answer(ctx context.Context, b *bound, q *question, id uint64, in *policy.Input) (answer, time.Duration, error) {
+func (s *snapshot) answer(ctx context.Context, b *bound, q *question, id uint64, in *policy.Input) (answer,
+	time.Duration, error) {
 	var buf [keySize]byte
 	var key []byte
-	if q.reads.never == "" {
+	if q.reads.impure == "" {
 		key = q.reads.fields.appendKey(binary.AppendUvarint(buf[:0], id), in)
 		if a := s.cache.get(key); a != nil {
 			return *a, 0, nil
@@ -96,48 +99,48 @@ func (s *snapshot) answer(ctx context.Context, b *bound, q *question, id uint64,
 	}
 	start := time.Now()
 	a, err := b.evaluate(ctx, q, b.data, inputTerm(in), s.limit, nil)
-	took := max(time.Since(start), 1)
+	duration := max(time.Since(start), 1)
 	if err != nil {
 		if b.owner != "" {
 			err = fmt.Errorf("policy of tenant %s: %w", b.owner, err)
 		}
-		return answer{}, took, err
+		return answer{}, duration, err
 	}
-	if q.reads.never == "" {
+	if q.reads.impure == "" {
 		s.cache.put(key, a)
 	}
-	return a, took, nil
+	return a, duration, nil
 }
 
-// programs are the compiled policies of a source.
+// programs holds the compiled policies of a source.
 type programs struct {
 	revision, sum string
 	operator      *program
 	tenants       map[string]*program
 }
 
-// caching tells what the decisions of each policy are cached by.
+// caching returns, for each question of each policy, the facts that its decisions are cached by.
 func (set *programs) caching() []string {
-	tell := func(who string, p *program) []string {
-		return []string{who + "allow: " + p.allow.reads.String(), who + "reasons: " + p.reasons.reads.String()}
+	describe := func(owner string, p *program) []string {
+		return []string{owner + "allow: " + p.allow.reads.String(), owner + "reasons: " + p.reasons.reads.String()}
 	}
-	all := tell("", set.operator)
+	all := describe("", set.operator)
 	for _, name := range sortedKeys(set.tenants) {
-		all = append(all, tell("tenant "+name+": ", set.tenants[name])...)
+		all = append(all, describe("tenant "+name+": ", set.tenants[name])...)
 	}
 	return all
 }
 
-// build compiles all policies of a source and runs their tests, but for those of before that have not changed. Whatever is wrong with any is an error
-// that tells of all. The tests are those that were run.
+// build compiles all policies of a source and runs their tests. Unchanged policies are taken from before. The error
+// lists everything that is wrong. The tests are those that were run.
 func build(ctx context.Context, all *contents, before *programs) (*programs, []Test, error) {
 	set, err := compileAll(all, before)
 	tests, testErr := set.test(ctx, before)
 	return set, tests, errors.Join(err, testErr)
 }
 
-// compileAll compiles all policies of a source, but for those of before that have not changed. The error tells of all that cannot be compiled, in the
-// place of which there is nothing.
+// compileAll compiles all policies of a source. Unchanged policies are taken from before. The error lists all
+// policies that do not compile; their programs are nil.
 func compileAll(all *contents, before *programs) (*programs, error) {
 	set := &programs{revision: all.revision, sum: all.sum, tenants: make(map[string]*program, len(all.tenants))}
 	var errs []error
@@ -146,7 +149,7 @@ func compileAll(all *contents, before *programs) (*programs, error) {
 			return same
 		}
 		p, err := compile(c, pkg)
-		errs = append(errs, of(c.place, err))
+		errs = append(errs, locate(c.folder, err))
 		return p
 	}
 	set.operator = one(all.operator, operatorPackage, before.program(""))
@@ -156,7 +159,7 @@ func compileAll(all *contents, before *programs) (*programs, error) {
 	return set, errors.Join(errs...)
 }
 
-// test runs the tests of the programs that before does not have.
+// test runs the tests of the programs that before does not contain.
 func (set *programs) test(ctx context.Context, before *programs) ([]Test, error) {
 	var tests []Test
 	var errs []error
@@ -166,12 +169,12 @@ func (set *programs) test(ctx context.Context, before *programs) ([]Test, error)
 			continue
 		}
 		ran, err := runTests(ctx, p.source)
-		tests, errs = append(tests, ran...), append(errs, of(p.source.place, err))
+		tests, errs = append(tests, ran...), append(errs, locate(p.source.folder, err))
 	}
 	return tests, errors.Join(errs...)
 }
 
-// program is that of a tenant, or the operator's for ""; nil if there is none.
+// program returns the program of a tenant, or the operator's for "". It is nil if there is none.
 func (set *programs) program(owner string) *program {
 	switch {
 	case set == nil:

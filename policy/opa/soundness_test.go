@@ -16,7 +16,8 @@ import (
 	"sessionserver/policy"
 )
 
-// TestSoundness compares what is remembered with what is evaluated, for policies that nobody would write and inputs that differ in a few facts.
+// TestSoundness compares cached with evaluated decisions, for random policies and for inputs that differ in a few
+// facts.
 func TestSoundness(t *testing.T) {
 	policies, inputs := 400, 150
 	if testing.Short() {
@@ -48,8 +49,10 @@ func TestSoundness(t *testing.T) {
 			in := g.near(base)
 			got, took, gotErr := s.decide(t.Context(), in)
 			want, wantErr := plain(t.Context(), s, in)
-			if got.Allow != want.Allow || !slices.Equal(got.Reasons, want.Reasons) || (gotErr == nil) != (wantErr == nil) {
-				t.Fatalf("seed %d: remembered %v %v, evaluated %v %v\ninput %v\n%s\nallow: %v\nreasons: %v", seed, got, gotErr, want, wantErr,
+			if got.Allow != want.Allow || !slices.Equal(got.Reasons, want.Reasons) ||
+				(gotErr == nil) != (wantErr == nil) {
+				t.Fatalf("seed %d: cached %v %v, evaluated %v %v\ninput %v\n%s\nallow: %v\nreasons: %v", seed, got,
+					gotErr, want, wantErr,
 					inputTerm(in), text, p.allow.reads, p.reasons.reads)
 			}
 			compared++
@@ -66,13 +69,15 @@ func TestSoundness(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d policies compiled; %d decisions, %d remembered; failed, denied, allowed: %v", compiled, policies, compared, hits, outcomes)
-	if compiled < policies*3/4 || hits < compared/5 || outcomes[policy.Allowed] < compared/20 || outcomes[policy.Denied] < compared/20 {
-		t.Error("that proves little")
+	t.Logf("%d of %d policies compiled; %d decisions, %d remembered; failed, denied, allowed: %v", compiled, policies,
+		compared, hits, outcomes)
+	if compiled < policies*3/4 || hits < compared/5 || outcomes[policy.Allowed] < compared/20 ||
+		outcomes[policy.Denied] < compared/20 {
+		t.Error("too few cached decisions for a meaningful result")
 	}
 }
 
-// plain decides by s without its cache.
+// plain decides without the cache of s.
 func plain(ctx context.Context, s *snapshot, in *policy.Input) (policy.Decision, error) {
 	p := s.operator
 	a, err := p.evaluate(ctx, &p.allow, p.data, inputTerm(in), s.limit, nil)
@@ -83,11 +88,12 @@ func plain(ctx context.Context, s *snapshot, in *policy.Input) (policy.Decision,
 	return policy.Decision{Reasons: a.reasons}, err
 }
 
-// compileText compiles modules that follow each other in text, each beginning with its package.
+// compileText compiles the modules in text, each of which begins with its package.
 func compileText(text string) (*program, error) {
 	c := newContent("")
 	for i, module := range strings.Split(text, "package ")[1:] {
-		m, err := ast.ParseModuleWithOpts(fmt.Sprint(i, ".rego"), "package "+module, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		m, err := ast.ParseModuleWithOpts(fmt.Sprint(i, ".rego"), "package "+module,
+			ast.ParserOptions{RegoVersion: ast.RegoV1})
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +102,10 @@ func compileText(text string) (*program, error) {
 	return compile(c, operatorPackage)
 }
 
-// generator makes policies and inputs by chance.
+// generator creates random policies and inputs.
 type generator struct {
 	*rand.Rand
-	wide bool // policies may read the whole input, which hides what else they read
+	wide bool // policies may read the whole input, which hides their other reads
 }
 
 func (g *generator) one(of ...string) string { return of[g.IntN(len(of))] }
@@ -108,7 +114,7 @@ func (g *generator) word() string { return g.one("a", "b", "c") }
 
 func (g *generator) lit() string { return fmt.Sprintf("%q", g.word()) }
 
-// either is the first for policies that may read the whole input.
+// either returns wide for policies that may read the whole input.
 func (g *generator) either(wide, narrow string) string {
 	if g.wide {
 		return wide
@@ -118,16 +124,18 @@ func (g *generator) either(wide, narrow string) string {
 
 func (g *generator) path() string { return paths[g.IntN(int(fieldCount))] }
 
-// text is a path of a string, so that most comparisons make sense to the type checker.
+// text returns a path of a string, so that most comparisons pass the type checker.
 func (g *generator) text() string {
-	return "input." + g.one("tenant", "app", "role", "command", "access", "mode", "key", "address", "listener", "tls.version", "tls.certificate.subject",
+	return "input." + g.one("tenant", "app", "role", "command", "access", "mode", "key", "address", "listener",
+		"tls.version", "tls.certificate.subject",
 		"tls.certificate.sha256", "tls.certificate.dns_names[0]", "tls.certificate.uris[0]")
 }
 
-// policy is a library of rules that build on each other, and the rules that are asked for.
+// policy returns a library of rules that use each other, and the rules that are evaluated.
 func (g *generator) policy() string {
 	var b strings.Builder
-	b.WriteString("package lib\n\nfirst(x) if x == \"a\"\n\nsecond(x) if x == input.key\n\nmany := {\"a\", input.app}\n\nloud(x) := count(x) + 1\n\n")
+	b.WriteString("package lib\n\nfirst(x) if x == \"a\"\n\nsecond(x) if x == input.key\n\n" +
+		"many := {\"a\", input.app}\n\nloud(x) := count(x) + 1\n\n")
 	if g.wide {
 		b.WriteString("second(x) if input[x] == \"b\"\n\n")
 	}
@@ -138,28 +146,36 @@ func (g *generator) policy() string {
 		case 0:
 			fmt.Fprintf(&b, "default %s := false\n\n%s if {\n%s}\n\n", name, name, g.body(i))
 		case 1:
-			fmt.Fprintf(&b, "%s if {\n%s} else := false if {\n%s} else if {\n%s}\n\n", name, g.body(i), g.body(i), g.body(i))
+			fmt.Fprintf(&b, "%s if {\n%s} else := false if {\n%s} else if {\n%s}\n\n", name, g.body(i), g.body(i),
+				g.body(i))
 		case 2:
-			fmt.Fprintf(&b, "p%d contains x if {\nsome x in [\"a\", %s]\n%s}\n\n%s if p%d[%s]\n\n", i, g.text(), g.body(i), name, i, g.text())
+			fmt.Fprintf(&b, "p%d contains x if {\nsome x in [\"a\", %s]\n%s}\n\n%s if p%d[%s]\n\n", i, g.text(),
+				g.body(i), name, i, g.text())
 		case 3:
-			fmt.Fprintf(&b, "o%d[%s] := %s if {\n%s}\n\n%s if o%d%s\n\n", i, g.text(), g.text(), g.body(i), name, i, g.one(`.a == "a"`, `.b`, `[_] == "b"`))
+			fmt.Fprintf(&b, "o%d[%s] := %s if {\n%s}\n\n%s if o%d%s\n\n", i, g.text(), g.text(), g.body(i), name, i,
+				g.one(`.a == "a"`, `.b`, `[_] == "b"`))
 		case 4:
-			fmt.Fprintf(&b, "q%d[%s].end := %s if {\n%s}\n\n%s if q%d%s.end == %s\n\n", i, g.text(), g.lit(), g.body(i), name, i, g.one(".a", "["+g.text()+"]"), g.lit())
+			fmt.Fprintf(&b, "q%d[%s].end := %s if {\n%s}\n\n%s if q%d%s.end == %s\n\n", i, g.text(), g.lit(),
+				g.body(i), name, i, g.one(".a", "["+g.text()+"]"), g.lit())
 		case 5:
-			fmt.Fprintf(&b, "f%d(x, y) if {\nx == y\n%s}\n\nf%d(x, _) if x == %s\n\n%s if f%d(%s, %s)\n\n", i, g.body(i), i, g.text(), name, i, g.text(), g.lit())
+			fmt.Fprintf(&b, "f%d(x, y) if {\nx == y\n%s}\n\nf%d(x, _) if x == %s\n\n%s if f%d(%s, %s)\n\n", i,
+				g.body(i), i, g.text(), name, i, g.text(), g.lit())
 		default:
 			fmt.Fprintf(&b, "%s if {\n%s}\n\n%s if {\n%s}\n\n", name, g.body(i), name, g.body(i))
 		}
 	}
 	b.WriteString("package sessionserver.authz\n\nimport data.lib\n\nimport data.lib as other\n\n")
 	for range 1 + g.IntN(2) {
-		fmt.Fprintf(&b, "allow if {\n%s}\n\n", strings.ReplaceAll(g.body(-rules), "data.lib.", g.one("lib.", "other.", "data.lib.")))
+		fmt.Fprintf(&b, "allow if {\n%s}\n\n", strings.ReplaceAll(g.body(-rules), "data.lib.",
+			g.one("lib.", "other.", "data.lib.")))
 	}
-	fmt.Fprintf(&b, "reasons contains %s if {\n%s}\n\n", g.one(g.lit(), `sprintf("%v", [`+g.text()+`])`, g.text(), g.either(`json.marshal(input)`, `"c"`)), g.body(-rules))
+	fmt.Fprintf(&b, "reasons contains %s if {\n%s}\n\n", g.one(g.lit(), `sprintf("%v", [`+g.text()+`])`, g.text(),
+		g.either(`json.marshal(input)`, `"c"`)), g.body(-rules))
 	return b.String()
 }
 
-// body is a few conditions; those of rule n may use the rules before it. A negative n stands for the rules that are asked for, which may use all -n.
+// body returns a few conditions. Rule n may use the rules before it. A negative n is for the evaluated rules, which
+// may use all -n rules.
 func (g *generator) body(n int) string {
 	var b strings.Builder
 	for range 1 + g.IntN(2) {
@@ -191,10 +207,12 @@ func (g *generator) condition(n, depth int) string {
 		func() string { return "input.session.open" },
 		func() string { return rule + " with input.tenant as " + g.one(g.lit(), g.text()) },
 		func() string {
-			return rule + " with input as " + g.one(`{"tenant": "a", "app": input.app}`, g.either("input", "input.session"), g.either(`object.union(input, {"key": "a"})`, "{}"), "input.tls")
+			return rule + " with input as " + g.one(`{"tenant": "a", "app": input.app}`,
+				g.either("input", "input.session"), g.either(`object.union(input, {"key": "a"})`, "{}"), "input.tls")
 		},
 		func() string {
-			return g.one(rule, `data.lib.first("a")`, "data.lib.first("+g.text()+")") + " with data.lib.first as " + g.one("data.lib.second", "data.lib.second", "true", "false", g.text()+" == "+g.lit())
+			return g.one(rule, `data.lib.first("a")`, "data.lib.first("+g.text()+")") + " with data.lib.first as " +
+				g.one("data.lib.second", "data.lib.second", "true", "false", g.text()+" == "+g.lit())
 		},
 		func() string { return rule + " with data.lib.many as " + g.one(`{"a"}`, "{"+g.text()+"}") },
 		func() string { return "data.lib." + g.one("first", "second") + "(" + g.text() + ")" },
@@ -214,7 +232,8 @@ func (g *generator) condition(n, depth int) string {
 			return "count([" + v + " | some " + v + " in [\"a\", \"b\"]; " + g.condition(n, depth-1) + "]) > 0"
 		},
 		func() string {
-			return "count({" + v + " | some " + v + " in [\"a\", " + g.text() + "]; " + v + " == " + g.text() + "}) == 1"
+			return "count({" + v + " | some " + v + " in [\"a\", " + g.text() + "]; " + v + " == " + g.text() +
+				"}) == 1"
 		},
 		func() string { return "{" + v + ": 1 | some " + v + " in [\"a\", " + g.text() + "]}[" + g.text() + "]" },
 		func() string {
@@ -244,7 +263,7 @@ func (g *generator) condition(n, depth int) string {
 			func() string { return "some " + v + "; input[" + v + "].version == " + g.lit() },
 		)
 	}
-	if n < 0 { // a reference to whatever rule; within the library that would be to itself
+	if n < 0 { // a reference to any rule; in the library it would be recursive
 		choices = append(choices,
 			func() string { return "data.lib[concat(\"\", [\"r\", \"" + fmt.Sprint(g.IntN(-n)) + "\"])]" },
 			func() string { return "some " + v + " in {\"r0\", \"r1\"}; data.lib[" + v + "]" },
@@ -257,40 +276,47 @@ func (g *generator) condition(n, depth int) string {
 	return choices[g.IntN(len(choices))]()
 }
 
-// input has few values, so that many inputs share most of them.
+// input returns an input with few different values, so that many inputs share most of them.
 func (g *generator) input() *policy.Input {
 	in := &policy.Input{
-		Tenant: g.word(), App: g.word(), Role: g.word(), Command: g.word(), Access: policy.Access(g.IntN(3)), Mode: g.one("", "a", "b"),
-		Key: [][]byte{nil, {}, []byte("a"), []byte("b"), []byte("app")}[g.IntN(5)], Listener: g.word(), TLS: g.one("", "a", "b"),
-		Session: policy.Session{Open: g.IntN(2) == 0, New: g.IntN(2) == 0, Age: g.Int64N(3), Bytes: g.IntN(3), Keys: g.IntN(3)},
+		Tenant: g.word(), App: g.word(), Role: g.word(), Command: g.word(), Access: policy.Access(g.IntN(3)),
+		Mode: g.one("", "a", "b"),
+		Key:  [][]byte{nil, {}, []byte("a"), []byte("b"), []byte("app")}[g.IntN(5)], Listener: g.word(),
+		TLS: g.one("", "a", "b"),
+		Session: policy.Session{Open: g.IntN(2) == 0, New: g.IntN(2) == 0, Age: g.Int64N(3), Bytes: g.IntN(3),
+			Keys: g.IntN(3)},
 	}
 	if g.IntN(2) == 0 {
 		in.Address = netip.MustParseAddr(g.one("192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1%a"))
 	}
 	if g.IntN(2) == 0 {
 		in.Certificate = &policy.Certificate{
-			Subject: g.word(), SHA256: g.word(), DNSNames: []string{g.one("a", "ab"), g.one("b", "")}[:g.IntN(3)], URIs: []string{g.word()}[:g.IntN(2)],
+			Subject: g.word(), SHA256: g.word(), DNSNames: []string{g.one("a", "ab"), g.one("b", "")}[:g.IntN(3)],
+			URIs:     []string{g.word()}[:g.IntN(2)],
 			NotAfter: time.Unix(g.Int64N(2), 0),
 		}
 	}
 	return in
 }
 
-// near is an input that differs from base in a few facts or none.
+// near returns an input that differs from base in a few facts or in none.
 func (g *generator) near(base *policy.Input) *policy.Input {
 	in, other := *base, g.input()
 	for range g.IntN(3) {
 		[]func(){
-			func() { in.Tenant = other.Tenant }, func() { in.App = other.App }, func() { in.Role = other.Role }, func() { in.Command = other.Command },
-			func() { in.Access = other.Access }, func() { in.Mode = other.Mode }, func() { in.Key = other.Key }, func() { in.Address = other.Address },
-			func() { in.Listener = other.Listener }, func() { in.TLS = other.TLS }, func() { in.Certificate = other.Certificate },
+			func() { in.Tenant = other.Tenant }, func() { in.App = other.App }, func() { in.Role = other.Role },
+			func() { in.Command = other.Command },
+			func() { in.Access = other.Access }, func() { in.Mode = other.Mode }, func() { in.Key = other.Key },
+			func() { in.Address = other.Address },
+			func() { in.Listener = other.Listener }, func() { in.TLS = other.TLS },
+			func() { in.Certificate = other.Certificate },
 			func() { in.Session = other.Session },
 		}[g.IntN(12)]()
 	}
 	return &in
 }
 
-// TestKeys has two inputs share the key of a field exactly if policies see the same there.
+// TestKeys checks that two inputs share the key of a field exactly if policies see the same value in it.
 func TestKeys(t *testing.T) {
 	g := &generator{Rand: rand.New(rand.NewPCG(1, 2))}
 	for range 40000 {
@@ -318,7 +344,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestPaths holds the schema against the fields: a fact must not be in one alone.
+// TestPaths compares the schema with the fields. Each fact must be in both.
 func TestPaths(t *testing.T) {
 	var schema map[string]any
 	if err := json.Unmarshal(inputSchema, &schema); err != nil {

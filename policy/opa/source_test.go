@@ -27,19 +27,19 @@ import (
 	"sessionserver/policy"
 )
 
-// told is an observer that hands over how reloads went.
-type told chan error
+// reloads is an observer that sends the result of each reload.
+type reloads chan error
 
-func (told) Decided(policy.Evaluation) {}
-func (c told) Reloaded(err error)      { c <- err }
+func (reloads) Decided(policy.Evaluation) {}
+func (c reloads) Reloaded(err error)      { c <- err }
 
-func (c told) next(t *testing.T) error {
+func (c reloads) next(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-c:
 		return err
 	case <-time.After(2 * time.Minute):
-		t.Fatal("nothing was reloaded")
+		t.Fatal("no reload within the time limit")
 		return nil
 	}
 }
@@ -51,11 +51,11 @@ func allows(t *testing.T, e *Engine, in policy.Input, want bool) {
 	}
 }
 
-// forApp allows one app alone.
+// forApp returns a policy that allows only one app.
 func forApp(app string) string { return rules(fmt.Sprintf("allow if input.app == %q", app)) }
 
 func TestFolder(t *testing.T) {
-	for name, poll := range map[string]bool{"told by the system": false, "by looking": true} {
+	for name, poll := range map[string]bool{"reloads by the system": false, "by looking": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write := func(name, text string) {
@@ -77,7 +77,7 @@ func TestFolder(t *testing.T) {
 				source.settle, source.unsettled, source.poll = time.Millisecond, time.Millisecond, 10*time.Millisecond
 				source.watch = false
 			}
-			reloaded := make(told, 100)
+			reloaded := make(reloads, 100)
 			e := mustStart(t, Options{Source: source, Observer: reloaded})
 			reloaded.next(t)
 			var running sync.WaitGroup
@@ -94,9 +94,10 @@ func TestFolder(t *testing.T) {
 				before := e.Status().Loaded
 				steps()
 				for {
-					err := reloaded.next(t) // nil also for a look that finds what is in force
+					err := reloaded.next(t) // nil also for a read that finds the policies in force
 					changed := !e.Status().Loaded.Equal(before)
-					if want == "" && err == nil && changed || want != "" && err != nil && strings.Contains(err.Error(), want) {
+					if want == "" && err == nil && changed ||
+						want != "" && err != nil && strings.Contains(err.Error(), want) {
 						return
 					}
 				}
@@ -107,18 +108,21 @@ func TestFolder(t *testing.T) {
 
 			until("a.rego:", func() { write("a.rego", forApp("three")+"garbage {") })
 			allows(t, e, app("two"), true)
-			if s := e.Status(); s.Err == nil || !strings.Contains(s.Err.Error(), filepath.Join(dir, "a.rego")+":") || s.Source != dir || s.Checked.Before(s.Loaded) {
+			if s := e.Status(); s.Err == nil || !strings.Contains(s.Err.Error(), filepath.Join(dir, "a.rego")+":") ||
+				s.Source != dir || s.Checked.Before(s.Loaded) {
 				t.Errorf("status %+v", s)
 			}
 
 			until("test_x failed", func() {
 				write("a.rego", forApp("three"))
-				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as {\"app\": \"two\"}")
+				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as "+
+					"{\"app\": \"two\"}")
 			})
 			allows(t, e, app("two"), true)
 
 			until("", func() {
-				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as {\"app\": \"three\"}")
+				write("a_test.rego", "package t\n\ntest_x if data.sessionserver.authz.allow with input as "+
+					"{\"app\": \"three\"}")
 			})
 			allows(t, e, app("three"), true)
 
@@ -135,7 +139,7 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// TestFolderOfLinks has a folder as Kubernetes makes them: each file is a link through a folder that is replaced.
+// TestFolderOfLinks checks a folder like that of Kubernetes: each file is a link through a folder that is replaced.
 func TestFolderOfLinks(t *testing.T) {
 	dir := t.TempDir()
 	for version, app := range map[string]string{"..1": "one", "..2": "two"} {
@@ -160,7 +164,7 @@ func TestFolderOfLinks(t *testing.T) {
 	before := source.fingerprint(nil)
 	link("..2", "..data")
 	if source.fingerprint(nil) == before {
-		t.Error("the change is not seen")
+		t.Error("the change is not detected")
 	}
 	if err := e.Reload(t.Context()); err != nil {
 		t.Fatal(err)
@@ -196,14 +200,15 @@ func newSigner(t *testing.T) signer {
 	}
 }
 
-// pack makes a bundle of files; the zero signer does not sign.
+// pack returns a bundle of files. The zero signer does not sign.
 func (s signer) pack(t *testing.T, revision string, files ...string) []byte {
 	t.Helper()
 	b := bundle.Bundle{Manifest: bundle.Manifest{Revision: revision}, Data: map[string]any{}}
 	b.Manifest.Init()
 	for i := 0; i < len(files); i += 2 {
 		parsed, _ := ast.ParseModuleWithOpts(files[i], files[i+1], ast.ParserOptions{RegoVersion: ast.RegoV1})
-		b.Modules = append(b.Modules, bundle.ModuleFile{URL: files[i], Path: files[i], Raw: []byte(files[i+1]), Parsed: parsed})
+		b.Modules = append(b.Modules, bundle.ModuleFile{URL: files[i], Path: files[i], Raw: []byte(files[i+1]),
+			Parsed: parsed})
 	}
 	if s.private != "" {
 		if err := b.GenerateSignature(bundle.NewSigningConfig(s.private, "ES256", ""), "default", false); err != nil {
@@ -217,25 +222,25 @@ func (s signer) pack(t *testing.T, revision string, files ...string) []byte {
 	return packed.Bytes()
 }
 
-// shelf serves one bundle.
-type shelf struct {
-	mu     sync.Mutex
-	bundle []byte
-	status int
-	asked  int
-	same   int
+// bundleServer serves one bundle.
+type bundleServer struct {
+	mu        sync.Mutex
+	bundle    []byte
+	status    int
+	requests  int
+	unchanged int
 }
 
-func (s *shelf) put(bundle []byte) {
+func (s *bundleServer) put(bundle []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bundle, s.status = bundle, http.StatusOK
 }
 
-func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *bundleServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked++
+	s.requests++
 	tag := fmt.Sprintf(`"%x"`, sha256.Sum256(s.bundle))
 	switch {
 	case r.Header.Get("Authorization") != "Bearer letmein":
@@ -243,7 +248,7 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.status != http.StatusOK:
 		w.WriteHeader(s.status)
 	case r.Header.Get("If-None-Match") == tag:
-		s.same++
+		s.unchanged++
 		w.WriteHeader(http.StatusNotModified)
 	default:
 		w.Header().Set("ETag", tag)
@@ -255,8 +260,8 @@ func letmein() (string, error) { return "letmein", nil }
 
 func TestBundle(t *testing.T) {
 	key, other := newSigner(t), newSigner(t)
-	shelf := &shelf{}
-	web := httptest.NewServer(shelf)
+	server := &bundleServer{}
+	web := httptest.NewServer(server)
 	defer web.Close()
 	opts := BundleOptions{URL: web.URL + "/policy.tar.gz?secret=1", Token: letmein, Key: key.file(), Algorithm: "ES256",
 		Keep: filepath.Join(t.TempDir(), "kept")}
@@ -269,11 +274,11 @@ func TestBundle(t *testing.T) {
 	}
 	one, two := policy.Input{App: "one"}, policy.Input{App: "two"}
 
-	shelf.put(other.pack(t, "1", "a.rego", forApp("one")))
+	server.put(other.pack(t, "1", "a.rego", forApp("one")))
 	if _, err := open(opts); err == nil {
-		t.Fatal("it starts with a bundle that somebody else has signed")
+		t.Fatal("the engine starts with a bundle signed by another key")
 	}
-	shelf.put(key.pack(t, "1", "a.rego", forApp("one")))
+	server.put(key.pack(t, "1", "a.rego", forApp("one")))
 	e, err := open(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -282,8 +287,8 @@ func TestBundle(t *testing.T) {
 	if s := e.Status(); s.Revision != "1" || s.Err != nil || s.Kept || s.Source != web.URL+"/policy.tar.gz" {
 		t.Errorf("status %+v", s)
 	}
-	if err := e.Reload(t.Context()); err != nil || shelf.same != 1 {
-		t.Errorf("got %v, and was answered %d times that it is the same", err, shelf.same)
+	if err := e.Reload(t.Context()); err != nil || server.unchanged != 1 {
+		t.Errorf("got %v, and %d replies Not Modified, want 1", err, server.unchanged)
 	}
 
 	altered := key.pack(t, "2", "a.rego", forApp("two"))
@@ -298,9 +303,9 @@ func TestBundle(t *testing.T) {
 		"test fails":  key.pack(t, "2", "a.rego", forApp("two"), "a_test.rego", "package t\n\ntest_x if false\n"),
 		"large":       bytes.Repeat([]byte{0}, fileMax+1),
 	} {
-		shelf.put(bad)
+		server.put(bad)
 		if err := e.Reload(t.Context()); err == nil {
-			t.Errorf("%s: it is accepted", name)
+			t.Errorf("%s: accepted, want an error", name)
 		} else if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -310,14 +315,15 @@ func TestBundle(t *testing.T) {
 			t.Errorf("%s: status %+v", name, s)
 		}
 	}
-	shelf.mu.Lock()
-	shelf.status = http.StatusInternalServerError
-	shelf.mu.Unlock()
+	server.mu.Lock()
+	server.status = http.StatusInternalServerError
+	server.mu.Unlock()
 	if err := e.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "500") {
 		t.Errorf("got %v", err)
 	}
 
-	shelf.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
+	server.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego",
+		"package more\n\nx := 1\n"))
 	if err := e.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -326,24 +332,27 @@ func TestBundle(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 
-	// The same policies with another signature are no others, but are not sent twice; under another revision they are.
-	shelf.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
-	before, same := e.Status().Loaded, shelf.same
+	// The same policies with another signature are not loaded again, and are not sent twice. With another revision they
+	// are loaded.
+	server.put(key.pack(t, "22", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego",
+		"package more\n\nx := 1\n"))
+	before, unchanged := e.Status().Loaded, server.unchanged
 	for range 2 {
 		if err := e.Reload(t.Context()); err != nil || !e.Status().Loaded.Equal(before) {
 			t.Errorf("got %v, status %+v", err, e.Status())
 		}
 	}
-	if shelf.same != same+1 {
-		t.Errorf("what was put there anew was sent twice")
+	if server.unchanged != unchanged+1 {
+		t.Errorf("the new bundle was sent twice")
 	}
-	shelf.put(key.pack(t, "23", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego", "package more\n\nx := 1\n"))
+	server.put(key.pack(t, "23", "a.rego", forApp("two"), "tenants/acme/a.rego", own("allow if true"), "more.rego",
+		"package more\n\nx := 1\n"))
 	if err := e.Reload(t.Context()); err != nil || e.Status().Revision != "23" {
 		t.Errorf("got %v, status %+v", err, e.Status())
 	}
 
-	// A restart without the server, and one with a server that has nothing good.
-	shelf.put([]byte("garbage"))
+	// A restart without the server, and one with a server that has no valid bundle.
+	server.put([]byte("garbage"))
 	for range 2 {
 		e, err := open(opts)
 		if err != nil {
@@ -359,16 +368,16 @@ func TestBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := open(opts); err == nil {
-		t.Error("it starts with an unsigned bundle that lies where the last good one was")
+		t.Error("the engine starts with an unsigned kept bundle")
 	}
 }
 
-// TestBundleKeyRotation: the key is read at each look. Under another one what decides is verified again, although it
-// has not changed.
+// TestBundleKeyRotation checks that the key is read at each fetch. With another key the bundle in force is verified
+// again, although it has not changed.
 func TestBundleKeyRotation(t *testing.T) {
 	old, next := newSigner(t), newSigner(t)
-	shelf := &shelf{}
-	web := httptest.NewServer(shelf)
+	server := &bundleServer{}
+	web := httptest.NewServer(server)
 	defer web.Close()
 	key, failed := old.public, error(nil)
 	source, err := Bundle(BundleOptions{
@@ -377,7 +386,7 @@ func TestBundleKeyRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shelf.put(old.pack(t, "1", "a.rego", forApp("one")))
+	server.put(old.pack(t, "1", "a.rego", forApp("one")))
 	e := mustStart(t, Options{Source: source})
 	reload := func(works bool, revision string) {
 		t.Helper()
@@ -385,16 +394,16 @@ func TestBundleKeyRotation(t *testing.T) {
 			t.Errorf("reloaded: %v", err)
 		}
 		if s := e.Status(); s.Revision != revision || (s.Err == nil) != works {
-			t.Errorf("the status is %+v", s)
+			t.Errorf("status %+v", s)
 		}
 	}
 	reload(true, "1")
 	key = next.public
-	reload(false, "1") // the old signer is not trusted any more
-	shelf.put(next.pack(t, "2", "a.rego", forApp("two")))
+	reload(false, "1") // the old signer is no longer trusted
+	server.put(next.pack(t, "2", "a.rego", forApp("two")))
 	reload(true, "2")
-	if same := shelf.same; same != 1 {
-		t.Errorf("the bundle was not sent again %d times, want 1", same)
+	if unchanged := server.unchanged; unchanged != 1 {
+		t.Errorf("the server replied Not Modified %d times, want 1", unchanged)
 	}
 	failed = errors.New("no such file")
 	reload(false, "2")
@@ -403,19 +412,20 @@ func TestBundleKeyRotation(t *testing.T) {
 	allows(t, e, policy.Input{App: "two"}, true)
 }
 
-// TestBundlePoll has a running engine come upon another bundle, and back to life after the server was away from the start.
+// TestBundlePoll checks that a running engine loads another bundle, and that an engine starts although its server was
+// down at first.
 func TestBundlePoll(t *testing.T) {
 	key := newSigner(t)
-	shelf := &shelf{}
-	web := httptest.NewServer(shelf)
+	server := &bundleServer{}
+	web := httptest.NewServer(server)
 	defer web.Close()
 	source, err := Bundle(BundleOptions{URL: web.URL, Token: letmein, Key: key.file(), Algorithm: "ES256",
 		Poll: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	shelf.put(key.pack(t, "1", "a.rego", forApp("one")))
-	reloaded := make(told, 1000)
+	server.put(key.pack(t, "1", "a.rego", forApp("one")))
+	reloaded := make(reloads, 1000)
 	e := mustStart(t, Options{Source: source, Observer: reloaded})
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -423,13 +433,13 @@ func TestBundlePoll(t *testing.T) {
 	defer stop()
 	running.Go(func() { e.Run(ctx) })
 	reloaded.next(t)
-	shelf.put([]byte("garbage"))
-	for reloaded.next(t) == nil { // as long as looks find what is in force
+	server.put([]byte("garbage"))
+	for reloaded.next(t) == nil { // as long as reads find the policies in force
 	}
 	if s := e.Status(); s.Revision != "1" {
-		t.Errorf("garbage is accepted: %+v", s)
+		t.Errorf("invalid bundle accepted: %+v", s)
 	}
-	shelf.put(key.pack(t, "two", "a.rego", forApp("two")))
+	server.put(key.pack(t, "two", "a.rego", forApp("two")))
 	for reloaded.next(t) != nil || e.Status().Revision != "two" {
 	}
 	allows(t, e, policy.Input{App: "two"}, true)
@@ -442,12 +452,13 @@ func TestBundleOptions(t *testing.T) {
 		"key":       {URL: "https://example.com/x", Algorithm: "HS256"},
 	} {
 		if _, err := Bundle(opts); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want something about the %s", err, want)
+			t.Errorf("got %v, want an error about the %s", err, want)
 		}
 	}
 }
 
-// swapping is a file system that another one takes the place of while its data is opened, after its module: for good, or until its data is open.
+// swapping is a file system that is replaced while its data is opened, after its module: permanently, or until its
+// data is open.
 type swapping struct {
 	fs.FS
 	once, twice sync.Once
@@ -464,14 +475,16 @@ func (s *swapping) Open(name string) (fs.File, error) {
 	return f, err
 }
 
-// TestFolderNoMixture: a folder that another one takes the place of while it is read is read again, and not taken for a policy that is half of each.
+// TestFolderNoMixture checks that a folder that is replaced while it is read is read again, so that no policy is a
+// mixture.
 func TestFolderNoMixture(t *testing.T) {
 	dir := t.TempDir()
 	for version, app := range map[string]string{"1": "one", "2": "two"} {
 		if err := os.Mkdir(filepath.Join(dir, version), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range map[string]string{"data.json": `{"app": "` + app + `"}`, "a.rego": rules("allow if input.app == data.app\nallow if input.app == \"" + app + " too\"")} {
+		for name, text := range map[string]string{"data.json": `{"app": "` + app + `"}`,
+			"a.rego": rules("allow if input.app == data.app\nallow if input.app == \"" + app + " too\"")} {
 			if err := os.WriteFile(filepath.Join(dir, version, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

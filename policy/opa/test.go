@@ -13,22 +13,22 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 )
 
-// testTime is how long one Rego test may take.
+// testTime is the time limit of one Rego test.
 const testTime = 5 * time.Second
 
-// Test is a Rego test that was run.
+// Test is the result of a Rego test.
 type Test struct {
-	File    string // from the root of the source
-	Line    int
-	Name    string // data.sessionserver.authz_test.test_x
-	Passed  bool
-	Skipped bool   // its name begins with todo_
-	Output  string // what it printed, and its error
-	Took    time.Duration
+	File     string // relative to the root of the source
+	Line     int
+	Name     string // data.sessionserver.authz_test.test_x
+	Passed   bool
+	Skipped  bool   // because its name begins with todo_
+	Output   string // its output and its error
+	Duration time.Duration
 }
 
-// runTests runs the rules test_* of c beside its policy. There are no tenants but those that a test brings along. The error names the tests that
-// failed.
+// runTests runs the rules test_* of c with its policy. data.tenants is empty unless a test provides it. The error
+// names the tests that failed.
 func runTests(ctx context.Context, c *content) ([]Test, error) {
 	if len(c.tests) == 0 {
 		return nil, nil
@@ -39,8 +39,10 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	}
 	modules := maps.Clone(c.modules)
 	maps.Copy(modules, c.tests)
-	results, err := tester.NewRunner().SetCompiler(newCompiler().WithEnablePrintStatements(true)).SetStore(newDocument(files, ast.NewObject())).
-		SetModules(modules).RaiseBuiltinErrors(true).CapturePrintOutput(true).SetTimeout(testTime).RunTests(ctx, reading{})
+	compiler := newCompiler().WithEnablePrintStatements(true)
+	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(newDocument(files, ast.NewObject())).
+		SetModules(modules).RaiseBuiltinErrors(true).CapturePrintOutput(true).SetTimeout(testTime).
+		RunTests(ctx, transaction{})
 	if err != nil {
 		return nil, faults(err)
 	}
@@ -49,7 +51,7 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	for r := range results {
 		t := Test{
 			File: r.Location.File, Line: r.Location.Row, Name: r.Package + "." + r.Name,
-			Passed: r.Pass(), Skipped: r.Skip, Output: string(r.Output), Took: r.Duration,
+			Passed: r.Pass(), Skipped: r.Skip, Output: string(r.Output), Duration: r.Duration,
 		}
 		if r.Error != nil {
 			t.Output += r.Error.Error() + "\n"
@@ -61,13 +63,13 @@ func runTests(ctx context.Context, c *content) ([]Test, error) {
 	})
 	for _, t := range tests {
 		if !t.Passed && !t.Skipped {
-			place := fmt.Sprintf("%s:%d", t.File, t.Line)
-			said := strings.TrimPrefix(oneLine(t.Output), place+": ")
-			errs = append(errs, &fault{place, "test " + t.Name + " failed" + strings.TrimSuffix(": "+said, ": ")})
+			position := fmt.Sprintf("%s:%d", t.File, t.Line)
+			output := strings.TrimPrefix(oneLine(t.Output), position+": ")
+			errs = append(errs, &fault{position, "test " + t.Name + " failed" + strings.TrimSuffix(": "+output, ": ")})
 		}
 	}
 	if len(tests) == 0 {
-		err = fmt.Errorf("there is no test in the files *_test.rego")
+		err = errors.New("no tests in the files *_test.rego")
 	}
 	return tests, errors.Join(append(errs, err, ctx.Err())...)
 }

@@ -4,5 +4,5 @@ package opa
 
 import "time"
 
-// threadTime is the ordinary clock: the system has none for a thread.
+// threadTime returns the ordinary clock, since this system has none for a thread.
 func threadTime() time.Duration { return sinceStart() }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threadTime is how long this thread has had a processor. A system without such a clock has the ordinary one counted.
+// threadTime returns the processor time of this thread, or the ordinary clock where the system does not count it.
 func threadTime() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {

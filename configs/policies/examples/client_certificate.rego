@@ -1,12 +1,12 @@
-# Only with a client certificate.
+# Require a client certificate.
 #
-# Apps of the tenant bank must show a certificate whose subject names their own organisation, although they have a secret as well.
+# Apps of the tenant bank need a certificate with their own organisation in its subject, in addition to their secret.
 package sessionserver.authz
 
-deny contains "show a client certificate of O=Bank" if {
+deny contains "a client certificate of O=Bank is required" if {
 	input.tenant == "bank"
 	not certified
 }
 
-# A comma within a name is \, in the subject, and so no end: CN=teller\,O=Bank is one name that says nothing of an organisation.
+# A comma inside a name is \, in the subject. So CN=teller\,O=Bank is one name without an organisation.
 certified if regex.match(`(^|[^\\],)O=Bank(,|$)`, input.tls.certificate.subject)

@@ -1,14 +1,15 @@
-# Keys of one app.
+# Keys that only one app may write.
 #
-# In a session that several apps share, user.* is what the login app says about who somebody is: all may read it, no other app may write it. The same
-# can be said in the tenant's file, with patterns for each app; here it holds for every tenant that has an app of that name.
+# Several apps share a session, and the app login stores the user in user.*. All apps may read these keys, and only
+# login may write them. Patterns in the tenant's file can express the same for one tenant. This rule applies to every
+# tenant with an app of that name.
 package sessionserver.authz
 
-deny contains "user.* is for the app login to write" if {
+deny contains "only the app login may write user.*" if {
 	input.access == "write"
 	startswith(input.key, "user.")
 	input.app != "login"
 	data.tenants[input.tenant].apps.login
 }
 
-# Who removes the whole session removes these keys as well: that takes nothing from anybody, for nobody is logged in any more.
+# An app that destroys the session removes these keys too. That is harmless, since the user is then logged out.

@@ -7,7 +7,10 @@ shared := {
 	"small": {"settings": {}, "apps": {"shop": every_key}},
 }
 
-writes(tenant, app, key) := {"tenant": tenant, "app": app, "role": "readwrite", "command": "put", "access": "write", "key": key}
+writes(tenant, app, key) := {
+	"tenant": tenant, "app": app, "role": "readwrite",
+	"command": "put", "access": "write", "key": key,
+}
 
 test_login_writes_user if {
 	data.sessionserver.authz.allow with input as writes("acme", "login", "user.name") with data.tenants as shared

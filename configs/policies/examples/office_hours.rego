@@ -1,7 +1,8 @@
 # Office hours.
 #
-# A tenant's own policy, to be put into tenants/NAME: its apps may come on weekdays from 8 to 18 in Berlin. As it reads the clock, its answers are
-# not remembered; that is why it is not the operator's, which would slow down everybody. What a client holds it may give back at any time.
+# A policy of a tenant, for tenants/NAME: apps have access on weekdays from 8 to 18 in Berlin. It reads the clock, so
+# its decisions are not cached. Therefore it is not part of the operator's policy, where it would slow down all
+# tenants. A client may close or release its session at any time.
 package sessionserver.tenant
 
 zone := "Europe/Berlin"
@@ -15,4 +16,4 @@ allow if {
 
 allow if input.command in {"close", "commit", "abort", "quit"}
 
-reasons contains "come back in office hours"
+reasons contains "access is limited to office hours"

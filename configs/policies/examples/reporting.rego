@@ -1,6 +1,7 @@
 # A read-only reporting app.
 #
-# acme/reports may look at sessions but not hold up those who change them: it reads the last saved state, without a lock, whatever its role is.
+# The app acme/reports may read sessions, but must not delay clients that change them. So it reads the last saved state
+# without a lock, whatever its role is.
 package sessionserver.authz
 
 reporting if {
@@ -8,12 +9,12 @@ reporting if {
 	input.app == "reports"
 }
 
-deny contains "reports read the saved state: open ID s" if {
+deny contains "reports may only read the saved state: open ID s" if {
 	reporting
 	input.access == "write"
 }
 
-deny contains "reports read the saved state: open ID s" if {
+deny contains "reports may only read the saved state: open ID s" if {
 	reporting
 	input.command == "open"
 	not saved_state

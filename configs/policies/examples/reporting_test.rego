@@ -1,6 +1,9 @@
 package sessionserver.reporting_test
 
-reports(question) := object.union({"tenant": "acme", "app": "reports", "role": "readwrite", "command": "open", "access": "read"}, question)
+reports(question) := object.union(
+	{"tenant": "acme", "app": "reports", "role": "readwrite", "command": "open", "access": "read"},
+	question,
+)
 
 test_reports_read_the_saved_state if {
 	data.sessionserver.authz.allow with input as reports({"mode": "s"})
@@ -11,7 +14,8 @@ test_reports_take_no_lock if {
 	not data.sessionserver.authz.allow with input as reports({"mode": "r"})
 	not data.sessionserver.authz.allow with input as reports({"mode": "rw", "access": "write"})
 	not data.sessionserver.authz.allow with input as reports({"command": "new", "access": "write"})
-	data.sessionserver.authz.reasons["reports read the saved state: open ID s"] with input as reports({"mode": "r"})
+	reason := "reports may only read the saved state: open ID s"
+	data.sessionserver.authz.reasons[reason] with input as reports({"mode": "r"})
 }
 
 test_others_are_not_reports if {
