@@ -31,11 +31,10 @@ type caller struct {
 	unidentified auth.Method  // that yielded no identity; "" if that is reported or there is none
 	introduced   introduction // last one that the audit log has
 
-	revoked context.Context // ends when the credentials are revoked
-	revoke  context.CancelCauseFunc
-
-	mu     sync.Mutex // guards writing access; comes after Server.mu
-	access access
+	mu        sync.Mutex // guards writing access, and what follows; comes after Server.mu
+	access    access
+	revoked   bool                    // by recheck
+	interrupt context.CancelCauseFunc // ends the wait of a command; nil if none waits
 }
 
 // access is the identity of a caller and the rules that it is subject to. An unauthenticated caller only has a
@@ -86,7 +85,6 @@ func notAdmitted(id auth.Identity) *refusal {
 // init makes the caller of a connection.
 func (c *caller) init(of *conn, listener *Listen, info ConnInfo) {
 	c.server, c.account, c.listener, c.info = of.server, &of.account, listener, info
-	c.revoked, c.revoke = context.WithCancelCause(context.Background())
 }
 
 // remote returns the client's address for the log.
@@ -252,8 +250,33 @@ func (c *caller) recheck(d *directory) (revoked bool) {
 	if _, err := d.auth.Renew(c.access.grant); err == nil && d.auth.Admits(id, c.info.Remote.Addr()) {
 		return false
 	}
-	c.revoke(errRevoked)
+	c.revoked = true
+	if c.interrupt != nil {
+		c.interrupt(errRevoked)
+	}
 	return true
+}
+
+// onRevoked has the wait of a command cancelled if the credentials are revoked, until the returned function is called.
+func (c *caller) onRevoked(cancel context.CancelCauseFunc) (stop func()) {
+	c.setInterrupt(cancel)
+	if c.isRevoked() {
+		cancel(errRevoked)
+	}
+	return func() { c.setInterrupt(nil) }
+}
+
+func (c *caller) setInterrupt(cancel context.CancelCauseFunc) {
+	c.mu.Lock()
+	c.interrupt = cancel
+	c.mu.Unlock()
+}
+
+// isRevoked reports whether recheck has revoked the credentials.
+func (c *caller) isRevoked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revoked
 }
 
 // leave ends the counting of the connection for its tenant.

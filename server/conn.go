@@ -310,7 +310,7 @@ func (c *conn) close() {
 	_ = c.transport.flush()
 	c.account.exit()
 	c.transport.close(c.end.reason.explained())
-	if c.caller.revoked.Err() != nil {
+	if c.caller.isRevoked() {
 		c.end.reason = Revoked
 	}
 	c.caller.leave()

@@ -33,7 +33,7 @@ func (c *conn) interruptible(ctx context.Context, reason string) (context.Contex
 	c.account.exitBulk()
 	c.log.Debug(reason)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stopRevoked := context.AfterFunc(c.caller.revoked, func() { cancel(errRevoked) })
+	stopRevoked := c.caller.onRevoked(cancel)
 	if c.transport.flush() != nil {
 		cancel(errPeerLeft)
 	}
