@@ -14,8 +14,8 @@ import (
 
 const module = "sessionserver"
 
-// mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the others. A package
-// may always import what lies in its own folder. cmd/sessionserver may import everything.
+// mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the
+// others. A package may always import what lies in its own folder. cmd/sessionserver may import everything.
 var mayImport = map[string][]string{
 	"admin":             {},
 	"audit":             {},
@@ -23,8 +23,10 @@ var mayImport = map[string][]string{
 	"certs":             {},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},
-	"configs":           {"session", "auth", "wire"},                                                  // whose vocabulary settings have
-	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"}, // only cmd imports it
+	// whose vocabulary settings have
+	"configs": {"session", "auth", "wire"},
+	// only cmd imports it
+	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"},
 	"policy":            {},
 	"server":            {"wire", "auth", "policy", "session", "audit"},
 	"e2e":               {"wire"},
@@ -57,7 +59,8 @@ func TestArchitecture(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
+		if d.IsDir() && file != "." &&
+			(strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
 			return fs.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {

@@ -70,8 +70,10 @@ func TestDevLoads(t *testing.T) {
 
 // TestPartial: a file changes what it names and nothing else, and lists replace those of the defaults.
 func TestPartial(t *testing.T) {
-	cfg, err := Parse("f", []byte("# mine\nsession:\n  lifetime: 1h30m\n  strict: true\nlimits:\n  # line: 1KiB\nstorage: {cache: 0, path: 2026}\n"+
-		"listen:\n- name: \"a b\"\n  address: unix:/run/s\n- {name: b, address: '[::]:0', allow: [10.0.0.0/8, \"2001:db8::1\"], plaintext: always}\n"))
+	cfg, err := Parse("f", []byte("# mine\nsession:\n  lifetime: 1h30m\n  strict: true\nlimits:\n  # line: 1KiB\n"+
+		"storage: {cache: 0, path: 2026}\n"+
+		"listen:\n- name: \"a b\"\n  address: unix:/run/s\n"+
+		"- {name: b, address: '[::]:0', allow: [10.0.0.0/8, \"2001:db8::1\"], plaintext: always}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,11 +134,13 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestAlso: what others find wrong is told together with the rest, in the order of the file, and not where something else is wrong already.
+// TestAlso: what others find wrong is told together with the rest, in the order of the file, and not where something
+// else is wrong already.
 func TestAlso(t *testing.T) {
 	_, err := Parse("f", []byte("session:\n  lifetime: soon\n  strict: true\nlog:\n  level: loud\n"),
 		func(c *Config) Problems {
-			return Problems{c.Problem("session.strict", "not %s", "today"), c.Problem("session.lifetime", "a consequence")}
+			return Problems{c.Problem("session.strict", "not %s", "today"),
+				c.Problem("session.lifetime", "a consequence")}
 		})
 	const want = "f:2: session.lifetime: \"soon\" (allowed: a duration such as 24m, 1h30m or 250ms)\n" +
 		"f:3: session.strict: not today\nf:5: log.level: \"loud\" (allowed: debug, info, warn, error)"

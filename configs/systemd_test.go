@@ -21,7 +21,8 @@ func TestSystemdRestarts(t *testing.T) {
 	}
 }
 
-// TestSystemdUnit: systemd itself understands every line of the unit, and finds its exposure small (0 is none, 10 is all).
+// TestSystemdUnit: systemd itself understands every line of the unit, and finds its exposure small (0 is none, 10 is
+// all).
 func TestSystemdUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -43,7 +44,8 @@ func TestSystemdUnit(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"verify", "--man=no", "--recursive-errors=no", file}, {"security", "--offline=yes", "--threshold=20", "--no-pager", file}} {
+	for _, args := range [][]string{{"verify", "--man=no", "--recursive-errors=no", file},
+		{"security", "--offline=yes", "--threshold=20", "--no-pager", file}} {
 		out, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput()
 		if err != nil || args[0] == "verify" && len(out) > 0 {
 			t.Errorf("systemd-analyze %s: %v\n%s", args[0], err, out)

@@ -46,9 +46,12 @@ func TestTenant(t *testing.T) {
 		Name:  "acme",
 		Allow: []Prefix{prefix(t, "0.0.0.0/0"), prefix(t, "::/0")}, Deny: []Prefix{prefix(t, "192.0.2.0/24")},
 		Hosts: []string{"sessions.acme.example"}, Session: main.Session, Quotas: main.Quotas,
-		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20}, SessionCreation: main.Rates.SessionCreation},
+		Rates: Rates{OnLimit: "delay", Tenant: Rate{2000, 4000}, App: Rate{10, 20},
+			SessionCreation: main.Rates.SessionCreation},
 		Apps: map[string]App{
-			"shop": {Role: "readwrite", Secrets: []string{"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}, Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
+			"shop": {Role: "readwrite",
+				Secrets:      []string{"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
+				Certificates: []string{"dns:shop.acme.example"}, Allow: []Prefix{prefix(t, "10.0.0.0/8")}},
 			"blog": {Role: "readonly", Read: []string{"post.*"}, Write: []string{}},
 		},
 		Policy: map[string]any{
@@ -74,28 +77,42 @@ func TestTenantMistakes(t *testing.T) {
 	const secret = "hss_0123456789012345678901234567890123456789012000000"
 	const hash = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	for name, row := range map[string]struct{ text, want string }{
-		"empty":        {"", "a: the file is empty"},
-		"nobody":       {"hosts: []\n", "a: allow: no address is admitted (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
-		"nobody []":    {"\nallow: []\n", "a:2: allow: no address is admitted …"},
-		"unknown":      {"allow: [::1]\nlisten: []\n", "a:2: listen: unknown setting (allowed: allow, deny, hosts, session, quotas, rates, policy, apps)"},
-		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: unknown setting (allowed: on_limit, tenant, app, address, session_creation, tenant_bytes, app_bytes)"},
-		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n- a.example\n- a..b\n- -a.example\n",
-			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\na:6: hosts[3]: …\na:8: hosts[5]: duplicate \"a.example\"\na:9: hosts[6]: …\na:10: hosts[7]: …"},
-		"apps":        {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list (allowed: settings by name)"},
-		"app":         {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: settings: role, secrets, certificates, allow, deny, read, write)"},
-		"app twice":   {"allow: [::1]\napps:\n  shop: {role: admin}\n  shop: {}\n", "a:4: apps.shop: duplicate, first in line 3"},
-		"no name":     {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: not a name (allowed: one word)"},
-		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n", "a:4: apps.shop.password: unknown setting …"},
-		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: no address is admitted (allowed: address ranges, or to leave it out)"},
-		"twice": {"allow: [::1]\napps: {a: {role: admin, secrets: [" + hash + ", " + hash + "]}, b: {role: admin, certificates: [\"dns:y.z\", \"dns:z.z\", \"dns:y.z\"]}}\n",
+		"empty": {"", "a: the file is empty"},
+		"nobody": {"hosts: []\n", "a: allow: no address is admitted (allowed: address ranges; everybody is " +
+			"0.0.0.0/0 and ::/0)"},
+		"nobody []": {"\nallow: []\n", "a:2: allow: no address is admitted …"},
+		"unknown": {"allow: [::1]\nlisten: []\n", "a:2: listen: unknown setting (allowed: allow, deny, hosts, " +
+			"session, quotas, rates, policy, apps)"},
+		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: unknown " +
+			"setting (allowed: on_limit, tenant, app, address, session_creation, tenant_bytes, app_bytes)"},
+		"hosts": {"allow: [::1]\nhosts:\n- \"*.a.example\"\n- A.example\n- a\n- 192.0.2.1\n- a.example\n" +
+			"- a.example\n- a..b\n- -a.example\n",
+			"a:3: hosts[0]: \"*.a.example\" (allowed: a name such …\na:4: hosts[1]: …\na:5: hosts[2]: …\n" +
+				"a:6: hosts[3]: …\na:8: hosts[5]: duplicate \"a.example\"\na:9: hosts[6]: …\na:10: hosts[7]: …"},
+		"apps": {"allow: [::1]\napps: [shop]\n", "a:2: apps: a list (allowed: settings by name)"},
+		"app": {"allow: [::1]\napps:\n  shop: readwrite\n", "a:3: apps.shop: \"readwrite\" (allowed: " +
+			"settings: role, secrets, certificates, allow, deny, read, write)"},
+		"app twice": {"allow: [::1]\napps:\n  shop: {role: admin}\n  shop: {}\n",
+			"a:4: apps.shop: duplicate, first in line 3"},
+		"no name": {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: not a name (allowed: one word)"},
+		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n",
+			"a:4: apps.shop.password: unknown setting …"},
+		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: " +
+			"no address is admitted (allowed: address ranges, or to leave it out)"},
+		"twice": {"allow: [::1]\napps: {a: {role: admin, secrets: [" + hash + ", " + hash +
+			"]}, b: {role: admin, certificates: [\"dns:y.z\", \"dns:z.z\", \"dns:y.z\"]}}\n",
 			"a:2: apps.a.secrets[1]: duplicate \"" + hash + "\"\na:2: apps.b.certificates[2]: duplicate \"dns:y.z\""},
-		"too much": {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB exceeds limits.value of the configuration (allowed: up to 1MiB)"},
-		"quotas":   {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n", "a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
-		"a secret": {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n    role: admin\n", "a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
+		"too much": {"allow: [::1]\nsession: {max_value: 16MiB}\n", "a:2: session.max_value: 16MiB exceeds " +
+			"limits.value of the configuration (allowed: up to 1MiB)"},
+		"quotas": {"allow: [::1]\nquotas: {waiters: -1}\nrates: {app: {per_second: 1}}\n",
+			"a:2: quotas.waiters: -1 (allowed: …\na:3: rates.app.burst: 0 (allowed: 8 to …"},
+		"a secret": {"allow: [::1]\napps:\n  shop:\n    secrets: " + secret + "\n    role: admin\n",
+			"a:4: apps.shop.secrets: \"hss_…\" (allowed: a list)"},
 		"a secret as app": {"allow: [::1]\napps:\n  shop: " + secret + "\n  " + secret + ":\n    role: {}\n",
 			"a:3: apps.shop: \"hss_…\" (allowed: …\na:5: apps.hss_….role: a group …"},
 		"policy": {"allow: [::1]\npolicy: plain\n", "a:2: policy: \"plain\" (allowed: settings by name)"},
-		"policy, not JSON": {"allow: [::1]\npolicy:\n  day: 2026-11-23\n  inf: .inf\n  hex: 0x10\n  \"yes\": True\n  none: ~\n  1: one\n  huge: 1e0100\n  bin: !!binary aGk=\n" +
+		"policy, not JSON": {"allow: [::1]\npolicy:\n  day: 2026-11-23\n  inf: .inf\n  hex: 0x10\n  \"yes\": True\n" +
+			"  none: ~\n  1: one\n  huge: 1e0100\n  bin: !!binary aGk=\n" +
 			"  list: [&x a, [*x], {b: 1_000}]\n  a: 1\n  a: 2\n",
 			`a:3: policy.day: "2026-11-23" (allowed: a JSON value: text, a number such as -10 or 0.5, true, false, null; in quotes it is text)
 a:4: policy.inf: ".inf" (allowed: …
@@ -108,9 +125,12 @@ a:10: policy.bin: tag "!!binary" (allowed: …
 a:11: policy.list[1][0]: alias "x" (allowed: …
 a:11: policy.list[2].b: "1_000" (allowed: …
 a:13: policy.a: duplicate, first in line 12`},
-		"policy, deep":  {"allow: [::1]\npolicy: {a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\n", "a:2: policy.a" + strings.Repeat("[0]", 15) + ": nested too deep (allowed: 16 levels of lists and settings)"},
-		"policy, large": {"allow: [::1]\npolicy: {a: " + strings.Repeat("x", 64<<10) + "}\n", "a:2: policy: 65544 bytes as JSON (allowed: 64KiB)"},
-		"also":          {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
+		"policy, deep": {"allow: [::1]\npolicy: {a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\n",
+			"a:2: policy.a" + strings.Repeat("[0]", 15) +
+				": nested too deep (allowed: 16 levels of lists and settings)"},
+		"policy, large": {"allow: [::1]\npolicy: {a: " + strings.Repeat("x", 64<<10) + "}\n",
+			"a:2: policy: 65544 bytes as JSON (allowed: 64KiB)"},
+		"also": {"allow: [::1]\nquotas: {bytes: x}\n", "a:1: allow: also\na:2: quotas.bytes: \"x\" is not a size …"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			main := Default()
@@ -200,7 +220,8 @@ func TestFolder(t *testing.T) {
 	f.write(".b.yaml.tmp.yaml", "not YAML: [")
 	f.write("c.txt", "not YAML: [")
 	f.write("gone.drop", "")
-	f.look("a:1h0m0s", "Bad.yaml: invalid tenant name \"Bad\"", "Bad.yaml: another rule", "b.yaml:1: allow: no address is admitted")
+	f.look("a:1h0m0s", "Bad.yaml: invalid tenant name \"Bad\"", "Bad.yaml: another rule",
+		"b.yaml:1: allow: no address is admitted")
 	if stale, missing := f.now.Stale(); len(stale) != 0 || !slices.Equal(missing, []string{"Bad", "b"}) {
 		t.Errorf("stale %v, missing %v", stale, missing)
 	}
@@ -275,7 +296,8 @@ func TestFolderFiles(t *testing.T) {
 	must(os.WriteFile(outside, []byte("allow: [::1]\nsecret\n"), 0o600))
 	must(os.Symlink(outside, path("b.yaml")))
 	must(os.Symlink("../"+filepath.Base(filepath.Dir(outside))+"/b.yaml", path("c.yaml")))
-	const leaves = ": cannot be read: path escapes from parent (a link must lead to a file within the folder: put the file itself here)"
+	const leaves = ": cannot be read: path escapes from parent (a link must lead to a file within the folder: put " +
+		"the file itself here)"
 	f.look("a:24m0s", "b.yaml"+leaves, "c.yaml"+leaves)
 	_, err := LoadTenant(path("b.yaml"), f.main)
 	if err == nil || strings.TrimPrefix(err.Error(), f.path+"/") != "b.yaml"+leaves {
@@ -300,7 +322,8 @@ func TestFolderMisnamed(t *testing.T) {
 	f.write(".d.yml", "")
 	f.write("notes.txt", "")
 	f.look("a:24m0s", "a.yml: ignored because of its extension .yml, and a.yaml exists, too: remove one of them",
-		"b.yml: ignored because of its extension .yml: rename it to b.yaml", "c.YAML: ignored because of its extension .YAML: rename it to c.yaml")
+		"b.yml: ignored because of its extension .yml: rename it to b.yaml",
+		"c.YAML: ignored because of its extension .YAML: rename it to c.yaml")
 }
 
 func TestFolderHosts(t *testing.T) {
@@ -308,7 +331,8 @@ func TestFolderHosts(t *testing.T) {
 	for _, name := range []string{"c", "a", "b"} {
 		f.write(name+".yaml", "allow: [::1]\nhosts:\n- "+name+".example\n- shared.example\n")
 	}
-	f.look("a:24m0s b:24m0s c:24m0s", "b.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too", "c.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too")
+	f.look("a:24m0s b:24m0s c:24m0s", "b.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too",
+		"c.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too")
 }
 
 // TestFolderOrder: what is found does not depend on what was there before, apart from files with mistakes.
@@ -319,7 +343,8 @@ func TestFolderOrder(t *testing.T) {
 		f.now = LoadTenants(f.path, f.main, f.now)
 	}
 	fresh := LoadTenants(f.path, f.main, nil)
-	if !reflect.DeepEqual(fresh.All, f.now.All) || len(fresh.All) != 4 || fresh.Tenant("a_b") == nil || fresh.Tenant("b") != nil {
+	if !reflect.DeepEqual(fresh.All, f.now.All) || len(fresh.All) != 4 || fresh.Tenant("a_b") == nil ||
+		fresh.Tenant("b") != nil {
 		t.Errorf("%v, afresh %v", f.now.All, fresh.All)
 	}
 }
@@ -342,7 +367,8 @@ func FuzzTenant(f *testing.F) {
 			t.Fatalf("got %v, %v", tenant, err)
 		}
 		for _, p := range problems {
-			if text := p.Error(); strings.ContainsAny(text, "\n\x00") || len(text) > 2000 || strings.Contains(text, "hss_a") {
+			if text := p.Error(); strings.ContainsAny(text, "\n\x00") || len(text) > 2000 ||
+				strings.Contains(text, "hss_a") {
 				t.Errorf("not fit to be shown: %q", text)
 			}
 		}

@@ -17,7 +17,8 @@ func prefix(t *testing.T, text string) Prefix {
 
 func TestSize(t *testing.T) {
 	for text, want := range map[string]Size{
-		"0": 0, "4096": 4096, "1B": 1, "5 B": 5, "64KiB": 64 * KiB, "1.5MiB": 1536 * KiB, "2 GiB": 2 * GiB, " 1MiB ": MiB, "0.5KiB": 512,
+		"0": 0, "4096": 4096, "1B": 1, "5 B": 5, "64KiB": 64 * KiB, "1.5MiB": 1536 * KiB, "2 GiB": 2 * GiB,
+		" 1MiB ": MiB, "0.5KiB": 512,
 		"1048576GiB": 1 << 50, "007": 7,
 	} {
 		var s Size
@@ -30,8 +31,10 @@ func TestSize(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", " ", "KiB", "B", "-1", "-1KiB", "+1", "1e3", "0x10", "1_000", "inf", "Infinity", "NaN", "1.5", "0.1KiB", "1,5KiB", "1 K", "1kb", "1kib", "1KB", "1KiBB",
-		"1KiB KiB", "1..5KiB", ".", "1048577GiB", "99999999999999999999999999", "1" + strings.Repeat("0", 400), "1KiB\n2", "１KiB",
+		"", " ", "KiB", "B", "-1", "-1KiB", "+1", "1e3", "0x10", "1_000", "inf", "Infinity", "NaN", "1.5", "0.1KiB",
+		"1,5KiB", "1 K", "1kb", "1kib", "1KB", "1KiBB",
+		"1KiB KiB", "1..5KiB", ".", "1048577GiB", "99999999999999999999999999", "1" + strings.Repeat("0", 400),
+		"1KiB\n2", "１KiB",
 	} {
 		s := Size(42)
 		if err := s.UnmarshalText([]byte(text)); err == nil || s != 42 {
@@ -40,7 +43,8 @@ func TestSize(t *testing.T) {
 			t.Errorf("%.20q…: a message of %d bytes", text, len(err.Error()))
 		}
 	}
-	for size, want := range map[Size]string{0: "0", 1023: "1023", KiB: "1KiB", 1536 * KiB: "1536KiB", MiB + 1: "1048577", 3 * GiB: "3GiB", -KiB: "-1024"} {
+	for size, want := range map[Size]string{0: "0", 1023: "1023", KiB: "1KiB", 1536 * KiB: "1536KiB",
+		MiB + 1: "1048577", 3 * GiB: "3GiB", -KiB: "-1024"} {
 		if got, err := size.MarshalText(); err != nil || string(got) != want {
 			t.Errorf("%d is written as %q, %v; want %q", int64(size), got, err, want)
 		}
@@ -49,7 +53,8 @@ func TestSize(t *testing.T) {
 
 func TestPrefix(t *testing.T) {
 	for text, want := range map[string]string{
-		"10.0.0.0/8": "10.0.0.0/8", "192.0.2.7": "192.0.2.7/32", "::1": "::1/128", "2001:DB8::/32": "2001:db8::/32", "0.0.0.0/0": "0.0.0.0/0", "::/0": "::/0",
+		"10.0.0.0/8": "10.0.0.0/8", "192.0.2.7": "192.0.2.7/32", "::1": "::1/128", "2001:DB8::/32": "2001:db8::/32",
+		"0.0.0.0/0": "0.0.0.0/0", "::/0": "::/0",
 		"::ffff:192.0.2.7": "192.0.2.7/32", // one address, in whatever spelling
 		"192.0.2.7/32":     "192.0.2.7/32",
 	} {
@@ -78,7 +83,8 @@ func TestPrefix(t *testing.T) {
 		"10.0.0.0/8,10.0.0.0/9": "is not an address range",
 	} {
 		p := prefix(t, "192.0.2.0/24")
-		if err := p.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || p != prefix(t, "192.0.2.0/24") {
+		if err := p.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) ||
+			p != prefix(t, "192.0.2.0/24") {
 			t.Errorf("%q: %v, %v; want %s", text, p, err, want)
 		}
 	}

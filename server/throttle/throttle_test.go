@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestHandler: each place that logs has ten lines at once and one a second, whatever its attributes; debug lines are not throttled.
+// TestHandler: each place that logs has ten lines at once and one a second, whatever its attributes; debug lines are
+// not throttled.
 func TestHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer

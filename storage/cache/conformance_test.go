@@ -40,11 +40,12 @@ func TestConformance(t *testing.T) {
 		{"memory", storagetest.Harness{Open: over(openMemory, 64<<20)}},
 		{"memory, small cache", storagetest.Harness{Open: over(openMemory, 16<<10)}},
 		{"memory, no cache", storagetest.Harness{Open: over(openMemory, 0)}},
-		{"memory without powers", storagetest.Harness{NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: over(
-			func(t testing.TB, dir string, now func() time.Time) (storage.Store, error) {
-				s, err := openMemory(t, dir, now)
-				return struct{ storage.Store }{s}, err
-			}, 64<<20)}},
+		{"memory without powers",
+			storagetest.Harness{NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: over(
+				func(t testing.TB, dir string, now func() time.Time) (storage.Store, error) {
+					s, err := openMemory(t, dir, now)
+					return struct{ storage.Store }{s}, err
+				}, 64<<20)}},
 		{"pebble", storagetest.Harness{Durable: true, Exclusive: true, Open: over(openPebble, 1<<20)}},
 	} {
 		t.Run(test.name, func(t *testing.T) { storagetest.Run(t, test.harness) })

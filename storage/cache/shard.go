@@ -150,7 +150,8 @@ func (sh *shard) drop(key storage.Key) {
 	sh.lru.Remove(key)
 }
 
-// beginDrop takes out all entries of a tenant. It is a write to all keys that the tenant may have, and followed by an endDrop.
+// beginDrop takes out all entries of a tenant. It is a write to all keys that the tenant may have, and followed by an
+// endDrop.
 func (sh *shard) beginDrop(tenant string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

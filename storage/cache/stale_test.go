@@ -55,8 +55,10 @@ func (r *rig) want(k storage.Key, data string) {
 	if err != nil || string(got.Data) != data {
 		r.Errorf("Get = %q, %v; want %q", got.Data, err, data)
 	}
-	if inner, err := r.inner.Get(r.Context(), k); err != nil || !bytes.Equal(inner.Data, got.Data) || !inner.Expires.Equal(got.Expires) {
-		r.Errorf("the cache has %q until %v, the store %q until %v, %v", got.Data, got.Expires, inner.Data, inner.Expires, err)
+	if inner, err := r.inner.Get(r.Context(), k); err != nil || !bytes.Equal(inner.Data, got.Data) ||
+		!inner.Expires.Equal(got.Expires) {
+		r.Errorf("the cache has %q until %v, the store %q until %v, %v", got.Data, got.Expires, inner.Data,
+			inner.Expires, err)
 	}
 }
 
@@ -126,7 +128,8 @@ func TestHit(t *testing.T) {
 		r.load(keyA)
 		r.slow.Fail(storagetest.OpGet, errBoom)
 		r.want(keyA, "x")
-		if got := r.cache.Stats(); got.Hits != 2 || got.Misses != 1 || got.Entries != 1 || got.Bytes != 0+cost(keyA, 8) {
+		if got := r.cache.Stats(); got.Hits != 2 || got.Misses != 1 || got.Entries != 1 ||
+			got.Bytes != 0+cost(keyA, 8) {
 			t.Errorf("Stats = %+v", got) // one byte takes eight of the heap
 		}
 		if _, err := r.cache.Get(r.Context(), keyB); !errors.Is(err, errBoom) {
@@ -141,7 +144,8 @@ func TestSlowLoad(t *testing.T) {
 	for name, write := range map[string]func(r *rig) error{
 		"put": func(r *rig) error { return r.cache.Put(r.Context(), keyA, live("new")) },
 		"put all": func(r *rig) error {
-			return r.cache.PutAll(r.Context(), []storage.Entry{{Key: keyB, Record: live("b")}, {Key: keyA, Record: live("new")}})
+			return r.cache.PutAll(r.Context(),
+				[]storage.Entry{{Key: keyB, Record: live("b")}, {Key: keyA, Record: live("new")}})
 		},
 		"touch": func(r *rig) error { return r.cache.Touch(r.Context(), keyA, time.Now().Add(2*time.Hour)) },
 		"delete": func(r *rig) error {
@@ -269,7 +273,8 @@ func TestFailedWrite(t *testing.T) {
 		storagetest.OpPut:    func(r *rig) error { return r.cache.Put(r.Context(), keyA, live("new")) },
 		storagetest.OpDelete: func(r *rig) error { return r.cache.Delete(r.Context(), keyA) },
 		storagetest.OpPutAll: func(r *rig) error {
-			return r.cache.PutAll(r.Context(), []storage.Entry{{Key: keyA, Record: live("new")}, {Key: keyB, Record: live("new")}})
+			return r.cache.PutAll(r.Context(),
+				[]storage.Entry{{Key: keyA, Record: live("new")}, {Key: keyB, Record: live("new")}})
 		},
 	}
 	for op, write := range writes {
@@ -319,7 +324,9 @@ func TestBatchVisibility(t *testing.T) {
 				r.put(keyB, "old")
 				release := r.stop(storagetest.OpPutAll, keyA, before)
 				r.start(func() {
-					if err := r.cache.PutAll(r.Context(), []storage.Entry{{Key: keyA, Record: live("new")}, {Key: keyB, Record: live("new")}}); err != nil {
+					if err := r.cache.PutAll(r.Context(),
+						[]storage.Entry{{Key: keyA, Record: live("new")},
+							{Key: keyB, Record: live("new")}}); err != nil {
 						t.Error(err)
 					}
 				})
@@ -391,7 +398,8 @@ func TestRandomFaults(t *testing.T) {
 		keys[i] = storage.Key{Tenant: "acme", ID: storage.ID{byte(i % 2), byte(i)}}
 	}
 	version := func(v int64) storage.Record {
-		return storage.Record{Data: fmt.Appendf(nil, "%d", v), Expires: time.Now().Add(time.Hour + time.Duration(v)*time.Millisecond)}
+		return storage.Record{Data: fmt.Appendf(nil, "%d", v),
+			Expires: time.Now().Add(time.Hour + time.Duration(v)*time.Millisecond)}
 	}
 	read := func(k storage.Key) (v int64) {
 		rec, err := r.cache.Get(t.Context(), k)
@@ -426,10 +434,12 @@ func TestRandomFaults(t *testing.T) {
 				var err error
 				switch rng.IntN(4) {
 				case 0:
-					err = r.cache.Touch(t.Context(), keys[k], time.Now().Add(2*time.Hour+time.Duration(v)*time.Millisecond))
+					err = r.cache.Touch(t.Context(), keys[k],
+						time.Now().Add(2*time.Hour+time.Duration(v)*time.Millisecond))
 				case 1:
 					a, b := keys[4*w], keys[4*w+3]
-					err = r.cache.PutAll(t.Context(), []storage.Entry{{Key: a, Record: version(v)}, {Key: b, Record: version(v)}})
+					err = r.cache.PutAll(t.Context(),
+						[]storage.Entry{{Key: a, Record: version(v)}, {Key: b, Record: version(v)}})
 				default:
 					err = r.cache.Put(t.Context(), keys[k], version(v))
 				}

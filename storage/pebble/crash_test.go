@@ -60,8 +60,8 @@ func crashRecord(c *clock, w, n int) storage.Record {
 	return c.rec(fmt.Sprintf("%d/%d %s", w, n, strings.Repeat("x", (w*7919+n*131)%3000)), time.Hour)
 }
 
-// crashWrite is the load that is interrupted: writer w puts its key again and again, alone or with a second one, in the midst of other
-// operations, and calls acknowledged after each.
+// crashWrite is the load that is interrupted: writer w puts its key again and again, alone or with a second one, in the
+// midst of other operations, and calls acknowledged after each.
 func crashWrite(ctx context.Context, s *Store, c *clock, w int, first int, acknowledged func(n int)) error {
 	r := rand.New(rand.NewPCG(uint64(w), uint64(first)))
 	k, k2 := key(crashTenant, name("w", w)), key(crashTenant, name("second", w))
@@ -200,8 +200,8 @@ func TestFolderHeldUnderAnotherName(t *testing.T) {
 	}
 }
 
-// After a power cut a store opens in every mode and adds up; with SyncAlways it has everything that was acknowledged, and with
-// SyncInterval what was acknowledged before the last sync.
+// After a power cut a store opens in every mode and adds up; with SyncAlways it has everything that was acknowledged,
+// and with SyncInterval what was acknowledged before the last sync.
 func TestPowerCut(t *testing.T) {
 	for _, mode := range []SyncMode{SyncAlways, SyncInterval, SyncNever} {
 		t.Run(string(mode), func(t *testing.T) {

@@ -15,14 +15,15 @@ import (
 // ErrFailed says that the store has stopped because its disk failed. See the package documentation.
 var ErrFailed = errors.New("the store has failed")
 
-// disk is the file system that Pebble stands on. It decides what a sync of the write-ahead log is (walsync.go), and what
-// happens when writing fails.
+// disk is the file system that Pebble stands on. It decides what a sync of the write-ahead log is (walsync.go), and
+// what happens when writing fails.
 //
-// Pebble takes a failed write of its log or manifest for the end: it panics with locks held or asks its logger to exit the
-// process. Therefore it never learns of one. At the first failure the folder is frozen: from then on whatever changes
-// a file is answered with success and done to a ghost in memory, or to nothing. So Pebble stays sound, its waiters wake up and Close
-// works, while the folder looks as after a kill at that moment, which Pebble is made to recover from. The failure is noted before
-// the write is answered, and the store looks for it before it acknowledges anything.
+// Pebble takes a failed write of its log or manifest for the end: it panics with locks held or asks its logger to exit
+// the process. Therefore it never learns of one. At the first failure the folder is frozen: from then on whatever
+// changes a file is answered with success and done to a ghost in memory, or to nothing. So Pebble stays sound, its
+// waiters wake up and Close works, while the folder looks as after a kill at that moment, which Pebble is made to
+// recover from. The failure is noted before the write is answered, and the store looks for it before it acknowledges
+// anything.
 type disk struct {
 	vfs.FS
 	mode     SyncMode
@@ -188,8 +189,8 @@ func (d *disk) RemoveAll(name string) error {
 
 func (d *disk) Unwrap() vfs.FS { return d.FS }
 
-// diskFile is a file or directory open for writing or syncing. A silent one answers success after a failure; the others, of which
-// something will be read again, answer the failure: Pebble knows how to start those anew.
+// diskFile is a file or directory open for writing or syncing. A silent one answers success after a failure; the
+// others, of which something will be read again, answer the failure: Pebble knows how to start those anew.
 type diskFile struct {
 	vfs.File
 	disk   *disk

@@ -26,8 +26,8 @@ func (o *observed) WALSynced(time.Duration) { o.synced.Add(1) }
 func (o *observed) Stalled(time.Duration)   {}
 func (o *observed) Failed(error)            { o.failed.Add(1) }
 
-// Wherever writing fails, and for good from there on, the store answers ErrFailed without hanging or ending the process, and the
-// folder opens again with everything that was acknowledged.
+// Wherever writing fails, and for good from there on, the store answers ErrFailed without hanging or ending the
+// process, and the folder opens again with everything that was acknowledged.
 func TestDiskFails(t *testing.T) {
 	kinds := map[string]func(op errorfs.Op) bool{
 		"any write": func(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsWrite },
@@ -35,7 +35,9 @@ func TestDiskFails(t *testing.T) {
 		"table":     func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, ".sst") },
 		"manifest":  func(op errorfs.Op) bool { return strings.Contains(op.Path, "MANIFEST") },
 		"marker":    func(op errorfs.Op) bool { return strings.Contains(op.Path, "marker") },
-		"folder":    func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileSync && !strings.Contains(op.Path, ".") },
+		"folder": func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpFileSync && !strings.Contains(op.Path, ".")
+		},
 	}
 	for what, matches := range kinds {
 		t.Run(what, func(t *testing.T) {
@@ -46,7 +48,8 @@ func TestDiskFails(t *testing.T) {
 			for ok := int64(0); ; ok += ok/2 + 1 {
 				var n atomic.Int64
 				failing := errorfs.InjectorFunc(func(op errorfs.Op) error {
-					if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && matches(op) && n.Add(1) > ok {
+					if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && matches(op) &&
+						n.Add(1) > ok {
 						return errorfs.ErrInjected
 					}
 					return nil
@@ -65,7 +68,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// diskFailure loads a store on a failing disk, and answers whether it could be opened, and whether it failed after that.
+// diskFailure loads a store on a failing disk, and answers whether it could be opened, and whether it failed after
+// that.
 func diskFailure(t *testing.T, mode SyncMode, failing errorfs.Injector) (opened, failed bool) {
 	t.Helper()
 	c, sound, seen := newClock(), vfs.NewMem(), new(observed)
@@ -115,7 +119,8 @@ func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	must(t, os.WriteFile(file, nil, 0o600))
-	if _, err := Open(Options{Path: file}); err == nil || errors.Is(err, storage.ErrLocked) || !strings.Contains(err.Error(), file) {
+	if _, err := Open(Options{Path: file}); err == nil || errors.Is(err, storage.ErrLocked) ||
+		!strings.Contains(err.Error(), file) {
 		t.Errorf("Open of a file = %v", err)
 	}
 	for _, o := range []Options{{}, {Path: dir, Sync: "sometimes"}, {Path: dir, CacheBytes: -1}} {

@@ -14,9 +14,10 @@ import (
 // dropStep is how many records DropTenant looks up at a time.
 const dropStep = 256
 
-// DropTenant removes all records of a tenant, which lie side by side. Each is removed like by Delete, with its entry in the expiry index
-// and its share of the usage, so that all agree at every moment and after every crash. That takes a few microseconds a record, and no
-// lock but the record's; Pebble's range deletion would be faster, but to know what it removes all writers would have to wait.
+// DropTenant removes all records of a tenant, which lie side by side. Each is removed like by Delete, with its entry in
+// the expiry index and its share of the usage, so that all agree at every moment and after every crash. That takes a
+// few microseconds a record, and no lock but the record's; Pebble's range deletion would be faster, but to know what it
+// removes all writers would have to wait.
 func (s *Store) DropTenant(ctx context.Context, name string) (removed int64, err error) {
 	if err := checkTenant(name); err != nil {
 		return 0, fmt.Errorf("pebble: drop tenant: %w", err)
@@ -33,7 +34,8 @@ func (s *Store) DropTenant(ctx context.Context, name string) (removed int64, err
 }
 
 // dropSome removes the next records and answers where to go on, or nil.
-func (s *Store) dropSome(ctx context.Context, name string, from, until []byte, removed *int64) (next []byte, err error) {
+func (s *Store) dropSome(ctx context.Context, name string, from, until []byte, removed *int64) (next []byte,
+	err error) {
 	if err := s.enter(ctx, "drop tenant"); err != nil {
 		return nil, err
 	}
@@ -95,7 +97,8 @@ func (s *Store) dropOne(k storage.Key, removed *int64) error {
 	return nil
 }
 
-// endDrop sees to it that a tenant without records has no usage, also when some were damaged, and that nothing comes back.
+// endDrop sees to it that a tenant without records has no usage, also when some were damaged, and that nothing comes
+// back.
 func (s *Store) endDrop(ctx context.Context, name string, from, until []byte) error {
 	if err := s.enter(ctx, "drop tenant"); err != nil {
 		return err

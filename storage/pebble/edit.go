@@ -11,8 +11,8 @@ import (
 	"sessionserver/storage"
 )
 
-// edit is one write while it is put together: changes of records, each with what it means for the expiry index and the usage, in
-// one batch of Pebble, which is applied as a whole or not at all.
+// edit is one write while it is put together: changes of records, each with what it means for the expiry index and the
+// usage, in one batch of Pebble, which is applied as a whole or not at all.
 //
 // Life: begin; with the stripes of its keys held: set, move, remove, then apply; without them: wait; at last: end.
 type edit struct {
@@ -62,8 +62,8 @@ func (e *edit) set(k storage.Key, rec storage.Record) error {
 	c.new = header{expires: expires, indexed: expires, size: uint32(len(rec.Data)), marker: rec.Marker}
 	c.has = true
 	if c.had && c.old.indexed <= expires {
-		// The old entry leads the sweeper here early enough; it will be moved on then. So a session that is saved again and
-		// again costs one index entry in its lifetime, not one each time.
+		// The old entry leads the sweeper here early enough; it will be moved on then. So a session that is saved again
+		// and again costs one index entry in its lifetime, not one each time.
 		c.new.indexed = c.old.indexed
 	} else {
 		if c.had {
@@ -85,8 +85,8 @@ func (e *edit) set(k storage.Key, rec storage.Record) error {
 	return nil
 }
 
-// remove deletes what is under k. Of a damaged record the index entry stays, for the sweeper to drop, and so does its share of
-// the usage.
+// remove deletes what is under k. Of a damaged record the index entry stays, for the sweeper to drop, and so does its
+// share of the usage.
 func (e *edit) remove(k storage.Key) error {
 	c, err := e.look(k)
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) {

@@ -28,8 +28,9 @@ func (l logger) printf(level slog.Level, format string, args []any) {
 	}
 }
 
-// Fatalf is called where Pebble cannot go on, and expects the process to end. A write that failed does not lead here (disk.go); what
-// remains are its own broken invariants. The folder is frozen, so that going on can do no harm to it, and the store answers errors.
+// Fatalf is called where Pebble cannot go on, and expects the process to end. A write that failed does not lead here
+// (disk.go); what remains are its own broken invariants. The folder is frozen, so that going on can do no harm to it,
+// and the store answers errors.
 func (l logger) Fatalf(format string, args ...any) {
 	l.disk.fail("pebble", "", fmt.Errorf(format, args...))
 }
@@ -49,7 +50,8 @@ func events(o Options, d *disk) *pebbledb.EventListener {
 			o.Logger.Error("storage: damaged file", "file", info.Path, "err", info.Details)
 		},
 		DiskSlow: func(info pebbledb.DiskSlowInfo) {
-			o.Logger.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "duration", info.Duration)
+			o.Logger.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "duration",
+				info.Duration)
 		},
 		LowDiskSpace: func(info pebbledb.LowDiskSpaceInfo) {
 			o.Logger.Warn("storage: little disk space left", "bytes", info.AvailBytes, "of", info.TotalBytes)

@@ -17,13 +17,15 @@ const stripeCount = 256
 
 // stripe guards the keys that fall to it, and remembers the headers of some of them.
 type stripe struct {
-	// mu is held while a record under one of the stripe's keys is examined and changed, from the look at its header until the
-	// change can be seen by readers, but not while its author waits for the disk. Who needs several takes them in order.
+	// mu is held while a record under one of the stripe's keys is examined and changed, from the look at its header
+	// until the change can be seen by readers, but not while its author waits for the disk. Who needs several takes
+	// them in order.
 	mu sync.Mutex
 
 	headers map[headerKey]header // guarded by mu; bounded by Store.perStripe
 
-	// writes counts the changes that can be seen. It lets a reader know, under mu, that what it had read without mu is still true.
+	// writes counts the changes that can be seen. It lets a reader know, under mu, that what it had read without mu is
+	// still true.
 	writes atomic.Uint64
 }
 
@@ -41,7 +43,8 @@ func stripeIndex(id storage.ID) int {
 
 func (s *Store) stripe(id storage.ID) *stripe { return &s.stripes[stripeIndex(id)] }
 
-// header answers what is known of the record under k, from memory or from the disk. The caller holds st.mu, the key's stripe.
+// header answers what is known of the record under k, from memory or from the disk. The caller holds st.mu, the key's
+// stripe.
 //
 // A record that is damaged answers an error that wraps storage.ErrCorrupt.
 func (s *Store) header(st *stripe, t *tenant, k storage.Key) (h header, ok bool, err error) {
@@ -67,7 +70,8 @@ func (s *Store) readHeader(k storage.Key) (header, bool, error) {
 	return h, ok, err
 }
 
-// get answers the value under a key of the library, which is valid until the closer is closed; without a closer there is none.
+// get answers the value under a key of the library, which is valid until the closer is closed; without a closer there
+// is none.
 func (s *Store) get(key []byte) ([]byte, io.Closer, error) {
 	v, closer, err := s.db.Get(key)
 	switch {
@@ -92,8 +96,8 @@ func (s *Store) remember(st *stripe, hk headerKey, h header) {
 	st.headers[hk] = h
 }
 
-// rememberRead puts the header of a record that a reader has found into the table, unless it would have to wait or something
-// was written to the stripe since before the reader looked, when writes was as given.
+// rememberRead puts the header of a record that a reader has found into the table, unless it would have to wait or
+// something was written to the stripe since before the reader looked, when writes was as given.
 func (s *Store) rememberRead(k storage.Key, h header, writes uint64) {
 	t := s.tenants.find(k.Tenant)
 	st := s.stripe(k.ID)

@@ -8,8 +8,8 @@ import (
 	"sessionserver/storage"
 )
 
-// What lies under which key. Numbers are big-endian, so that keys sort as they count; times are Unix milliseconds. A tenant
-// stands behind its length, so that no name can be the beginning of another's keys.
+// What lies under which key. Numbers are big-endian, so that keys sort as they count; times are Unix milliseconds. A
+// tenant stands behind its length, so that no name can be the beginning of another's keys.
 //
 //	'm' name                          what the folder is: "layout" → layoutVersion
 //	'r' len tenant id                 a record: header and data (merge operands: see merge.go)
@@ -130,8 +130,8 @@ func putRecord(dst []byte, h header, data []byte) {
 	copy(dst[headerLen:], data)
 }
 
-// parseRecord reads the value under a record's key. The data is a part of v. There is no record, and no error, in a move that
-// lacks what it should move.
+// parseRecord reads the value under a record's key. The data is a part of v. There is no record, and no error, in a
+// move that lacks what it should move.
 func parseRecord(v []byte) (h header, data []byte, ok bool, err error) {
 	switch {
 	case len(v) == moveLen && v[0] == valueMove:

@@ -9,15 +9,15 @@ import (
 	"sessionserver/storage"
 )
 
-// merger lets a write say what changes instead of what results, so that moving the expiry of a record does not write its data
-// again and counting does not read. Pebble calls it while it reads, flushes and compacts, with any part of a key's operands
-// that are neighbours in time; whatever it has put together stands for them.
+// merger lets a write say what changes instead of what results, so that moving the expiry of a record does not write
+// its data again and counting does not read. Pebble calls it while it reads, flushes and compacts, with any part of a
+// key's operands that are neighbours in time; whatever it has put together stands for them.
 //
 // Under a record's key the base is a whole record, written with Set, and the operands are moves: two times that the
 // record's may only be raised to, so that their order does not matter. Under a usage key every operand is a difference.
 //
-// It never refuses: an error here would stop the compactions of the whole store for the sake of one damaged value. What it
-// cannot understand it leaves as it is, to be found by whoever reads that record.
+// It never refuses: an error here would stop the compactions of the whole store for the sake of one damaged value. What
+// it cannot understand it leaves as it is, to be found by whoever reads that record.
 var merger = &pebbledb.Merger{
 	Name: "sessionserver.1", // stored with the folder, which opens with no other
 	Merge: func(key, value []byte) (pebbledb.ValueMerger, error) {
@@ -52,8 +52,8 @@ func (m *recordMerger) MergeOlder(v []byte) error {
 
 func (m *recordMerger) MergeNewer(v []byte) error { return m.MergeOlder(v) }
 
-// Finish answers a move when it has seen no record. It must not answer that there is nothing, even if it has seen all there is:
-// in a compaction that would uncover what a deletion below it has hidden.
+// Finish answers a move when it has seen no record. It must not answer that there is nothing, even if it has seen all
+// there is: in a compaction that would uncover what a deletion below it has hidden.
 func (m *recordMerger) Finish(bool) ([]byte, io.Closer, error) {
 	if m.base == nil {
 		return appendMove(nil, m.expires, m.indexed), nil, nil

@@ -13,8 +13,8 @@ import (
 	"sessionserver/storage"
 )
 
-// Open opens the store in the folder o.Path, and makes it where there is none. A folder that is held, by this process or
-// another one, is refused with storage.ErrLocked; one that is damaged with storage.ErrCorrupt.
+// Open opens the store in the folder o.Path, and makes it where there is none. A folder that is held, by this process
+// or another one, is refused with storage.ErrLocked; one that is damaged with storage.ErrCorrupt.
 func Open(o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -66,8 +66,8 @@ func open(o Options) (_ *Store, err error) {
 	return s, d.err() // Pebble does not notice when the disk fails meanwhile
 }
 
-// folder makes the folder and answers its one true name: Pebble's lock holds between processes by file and within one by
-// name.
+// folder makes the folder and answers its one true name: Pebble's lock holds between processes by file and within one
+// by name.
 func folder(o Options) (string, error) {
 	if err := o.fs.MkdirAll(o.Path, 0o700); err != nil {
 		return "", err

@@ -47,8 +47,8 @@ type Options struct {
 	// MaxOpenFiles bounds how many tables are open, as far as Pebble allows. Default 1,000.
 	MaxOpenFiles int
 
-	// Headers bounds how many records' expiry and size are remembered, about 80 bytes each, which saves a write from reading
-	// what it replaces. Default 262,144.
+	// Headers bounds how many records' expiry and size are remembered, about 80 bytes each, which saves a write from
+	// reading what it replaces. Default 262,144.
 	Headers int
 
 	// Now is the clock that decides what has expired. Default time.Now.
@@ -108,8 +108,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Observer is told what a metric may want to count. Its methods are called from the midst of writing: they must return at
-// once and must not call the store.
+// Observer is told what a metric may want to count. Its methods are called from the midst of writing: they must return
+// at once and must not call the store.
 type Observer interface {
 	// WALSynced says that a sync of the write-ahead log took d.
 	WALSynced(d time.Duration)

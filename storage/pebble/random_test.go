@@ -53,7 +53,8 @@ func operate(ctx context.Context, s *Store, c *clock, r *rand.Rand, keys int) er
 	return err
 }
 
-// After random operations by many at once, with flushes and compactions under way, everything adds up, also when opened again.
+// After random operations by many at once, with flushes and compactions under way, everything adds up, also when opened
+// again.
 func TestInvariants(t *testing.T) {
 	t.Parallel()
 	c := newClock()
@@ -186,7 +187,8 @@ func TestSweepAdvances(t *testing.T) {
 			t.Fatalf("swept %v, %v", swept, err)
 		}
 		if s.sweeper.time.Load() <= c.in(-time.Second).UnixMilli() {
-			t.Errorf("the position is %v behind", time.Duration(c.now().UnixMilli()-s.sweeper.time.Load())*time.Millisecond)
+			t.Errorf("the position is %v behind",
+				time.Duration(c.now().UnixMilli()-s.sweeper.time.Load())*time.Millisecond)
 		}
 	}
 	verify(t, s)
@@ -227,7 +229,8 @@ func TestDamagedRecord(t *testing.T) {
 	early := make([]byte, headerLen)
 	putRecord(early, h, nil)
 	early[1] = 0x80
-	for i, v := range [][]byte{{}, {valueRecord}, {valueMove}, {9, 9, 9}, late, early, []byte("no record whatsoever, but of some length")} {
+	for i, v := range [][]byte{{}, {valueRecord}, {valueMove}, {9, 9, 9}, late, early,
+		[]byte("no record whatsoever, but of some length")} {
 		k := key("acme", name("k", i))
 		must(t, s.db.Set(appendRecordKey(nil, k), v, nil))
 		if _, err := s.Get(ctx, k); !errors.Is(err, storage.ErrCorrupt) {
@@ -265,7 +268,8 @@ func TestDamagedRecord(t *testing.T) {
 
 func TestKeysDoNotCollide(t *testing.T) {
 	seen := map[string]string{}
-	for _, tenant := range []string{"a", "ab", "a\x00", "\x00", "\x01a", strings.Repeat("a", 64), "a" + strings.Repeat("\x00", 63)} {
+	for _, tenant := range []string{"a", "ab", "a\x00", "\x00", "\x01a", strings.Repeat("a", 64), "a" +
+		strings.Repeat("\x00", 63)} {
 		for _, id := range []storage.ID{{}, {'b'}, {0, 'b'}, {255}} {
 			k := storage.Key{Tenant: tenant, ID: id}
 			for _, enc := range [][]byte{appendRecordKey(nil, k), appendIndexKey(nil, 1, k)} {

@@ -30,8 +30,8 @@ type Store struct {
 	log  *slog.Logger
 	now  func() time.Time
 
-	// life is held for reading by every operation under way, and for writing by Close. It is the first lock anybody takes; then
-	// come sweeper.mu and the stripes in their order.
+	// life is held for reading by every operation under way, and for writing by Close. It is the first lock anybody
+	// takes; then come sweeper.mu and the stripes in their order.
 	life   sync.RWMutex
 	closed bool // guarded by life
 

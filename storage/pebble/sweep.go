@@ -22,12 +22,13 @@ type sweeper struct {
 	from []byte       // guarded by mu: the next round begins at this key of the index
 	time atomic.Int64 // the time in from, changed with mu held
 
-	// early is the earliest entry inserted since the last round began. It lies before the position if who wrote it was slow, or
-	// the clock went back; then the next round begins there. The zero value begins at the beginning.
+	// early is the earliest entry inserted since the last round began. It lies before the position if who wrote it was
+	// slow, or the clock went back; then the next round begins there. The zero value begins at the beginning.
 	early atomic.Int64
 }
 
-// inserted takes note of a new entry that can be seen by now. (Noted any earlier, a round could pass between the note and it.)
+// inserted takes note of a new entry that can be seen by now. (Noted any earlier, a round could pass between the note
+// and it.)
 func (sw *sweeper) inserted(at int64) {
 	for {
 		early := sw.early.Load()
@@ -47,10 +48,11 @@ func (sw *sweeper) begin() []byte {
 }
 
 // Sweep removes expired records. It goes through the entries of the expiry index whose time has come, from where it
-// left off; an entry is only ever earlier than its record's expiry, so none that has expired is missed. Where the record still
-// lives the entry is moved to the time at which it will expire.
+// left off; an entry is only ever earlier than its record's expiry, so none that has expired is missed. Where the
+// record still lives the entry is moved to the time at which it will expire.
 //
-// The entries are looked up without a lock, and each is examined anew under its stripe: what is written meanwhile counts.
+// The entries are looked up without a lock, and each is examined anew under its stripe: what is written meanwhile
+// counts.
 func (s *Store) Sweep(ctx context.Context, limit int) (storage.Swept, error) {
 	if err := s.enter(ctx, "sweep"); err != nil {
 		return storage.Swept{}, err
@@ -124,8 +126,8 @@ func (s *Store) due(limit int) (due []dueEntry, err error) {
 	return due, nil
 }
 
-// Backlog tells when the first entry of the index was due that no round has come to. It waits for no round: what the one under way has taken
-// up counts no more, unless the round fails.
+// Backlog tells when the first entry of the index was due that no round has come to. It waits for no round: what the
+// one under way has taken up counts no more, unless the round fails.
 func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
 	if err := s.enter(ctx, "backlog"); err != nil {
 		return time.Time{}, err
@@ -136,7 +138,8 @@ func (s *Store) Backlog(ctx context.Context) (time.Time, error) {
 	if from > now {
 		return time.Time{}, nil
 	}
-	it, err := s.db.NewIter(&pebbledb.IterOptions{LowerBound: appendIndexTime(nil, from), UpperBound: appendIndexTime(nil, now+1)})
+	it, err := s.db.NewIter(&pebbledb.IterOptions{LowerBound: appendIndexTime(nil, from),
+		UpperBound: appendIndexTime(nil, now+1)})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("pebble: backlog: %w", err)
 	}
@@ -163,7 +166,8 @@ func (s *Store) sweepOne(d dueEntry, swept *storage.Swept) error {
 	expired := false
 	switch {
 	case errors.Is(err, storage.ErrCorrupt):
-		// When a damaged record expires cannot be known. It stays, to be found by its reader, until somebody overwrites it.
+		// When a damaged record expires cannot be known. It stays, to be found by its reader, until somebody overwrites
+		// it.
 		err = e.unindex(d.at, d.key)
 	case err != nil:
 	case !c.had || c.old.indexed != d.at:

@@ -12,8 +12,8 @@ import (
 	"sessionserver/storage"
 )
 
-// Usage answers from memory what every write has added up. What is on disk under the usage keys is written in the same batch as
-// the records and therefore agrees with them after any crash; it is read once, by Open.
+// Usage answers from memory what every write has added up. What is on disk under the usage keys is written in the same
+// batch as the records and therefore agrees with them after any crash; it is read once, by Open.
 func (s *Store) Usage(ctx context.Context, tenant string) (storage.Usage, error) {
 	if err := s.enter(ctx, "usage"); err != nil {
 		return storage.Usage{}, err

@@ -63,8 +63,8 @@ func must(t testing.TB, err error) {
 }
 
 // verify recounts everything in a store that nobody uses meanwhile: every record has exactly one entry in the expiry
-// index, at its indexed time and not after its expiry; there are no other entries; the usage on disk and in memory is what the records
-// add up to; the headers in memory are those on disk.
+// index, at its indexed time and not after its expiry; there are no other entries; the usage on disk and in memory is
+// what the records add up to; the headers in memory are those on disk.
 func verify(t testing.TB, s *Store) {
 	t.Helper()
 	records, index := map[storage.Key]header{}, map[storage.Key]int64{}

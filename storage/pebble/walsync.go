@@ -11,12 +11,12 @@ import (
 // walFile is a file of the write-ahead log open for writing, new or recycled.
 //
 // Pebble's log writer writes what it has buffered and then syncs, and only then are the waiters woken; what the log
-// writer takes for a sync is decided here. In SyncAlways it is one. Else it is nothing, as the write has left the process
-// already: with SyncInterval, syncEvery makes up for it. In every mode closing syncs: Pebble opens a new log only
-// when it has closed the last one, and does not accept one torn log followed by another after a power cut.
+// writer takes for a sync is decided here. In SyncAlways it is one. Else it is nothing, as the write has left the
+// process already: with SyncInterval, syncEvery makes up for it. In every mode closing syncs: Pebble opens a new log
+// only when it has closed the last one, and does not accept one torn log followed by another after a power cut.
 //
-// For the same reason the store stays below the format in which a log's records claim how much of the log had been synced before
-// (tuning.go).
+// For the same reason the store stays below the format in which a log's records claim how much of the log had been
+// synced before (tuning.go).
 type walFile struct {
 	diskFile
 	dirty atomic.Bool // something was written since the last sync began
