@@ -11,32 +11,33 @@ import (
 	"sessionserver/session"
 )
 
-// TestAddressBookIsBounded: many times as many addresses as it has room for do not make it grow, nor forget the ones that are at their limit.
+// TestAddressBookIsBounded: many times as many addresses as it has room for do not make it grow, nor forget the ones
+// that are at their limit.
 func TestAddressBookIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var b addressBook
 		r := Rate{PerSecond: 0.001, Burst: 10}
-		atLimit := make([]rated, 200)
+		atLimit := make([]limiterKey, 200)
 		for i := range atLimit {
-			atLimit[i] = rated{"a", fmt.Sprintf("limit %d", i)}
+			atLimit[i] = limiterKey{"a", fmt.Sprintf("limit %d", i)}
 			for l := b.limiter(atLimit[i], r); l.Allow(); {
 			}
 		}
 		for i := range 3 * bookMax {
-			b.limiter(rated{"a", fmt.Sprint(i)}, r).Allow()
+			b.limiter(limiterKey{"a", fmt.Sprint(i)}, r).Allow()
 			if len(b.limiters) > bookMax {
 				t.Fatalf("%d are kept", len(b.limiters))
 			}
 		}
-		for _, who := range atLimit {
-			if l := b.limiters[who]; l == nil || l.Tokens() >= 1 {
-				t.Errorf("%s was forgotten", who.address)
+		for _, key := range atLimit {
+			if l := b.limiters[key]; l == nil || l.Tokens() >= 1 {
+				t.Errorf("%s was forgotten", key.address)
 			}
 		}
 		time.Sleep(time.Hour * 10) // all are full again
 		for i := range bookMax {
-			b.limiter(rated{"b", fmt.Sprint(i)}, r)
+			b.limiter(limiterKey{"b", fmt.Sprint(i)}, r)
 		}
 		if n := len(b.limiters); n > bookMax/2 {
 			t.Errorf("%d are kept although they are full", n)
@@ -44,29 +45,29 @@ func TestAddressBookIsBounded(t *testing.T) {
 	})
 }
 
-// TestAddressBookSharesOne: as long as a connection holds the limiter of its address, further ones get the same, however full it was when
-// others came.
+// TestAddressBookSharesOne: as long as a connection holds the limiter of its address, further ones get the same,
+// however full it was when others came.
 func TestAddressBookSharesOne(t *testing.T) {
 	var b addressBook
 	r := Rate{PerSecond: 1, Burst: 10}
-	who := rated{"a", "192.0.2.1"}
-	held := b.hold(who, r)
+	key := limiterKey{"a", "192.0.2.1"}
+	held := b.hold(key, r)
 	for i := range 2 * bookMax {
-		b.limiter(rated{"a", fmt.Sprint(i)}, r).Allow()
+		b.limiter(limiterKey{"a", fmt.Sprint(i)}, r).Allow()
 	}
-	if again := b.hold(who, r); again != held {
+	if again := b.hold(key, r); again != held {
 		t.Error("the second connection has a rate of its own")
 	}
-	b.letGo(held)
-	b.letGo(held)
+	b.release(held)
+	b.release(held)
 	for i := range bookMax {
-		b.limiter(rated{"b", fmt.Sprint(i)}, r)
+		b.limiter(limiterKey{"b", fmt.Sprint(i)}, r)
 	}
-	if b.limiters[who] != nil {
+	if b.limiters[key] != nil {
 		t.Error("it is kept although nobody holds it and it is full")
 	}
-	b.letGo(b.hold(who, Rate{}))
-	if b.hold(rated{"a", ""}, r) != nil {
+	b.release(b.hold(key, Rate{}))
+	if b.hold(limiterKey{"a", ""}, r) != nil {
 		t.Error("clients of a Unix socket share a rate")
 	}
 }

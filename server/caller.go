@@ -107,12 +107,12 @@ func (c *caller) ipKey() string {
 
 // limiter returns the limiter of the client's address for a kind of cost, for use at once.
 func (c *caller) limiter(kind string, r Rate) *rate.Limiter {
-	return c.server.addresses.limiter(c.rated(kind), r)
+	return c.server.addresses.limiter(c.limiterKey(kind), r)
 }
 
-// rated returns the key of the client's address in an addressBook. A client of a Unix socket has no address.
-func (c *caller) rated(kind string) rated {
-	key := rated{kind: kind}
+// limiterKey returns the key of the client's address in an addressBook. A client of a Unix socket has no address.
+func (c *caller) limiterKey(kind string) limiterKey {
+	key := limiterKey{kind: kind}
 	if c.info.Remote.IsValid() {
 		key.address = c.ipKey()
 	}
@@ -202,7 +202,7 @@ func (c *caller) accessOf(grant auth.Grant, d *directory) (access, error) {
 
 // hold takes the limiter of the client's address for a kind of cost.
 func (a *access) hold(c *caller, kind string, r Rate) {
-	if a.bucket = c.server.addresses.hold(c.rated(kind), r); a.bucket != nil {
+	if a.bucket = c.server.addresses.hold(c.limiterKey(kind), r); a.bucket != nil {
 		a.rates[0] = a.bucket.Limiter
 	}
 }
@@ -213,7 +213,7 @@ func (c *caller) assume(next access) {
 		was.usage.conns.Add(-1)
 		c.account.release()
 	}
-	c.server.addresses.letGo(c.access.bucket)
+	c.server.addresses.release(c.access.bucket)
 	c.mu.Lock()
 	c.access = next
 	c.mu.Unlock()
@@ -285,5 +285,5 @@ func (c *caller) leave() {
 		c.access.rules.usage.conns.Add(-1)
 		c.account.release()
 	}
-	c.server.addresses.letGo(c.access.bucket)
+	c.server.addresses.release(c.access.bucket)
 }

@@ -10,69 +10,71 @@ import (
 	"sessionserver/wire"
 )
 
-// Command is a row of the command table. Each rule about a command is a column here and is kept by the server, so that a handler is
-// only about what the command does: decode, call, reply.
+// Command is a row of the command table. Each rule about a command is a column, which the server enforces. So a
+// handler only decodes the arguments, makes a call and replies.
 type Command struct {
-	Name  string // lower case; clients may write it in any case
-	Usage string // its arguments, as help shows them: "key [value]"
-	Help  string // one line: what it does
+	Name  string // in lower case; clients may use any case
+	Usage string // arguments, as help shows them: "key [value]"
+	Help  string // one line: the effect of the command
 
-	Line Arity // how many arguments a line is split into; the last one is taken verbatim
-	RESP Arity // how many arguments a RESP request may have
+	Line Arity // number of arguments of a line; the last one is verbatim
+	RESP Arity // number of arguments of a RESP request
 
 	Needs  Needs
 	Access Access
-	// AccessOf returns the access where it depends on the arguments or on the mode of the session; Access is the highest
-	// that it returns.
+	// AccessOf returns the access where it depends on the arguments or on the mode of the session; Access is the
+	// highest that it returns.
 	AccessOf func(args [][]byte, mode session.Mode) Access
 	Mode     func(args [][]byte) session.Mode // mode in which the command opens a session; nil for any other command
 	Keys     Keys
-	Cost     int     // what it takes from a rate limit; 1 is a plain look-up in memory
-	Releases bool    // it lets go of the open session: while there is one it is charged for, but never refused for its rate
-	Waits    bool    // it waits for the disk or for somebody elsewhere: meanwhile others have their turn; see turns
-	TakesID  bool    // its first argument is the id of a session
-	Payload  Payload // how long the last argument of a line may be
+	Cost     int     // tokens of the rate limits; 1 is a lookup in memory
+	Waits    bool    // waits for the disk or another system, while other connections have their turn; see turns
+	TakesID  bool    // the first argument is the id of a session
+	Payload  Payload // size of the last argument of a line
 
-	Run func(*Call) error // answers with exactly one call of Call.Reply, or returns an error
+	// Releases marks a command that closes the open session. It is charged for then, but never refused for a rate.
+	Releases bool
+
+	Run func(*Call) error // calls Call.Reply exactly once, or returns an error
 }
 
-// Arity is how many arguments a command takes, its name not counted.
+// Arity is the number of arguments of a command, without its name.
 type Arity struct{ Min, Max int }
 
-// Many stands for as many arguments as a request may have.
+// Many is a Max that only the limits of a request bound.
 const Many = math.MaxInt
 
-// Exactly is the arity of a command that takes n arguments.
+// Exactly returns the arity of a command with n arguments.
 func Exactly(n int) Arity { return Arity{n, n} }
 
-// Needs is what must be true of the connection before a command runs.
+// Needs is the state of the connection that a command requires.
 type Needs uint8
 
 const (
 	needsUnset  Needs = iota
 	Nothing           // not even an identity
-	Identity          // that it has authenticated
-	NoSession         // and that no session is open on it
-	OpenSession       // and that a session is open on it, in whatever mode
+	Identity          // an authenticated connection
+	NoSession         // also no open session
+	OpenSession       // also an open session, in any mode
 )
 
 func (n Needs) String() string {
 	return [...]string{"", "nothing", "an identity", "no open session", "an open session"}[n]
 }
 
-// Access is what a command does to a session, as policies see it.
+// Access is the effect of a command on a session, as policies see it.
 type Access uint8
 
 const (
 	accessUnset Access = iota
-	None               // nothing: it is about the connection
+	None               // no access: the command concerns the connection
 	Read
 	Write
 )
 
 func (a Access) String() string { return [...]string{"", "none", "read", "write"}[a] }
 
-// Keys says which arguments are keys, each of which the policy is asked about.
+// Keys describes which arguments are keys. The policy decides about each key.
 type Keys uint8
 
 const (
@@ -80,35 +82,36 @@ const (
 	FirstKey                  // the first one
 	EveryKey                  // each
 	KeysAndValues             // the first, third and so on
-	SessionKeys               // none that a gate could find: the handler asks about those of the session and those that it is given
+	SessionKeys               // the handler asks the policy about the keys of the session and of the request
 )
 
-// Payload is how much longer than wire.Limits.Line a line may be for its last argument.
+// Payload is the size by which the last argument of a line may exceed wire.Limits.Line.
 type Payload uint8
 
 const (
 	NoPayload      Payload = iota
-	ValuePayload           // by one value
-	SessionPayload         // by all the values of a session
+	ValuePayload           // the size of one value
+	SessionPayload         // the size of all values of a session
 )
 
-// Call is one request on its way through the gates to its handler. It is valid until the handler returns, like all that it hands out.
+// Call is one request on its path through the gates to its handler. The call and everything that it returns are valid
+// until the handler returns.
 type Call struct {
 	Command *Command
-	Args    [][]byte      // views of the connection's buffer: copy what is kept
-	Reply   *wire.Encoder // where the answer goes
+	Args    [][]byte      // views of the connection's buffer; copy them to keep them
+	Reply   *wire.Encoder // receives the reply
 
 	conn *conn
-	fact fact // what it has done, if the audit log is to have that
+	fact fact // its effect, if the audit log records it
 }
 
-// Context ends when the server has no more time for the request.
+// Context returns a context that ends when the server has no more time for the request.
 func (c *Call) Context() context.Context { return c.conn.server.ctx }
 
-// Identity is who asks.
+// Identity returns the identity of the connection.
 func (c *Call) Identity() auth.Identity { return c.conn.caller.info.Identity }
 
-// Session is the session that is open on the connection: never nil for a command that needs one.
+// Session returns the open session of the connection. It is not nil for a command that needs one.
 func (c *Call) Session() *session.Session { return c.conn.session }
 
 // mode returns the mode of the open session, or the one that the command opens a session in.
@@ -122,7 +125,7 @@ func (c *Call) mode() session.Mode {
 	return session.ReadWrite
 }
 
-// access returns what the command does to a session with these arguments.
+// access returns the effect of the command on a session with these arguments.
 func (c *Call) access() Access { return c.Command.access(c.Args, c.mode()) }
 
 func (cmd *Command) access(args [][]byte, mode session.Mode) Access {
@@ -132,7 +135,7 @@ func (cmd *Command) access(args [][]byte, mode session.Mode) Access {
 	return cmd.Access
 }
 
-// usage is how the command is written.
+// usage returns the syntax of the command.
 func (cmd *Command) usage() string {
 	if cmd.Usage == "" {
 		return cmd.Name
@@ -140,7 +143,7 @@ func (cmd *Command) usage() string {
 	return cmd.Name + " " + cmd.Usage
 }
 
-// arity is how many arguments the command takes in this framing.
+// arity returns the number of arguments of the command in this framing.
 func (cmd *Command) arity(f wire.Framing) Arity {
 	if f == wire.RESP {
 		return cmd.RESP
@@ -148,7 +151,7 @@ func (cmd *Command) arity(f wire.Framing) Arity {
 	return cmd.Line
 }
 
-// check answers what is missing from the row.
+// check returns an error if the row is incomplete.
 func (cmd *Command) check() error {
 	switch {
 	case cmd.Name == "" || len(cmd.Name) > nameMax || !lowerCase(cmd.Name):
@@ -160,9 +163,9 @@ func (cmd *Command) check() error {
 	case (cmd.Usage == "") != (cmd.Line.Max == 0 && cmd.RESP.Max == 0):
 		return fmt.Errorf("column Usage must name the arguments that Line and RESP allow")
 	case cmd.Needs > OpenSession || cmd.Access > Write || cmd.Payload > SessionPayload || cmd.Keys > SessionKeys:
-		return fmt.Errorf("Needs, Access, Payload or Keys is none of those that there are")
+		return fmt.Errorf("column Needs, Access, Payload or Keys has an unknown value")
 	case cmd.Keys == FirstKey && (cmd.Line.Min < 1 || cmd.RESP.Min < 1):
-		return fmt.Errorf("column Keys is FirstKey, and there may be no argument")
+		return fmt.Errorf("column Keys is FirstKey, but the first argument is optional")
 	case cmd.Needs == needsUnset:
 		return fmt.Errorf("column Needs is missing")
 	case cmd.Access == accessUnset:
@@ -190,11 +193,11 @@ func lowerCase(name string) bool {
 
 // table finds rows by name.
 type table struct {
-	rows   []*Command // in the order of declaration, which help keeps
+	rows   []*Command // in the order of declaration, which is that of help
 	byName map[string]*Command
 }
 
-// builtin is the table of the commands that every server has.
+// builtin returns the table of the commands that every server has.
 func builtin() *table {
 	t := &table{byName: make(map[string]*Command)}
 	for _, family := range [][]Command{sessionCommands, valueCommands, connectionCommands, redisCommands} {
@@ -203,14 +206,15 @@ func builtin() *table {
 	return t
 }
 
-// with adds rows. It panics on one that is half filled or doubles a name: a fault of whoever wrote it, to be seen at the first start.
+// with adds rows. It panics on an incomplete row or a duplicate name. That is a fault of the program, which is found
+// at the first start.
 func (t *table) with(rows []Command) *table {
 	for _, row := range rows {
 		if err := row.check(); err != nil {
 			panic(fmt.Sprintf("server: command %q: %v", row.Name, err))
 		}
 		if t.byName[row.Name] != nil {
-			panic(fmt.Sprintf("server: command %q: declared twice", row.Name))
+			panic(fmt.Sprintf("server: command %q: duplicate name", row.Name))
 		}
 		t.byName[row.Name] = &row
 		t.rows = append(t.rows, &row)
@@ -218,7 +222,7 @@ func (t *table) with(rows []Command) *table {
 	return t
 }
 
-// lookup finds the row for a name as a client wrote it, or nil.
+// lookup returns the row for a name in any case, or nil.
 func (t *table) lookup(name []byte) *Command {
 	var lower [nameMax]byte
 	if len(name) > nameMax {
@@ -233,7 +237,7 @@ func (t *table) lookup(name []byte) *Command {
 	return t.byName[string(lower[:len(name)])]
 }
 
-// payload is how long the last argument of a line with this name may be beyond a line's ordinary limit.
+// payload returns the function by which a wire.Reader finds the payload of a line.
 func (t *table) payload(limits wire.Limits) func(name []byte) int {
 	return func(name []byte) int {
 		cmd := t.lookup(name)

@@ -64,7 +64,7 @@ func TestRowsAreChecked(t *testing.T) {
 		"payload of nothing": {func(c *Command) { c.Line = Exactly(0) }, "Payload is for a command with arguments"},
 		"unknown payload":    {func(c *Command) { c.Payload = SessionPayload + 1 }, "none of those that there are"},
 		"no handler":         {func(c *Command) { c.Run = nil }, "Run is missing"},
-		"name of a built-in": {func(c *Command) { c.Name = "get" }, "declared twice"},
+		"name of a built-in": {func(c *Command) { c.Name = "get" }, "duplicate name"},
 	} {
 		spoilt := whole()
 		row.spoil(&spoilt)
@@ -73,7 +73,7 @@ func TestRowsAreChecked(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, panicked, row.want)
 		}
 	}
-	if _, panicked := newWith(t, whole(), whole()); panicked != `server: command "own": declared twice` {
+	if _, panicked := newWith(t, whole(), whole()); panicked != `server: command "own": duplicate name` {
 		t.Errorf("the same row twice: %q", panicked)
 	}
 }

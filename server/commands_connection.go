@@ -9,7 +9,7 @@ import (
 	"sessionserver/wire"
 )
 
-// connectionCommands are about the connection itself.
+// connectionCommands are the commands about the connection itself.
 var connectionCommands = []Command{
 	{
 		Name: "auth", Usage: "tenant/app secret", Help: "authenticates the connection",
@@ -17,23 +17,23 @@ var connectionCommands = []Command{
 	},
 	{
 		Name: "hello", Usage: "[2|3 [AUTH tenant/app secret] [SETNAME name]]",
-		Help: "tells what the server is; in RESP chooses the protocol version",
+		Help: "describes the server; in RESP also selects the protocol version",
 		Line: Exactly(0), RESP: Arity{0, 6}, Needs: Nothing, Access: None, Cost: 1, Run: runHello,
 	},
 	{
-		Name: "whoami", Help: "tells who the connection acts as, and what the tenant may have and has",
+		Name: "whoami", Help: "returns the identity of the connection, and the limits and usage of its tenant",
 		Line: Exactly(0), RESP: Exactly(0), Needs: Identity, Access: None, Cost: 1, Run: runWhoami,
 	},
 	{
-		Name: "ping", Usage: "[text]", Help: "answers PONG, or the text",
+		Name: "ping", Usage: "[text]", Help: "returns PONG, or the text",
 		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: Nothing, Access: None, Cost: 1, Run: runPing,
 	},
 	{
-		Name: "help", Usage: "[command]", Help: "lists the commands, or tells about one",
+		Name: "help", Usage: "[command]", Help: "lists the commands, or describes one",
 		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: Nothing, Access: None, Cost: 1, Run: runHelp,
 	},
 	{
-		Name: "quit", Help: "drops what was not saved and closes the connection",
+		Name: "quit", Help: "drops unsaved changes and closes the connection",
 		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Releases: true, Run: runQuit,
 	},
 }
@@ -46,11 +46,11 @@ func runAuth(c *Call) error {
 	return nil
 }
 
-// runWhoami answers a map of texts; in a line name=value pairs. A limit of 0 is none.
+// runWhoami replies with a map of texts, or in a line with name=value pairs. A limit of 0 means unlimited.
 func runWhoami(c *Call) error {
 	a := &c.conn.caller.access
 	rules := a.rules.sessions.Settings
-	// What a store does not count, or cannot tell now, is 0 here: nobody is refused for asking.
+	// Usage that the store does not count, or cannot return now, is 0. It is no reason for an error.
 	used, _ := c.conn.server.opts.Sessions.Usage(c.Context(), a.grant.Identity.Tenant)
 	fields := [][2]string{
 		{"tenant", a.grant.Identity.Tenant},
@@ -91,7 +91,7 @@ func runWhoami(c *Call) error {
 	return nil
 }
 
-// lockWait is how long an open without a time of its own may wait, in milliseconds.
+// lockWait returns the time in milliseconds that an open without a time of its own waits.
 func lockWait(t *session.Tenant) string {
 	return strconv.FormatInt(t.Settings.LockWait.Milliseconds(), 10)
 }
@@ -143,13 +143,14 @@ func runHello(c *Call) error {
 		c.conn.caller.name = string(name)
 	}
 	c.Reply.SetProto(proto)
-	known := c.conn.caller.access.rules != nil
+	identified := c.conn.caller.access.rules != nil
 	fields := 7
-	if known {
+	if identified {
 		fields += 3
 	}
 	c.Reply.OpenMap(fields)
-	for _, field := range [][2]string{{"server", "sessionserver"}, {"version", version}, {"mode", "standalone"}, {"role", "master"}} {
+	for _, field := range [][2]string{{"server", "sessionserver"}, {"version", version}, {"mode", "standalone"},
+		{"role", "master"}} {
 		c.Reply.Text(field[0])
 		c.Reply.Text(field[1])
 	}
@@ -159,7 +160,7 @@ func runHello(c *Call) error {
 	c.Reply.Int(int64(c.conn.caller.info.ID))
 	c.Reply.Text("modules")
 	c.Reply.Array(0)
-	if known {
+	if identified {
 		id := c.Identity()
 		for _, field := range [][2]string{
 			{"tenant", id.Tenant}, {"app", id.App}, {"lock_wait_ms", lockWait(c.tenant())},
@@ -171,12 +172,12 @@ func runHello(c *Call) error {
 	return nil
 }
 
-// hello reads the arguments of HELLO, and authenticates if they ask for it and all of them are good.
+// hello decodes the arguments of HELLO. If all of them are valid and contain credentials, it authenticates.
 func (c *Call) hello() (proto int, name []byte, err error) {
 	proto, args := c.Reply.Proto(), c.Args
 	if len(args) > 0 {
 		if v := string(args[0]); v != "2" && v != "3" {
-			return 0, nil, wire.Errorf(wire.BadArg, "protocol version %.*q (allowed: 2, 3)", 20, v)
+			return 0, nil, wire.Errorf(wire.BadArg, "unknown protocol version %.*q (allowed: 2, 3)", 20, v)
 		}
 		proto, args = int(args[0][0]-'0'), args[1:]
 	}

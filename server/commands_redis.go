@@ -8,11 +8,11 @@ import (
 	"sessionserver/wire"
 )
 
-// redisCommands are what Redis client libraries send to find out whom they talk to. They work in both framings where a line can carry
-// the answer.
+// redisCommands are the commands that Redis client libraries send when they connect. They work in both framings where
+// a line can carry the reply.
 var redisCommands = []Command{
 	{
-		Name: "echo", Usage: "text", Help: "answers the text",
+		Name: "echo", Usage: "text", Help: "returns the text",
 		Line: Exactly(1), RESP: Exactly(1), Needs: Nothing, Access: None, Cost: 1, Run: runEcho,
 	},
 	{
@@ -20,11 +20,13 @@ var redisCommands = []Command{
 		Line: Exactly(1), RESP: Exactly(1), Needs: Nothing, Access: None, Cost: 1, Run: runSelect,
 	},
 	{
-		Name: "client", Usage: "setinfo|setname|getname|id|no-evict|no-touch [value ...]", Help: "tells or asks about the connection",
+		Name: "client", Usage: "setinfo|setname|getname|id|no-evict|no-touch [value ...]",
+		Help: "sets or returns properties of the connection",
 		Line: Arity{1, 3}, RESP: Arity{1, 8}, Needs: Nothing, Access: None, Cost: 1, Run: runClient,
 	},
 	{
-		Name: "command", Usage: "[count|docs|info|list [name ...]]", Help: "describes the commands to Redis libraries; people use help",
+		Name: "command", Usage: "[count|docs|info|list [name ...]]",
+		Help: "describes the commands to Redis libraries; people use help",
 		Line: Arity{0, 1}, RESP: Arity{0, Many}, Needs: Nothing, Access: None, Cost: 1, Run: runCommand,
 	},
 	{
@@ -32,7 +34,7 @@ var redisCommands = []Command{
 		Line: Arity{0, 1}, RESP: Arity{0, Many}, Needs: Nothing, Access: None, Cost: 1, Run: runInfo,
 	},
 	{
-		Name: "reset", Help: "drops what was not saved and makes the connection as it was when it was new",
+		Name: "reset", Help: "drops unsaved changes and resets the connection to its initial state",
 		Line: Exactly(0), RESP: Exactly(0), Needs: Nothing, Access: None, Cost: 1, Releases: true, Run: runReset,
 	},
 }
@@ -44,7 +46,7 @@ func runEcho(c *Call) error {
 
 func runSelect(c *Call) error {
 	if string(c.Args[0]) != "0" {
-		return wire.Errorf(wire.BadArg, "a tenant has one database: select 0")
+		return wire.Errorf(wire.BadArg, "unknown database (allowed: 0, the only database of a tenant)")
 	}
 	c.Reply.OK()
 	return nil
@@ -70,10 +72,10 @@ func runClient(c *Call) error {
 	return nil
 }
 
-// checkConnName bounds what a client may have the server remember.
+// checkConnName returns an error for a name that is too long to be stored.
 func checkConnName(name []byte) error {
 	if len(name) > 64 {
-		return wire.Errorf(wire.BadArg, "a connection's name has at most 64 bytes")
+		return wire.Errorf(wire.BadArg, "connection name is too long (allowed: up to 64 bytes)")
 	}
 	return nil
 }
@@ -89,7 +91,7 @@ func runCommand(c *Call) error {
 		return nil
 	}
 	if c.Reply.Framing() == wire.Line {
-		return wire.Errorf(wire.BadArg, "a line cannot carry the answer; try: help")
+		return wire.Errorf(wire.BadArg, "a line cannot carry the reply; send the command in RESP framing, or try: help")
 	}
 	if sub != "" && len(c.Args) > 1 {
 		rows = nil
@@ -125,8 +127,8 @@ func runCommand(c *Call) error {
 	return nil
 }
 
-// describe answers with what COMMAND tells of a command: name, arity (the name counted, negative for at least), flags, and no
-// positions of keys, which are of interest to proxies of a Redis Cluster only.
+// describe adds the reply of COMMAND for one command: name, arity (with the name, negative for a minimum) and flags.
+// The positions of keys are 0, since only proxies of a Redis Cluster use them.
 func (cmd *Command) describe(reply *wire.Encoder) {
 	arity := int64(cmd.RESP.Min + 1)
 	if cmd.RESP.Max != cmd.RESP.Min {
@@ -148,9 +150,11 @@ func (cmd *Command) describe(reply *wire.Encoder) {
 
 func runInfo(c *Call) error {
 	if c.Reply.Framing() == wire.Line {
-		return wire.Errorf(wire.BadArg, "a line cannot carry the answer; try: hello")
+		return wire.Errorf(wire.BadArg, "a line cannot carry the reply; send the command in RESP framing, or try: "+
+			"hello")
 	}
-	c.Reply.Text(fmt.Sprintf("# Server\r\nsessionserver_version:%s\r\nredis_mode:standalone\r\nprocess_id:%d\r\n# Persistence\r\nloading:0\r\n",
+	c.Reply.Text(fmt.Sprintf("# Server\r\nsessionserver_version:%s\r\nredis_mode:standalone\r\nprocess_id:%d\r\n"+
+		"# Persistence\r\nloading:0\r\n",
 		c.conn.server.opts.Version, os.Getpid()))
 	return nil
 }

@@ -11,39 +11,46 @@ import (
 	"sessionserver/wire"
 )
 
-// sessionCommands begin and end sessions, and are about a session as a whole.
+// sessionCommands begin and end sessions, and concern a session as a whole.
 var sessionCommands = []Command{
 	{
-		Name: "new", Usage: "[lifetime_s]", Help: "makes a session and opens it for writing; answers its id",
+		Name: "new", Usage: "[lifetime_s]", Help: "creates a session, opens it for writing and returns its id",
 		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: NoSession, Access: Write, Mode: newMode, Cost: 2, Run: runNew,
 	},
 	{
-		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session, waiting for its lock",
-		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: modeAccess, Mode: openMode, Cost: 2, TakesID: true, Run: runOpen,
+		Name: "open", Usage: "id [rw|w|u|r|s [wait_ms]]", Help: "opens a session after waiting for its lock",
+		Line: Arity{1, 3}, RESP: Arity{1, 3}, Needs: NoSession, Access: Write, AccessOf: modeAccess, Mode: openMode,
+		Cost: 2, TakesID: true, Run: runOpen,
 	},
 	{
-		Name: "close", Help: "saves the session and lets go of it",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4, Releases: true, Waits: true, Run: runClose,
+		Name: "close", Help: "saves the session, releases its lock and closes it",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4,
+		Releases: true, Waits: true, Run: runClose,
 	},
 	{
-		Name: "commit", Help: "saves the session, lets go of the lock, and goes on reading",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4, Releases: true, Waits: true, Run: runCommit,
+		Name: "commit", Help: "saves the session, releases its lock and continues read-only",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, AccessOf: modeAccess, Cost: 4,
+		Releases: true, Waits: true, Run: runCommit,
 	},
 	{
-		Name: "abort", Help: "lets go of the session without saving",
+		Name: "abort", Help: "closes the session without saving it",
 		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: None, Cost: 1, Releases: true, Run: runAbort,
 	},
 	{
 		Name: "destroy", Help: "removes the session; its id cannot be used again",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true, Run: runDestroy,
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Write, Cost: 4, Releases: true, Waits: true,
+		Run: runDestroy,
 	},
 	{
-		Name: "regenerate_id", Usage: "[grace_s]", Help: "moves the session to a new id and answers it; for the grace period the old one leads there",
-		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, Cost: 4, Waits: true, Run: runRegenerate,
+		Name: "regenerate_id", Usage: "[grace_s]",
+		Help: "moves the session to a new id and returns it; during the grace period the old id leads there",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, Cost: 4, Waits: true,
+		Run: runRegenerate,
 	},
 	{
-		Name: "lifetime", Usage: "[seconds]", Help: "tells or sets how long the session lives unused",
-		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, AccessOf: lifetimeAccess, Cost: 1, Run: runLifetime,
+		Name: "lifetime", Usage: "[seconds]", Help: "returns or sets the idle lifetime of the session",
+		Line: Arity{0, 1}, RESP: Arity{0, 1}, Needs: OpenSession, Access: Write, AccessOf: lifetimeAccess, Cost: 1,
+		Run: runLifetime,
 	},
 	{
 		Name: "stat", Help: "describes the session: created, last_used, expires (Unix seconds), version, keys, bytes",
@@ -53,7 +60,7 @@ var sessionCommands = []Command{
 
 func newMode([][]byte) session.Mode { return session.ReadWrite }
 
-// openMode returns the mode that the arguments of open ask for. runOpen reports an unknown one.
+// openMode returns the mode that open requests. runOpen reports an unknown one.
 func openMode(args [][]byte) session.Mode {
 	mode := session.ReadWrite
 	if len(args) >= 2 {
@@ -62,8 +69,8 @@ func openMode(args [][]byte) session.Mode {
 	return mode
 }
 
-// modeAccess is for commands that write in an exclusive mode only: opening with a shared lock creates nothing, and
-// closing then saves nothing.
+// modeAccess is for commands that write only in an exclusive mode. Opening with a shared lock creates no session, and
+// closing it saves nothing.
 func modeAccess(_ [][]byte, mode session.Mode) Access {
 	if mode.Exclusive() {
 		return Write
@@ -78,7 +85,7 @@ func lifetimeAccess(args [][]byte, _ session.Mode) Access {
 	return Read
 }
 
-// tenant is the caller's namespace with its rules as they are now.
+// tenant returns the caller's tenant with its current rules.
 func (c *Call) tenant() *session.Tenant { return &c.conn.caller.access.rules.sessions }
 
 func runNew(c *Call) (err error) {
@@ -88,7 +95,7 @@ func runNew(c *Call) (err error) {
 			return err
 		}
 		if lifetime == 0 {
-			return wire.Errorf(wire.BadArg, "a lifetime is 1 second or more")
+			return wire.Errorf(wire.BadArg, "invalid lifetime 0 (allowed: 1 second or more)")
 		}
 	}
 	if err := c.takeSessionCreation(); err != nil {
@@ -121,19 +128,19 @@ func runOpen(c *Call) (err error) {
 	s, err := c.conn.server.opts.Sessions.Open(c.Context(), t, c.Args[0], opts)
 	if errors.Is(err, session.ErrNotFound) {
 		if limited := c.takeSessionCreation(); limited != nil {
-			return limited // or who guesses ids could try as many as they like
+			return limited // limits attempts to guess ids
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.conn.caller.renew(); err != nil { // the credentials were revoked while it waited
-		_ = s.Abort() // there is nothing to lose
+	if err := c.conn.caller.renew(); err != nil { // the credentials were revoked during the wait
+		_ = s.Abort() // the session has no changes
 		return err
 	}
 	if s.Unsaved() {
 		if err := c.takeSessionCreation(); err != nil {
-			_ = s.Abort() // there is nothing to lose
+			_ = s.Abort() // the session has no changes
 			return err
 		}
 	}
@@ -141,7 +148,7 @@ func runOpen(c *Call) (err error) {
 	c.conn.account.moved += s.Bytes()
 	if !c.conn.countMemory(spare) {
 		c.conn.session = nil
-		_ = s.Abort() // there is nothing to lose yet
+		_ = s.Abort() // the session has no changes
 		return errMemoryLimit
 	}
 	c.Reply.OK()
@@ -155,7 +162,8 @@ func runClose(c *Call) error {
 	return c.done(err)
 }
 
-// created notes that the session was saved for the first time, if it was not before and is now.
+// created records that the command saved the session for the first time. before is whether the session was unsaved
+// before the command.
 func (c *Call) created(before bool) {
 	if s := c.Session(); before && !s.Unsaved() {
 		c.fact = fact{code: audit.SessionCreated, session: s.ID()}
@@ -179,7 +187,7 @@ func runDestroy(c *Call) error {
 	return c.done(err)
 }
 
-// done answers ok unless there was an error.
+// done replies ok unless err is an error.
 func (c *Call) done(err error) error {
 	if err == nil {
 		c.Reply.OK()
@@ -204,7 +212,7 @@ func runRegenerate(c *Call) error {
 		return err
 	}
 	now := c.Session().ID()
-	c.fact = fact{code: audit.SessionRegenerated, session: before, detail: "it is " + hex.EncodeToString(now[:]) + " now"}
+	c.fact = fact{code: audit.SessionRegenerated, session: before, detail: "new id " + hex.EncodeToString(now[:])}
 	c.Reply.Text(id)
 	return nil
 }
@@ -241,17 +249,17 @@ func runStat(c *Call) error {
 	return nil
 }
 
-// seconds reads a whole number of seconds.
+// seconds parses a whole number of seconds.
 func seconds(arg []byte) (time.Duration, error) {
 	n, err := number(arg, int64(session.LifetimeMax/time.Second))
 	return time.Duration(n) * time.Second, err
 }
 
-// number reads a whole number from 0 to most.
-func number(arg []byte, most int64) (int64, error) {
+// number parses a whole number from 0 to limit.
+func number(arg []byte, limit int64) (int64, error) {
 	n, err := strconv.ParseInt(string(arg), 10, 64)
-	if err != nil || n < 0 || n > most {
-		return 0, wire.Errorf(wire.BadArg, "%.*q is not a whole number from 0 to %d", 20, arg, most)
+	if err != nil || n < 0 || n > limit {
+		return 0, wire.Errorf(wire.BadArg, "invalid number %.*q (allowed: whole numbers from 0 to %d)", 20, arg, limit)
 	}
 	return n, nil
 }

@@ -7,22 +7,24 @@ import (
 	"sessionserver/wire"
 )
 
-// valueCommands are about the values of the open session.
+// valueCommands concern the values of the open session.
 var valueCommands = []Command{
 	{
-		Name: "put", Usage: "key [value] (RESP: key value ...)", Help: "sets a value; a missing one is empty",
-		Line: Arity{1, 2}, RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: KeysAndValues, Cost: 1, Payload: ValuePayload, Run: runPut,
+		Name: "put", Usage: "key [value] (RESP: key value ...)", Help: "sets a value; a missing value is empty",
+		Line: Arity{1, 2}, RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: KeysAndValues, Cost: 1,
+		Payload: ValuePayload, Run: runPut,
 	},
 	{
-		Name: "get", Usage: "key (RESP: key ...)", Help: "answers a value",
+		Name: "get", Usage: "key (RESP: key ...)", Help: "returns a value",
 		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Read, Keys: EveryKey, Cost: 1, Run: runGet,
 	},
 	{
 		Name: "remove", Usage: "key (RESP: key ...)", Help: "removes a value",
-		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: EveryKey, Cost: 1, Run: runRemove,
+		Line: Exactly(1), RESP: Arity{1, Many}, Needs: OpenSession, Access: Write, Keys: EveryKey, Cost: 1,
+		Run: runRemove,
 	},
 	{
-		Name: "exists", Usage: "key", Help: "tells whether there is such a key",
+		Name: "exists", Usage: "key", Help: "reports whether a key exists",
 		Line: Exactly(1), RESP: Exactly(1), Needs: OpenSession, Access: Read, Keys: FirstKey, Cost: 1, Run: runExists,
 	},
 	{
@@ -30,15 +32,18 @@ var valueCommands = []Command{
 		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Keys: SessionKeys, Cost: 1, Run: runKeys,
 	},
 	{
-		Name: "get_all", Help: "answers all keys and values: PHP's serialize() format in a line, a map in RESP",
-		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Keys: SessionKeys, Cost: 2, Run: runGetAll,
+		Name: "get_all", Help: "returns all keys and values: PHP's serialize() format in a line, a map in RESP",
+		Line: Exactly(0), RESP: Exactly(0), Needs: OpenSession, Access: Read, Keys: SessionKeys, Cost: 2,
+		Run: runGetAll,
 	},
 	{
-		Name: "put_all", Usage: "array (RESP: key value ...)", Help: "replaces all keys and values; a line carries PHP's serialize() format",
-		Line: Exactly(1), RESP: Arity{0, Many}, Needs: OpenSession, Access: Write, Keys: SessionKeys, Cost: 2, Payload: SessionPayload, Run: runPutAll,
+		Name: "put_all", Usage: "array (RESP: key value ...)",
+		Help: "replaces all keys and values; a line carries PHP's serialize() format",
+		Line: Exactly(1), RESP: Arity{0, Many}, Needs: OpenSession, Access: Write, Keys: SessionKeys, Cost: 2,
+		Payload: SessionPayload, Run: runPutAll,
 	},
 	{
-		Name: "expire", Usage: "key seconds", Help: "gives a value a lifetime of its own; 0 takes it away",
+		Name: "expire", Usage: "key seconds", Help: "gives a value a lifetime of its own; 0 removes the lifetime",
 		Line: Exactly(2), RESP: Exactly(2), Needs: OpenSession, Access: Write, Keys: FirstKey, Cost: 1, Run: runExpire,
 	},
 }
@@ -58,20 +63,21 @@ func runPut(c *Call) error {
 	return c.done(c.Session().Put(key, value))
 }
 
-// key is the argument at place i, which names a key. A line cannot print every key, and so may not name those either: what one of
-// them answered would be a key nobody can see.
+// key returns argument i, which is a key. In line framing it refuses a key that a line cannot print, since no client
+// could see such a key in line framing.
 func (c *Call) key(i int) ([]byte, error) {
 	key := c.Args[i]
 	if c.Reply.Framing() == wire.Line && !wire.LineSafeKey(key) {
-		return nil, wire.Errorf(wire.BadKey, "a key with space or | exists in RESP framing only")
+		return nil, wire.Errorf(wire.BadKey, "key contains space or |, which a line cannot carry; send the "+
+			"command in RESP framing")
 	}
 	return key, nil
 }
 
-// pairs hands over the arguments of a RESP request as keys and values.
+// pairs calls put with the arguments of a RESP request as keys and values.
 func (c *Call) pairs(put func(key, value []byte) error) error {
 	if len(c.Args)%2 != 0 {
-		return wire.Errorf(wire.BadArg, "the last key has no value; usage: %s", c.Command.usage())
+		return wire.Errorf(wire.BadArg, "last key has no value; usage: %s", c.Command.usage())
 	}
 	for i := 0; i < len(c.Args); i += 2 {
 		if err := put(c.Args[i], c.Args[i+1]); err != nil {
@@ -107,9 +113,10 @@ func runGet(c *Call) error {
 		if err == nil {
 			values[i] = value[:len(value):len(value)]
 		}
-		// The same key many times over would make a small request a very large answer.
+		// A small request that repeats a key must not cause a very large reply.
 		if total += len(value); total > c.conn.server.opts.Limits.Request {
-			return wire.Errorf(wire.TooLarge, "the values have more than %d bytes together; ask for fewer", c.conn.server.opts.Limits.Request)
+			return wire.Errorf(wire.TooLarge, "values exceed %d bytes in total; request fewer keys",
+				c.conn.server.opts.Limits.Request)
 		}
 	}
 	c.Reply.Values(values)
@@ -123,7 +130,7 @@ func runRemove(c *Call) error {
 			err = session.CheckKey(key)
 		}
 		if err != nil {
-			return err // before any is removed
+			return err // before any key is removed
 		}
 	}
 	n := 0
@@ -168,7 +175,7 @@ func runKeys(c *Call) error {
 	return nil
 }
 
-// visible returns the indexes of the keys that the policy lets the app read.
+// visible returns the indexes of the keys that the policy allows the app to read.
 func (c *Call) visible() ([]int, error) {
 	n, err := c.Session().Len()
 	if err != nil {
@@ -198,14 +205,15 @@ func runGetAll(c *Call) error {
 	return nil
 }
 
-// runPutAll replaces the values that the app may write and leaves the others. Naming one of these refuses the whole command.
+// runPutAll replaces the values that the app may write, and keeps the others. A request that names one of the others
+// is refused as a whole.
 func runPutAll(c *Call) error {
 	fill := c.pairs
 	if c.Reply.Framing() == wire.Line {
 		fill = c.phpArray
 	}
 	var undecided error
-	mine := func(key []byte) bool {
+	writable := func(key []byte) bool {
 		if undecided != nil {
 			return false
 		}
@@ -213,7 +221,7 @@ func runPutAll(c *Call) error {
 		allowed, undecided = c.allowed(key)
 		return allowed
 	}
-	return c.done(c.Session().ReplaceWhere(mine, func(put func(key, value []byte) error) error {
+	return c.done(c.Session().ReplaceWhere(writable, func(put func(key, value []byte) error) error {
 		if undecided != nil {
 			return undecided
 		}
@@ -226,7 +234,7 @@ func runPutAll(c *Call) error {
 	}))
 }
 
-// phpArray hands over the keys and values of a line's array.
+// phpArray calls put with the keys and values of the array in a line.
 func (c *Call) phpArray(put func(key, value []byte) error) error {
 	err := wire.ParsePHPArray(c.Args[0], put)
 	var malformed *wire.PHPError

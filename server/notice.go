@@ -8,16 +8,16 @@ import (
 	"sessionserver/wire"
 )
 
-// notices are the lines of the log that peers can cause as often as they like. This package logs no other line above the
-// debug level. Each kind has a throttle, so that no peer fills the log.
+// notices are the log lines that peers can cause at any rate. Each kind has a throttle, so that no peer can fill the
+// log. This package logs no other line above the debug level.
 type notices map[wire.Code]*throttle.Throttle
 
-// Kinds of notices beside the codes of refusals. No client sees them.
+// Kinds of notices besides the codes of refusals. No client receives them.
 const (
-	undecided   wire.Code = "undecided"    // refusals for which the policy came to no decision
+	undecided   wire.Code = "undecided"    // refusals because the policy made no decision
 	storeFailed wire.Code = "store failed" // commands for which the storage failed
-	badHeader   wire.Code = "bad header"   // connections of a balancer without a PROXY header
-	noAccept    wire.Code = "no accept"    // connections that the system does not hand over
+	badHeader   wire.Code = "bad header"   // connections of a load balancer without a PROXY header
+	noAccept    wire.Code = "no accept"    // connections that the system failed to accept
 )
 
 func newNotices() notices {
@@ -33,7 +33,7 @@ func newNotices() notices {
 	return n
 }
 
-// log logs a line of this kind unless there were too many, and reports whether it did.
+// log logs a line of this kind unless its rate is exceeded, and reports whether it did.
 func (n notices) log(to *slog.Logger, level slog.Level, kind wire.Code, message string, attrs ...any) bool {
 	skipped, ok := n[kind].Take()
 	if ok {
@@ -42,7 +42,7 @@ func (n notices) log(to *slog.Logger, level slog.Level, kind wire.Code, message 
 	return ok
 }
 
-// refused logs that somebody was refused, if that concerns an operator; command is empty if it was not at a command.
+// refused logs a refusal that concerns an operator. command is empty for a refusal outside a command.
 func (n notices) refused(c *conn, command string, code wire.Code) {
 	if !codeRules[code].logged {
 		return
@@ -51,8 +51,8 @@ func (n notices) refused(c *conn, command string, code wire.Code) {
 		"remote", c.caller.remote(), "identity", c.caller.info.Identity)
 }
 
-// undecided logs that the policy gave no decision, which it can fail to do once for each key of a session.
+// undecided logs that the policy made no decision, which can happen for each key of a session.
 func (n notices) undecided(c *conn, command string, err error) {
-	n.log(c.log, slog.LevelError, undecided, "the policy came to no decision: refused",
+	n.log(c.log, slog.LevelError, undecided, "policy made no decision; command refused",
 		"command", command, "identity", c.caller.info.Identity, "err", err)
 }

@@ -16,38 +16,40 @@ import (
 	"sessionserver/wire"
 )
 
-// Observer is told of every connection once, also of one that is refused, and answers who is told what happens there. It is called by many
-// at once and must be quick.
+// Observer receives the beginning of every connection, also of one that is refused, and returns the observer of that
+// connection. It must be quick and safe for concurrent use.
 type Observer interface {
 	ConnOpened(ConnInfo) ConnObserver
 }
 
-// ConnObserver is told what happens on one connection, by one goroutine at a time, and must be quick. Whatever can be found out once for a
-// connection, or once for who it acts as, need not be found out at each command.
+// ConnObserver receives the events of one connection, from one goroutine at a time. It must be quick. It can prepare
+// what depends only on the connection or its identity, instead of doing so for each command.
 type ConnObserver interface {
-	HandshakeDone(version uint16, took time.Duration) // of TLS, and good
+	HandshakeDone(version uint16, duration time.Duration) // a TLS handshake succeeded
 	HandshakeFailed(HandshakeFailure)
-	Identified(auth.Identity, auth.Method) // who it acts as from now on, perhaps the same again; nobody, and no method, if it is nobody any more
-	AuthFailed(auth.Method)                // credentials were not good, or nobody's
-	RateLimited(Scope)                     // by which rate; what was refused for it follows
-	Refused(gate, tenant string)           // what is no command, such as the connection itself; tenant is as in CommandInfo
+	// Identified is called with the identity from now on, which may be the same. It is zero, with no method, when the
+	// connection loses its identity.
+	Identified(auth.Identity, auth.Method)
+	AuthFailed(auth.Method)      // the credentials are invalid or unknown
+	RateLimited(Scope)           // the exceeded rate; the refusal follows
+	Refused(gate, tenant string) // outside a command, such as the connection itself; tenant is as in CommandInfo
 	CommandRan(CommandInfo)
-	Closed(CloseReason) // nothing follows
+	Closed(CloseReason) // the last event
 }
 
 // ConnInfo describes a connection.
 type ConnInfo struct {
-	ID       uint64 // counts the connections of this process
+	ID       uint64 // number of the connection in this process
 	Listener string
-	Remote   netip.AddrPort // not valid for a Unix socket
-	TLS      uint16         // the version (tls.VersionTLS12, …); 0 is plaintext, or not known yet
-	Identity auth.Identity  // nobody until it has authenticated
+	Remote   netip.AddrPort // invalid for a Unix socket
+	TLS      uint16         // version (tls.VersionTLS12, …); 0 for plaintext, or before the handshake
+	Identity auth.Identity  // zero until it has authenticated
 }
 
-// tlsVersion names the version of TLS, "none" for plaintext.
+// tlsVersion returns the version of TLS, or "none" for plaintext.
 func (i ConnInfo) tlsVersion() string { return TLSVersion(i.TLS) }
 
-// TLSVersion names a version of TLS: 1.2 or 1.3, and none for plaintext.
+// TLSVersion returns the name of a version of TLS, 1.2 or 1.3, or none for plaintext.
 func TLSVersion(version uint16) string {
 	if version == 0 {
 		return "none"
@@ -55,56 +57,62 @@ func TLSVersion(version uint16) string {
 	return strings.TrimPrefix(tls.VersionName(version), "TLS ")
 }
 
-// CommandInfo describes one request that was answered.
+// CommandInfo describes one request after its reply.
 type CommandInfo struct {
-	Command  string // a name from the command table, or "" if it is unknown: never what a client made up
-	Framing  wire.Framing
-	Outcome  wire.Code // "" is success
-	Gate     string    // who has refused it, of Gates; "" if nobody has
-	Tenant   string    // as whose the refusal counts that is not that of who the connection acts as: it was let in by its credentials, and then by a rule not
-	PeerLeft bool      // the client left while the command waited: there was no answer
+	Command string // a name of the command table, or "" for an unknown command
+	Framing wire.Framing
+	Outcome wire.Code // "" is success
+	Gate    string    // the gate of Gates that refused it; "" for none
+	// Tenant is the tenant of a refusal whose identity the connection did not get: the credentials were valid, and a
+	// rule refused them.
+	Tenant   string
+	PeerLeft bool // the client left while the command waited, so there was no reply
 	Duration time.Duration
 }
 
-// Scope says whose rate it is.
+// Scope is the kind of an exceeded rate.
 type Scope string
 
 const (
 	OfApp             Scope = "app"
 	OfTenant          Scope = "tenant"
-	OfAddress         Scope = "address"          // within a tenant
-	OfSessionCreation Scope = "session_creation" // an app's, for ids
+	OfAddress         Scope = "address"          // of an address within a tenant
+	OfSessionCreation Scope = "session_creation" // of new ids of an app
 	OfAppBytes        Scope = "app_bytes"
 	OfTenantBytes     Scope = "tenant_bytes"
 	OfUnauthenticated Scope = "unauthenticated"
 	OfAuthFailures    Scope = "auth_failures"
 )
 
-// Scopes are all that there are.
-var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfSessionCreation, OfAppBytes, OfTenantBytes, OfUnauthenticated, OfAuthFailures}
+// Scopes lists all scopes.
+var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfSessionCreation, OfAppBytes, OfTenantBytes, OfUnauthenticated,
+	OfAuthFailures}
 
-// HandshakeFailure says why there was no TLS.
+// HandshakeFailure is the cause of a failed TLS handshake.
 type HandshakeFailure string
 
 const (
-	HandshakeTimeout     HandshakeFailure = "timeout"
-	HandshakePeerLeft    HandshakeFailure = "peer_left"
-	HandshakeNotTLS      HandshakeFailure = "not_tls"            // what came is something else
-	HandshakeAlert       HandshakeFailure = "alert"              // the client has turned it down: it does not trust the certificate, say
-	HandshakeCertificate HandshakeFailure = "client_certificate" // nobody vouches for the client's
-	HandshakeDisagreed   HandshakeFailure = "no_agreement"       // on a version, a cipher, a protocol, or a name to have a certificate for; or the client has none
-	HandshakeTooMany     HandshakeFailure = "too_many"           // from this address in a short time
-	HandshakeUnserved    HandshakeFailure = "unserved"           // the listener has no TLS
-	HandshakeDrained     HandshakeFailure = "drained"            // the server is shutting down
+	HandshakeTimeout  HandshakeFailure = "timeout"
+	HandshakePeerLeft HandshakeFailure = "peer_left"
+	HandshakeNotTLS   HandshakeFailure = "not_tls" // the bytes are not TLS
+	// the client refused, for example an untrusted certificate
+	HandshakeAlert       HandshakeFailure = "alert"
+	HandshakeCertificate HandshakeFailure = "client_certificate" // the client's is signed by an unknown authority
+	// on version, cipher, protocol or name; or the client has no certificate
+	HandshakeDisagreed HandshakeFailure = "no_agreement"
+	HandshakeTooMany   HandshakeFailure = "too_many" // too many from this address in a short time
+	HandshakeUnserved  HandshakeFailure = "unserved" // the listener has no TLS
+	HandshakeDrained   HandshakeFailure = "drained"  // the server is shutting down
 )
 
-// HandshakeFailures are all that there are.
+// HandshakeFailures lists all failures.
 var HandshakeFailures = []HandshakeFailure{
-	HandshakeTimeout, HandshakePeerLeft, HandshakeNotTLS, HandshakeAlert, HandshakeCertificate, HandshakeDisagreed, HandshakeTooMany, HandshakeUnserved,
+	HandshakeTimeout, HandshakePeerLeft, HandshakeNotTLS, HandshakeAlert, HandshakeCertificate, HandshakeDisagreed,
+	HandshakeTooMany, HandshakeUnserved,
 	HandshakeDrained,
 }
 
-// handshakeFailureOf sorts an error of a handshake.
+// handshakeFailureOf returns the failure for an error of a handshake.
 func handshakeFailureOf(err error) HandshakeFailure {
 	var notTLS tls.RecordHeaderError
 	var unknown *tls.CertificateVerificationError
@@ -118,47 +126,51 @@ func handshakeFailureOf(err error) HandshakeFailure {
 		return HandshakeNotTLS
 	case errors.As(err, &unknown):
 		return HandshakeCertificate
-	case errors.As(err, &op) && op.Op == "remote error": // so crypto/tls calls what the peer says
+	case errors.As(err, &op) && op.Op == "remote error": // the alert of the peer, in the words of crypto/tls
 		return HandshakeAlert
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET),
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE):
 		return HandshakePeerLeft
 	}
 	return HandshakeDisagreed
 }
 
-// CloseReason says why a connection ended.
+// CloseReason is the reason for the end of a connection.
 type CloseReason uint8
 
 const (
-	PeerLeft          CloseReason = iota // the client closed it, or the network broke
-	Quit                                 // by the command quit
-	Refused                              // by a connection cap, an allowlist or a tenant's quota of connections, or without a PROXY header
-	TLSUnsupported                       // the client speaks TLS and the listener does not
-	PlaintextRefused                     // the client may not speak plaintext
-	IdleTimeout                          // nothing came for too long
-	RequestTimeout                       // a request was begun and not finished
-	WriteTimeout                         // the client does not read its replies
-	BrokenFraming                        // nobody knows where the next request begins
-	ErrorBudget                          // too many errors
-	Drained                              // the server is shutting down
-	Failed                               // a fault of the server's own
-	HandshakeFailed                      // of TLS: it was not good, or took too long
-	TooManyHandshakes                    // of TLS, from this address in a short time
-	ACMEChallenge                        // an authority has seen what it wanted
-	LoginTimeout                         // nobody has authenticated
-	TooManyFailures                      // bad credentials, from this address
-	Revoked                              // the credentials are not good any more
-	RateLimited                          // a new connection of an app that is at its limit
+	PeerLeft CloseReason = iota // the client closed it, or the network failed
+	Quit                        // the command quit
+	// by a cap, an allowlist, a quota of connections, or for a missing PROXY header
+	Refused
+	TLSUnsupported    // the client uses TLS and the listener does not
+	PlaintextRefused  // the client must use TLS
+	IdleTimeout       // no request for too long
+	RequestTimeout    // a request was incomplete for too long
+	WriteTimeout      // the client does not read its replies
+	BrokenFraming     // the beginning of the next request is unknown
+	ErrorBudget       // too many errors
+	Drained           // the server is shutting down
+	Failed            // a fault of the server
+	HandshakeFailed   // the TLS handshake failed or timed out
+	TooManyHandshakes // too many TLS handshakes of this address
+	ACMEChallenge     // the ACME authority has validated
+	LoginTimeout      // no authentication in time
+	TooManyFailures   // too many invalid credentials from this address
+	Revoked           // the credentials are no longer valid
+	RateLimited       // a new connection of an app at its limit
 )
 
 func (r CloseReason) String() string {
-	return [...]string{"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout", "request_timeout",
-		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed", "too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked", "rate_limited",
+	return [...]string{"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout",
+		"request_timeout",
+		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed",
+		"too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked", "rate_limited",
 	}[r]
 }
 
-// Unobserved takes no notice of anything. Whoever wants to observe some things only embeds it.
+// Unobserved ignores all events. An observer of a few events embeds it.
 type Unobserved struct{}
 
 var (

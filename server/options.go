@@ -15,69 +15,74 @@ import (
 	"sessionserver/wire"
 )
 
-// Options configure a Server. A zero field that has a default takes it.
+// Options configure a Server. A zero field takes its default, if it has one.
 type Options struct {
 	Sessions *session.Manager // required
 
-	// Tenants are all that there are; see Server.SetTenants.
+	// Tenants are all tenants; see Server.SetTenants.
 	Tenants []Tenant
 
-	// Policy decides about every command of somebody who has an identity. Required: what nobody has decided is denied.
+	// Policy decides about every command of an authenticated client. It is required: an undecided command is refused.
 	Policy policy.Engine
 
-	// Audit is told of all that is in docs/audit.md about connections, sessions and operations, before it is answered. Nil remembers nothing.
+	// Audit records the events of docs/audit.md about connections, sessions and operations, before the reply is sent.
+	// Nil records nothing.
 	Audit *audit.Log
 
-	// Commands are served beside the built-in ones; see Command.
+	// Commands are served in addition to the built-in ones; see Command.
 	Commands []Command
 
-	Limits         wire.Limits   // what one request may hold; default wire.DefaultLimits
-	IdleTimeout    time.Duration // until a connection without a request is closed, if no session is open; default 10 min
-	RequestTimeout time.Duration // until a request that was begun must be complete; default 30 s
-	WriteTimeout   time.Duration // until a client must have read its replies; default 30 s
+	Limits         wire.Limits   // limits of one request; default wire.DefaultLimits
+	IdleTimeout    time.Duration // for a connection without a request and without an open session; default 10 min
+	RequestTimeout time.Duration // for a request to be complete; default 30 s
+	WriteTimeout   time.Duration // for a client to read its replies; default 30 s
 	MaxConns       int           // connections of all listeners; default 16,384
 	MaxConnsPerIP  int           // connections of one address; default 4,096
-	MaxRefusals    int           // refused connections that are kept for a moment, so that they read why; default 1,024
-	ErrorBudget    int           // errors that a connection may make more than successes; default 64
+	MaxRefusals    int           // refused connections kept open until they have read the reason; default 1,024
+	ErrorBudget    int           // errors of a connection beyond its successes; default 64
 
-	MaxMemory int64 // bytes of requests, replies and open sessions that connections hold at once, in steps of 4 KiB each; default 2 GiB
+	// MaxMemory is the limit in bytes for requests, replies and open sessions of all connections at once, counted in
+	// steps of 4 KiB for each connection; default 2 GiB.
+	MaxMemory int64
 
-	// IdleInSessionTimeout is the time until a connection without a request is closed on which a session is open, and at
-	// least the lease of its lock; default 1 h.
+	// IdleInSessionTimeout is the time after which a connection without a request, but with an open session, is
+	// closed. It is at least the lease of its lock; default 1 h.
 	IdleInSessionTimeout time.Duration
 
-	LoginTimeout     time.Duration // until a connection must have said who it is; default 1 min
+	LoginTimeout     time.Duration // for a connection to authenticate; default 1 min
 	HandshakeTimeout time.Duration // for a TLS handshake or a PROXY header; default 10 s
-	HandshakesPerIP  int           // TLS handshakes of one address at once, further ones wait; default 64
+	HandshakesPerIP  int           // TLS handshakes of one address at once, others wait; default 64
 
-	// By each address: how often bad credentials are heard, by default once a second, 20 at once; and what connections, TLS handshakes
-	// and the commands before anybody has authenticated may cost, by default 4,000 a second, 8,000 at once.
+	// Rates of each address. AuthFailures limits invalid credentials, by default 1 a second and 20 at once.
+	// Unauthenticated limits the cost of connections, TLS handshakes and commands before authentication, by default
+	// 4,000 a second and 8,000 at once.
 	AuthFailures, Unauthenticated Rate
 
-	Version  string       // told to clients; default "dev"
-	Logger   *slog.Logger // default: nothing is logged
-	Observer Observer     // default: nobody
+	Version  string       // sent to clients; default "dev"
+	Logger   *slog.Logger // default: no log
+	Observer Observer     // default: Unobserved
 }
 
-// Listen says how the connections of one listener are treated.
+// Listen configures the connections of one listener.
 type Listen struct {
 	Name      string         // for logs and metrics
-	Plaintext Plaintext      // who may speak without TLS
+	Plaintext Plaintext      // clients that may connect without TLS
 	TLS       *tls.Config    // nil: TLS is not served
-	Allow     auth.Allowlist // who may connect. Unix sockets are guarded by the file system instead
+	Allow     auth.Allowlist // clients that may connect; the file system guards Unix sockets instead
 
-	// Proxies are balancers: each of their connections must begin with a PROXY header, which is believed. A balancer that speaks for itself is
-	// checking health: where Allow or Plaintext would refuse its own address, it is served and never gets an identity.
+	// Proxies are load balancers. Each of their connections must begin with a PROXY header, which is trusted. A
+	// connection that a balancer makes for itself is a health check. It is served even if Allow or Plaintext would
+	// refuse the balancer's address, and never gets an identity.
 	Proxies []netip.Prefix
 
-	Anonymous auth.Identity // who a connection is without credentials; zero is nobody
+	Anonymous auth.Identity // identity of a connection without credentials; zero for none
 }
 
-// Plaintext says which peers are served without TLS.
+// Plaintext determines which peers may connect without TLS.
 type Plaintext string
 
 const (
-	PlaintextLoopback Plaintext = "loopback" // those on this machine; the default
+	PlaintextLoopback Plaintext = "loopback" // peers on this machine; the default
 	PlaintextNever    Plaintext = "never"
 	PlaintextAlways   Plaintext = "always"
 )
@@ -148,10 +153,13 @@ func (o Options) validate() error {
 		name  string
 		value int64
 	}{
-		{"IdleTimeout", int64(o.IdleTimeout)}, {"IdleInSessionTimeout", int64(o.IdleInSessionTimeout)}, {"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
-		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"MaxRefusals", int64(o.MaxRefusals)},
+		{"IdleTimeout", int64(o.IdleTimeout)}, {"IdleInSessionTimeout", int64(o.IdleInSessionTimeout)},
+		{"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
+		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)},
+		{"MaxRefusals", int64(o.MaxRefusals)},
 		{"ErrorBudget", int64(o.ErrorBudget)},
-		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"HandshakesPerIP", int64(o.HandshakesPerIP)},
+		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)},
+		{"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {
 		if field.value < 0 {
 			errs = append(errs, fmt.Errorf("server: Options.%s is negative", field.name))

@@ -14,8 +14,8 @@ import (
 	"sessionserver/wire"
 )
 
-// decideKey asks the policy about the command and a key. The empty key is a key too: the question without one is another
-// question, and easier to pass.
+// decideKey asks the policy about the command and a key. The empty key is a key too; nil would ask about the command
+// without a key, which is easier to pass.
 func (c *Call) decideKey(key []byte) error {
 	if key == nil {
 		key = []byte{}
@@ -23,21 +23,22 @@ func (c *Call) decideKey(key []byte) error {
 	return c.decide(key)
 }
 
-// describe says in the connection's question what the command is and what it is about.
+// describe sets the command's part of the connection's question.
 func (c *Call) describe() {
 	q, s := &c.conn.caller.question, c.conn.session
 	q.Command, q.Access, q.Mode, q.Session = c.Command.Name, policy.Access(c.access()-None), "", policy.Session{}
 	switch {
 	case s != nil:
 		q.Mode = s.Mode().String()
-		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(time.Since(s.Created()) / time.Second), Bytes: s.Bytes(), Keys: s.Keys()}
+		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(time.Since(s.Created()) / time.Second),
+			Bytes: s.Bytes(), Keys: s.Keys()}
 	case c.Command.Mode != nil:
 		q.Mode = c.Command.Mode(c.Args).String()
 	}
 }
 
-// decide asks the policy about the command and a key; nil is none. Without a decision the command is refused too, but
-// not as denied: the same command may be allowed the next time.
+// decide asks the policy about the command and a key, which may be nil. A command without a decision is refused too,
+// but not with DENIED, since a retry may be allowed.
 func (c *Call) decide(key []byte) error {
 	c.conn.caller.question.Key = key
 	d, err := c.conn.server.opts.Policy.Decide(c.Context(), &c.conn.caller.question)
@@ -61,9 +62,9 @@ func (c *Call) decide(key []byte) error {
 	return denied("", "the policy does not allow this app to "+c.Command.Name+about(key))
 }
 
-// undecidedReply is for what the policy came to no decision about.
+// undecidedReply is the reply to a command about which the policy made no decision.
 var undecidedReply = wire.Errorf(wire.Unavailable,
-	"the policy came to no decision, and nothing was done: try again; the operator's log says why")
+	"the policy made no decision, and nothing was done: try again; the operator's log has the cause")
 
 // denied returns the refusal by a policy. The message is for the client and may name a key; the detail is for the audit
 // log and may not.
@@ -74,7 +75,7 @@ func denied(detail, message string) *refusal {
 	}
 }
 
-// about tells the client, and nobody else, which of its keys was denied.
+// about returns the denied key, for the client only.
 func about(key []byte) string {
 	if key == nil {
 		return ""
@@ -82,8 +83,9 @@ func about(key []byte) string {
 	return fmt.Sprintf(" (key %.80q)", key)
 }
 
-// allowed reports whether the policy lets the command touch a key. That there was no decision in time is an error: who took that for a no would show
-// less today than tomorrow, and a client that then puts back what it has seen would remove the rest.
+// allowed reports whether the policy allows the command to access a key. A decision that exceeded its time limit is
+// an error. Treating it as a denial would hide keys at random, and a client that writes back the keys that it has
+// seen would remove the hidden ones.
 func (c *Call) allowed(key []byte) (bool, error) {
 	err := c.decideKey(key)
 	if errors.Is(err, policy.ErrTimeout) {
@@ -92,14 +94,15 @@ func (c *Call) allowed(key []byte) (bool, error) {
 	return err == nil, nil
 }
 
-// certificateFacts are what policies may know of a client's certificate.
+// certificateFacts returns the facts of a client certificate that policies see.
 func certificateFacts(cert *x509.Certificate) *policy.Certificate {
 	if cert == nil {
 		return nil
 	}
 	sum := sha256.Sum256(cert.Raw)
 	facts := &policy.Certificate{
-		Subject: cert.Subject.String(), DNSNames: cert.DNSNames, SHA256: hex.EncodeToString(sum[:]), NotAfter: cert.NotAfter,
+		Subject: cert.Subject.String(), DNSNames: cert.DNSNames, SHA256: hex.EncodeToString(sum[:]),
+		NotAfter: cert.NotAfter,
 	}
 	for _, uri := range cert.URIs {
 		facts.URIs = append(facts.URIs, uri.String())

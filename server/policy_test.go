@@ -79,7 +79,7 @@ func TestPolicyQuestions(t *testing.T) {
 		{"abort", "ok", []string{"abort none u"}},
 		{"open " + id + " s", "ok", []string{"open read s"}},
 		{"commit", "err ", []string{"commit read s"}},
-		{"stat", "err UNAVAILABLE the policy came to no decision", []string{"stat read s"}},
+		{"stat", "err UNAVAILABLE the policy made no decision", []string{"stat read s"}},
 		{"abort", "ok", []string{"abort none s"}},
 		{"open " + id + " r 0", "ok", []string{"open read r"}},
 		{"close", "ok", []string{"close read r"}},
@@ -234,19 +234,19 @@ func TestPolicyUndecided(t *testing.T) {
 
 	fails(fmt.Errorf("policy: allow: %w", policy.ErrTimeout))
 	for _, line := range []string{"keys", "get_all", `put_all a:1:{s:1:"a";s:1:"3";}`, `put_all a:1:{s:1:"b";s:1:"3";}`, "get b"} {
-		p.Ask(line, "err UNAVAILABLE the policy came to no decision, and nothing was done: try again; the operator's log says why")
+		p.Ask(line, "err UNAVAILABLE the policy made no decision, and nothing was done: try again; the operator's log has the cause")
 	}
 	p.Ask("get a", "ok 1")
 	fails(errors.New("policy: allow: to_number: b is none"))
 	p.Ask("keys", "ok a")
 	p.Ask(`put_all a:1:{s:1:"a";s:1:"4";}`, "ok")
-	p.Ask("get b", "err UNAVAILABLE the policy came to no decision")
+	p.Ask("get b", "err UNAVAILABLE the policy made no decision")
 	for range 100 {
 		p.Ask("keys", "ok a")
 	}
 	failure.Store(nil)
 	p.Ask("get_all", `ok a:2:{s:1:"b";s:1:"2";s:1:"a";s:1:"4";}`)
-	if n := strings.Count(log.String(), "the policy came to no decision"); n < 10 || n > 50 {
+	if n := strings.Count(log.String(), "the policy made no decision"); n < 10 || n > 50 {
 		t.Errorf("the log has %d lines of it:\n%s", n, log)
 	}
 }

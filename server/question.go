@@ -10,20 +10,23 @@ import (
 )
 
 // Question returns the policy input of a command without a client, as far as the command table determines it. mode is
-// that of the open session, or the one that open asks for; "" is rw. access is for commands that have more than one. key
-// is nil for a question that is not about a key. It is an error if the policy is never asked such a question.
+// the mode of the open session, or the one that open requests; "" is rw. access is for commands with more than one.
+// key is nil for a question without a key. A question that the server never asks is an error.
 func Question(command, mode, access string, key []byte) (policy.Input, error) {
 	t := builtin()
 	row := t.lookup([]byte(command))
 	switch {
 	case row == nil:
-		return policy.Input{}, fmt.Errorf("there is no command %.40q (allowed: %s)", command, strings.Join(t.asked(), ", "))
+		return policy.Input{}, fmt.Errorf("unknown command %.40q (allowed: %s)", command,
+			strings.Join(t.policyCommands(), ", "))
 	case row.Needs == Nothing:
-		return policy.Input{}, fmt.Errorf("no policy is asked about %s, which is about the connection (allowed: %s)", row.Name, strings.Join(t.asked(), ", "))
+		return policy.Input{}, fmt.Errorf("policies do not decide about %s, which concerns the connection "+
+			"(allowed: %s)",
+			row.Name, strings.Join(t.policyCommands(), ", "))
 	case key != nil && row.Keys == NoKeys:
-		return policy.Input{}, fmt.Errorf("no policy is asked about %s with a key (allowed: without one)", row.Name)
+		return policy.Input{}, fmt.Errorf("policies decide about %s without a key", row.Name)
 	case key == nil && row.Keys != NoKeys && row.Keys != SessionKeys:
-		return policy.Input{}, fmt.Errorf("%s is asked about once for each key: add --key KEY", row.Name)
+		return policy.Input{}, fmt.Errorf("policies decide about %s once for each key: add --key KEY", row.Name)
 	}
 	in := policy.Input{Command: row.Name, Key: key}
 	opened := session.ReadWrite
@@ -47,15 +50,16 @@ func Question(command, mode, access string, key []byte) (policy.Input, error) {
 			return policy.Input{}, fmt.Errorf("%s has access %s here, not %.20q", row.Name, in.Access, access)
 		}
 		if access != row.Access.String() {
-			return policy.Input{}, fmt.Errorf("%s has access %s or %s, not %.20q", row.Name, in.Access, row.Access, access)
+			return policy.Input{}, fmt.Errorf("%s has access %s or %s, not %.20q", row.Name, in.Access, row.Access,
+				access)
 		}
 		in.Access = policy.Access(row.Access - None)
 	}
 	return in, nil
 }
 
-// asked are the names of the commands that policies are asked about.
-func (t *table) asked() []string {
+// policyCommands returns the names of the commands that policies decide about.
+func (t *table) policyCommands() []string {
 	var names []string
 	for _, row := range t.rows {
 		if row.Needs != Nothing {
@@ -65,5 +69,5 @@ func (t *table) asked() []string {
 	return names
 }
 
-// CertificateFacts are what policies may know of a client's certificate.
+// CertificateFacts returns the facts of a client certificate that policies see.
 func CertificateFacts(cert *x509.Certificate) *policy.Certificate { return certificateFacts(cert) }

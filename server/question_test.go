@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestQuestion: what is asked about a command without a client is what a connection asks, and what none asks is an error.
+// TestQuestion: what is asked about a command without a client is what a connection asks, and what none asks is an
+// error.
 func TestQuestion(t *testing.T) {
 	for question, want := range map[string]string{
 		"new":              "new write rw false",
@@ -17,10 +18,10 @@ func TestQuestion(t *testing.T) {
 		"open r":           "open read r false",
 		"open x":           "unknown mode (allowed: rw, ",
 		"open s write":     "open has access read here",
-		"put":              "put is asked about once for each key: add --key KEY",
+		"put":              "policies decide about put once for each key: add --key KEY",
 		"put - - k":        "put write rw true",
 		`put - - ""`:       "put write rw true",
-		`stat - - ""`:      "no policy is asked about stat with a key",
+		`stat - - ""`:      "policies decide about stat without a key",
 		"get s - k":        "get read s true",
 		"get - write k":    "get has access read here",
 		"keys r":           "keys read r true",
@@ -30,14 +31,14 @@ func TestQuestion(t *testing.T) {
 		"commit s":         "commit read s true",
 		"close s write":    "close has access read here",
 		"abort u":          "abort none u true",
-		"stat - - k":       "no policy is asked about stat with a key",
+		"stat - - k":       "policies decide about stat without a key",
 		"lifetime":         "lifetime read rw true",
 		"lifetime - write": "lifetime write rw true",
 		"lifetime - none":  "lifetime has access read or write",
 		"whoami":           "whoami none  false",
 		"whoami r":         "whoami none r true",
-		"ping":             "no policy is asked about ping, which is about the connection (allowed: new, open, ",
-		"flushall":         "there is no command \"flushall\" (allowed: new, open, ",
+		"ping":             "policies do not decide about ping, which concerns the connection (allowed: new, open, ",
+		"flushall":         "unknown command \"flushall\" (allowed: new, open, ",
 	} {
 		words := append(strings.Fields(strings.ReplaceAll(question, "-", "\x00")), "", "", "")
 		for i := range words {

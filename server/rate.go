@@ -12,71 +12,74 @@ import (
 	"sessionserver/wire"
 )
 
-// Rates bound what a tenant's commands may cost; see the column Cost of Command.
+// Rates limit the cost of a tenant's commands; see the column Cost of Command.
 type Rates struct {
-	Tenant  Rate // of all its apps together
-	App     Rate // of each app
-	Address Rate // of each client address
-	// In bytes that are moved: of requests, of replies, and of sessions that are loaded or saved.
+	Tenant  Rate // for all its apps together
+	App     Rate // for each app
+	Address Rate // for each client address
+	// Bytes of requests, of replies, and of sessions that are loaded or saved.
 	TenantBytes Rate
 	AppBytes    Rate
 
-	SessionCreation Rate // ids that each app makes, or asks for in vain: 1 for each, whatever else the command costs
+	// SessionCreation limits the ids that each app creates or requests in vain: 1 for each, besides the command's cost.
+	SessionCreation Rate
 
 	OnLimit OnLimit
 }
 
-// Rate is a token bucket: PerSecond on average, Burst at once. The zero Rate is no limit.
+// Rate is a token bucket: PerSecond on average, Burst at once. The zero Rate means unlimited.
 type Rate struct {
 	PerSecond float64
 	Burst     int
 }
 
-// Unlimited is no limit, where the zero Rate is a default.
+// Unlimited means unlimited where the zero Rate is replaced with a default.
 var Unlimited = Rate{PerSecond: math.Inf(1)}
 
-// OnLimit is what happens to a command beyond a rate.
+// OnLimit determines whether a command beyond a rate is refused or delayed.
 type OnLimit string
 
 const (
-	Reject OnLimit = "reject" // it is refused and told when to come again; the default
-	Delay  OnLimit = "delay"  // it waits until the rate has room, for DelayMax at most
+	Reject OnLimit = "reject" // refuses it, with the time after which to retry; the default
+	Delay  OnLimit = "delay"  // delays it until the rate allows it, for DelayMax at most
 )
 
-// DelayMax is the longest that a command is held back; one that had to wait longer is refused.
+// DelayMax is the longest delay of a command. A command that would have to wait longer is refused.
 const DelayMax = 5 * time.Second
 
-// BurstMin is the least that a limited rate lets through at once: what the dearest commands cost.
+// BurstMin is the smallest burst of a limited rate: the cost of the most expensive commands.
 const BurstMin = 8
 
 func (r Rates) validate() error {
 	switch r.OnLimit {
 	case "", Reject, Delay:
 	default:
-		return fmt.Errorf("%s is %.40q (allowed: reject, delay)", "Rates.OnLimit", r.OnLimit)
+		return fmt.Errorf("Rates.OnLimit is %.40q (allowed: reject, delay)", r.OnLimit)
 	}
 	for _, f := range []struct {
 		name string
 		rate Rate
 		min  int
 	}{
-		{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin}, {"SessionCreation", r.SessionCreation, 1},
+		{"Tenant", r.Tenant, BurstMin}, {"App", r.App, BurstMin}, {"Address", r.Address, BurstMin},
+		{"SessionCreation", r.SessionCreation, 1},
 		{"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit},
 	} {
 		if err := f.rate.validate(f.min); err != nil {
-			return fmt.Errorf("%s %w", "Rates."+f.name, err)
+			return fmt.Errorf("Rates.%s %w", f.name, err)
 		}
 	}
 	return nil
 }
 
-func (r Rate) validate(least int) error {
+func (r Rate) validate(burstMin int) error {
 	if r == (Rate{}) || r == Unlimited {
 		return nil
 	}
-	if !(r.PerSecond > 0) || math.IsInf(r.PerSecond, 1) || r.Burst < least {
-		return fmt.Errorf("is %v a second, %d at once (allowed: more than 0 a second and at least %d at once, or 0 and 0 for no limit)",
-			r.PerSecond, r.Burst, least)
+	if !(r.PerSecond > 0) || math.IsInf(r.PerSecond, 1) || r.Burst < burstMin {
+		return fmt.Errorf("is %v a second, %d at once (allowed: "+
+			"more than 0 a second and at least %d at once, or 0 and 0 for no limit)",
+			r.PerSecond, r.Burst, burstMin)
 	}
 	return nil
 }
@@ -90,15 +93,15 @@ func (r Rate) limit() rate.Limit {
 
 func newLimiter(r Rate) *rate.Limiter { return rate.NewLimiter(r.limit(), r.Burst) }
 
-// limited is l if it limits anything: asking it costs time.
+// limited returns l, or nil if l is unlimited, since calling a limiter takes time.
 func limited(l *rate.Limiter) *rate.Limiter {
 	if l.Limit() == rate.Inf {
-		return nil // and will never limit anything; see carryOn
+		return nil // it remains unlimited; see carryOver
 	}
 	return l
 }
 
-// setLimiter changes a limiter that is in use; what was taken from it stays taken.
+// setLimiter changes the rate of a limiter in use, and keeps its debt.
 func setLimiter(l *rate.Limiter, r Rate) {
 	if l.Limit() != r.limit() || l.Burst() != r.Burst {
 		l.SetLimit(r.limit())
@@ -106,8 +109,9 @@ func setLimiter(l *rate.Limiter, r Rate) {
 	}
 }
 
-// carryOn is the limiter that comes after old, which may be nil. Where nothing was limited nothing was taken.
-func carryOn(old *rate.Limiter, r Rate) *rate.Limiter {
+// carryOver returns the limiter that replaces old, which may be nil, with the debt of old. An unlimited one has no
+// debt.
+func carryOver(old *rate.Limiter, r Rate) *rate.Limiter {
 	if old == nil || old.Limit() == rate.Inf {
 		return newLimiter(r)
 	}
@@ -115,60 +119,63 @@ func carryOn(old *rate.Limiter, r Rate) *rate.Limiter {
 	return old
 }
 
-// rated is whom a limiter of an addressBook is for.
-type rated struct {
-	kind    string // what is limited: a tenant's name, or one of the two below
+// limiterKey identifies a limiter of an addressBook.
+type limiterKey struct {
+	kind    string // name of the tenant, or a constant below
 	address string
 }
 
-// No tenant is called so.
+// Kinds of limiters without a tenant. No tenant has such a name.
 const (
 	authFailures    = "!auth failures"
 	unauthenticated = "!unauthenticated"
 )
 
-// addressBook holds the limiters of client addresses, of which there can be any number: at most bookMax are kept beside those that connections
-// hold, and those that have been idle long enough to be full, as a new one would be, are let go.
+// addressBook holds the limiters of client addresses, whose number is unbounded. It keeps at most bookMax of them,
+// besides those in use by connections. A limiter that has been idle long enough to be full is dropped, since a new
+// one would be the same.
 type addressBook struct {
-	mu       sync.Mutex // guards what follows, and bucket.holders; comes after Server.mu
-	limiters map[rated]*bucket
+	mu       sync.Mutex // guards limiters and bucket.holders; locked after Server.mu
+	limiters map[limiterKey]*bucket
 }
 
 // bucket is the limiter of an address.
 type bucket struct {
 	*rate.Limiter
-	holders int // connections that go on using it: with another one in its place for the next connection, each would have a rate of its own
+	// holders is the number of connections that use the limiter. It must not be replaced while they do, or a new
+	// connection of the address would have a rate of its own.
+	holders int
 }
 
 const (
 	bookMax   = 1 << 16
-	bookReap  = 4  // looked at for each that is added: more full ones leave than new ones come
-	bookEvict = 16 // looked at to find the fullest, when there is no room
+	bookReap  = 4  // examined for each new one, so that more full ones are dropped than new ones are added
+	bookEvict = 16 // examined to drop the fullest, when the book is full
 )
 
-// limiter returns the limiter for an address, as r wants it.
-func (b *addressBook) limiter(who rated, r Rate) *rate.Limiter {
-	if r.limit() == rate.Inf || who.address == "" {
+// limiter returns the limiter of an address, with rate r.
+func (b *addressBook) limiter(key limiterKey, r Rate) *rate.Limiter {
+	if r.limit() == rate.Inf || key.address == "" {
 		return unlimited
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.bucket(who, r).Limiter
+	return b.bucket(key, r).Limiter
 }
 
-// hold is limiter for a connection that goes on using it until it calls letGo. Where there is no limit there is nothing to hold.
-func (b *addressBook) hold(who rated, r Rate) *bucket {
-	if r.limit() == rate.Inf || who.address == "" {
+// hold returns the limiter for a connection that uses it until it calls release. It is nil for an unlimited rate.
+func (b *addressBook) hold(key limiterKey, r Rate) *bucket {
+	if r.limit() == rate.Inf || key.address == "" {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	held := b.bucket(who, r)
+	held := b.bucket(key, r)
 	held.holders++
 	return held
 }
 
-func (b *addressBook) letGo(held *bucket) {
+func (b *addressBook) release(held *bucket) {
 	if held == nil {
 		return
 	}
@@ -177,38 +184,39 @@ func (b *addressBook) letGo(held *bucket) {
 	held.holders--
 }
 
-// bucket finds or makes one. The caller holds b.mu.
-func (b *addressBook) bucket(who rated, r Rate) *bucket {
-	if known := b.limiters[who]; known != nil {
+// bucket returns the bucket for key, which is created if necessary. The caller holds b.mu.
+func (b *addressBook) bucket(key limiterKey, r Rate) *bucket {
+	if known := b.limiters[key]; known != nil {
 		setLimiter(known.Limiter, r)
 		return known
 	}
 	if b.limiters == nil {
-		b.limiters = make(map[rated]*bucket)
+		b.limiters = make(map[limiterKey]*bucket)
 	}
 	b.reap()
 	added := &bucket{Limiter: newLimiter(r)}
-	b.limiters[who] = added
+	b.limiters[key] = added
 	return added
 }
 
 var unlimited = newLimiter(Rate{})
 
-// reap lets go of limiters that are full, and of the fullest of some if there is no more room: whoever is at their limit stays there, however
-// many others come. A map's iteration begins anywhere. The caller holds b.mu.
+// reap drops full limiters, and the fullest of some examined ones if the book is full. So an address at its limit
+// stays limited, however many other addresses connect. The iteration of a map begins at a random element. The caller
+// holds b.mu.
 func (b *addressBook) reap() {
 	now := time.Now()
-	var fullest rated
-	most, examined := -math.MaxFloat64, 0
-	for who, l := range b.limiters {
+	var fullest limiterKey
+	maxShare, examined := -math.MaxFloat64, 0
+	for key, l := range b.limiters {
 		share := l.TokensAt(now) / float64(l.Burst())
 		switch {
 		case l.holders > 0:
 		case share >= 1:
-			delete(b.limiters, who)
+			delete(b.limiters, key)
 			continue
-		case share > most:
-			fullest, most = who, share
+		case share > maxShare:
+			fullest, maxShare = key, share
 		}
 		if examined++; examined == bookEvict || examined >= bookReap && len(b.limiters) < bookMax {
 			break
@@ -219,27 +227,28 @@ func (b *addressBook) reap() {
 	}
 }
 
-// take takes n from a limiter, and answers how long whoever takes it has to wait for that. If that is longer than most, nothing is taken.
-func take(l *rate.Limiter, n int, most time.Duration) (wait time.Duration, ok bool) {
+// take takes n tokens from a limiter and returns the time to wait for them. If that exceeds waitMax, no token is
+// taken.
+func take(l *rate.Limiter, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
 	now := time.Now()
 	if l.AllowN(now, n) {
 		return 0, true
 	}
 	r := l.ReserveN(now, n)
-	if !r.OK() { // n is more than the burst: validate knows the built-in commands only
+	if !r.OK() { // n exceeds the burst; validate only covers the built-in commands
 		return time.Hour, false
 	}
-	if wait = r.DelayFrom(now); wait <= most {
+	if wait = r.DelayFrom(now); wait <= waitMax {
 		return wait, true
 	}
 	r.CancelAt(now)
 	return wait, false
 }
 
-// loginCost is what it costs to authenticate.
+// loginCost is the cost of an authentication.
 const loginCost = 2
 
-// rateLimited returns the refusal of a command by the rate of this scope. The command may come again after wait.
+// rateLimited returns the refusal of a command by the rate of this scope. The client may retry after wait.
 func rateLimited(scope Scope, wait time.Duration) *refusal {
 	return &refusal{
 		reply: retryIn(wait), gate: gateRates, scope: scope, event: audit.OperationRateLimited, reason: string(scope),
@@ -250,7 +259,7 @@ func retryIn(wait time.Duration) *wire.Error {
 	return wire.Errorf(wire.RateLimited, "retry in %d ms", (wait+time.Millisecond-1)/time.Millisecond)
 }
 
-// payLater charges the rates for a cost although they may have less. Later commands have to wait.
+// payLater charges the rates for a cost that may exceed their tokens. The debt delays later commands.
 func (a *account) payLater(cost int) {
 	for _, l := range a.access.rates[:inBytes] {
 		if l != nil {
@@ -259,14 +268,14 @@ func (a *account) payLater(cost int) {
 	}
 }
 
-// costUnit is how many bytes that are moved cost 1.
+// costUnit is the number of transferred bytes that cost 1.
 const costUnit = 16 << 10
 
-// debtMax bounds what a rate is in debt: to so much of what it lets through.
+// debtMax limits the debt of a rate, as the time in which the rate earns it.
 const debtMax = time.Minute
 
-// charge takes the bytes that the connection has moved from its rates, as a debt. It refuses nothing, since the bytes
-// have been moved, also those of a request that was refused. Later commands have to wait.
+// charge charges the rates for the bytes that the connection has transferred, also those of refused requests. It
+// refuses nothing. The debt delays later commands.
 func (a *account) charge() {
 	units := a.moved / costUnit
 	if units == 0 {
@@ -277,27 +286,27 @@ func (a *account) charge() {
 		switch {
 		case l == nil:
 		case i < inBytes:
-			owe(l, units)
+			addDebt(l, units)
 		default:
-			owe(l, units*costUnit)
+			addDebt(l, units*costUnit)
 		}
 	}
 }
 
-// owe takes n from a limiter although there may be less.
-func owe(l *rate.Limiter, n int) {
+// addDebt takes n tokens from a limiter that may have fewer.
+func addDebt(l *rate.Limiter, n int) {
 	now := time.Now()
-	most := l.TokensAt(now) + debtMax.Seconds()*float64(l.Limit())
-	n = int(min(float64(n), max(most, 0)))
+	limit := l.TokensAt(now) + debtMax.Seconds()*float64(l.Limit())
+	n = int(min(float64(n), max(limit, 0)))
 	for burst := max(l.Burst(), 1); n > 0; n -= burst { // a reservation is for a burst at most
 		l.ReserveN(now, min(n, burst))
 	}
 }
 
-// pay takes a cost from the rates of the client's address, of the app and of the tenant. It waits for them where the
-// tenant's rates delay commands. Rates in bytes must not be in debt.
+// pay takes the cost from the rates of the client's address, of the app and of the tenant. It waits for them where
+// the tenant's rates delay commands. A rate in bytes must have no debt.
 func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
-	most := a.access.delayMax()
+	waitMax := a.access.delayMax()
 	for i, l := range a.access.rates {
 		if l == nil {
 			continue
@@ -305,9 +314,9 @@ func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 		if i >= inBytes {
 			cost = 0
 		}
-		wait, ok := take(l, cost, most)
+		wait, ok := take(l, cost, waitMax)
 		if !ok {
-			a.charge() // also the bytes of the request that is refused: the client can retry when they are paid for
+			a.charge() // includes the refused request, so that a retry after wait succeeds
 			wait, _ = take(l, cost, 0)
 			return rateLimited(a.access.scope(i), wait)
 		}
@@ -315,13 +324,14 @@ func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 			if err := holdBack(wait); err != nil {
 				return err
 			}
-			most -= wait
+			waitMax -= wait
 		}
 	}
 	return nil
 }
 
-// takeSessionCreation takes one new session from the app's rate. It never waits: a lock may be held.
+// takeSessionCreation takes one new session from the app's rate. It never waits, since the connection may hold a
+// lock.
 func (c *Call) takeSessionCreation() error {
 	if wait, ok := take(c.conn.caller.access.creation, 1, 0); !ok {
 		return rateLimited(OfSessionCreation, wait)

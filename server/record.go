@@ -146,7 +146,7 @@ func (c *conn) recordRefusal(r *refusal) {
 	}
 	e.Session = c.subject()
 	if r.unbounded() || !c.caller.recordsRefusal() {
-		c.server.gathered.note(e, c.caller.ipKey())
+		c.server.aggregator.add(e, c.caller.ipKey())
 		return
 	}
 	_ = c.record(e)
@@ -174,7 +174,7 @@ func (c *conn) recordUnidentified() {
 	if method == auth.ByCertificate {
 		e := c.caller.event(audit.AuthFailed)
 		e.Reason, e.Detail = string(method), describeCertificate(c.caller.certificate)
-		c.server.gathered.note(e, c.caller.ipKey())
+		c.server.aggregator.add(e, c.caller.ipKey())
 	}
 	c.caller.unidentified = ""
 }
@@ -210,5 +210,5 @@ func (c *conn) recordEnd() {
 	if r := c.end.refusal; r != nil {
 		e.Tenant, e.App, e.Detail = r.identity.Tenant, r.identity.App, r.reply.Message
 	}
-	c.server.gathered.note(e, c.caller.ipKey())
+	c.server.aggregator.add(e, c.caller.ipKey())
 }

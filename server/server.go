@@ -32,7 +32,7 @@ type Server struct {
 	setting         sync.Mutex // held by SetTenants; comes before mu
 	addresses       addressBook
 	notices         notices
-	gathered        gatherer     // refusals on their way to the audit log
+	aggregator      aggregator   // of refusals in the audit log
 	memory          atomic.Int64 // see account.hold
 	turns           turns        // on the processors
 	saves           turns        // at the store
@@ -62,7 +62,7 @@ func New(opts Options) (*Server, error) {
 		listeners:  make(map[net.Listener]struct{}),
 		open:       make(map[*conn]string),
 		notices:    newNotices(),
-		gathered:   gatherer{log: opts.Audit},
+		aggregator: aggregator{log: opts.Audit},
 		perIP:      make(map[string]int),
 		handshakes: make(map[string]*handshakes),
 	}
@@ -81,7 +81,7 @@ func (s *Server) isDraining() bool { return s.draining.Err() != nil }
 // are dropped. Waiters for locks are refused at once. Shutdown returns when every connection has ended, or two seconds
 // after the end of ctx if a command still hangs then. Calling it again is harmless.
 func (s *Server) Shutdown(ctx context.Context) error {
-	defer s.gathered.flush()
+	defer s.aggregator.flush()
 	s.mu.Lock()
 	s.drain(errShutdown)
 	for l := range s.listeners {

@@ -8,13 +8,13 @@ import (
 // Stats is the state of a server at one moment.
 type Stats struct {
 	Draining                        bool
-	Tenants                         int // served
+	Tenants                         int // number of tenants
 	Connections, ConnectionsMax     int
-	Memory, MemoryMax               int64 // bytes that connections hold, and may hold; see Options.MaxMemory
-	WaitingToCompute, WaitingToSave int   // connections that wait for their turn on a processor, and at the store
+	Memory, MemoryMax               int64 // bytes held by connections, and their limit; see Options.MaxMemory
+	WaitingToCompute, WaitingToSave int   // connections in the queues for the processors and for the store
 }
 
-// Stats tells how the server is. It is made for a look now and then.
+// Stats returns the current state of the server. It is meant for occasional calls.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	connections := len(s.open)
@@ -27,19 +27,19 @@ func (s *Server) Stats() Stats {
 	}
 }
 
-// length is how many wait for a turn.
+// length returns the number of waiting connections.
 func (t *turns) length() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.waiting
 }
 
-// TenantNames are those of all tenants that are served, in no order.
+// TenantNames returns the names of all tenants, in no particular order.
 func (s *Server) TenantNames() []string {
 	return slices.Collect(maps.Keys(s.directory.Load().rules))
 }
 
-// TenantStats is what a tenant has of what this package counts, and may have. A quota of 0 is none.
+// TenantStats is the usage and the limits of a tenant. A quota of 0 means unlimited.
 type TenantStats struct {
 	Name                        string
 	Connections, ConnectionsMax int64
@@ -49,7 +49,7 @@ type TenantStats struct {
 	WaitersMax                  int64
 }
 
-// TenantStats tells of each tenant that is served, in no order.
+// TenantStats returns the statistics of each tenant, in no particular order.
 func (s *Server) TenantStats() []TenantStats {
 	d := s.directory.Load()
 	all := make([]TenantStats, 0, len(d.rules))

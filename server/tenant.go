@@ -11,52 +11,52 @@ import (
 	"sessionserver/session"
 )
 
-// Tenant is all that the server keeps to for one tenant.
+// Tenant is the configuration of one tenant.
 type Tenant struct {
-	auth.Tenant                  // its apps, and from where they may come
-	Sessions    session.Settings // the rules for its sessions, and its quotas for them
-	MaxConns    int              // connections of all its apps at once; 0 is no limit
-	MaxMemory   int64            // bytes of requests, replies and open sessions of its connections at once; 0 is no limit
+	auth.Tenant                  // apps and allowlists
+	Sessions    session.Settings // rules and quotas of its sessions
+	MaxConns    int              // connections of all its apps at once; 0 is unlimited
+	MaxMemory   int64            // bytes of requests, replies and open sessions at once; 0 is unlimited
 	Rates       Rates
 }
 
-// directory is all that the server knows of its tenants at one time. It is never changed; SetTenants puts another in its place.
+// directory holds all tenants at one time. It is immutable; SetTenants replaces it.
 type directory struct {
 	auth  *auth.Directory
 	rules map[string]*rules
 }
 
-// rules are those of one tenant, and what is counted by them.
+// rules are the configuration and the usage of one tenant.
 type rules struct {
 	sessions  session.Tenant
 	maxConns  int
 	maxMemory int64
 	rates     Rates
 	rate      *rate.Limiter
-	bytes     *rate.Limiter // a rate too
+	bytes     *rate.Limiter // the rate in bytes
 	usage     *usage
 	apps      map[string]*appUsage
 }
 
-// usage is what is counted of a tenant. It goes on from one directory to the next.
+// usage is the current usage of a tenant. A new directory continues it.
 type usage struct {
 	conns  atomic.Int64
 	memory atomic.Int64 // see account.hold
-	line   line         // where its connections wait for a processor
-	saves  line         // and those for the store
-	bulk   line         // and those with large sessions, before that
+	line   line         // its queue for the processors
+	saves  line         // its queue for the store
+	bulk   line         // its queue for large sessions, before the one for the store
 }
 
-// appUsage is what is counted of an app.
+// appUsage is the current usage of an app.
 type appUsage struct {
 	rate, creation *rate.Limiter
-	bytes          *rate.Limiter // a rate too
+	bytes          *rate.Limiter // the rate in bytes
 	refusals       *rate.Limiter // see caller.recordsRefusal
 }
 
-// SetTenants makes these all the tenants that there are. Connections whose credentials are not good any more, or whose clients may not come
-// from where they come from any more, end; the others go on by the new rules. On an error, which tells of everything that is wrong with the tenants,
-// nothing has changed.
+// SetTenants replaces all tenants. Connections end if their credentials are no longer valid, or if an allowlist no
+// longer admits their address. The other connections continue by the new rules. An error lists everything that is
+// wrong with the tenants; nothing has changed then.
 func (s *Server) SetTenants(tenants []Tenant) error {
 	s.setting.Lock()
 	defer s.setting.Unlock()
@@ -73,12 +73,12 @@ func (s *Server) SetTenants(tenants []Tenant) error {
 	return nil
 }
 
-// newDirectory makes a directory that goes on counting where before, which may be nil, is.
+// newDirectory returns a directory that continues the usage of before, which may be nil.
 func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
-	known := make([]auth.Tenant, len(tenants))
+	tenantAuth := make([]auth.Tenant, len(tenants))
 	var errs []error
 	for i, t := range tenants {
-		known[i] = t.Tenant
+		tenantAuth[i] = t.Tenant
 		for _, e := range t.Sessions.Validate() {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name, e))
 		}
@@ -92,7 +92,7 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 			errs = append(errs, fmt.Errorf("server: tenant %s: %w", t.Name, err))
 		}
 	}
-	apps, err := auth.NewDirectory(known)
+	apps, err := auth.NewDirectory(tenantAuth)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
@@ -103,7 +103,8 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 	return d, nil
 }
 
-// rules makes those of the tenant. It changes the limiters of the directory before, so all that may be wrong has been looked at.
+// rules returns the rules of the tenant. It changes the limiters of the directory before, so the tenants must be
+// valid.
 func (t *Tenant) rules(before *directory) *rules {
 	r := &rules{
 		sessions: session.Tenant{Name: t.Name, Settings: t.Sessions},
@@ -113,18 +114,18 @@ func (t *Tenant) rules(before *directory) *rules {
 	if before != nil && before.rules[t.Name] != nil {
 		old = *before.rules[t.Name]
 	}
-	r.rate, r.bytes = carryOn(old.rate, t.Rates.Tenant), carryOn(old.bytes, t.Rates.TenantBytes)
+	r.rate, r.bytes = carryOver(old.rate, t.Rates.Tenant), carryOver(old.bytes, t.Rates.TenantBytes)
 	if r.usage = old.usage; r.usage == nil {
 		r.usage = &usage{}
 	}
 	for _, a := range t.Apps {
 		var u appUsage
-		if was := old.apps[a.Name]; was != nil {
-			u = *was
+		if before := old.apps[a.Name]; before != nil {
+			u = *before
 		}
 		r.apps[a.Name] = &appUsage{
-			rate: carryOn(u.rate, t.Rates.App), bytes: carryOn(u.bytes, t.Rates.AppBytes),
-			creation: carryOn(u.creation, t.Rates.SessionCreation), refusals: carryOn(u.refusals, refusalEvents),
+			rate: carryOver(u.rate, t.Rates.App), bytes: carryOver(u.bytes, t.Rates.AppBytes),
+			creation: carryOver(u.creation, t.Rates.SessionCreation), refusals: carryOver(u.refusals, refusalEvents),
 		}
 	}
 	return r

@@ -40,7 +40,8 @@ func TestPolicyTest(t *testing.T) {
 	test(1, dir+"/a.rego:3: rego_type_error: undefined ref: input.ap")
 }
 
-// TestPolicyDefault: who has the program alone begins with the policy that it prints, which decides as the one that it ships with.
+// TestPolicyDefault: who has the program alone begins with the policy that it prints, which decides as the one that
+// it ships with.
 func TestPolicyDefault(t *testing.T) {
 	c := newCLI(t, "")
 	text, said, status := c.run("", "policy", "default")
@@ -99,7 +100,7 @@ func TestPolicyEval(t *testing.T) {
 		{0, "allowed\n\ninput {", append(draft, "stat", "--age", "2m")},
 		{0, "allowed\n\ninput {", append(draft, "stat", "--certificate", dir+"/cert.pem")},
 		{0, `"key": "", `, append(draft, "put", "--key", "")},
-		{1, "put is asked about once for each key: add --key KEY", append(configured, "acme", "--app", "shop", "--command", "put")},
+		{1, "policies decide about put once for each key: add --key KEY", append(configured, "acme", "--app", "shop", "--command", "put")},
 		{0, "note: the server would not take these policies (tests that fail: 2):\n    " + dir + "/flawed/a_test.rego:3: test data.a.test_a failed\n    " + dir + "/flawed/a_test.rego:5: test ", flawed},
 		{0, "denied: no rule says why\n\ninput {", flawed},
 		{0, "note: the server would not take these policies:\n    " + dir + "/untested/a_test.rego:3: rego_type_error: undefined function nosuch\n",
@@ -109,8 +110,8 @@ func TestPolicyEval(t *testing.T) {
 		{1, "there is no tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
 		{1, "bad.yaml:1: allow: \"1\" (allowed: a list)", append(configured, "bad", "--app", "shop", "--command", "new")},
 		{1, "tenant acme has no app \"shops\" (it has: reports, shop)", append(configured, "acme", "--app", "shops", "--command", "new")},
-		{1, "there is no command \"gett\" (allowed: new, open, ", append(configured, "acme", "--app", "shop", "--command", "gett")},
-		{1, "no policy is asked about ping", append(configured, "acme", "--app", "shop", "--command", "ping")},
+		{1, "unknown command \"gett\" (allowed: new, open, ", append(configured, "acme", "--app", "shop", "--command", "gett")},
+		{1, "policies do not decide about ping", append(configured, "acme", "--app", "shop", "--command", "ping")},
 		{1, "--role goes with --folder alone", append(configured, "acme", "--app", "shop", "--command", "new", "--role", "admin")},
 		{1, "--role: \"root\" (allowed: readwrite, readonly, admin)", append(draft, "new", "--role", "root")},
 		{1, "--address: \"home\" is no address", append(draft, "new", "--address", "home")},
@@ -125,7 +126,8 @@ func TestPolicyEval(t *testing.T) {
 	}
 }
 
-// TestCheckPolicies: what is wrong with the policies is told with its place in both files, and what they are cached by if nothing is.
+// TestCheckPolicies: what is wrong with the policies is told with its place in both files, and what they are cached
+// by if nothing is.
 func TestCheckPolicies(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "c.yaml")

@@ -16,14 +16,14 @@ import (
 	"sessionserver/storage/memory"
 )
 
-// Config says what is to be different from an ordinary server in memory; the zero value is that.
+// Config describes a server. Its zero value is an ordinary server in memory.
 type Config struct {
 	Store    storage.Store    // default: in memory, closed with the test
 	Settings session.Settings // default: Settings
 	Observe  func(session.Event)
-	Tenants  []server.Tenant // default: test, with Settings and the app app
-	Options  server.Options  // Sessions and Tenants are filled in; Policy is Permissive by default
-	Listen   server.Listen   // default: loopback only, everybody there acts as test/app
+	Tenants  []server.Tenant // default: tenant test, with Settings and the app named app
+	Options  server.Options  // Sessions and Tenants are set by Start; the default Policy is Permissive
+	Listen   server.Listen   // default: loopback only, where clients act as test/app
 }
 
 // Server is a running server.
@@ -70,7 +70,7 @@ func Start(t testing.TB, cfg Config) *Server {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = srv.Shutdown(ctx) // connections that a test left open are cut
+		_ = srv.Shutdown(ctx) // closes connections that a test left open
 		if err := <-served; !errors.Is(err, server.ErrServerClosed) {
 			t.Errorf("Serve: %v", err)
 		}
@@ -78,7 +78,7 @@ func Start(t testing.TB, cfg Config) *Server {
 	return &Server{Server: srv, Addr: l.Addr().String(), Sessions: sessions}
 }
 
-// Settings are the default settings for sessions but for strict ids: tests choose ids of their own.
+// Settings returns the default settings without strict ids, since tests choose their ids.
 func Settings() session.Settings {
 	s := session.DefaultSettings()
 	s.Strict = false
@@ -93,13 +93,16 @@ func (Permissive) Decide(context.Context, *policy.Input) (policy.Decision, error
 	return policy.Decision{Allow: true}, nil
 }
 
-// Loopback are the addresses of this machine, Everywhere are all that there are.
+// Loopback contains the addresses of this machine, Everywhere all addresses.
 var (
-	Loopback   = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
-	Everywhere = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+	Loopback = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+		netip.MustParsePrefix("::1/128")}}
+	Everywhere = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"),
+		netip.MustParsePrefix("::/0")}}
 )
 
-// Tenant makes a tenant with one app, given as tenant/app, that may come from everywhere with this secret; "" is no secret.
+// Tenant returns a tenant with one app, given as tenant/app, that every address may use with this secret; "" is no
+// secret.
 func Tenant(name, secret string) server.Tenant {
 	id, err := auth.ParseIdentity(name)
 	if err != nil {

@@ -1,9 +1,8 @@
-// Package throttle keeps the log readable whatever peers do. A peer that can be refused, or can hang up, can cause a
-// line of the log as often as it likes. Of the lines of one kind ten are logged at once and then one per second, with
-// the number of lines left out before it.
+// Package throttle limits log lines that peers can cause at any rate. Of the lines of one kind ten are logged at once
+// and then one per second, with the number of lines skipped before it.
 //
-// The package knows nothing of servers. Code that must know whether its line is logged uses [Throttle]; code that only
-// has a logger gets one with a [Handler].
+// The package must never know what a server is. Code that needs to know whether its line is logged uses [Throttle];
+// code that only has a logger gets one with a [Handler].
 package throttle
 
 import (
@@ -20,19 +19,19 @@ const (
 	burst     = 10
 )
 
-// Skipped is the attribute that says how many lines of the kind were left out since the one before.
+// Skipped is the attribute with the number of lines of the kind that were skipped since the previous one.
 const Skipped = "not_logged_before"
 
-// Throttle is for lines of one kind. All may use it at once.
+// Throttle limits lines of one kind. It is safe for concurrent use.
 type Throttle struct {
 	limiter *rate.Limiter
 	skipped atomic.Int64
 }
 
-// New makes a Throttle.
+// New returns a Throttle.
 func New() *Throttle { return &Throttle{limiter: rate.NewLimiter(perSecond, burst)} }
 
-// Take reports whether a line is to be logged, and how many were not since the last one that was.
+// Take reports whether to log a line, and returns the number of lines skipped since the last logged one.
 func (t *Throttle) Take() (skipped int64, ok bool) {
 	if !t.limiter.Allow() {
 		t.skipped.Add(1)
@@ -41,13 +40,13 @@ func (t *Throttle) Take() (skipped int64, ok bool) {
 	return t.skipped.Swap(0), true
 }
 
-// Handler throttles lines above the debug level by the place in the program that logs them.
+// Handler throttles lines above the debug level, separately for each statement of the program that logs.
 type Handler struct {
 	slog.Handler
 	kinds *sync.Map // of *Throttle by program counter
 }
 
-// NewHandler returns a Handler that passes lines on to h.
+// NewHandler returns a Handler that passes its lines to h.
 func NewHandler(h slog.Handler) *Handler { return &Handler{h, new(sync.Map)} }
 
 // Handle implements slog.Handler.

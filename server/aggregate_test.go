@@ -14,8 +14,8 @@ import (
 	"sessionserver/audit"
 )
 
-// gathering makes a gatherer; told answers how many events its log tells of, in how many lines.
-func gathering(t *testing.T) (g *gatherer, told func() (lines int, events int64)) {
+// gathering makes a aggregator; told answers how many events its log tells of, in how many lines.
+func gathering(t *testing.T) (g *aggregator, told func() (lines int, events int64)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.log")
 	log, err := audit.Open(audit.Options{Output: path})
@@ -23,7 +23,7 @@ func gathering(t *testing.T) (g *gatherer, told func() (lines int, events int64)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = log.Close() })
-	return &gatherer{log: log}, func() (lines int, events int64) {
+	return &aggregator{log: log}, func() (lines int, events int64) {
 		if err := log.Record(audit.Event{Code: audit.ServerReloaded}); err != nil { // what was noted before is there after it
 			t.Fatal(err)
 		}
@@ -62,36 +62,36 @@ func TestGather(t *testing.T) {
 				t.Errorf("%d events in %d lines, want %d in %d", e, l, events, lines)
 			}
 		}
-		g.note(refusedFrom("192.0.2.1"))
+		g.add(refusedFrom("192.0.2.1"))
 		wants(1, 1)
-		g.note(refusedFrom("192.0.2.2"))
+		g.add(refusedFrom("192.0.2.2"))
 		wants(2, 2)
 		for range 5 {
-			g.note(refusedFrom("192.0.2.1"))
+			g.add(refusedFrom("192.0.2.1"))
 		}
 		wants(2, 2)
-		time.Sleep(gatherEvery)
+		time.Sleep(aggregatePeriod)
 		wants(3, 7)
 		for range 100 { // forever
-			g.note(refusedFrom("192.0.2.1"))
-			time.Sleep(gatherEvery / 10)
+			g.add(refusedFrom("192.0.2.1"))
+			time.Sleep(aggregatePeriod / 10)
 		}
 		synctest.Wait()
 		if lines, _ := told(); lines > 3+11 {
 			t.Errorf("%d lines in 10 s", lines)
 		}
-		time.Sleep(2 * gatherEvery)
+		time.Sleep(2 * aggregatePeriod)
 		synctest.Wait()
-		if _, events := told(); events != 107 || len(g.kept) != 0 {
-			t.Errorf("%d events, %d kept", events, len(g.kept))
+		if _, events := told(); events != 107 || len(g.pending) != 0 {
+			t.Errorf("%d events, %d kept", events, len(g.pending))
 		}
-		g.note(refusedFrom("192.0.2.1"))
-		g.note(refusedFrom("192.0.2.1"))
+		g.add(refusedFrom("192.0.2.1"))
+		g.add(refusedFrom("192.0.2.1"))
 		g.flush()
 		if _, events := told(); events != 109 {
 			t.Errorf("%d events after a flush", events)
 		}
-		time.Sleep(2 * gatherEvery)
+		time.Sleep(2 * aggregatePeriod)
 	})
 }
 
@@ -99,13 +99,13 @@ func TestGather(t *testing.T) {
 func TestGatherMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, told := gathering(t)
-		const all = 5 * gatherMax
+		const all = 5 * aggregateMax
 		for i := range all {
-			g.note(refusedFrom(fmt.Sprintf("10.0.%d.%d", i>>8, i&255)))
+			g.add(refusedFrom(fmt.Sprintf("10.0.%d.%d", i>>8, i&255)))
 		}
-		time.Sleep(3 * gatherEvery)
+		time.Sleep(3 * aggregatePeriod)
 		synctest.Wait()
-		if lines, events := told(); lines > gatherMax+2 || events != all {
+		if lines, events := told(); lines > aggregateMax+2 || events != all {
 			t.Errorf("%d events in %d lines", events, lines)
 		}
 	})
@@ -143,13 +143,13 @@ func TestGatherUnwritable(t *testing.T) {
 		if log.Record(audit.Event{Code: audit.ServerReloaded}) == nil {
 			t.Fatal("the log can be written")
 		}
-		g := &gatherer{log: log}
+		g := &aggregator{log: log}
 		for range 30 {
-			g.note(refusedFrom("192.0.2.1"))
-			time.Sleep(gatherEvery / 4)
+			g.add(refusedFrom("192.0.2.1"))
+			time.Sleep(aggregatePeriod / 4)
 		}
 		turn(good)
-		time.Sleep(3 * gatherEvery)
+		time.Sleep(3 * aggregatePeriod)
 		synctest.Wait()
 		text, err := os.ReadFile(good)
 		if err != nil || !bytes.Contains(text, []byte(`"reason":"refused","count":30}`)) || !bytes.Contains(text, []byte(`"event":"audit.lost"`)) {
