@@ -23,7 +23,7 @@ const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
 func TestReadyDrain(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+onLoopback)
 	s := serve(t, "--config", file)
-	url := "http://" + s.operators
+	url := "http://" + s.admin
 	require.Eventually(t, "it is ready", func() bool { status, _ := servertest.Get(t, http.DefaultClient, url+"/readyz"); return status == 200 })
 	c := servertest.Connect(t, s.addr)
 	c.OK("new") // which may be finished
@@ -36,7 +36,7 @@ func TestReadyDrain(t *testing.T) {
 		t.Errorf("while it drains health is %d", status)
 	}
 	c.OK("close")
-	s.hasEnded()
+	s.awaitExit()
 }
 
 // trusting is a client that trusts the certificates in a file.
@@ -78,7 +78,7 @@ func TestAdminNetwork(t *testing.T) {
 	settings := strings.ReplaceAll("admin: {address: \"0.0.0.0:0\", token_file: DIR/token, client_ca: DIR/operator.pem, certificate: DIR/server.pem, key: DIR/server.key, profiles: true}\n", "DIR", dir)
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+settings)
 	s := serve(t, "--config", file)
-	_, port, _ := net.SplitHostPort(s.operators)
+	_, port, _ := net.SplitHostPort(s.admin)
 	url := "https://localhost:" + port
 	for _, row := range []struct {
 		what, certificate, path, token string
@@ -125,7 +125,7 @@ func TestAdminNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGHUP)
-	require.Eventually(t, "the log tells", func() bool { return strings.Contains(s.logged(), `"what":"admin_token"`) })
+	require.Eventually(t, "the log tells", func() bool { return strings.Contains(s.log(), `"what":"admin_token"`) })
 	if !asked(strings.Repeat("n", 40)) || asked("short") {
 		t.Error("a token that is none has changed something")
 	}
@@ -140,11 +140,11 @@ func TestReadyAudit(t *testing.T) {
 	}
 	for onFailure, ready := range map[string]int{"refuse": 503, "continue": 200} {
 		secret := auth.NewSecret()
-		h := house{
-			more:    onLoopback + "audit: {output: DIR/audit.log, on_failure: " + onFailure + "}\n",
-			tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
+		h := deployment{
+			settings: onLoopback + "audit: {output: DIR/audit.log, on_failure: " + onFailure + "}\n",
+			tenants:  map[string]string{"acme": tenantFile("", "shop "+secret)},
 		}.serve(t)
-		url := "http://" + h.operators
+		url := "http://" + h.admin
 		turn := func(do func() error) {
 			t.Helper()
 			if err := errors.Join(do(), h.cmd.Process.Signal(syscall.SIGHUP)); err != nil {

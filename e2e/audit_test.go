@@ -77,17 +77,17 @@ func TestAuditEverything(t *testing.T) {
 	readonly := func(secret string) string {
 		return fmt.Sprintf("  api:\n    role: readonly\n    secrets: [%q]\n", auth.HashSecret(secret).String())
 	}
-	h := house{
+	h := deployment{
 		storage: "{driver: pebble, path: DIR/state, sweep_interval: 20ms}",
 		tls:     "{local_ca: DIR/ca, certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
-		more: "policy: {folder: DIR/policy}\n" +
+		settings: "policy: {folder: DIR/policy}\n" +
 			"audit: {output: DIR/log/audit.log, sync: true, decisions: {output: DIR/log/decisions.log, sample: 1, keys: clear}}\n",
 		tenants: map[string]string{
 			"acme":    acme("") + readonly(secret["api"]),
 			"limited": tenantFile("rates: {app: {per_second: 0.001, burst: 8}}", "shop "+secret["shop"]),
 			"small":   tenantFile("quotas: {sessions: 1}", "shop "+secret["shop"]),
 		},
-	}.build(t)
+	}.write(t)
 	path := func(name string) string { return filepath.Join(h.dir, name) }
 	write := func(name string, text []byte) {
 		t.Helper()
@@ -112,7 +112,7 @@ func TestAuditEverything(t *testing.T) {
 	write("policy/failing.rego", []byte("package sessionserver.authz\n\n"+
 		"allow := false if input.key == \"fails\"\n")) // which others allow: a contradiction
 	pointTo(t, path("log/audit.log"), path("log/good"))
-	h.child = serve(t, "--config", h.file)
+	h.process = serve(t, "--config", h.file)
 
 	events := func() []auditLine { return auditLines(t, path("log/good")) }
 	// has waits for an event.
@@ -135,7 +135,7 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.ServerStarted, "", "", "")
 	has(audit.CertificateRenewed, "", "", "loaded")
 	has(audit.CertificateExpiring, "", "", "")
-	a, b := h.as(t, "acme/shop", secret["shop"]), h.as(t, "acme/shop", secret["shop"])
+	a, b := h.connectAs(t, "acme/shop", secret["shop"]), h.connectAs(t, "acme/shop", secret["shop"])
 	has(audit.ConnectionAuthenticated, "acme", "shop", "secret")
 	nobody := servertest.Connect(t, h.addr)
 	nobody.Refused("auth acme/shop "+auth.NewSecret(), "BADAUTH")
@@ -180,21 +180,21 @@ func TestAuditEverything(t *testing.T) {
 	b.OK("lifetime 1")
 	b.OK("close")
 	has(audit.SessionExpired, "acme", "", "")
-	api := h.as(t, "acme/api", secret["api"])
+	api := h.connectAs(t, "acme/api", secret["api"])
 	api.Refused("new", "DENIED")
 	if l := has(audit.OperationDenied, "acme", "api", "policy"); l.Detail != "this app may only read" {
 		t.Errorf("got %+v", l)
 	}
-	undecided := h.as(t, "acme/shop", secret["shop"])
+	undecided := h.connectAs(t, "acme/shop", secret["shop"])
 	undecided.OK("new")
 	undecided.Refused("get fails", "UNAVAILABLE")
 	has(audit.OperationUndecided, "acme", "shop", "failed")
-	limited := h.as(t, "limited/shop", secret["shop"])
+	limited := h.connectAs(t, "limited/shop", secret["shop"])
 	for range 4 {
 		_, _ = limited.Do("open not-there-at-all-0000 u")
 	}
 	has(audit.OperationRateLimited, "limited", "shop", "app")
-	small := h.as(t, "small/shop", secret["shop"])
+	small := h.connectAs(t, "small/shop", secret["shop"])
 	for _, line := range []string{"new", "put a b", "close", "new", "put a b"} {
 		small.OK(line)
 	}
@@ -202,19 +202,19 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.OperationQuota, "small", "shop", "sessions")
 
 	// What operators do.
-	h.tenant(t, "acme", acme("quotas: {sessions: 100}")+readonly(secret["next"]))
+	h.writeTenant(t, "acme", acme("quotas: {sessions: 100}")+readonly(secret["next"]))
 	has(audit.TenantChanged, "acme", "", "changed")
 	has(audit.AppChanged, "acme", "api", "changed")
 	api.Rest()
 	has(audit.ConnectionRevoked, "acme", "api", "")
-	h.tenant(t, "acme", acme(""))
+	h.writeTenant(t, "acme", acme(""))
 	has(audit.AppRemoved, "acme", "api", "")
-	h.tenant(t, "small", tenantFile("quotas: {sessions: 1}\npolicy: {plan: large}", "shop "+secret["shop"]))
+	h.writeTenant(t, "small", tenantFile("quotas: {sessions: 1}\npolicy: {plan: large}", "shop "+secret["shop"]))
 	has(audit.TenantChanged, "small", "", "changed")
-	h.tenant(t, "beta", tenantFile("", "shop "+secret["shop"]))
+	h.writeTenant(t, "beta", tenantFile("", "shop "+secret["shop"]))
 	has(audit.TenantChanged, "beta", "", "added")
 	has(audit.AppChanged, "beta", "shop", "added")
-	h.tenant(t, "beta", "apps: nonsense\n")
+	h.writeTenant(t, "beta", "apps: nonsense\n")
 	has(audit.TenantFailed, "beta", "", "")
 	if err := os.Remove(path("tenants.d/beta.yaml")); err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestAuditEverything(t *testing.T) {
 	write("policy/more.rego", []byte("package sessionserver.authz\n\nthis is no rego\n"))
 	has(audit.PolicyFailed, "", "", "")
 	write("policy/more.rego", more) // nothing else decides than before
-	require.Eventually(t, "the policies are not found right again", func() bool { return strings.Contains(h.logged(), `"msg":"reloading works again","what":"policy"`) })
+	require.Eventually(t, "the policies are not found right again", func() bool { return strings.Contains(h.log(), `"msg":"reloading works again","what":"policy"`) })
 	servertest.Certificate{Name: "two.example"}.Write(t, h.dir, "one")
 	reload()
 	has(audit.ServerReloaded, "", "", "ok")
@@ -300,7 +300,7 @@ func TestAuditEverything(t *testing.T) {
 		for _, l := range events() {
 			t.Log(l)
 		}
-		t.Log(h.logged())
+		t.Log(h.log())
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func TestBench(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{tenants: map[string]string{
+	h := deployment{tenants: map[string]string{
 		"slow":     tenantFile("rates: {on_limit: delay, app: {per_second: 200, burst: 8}}", "shop "+secret),
 		"creation": tenantFile("rates: {session_creation: {per_second: 0.01, burst: 10}}", "shop "+secret),
 		"rate":     tenantFile("rates: {app: {per_second: 0.01, burst: 10}}", "shop "+secret),

@@ -61,7 +61,7 @@ func TestDamagedFile(t *testing.T) {
 	c.OK("open " + first)
 	c.OK("destroy")
 	s.stop()
-	logged := s.logged()
+	logged := s.log()
 	for _, want := range []string{`"file":"` + state + `/damaged/1.dev.*"`, `"file":"` + state + `/damaged/2.dev.*"`, "a head of 4 bytes, want 40"} {
 		if !strings.Contains(logged, want) {
 			t.Errorf("the log lacks %s:\n%s", want, logged)
@@ -104,7 +104,7 @@ func TestFailuresDoNotFloodTheLog(t *testing.T) {
 		c.OK("abort")
 	}
 	s.stop()
-	logged := s.logged()
+	logged := s.log()
 	if lines := strings.Count(logged, "\n"); lines > many/10 {
 		t.Errorf("%d refused saves write %d lines", many, lines)
 	}
@@ -122,7 +122,7 @@ func TestScrapesThatHangUp(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "admin: {address: \"127.0.0.1:0\"}\n")
 	s := serve(t, "--config", file)
 	for range 20 {
-		c := servertest.Connect(t, s.operators)
+		c := servertest.Connect(t, s.admin)
 		if _, err := c.Write([]byte("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestScrapesThatHangUp(t *testing.T) {
 	}
 	s.metric(t, "sessionserver_ready")
 	s.stop()
-	if bad := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindString(s.logged()); bad != "" {
+	if bad := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindString(s.log()); bad != "" {
 		t.Error(bad)
 	}
 }

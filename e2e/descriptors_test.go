@@ -44,8 +44,8 @@ func TestDescriptors(t *testing.T) {
 				t.Fatalf("%d connections are served", served)
 			}
 			note := fmt.Sprintf("limits.connections is 16384, but the system allows this process 64 file descriptors, which suffice for %d", served)
-			if !strings.Contains(s.logged(), note) {
-				t.Errorf("the log lacks %q:\n%s", note, s.logged())
+			if !strings.Contains(s.log(), note) {
+				t.Errorf("the log lacks %q:\n%s", note, s.log())
 			}
 			var clients []*servertest.Conn
 			for range 80 {
@@ -72,7 +72,7 @@ func TestDescriptors(t *testing.T) {
 				}
 			}
 			for range 20 { // operators who stay, too
-				c, err := net.Dial("tcp", s.operators)
+				c, err := net.Dial("tcp", s.admin)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -82,8 +82,8 @@ func TestDescriptors(t *testing.T) {
 				c.OK("new")
 				c.OK("close")
 			}
-			if strings.Contains(s.logged(), "too many open files") {
-				t.Errorf("descriptors ran out:\n%s", s.logged())
+			if strings.Contains(s.log(), "too many open files") {
+				t.Errorf("descriptors ran out:\n%s", s.log())
 			}
 			for _, c := range clients {
 				_ = c.Close()
@@ -110,7 +110,7 @@ func TestDescriptorsSoft(t *testing.T) {
 	if got := s.metric(t, "sessionserver_connections_limit"); got != 100 {
 		t.Errorf("%v connections are served, want 100", got)
 	}
-	_, text := servertest.Get(t, s.operatorsClient(), "http://localhost/status")
+	_, text := servertest.Get(t, s.adminClient(), "http://localhost/status")
 	var status struct {
 		Connections struct{ Limit, Configured, Descriptors int }
 	}
@@ -118,8 +118,8 @@ func TestDescriptorsSoft(t *testing.T) {
 		status.Connections.Configured != 100 || status.Connections.Descriptors < 511 {
 		t.Errorf("%v\n%s", err, text)
 	}
-	if strings.Contains(s.logged(), "descriptors, which suffice") {
-		t.Errorf("it complains:\n%s", s.logged())
+	if strings.Contains(s.log(), "descriptors, which suffice") {
+		t.Errorf("it complains:\n%s", s.log())
 	}
 }
 

@@ -43,8 +43,8 @@ func TestDevCA(t *testing.T) {
 				}
 				return dsn.Query().Get("cafile")
 			}
-			require.Eventually(t, "the DSN is printed", func() bool { return strings.Contains(s.printed(), "cafile=") })
-			ca := caOf(s.printed())
+			require.Eventually(t, "the DSN is printed", func() bool { return strings.Contains(s.stdout(), "cafile=") })
+			ca := caOf(s.stdout())
 			if !openToOthers(t, ca) || !othersRead(t, ca) {
 				t.Errorf("others cannot read %s", ca)
 			}
@@ -66,9 +66,9 @@ func TestDevCA(t *testing.T) {
 			private(t, filepath.Join(state, "sessions"))
 			s.stop()
 			again := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
-			require.Eventually(t, "the DSN is printed", func() bool { return strings.Contains(again.printed(), "cafile=") })
-			if caOf(again.printed()) != ca {
-				t.Errorf("after a restart the DSN names %s, not %s", caOf(again.printed()), ca)
+			require.Eventually(t, "the DSN is printed", func() bool { return strings.Contains(again.stdout(), "cafile=") })
+			if caOf(again.stdout()) != ca {
+				t.Errorf("after a restart the DSN names %s, not %s", caOf(again.stdout()), ca)
 			}
 			again.stop()
 		})

@@ -18,7 +18,7 @@ func TestReadyFailure(t *testing.T) {
 	file, state := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE, cache: 0}\nlimits: {drain_timeout: 1m}\n"+onLoopback)
 	fill := smallDisk(t, state)
 	s := serve(t, "--config", file)
-	url := "http://" + s.operators
+	url := "http://" + s.admin
 	holder := servertest.Connect(t, s.addr) // keeps it draining
 	holder.OK("new")
 	fill()
@@ -40,8 +40,8 @@ func TestReadyFailure(t *testing.T) {
 	}
 	_, _ = c.Close(), holder.Close()
 	<-s.ended
-	if s.err == nil || !strings.Contains(s.logged(), "the storage failed") {
-		t.Errorf("it ended with %v\n%s", s.err, s.logged())
+	if s.err == nil || !strings.Contains(s.log(), "the storage failed") {
+		t.Errorf("it ended with %v\n%s", s.err, s.log())
 	}
 }
 

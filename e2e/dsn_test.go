@@ -51,7 +51,7 @@ func TestDSNCheck(t *testing.T) {
 	addresses := map[string]string{}
 	require.Eventually(t, "it listens everywhere", func() bool {
 		for _, name := range []string{"proxied", "all", "main", "strict", "closed", "mtls"} {
-			_, rest, _ := strings.Cut(s.logged(), `"listener":"`+name+`","address":"`)
+			_, rest, _ := strings.Cut(s.log(), `"listener":"`+name+`","address":"`)
 			addresses[name], _, _ = strings.Cut(rest, `"`)
 		}
 		return addresses["mtls"] != ""
@@ -183,7 +183,7 @@ func TestDSNCheck(t *testing.T) {
 		t.Errorf("where no argument is: %d\n%s%s", status, out, said)
 	}
 	for _, secret := range secrets {
-		if strings.Contains(s.logged()+s.printed(), secret[4:20]) {
+		if strings.Contains(s.log()+s.stdout(), secret[4:20]) {
 			t.Error("the log shows a secret")
 		}
 	}

@@ -24,7 +24,7 @@ func TestDSNCheckWithoutCertificate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			secret := auth.NewSecret()
-			h := house{tls: row.tls, tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+			h := deployment{tls: row.tls, tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 			defer h.stop()
 			address := strings.Replace(h.addr, "127.0.0.1", row.host, 1)
 			_, said, status := newCLI(t, "").run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")

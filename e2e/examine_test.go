@@ -96,7 +96,7 @@ tls:
 	s := serve(t, "--config", file)
 	defer s.stop()
 	var logged []string
-	for lines := bufio.NewScanner(strings.NewReader(s.logged())); lines.Scan(); {
+	for lines := bufio.NewScanner(strings.NewReader(s.log())); lines.Scan(); {
 		var entry struct{ Level, Msg, Problem string }
 		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
 			t.Fatal(err)
@@ -168,9 +168,9 @@ func TestStoragePrivate(t *testing.T) {
 				}
 			}
 			private(t, state)
-			if !strings.Contains(s.logged(), "the storage was open to other users of this machine and is not any "+
+			if !strings.Contains(s.log(), "the storage was open to other users of this machine and is not any "+
 				"more") {
-				t.Errorf("it is not logged:\n%s", s.logged())
+				t.Errorf("it is not logged:\n%s", s.log())
 			}
 			s.stop()
 			private(t, state)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sessionserver/auth"
+	"sessionserver/e2e/flood"
 )
 
 // BenchmarkFlood measures what a tenant gets of a server, in cycles a second and as time until the 50th and 99th of a hundred cycles is over, while
@@ -27,9 +28,9 @@ func BenchmarkFlood(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	kinds := map[string][]string{"none": nil, "all": floodKinds}
-	names := append([]string{"none"}, floodKinds...)
-	for _, kind := range floodKinds {
+	kinds := map[string][]string{"none": nil, "all": flood.Kinds}
+	names := append([]string{"none"}, flood.Kinds...)
+	for _, kind := range flood.Kinds {
 		kinds[kind] = []string{kind}
 	}
 	for _, driver := range []string{"pebble", "memory"} {
@@ -53,43 +54,43 @@ func BenchmarkFlood(b *testing.B) {
 // BenchmarkDrop measures the same while the 20,000 sessions of another tenant are dropped, and BenchmarkExpire while some thousands of them expire each second.
 func BenchmarkDrop(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	s := floodedHouse("pebble", false, quiet, loud).serve(b)
+	s := floodedDeployment("pebble", false, quiet, loud).serve(b)
 	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000", "--duration", "10ms").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	time.AfterFunc(time.Second, func() { s.operator(b, "tenant", "delete", "loud", "--drop-sessions") })
+	time.AfterFunc(time.Second, func() { s.command(b, "tenant", "delete", "loud", "--drop-sessions") })
 	measureQuiet(b, s, quiet, 4*time.Second)
-	if !strings.Contains(s.logged(), "dropped the sessions of a deleted tenant") {
+	if !strings.Contains(s.log(), "dropped the sessions of a deleted tenant") {
 		b.Error("the sessions were not dropped")
 	}
 }
 
 func BenchmarkExpire(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	h := floodedHouse("pebble", false, quiet, loud)
+	h := floodedDeployment("pebble", false, quiet, loud)
 	h.tenants["loud"] = tenantFile("session: {lifetime: 1s}", "app "+loud)
 	s := h.serve(b)
-	run := (&flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"session_creation"}}).start(b)
+	run := (&flood.Flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"session_creation"}}).Start(b)
 	time.Sleep(2 * time.Second)
 	measureQuiet(b, s, quiet, 4*time.Second)
-	b.Logf("the flood heard %v", run.stop(b))
+	b.Logf("the flood heard %v", run.Stop(b))
 }
 
 func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart bool, window time.Duration) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	h := floodedHouse(driver, rates, quiet, loud)
+	h := floodedDeployment(driver, rates, quiet, loud)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pin(b, 0)
 	s := h.serve(b)
 	if len(kinds) > 0 {
-		f := &flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: kinds}
+		f := &flood.Flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: kinds}
 		if apart {
 			f.Addr = h.serve(b).addr
 		}
 		pin(b, 1)
-		run := f.start(b)
-		defer func() { b.Logf("the flood heard %v", run.stop(b)) }()
+		run := f.Start(b)
+		defer func() { b.Logf("the flood heard %v", run.Stop(b)) }()
 		time.Sleep(window / 2)
 	}
 	pin(b, 1)
@@ -97,7 +98,7 @@ func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart
 }
 
 // measureQuiet runs ordinary cycles of quiet and reports how they went.
-func measureQuiet(b *testing.B, s *hosted, quiet string, window time.Duration) {
+func measureQuiet(b *testing.B, s *instance, quiet string, window time.Duration) {
 	cmd := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8", "--sessions", "8", "--duration", window.String())
 	out, err := cmd.Output()
 	if err != nil {
@@ -119,13 +120,13 @@ func measureQuiet(b *testing.B, s *hosted, quiet string, window time.Duration) {
 	b.ReportMetric(0, "ns/op") // means nothing here
 }
 
-// floodedHouse is a server as docs/hosting.md has it, with the tenants quiet and loud. Quiet has no rates of its own, so that what it gets can
+// floodedDeployment is a server as docs/hosting.md has it, with the tenants quiet and loud. Quiet has no rates of its own, so that what it gets can
 // be measured; without rates loud has none either, nor have strangers.
-func floodedHouse(driver string, rates bool, quiet, loud string) house {
-	h := house{
-		storage: "{driver: memory}",
-		more:    "quotas: {sessions: 20000, bytes: 1GiB, connections: 1000, waiters: 500, memory: 256MiB}\n",
-		tenants: map[string]string{"quiet": tenantFile("", "app "+quiet)},
+func floodedDeployment(driver string, rates bool, quiet, loud string) deployment {
+	h := deployment{
+		storage:  "{driver: memory}",
+		settings: "quotas: {sessions: 20000, bytes: 1GiB, connections: 1000, waiters: 500, memory: 256MiB}\n",
+		tenants:  map[string]string{"quiet": tenantFile("", "app "+quiet)},
 	}
 	if driver != "memory" {
 		h.storage = "{driver: " + driver + ", path: DIR/sessions}"
@@ -134,7 +135,7 @@ func floodedHouse(driver string, rates bool, quiet, loud string) house {
 	if rates {
 		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, session_creation: {per_second: 200, burst: 2000}}\n"
 	} else {
-		h.more += "rates: {unauthenticated: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
+		h.settings += "rates: {unauthenticated: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
 	}
 	h.tenants["loud"] = tenantFile(strings.TrimSpace(settings), "app "+loud)
 	return h

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"sessionserver/auth"
+	"sessionserver/e2e/flood"
 	"sessionserver/server/servertest"
 	"sessionserver/server/servertest/require"
 )
@@ -24,22 +25,11 @@ const floodRSS = 2*64<<20 + 2000*100<<10 + 256<<20
 // floodRefusals is what the clients of a flood hear sooner or later, beside what is allowed to them.
 var floodRefusals = []string{"ok", "QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH"}
 
-// codes sums up what was heard over all kinds: which of them hears what depends on how they come through.
-func (t tally) codes() map[string]int {
-	all := map[string]int{}
-	for _, codes := range t {
-		for code, n := range codes {
-			all[code] += n
-		}
-	}
-	return all
-}
-
 // TestFlood: one tenant does its worst while another works. The other meets no error and loses nothing; the first is refused what is beyond
 // its quotas and rates, leaves nothing behind, and the server stays within its memory. How fast it is BenchmarkFlood measures.
 func TestFlood(t *testing.T) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	h := house{
+	h := deployment{
 		storage: "{driver: pebble, path: DIR/sessions, sync: never}",
 		tenants: map[string]string{
 			"quiet": tenantFile("", "app "+quiet),
@@ -52,7 +42,7 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 	enough := make(chan struct{})
 	var working sync.WaitGroup
 	for i := range clients {
-		c := h.as(t, "quiet/app", quiet)
+		c := h.connectAs(t, "quiet/app", quiet)
 		id := fmt.Sprintf("quiet-session-%08d", i)
 		saved := ""
 		working.Go(func() {
@@ -62,7 +52,7 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 					return
 				default:
 				}
-				value := fmt.Sprintf("%d-%s", n, floodValue)
+				value := fmt.Sprintf("%d-%s", n, flood.Value)
 				if err := floodedCycle(c, id, saved, value); err != nil {
 					t.Errorf("quiet, cycle %d: %v", n, err)
 					return
@@ -72,32 +62,32 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 			}
 		})
 		worked[i] = func() {
-			c := h.as(t, "quiet/app", quiet)
+			c := h.connectAs(t, "quiet/app", quiet)
 			c.OK("open " + id + " r")
 			if got := c.OK("get data"); got != saved {
 				t.Errorf("%s: what was saved last is not there, but %.20q", id, got)
 			}
 		}
 	}
-	run := (&flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: floodKinds}).start(t)
+	run := (&flood.Flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: flood.Kinds}).Start(t)
 	// The flood has no end of its own. It is enough when each kind had success and as many answers as clients, every refusal was met, and quiet has worked.
 	require.Eventually(t, "loud meets all that refuses it, while quiet works", func() bool {
-		heard := run.heard(t)
-		for _, kind := range floodKinds {
+		heard := run.Tally(t)
+		for _, kind := range flood.Kinds {
 			answers := 0
 			for _, n := range heard[kind] {
 				answers += n
 			}
 			answers -= heard[kind]["connected"] + heard[kind]["not connected"]
-			if heard[kind]["ok"] == 0 || answers < floods[kind].clients {
+			if heard[kind]["ok"] == 0 || answers < flood.Clients(kind) {
 				return false
 			}
 		}
-		all := heard.codes()
+		all := heard.Total()
 		return !slices.ContainsFunc(floodRefusals, func(code string) bool { return all[code] == 0 }) && cycles.Load() >= 200 || t.Failed()
 	})
 	during := cycles.Load()
-	heard := run.stop(t)
+	heard := run.Stop(t)
 	close(enough)
 	working.Wait()
 	for _, look := range worked {
@@ -155,11 +145,11 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 	if has["sessions"] != 200 || has["bytes"] > 128<<20 {
 		t.Errorf("loud has %d sessions of %d bytes", has["sessions"], has["bytes"])
 	}
-	h.operator(t, "tenant", "delete", "loud", "--drop-sessions")
+	h.command(t, "tenant", "delete", "loud", "--drop-sessions")
 	require.Eventually(t, "loud's sessions are not dropped", func() bool {
-		return strings.Contains(h.logged(), "dropped the sessions of a deleted tenant")
+		return strings.Contains(h.log(), "dropped the sessions of a deleted tenant")
 	})
-	h.tenant(t, "loud", tenantFile("", "app "+loud))
+	h.writeTenant(t, "loud", tenantFile("", "app "+loud))
 	require.Eventually(t, "loud is not there again", func() bool {
 		c = servertest.Connect(t, h.addr)
 		_, err := c.Do("auth loud/app " + loud)
@@ -212,7 +202,7 @@ func numbers(text string) map[string]int {
 }
 
 // peak is the most memory that the server had, in bytes.
-func (c *child) peak(t *testing.T) int {
+func (c *process) peak(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
 	if err != nil {

@@ -48,7 +48,7 @@ func runOPA(t *testing.T, dir string, args ...string) (string, error) {
 }
 
 // TestOPATakesWhatShips: each example beside the default policy, and all of them together, pass all tests in the server's runner and in OPA's, which
-// checks them against the schema, and OPA makes bundles of them.
+// checks them against the schema, and OPA makes bundleServer of them.
 func TestOPATakesWhatShips(t *testing.T) {
 	c := newCLI(t, "")
 	schema, err := filepath.Abs(filepath.Join(shippedPolicies, "schema/input.json"))

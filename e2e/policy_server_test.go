@@ -33,19 +33,19 @@ import (
 	"sessionserver/wire"
 )
 
-// speaker asks in one of the framings, and has the answers of both look alike.
-type speaker struct {
+// framedConn asks in one of the framings, and has the answers of both look alike.
+type framedConn struct {
 	*servertest.Conn
 	framing wire.Framing
 	replies *wire.ReplyReader
 }
 
-func newSpeaker(c *servertest.Conn, f wire.Framing) *speaker {
-	return &speaker{c, f, wire.NewReplyReader(c.In)}
+func newFramedConn(c *servertest.Conn, f wire.Framing) *framedConn {
+	return &framedConn{c, f, wire.NewReplyReader(c.In)}
 }
 
 // says sends a command and wants an answer that begins so: ok, ok and what was answered, err and a code.
-func (s *speaker) says(t *testing.T, want string, words ...string) string {
+func (s *framedConn) expect(t *testing.T, want string, words ...string) string {
 	t.Helper()
 	request := []byte(strings.Join(words, " ") + "\r\n")
 	if s.framing == wire.RESP {
@@ -60,7 +60,7 @@ func (s *speaker) says(t *testing.T, want string, words ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer = spoken(reply)
+		answer = replyLine(reply)
 	} else {
 		line, err := s.In.ReadString('\n')
 		if err != nil {
@@ -75,7 +75,7 @@ func (s *speaker) says(t *testing.T, want string, words ...string) string {
 }
 
 // spoken is a reply as a line says it, but that maps are keys and values in turn.
-func spoken(r wire.Reply) string {
+func replyLine(r wire.Reply) string {
 	switch {
 	case r.Err != nil:
 		return "err " + string(r.Err.Code) + " " + r.Err.Message
@@ -88,7 +88,7 @@ func spoken(r wire.Reply) string {
 	case len(r.Items) > 0 || r.Kind == '*' || r.Kind == '%' || r.Kind == '~':
 		var items []string
 		for _, item := range r.Items {
-			items = append(items, strings.TrimPrefix(spoken(item), "ok "))
+			items = append(items, strings.TrimPrefix(replyLine(item), "ok "))
 		}
 		return "ok " + strings.Join(items, "|")
 	}
@@ -96,7 +96,7 @@ func spoken(r wire.Reply) string {
 }
 
 // putAll are the words of put_all.
-func (s *speaker) putAll(pairs ...string) []string {
+func (s *framedConn) putAll(pairs ...string) []string {
 	if s.framing == wire.RESP {
 		return append([]string{"put_all"}, pairs...)
 	}
@@ -117,73 +117,73 @@ func app(name, secret, rights string) string {
 func TestPolicyRoles(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("login", secret, "role: readwrite") +
+	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("login", secret, "role: readwrite") +
 		app("shop", secret, "role: readwrite, write: [\"cart.*\", seen]") +
 		app("reports", secret, "role: readonly, read: [\"order.*\", \"cart.*\"]") +
 		app("blind", secret, "role: readwrite, read: []") +
 		app("root", secret, "role: admin")}}.serve(t)
 	for _, f := range []wire.Framing{wire.Line, wire.RESP} {
-		as := func(name string) *speaker { return newSpeaker(h.as(t, "acme/"+name, secret), f) }
+		as := func(name string) *framedConn { return newFramedConn(h.connectAs(t, "acme/"+name, secret), f) }
 		login, shop, reports, blind, root := as("login"), as("shop"), as("reports"), as("blind"), as("root")
 
-		id := login.says(t, "ok", "new")
+		id := login.expect(t, "ok", "new")
 		for _, key := range []string{"user.name", "cart.a", "order.1"} {
-			login.says(t, "ok", "put", key, "1")
+			login.expect(t, "ok", "put", key, "1")
 		}
-		login.says(t, "ok", "close")
+		login.expect(t, "ok", "close")
 
-		shop.says(t, "ok", "open", id)
-		shop.says(t, "ok 1", "get", "user.name")
+		shop.expect(t, "ok", "open", id)
+		shop.expect(t, "ok 1", "get", "user.name")
 		for _, words := range [][]string{{"put", "user.name", "2"}, {"put", "other", "2"}, {"remove", "user.name"}, {"expire", "user.name", "9"}, shop.putAll("cart.b", "2", "user.name", "2")} {
-			shop.says(t, "err DENIED this app may not write this key", words...)
+			shop.expect(t, "err DENIED this app may not write this key", words...)
 		}
-		shop.says(t, "ok user.name|cart.a|order.1", "keys")
-		shop.says(t, "ok", "put", "cart.a", "2")
-		shop.says(t, "ok", shop.putAll("seen", "2", "cart.b", "2")...)
-		if got := shop.says(t, "ok", "get_all"); strings.Contains(got, "cart.a") || !strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
+		shop.expect(t, "ok user.name|cart.a|order.1", "keys")
+		shop.expect(t, "ok", "put", "cart.a", "2")
+		shop.expect(t, "ok", shop.putAll("seen", "2", "cart.b", "2")...)
+		if got := shop.expect(t, "ok", "get_all"); strings.Contains(got, "cart.a") || !strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
 			t.Errorf("%v: after put_all there is %s", f, got)
 		}
-		shop.says(t, "ok", "close")
+		shop.expect(t, "ok", "close")
 
 		for _, words := range [][]string{{"new"}, {"open", id}, {"open", id, "u"}} {
-			reports.says(t, "err DENIED this app may only read", words...)
+			reports.expect(t, "err DENIED this app may only read", words...)
 		}
-		reports.says(t, "ok", "open", id, "r")
-		keys := strings.Split(reports.says(t, "ok", "keys"), "|")
+		reports.expect(t, "ok", "open", id, "r")
+		keys := strings.Split(reports.expect(t, "ok", "keys"), "|")
 		if slices.Sort(keys); !slices.Equal(keys, []string{"cart.b", "order.1"}) {
 			t.Errorf("%v: reports sees %v", f, keys)
 		}
-		if got := reports.says(t, "ok", "get_all"); strings.Contains(got, "user.name") || strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
+		if got := reports.expect(t, "ok", "get_all"); strings.Contains(got, "user.name") || strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
 			t.Errorf("%v: reports gets %s", f, got)
 		}
 		for _, words := range [][]string{{"get", "user.name"}, {"exists", "seen"}, {"get", "missing"}} {
-			reports.says(t, "err DENIED this app may not read this key", words...)
+			reports.expect(t, "err DENIED this app may not read this key", words...)
 		}
 		for _, words := range [][]string{{"put", "order.1", "2"}, {"remove", "order.1"}, {"destroy"}, {"regenerate_id"}, {"lifetime", "60"}, reports.putAll("order.1", "2")} {
-			reports.says(t, "err DENIED this app may only read", words...)
+			reports.expect(t, "err DENIED this app may only read", words...)
 		}
-		reports.says(t, "ok 1", "get", "order.1")
-		reports.says(t, "ok", "stat")
-		reports.says(t, "ok", "lifetime")
-		reports.says(t, "ok", "close")
-		reports.says(t, "ok", "open", id, "s")
-		reports.says(t, "ok", "abort")
+		reports.expect(t, "ok 1", "get", "order.1")
+		reports.expect(t, "ok", "stat")
+		reports.expect(t, "ok", "lifetime")
+		reports.expect(t, "ok", "close")
+		reports.expect(t, "ok", "open", id, "s")
+		reports.expect(t, "ok", "abort")
 
-		blind.says(t, "ok", "open", id)
-		blind.says(t, "err DENIED this app may not read this key", "get", "cart.b")
-		blind.says(t, "ok", "put", "from.blind", "1")
-		if got := blind.says(t, "ok", "keys"); strings.Contains(got, ".") {
+		blind.expect(t, "ok", "open", id)
+		blind.expect(t, "err DENIED this app may not read this key", "get", "cart.b")
+		blind.expect(t, "ok", "put", "from.blind", "1")
+		if got := blind.expect(t, "ok", "keys"); strings.Contains(got, ".") {
 			t.Errorf("%v: an app that may read no key sees %s", f, got)
 		}
-		blind.says(t, "ok", "close")
+		blind.expect(t, "ok", "close")
 
-		root.says(t, "ok", "open", id)
-		root.says(t, "ok 1", "get", "from.blind")
-		root.says(t, "ok", "put", "user.name", "3")
-		root.says(t, "ok", "commit")
-		root.says(t, "ok", "abort")
-		root.says(t, "ok", "open", id)
-		root.says(t, "ok", "destroy")
+		root.expect(t, "ok", "open", id)
+		root.expect(t, "ok 1", "get", "from.blind")
+		root.expect(t, "ok", "put", "user.name", "3")
+		root.expect(t, "ok", "commit")
+		root.expect(t, "ok", "abort")
+		root.expect(t, "ok", "open", id)
+		root.expect(t, "ok", "destroy")
 	}
 }
 
@@ -195,9 +195,9 @@ func TestPolicyExamples(t *testing.T) {
 	file := func(more string, apps ...string) string {
 		return "allow: [0.0.0.0/0]\n" + more + "\napps:\n" + strings.Join(apps, "")
 	}
-	b := house{
-		listen: `[{name: main, address: "127.0.0.1:0", allow: [0.0.0.0/0], proxies: [127.0.0.0/8], plaintext: always, client_certificates: optional, client_ca: DIR/clients.pem}]`,
-		more:   "policy: {folder: DIR/policies}\n",
+	b := deployment{
+		listen:   `[{name: main, address: "127.0.0.1:0", allow: [0.0.0.0/0], proxies: [127.0.0.0/8], plaintext: always, client_certificates: optional, client_ca: DIR/clients.pem}]`,
+		settings: "policy: {folder: DIR/policies}\n",
 		tenants: map[string]string{
 			"acme":  file("", app("shop", secret, "role: readwrite"), app("login", secret, "role: readwrite"), app("reports", secret, "role: readonly")),
 			"free":  file("", app("shop", secret, "role: readwrite")),
@@ -205,7 +205,7 @@ func TestPolicyExamples(t *testing.T) {
 			"timed": file("", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
 			"own":   file("policy: {closed: [new]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
 		},
-	}.build(t)
+	}.write(t)
 	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Bank"}}, Name: "shop.example"}.Write(t, b.dir, "bank")
 	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Other"}}, Name: "shop.example"}.Write(t, b.dir, "other")
 	var clients []byte
@@ -236,43 +236,43 @@ reasons contains "closed by the tenant"
 		files["policies/"+to] = string(text)
 	}
 	servertest.WriteFiles(t, b.dir, files)
-	b.child = serve(t, "--config", b.file)
+	b.process = serve(t, "--config", b.file)
 
-	from := func(address, who string) *speaker {
+	from := func(address, who string) *framedConn {
 		t.Helper()
 		c := servertest.Connect(t, b.addr)
 		if _, err := fmt.Fprintf(c, "PROXY TCP4 %s 127.0.0.1 1 2\r\n", address); err != nil {
 			t.Fatal(err)
 		}
 		c.OK("auth " + who + " " + secret)
-		return newSpeaker(c, wire.Line)
+		return newFramedConn(c, wire.Line)
 	}
 	shop, login, reports := from("192.0.2.1", "acme/shop"), from("192.0.2.1", "acme/login"), from("192.0.2.1", "acme/reports")
-	id := login.says(t, "ok", "new")
-	login.says(t, "ok", "put", "user.name", "ada")
-	login.says(t, "ok", "close")
-	shop.says(t, "ok", "open", id)
-	shop.says(t, "err DENIED only the app login may write user.*", "put", "user.name", "eve")
-	shop.says(t, "ok ada", "get", "user.name")
-	shop.says(t, "ok", "put", "cart", "1")
-	reports.says(t, "err DENIED reports may only read the saved state: open ID s", "open", id, "r", "0")
-	reports.says(t, "ok", "open", id, "s")
-	reports.says(t, "ok user.name", "keys")
-	reports.says(t, "ok", "close")
-	shop.says(t, "ok", "close")
+	id := login.expect(t, "ok", "new")
+	login.expect(t, "ok", "put", "user.name", "ada")
+	login.expect(t, "ok", "close")
+	shop.expect(t, "ok", "open", id)
+	shop.expect(t, "err DENIED only the app login may write user.*", "put", "user.name", "eve")
+	shop.expect(t, "ok ada", "get", "user.name")
+	shop.expect(t, "ok", "put", "cart", "1")
+	reports.expect(t, "err DENIED reports may only read the saved state: open ID s", "open", id, "r", "0")
+	reports.expect(t, "ok", "open", id, "s")
+	reports.expect(t, "ok user.name", "keys")
+	reports.expect(t, "ok", "close")
+	shop.expect(t, "ok", "close")
 	free := from("192.0.2.1", "free/shop")
-	free.says(t, "ok", "new")
-	free.says(t, "ok", "put", "user.name", "eve") // there is no app login
+	free.expect(t, "ok", "new")
+	free.expect(t, "ok", "put", "user.name", "eve") // there is no app login
 
 	blocked := from("203.0.113.9", "acme/shop")
-	blocked.says(t, "err DENIED this network may only read", "open", id)
-	blocked.says(t, "ok", "open", id, "r")
-	blocked.says(t, "ok ada", "get", "user.name")
-	blocked.says(t, "ok", "close")
-	from("203.0.113.9", "free/shop").says(t, "ok", "new")
+	blocked.expect(t, "err DENIED this network may only read", "open", id)
+	blocked.expect(t, "ok", "open", id, "r")
+	blocked.expect(t, "ok ada", "get", "user.name")
+	blocked.expect(t, "ok", "close")
+	from("203.0.113.9", "free/shop").expect(t, "ok", "new")
 
 	const certify = "err DENIED a client certificate of O=Bank is required"
-	from("192.0.2.1", "bank/shop").says(t, certify, "new")
+	from("192.0.2.1", "bank/shop").expect(t, certify, "new")
 	for name, want := range map[string]string{"bank": "ok", "other": certify} {
 		pair, err := tls.LoadX509KeyPair(filepath.Join(b.dir, name+".pem"), filepath.Join(b.dir, name+".key"))
 		if err != nil {
@@ -282,13 +282,13 @@ reasons contains "closed by the tenant"
 		if _, err := fmt.Fprint(c, "PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		trust := b.trust(t)
+		trust := b.clientTLS(t)
 		trust.Certificates = []tls.Certificate{pair}
 		secured := tls.Client(c.Conn, trust)
 		c.Conn = secured
 		c.In.Reset(secured)
 		c.OK("auth bank/shop " + secret)
-		newSpeaker(c, wire.Line).says(t, want, "new")
+		newFramedConn(c, wire.Line).expect(t, want, "new")
 	}
 
 	open := func() bool {
@@ -306,20 +306,20 @@ reasons contains "closed by the tenant"
 			want = "ok"
 		}
 		if timed := from("192.0.2.1", "timed/shop"); before == open() {
-			timed.says(t, want, "whoami")
+			timed.expect(t, want, "whoami")
 		}
 	}
-	from("192.0.2.1", "timed/reader").says(t, "err DENIED this app may only read", "new") // the operator's policy is asked first
+	from("192.0.2.1", "timed/reader").expect(t, "err DENIED this app may only read", "new") // the operator's policy is asked first
 
 	own, reader := from("192.0.2.1", "own/shop"), from("192.0.2.1", "own/reader")
-	own.says(t, "err DENIED closed by the tenant", "new")
-	own.says(t, "ok", "whoami")
-	reader.says(t, "err DENIED this app may only read", "new")
-	b.tenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")))
+	own.expect(t, "err DENIED closed by the tenant", "new")
+	own.expect(t, "ok", "whoami")
+	reader.expect(t, "err DENIED this app may only read", "new")
+	b.writeTenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")))
 	require.Eventually(t, "what the tenant's file says to its policy changes", func() bool { _, err := own.Do("whoami"); return err != nil })
-	own.says(t, "err DENIED closed by the tenant", "whoami")
-	own.says(t, "ok", "new")
-	reader.says(t, "err DENIED this app may only read", "new")
+	own.expect(t, "err DENIED closed by the tenant", "whoami")
+	own.expect(t, "ok", "new")
+	reader.expect(t, "err DENIED this app may only read", "new")
 }
 
 // TestPolicyReloadUnderLoad: while the folder of the policies is replaced again and again by another one, no decision is made by parts of both. A policy
@@ -327,7 +327,7 @@ reasons contains "closed by the tenant"
 func TestPolicyReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	b := house{more: "policy: {folder: DIR/policies}\n", tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")}}.build(t)
+	b := deployment{settings: "policy: {folder: DIR/policies}\n", tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")}}.write(t)
 	for _, version := range []string{"1", "2"} {
 		text := fmt.Sprintf("{%q: %q}", "version", version)
 		servertest.WriteFiles(t, filepath.Join(b.dir, "v"+version), map[string]string{
@@ -346,14 +346,14 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 		}
 	}
 	turn("1")
-	b.child = serve(t, "--config", b.file)
+	b.process = serve(t, "--config", b.file)
 	var seen [2]atomic.Int64
 	var clients sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	defer clients.Wait()
 	defer stop()
 	for i := range 4 {
-		c := b.as(t, "acme/shop", secret)
+		c := b.connectAs(t, "acme/shop", secret)
 		c.OK("new")
 		clients.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
@@ -391,19 +391,19 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 	t.Logf("%d decisions by one, %d by the other", seen[0].Load(), seen[1].Load())
 }
 
-// bundles serves a signed bundle, or what it is told.
-type bundles struct {
+// bundleServer serves a signed bundle, or what it is told.
+type bundleServer struct {
 	mu   sync.Mutex
 	body []byte
 }
 
-func (b *bundles) put(body []byte) {
+func (b *bundleServer) put(body []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.body = body
 }
 
-func (b *bundles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (b *bundleServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r.Header.Get("Authorization") != "Bearer letmein" {
@@ -415,7 +415,7 @@ func (b *bundles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // pack makes a bundle with a policy that has this reason, signed with a secret.
-func pack(t *testing.T, secret, revision, reason string) []byte {
+func packBundle(t *testing.T, secret, revision, reason string) []byte {
 	t.Helper()
 	text := fmt.Sprintf("package sessionserver.authz\n\nallow if false\n\nreasons contains %q\n", reason)
 	module, err := ast.ParseModuleWithOpts("a.rego", text, ast.ParserOptions{RegoVersion: ast.RegoV1})
@@ -442,18 +442,18 @@ func pack(t *testing.T, secret, revision, reason string) []byte {
 func TestPolicyBundle(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	shelf := &bundles{}
-	web := httptest.NewServer(shelf)
+	server := &bundleServer{}
+	web := httptest.NewServer(server)
 	defer web.Close()
-	b := house{
-		more: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz?key=hidden\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1s, keep: DIR/kept}\n" +
+	b := deployment{
+		settings: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz?key=hidden\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1s, keep: DIR/kept}\n" +
 			"log: {level: info}\n",
 		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")},
-	}.build(t)
+	}.write(t)
 	servertest.WriteFiles(t, b.dir, map[string]string{"token": "letmein\n", "key": "signing secret"})
 	decides := func(reason string) {
 		t.Helper()
-		c := b.as(t, "acme/shop", secret)
+		c := b.connectAs(t, "acme/shop", secret)
 		require.Eventually(t, "the policy with reason "+reason+" decides", func() bool {
 			_, err := c.Do("whoami")
 			return err != nil && strings.HasSuffix(err.Error(), "err DENIED "+reason)
@@ -462,29 +462,29 @@ func TestPolicyBundle(t *testing.T) {
 	}
 	logs := func(what string) {
 		t.Helper()
-		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.logged(), what) })
+		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.log(), what) })
 	}
-	shelf.put(pack(t, "another secret", "0", "nothing"))
+	server.put(packBundle(t, "another secret", "0", "nothing"))
 	if out, said, status := newCLI(t, "").run("", "check", b.file); status == 0 || !strings.Contains(said, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	if out, said, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 || !strings.Contains(said, "cannot use the policies: ") {
 		t.Errorf("it starts without any policy: status %d\n%s%s", status, out, said)
 	}
-	shelf.put(pack(t, "signing secret", "one", "first"))
+	server.put(packBundle(t, "signing secret", "one", "first"))
 	if out, said, status := newCLI(t, "").run("", "check", b.file); status != 0 || !strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
-	b.child = serve(t, "--config", b.file)
+	b.process = serve(t, "--config", b.file)
 	decides("first")
 	logs("policies come by plain http")
 	logs(`"revision":"one"`)
-	shelf.put([]byte("garbage"))
+	server.put([]byte("garbage"))
 	logs("not a bundle")
-	shelf.put(pack(t, "another secret", "bad", "bad"))
+	server.put(packBundle(t, "another secret", "bad", "bad"))
 	logs("signature")
 	decides("first")
-	shelf.put(pack(t, "signing secret", "two", "second"))
+	server.put(packBundle(t, "signing secret", "two", "second"))
 	decides("second")
 	logs(`"revision":"two"`)
 	web.CloseClientConnections()
@@ -492,11 +492,11 @@ func TestPolicyBundle(t *testing.T) {
 	logs("connection refused")
 	decides("second")
 	b.stop()
-	b.child = serve(t, "--config", b.file)
+	b.process = serve(t, "--config", b.file)
 	decides("second")
 	logs("kept policies are in force")
-	if strings.Contains(b.logged(), "hidden") || strings.Contains(b.logged(), "letmein") {
-		t.Errorf("the log shows a secret:\n%s", b.logged())
+	if strings.Contains(b.log(), "hidden") || strings.Contains(b.log(), "letmein") {
+		t.Errorf("the log shows a secret:\n%s", b.log())
 	}
 	b.stop()
 }
@@ -512,7 +512,7 @@ func TestPolicyThousandTenants(t *testing.T) {
 	for i := range 1000 {
 		tenants[fmt.Sprintf("tenant%d", i)] = text(i, "\"cart.*\"")
 	}
-	h := house{more: "policy: {folder: DIR/policies}\n", tenants: tenants}.build(t)
+	h := deployment{settings: "policy: {folder: DIR/policies}\n", tenants: tenants}.write(t)
 	shipped, err := fs.ReadFile(configs.DefaultPolicy(), "default.rego")
 	if err != nil {
 		t.Fatal(err)
@@ -520,17 +520,17 @@ func TestPolicyThousandTenants(t *testing.T) {
 	servertest.WriteFiles(t, h.dir, map[string]string{"policies/default.rego": string(shipped),
 		"policies/number.rego": "package sessionserver.authz\n\ndeny contains \"it is the last one\" if data.tenants[input.tenant].settings.number == 999\n"})
 	began := time.Now()
-	h.child = serve(t, "--config", h.file)
+	h.process = serve(t, "--config", h.file)
 	t.Logf("started in %v", time.Since(began))
-	h.as(t, "tenant999/shop", secret).Refused("new", "DENIED")
+	h.connectAs(t, "tenant999/shop", secret).Refused("new", "DENIED")
 	for _, i := range []int{0, 500, 998} {
 		name := fmt.Sprintf("tenant%d", i)
-		c := h.as(t, name+"/shop", secret)
+		c := h.connectAs(t, name+"/shop", secret)
 		c.OK("new")
 		c.OK("put cart.a 1")
 		c.Refused("put user.a 1", "DENIED")
 		began := time.Now()
-		h.tenant(t, name, text(i, "\"user.*\""))
+		h.writeTenant(t, name, text(i, "\"user.*\""))
 		require.Eventually(t, "the new pattern decides", func() bool { _, err := c.Do("put user.a 1"); return err == nil })
 		t.Logf("a change of a tenant decided after %v", time.Since(began))
 		c.Refused("put cart.a 1", "DENIED")
@@ -540,9 +540,9 @@ func TestPolicyThousandTenants(t *testing.T) {
 // TestPolicyBundlePrivate: the bundle may be on a server of an authority of one's own, and whoever confuses the keys is told.
 func TestPolicyBundlePrivate(t *testing.T) {
 	t.Parallel()
-	shelf := &bundles{}
-	shelf.put(pack(t, "signing secret", "one", "first"))
-	web := httptest.NewTLSServer(shelf)
+	server := &bundleServer{}
+	server.put(packBundle(t, "signing secret", "one", "first"))
+	web := httptest.NewTLSServer(server)
 	defer web.Close()
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	for more, want := range map[string]string{
@@ -551,7 +551,7 @@ func TestPolicyBundlePrivate(t *testing.T) {
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key":    "policy.bundle.ca_roots: DIR/key: there is no certificate in it",
 		"algorithm: ES256, key_file: DIR/own.key":                   "policy.bundle.key_file: DIR/own.key is the private key, which is for whoever signs alone; ",
 	} {
-		b := house{more: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.build(t)
+		b := deployment{settings: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.write(t)
 		servertest.Certificate{Name: "own.example"}.Write(t, b.dir, "own")
 		servertest.WriteFiles(t, b.dir, map[string]string{
 			"token": "letmein\n", "key": "signing secret", "ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),

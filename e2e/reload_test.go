@@ -18,31 +18,31 @@ import (
 // /status and in the metric, SIGHUP does not report success, and once it is mended the server finds out by itself.
 func TestReloadLoud(t *testing.T) {
 	t.Parallel()
-	shelf := &bundles{}
-	shelf.put(pack(t, "signing secret", "one", "first"))
-	web := httptest.NewServer(shelf)
+	server := &bundleServer{}
+	server.put(packBundle(t, "signing secret", "one", "first"))
+	web := httptest.NewServer(server)
 	defer web.Close()
-	b := house{
+	b := deployment{
 		listen: `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional,
   client_ca: DIR/clients.pem}]`,
 		tls: "{certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
-		more: "policy:\n  bundle: {url: \"" + web.URL +
+		settings: "policy:\n  bundle: {url: \"" + web.URL +
 			"/p\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1h, keep: " +
 			"DIR/kept}\n" +
 			"admin: {address: \"127.0.0.1:0\", token_file: DIR/admin, certificate: DIR/own.pem, key: DIR/own.key}\n" +
 			"audit: {output: DIR/log/audit}\nlog: {level: info}\n",
 		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n"},
-	}.build(t)
+	}.write(t)
 	servertest.Certificate{Name: "one.example"}.Write(t, b.dir, "one")
 	servertest.Certificate{Name: "localhost"}.Write(t, b.dir, "own")
 	servertest.Certificate{Name: "test", Authority: true}.Write(t, b.dir, "clients")
 	password := strings.Repeat("t", 40)
 	servertest.WriteFiles(t, b.dir, map[string]string{"token": "letmein\n", "key": "signing secret", "admin": password,
 		"log/README": ""})
-	b.child = serve(t, "--config", b.file)
+	b.process = serve(t, "--config", b.file)
 
 	client := trusting(t, filepath.Join(b.dir, "own.pem"))
-	_, port, _ := strings.Cut(b.operators, ":")
+	_, port, _ := strings.Cut(b.admin, ":")
 	ask := func(path string) string {
 		status, text := servertest.Get(t, client, "https://localhost:"+port+path, "Authorization", "Bearer "+password)
 		if status != http.StatusOK {
@@ -75,15 +75,15 @@ func TestReloadLoud(t *testing.T) {
 	hangup := func() {
 		t.Helper()
 		answers := func() int {
-			return strings.Count(b.logged(), success) + strings.Count(b.logged(), "not everything was reloaded")
+			return strings.Count(b.log(), success) + strings.Count(b.log(), "not everything was reloaded")
 		}
 		before := answers()
 		_ = b.cmd.Process.Signal(syscall.SIGHUP)
 		require.Eventually(t, "SIGHUP is answered", func() bool { return answers() > before })
 	}
 	hangup()
-	if strings.Count(b.logged(), success) != 1 {
-		t.Fatalf("a reload without a fault does not report success:\n%s", b.logged())
+	if strings.Count(b.log(), success) != 1 {
+		t.Fatalf("a reload without a fault does not report success:\n%s", b.log())
 	}
 	for _, row := range []struct{ what, file, bad string }{
 		{"policy", "key", "another secret"},
@@ -109,17 +109,17 @@ func TestReloadLoud(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		logged, before := len(b.logged()), strings.Count(b.logged(), success)
+		logged, before := len(b.log()), strings.Count(b.log(), success)
 		replace(row.bad)
 		hangup()
-		if !fails(row.what) || strings.Count(b.logged(), success) != before {
+		if !fails(row.what) || strings.Count(b.log(), success) != before {
 			t.Errorf("%s: SIGHUP with a bad %s reports success", row.what, row.file)
 		}
 		if text := ask("/metrics"); !strings.Contains(text,
 			"\nsessionserver_reload_last_successful{what=\""+row.what+"\"} 0\n") {
 			t.Errorf("%s with a bad %s: the metric does not show it", row.what, row.file)
 		}
-		if text := b.logged()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"something was not reloaded`) ||
+		if text := b.log()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"something was not reloaded`) ||
 			!strings.Contains(text, `"what":"`+row.what+`"`) {
 			t.Errorf("%s with a bad %s is no error in the log:\n%s", row.what, row.file, text)
 		}
@@ -127,7 +127,7 @@ func TestReloadLoud(t *testing.T) {
 		require.Eventually(t, row.what+" works again without another SIGHUP",
 			func() bool { return !fails(row.what) })
 		hangup()
-		if strings.Count(b.logged(), success) != before+1 {
+		if strings.Count(b.log(), success) != before+1 {
 			t.Errorf("%s: SIGHUP after %s was mended does not report success", row.what, row.file)
 		}
 	}
@@ -135,7 +135,7 @@ func TestReloadLoud(t *testing.T) {
 	// The key of the bundle is rotated: first the file, then the bundle, and neither a restart nor SIGHUP.
 	servertest.WriteFiles(t, b.dir, map[string]string{"key": "rotated secret"})
 	hangup()
-	shelf.put(pack(t, "rotated secret", "two", "second"))
+	server.put(packBundle(t, "rotated secret", "two", "second"))
 	require.Eventually(t, "the bundle with the rotated key is taken", func() bool {
 		return strings.Contains(ask("/status"), `"revision": "two"`) && !fails("policy")
 	})

@@ -22,7 +22,7 @@ const unlimitedGuesses = "limits: {error_budget: 1000000}\nrates: {auth_failures
 func TestSecurityCredentialsAlike(t *testing.T) {
 	t.Parallel()
 	good, old, foreign := auth.NewSecret(), auth.NewSecret(), auth.NewSecret()
-	h := house{more: unlimitedGuesses, tenants: map[string]string{
+	h := deployment{settings: unlimitedGuesses, tenants: map[string]string{
 		"acme":  tenantFile("", "shop "+good+" "+auth.NewSecret(), "empty"),
 		"other": tenantFile("", "shop "+foreign),
 	}}.serve(t)
@@ -44,7 +44,7 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 	}
 	for name, open := range map[string]func() *servertest.Conn{
 		"plaintext": func() *servertest.Conn { return servertest.Connect(t, h.addr) },
-		"TLS":       func() *servertest.Conn { return h.secure(t) },
+		"TLS":       func() *servertest.Conn { return h.connectTLS(t) },
 	} {
 		const text = "BADAUTH unknown app or wrong secret: auth tenant/app secret\r\n"
 		c := open()
@@ -88,7 +88,7 @@ func BenchmarkCredentials(b *testing.B) {
 	for i := range 50 {
 		apps = append(apps, fmt.Sprintf("app%d %s", i, auth.NewSecret()))
 	}
-	h := house{more: unlimitedGuesses, tenants: map[string]string{"acme": tenantFile("", apps...)}}.serve(b)
+	h := deployment{settings: unlimitedGuesses, tenants: map[string]string{"acme": tenantFile("", apps...)}}.serve(b)
 	c, err := servertest.Dial(h.addr)
 	if err != nil {
 		b.Fatal(err)
@@ -159,8 +159,8 @@ func TestSecurityIsolation(t *testing.T) {
 				secrets[name] = auth.NewSecret()
 				files[name] = tenantFile("", "shop "+secrets[name])
 			}
-			h := house{storage: "{driver: " + driver + ", path: DIR/state}", more: unlimitedGuesses, tenants: files}.serve(t)
-			mine, other := h.as(t, "acme/shop", secrets["acme"]), h.as(t, "acme-2/shop", secrets["acme-2"])
+			h := deployment{storage: "{driver: " + driver + ", path: DIR/state}", settings: unlimitedGuesses, tenants: files}.serve(t)
+			mine, other := h.connectAs(t, "acme/shop", secrets["acme"]), h.connectAs(t, "acme-2/shop", secrets["acme-2"])
 
 			// Ids that would be something else if they were part of a path, a key or a pattern.
 			ids := []string{
@@ -217,7 +217,7 @@ func TestSecurityIsolation(t *testing.T) {
 			other.Refused("open "+moved+" r", "NOTFOUND")
 
 			// One connection that becomes somebody else and back.
-			c := h.as(t, "acme/shop", secrets["acme"])
+			c := h.connectAs(t, "acme/shop", secrets["acme"])
 			c.OK("open " + moved)
 			c.Refused("auth acme-2/shop "+secrets["acme-2"], "BUSY")
 			if got := c.OK("get who"); got != "acme0" {
@@ -257,15 +257,15 @@ func TestSecurityHostileTenantNames(t *testing.T) {
 	for _, name := range hostile {
 		files[name] = tenantFile("", "shop "+bad)
 	}
-	h := house{more: unlimitedGuesses, tenants: files}.serve(t)
-	h.as(t, "acme/shop", good)
+	h := deployment{settings: unlimitedGuesses, tenants: files}.serve(t)
+	h.connectAs(t, "acme/shop", good)
 	c := servertest.Connect(t, h.addr)
 	for _, name := range hostile {
 		if _, err := c.Do("auth " + name + "/shop " + bad); err == nil {
 			t.Errorf("%q is a tenant", name)
 		}
 	}
-	if told := strings.Count(h.logged(), "invalid tenant name"); told != len(hostile)-1 { // one begins with a dot: it is hidden
+	if told := strings.Count(h.log(), "invalid tenant name"); told != len(hostile)-1 { // one begins with a dot: it is hidden
 		t.Errorf("the log tells of %d names of %d", told, len(hostile))
 	}
 }

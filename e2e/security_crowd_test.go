@@ -49,8 +49,8 @@ func TestSecurityCrowd(t *testing.T) {
 		}
 	}
 	secret := auth.NewSecret()
-	h := house{
-		more: "limits: {login_timeout: 8s, request_timeout: 6s}\n", tls: "{local_ca: DIR/ca, handshake_timeout: 4s}",
+	h := deployment{
+		settings: "limits: {login_timeout: 8s, request_timeout: 6s}\n", tls: "{local_ca: DIR/ca, handshake_timeout: 4s}",
 		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
 	}.serve(t)
 	before := rss(h.cmd.Process.Pid)
@@ -59,10 +59,14 @@ func TestSecurityCrowd(t *testing.T) {
 	var stop atomic.Bool
 	var cycles atomic.Int64
 	var behaves sync.WaitGroup
-	trust := h.trust(t)
+	trust := h.clientTLS(t)
 	behaves.Go(func() {
 		for i := 0; !stop.Load(); i++ {
-			if err := cycle(h.addr, trust, secret, i%2 == 0); err != nil {
+			cfg := trust
+			if i%2 != 0 {
+				cfg = nil
+			}
+			if err := cycle(h.addr, secret, cfg); err != nil {
 				t.Errorf("cycle %d: %v", i, err)
 				return
 			}
@@ -132,16 +136,16 @@ func TestSecurityCrowd(t *testing.T) {
 func TestSecuritySlowHandshakes(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{tls: "{local_ca: DIR/ca, handshake_timeout: 5s, handshakes_per_ip: 8}", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := deployment{tls: "{local_ca: DIR/ca, handshake_timeout: 5s, handshakes_per_ip: 8}", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	var slow []*servertest.Conn
 	for range 20 {
 		c := dialFrom(t, "127.0.0.9", h.addr)
 		_, _ = c.Write([]byte("\x16\x03\x01\x02\x00\x01"))
 		slow = append(slow, c)
 	}
-	trust := h.trust(t)
+	trust := h.clientTLS(t)
 	for range 10 {
-		if err := cycle(h.addr, trust, secret, true); err != nil { // from another address
+		if err := cycle(h.addr, secret, trust); err != nil { // from another address
 			t.Error(err)
 		}
 	}
@@ -157,7 +161,7 @@ func TestSecuritySlowHandshakes(t *testing.T) {
 	for _, c := range slow {
 		c.Rest()
 	}
-	if err := cycle(h.addr, trust, secret, true); err != nil {
+	if err := cycle(h.addr, secret, trust); err != nil {
 		t.Error(err)
 	}
 }

@@ -81,9 +81,9 @@ func leaks(t *testing.T, driver string) {
 	if err := os.WriteFile(tokenFile, []byte(admin), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := house{
+	h := deployment{
 		storage: "{driver: " + driver + ", path: DIR/state, sweep_interval: 50ms}",
-		more: "public_address: tls://localhost:9090\nlog: {level: debug}\nadmin: {address: \"127.0.0.1:0\", token_file: " + tokenFile + ", profiles: true}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
+		settings: "public_address: tls://localhost:9090\nlog: {level: debug}\nadmin: {address: \"127.0.0.1:0\", token_file: " + tokenFile + ", profiles: true}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
 			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n" +
 			"audit: {output: DIR/audit.log, decisions: {output: DIR/decisions.log, sample: 1}}\n",
 		tenants: map[string]string{
@@ -168,9 +168,9 @@ func leaks(t *testing.T, driver string) {
 		if err := os.WriteFile(h.file, append(bytes.Clone(text), (wrong+"\n")...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := strings.Count(h.logged(), "was not reloaded")
+		before := strings.Count(h.log(), "was not reloaded")
 		_ = h.cmd.Process.Signal(syscall.SIGHUP)
-		require.Eventually(t, "SIGHUP is not answered", func() bool { return strings.Count(h.logged(), "was not reloaded") > before })
+		require.Eventually(t, "SIGHUP is not answered", func() bool { return strings.Count(h.log(), "was not reloaded") > before })
 	}
 	if err := os.WriteFile(h.file, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func leaks(t *testing.T, driver string) {
 		hashes.add("the hash of session id "+id[:4], hex.EncodeToString(sum[:]))
 		return id
 	}
-	a, b, c := h.as(t, "acme/shop", good), h.secure(t), h.as(t, "acme/api", secretOf(t, dsns["acme/api"]))
+	a, b, c := h.connectAs(t, "acme/shop", good), h.connectTLS(t), h.connectAs(t, "acme/api", secretOf(t, dsns["acme/api"]))
 	b.OK("auth acme/shop " + good)
 	id := learn(a.OK("new"))
 	a.OK("put " + key + " " + value)
@@ -217,7 +217,7 @@ func leaks(t *testing.T, driver string) {
 			c.OK("abort")
 		}
 	}
-	lost, thief := h.as(t, "limited/shop", secretOf(t, dsns["limited/shop"])), h.as(t, "limited/shop", secretOf(t, dsns["limited/shop"]))
+	lost, thief := h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"])), h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"]))
 	shared := learn("locked-by-two-who-want-it")
 	_, _ = lost.Do("open " + shared)
 	_, _ = lost.Do("put " + key + " " + value)
@@ -231,7 +231,7 @@ func leaks(t *testing.T, driver string) {
 		"open " + id, "open " + id + " u 0", "put " + key + " " + value, "get " + key, "client setname " + stranger, "echo " + value, "nonsense " + value, id,
 		"open " + id + " " + stranger, "lifetime " + value, "new " + stranger, "select " + stranger, "help " + stranger, "hello " + stranger, "info " + stranger, "client " + stranger + " x",
 	} {
-		for _, c := range []*servertest.Conn{servertest.Connect(t, h.addr), h.as(t, "acme/shop", good)} {
+		for _, c := range []*servertest.Conn{servertest.Connect(t, h.addr), h.connectAs(t, "acme/shop", good)} {
 			_, _ = c.Do(line)
 			_ = c.Close()
 		}
@@ -257,7 +257,7 @@ func leaks(t *testing.T, driver string) {
 	a.Rest()
 	operator("app", "revoke", "acme/api")
 	c.Rest()
-	a = h.as(t, "acme/shop", secretOf(t, rotated))
+	a = h.connectAs(t, "acme/shop", secretOf(t, rotated))
 
 	// Drained in good order, and killed when the storage has gone wrong.
 	var life bytes.Buffer
@@ -265,7 +265,7 @@ func leaks(t *testing.T, driver string) {
 	a.OK("open " + own)
 	for _, path := range []string{"/", "/status", "/metrics", "/readyz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/heap?debug=1"} {
 		for _, accept := range []string{"text/html", "*/*"} {
-			status, text := servertest.Get(t, http.DefaultClient, "http://"+h.operators+path, "Accept", accept, "Authorization", "Bearer "+admin)
+			status, text := servertest.Get(t, http.DefaultClient, "http://"+h.admin+path, "Accept", accept, "Authorization", "Bearer "+admin)
 			if status != 200 {
 				t.Errorf("%s: %d", path, status)
 			}
@@ -273,7 +273,7 @@ func leaks(t *testing.T, driver string) {
 		}
 	}
 	h.stop()
-	life.WriteString(h.printed() + h.logged())
+	life.WriteString(h.stdout() + h.log())
 	storage := filepath.Join(h.dir, "state")
 	files(t, h.dir, func(path string, content []byte) {
 		secrets.search(t, path, content)
@@ -291,8 +291,8 @@ func leaks(t *testing.T, driver string) {
 			t.Errorf("%s has %d lines: there is not enough to look through", log, n)
 		}
 	}
-	h.child = serve(t, "--config", h.file)
-	a = h.as(t, "acme/shop", secretOf(t, rotated))
+	h.process = serve(t, "--config", h.file)
+	a = h.connectAs(t, "acme/shop", secretOf(t, rotated))
 	a.OK("open " + own)
 	a.OK("put " + key + " " + value)
 	for _, entry := range must(os.ReadDir(storage)) {
@@ -308,10 +308,10 @@ func leaks(t *testing.T, driver string) {
 	_, _ = a.Do("open " + own + " r")
 	_ = h.cmd.Process.Signal(syscall.SIGQUIT) // the runtime prints all its stacks
 	<-h.ended
-	if !strings.Contains(h.logged(), "goroutine ") {
+	if !strings.Contains(h.log(), "goroutine ") {
 		t.Error("SIGQUIT shows no stacks")
 	}
-	life.WriteString(h.printed() + h.logged())
+	life.WriteString(h.stdout() + h.log())
 
 	for where, hay := range map[string]*bytes.Buffer{"the server": &life, "a subcommand": &printed} {
 		for _, n := range []needles{secrets, ids, contents, hashes} {

@@ -112,10 +112,10 @@ func (n *netns) dial(t *testing.T, from, to string) *servertest.Conn {
 }
 
 // dialTLS is dial and a handshake.
-func (n *netns) dialTLS(t *testing.T, h *hosted, from, to string) *servertest.Conn {
+func (n *netns) dialTLS(t *testing.T, h *instance, from, to string) *servertest.Conn {
 	t.Helper()
 	c := n.dial(t, from, to)
-	secured := tls.Client(c.Conn, h.trust(t))
+	secured := tls.Client(c.Conn, h.clientTLS(t))
 	if err := secured.Handshake(); err != nil {
 		t.Fatalf("from %s: %v", from, err)
 	}
@@ -123,11 +123,11 @@ func (n *netns) dialTLS(t *testing.T, h *hosted, from, to string) *servertest.Co
 }
 
 // port is where a listener listens.
-func (h *hosted) port(t *testing.T, listener string) string {
+func (h *instance) port(t *testing.T, listener string) string {
 	t.Helper()
 	port := ""
 	require.Eventually(t, "listener "+listener+" is not there", func() bool {
-		for line := range strings.Lines(h.logged()) {
+		for line := range strings.Lines(h.log()) {
 			var entry struct{ Msg, Listener, Address string }
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" && entry.Listener == listener {
 				_, port, _ = net.SplitHostPort(entry.Address)
@@ -146,9 +146,9 @@ func TestSecurityOtherMachine(t *testing.T) {
 	join(t, here, []string{"10.77.0.1/24", "fd77::1/64"}, there, []string{"10.77.0.2/24", "10.77.0.3/24", "10.77.0.9/24", "fd77::2/64", "fd77::3/64", "fd77::9/64"})
 	secret := auth.NewSecret()
 	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
-	var h *hosted
+	var h *instance
 	here.do(func() {
-		h = house{
+		h = deployment{
 			listen: `
   - {name: main, address: ":0", allow: [127.0.0.0/8, "::1", 10.77.0.0/24, "fd77::/64"], deny: [10.77.0.9, "fd77::9"]}
   - {name: always, address: ":0", plaintext: always, allow: [10.77.0.2]}
@@ -246,7 +246,7 @@ func TestSecurityOtherMachine(t *testing.T) {
 	gone, stays := there.dialTLS(t, h, "fd77::2", main6), there.dialTLS(t, h, "10.77.0.2", main4)
 	gone.OK("auth two/shop " + secret)
 	stays.OK("auth two/shop " + secret)
-	h.tenant(t, "two", "allow: [10.77.0.2]\napps:\n  shop:\n"+app)
-	ended(t, map[string]*servertest.Conn{"fd77::2": gone})
+	h.writeTenant(t, "two", "allow: [10.77.0.2]\napps:\n  shop:\n"+app)
+	allClosed(t, map[string]*servertest.Conn{"fd77::2": gone})
 	stays.OK("whoami")
 }

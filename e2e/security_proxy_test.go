@@ -97,13 +97,13 @@ func TestSecurityHAProxy(t *testing.T) {
 	servertest.Program(t, "haproxy")
 	secret := auth.NewSecret()
 	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
-	h := house{
-		listen:  `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: [127.0.0.1]}]`,
-		more:    "log: {level: debug}\nsession: {strict: true}\n",
-		tenants: map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
+	h := deployment{
+		listen:   `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: [127.0.0.1]}]`,
+		settings: "log: {level: debug}\nsession: {strict: true}\n",
+		tenants:  map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
 	}.serve(t)
 	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy", h.addr+" send-proxy-v2 check check-send-proxy")
-	checks := func() int { return strings.Count(h.logged(), `"msg":"connection closed"`) }
+	checks := func() int { return strings.Count(h.log(), `"msg":"connection closed"`) }
 	require.Eventually(t, "there are no health checks", func() bool { return checks() >= 10 })
 
 	for version, addr := range addrs {
@@ -113,7 +113,7 @@ func TestSecurityHAProxy(t *testing.T) {
 				if !secured {
 					return c
 				}
-				s := tls.Client(c.Conn, h.trust(t))
+				s := tls.Client(c.Conn, h.clientTLS(t))
 				if err := s.Handshake(); err != nil {
 					t.Fatalf("v%d from %s: %v\n%s", version+1, from, err, logged())
 				}
@@ -172,7 +172,7 @@ func TestSecurityHAProxy(t *testing.T) {
 	if text := logged(); strings.Contains(text, "DOWN") {
 		t.Errorf("HAProxy finds the server ill:\n%s", text)
 	}
-	loud := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindAllString(h.logged(), -1)
+	loud := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindAllString(h.log(), -1)
 	if len(loud) > 5 { // one for each that began otherwise
 		t.Errorf("%d lines of the log:\n%s", len(loud), strings.Join(loud, "\n"))
 	}
@@ -203,9 +203,9 @@ func TestHostingHAProxy(t *testing.T) {
 		return text
 	}
 	secret := auth.NewSecret()
-	h := house{
-		listen: "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2", "127.0.0.1", "}", ", plaintext: never}") + "]",
-		more:   "log: {level: debug}\naudit: {output: DIR/audit.log}\nsession: {strict: true}\n",
+	h := deployment{
+		listen:   "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2", "127.0.0.1", "}", ", plaintext: never}") + "]",
+		settings: "log: {level: debug}\naudit: {output: DIR/audit.log}\nsession: {strict: true}\n",
 		tenants: map[string]string{
 			"acme": "allow: [127.0.0.7]\napps:\n  shop:\n    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n",
 		},
@@ -231,7 +231,7 @@ func TestHostingHAProxy(t *testing.T) {
 				"timeout connect 5s\n", "timeout connect 5s\n        timeout check 30s\n"))
 		})
 		logs[name] = logged
-		s := tls.Client(dialFrom(t, "127.0.0.7", addrs[0]).Conn, h.trust(t))
+		s := tls.Client(dialFrom(t, "127.0.0.7", addrs[0]).Conn, h.clientTLS(t))
 		if err := s.Handshake(); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, logged())
 		}
@@ -240,7 +240,7 @@ func TestHostingHAProxy(t *testing.T) {
 		c.OK("new")
 		c.OK("abort")
 	}
-	checks := func() int { return strings.Count(h.logged(), `"msg":"connection closed"`) }
+	checks := func() int { return strings.Count(h.log(), `"msg":"connection closed"`) }
 	before := checks()
 	require.Eventually(t, "there are no health checks", func() bool { return checks() >= before+6*len(kinds) })
 	for name, logged := range logs {
@@ -248,7 +248,7 @@ func TestHostingHAProxy(t *testing.T) {
 			t.Errorf("%s: HAProxy finds the server ill:\n%s", name, text)
 		}
 	}
-	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(h.logged()); loud != "" {
+	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(h.log()); loud != "" {
 		t.Errorf("health checks are logged: %s", loud)
 	}
 	events, err := os.ReadFile(filepath.Join(h.dir, "audit.log"))

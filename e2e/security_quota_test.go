@@ -34,14 +34,14 @@ func TestSecurityQuotas(t *testing.T) {
 			t.Parallel()
 			secret, other := auth.NewSecret(), auth.NewSecret()
 			file := func(quotas string) string { return tenantFile("quotas: {"+quotas+"}", "shop "+secret) }
-			h := house{storage: "{driver: " + driver + ", path: DIR/state}", tenants: map[string]string{
+			h := deployment{storage: "{driver: " + driver + ", path: DIR/state}", tenants: map[string]string{
 				"acme": file("sessions: 3"), "other": tenantFile("", "shop "+other),
 			}}.serve(t)
-			c, neighbour := h.as(t, "acme/shop", secret), h.as(t, "other/shop", other)
+			c, neighbour := h.connectAs(t, "acme/shop", secret), h.connectAs(t, "other/shop", other)
 			value := strings.Repeat("x", 1000)
 			limit := func(quotas, shown string) {
 				t.Helper()
-				h.tenant(t, "acme", file(quotas))
+				h.writeTenant(t, "acme", file(quotas))
 				require.Eventually(t, "quotas "+quotas+" are not kept", func() bool { return strings.Contains(c.OK("whoami")+" ", shown) })
 			}
 
@@ -114,7 +114,7 @@ func TestSecurityQuotas(t *testing.T) {
 
 			// Connections and waiters.
 			limit("connections: 3, waiters: 1", " max_connections=3 ")
-			second, third := h.as(t, "acme/shop", secret), h.as(t, "acme/shop", secret)
+			second, third := h.connectAs(t, "acme/shop", secret), h.connectAs(t, "acme/shop", secret)
 			refused := servertest.Connect(t, h.addr)
 			refused.Refused("auth acme/shop "+secret, "QUOTA")
 			_ = third.Close()
@@ -140,7 +140,7 @@ func TestSecurityQuotas(t *testing.T) {
 			// Memory: what is open at once.
 			limit("memory: 1MiB", " max_connections=8192 ")
 			large := strings.Repeat("x", 450_000)
-			first := h.as(t, "acme/shop", secret)
+			first := h.connectAs(t, "acme/shop", secret)
 			holders := []*servertest.Conn{c, second, first}
 			crowded := 0
 			for i, holder := range holders {
@@ -173,7 +173,7 @@ func TestSecurityQuotas(t *testing.T) {
 				c.OK("abort")
 				return err == nil
 			})
-			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.logged(), -1), "\n"); err != "" {
+			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.log(), -1), "\n"); err != "" {
 				t.Errorf("the log has errors:\n%s", err)
 			}
 		})
@@ -185,7 +185,7 @@ func TestSecurityQuotas(t *testing.T) {
 func TestSecurityRates(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{more: "limits: {error_budget: 10}\n", tenants: map[string]string{
+	h := deployment{settings: "limits: {error_budget: 10}\n", tenants: map[string]string{
 		"reject":    tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
 		"delay":     tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
 		"slow":      tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
@@ -195,11 +195,11 @@ func TestSecurityRates(t *testing.T) {
 		"again":     tenantFile("rates: {session_creation: {per_second: 2, burst: 3}}", "shop "+secret),
 		"free":      tenantFile("", "shop "+secret),
 	}}.serve(t)
-	free := h.as(t, "free/shop", secret)
+	free := h.connectAs(t, "free/shop", secret)
 
 	t.Run("reject", func(t *testing.T) {
 		t.Parallel()
-		c, api := h.as(t, "reject/shop", secret), h.as(t, "reject/api", secret)
+		c, api := h.connectAs(t, "reject/shop", secret), h.connectAs(t, "reject/api", secret)
 		drain := func() (wait time.Duration) {
 			t.Helper()
 			for range 1000 {
@@ -243,7 +243,7 @@ func TestSecurityRates(t *testing.T) {
 	})
 	t.Run("delay", func(t *testing.T) {
 		t.Parallel()
-		c := h.as(t, "delay/shop", secret)
+		c := h.connectAs(t, "delay/shop", secret)
 		began := time.Now()
 		for range 60 {
 			c.OK("whoami")
@@ -278,7 +278,7 @@ func TestSecurityRates(t *testing.T) {
 	})
 	t.Run("tenant", func(t *testing.T) {
 		t.Parallel()
-		shop, api := h.as(t, "tenant/shop", secret), h.as(t, "tenant/api", secret)
+		shop, api := h.connectAs(t, "tenant/shop", secret), h.connectAs(t, "tenant/api", secret)
 		for range 1000 {
 			if _, err := shop.Do("whoami"); err != nil {
 				retryIn(t, err.Error())
@@ -290,7 +290,7 @@ func TestSecurityRates(t *testing.T) {
 	for _, tenant := range []string{"creation", "creationd"} {
 		t.Run(tenant, func(t *testing.T) {
 			t.Parallel()
-			c := h.as(t, tenant+"/shop", secret)
+			c := h.connectAs(t, tenant+"/shop", secret)
 			var id string
 			for range 3 {
 				id = c.OK("new")
@@ -306,7 +306,7 @@ func TestSecurityRates(t *testing.T) {
 	}
 	t.Run("again", func(t *testing.T) {
 		t.Parallel()
-		c := h.as(t, "again/shop", secret)
+		c := h.connectAs(t, "again/shop", secret)
 		for range 1000 {
 			_, err := c.Do("new")
 			if err != nil {
@@ -332,7 +332,7 @@ func TestSecurityRates(t *testing.T) {
 func TestSecurityGuessing(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{more: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := deployment{settings: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	guessed := 0
 	for range 3 {
 		c := servertest.Connect(t, h.addr)
@@ -352,17 +352,17 @@ func TestSecurityGuessing(t *testing.T) {
 	if guessed != 5 {
 		t.Errorf("%d guesses were heard (at once 5)", guessed)
 	}
-	h.as(t, "acme/shop", secret).OK("new")
+	h.connectAs(t, "acme/shop", secret).OK("new")
 }
 
 // TestSecurityEmptyLifetime: a session that nobody has put anything into goes soon, one with a value stays.
 func TestSecurityEmptyLifetime(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := house{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
+	h := deployment{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
 		"acme": tenantFile("session: {empty_lifetime: 1s, lifetime: 1h}", "shop "+secret),
 	}}.serve(t)
-	c := h.as(t, "acme/shop", secret)
+	c := h.connectAs(t, "acme/shop", secret)
 	fresh, used := c.OK("new"), ""
 	c.OK("close")
 	used = c.OK("new")

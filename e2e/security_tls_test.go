@@ -34,8 +34,8 @@ import (
 func TestSecurityTestssl(t *testing.T) {
 	t.Parallel()
 	path := servertest.Program(t, "testssl")
-	h := house{ // what it leaves open is closed soon, for it waits for that
-		tls: "{local_ca: DIR/ca, handshake_timeout: 3s}", more: "limits: {login_timeout: 2s}\n",
+	h := deployment{ // what it leaves open is closed soon, for it waits for that
+		tls: "{local_ca: DIR/ca, handshake_timeout: 3s}", settings: "limits: {login_timeout: 2s}\n",
 		tenants: map[string]string{"acme": tenantFile("", "shop "+auth.NewSecret())},
 	}.serve(t)
 	_, port, err := net.SplitHostPort(h.addr)
@@ -127,7 +127,7 @@ func TestSecurityACME(t *testing.T) {
 	roots, issuer := write("roots.pem", server.Certificate().Raw), write("issuer.pem", authority.GetRootCert(0).DER)
 
 	secret := auth.NewSecret()
-	h := house{
+	h := deployment{
 		listen: `[{name: main, address: "127.0.0.1:0", plaintext: never, allow: [127.0.0.0/8]}]`,
 		tls: fmt.Sprintf("{acme: {names: [sessions.example.com], on_demand: true, email: ops@example.com, agree_terms: true, directory: %q, ca_roots: %s, storage: DIR/acme}}",
 			server.URL+wfe.DirectoryPath, roots),

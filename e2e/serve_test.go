@@ -26,19 +26,19 @@ func TestDev(t *testing.T) {
 	c.OK("close")
 	s.stop()
 	for _, want := range []string{"tcp://" + s.addr, "telnet 127.0.0.1", "new", "put foo bar"} {
-		if !strings.Contains(s.printed(), want) {
-			t.Errorf("it does not print %q:\n%s", want, s.printed())
+		if !strings.Contains(s.stdout(), want) {
+			t.Errorf("it does not print %q:\n%s", want, s.stdout())
 		}
 	}
-	if strings.Contains(s.logged()+s.printed(), id) {
+	if strings.Contains(s.log()+s.stdout(), id) {
 		t.Error("the session's id was printed")
 	}
 
-	secret := regexp.MustCompile(`tls://app:(hss_\w+)@` + regexp.QuoteMeta(s.addr) + `/dev\?cafile=\S+`).FindStringSubmatch(s.printed())
+	secret := regexp.MustCompile(`tls://app:(hss_\w+)@` + regexp.QuoteMeta(s.addr) + `/dev\?cafile=\S+`).FindStringSubmatch(s.stdout())
 	if secret == nil {
-		t.Fatalf("it prints no DSN:\n%s", s.printed())
+		t.Fatalf("it prints no DSN:\n%s", s.stdout())
 	}
-	if strings.Contains(s.logged(), secret[1]) {
+	if strings.Contains(s.log(), secret[1]) {
 		t.Error("the secret was logged")
 	}
 
@@ -78,10 +78,10 @@ func TestDevListen(t *testing.T) {
 		s := serve(t, "--dev", "--listen", row.listen, "--admin", "127.0.0.1:0", "--state", state)
 		want := strings.ReplaceAll(row.want, "PORT", s.addr[strings.LastIndex(s.addr, ":")+1:])
 		require.Eventually(t, "it says where it is", func() bool {
-			return regexp.MustCompile(strings.ReplaceAll(want, "APP", "app")).MatchString(s.printed())
+			return regexp.MustCompile(strings.ReplaceAll(want, "APP", "app")).MatchString(s.stdout())
 		})
-		if strings.Contains(s.printed(), "tcp://[::]") || strings.Contains(s.printed(), "telnet ::") {
-			t.Errorf("it prints an address that is none:\n%s", s.printed())
+		if strings.Contains(s.stdout(), "tcp://[::]") || strings.Contains(s.stdout(), "telnet ::") {
+			t.Errorf("it prints an address that is none:\n%s", s.stdout())
 		}
 		dsn, said, status := c.run("", "app", "create", "dev/more", "--dev", "--state", state)
 		if status != 0 || !regexp.MustCompile("^"+strings.ReplaceAll(want, "APP", "more")).MatchString(dsn) {
@@ -116,7 +116,7 @@ func TestDrain(t *testing.T) {
 	}
 	c.OK("put foo bar")
 	c.OK("close")
-	s.hasEnded()
+	s.awaitExit()
 	s = serve(t, "--config", file)
 	c = servertest.Connect(t, s.addr)
 	c.OK("open " + id + " r")
@@ -146,13 +146,13 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), from, to)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := strings.Count(s.logged(), logged)
+		before := strings.Count(s.log(), logged)
 		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(require.Patience); strings.Count(s.logged(), logged) == before; {
+		for deadline := time.Now().Add(require.Patience); strings.Count(s.log(), logged) == before; {
 			if time.Now().After(deadline) {
-				t.Fatalf("it does not log %q\n%s", logged, s.logged())
+				t.Fatalf("it does not log %q\n%s", logged, s.log())
 			}
 			time.Sleep(time.Millisecond) // a poll of the child's output, which cannot be awaited
 		}
@@ -168,12 +168,12 @@ func TestReload(t *testing.T) {
 	if got := lifetime(); got != "2000" {
 		t.Errorf("after a reload: lifetime %s", got)
 	}
-	if strings.Contains(s.logged(), `"level":"DEBUG"`) {
+	if strings.Contains(s.log(), `"level":"DEBUG"`) {
 		t.Error("it logs more than it was told")
 	}
 	reload("info", "debug", "reloaded the rules")
 	_ = servertest.Connect(t, s.addr).Close() // which is when it is logged
-	require.Eventually(t, "a connection to be logged at level debug", func() bool { return strings.Contains(s.logged(), `"level":"DEBUG"`) })
+	require.Eventually(t, "a connection to be logged at level debug", func() bool { return strings.Contains(s.log(), `"level":"DEBUG"`) })
 	reload("debug", "error", "reloaded the rules")
 }
 

@@ -13,7 +13,7 @@ import (
 // them at the same time; and a revoked one is refused as soon as that command has returned.
 func TestNoNewDSNRefused(t *testing.T) {
 	t.Parallel()
-	h := house{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n", "zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
+	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n", "zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
 	defer h.stop()
 	dial := func(dsn string) error {
 		c, err := client.Dial(t.Context(), strings.TrimSpace(dsn), client.Options{MaxOpen: 1})

@@ -16,10 +16,10 @@ import (
 )
 
 // slowStart is a server whose start waits for its policies, which come from another server, until release is called.
-func slowStart(t *testing.T) (h *hosted, secret string, release func()) {
+func slowStart(t *testing.T) (h *instance, secret string, release func()) {
 	t.Helper()
 	const key = "signing secret"
-	bundle := pack(t, key, "one", "the policy of the bundle")
+	bundle := packBundle(t, key, "one", "the policy of the bundle")
 	asked, released := make(chan struct{}, 16), make(chan struct{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
@@ -31,18 +31,18 @@ func slowStart(t *testing.T) (h *hosted, secret string, release func()) {
 	}))
 	t.Cleanup(web.Close)
 	secret = auth.NewSecret()
-	h = house{
+	h = deployment{
 		storage: "{driver: pebble, path: DIR/state}",
-		more: "policy: {bundle: {url: \"" + web.URL + "/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
+		settings: "policy: {bundle: {url: \"" + web.URL + "/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
 			"session: {lifetime: 1000s}\nlog: {level: info}\n",
 		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
-	}.build(t)
+	}.write(t)
 	servertest.WriteFiles(t, h.dir, map[string]string{"key": key})
-	h.child = start(t, "--config", h.file)
+	h.process = start(t, "--config", h.file)
 	select {
 	case <-asked:
 	case <-h.ended:
-		t.Fatalf("the server ended at once: %v\n%s", h.err, h.logged())
+		t.Fatalf("the server ended at once: %v\n%s", h.err, h.log())
 	}
 	return h, secret, func() { close(released) }
 }
@@ -66,12 +66,12 @@ func TestHangupWhileStarting(t *testing.T) {
 	require.Eventually(t, "the reload follows the start", func() bool {
 		select {
 		case <-h.ended:
-			t.Fatalf("the server ended: %v\n%s", h.err, h.logged())
+			t.Fatalf("the server ended: %v\n%s", h.err, h.log())
 		default:
 		}
-		return strings.Contains(h.logged(), `"msg":"reloaded the rules`)
+		return strings.Contains(h.log(), `"msg":"reloaded the rules`)
 	})
-	h.as(t, "acme/shop", secret).Refused("new", "DENIED") // by the bundle: it serves
+	h.connectAs(t, "acme/shop", secret).Refused("new", "DENIED") // by the bundle: it serves
 	h.stop()
 }
 
@@ -83,8 +83,8 @@ func TestStopWhileStarting(t *testing.T) {
 		if err := h.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		h.hasEnded()
-		if logged := h.logged(); !strings.Contains(logged, "stopped before anything was served") || strings.Contains(logged, `"msg":"listening"`) ||
+		h.awaitExit()
+		if logged := h.log(); !strings.Contains(logged, "stopped before anything was served") || strings.Contains(logged, `"msg":"listening"`) ||
 			strings.Contains(logged, `"level":"ERROR"`) {
 			t.Errorf("%v: the log is\n%s", signal, logged)
 		}
@@ -106,7 +106,7 @@ func TestSignalsWhileDraining(t *testing.T) {
 			if err := s.cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			require.Eventually(t, "the log has "+logged, func() bool { return strings.Contains(s.logged(), logged) })
+			require.Eventually(t, "the log has "+logged, func() bool { return strings.Contains(s.log(), logged) })
 		}
 		send(first, `"msg":"draining"`)
 		send(syscall.SIGHUP, `"msg":"reloaded the rules`)

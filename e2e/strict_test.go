@@ -79,13 +79,13 @@ func TestStrict(t *testing.T) {
 		}
 	}
 	servertest.Connect(t, s.addr).OK("open " + chosen) // as a client of 2004 does, which is dev/app
-	if !strings.Contains(s.logged(), `"level":"WARN","msg":"tenants that are not strict: dev. `+caution) {
-		t.Errorf("no warning of tenant dev in the log\n%s", s.logged())
+	if !strings.Contains(s.log(), `"level":"WARN","msg":"tenants that are not strict: dev. `+caution) {
+		t.Errorf("no warning of tenant dev in the log\n%s", s.log())
 	}
 	s.kill()
 	again := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
-	if !strings.Contains(again.logged(), `"level":"WARN","msg":"tenants that are not strict: brief dev old. `+caution) {
-		t.Errorf("no warning of three tenants in the log\n%s", again.logged())
+	if !strings.Contains(again.log(), `"level":"WARN","msg":"tenants that are not strict: brief dev old. `+caution) {
+		t.Errorf("no warning of three tenants in the log\n%s", again.log())
 	}
 }
 
@@ -116,8 +116,8 @@ func TestCheckStrict(t *testing.T) {
 		check(file, want)
 		s := serve(t, "--config", file)
 		_, err := servertest.Connect(t, s.addr).Do("open " + chosen)
-		if strict != (err != nil) || strict == strings.Contains(s.logged(), "session.strict is false") {
-			t.Errorf("strict %t: %v\n%s", strict, err, s.logged())
+		if strict != (err != nil) || strict == strings.Contains(s.log(), "session.strict is false") {
+			t.Errorf("strict %t: %v\n%s", strict, err, s.log())
 		}
 	}
 }

@@ -100,7 +100,7 @@ func TestTenantsServed(t *testing.T) {
 		t.Errorf("a dropped session: %v", err)
 	}
 	for _, secret := range []string{first, second, third} {
-		if strings.Contains(s.logged()+s.printed(), secret) {
+		if strings.Contains(s.log()+s.stdout(), secret) {
 			t.Error("a secret was logged")
 		}
 		c.holdsNot(secret)
