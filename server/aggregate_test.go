@@ -14,8 +14,8 @@ import (
 	"sessionserver/audit"
 )
 
-// gathering makes a aggregator; told answers how many events its log tells of, in how many lines.
-func gathering(t *testing.T) (g *aggregator, told func() (lines int, events int64)) {
+// newAggregator returns an aggregator. logged returns the number of lines in its log, and of the events in them.
+func newAggregator(t *testing.T) (g *aggregator, logged func() (lines int, events int64)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.log")
 	log, err := audit.Open(audit.Options{Output: path})
@@ -24,7 +24,8 @@ func gathering(t *testing.T) (g *aggregator, told func() (lines int, events int6
 	}
 	t.Cleanup(func() { _ = log.Close() })
 	return &aggregator{log: log}, func() (lines int, events int64) {
-		if err := log.Record(audit.Event{Code: audit.ServerReloaded}); err != nil { // what was noted before is there after it
+		// a later event is behind all earlier ones
+		if err := log.Record(audit.Event{Code: audit.ServerReloaded}); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(path)
@@ -48,17 +49,19 @@ func gathering(t *testing.T) (g *aggregator, told func() (lines int, events int6
 }
 
 func refusedFrom(address string) (audit.Event, string) {
-	return audit.Event{Code: audit.ConnectionRefused, Address: netip.MustParseAddrPort(address + ":1"), Reason: "refused"}, address
+	return audit.Event{Code: audit.ConnectionRefused, Address: netip.MustParseAddrPort(address + ":1"),
+		Reason: "refused"}, address
 }
 
-// TestGather: the first is told at once, whoever goes on forever is told of once a second, and each is counted.
-func TestGather(t *testing.T) {
+// TestAggregator checks that the first event is logged at once, that later ones are logged once a second, and that
+// all are counted.
+func TestAggregator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, told := gathering(t)
+		g, logged := newAggregator(t)
 		wants := func(lines int, events int64) {
 			t.Helper()
 			synctest.Wait()
-			if l, e := told(); l != lines || e != events {
+			if l, e := logged(); l != lines || e != events {
 				t.Errorf("%d events in %d lines, want %d in %d", e, l, events, lines)
 			}
 		}
@@ -72,47 +75,48 @@ func TestGather(t *testing.T) {
 		wants(2, 2)
 		time.Sleep(aggregatePeriod)
 		wants(3, 7)
-		for range 100 { // forever
+		for range 100 {
 			g.add(refusedFrom("192.0.2.1"))
 			time.Sleep(aggregatePeriod / 10)
 		}
 		synctest.Wait()
-		if lines, _ := told(); lines > 3+11 {
+		if lines, _ := logged(); lines > 3+11 {
 			t.Errorf("%d lines in 10 s", lines)
 		}
 		time.Sleep(2 * aggregatePeriod)
 		synctest.Wait()
-		if _, events := told(); events != 107 || len(g.pending) != 0 {
-			t.Errorf("%d events, %d kept", events, len(g.pending))
+		if _, events := logged(); events != 107 || len(g.pending) != 0 {
+			t.Errorf("%d events, %d pending", events, len(g.pending))
 		}
 		g.add(refusedFrom("192.0.2.1"))
 		g.add(refusedFrom("192.0.2.1"))
 		g.flush()
-		if _, events := told(); events != 109 {
+		if _, events := logged(); events != 109 {
 			t.Errorf("%d events after a flush", events)
 		}
 		time.Sleep(2 * aggregatePeriod)
 	})
 }
 
-// TestGatherMany: however many addresses there are, no more than so many lines come, and each event is counted.
-func TestGatherMany(t *testing.T) {
+// TestAggregatorMany checks that the number of lines is bounded for any number of addresses, and that all events are
+// counted.
+func TestAggregatorMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, told := gathering(t)
+		g, logged := newAggregator(t)
 		const all = 5 * aggregateMax
 		for i := range all {
 			g.add(refusedFrom(fmt.Sprintf("10.0.%d.%d", i>>8, i&255)))
 		}
 		time.Sleep(3 * aggregatePeriod)
 		synctest.Wait()
-		if lines, events := told(); lines > aggregateMax+2 || events != all {
+		if lines, events := logged(); lines > aggregateMax+2 || events != all {
 			t.Errorf("%d events in %d lines", events, lines)
 		}
 	})
 }
 
-// TestGatherUnwritable: while the log cannot be written they are counted, and none is lost.
-func TestGatherUnwritable(t *testing.T) {
+// TestAggregatorUnwritable checks that events are counted, and none is lost, while the log cannot be written.
+func TestAggregatorUnwritable(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("this system has no /dev/full")
 	}
@@ -141,7 +145,7 @@ func TestGatherUnwritable(t *testing.T) {
 		}
 		turn("/dev/full")
 		if log.Record(audit.Event{Code: audit.ServerReloaded}) == nil {
-			t.Fatal("the log can be written")
+			t.Fatal("the log is writable, want a failure")
 		}
 		g := &aggregator{log: log}
 		for range 30 {
@@ -152,7 +156,8 @@ func TestGatherUnwritable(t *testing.T) {
 		time.Sleep(3 * aggregatePeriod)
 		synctest.Wait()
 		text, err := os.ReadFile(good)
-		if err != nil || !bytes.Contains(text, []byte(`"reason":"refused","count":30}`)) || !bytes.Contains(text, []byte(`"event":"audit.lost"`)) {
+		if err != nil || !bytes.Contains(text, []byte(`"reason":"refused","count":30}`)) ||
+			!bytes.Contains(text, []byte(`"event":"audit.lost"`)) {
 			t.Errorf("%v: %s", err, text)
 		}
 	})

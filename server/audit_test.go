@@ -23,8 +23,8 @@ import (
 	"sessionserver/session"
 )
 
-// remembered is a line of an audit log.
-type remembered struct {
+// auditLine is a line of an audit log.
+type auditLine struct {
 	Event, Tenant, App, Address, Listener, Session, Command, Reason, Detail string
 
 	Connection uint64
@@ -32,8 +32,8 @@ type remembered struct {
 	Count      int64
 }
 
-// auditLog opens an audit log in a file, whose lines lines reads.
-func auditLog(t testing.TB, o audit.Options) (l *audit.Log, lines func() []remembered) {
+// auditLog opens an audit log in a file. lines returns its lines.
+func auditLog(t testing.TB, o audit.Options) (l *audit.Log, lines func() []auditLine) {
 	t.Helper()
 	if o.Output == "" {
 		o.Output = filepath.Join(t.TempDir(), "audit.log")
@@ -43,13 +43,13 @@ func auditLog(t testing.TB, o audit.Options) (l *audit.Log, lines func() []remem
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	return l, func() (all []remembered) {
+	return l, func() (all []auditLine) {
 		text, err := os.ReadFile(o.Output)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			var r remembered
+			var r auditLine
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatalf("%v: %q", err, line)
 			}
@@ -59,7 +59,7 @@ func auditLog(t testing.TB, o audit.Options) (l *audit.Log, lines func() []remem
 	}
 }
 
-// client is a connection that speaks lines.
+// client is a connection that uses line framing.
 type client struct {
 	net.Conn
 	in *bufio.Reader
@@ -76,7 +76,7 @@ func newClient(t testing.TB, s *servertest.Server) *client {
 	return &client{nc, bufio.NewReader(nc)}
 }
 
-// ask answers what the server does, or the error that ended the connection.
+// ask returns the reply of the server, or the error that ended the connection.
 func (c *client) ask(t testing.TB, line string) string {
 	t.Helper()
 	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
@@ -89,7 +89,7 @@ func (c *client) ask(t testing.TB, line string) string {
 	return strings.TrimSpace(answer)
 }
 
-// want asks and wants an answer that begins so.
+// want sends a line whose reply must begin with want.
 func (c *client) want(t testing.TB, line, want string) string {
 	t.Helper()
 	got := c.ask(t, line)
@@ -101,8 +101,9 @@ func (c *client) want(t testing.TB, line, want string) string {
 
 func hashed(id string) string { return fmt.Sprintf("%x", session.Hash([]byte(id))) }
 
-// TestAuditBeforeAnswer: whoever has an answer finds its event in the log, with all that belongs to it, and nothing that belongs to nobody else.
-func TestAuditBeforeAnswer(t *testing.T) {
+// TestAuditBeforeReply checks that an event is in the log before the client has the reply, with all its fields and no
+// others.
+func TestAuditBeforeReply(t *testing.T) {
 	log, lines := auditLog(t, audit.Options{})
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log}})
 	c := newClient(t, s)
@@ -111,7 +112,8 @@ func TestAuditBeforeAnswer(t *testing.T) {
 		all := lines()
 		got := all[len(all)-1]
 		_, port, _ := net.SplitHostPort(c.LocalAddr().String())
-		want := remembered{Event: event, Tenant: "test", App: "app", Address: "127.0.0.1", Listener: "test", Connection: 1, Command: command, Reason: reason, Detail: got.Detail, Port: got.Port}
+		want := auditLine{Event: event, Tenant: "test", App: "app", Address: "127.0.0.1", Listener: "test",
+			Connection: 1, Command: command, Reason: reason, Detail: got.Detail, Port: got.Port}
 		if id != "" {
 			want.Session = hashed(id)
 		}
@@ -121,7 +123,7 @@ func TestAuditBeforeAnswer(t *testing.T) {
 	}
 	id := strings.TrimPrefix(c.want(t, "new", "ok "), "ok ")
 	last("connection.authenticated", "", "", "anonymous")
-	c.want(t, "put user.name who-is-it", "ok")
+	c.want(t, "put user.name secret-name", "ok")
 	c.want(t, "commit", "ok")
 	last("session.created", "commit", id, "")
 	c.want(t, "close", "ok")
@@ -130,7 +132,7 @@ func TestAuditBeforeAnswer(t *testing.T) {
 	moved := strings.TrimPrefix(c.want(t, "regenerate_id 10", "ok "), "ok ")
 	last("session.regenerated", "regenerate_id", id, "")
 	if all := lines(); !strings.Contains(all[len(all)-1].Detail, hashed(moved)) {
-		t.Errorf("%+v does not name the new id's hash", all[len(all)-1])
+		t.Errorf("%+v lacks the hash of the new id", all[len(all)-1])
 	}
 	c.want(t, "close", "ok")
 	before := len(lines())
@@ -140,7 +142,8 @@ func TestAuditBeforeAnswer(t *testing.T) {
 	last("session.lock_timeout", "open", moved, "")
 	other.want(t, "destroy", "ok")
 	all := lines()
-	if got := all[len(all)-1]; len(all) != before+3 || got.Event != "session.destroyed" || got.Session != hashed(moved) || got.Connection != 2 {
+	if got := all[len(all)-1]; len(all) != before+3 || got.Event != "session.destroyed" ||
+		got.Session != hashed(moved) || got.Connection != 2 {
 		t.Errorf("got %+v", all[before:])
 	}
 	own := "a-visitor-with-a-cookie-of-his-own"
@@ -149,7 +152,7 @@ func TestAuditBeforeAnswer(t *testing.T) {
 	last("session.created", "close", own, "")
 }
 
-// recovered hears when a log can be written again.
+// recovered receives when a log is writable again.
 type recovered chan struct{}
 
 func (r recovered) Recovered()               { r <- struct{}{} }
@@ -159,15 +162,15 @@ func (recovered) Failed(error)               {}
 func (recovered) Troubled(error)             {}
 func (recovered) Lost(int)                   {}
 
-// TestAuditUnwritable: while the log cannot be written nothing is done that it would not have; what lets go of a session is. What could not be recorded
-// is answered with an error, and counted when the log is well again.
+// TestAuditUnwritable checks that commands are refused while the log cannot be written, except those that close a
+// session. An operation that could not be recorded has an error as its reply, and is counted when the log recovers.
 func TestAuditUnwritable(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "log")
 	path := filepath.Join(folder, "audit.log")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// The name leads to a device that is always full, or to a file.
+	// The name is a link to a device that is always full, or to a file.
 	turn := func(to string) {
 		t.Helper()
 		if err := os.Symlink(to, path+".new"); err != nil {
@@ -186,7 +189,8 @@ func TestAuditUnwritable(t *testing.T) {
 			turn(good)
 			well := make(recovered, 10)
 			log, lines := auditLog(t, audit.Options{Output: path, OnFailure: onFailure, Observer: well})
-			s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
+			s := servertest.Start(t, servertest.Config{Options: server.Options{Audit: log},
+				Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")}})
 			refused := func(code string) string {
 				if onFailure == audit.Continue {
 					return "ok"
@@ -204,8 +208,9 @@ func TestAuditUnwritable(t *testing.T) {
 			if err := log.Reopen(); err != nil {
 				t.Fatal(err)
 			}
-			// This one finds out: it is saved, and the client is told that that may be so.
-			if got := c.want(t, "close", refused("UNAVAILABLE")); onFailure == audit.Refuse && !strings.Contains(got, "may have been carried out") {
+			// This command detects the failure. The session is saved, and the reply reports that this is possible.
+			if got := c.want(t, "close", refused("UNAVAILABLE")); onFailure == audit.Refuse &&
+				!strings.Contains(got, "may have been carried out") {
 				t.Errorf("got %q", got)
 			}
 			for line, want := range map[string]string{
@@ -225,7 +230,8 @@ func TestAuditUnwritable(t *testing.T) {
 			if onFailure == audit.Refuse {
 				holder.want(t, "abort", "ok")
 			}
-			reader.want(t, "get a", map[bool]string{true: "err NOKEY", false: "err UNAVAILABLE"}[onFailure == audit.Continue])
+			reader.want(t, "get a", map[bool]string{true: "err NOKEY",
+				false: "err UNAVAILABLE"}[onFailure == audit.Continue])
 			reader.want(t, "close", "ok")
 			stranger := newClient(t, s)
 			stranger.want(t, "ping", refused("UNAVAILABLE"))
@@ -238,20 +244,22 @@ func TestAuditUnwritable(t *testing.T) {
 			select {
 			case <-well:
 			case <-time.After(2 * time.Minute):
-				t.Fatal("the log does not recover")
+				t.Fatal("the log has not recovered")
 			}
 			c.want(t, "open "+id+"-2 u", "ok")
 			c.want(t, "destroy", "ok")
 			all := lines()
-			lost := slices.IndexFunc(all, func(r remembered) bool { return r.Event == "audit.lost" })
-			if lost < 0 || all[lost].Count < 1 || !strings.Contains(all[lost].Detail, "no space left") || all[len(all)-1].Event != "session.destroyed" {
+			lost := slices.IndexFunc(all, func(r auditLine) bool { return r.Event == "audit.lost" })
+			if lost < 0 || all[lost].Count < 1 || !strings.Contains(all[lost].Detail, "no space left") ||
+				all[len(all)-1].Event != "session.destroyed" {
 				t.Errorf("got %+v", all)
 			}
 		})
 	}
 }
 
-// TestAuditUnrecorded: nobody acts whose coming could not be recorded, not even when that shows only after the credentials were found to be good.
+// TestAuditUnrecorded checks that a client whose authentication could not be recorded gets no identity, even if its
+// credentials are valid.
 func TestAuditUnrecorded(t *testing.T) {
 	const full = "/dev/full"
 	if _, err := os.Stat(full); err != nil {
@@ -271,12 +279,12 @@ func TestAuditUnrecorded(t *testing.T) {
 		}
 		c.want(t, line, "err UNAVAILABLE the audit log could not be written")
 		if got := c.ask(t, "whoami"); strings.HasPrefix(got, "ok") || strings.HasPrefix(got, "err ") {
-			t.Errorf("%s: the connection goes on: %s", line, got)
+			t.Errorf("%s: the connection continues: %s", line, got)
 		}
 	}
 }
 
-// denying denies a command, and says why.
+// denying denies a command, with a reason.
 type denying struct{ command string }
 
 func (d denying) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
@@ -286,12 +294,13 @@ func (d denying) Decide(_ context.Context, in *policy.Input) (policy.Decision, e
 	return policy.Decision{Allow: true}, nil
 }
 
-// TestAuditFlood: an app that goes on asking for what it may not have is counted, and does not fill the log; nor does a connection that says again and
-// again who it is.
+// TestAuditFlood checks that repeated denials of an app, and repeated logins of a connection, are counted and do not
+// fill the log.
 func TestAuditFlood(t *testing.T) {
 	log, lines := auditLog(t, audit.Options{})
 	s := servertest.Start(t, servertest.Config{
-		Options: server.Options{Audit: log, Policy: denying{"put"}, ErrorBudget: 2000}, Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")},
+		Options: server.Options{Audit: log, Policy: denying{"put"}, ErrorBudget: 2000},
+		Tenants: []server.Tenant{servertest.Tenant("test/app", "secret")},
 	})
 	c := newClient(t, s)
 	for range 10 {
@@ -299,11 +308,11 @@ func TestAuditFlood(t *testing.T) {
 	}
 	c.want(t, "new", "ok")
 	const asked = 1000
-	began := time.Now()
+	start := time.Now()
 	for range asked {
 		c.want(t, "put a b", "err DENIED")
 	}
-	took := time.Since(began)
+	took := time.Since(start)
 	_ = c.Close()
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
@@ -324,12 +333,13 @@ func TestAuditFlood(t *testing.T) {
 	if most := 100 + int(11*(took.Seconds()+1)) + 1; events != asked || denied < 100 || denied > most {
 		t.Errorf("%d denials in %d lines (100 to %d allowed)", events, denied, most)
 	}
-	if came != 2 { // without saying so, and with its secret
-		t.Errorf("%d times somebody came", came)
+	if came != 2 { // without a command, and with its secret
+		t.Errorf("%d authentications recorded, want 2", came)
 	}
 }
 
-// TestAuditGates: what each gate refuses has its code on the wire, and its event or a reason to have none, in the order of the gates.
+// TestAuditGates checks the code and the audit event of the refusal of each gate, in the order of the gates. A gate
+// without an event has a reason.
 func TestAuditGates(t *testing.T) {
 	named := server.Listen{Name: "named", Allow: servertest.Loopback}
 	elsewhere := servertest.Tenant("test/app", "secret")
@@ -344,46 +354,54 @@ func TestAuditGates(t *testing.T) {
 		policy  policy.Engine
 		listen  server.Listen
 		play    func(t *testing.T, s *servertest.Server, c *client)
-		event   string // "" for none,
-		because string // of that
+		event   string // "" for none
+		because string // reason for no event
 		reason  string
 	}{
-		{gate: "authenticated", listen: named, because: "who has said nothing has done nothing", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err NOAUTH") }},
-		{gate: "allowlist", tenant: elsewhere, event: "operation.denied", reason: "allowlist", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err IPDENIED") }},
-		{gate: "rates", tenant: slow, event: "operation.rate_limited", reason: "app", play: func(t *testing.T, _ *servertest.Server, c *client) {
-			for range 4 {
-				c.want(t, "open a-session-that-is-not-there u", "err NOTFOUND")
-			}
-			c.want(t, "new", "err RATELIMITED")
-		}},
-		{gate: "serving", because: "the server leaves, whoever asks", play: func(t *testing.T, s *servertest.Server, c *client) {
-			c.want(t, "new", "ok")
-			go func() { _ = s.Shutdown(context.Background()) }()
-			// The open session keeps the connection; a second one may not begin.
-			for deadline := time.Now().Add(time.Minute); ; {
-				if _, err := s.Dial(t.Context()); err != nil || time.Now().After(deadline) {
-					break
+		{gate: "authenticated", listen: named, because: "an unauthenticated client has done nothing",
+			play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err NOAUTH") }},
+		{gate: "allowlist", tenant: elsewhere, event: "operation.denied", reason: "allowlist",
+			play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err IPDENIED") }},
+		{gate: "rates", tenant: slow, event: "operation.rate_limited", reason: "app",
+			play: func(t *testing.T, _ *servertest.Server, c *client) {
+				for range 4 {
+					c.want(t, "open a-session-that-is-not-there u", "err NOTFOUND")
 				}
-			}
-			c.want(t, "new", "err SHUTDOWN")
-			if got := c.ask(t, "abort"); got != "ok" {
-				t.Errorf("got %q", got)
-			}
-		}},
-		{gate: "session state", because: "the client does not know what it does", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "get a", "err NOSESSION") }},
-		{gate: "memory", tenant: small, event: "operation.quota", reason: "memory", play: func(t *testing.T, s *servertest.Server, c *client) {
-			c.want(t, "new", "ok")
-			for i := 0; ; i++ { // no request of which holds much
-				if got := c.ask(t, fmt.Sprintf("put %d %s", i, strings.Repeat("x", 3<<10))); got != "ok" {
-					if !strings.HasPrefix(got, "err QUOTA") {
-						t.Errorf("got %q", got)
+				c.want(t, "new", "err RATELIMITED")
+			}},
+		{gate: "serving", because: "a shutdown is no event of a client",
+			play: func(t *testing.T, s *servertest.Server, c *client) {
+				c.want(t, "new", "ok")
+				go func() { _ = s.Shutdown(context.Background()) }()
+				// The open session keeps its connection; a second one is refused.
+				for deadline := time.Now().Add(time.Minute); ; {
+					if _, err := s.Dial(t.Context()); err != nil || time.Now().After(deadline) {
+						break
 					}
-					break
 				}
-			}
-		}},
-		{gate: "policy", policy: denying{"new"}, event: "operation.denied", reason: "policy", play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err DENIED not today") }},
-		{gate: "audit", because: "it cannot be written; TestAuditUnwritable has what is lost", play: func(*testing.T, *servertest.Server, *client) {}},
+				c.want(t, "new", "err SHUTDOWN")
+				if got := c.ask(t, "abort"); got != "ok" {
+					t.Errorf("got %q", got)
+				}
+			}},
+		{gate: "session state", because: "a mistake of the client",
+			play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "get a", "err NOSESSION") }},
+		{gate: "memory", tenant: small, event: "operation.quota", reason: "memory",
+			play: func(t *testing.T, s *servertest.Server, c *client) {
+				c.want(t, "new", "ok")
+				for i := 0; ; i++ { // whose requests are small
+					if got := c.ask(t, fmt.Sprintf("put %d %s", i, strings.Repeat("x", 3<<10))); got != "ok" {
+						if !strings.HasPrefix(got, "err QUOTA") {
+							t.Errorf("got %q", got)
+						}
+						break
+					}
+				}
+			}},
+		{gate: "policy", policy: denying{"new"}, event: "operation.denied", reason: "policy",
+			play: func(t *testing.T, _ *servertest.Server, c *client) { c.want(t, "new", "err DENIED not today") }},
+		{gate: "audit", because: "the log cannot be written; see TestAuditUnwritable",
+			play: func(*testing.T, *servertest.Server, *client) {}},
 	}
 	var order []string
 	for _, g := range gates {
@@ -398,11 +416,11 @@ func TestAuditGates(t *testing.T) {
 			g.play(t, s, newClient(t, s))
 			ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
 			defer cancel()
-			_ = s.Shutdown(ctx)                 // what is gathered is handed over,
-			if err := log.Close(); err != nil { // and written
+			_ = s.Shutdown(ctx)                 // flushes the aggregated events
+			if err := log.Close(); err != nil { // writes them
 				t.Fatal(err)
 			}
-			var refusals []remembered
+			var refusals []auditLine
 			for _, r := range lines() {
 				if strings.HasPrefix(r.Event, "operation.") {
 					refusals = append(refusals, r)
@@ -411,23 +429,25 @@ func TestAuditGates(t *testing.T) {
 			switch {
 			case g.event == "" && (len(refusals) > 0 || g.because == ""):
 				t.Errorf("got %+v", refusals)
-			case g.event != "" && (len(refusals) != 1 || refusals[0].Event != g.event || refusals[0].Reason != g.reason || refusals[0].Tenant != "test" || refusals[0].Command == ""):
+			case g.event != "" && (len(refusals) != 1 || refusals[0].Event != g.event ||
+				refusals[0].Reason != g.reason || refusals[0].Tenant != "test" || refusals[0].Command == ""):
 				t.Errorf("got %+v, want %s for %s", refusals, g.event, g.reason)
 			}
 		})
 	}
-	if all := server.Gates(); !slices.Equal(order, all[:len(all)-1]) { // the last is no gate
+	if all := server.Gates(); !slices.Equal(order, all[:len(all)-1]) { // the last is not a gate
 		t.Errorf("the gates are %v", all)
 	}
 }
 
-// BenchmarkAuditedCycle measures the dearest cycle, that of a visitor's first request: it makes a session and saves it, which is one event.
+// BenchmarkAuditedCycle measures the most expensive cycle, that of a visitor's first request: it creates and saves a
+// session, which is one event.
 func BenchmarkAuditedCycle(b *testing.B) {
-	for _, how := range []string{"off", "file", "file+sync"} {
-		b.Run(how, func(b *testing.B) {
+	for _, mode := range []string{"off", "file", "file+sync"} {
+		b.Run(mode, func(b *testing.B) {
 			var opts server.Options
-			if how != "off" {
-				opts.Audit, _ = auditLog(b, audit.Options{Sync: how == "file+sync"})
+			if mode != "off" {
+				opts.Audit, _ = auditLog(b, audit.Options{Sync: mode == "file+sync"})
 			}
 			s := servertest.Start(b, servertest.Config{Options: opts})
 			b.SetParallelism(32)

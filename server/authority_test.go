@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// authority is a certificate authority made for a test.
+// authority is a certificate authority for a test.
 type authority struct {
 	t    testing.TB
 	cert *x509.Certificate
@@ -23,13 +23,14 @@ type authority struct {
 func newAuthority(t testing.TB) *authority {
 	a := &authority{t: t}
 	made := a.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign,
 	})
 	a.cert, a.key = made.Leaf, made.PrivateKey.(*ecdsa.PrivateKey)
 	return a
 }
 
-// issue makes a certificate that is good for an hour, or until template.NotAfter.
+// issue returns a certificate that is valid for an hour, or until template.NotAfter.
 func (a *authority) issue(template *x509.Certificate) tls.Certificate {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -62,7 +63,8 @@ func (a *authority) pool() *x509.CertPool {
 	return pool
 }
 
-// server is how a listener serves TLS, with client certificates if the client has one. In memory nobody would read its tickets.
+// server returns the TLS configuration of a listener, with optional client certificates. Session tickets are off,
+// since a client in memory does not read them.
 func (a *authority) server() *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{a.issue(&x509.Certificate{
@@ -74,16 +76,17 @@ func (a *authority) server() *tls.Config {
 	}
 }
 
-// client is how a client trusts the server.
+// client returns the TLS configuration of a client that trusts the server.
 func (a *authority) client() *tls.Config {
 	return &tls.Config{RootCAs: a.pool(), ServerName: "server.test"}
 }
 
-// named is a client with a certificate of these names.
+// named returns the TLS configuration of a client with a certificate of these names.
 func (a *authority) named(common string, dns []string, uris ...string) *tls.Config {
 	a.t.Helper()
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: common}, DNSNames: dns, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Subject: pkix.Name{CommonName: common}, DNSNames: dns,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	for _, text := range uris {
 		uri, err := url.Parse(text)

@@ -20,7 +20,7 @@ import (
 	"sessionserver/wire"
 )
 
-// cycle is what a web request does to its session, in two round trips: open and read everything, then write and close.
+// cycle is the two round trips of a web request: open and read everything, then write and close.
 type cycle struct{ begin, end []byte }
 
 func cycleOf(framing wire.Framing, id, value string) cycle {
@@ -36,7 +36,7 @@ func cycleOf(framing wire.Framing, id, value string) cycle {
 	}
 }
 
-// roundTrip does one round trip of two requests.
+// roundTrip sends two requests in one write and reads their replies.
 func roundTrip(conn io.Writer, in *bufio.Reader, framing wire.Framing, requests []byte) error {
 	if _, err := conn.Write(requests); err != nil {
 		return err
@@ -59,7 +59,7 @@ func roundTrip(conn io.Writer, in *bufio.Reader, framing wire.Framing, requests 
 	return nil
 }
 
-// BenchmarkCycle measures whole cycles with 2 KiB over loopback, each client with a session of its own.
+// BenchmarkCycle measures whole cycles with 2 KiB over loopback. Each client has a session of its own.
 func BenchmarkCycle(b *testing.B) {
 	stores := map[string]func(b *testing.B) storage.Store{
 		"memory": func(*testing.B) storage.Store { return nil },
@@ -81,8 +81,8 @@ func BenchmarkCycle(b *testing.B) {
 	}
 }
 
-// BenchmarkCyclePolicy measures the same in memory under a policy that allows everything without a look, and under the default one, which answers from
-// what it decided before.
+// BenchmarkCyclePolicy measures the same cycle in memory under a policy that always allows, and under the default
+// policy with cached decisions.
 func BenchmarkCyclePolicy(b *testing.B) {
 	engine, err := opa.New(b.Context(), opa.Options{
 		Logger:  slog.New(slog.DiscardHandler),
@@ -140,10 +140,10 @@ func runCycles(b *testing.B, cfg servertest.Config, framing wire.Framing) {
 	})
 }
 
-// BenchmarkHandOver measures how long it is from a holder's letting go, or its connection's breaking, until the next client in the queue
-// has been told that the lock is its own.
+// BenchmarkHandOver measures the time from the release of a lock, or the end of the holder's connection, until the
+// next client in the queue has the reply that it holds the lock.
 func BenchmarkHandOver(b *testing.B) {
-	for name, letGo := range map[string]string{"close": "close\r\n", "broken": ""} {
+	for name, release := range map[string]string{"close": "close\r\n", "broken": ""} {
 		b.Run(name, func(b *testing.B) {
 			s := servertest.Start(b, servertest.Config{})
 			first, err := s.Dial(b.Context())
@@ -171,14 +171,14 @@ func BenchmarkHandOver(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				// When ping has been answered, the open behind it is in the queue or about to be.
+				// After the reply to ping, the open behind it is in the queue or about to be.
 				if err := ask(next, "ping\r\n"+open); err != nil {
 					b.Fatal(err)
 				}
 				b.StartTimer()
-				if letGo == "" {
+				if release == "" {
 					_ = holder.Close()
-				} else if _, err := io.WriteString(holder, letGo); err != nil {
+				} else if _, err := io.WriteString(holder, release); err != nil {
 					b.Fatal(err)
 				}
 				if err := answered(next); err != nil {
@@ -194,7 +194,7 @@ func BenchmarkHandOver(b *testing.B) {
 	}
 }
 
-// ask sends a request and wants one answer that is ok.
+// ask sends a request whose reply must be ok.
 func ask(conn io.ReadWriter, request string) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 	"sessionserver/session"
 )
 
-// TestAddressBookIsBounded: many times as many addresses as it has room for do not make it grow, nor forget the ones
-// that are at their limit.
+// TestAddressBookIsBounded checks that more addresses than there is room for neither grow the book nor drop limiters
+// at their limit.
 func TestAddressBookIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -27,26 +27,26 @@ func TestAddressBookIsBounded(t *testing.T) {
 		for i := range 3 * bookMax {
 			b.limiter(limiterKey{"a", fmt.Sprint(i)}, r).Allow()
 			if len(b.limiters) > bookMax {
-				t.Fatalf("%d are kept", len(b.limiters))
+				t.Fatalf("%d limiters in the book", len(b.limiters))
 			}
 		}
 		for _, key := range atLimit {
 			if l := b.limiters[key]; l == nil || l.Tokens() >= 1 {
-				t.Errorf("%s was forgotten", key.address)
+				t.Errorf("limiter of %s was dropped", key.address)
 			}
 		}
-		time.Sleep(time.Hour * 10) // all are full again
+		time.Sleep(time.Hour * 10) // all limiters are full again
 		for i := range bookMax {
 			b.limiter(limiterKey{"b", fmt.Sprint(i)}, r)
 		}
 		if n := len(b.limiters); n > bookMax/2 {
-			t.Errorf("%d are kept although they are full", n)
+			t.Errorf("%d full limiters in the book", n)
 		}
 	})
 }
 
-// TestAddressBookSharesOne: as long as a connection holds the limiter of its address, further ones get the same,
-// however full it was when others came.
+// TestAddressBookSharesOne checks that all connections of an address share one limiter while any of them holds it,
+// even if it was full.
 func TestAddressBookSharesOne(t *testing.T) {
 	var b addressBook
 	r := Rate{PerSecond: 1, Burst: 10}
@@ -64,7 +64,7 @@ func TestAddressBookSharesOne(t *testing.T) {
 		b.limiter(limiterKey{"b", fmt.Sprint(i)}, r)
 	}
 	if b.limiters[key] != nil {
-		t.Error("it is kept although nobody holds it and it is full")
+		t.Error("a full limiter without a holder is not dropped")
 	}
 	b.release(b.hold(key, Rate{}))
 	if b.hold(limiterKey{"a", ""}, r) != nil {
@@ -72,13 +72,15 @@ func TestAddressBookSharesOne(t *testing.T) {
 	}
 }
 
-// ratedConn is a connection under all rates at once.
+// ratedConn returns a connection under all rates at once.
 func ratedConn(t testing.TB, r Rate) *conn {
 	tenant := Tenant{
-		Tenant:   auth.Tenant{Name: "test", Access: auth.Allowlist{}, Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
+		Tenant: auth.Tenant{Name: "test", Access: auth.Allowlist{},
+			Apps: []auth.App{{Name: "app", Role: auth.ReadWrite}}},
 		Sessions: session.DefaultSettings(), Rates: Rates{Tenant: r, App: r, Address: r, SessionCreation: r},
 	}
-	s, err := New(Options{Policy: permissive{}, Sessions: session.NewManager(nil, session.Options{}), Tenants: []Tenant{tenant}})
+	s, err := New(Options{Policy: permissive{}, Sessions: session.NewManager(nil, session.Options{}),
+		Tenants: []Tenant{tenant}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +91,7 @@ func ratedConn(t testing.TB, r Rate) *conn {
 	return c
 }
 
-// TestGatesAllocateNothing: what is asked about each command costs no memory.
+// TestGatesAllocateNothing checks that the gates of a command allocate no memory.
 func TestGatesAllocateNothing(t *testing.T) {
 	c := ratedConn(t, Rate{PerSecond: 1e9, Burst: 1 << 30})
 	call := &Call{Command: builtin().lookup([]byte("get")), conn: c}
@@ -123,7 +125,7 @@ func BenchmarkGates(b *testing.B) {
 	}
 }
 
-// nowhere is a connection that only has an address.
+// nowhere is a connection that has only an address.
 type nowhere struct{ net.Conn }
 
 func (nowhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }

@@ -15,15 +15,15 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// certified makes an app known by names of certificates.
+// certified returns a tenant whose app has names of certificates.
 func certified(name string, names ...auth.CertificateName) server.Tenant {
 	t := servertest.Tenant(name, "")
 	t.Apps[0].Certificates = names
 	return t
 }
 
-// TestClientCertificates: a certificate makes its app of the connection, by whichever of its names; one that no app has, or that two could
-// have, makes nobody of it, and not whoever is anonymous on this listener.
+// TestClientCertificates checks that a connection gets the app of any name in its certificate. A certificate with no
+// app's name, or with names of two apps, gives no identity, not even the anonymous one of the listener.
 func TestClientCertificates(t *testing.T) {
 	a := newAuthority(t)
 	pinned := a.named("pinned", nil)
@@ -33,14 +33,15 @@ func TestClientCertificates(t *testing.T) {
 		Tenants: []server.Tenant{
 			servertest.Tenant("test/app", "secret"),
 			certified("dns/app", "dns:shop.example.com", "dns:both.example.com", "dns:mine.example.com"),
-			certified("uri/app", "uri:spiffe://example.com/shop", "dns:both.example.com", "uri:spiffe://example.com/mine"),
+			certified("uri/app", "uri:spiffe://example.com/shop", "dns:both.example.com",
+				"uri:spiffe://example.com/mine"),
 			certified("subject/app", "subject:CN=shop"),
 			certified("print/app", auth.CertificateName(fingerprint)),
 		},
 	})
 	for name, row := range map[string]struct {
 		cfg  *tls.Config
-		want string // the tenant, or "" for nobody
+		want string // the tenant, or "" for no identity
 	}{
 		"none":              {a.client(), "test"},
 		"dns":               {a.named("x", []string{"other.example.com", "SHOP.example.com"}), "dns"},
@@ -76,7 +77,8 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// TestCertificateRevoked: taking the name from the app, or the app from the tenant, ends its connections.
+// TestCertificateRevoked checks that connections end when the name is removed from the app, or the app from the
+// tenant.
 func TestCertificateRevoked(t *testing.T) {
 	a := newAuthority(t)
 	for name, after := range map[string][]server.Tenant{
@@ -87,9 +89,9 @@ func TestCertificateRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seen := newObserver()
+			observed := newObserver()
 			s := servertest.Start(t, servertest.Config{
-				Listen: overTLS(a), Options: server.Options{Observer: seen},
+				Listen: overTLS(a), Options: server.Options{Observer: observed},
 				Tenants: []server.Tenant{certified("shop/app", "dns:shop.example.com")},
 			})
 			p := dial(t, s).TLS(a.named("x", []string{"shop.example.com"}))
@@ -98,21 +100,22 @@ func TestCertificateRevoked(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.Rest()
-			seen.reason(t, server.Revoked)
+			observed.wantClosed(t, server.Revoked)
 		})
 	}
 }
 
-// TestCertificateExpires: a certificate that is not good any more ends its connection at the next command, and an open session with it.
+// TestCertificateExpires checks that an expired certificate ends its connection and open session at the next command.
 func TestCertificateExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, seen := newAuthority(t), newObserver()
+		a, observed := newAuthority(t), newObserver()
 		cfg := a.client()
 		cfg.Certificates = []tls.Certificate{a.issue(&x509.Certificate{
 			DNSNames: []string{"shop.example.com"}, NotAfter: time.Now().Add(5 * time.Minute),
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		})}
-		opts := server.Options{Observer: seen, Tenants: []server.Tenant{certified("shop/app", "dns:shop.example.com")}}
+		opts := server.Options{Observer: observed, Tenants: []server.Tenant{certified("shop/app",
+			"dns:shop.example.com")}}
 		opts.Tenants[0].Apps = append(opts.Tenants[0].Apps, servertest.Tenant("shop/other", "secret").Apps...)
 		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 			p := dial("192.0.2.1:1").TLS(cfg)
@@ -125,10 +128,10 @@ func TestCertificateExpires(t *testing.T) {
 			p.Ask("get foo", "ok dropped")
 			time.Sleep(time.Nanosecond)
 			if text := p.Ask("close", "err NOAUTH "); !strings.Contains(text, "closed") {
-				t.Errorf("it is not told that it is closed: %s", text)
+				t.Errorf("reply does not report the end of the connection: %s", text)
 			}
 			p.Closed()
-			if got := <-seen.closed; got != server.Revoked {
+			if got := <-observed.closed; got != server.Revoked {
 				t.Errorf("closed for %v", got)
 			}
 			q := dial("192.0.2.1:2")

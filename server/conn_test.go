@@ -25,52 +25,63 @@ func dial(t *testing.T, s *servertest.Server) *servertest.Conn {
 	return servertest.Connect(t, s.Addr)
 }
 
-// TestBadInput sends what no client should. Each row's answers come, and where the connection is to be kept, it works as before.
+// TestBadInput sends invalid input. Each row has its replies, and a connection that must continue works as before.
 func TestBadInput(t *testing.T) {
 	big := strings.Repeat("x", 70<<10)
 	for name, row := range map[string]struct {
 		send string
-		want []string // how the lines of the answer begin
+		want []string // beginnings of the lines of the reply
 		ends bool     // the server closes the connection
 	}{
-		"unknown command":               {send: "frobnicate 1 2\r\n", want: []string{`err UNKNOWN unknown command "frobnicate"`}},
-		"unknown in RESP":               {send: "*1\r\n$4\r\nfrob\r\n", want: []string{"-UNKNOWN "}},
-		"unprintable command":           {send: "\x01\xff\x7f\r\n", want: []string{`err UNKNOWN unknown command "\x01\xff\x7f"`}},
-		"endless command name":          {send: big[:60<<10] + "\r\n", want: []string{"err UNKNOWN "}},
-		"empty line":                    {send: "\r\n", want: []string{"err UNKNOWN "}},
-		"space before the command":      {send: " ping\r\n", want: []string{"err UNKNOWN "}},
-		"missing argument":              {send: "open\r\n", want: []string{"err BADARG usage: open id"}},
-		"extra argument":                {send: "keys please\r\n", want: []string{"err BADARG usage: keys"}},
-		"extra arguments in RESP":       {send: "*3\r\n$4\r\nkeys\r\n$1\r\na\r\n$1\r\nb\r\n", want: []string{"-BADARG usage: keys"}},
-		"HTTP POST":                     {send: "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n", want: []string{"err PROTOCOL "}, ends: true},
-		"HTTP GET":                      {send: "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n", want: []string{"err NOSESSION ", "err PROTOCOL "}, ends: true},
-		"NUL in a line":                 {send: "ping a\x00b\r\n", want: []string{"err BINARY "}},
-		"CR in a line":                  {send: "ping a\rb\r\n", want: []string{"err BINARY "}},
-		"line too long":                 {send: "get " + big + "\r\n", want: []string{"err TOOLARGE "}},
-		"line far too long":             {send: "get " + strings.Repeat(big, 20) + "\r\n", want: []string{"err TOOLARGE "}},
-		"value too long":                {send: "put k " + strings.Repeat(big, 20) + "\r\n", want: []string{"err TOOLARGE "}},
-		"two lines, the first too long": {send: "get " + big + "\r\nping\r\n", want: []string{"err TOOLARGE ", "ok PONG"}},
-		"empty array":                   {send: "*0\r\n", want: []string{"-PROTOCOL "}},
-		"negative array":                {send: "*-1\r\n", want: []string{"-PROTOCOL "}, ends: true},
-		"negative length":               {send: "*1\r\n$-5\r\n", want: []string{"-PROTOCOL "}, ends: true},
-		"length of 2 GB":                {send: "*2\r\n$4\r\nping\r\n$2147483648\r\n", want: []string{"-TOOLARGE "}, ends: true},
-		"length beyond 64 bits":         {send: "*1\r\n$99999999999999999999999\r\n", want: []string{"-"}, ends: true},
-		"length that is no number":      {send: "*1\r\n$four\r\n", want: []string{"-PROTOCOL "}, ends: true},
-		"count that is no number":       {send: "*one\r\n", want: []string{"-PROTOCOL "}, ends: true},
-		"a billion arguments":           {send: "*1000000000\r\n", want: []string{"-TOOLARGE "}, ends: true},
-		"3,000 arguments":               {send: "*3000\r\n" + strings.Repeat("$1\r\nx\r\n", 3000), want: []string{"-TOOLARGE "}},
-		"bulk without CRLF":             {send: "*1\r\n$4\r\npingXX", want: []string{"-PROTOCOL "}, ends: true},
+		"unknown command": {send: "frobnicate 1 2\r\n",
+			want: []string{`err UNKNOWN unknown command "frobnicate"`}},
+		"unknown in RESP": {send: "*1\r\n$4\r\nfrob\r\n", want: []string{"-UNKNOWN "}},
+		"unprintable command": {send: "\x01\xff\x7f\r\n",
+			want: []string{`err UNKNOWN unknown command "\x01\xff\x7f"`}},
+		"endless command name":     {send: big[:60<<10] + "\r\n", want: []string{"err UNKNOWN "}},
+		"empty line":               {send: "\r\n", want: []string{"err UNKNOWN "}},
+		"space before the command": {send: " ping\r\n", want: []string{"err UNKNOWN "}},
+		"missing argument":         {send: "open\r\n", want: []string{"err BADARG usage: open id"}},
+		"extra argument":           {send: "keys please\r\n", want: []string{"err BADARG usage: keys"}},
+		"extra arguments in RESP": {send: "*3\r\n$4\r\nkeys\r\n$1\r\na\r\n$1\r\nb\r\n",
+			want: []string{"-BADARG usage: keys"}},
+		"HTTP POST": {send: "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n",
+			want: []string{"err PROTOCOL "}, ends: true},
+		"HTTP GET": {send: "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nnew\r\n",
+			want: []string{"err NOSESSION ", "err PROTOCOL "}, ends: true},
+		"NUL in a line": {send: "ping a\x00b\r\n", want: []string{"err BINARY "}},
+		"CR in a line":  {send: "ping a\rb\r\n", want: []string{"err BINARY "}},
+		"line too long": {send: "get " + big + "\r\n", want: []string{"err TOOLARGE "}},
+		"line far too long": {send: "get " + strings.Repeat(big, 20) + "\r\n",
+			want: []string{"err TOOLARGE "}},
+		"value too long": {send: "put k " + strings.Repeat(big, 20) + "\r\n",
+			want: []string{"err TOOLARGE "}},
+		"two lines, the first too long": {send: "get " + big + "\r\nping\r\n",
+			want: []string{"err TOOLARGE ", "ok PONG"}},
+		"empty array":     {send: "*0\r\n", want: []string{"-PROTOCOL "}},
+		"negative array":  {send: "*-1\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"negative length": {send: "*1\r\n$-5\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"length of 2 GB": {send: "*2\r\n$4\r\nping\r\n$2147483648\r\n", want: []string{"-TOOLARGE "},
+			ends: true},
+		"length beyond 64 bits":    {send: "*1\r\n$99999999999999999999999\r\n", want: []string{"-"}, ends: true},
+		"length that is no number": {send: "*1\r\n$four\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"count that is no number":  {send: "*one\r\n", want: []string{"-PROTOCOL "}, ends: true},
+		"a billion arguments":      {send: "*1000000000\r\n", want: []string{"-TOOLARGE "}, ends: true},
+		"3,000 arguments": {send: "*3000\r\n" + strings.Repeat("$1\r\nx\r\n", 3000),
+			want: []string{"-TOOLARGE "}},
+		"bulk without CRLF": {send: "*1\r\n$4\r\npingXX", want: []string{"-PROTOCOL "}, ends: true},
 		"bulk of 1 MiB and a byte": {send: "*2\r\n$4\r\nping\r\n$1048577\r\n" + strings.Repeat("x", 1<<20+1) + "\r\n",
 			want: []string{"-TOOLARGE "}},
-		"id too short":        {send: "open abc\r\n", want: []string{"err BADID "}},
-		"id with a path":      {send: "open ../../../etc/passwd r\r\n", want: []string{"err NOTFOUND "}},
-		"short id with path":  {send: "open ../x\r\n", want: []string{"err BADID "}},
-		"id with a control":   {send: "open 0123456789abcde\x7f\r\n", want: []string{"err BADID "}},
-		"id too long":         {send: "open " + strings.Repeat("a", 257) + "\r\n", want: []string{"err BADID "}},
-		"unknown mode":        {send: "open 0123456789abcdef x\r\n", want: []string{"err BADARG "}},
-		"negative wait":       {send: "open 0123456789abcdef rw -1\r\n", want: []string{"err BADARG "}},
-		"endless wait":        {send: "open 0123456789abcdef rw 600001\r\n", want: []string{"err BADARG "}},
-		"wait overflows":      {send: "open 0123456789abcdef rw 99999999999999999999\r\n", want: []string{"err BADARG "}},
+		"id too short":       {send: "open abc\r\n", want: []string{"err BADID "}},
+		"id with a path":     {send: "open ../../../etc/passwd r\r\n", want: []string{"err NOTFOUND "}},
+		"short id with path": {send: "open ../x\r\n", want: []string{"err BADID "}},
+		"id with a control":  {send: "open 0123456789abcde\x7f\r\n", want: []string{"err BADID "}},
+		"id too long":        {send: "open " + strings.Repeat("a", 257) + "\r\n", want: []string{"err BADID "}},
+		"unknown mode":       {send: "open 0123456789abcdef x\r\n", want: []string{"err BADARG "}},
+		"negative wait":      {send: "open 0123456789abcdef rw -1\r\n", want: []string{"err BADARG "}},
+		"endless wait":       {send: "open 0123456789abcdef rw 600001\r\n", want: []string{"err BADARG "}},
+		"wait overflows": {send: "open 0123456789abcdef rw 99999999999999999999\r\n",
+			want: []string{"err BADARG "}},
 		"lifetime of nothing": {send: "new 0\r\n", want: []string{"err BADARG "}},
 		"get without session": {send: "get foo\r\n", want: []string{"err NOSESSION "}},
 		"line after RESP":     {send: "*1\r\n$4\r\nPING\r\nping\r\n", want: []string{"+PONG", "ok PONG"}},
@@ -91,7 +102,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestBadInputLosesNothing makes mistakes in an open session and then saves it.
+// TestBadInputLosesNothing sends invalid input in an open session and then saves it.
 func TestBadInputLosesNothing(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
 	id := p.Ask("new", "ok ")
@@ -120,8 +131,8 @@ func TestBadInputLosesNothing(t *testing.T) {
 	p.Ask("get foo", "ok bar")
 }
 
-// TestLargeAnswer: a small request cannot ask for a very large answer.
-func TestLargeAnswer(t *testing.T) {
+// TestLargeReply checks that a small request cannot cause a very large reply.
+func TestLargeReply(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
 	p.Ask("new", "ok ")
 	p.Ask("put k "+strings.Repeat("x", 1<<20), "ok")
@@ -130,7 +141,8 @@ func TestLargeAnswer(t *testing.T) {
 	p.Ask("ping", "ok")
 }
 
-// TestUnauthenticatedLimits: who has no identity may send little, and has the room it needs as soon as it has one.
+// TestUnauthenticatedLimits checks that an unauthenticated client has small limits, and the normal ones once it has
+// authenticated.
 func TestUnauthenticatedLimits(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{
 		Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
@@ -142,7 +154,7 @@ func TestUnauthenticatedLimits(t *testing.T) {
 	p.Want("-TOOLARGE ")
 	p.Send("*6\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$5\r\na/app\r\n$6\r\nsecret\r\n$4\r\nJUNK\r\n")
 	p.Want("-BADARG ")
-	p.Ask("new", "err NOAUTH ") // a HELLO that is refused has done nothing
+	p.Ask("new", "err NOAUTH ") // a refused HELLO has no effect
 	p.Ask("auth a/app wrong", "err BADAUTH ")
 	p.Ask("auth a/app secret", "ok")
 	id := p.Ask("new", "ok ")
@@ -160,7 +172,7 @@ func TestUnauthenticatedLimits(t *testing.T) {
 	p.Want("-BADARG ")
 }
 
-// TestPipeline sends many requests at once and reads the answers afterwards: all of them come, in order.
+// TestPipeline sends many requests at once and reads the replies afterwards. All of them arrive, in order.
 func TestPipeline(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
 	const n = 20_000
@@ -171,7 +183,7 @@ func TestPipeline(t *testing.T) {
 			fmt.Fprintf(&b, "put k%d %d\r\nget k%d\r\n", i%50, i, i%50)
 		}
 		b.WriteString("close\r\n")
-		_, _ = p.Write(b.Bytes()) // if it fails the answers do not come
+		_, _ = p.Write(b.Bytes()) // a failure shows in the replies
 	}()
 	p.Want("ok ")
 	for i := range n {
@@ -181,7 +193,7 @@ func TestPipeline(t *testing.T) {
 	p.Want("ok")
 }
 
-// TestErrorBudget: a connection that makes nothing but mistakes is closed, and told why.
+// TestErrorBudget checks that a connection with only errors is closed, and that its last reply reports that.
 func TestErrorBudget(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{Options: server.Options{ErrorBudget: 3}}))
 	for range 2 {
@@ -196,12 +208,12 @@ func TestErrorBudget(t *testing.T) {
 		p.Ask("mistake", "err UNKNOWN ")
 	}
 	if rest := p.Ask("mistake", "err UNKNOWN "); !strings.Contains(rest, "closed") {
-		t.Errorf("the last answer does not say that the connection is closed: %q", rest)
+		t.Errorf("last reply does not report the end of the connection: %q", rest)
 	}
 	p.Closed()
 }
 
-// TestTLSClient: a TLS client of a listener without TLS gets an alert that its library understands.
+// TestTLSClient checks that a TLS client of a listener without TLS gets an alert that its library understands.
 func TestTLSClient(t *testing.T) {
 	p := dial(t, servertest.Start(t, servertest.Config{}))
 	p.Send("\x16\x03\x01\x02\x00\x01")
@@ -239,7 +251,8 @@ func TestEmptyAllowlistAdmitsNobody(t *testing.T) {
 }
 
 func TestAnonymousNeedsAllowlist(t *testing.T) {
-	srv, err := server.New(server.Options{Policy: servertest.Permissive{}, Sessions: session.NewManager(nil, session.Options{})})
+	srv, err := server.New(server.Options{Policy: servertest.Permissive{},
+		Sessions: session.NewManager(nil, session.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,16 +260,17 @@ func TestAnonymousNeedsAllowlist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	how := server.Listen{Name: "open", Allow: servertest.Everywhere}
-	how.Anonymous.Tenant, how.Anonymous.App = "dev", "app"
-	if err := srv.Serve(l, how); err == nil || !strings.Contains(err.Error(), "allowlist") {
+	listen := server.Listen{Name: "open", Allow: servertest.Everywhere}
+	listen.Anonymous.Tenant, listen.Anonymous.App = "dev", "app"
+	if err := srv.Serve(l, listen); err == nil || !strings.Contains(err.Error(), "allowlist") {
 		t.Errorf("Serve: %v", err)
 	}
 }
 
-// TestNoIdentity: without credentials and without an anonymous identity only what needs none is answered.
+// TestNoIdentity checks that a client without an identity can only run commands that need none.
 func TestNoIdentity(t *testing.T) {
-	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "strict", Allow: servertest.Loopback}}))
+	p := dial(t, servertest.Start(t, servertest.Config{Listen: server.Listen{Name: "strict",
+		Allow: servertest.Loopback}}))
 	for _, line := range []string{"new", "open 0123456789abcdef", "get foo", "close", "destroy"} {
 		p.Ask(line, "err NOAUTH ")
 	}
@@ -277,21 +291,22 @@ func TestConnectionCaps(t *testing.T) {
 			c.Closed()
 			a.Ask("quit", "ok")
 			a.Closed()
-			// The place is free as soon as the server has ended the connection, which its client sees a moment earlier.
+			// The connection counts until the server has ended it, a moment after its client has.
 			for deadline := time.Now().Add(10 * time.Second); ; {
 				d := dial(t, s)
 				d.Send("ping\r\n")
 				if answer := d.Line(); answer == "ok PONG" {
 					break
 				} else if time.Now().After(deadline) {
-					t.Fatalf("the place of a closed connection is not free: %s", answer)
+					t.Fatalf("a closed connection still counts: %s", answer)
 				}
 			}
 		})
 	}
 }
 
-// TestBrokenConnectionRollsBack: what was not saved is gone, and the lock is free at once.
+// TestBrokenConnectionRollsBack checks that unsaved changes are dropped and the lock is released when a connection
+// breaks.
 func TestBrokenConnectionRollsBack(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	a, b := dial(t, s), dial(t, s)
@@ -306,8 +321,9 @@ func TestBrokenConnectionRollsBack(t *testing.T) {
 	b.Ask("get foo", "ok saved")
 }
 
-// TestWaitersLeave: one who waits for a lock and closes the connection leaves the queue at once, also with much pipelined behind the
-// open that nobody has read, and also when only the sending half is closed. The one behind gets the lock.
+// TestWaitersLeave checks that a client that closes its connection while it waits for a lock leaves the queue at
+// once. This includes a client with much unread pipelined input, and one that closes only its sending half. The next
+// client in the queue gets the lock.
 func TestWaitersLeave(t *testing.T) {
 	for name, leave := range map[string]func(*servertest.Conn){
 		"closes":     func(p *servertest.Conn) { _ = p.Close() },
@@ -318,18 +334,18 @@ func TestWaitersLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seen := newObserver()
-			s := servertest.Start(t, servertest.Config{Options: server.Options{Observer: seen}})
+			observed := newObserver()
+			s := servertest.Start(t, servertest.Config{Options: server.Options{Observer: observed}})
 			holder, waiter, next := dial(t, s), dial(t, s), dial(t, s)
 			id := holder.Ask("new", "ok ")
 			waiter.Send("ping\r\nopen " + id + " rw 600000\r\n")
-			waiter.Want("ok PONG") // sent although the open behind it waits
+			waiter.Want("ok PONG") // sent while the open behind it waits
 			next.Send("ping\r\nopen " + id + " rw 600000\r\n")
 			next.Want("ok PONG")
 			leave(waiter)
-			// The holder still has the lock: the waiter's connection can only end because its leaving was noticed.
-			if why := <-seen.closed; why != server.PeerLeft {
-				t.Errorf("it was closed for %v", why)
+			// The holder still has the lock, so the waiter's connection can only end because its end was detected.
+			if reason := <-observed.closed; reason != server.PeerLeft {
+				t.Errorf("it was closed for %v", reason)
 			}
 			holder.Ask("put foo bar", "ok")
 			holder.Ask("close", "ok")
@@ -340,7 +356,8 @@ func TestWaitersLeave(t *testing.T) {
 	}
 }
 
-// TestShutdownDrains: an idle connection is closed, a waiter is told, an open session may be finished, and nothing new begins.
+// TestShutdownDrains checks that a shutdown closes idle connections, refuses waiters and new sessions, and lets an
+// open session finish.
 func TestShutdownDrains(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	idle, holder, waiter := dial(t, s), dial(t, s), dial(t, s)
@@ -369,11 +386,11 @@ func TestShutdownDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v, err := saved.Get([]byte("foo")); err != nil || string(v) != "bar" {
-		t.Errorf("what was closed while draining: %q, %v", v, err)
+		t.Errorf("session that was closed during the drain: %q, %v", v, err)
 	}
 }
 
-// TestShutdownCuts: when the time to drain is over, a session that is still open is dropped and its lock released.
+// TestShutdownCuts checks that after the time to drain an open session is dropped and its lock is released.
 func TestShutdownCuts(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	holder := dial(t, s)
@@ -394,23 +411,26 @@ func TestShutdownCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := again.Get([]byte("foo")); !errors.Is(err, session.ErrNoKey) {
-		t.Errorf("what was not saved is there: %v", err)
+		t.Errorf("unsaved changes were stored: %v", err)
 	}
 }
 
-// TestLockLost: a holder that is slower than its lease loses the lock to the one who waits, is told so whatever it says next, and may open again.
+// TestLockLost checks that a holder whose lease expired loses the lock to a waiter. Its next command is refused,
+// whatever it is, and it may open again.
 func TestLockLost(t *testing.T) {
 	settings := servertest.Settings()
 	settings.LockLease = 20 * time.Millisecond
-	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id", "stat", "abort", "lifetime",
-		"get", "put", "expire x", "get a b", "lifetime soon", "regenerate_id x", "new", "open 0123456789abcdef", "auth a/b c"} {
+	for _, next := range []string{"get foo", "put foo late", "close", "commit", "destroy", "keys", "regenerate_id",
+		"stat", "abort", "lifetime",
+		"get", "put", "expire x", "get a b", "lifetime soon", "regenerate_id x", "new", "open 0123456789abcdef",
+		"auth a/b c"} {
 		t.Run(next, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Config{Settings: settings})
 			slow, quick := dial(t, s), dial(t, s)
 			id := slow.Ask("new", "ok ")
 			slow.Ask("put foo slow", "ok")
-			quick.Ask("open "+id+" rw", "ok") // waits for the lease to run out
+			quick.Ask("open "+id+" rw", "ok") // waits for the lease to expire
 			quick.Ask("put foo quick", "ok")
 			slow.Ask(next, "err LOCKLOST ")
 			slow.Ask("get foo", "err NOSESSION ")
@@ -421,7 +441,8 @@ func TestLockLost(t *testing.T) {
 	}
 }
 
-// TestConnectionLog: at debug level the log has one line for each connection, also for one that is refused before a byte is read.
+// TestConnectionLog checks that the log at debug level has one line for each connection, also for one that is refused
+// before a byte is read.
 func TestConnectionLog(t *testing.T) {
 	for _, row := range []struct {
 		reason, identity string
@@ -429,15 +450,17 @@ func TestConnectionLog(t *testing.T) {
 	}{{"refused", "", auth.Allowlist{}}, {"quit", "test/app", servertest.Loopback}} {
 		logged := new(servertest.Buffer)
 		srv := servertest.Start(t, servertest.Config{
-			Options: server.Options{Logger: slog.New(slog.NewJSONHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))},
-			Listen:  server.Listen{Name: "test", Allow: row.allow, Anonymous: auth.Identity{Tenant: "test", App: "app"}},
+			Options: server.Options{Logger: slog.New(slog.NewJSONHandler(logged,
+				&slog.HandlerOptions{Level: slog.LevelDebug}))},
+			Listen: server.Listen{Name: "test", Allow: row.allow,
+				Anonymous: auth.Identity{Tenant: "test", App: "app"}},
 		})
 		nc, err := srv.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.WriteString(nc, "quit\r\n")
-		_, _ = io.Copy(io.Discard, nc) // it may be reset
+		_, _ = io.Copy(io.Discard, nc) // the connection may be reset
 		_ = nc.Close()
 		if err := srv.Shutdown(t.Context()); err != nil {
 			t.Error(err)

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// TestDocsShowWhatRuns: the first piece of Go in a document is code that a test here runs.
+// TestDocsShowWhatRuns checks that the first Go code of a document is in a test of this package.
 func TestDocsShowWhatRuns(t *testing.T) {
-	for document, file := range map[string]string{"../docs/commands.md": "example_test.go", "../docs/redis-clients.md": "redis_test.go"} {
+	for document, file := range map[string]string{"../docs/commands.md": "example_test.go",
+		"../docs/redis-clients.md": "redis_test.go"} {
 		doc, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
@@ -21,7 +22,7 @@ func TestDocsShowWhatRuns(t *testing.T) {
 		shown, _, _ = strings.Cut(shown, "```")
 		for _, part := range strings.Split(shown, "\n\n") {
 			if part = strings.TrimSpace(part); part == "" || !strings.Contains(string(code), part) {
-				t.Errorf("%s shows what %s does not run:\n%s", document, file, part)
+				t.Errorf("%s contains code that is not in %s:\n%s", document, file, part)
 			}
 		}
 	}

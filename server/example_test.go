@@ -60,7 +60,8 @@ func runIncr(c *server.Call) error {
 	return nil
 }
 
-// A command of one's own is a row in the table: the server dispatches it, asks the gates, counts it and lists it in help.
+// A command of your own is a row in the table. The server dispatches it, checks it at the gates, counts it and lists
+// it in help.
 func Example() {
 	store := memory.New(memory.Options{})
 	srv, err := server.New(server.Options{
@@ -81,7 +82,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go srv.Serve(l, server.Listen{Name: "main", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "dev", App: "app"}})
+	go srv.Serve(l, server.Listen{Name: "main", Allow: servertest.Loopback,
+		Anonymous: auth.Identity{Tenant: "dev", App: "app"}})
 
 	conversation, err := transcript.Parse("incr", strings.NewReader(`C: new
 S: ok {id}

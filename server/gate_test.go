@@ -11,26 +11,29 @@ import (
 	"sessionserver/wire"
 )
 
-// TestGateOrder: who may be told what depends on the order. Nobody learns anything about the server or a session before it has said who it is.
+// TestGateOrder checks the order of the gates. It determines what a client learns: nothing about the server or a
+// session before it has authenticated.
 func TestGateOrder(t *testing.T) {
 	var names []string
 	for _, g := range gates {
 		names = append(names, g.name)
 	}
-	if want := []string{"authenticated", "allowlist", "rates", "serving", "session state", "memory", "policy", "audit"}; !slices.Equal(names, want) {
+	if want := []string{"authenticated", "allowlist", "rates", "serving", "session state", "memory", "policy",
+		"audit"}; !slices.Equal(names, want) {
 		t.Errorf("the gates are %v, want %v", names, want)
 	}
 }
 
-// TestGates: for each command, in each state of its connection, the refusal that comes first.
+// TestGates checks the first refusal of each command in each state of its connection.
 func TestGates(t *testing.T) {
-	for _, somebody := range []bool{false, true} {
+	for _, identified := range []bool{false, true} {
 		for _, draining := range []bool{false, true} {
 			for _, open := range []bool{false, true} {
 				c, _ := testConn(t)
-				if somebody {
+				if identified {
 					c.caller.listener.Anonymous = auth.Identity{Tenant: "test", App: "app"}
-					if err := c.caller.identify(c.initial()); err != nil || c.caller.info.Identity != c.caller.listener.Anonymous {
+					if err := c.caller.identify(c.initial()); err != nil ||
+						c.caller.info.Identity != c.caller.listener.Anonymous {
 						t.Fatal(err, c.caller.info.Identity)
 					}
 				}
@@ -44,7 +47,7 @@ func TestGates(t *testing.T) {
 					want := wire.Code("")
 					switch {
 					case row.Needs == Nothing:
-					case !somebody:
+					case !identified:
 						want = wire.NoAuth
 					case row.Needs == NoSession && draining:
 						want = wire.Shutdown
@@ -54,7 +57,8 @@ func TestGates(t *testing.T) {
 						want = wire.NoSession
 					}
 					if got := admitted(&Call{Command: row, Args: make([][]byte, row.RESP.Min), conn: c}); got != want {
-						t.Errorf("%s (somebody %v, draining %v, open %v): %q, want %q", row.Name, somebody, draining, open, got, want)
+						t.Errorf("%s (identified %v, draining %v, open %v): %q, want %q", row.Name, identified,
+							draining, open, got, want)
 					}
 				}
 			}
@@ -62,7 +66,7 @@ func TestGates(t *testing.T) {
 	}
 }
 
-// admitted asks the gates as run does, and answers the code of the refusal.
+// admitted runs the gates as run does, and returns the code of the refusal.
 func admitted(call *Call) wire.Code {
 	for i := range gates {
 		if err := gates[i].admit(call); err != nil {
@@ -76,7 +80,7 @@ func admitted(call *Call) wire.Code {
 	return ""
 }
 
-// TestNeeds: the commands that somebody without credentials may use are these, and no more without a thought.
+// TestNeeds checks the commands that an unauthenticated client may run. An addition to this list needs thought.
 func TestNeeds(t *testing.T) {
 	var free []string
 	for _, row := range builtin().rows {
@@ -87,12 +91,13 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("%s needs %v and has access %v", row.Name, row.Needs, row.Access)
 		}
 	}
-	if want := []string{"auth", "hello", "ping", "help", "quit", "echo", "select", "client", "command", "info", "reset"}; !slices.Equal(free, want) {
+	if want := []string{"auth", "hello", "ping", "help", "quit", "echo", "select", "client", "command", "info",
+		"reset"}; !slices.Equal(free, want) {
 		t.Errorf("without credentials: %v, want %v", free, want)
 	}
 }
 
-// failures counts who was not known.
+// failures records failed authentications.
 type failures struct {
 	Unobserved
 	by []auth.Method
@@ -100,15 +105,16 @@ type failures struct {
 
 func (f *failures) AuthFailed(by auth.Method) { f.by = append(f.by, by) }
 
-// TestGateUnknown: a client whose certificate is nobody's has failed when it relies upon it, and not when it says who it is.
+// TestGateUnknown checks that a client with an unknown certificate has failed when it relies on the certificate, and
+// not when it authenticates by a command.
 func TestGateUnknown(t *testing.T) {
 	app := auth.Identity{Tenant: "test", App: "app"}
 	for _, says := range []auth.Identity{{}, app} {
 		c, _ := testConn(t)
-		seen := &failures{}
-		c.observer, c.caller.certificate, c.caller.listener.Anonymous = seen, &x509.Certificate{}, app
-		if grant := c.initial(); !grant.Identity.IsZero() || len(seen.by) > 0 {
-			t.Fatal(grant, seen.by)
+		failed := &failures{}
+		c.observer, c.caller.certificate, c.caller.listener.Anonymous = failed, &x509.Certificate{}, app
+		if grant := c.initial(); !grant.Identity.IsZero() || len(failed.by) > 0 {
+			t.Fatal(grant, failed.by)
 		}
 		want, by := wire.Code(""), []auth.Method(nil)
 		if says.IsZero() {
@@ -124,8 +130,8 @@ func TestGateUnknown(t *testing.T) {
 				t.Errorf("as %v: %q, want %q", says, got, want)
 			}
 		}
-		if !slices.Equal(seen.by, by) {
-			t.Errorf("as %v: failures %v", says, seen.by)
+		if !slices.Equal(failed.by, by) {
+			t.Errorf("as %v: failures %v", says, failed.by)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"sessionserver/wire"
 )
 
-// handlers are commands as others may write them, some of them badly.
+// handlers returns commands as others may write them, some of them faulty.
 func handlers() []server.Command {
 	row := func(name string, run func(*server.Call) error) server.Command {
 		return server.Command{
@@ -56,7 +56,7 @@ func handlers() []server.Command {
 	}
 }
 
-// observer notes what was run and why connections ended.
+// observer records commands and the reasons for the ends of connections.
 type observer struct {
 	server.Unobserved
 	commands chan server.CommandInfo
@@ -68,24 +68,31 @@ func newObserver() *observer {
 }
 
 func (o *observer) ConnOpened(server.ConnInfo) server.ConnObserver { return o }
-func (o *observer) Closed(why server.CloseReason)                  { o.closed <- why }
+func (o *observer) Closed(reason server.CloseReason)               { o.closed <- reason }
 func (o *observer) CommandRan(info server.CommandInfo)             { o.commands <- info }
 
-// TestBadHandlers: what a handler does wrong is answered with one error that tells nothing, logged, and observed; only a panic ends the connection.
+// TestBadHandlers checks that a fault of a handler has one error without details as its reply, and is logged and
+// observed. Only a panic ends the connection.
 func TestBadHandlers(t *testing.T) {
 	for command, row := range map[string]struct {
-		want   string // how the answer begins, without err or -
+		want   string // beginning of the reply, without err or -
 		logged string
 		ends   bool
 	}{
-		"nothing":      {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
-		"twice":        {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
-		"too_few":      {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply", false},
-		"half":         {"INTERNAL internal error; the server's log has it as ", "the secret of /var/lib", false},
-		"refuses":      {"QUOTA remove some first", "", false},
-		"panics":       {"INTERNAL internal error and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
-		"dereferences": {"INTERNAL internal error and the connection is closed; the server's log has it as ", "nil pointer", true},
-		"half_panics":  {"INTERNAL internal error and the connection is closed; the server's log has it as ", "the secret of /var/lib", true},
+		"nothing": {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply",
+			false},
+		"twice": {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply",
+			false},
+		"too_few": {"INTERNAL internal error; the server's log has it as ", "did not send exactly one reply",
+			false},
+		"half":    {"INTERNAL internal error; the server's log has it as ", "the secret of /var/lib", false},
+		"refuses": {"QUOTA remove some first", "", false},
+		"panics": {"INTERNAL internal error and the connection is closed; the server's log has it as ",
+			"the secret of /var/lib", true},
+		"dereferences": {"INTERNAL internal error and the connection is closed; the server's log has it as ",
+			"nil pointer", true},
+		"half_panics": {"INTERNAL internal error and the connection is closed; the server's log has it as ",
+			"the secret of /var/lib", true},
 	} {
 		for framing, request := range map[string]struct{ text, prefix, ping, pong string }{
 			"line": {command + "\r\n", "err ", "ping\r\n", "ok PONG"},
@@ -94,31 +101,33 @@ func TestBadHandlers(t *testing.T) {
 			t.Run(command+" "+framing, func(t *testing.T) {
 				t.Parallel()
 				var logged servertest.Buffer
-				seen := newObserver()
+				observed := newObserver()
 				s := servertest.Start(t, servertest.Config{Options: server.Options{
-					Commands: handlers(), Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+					Commands: handlers(), Observer: observed, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 				}})
 				p := dial(t, s)
-				p.Send(request.ping + request.text + request.ping) // what was answered before stays, also if it was not sent yet
+				p.Send(request.ping + request.text + request.ping) // earlier replies stay, even if unsent
 				p.Want(request.pong)
 				rest := p.Want(request.prefix + row.want)
 				if row.ends {
 					p.Closed()
-					if why := <-seen.closed; why != server.Failed {
-						t.Errorf("it was closed for %v", why)
+					if reason := <-observed.closed; reason != server.Failed {
+						t.Errorf("it was closed for %v", reason)
 					}
 				} else {
 					p.Want(request.pong)
 				}
-				if row.logged != "" && (!strings.Contains(logged.String(), row.logged) || !strings.Contains(logged.String(), "error_id="+rest)) {
-					t.Errorf("the log lacks %q or %q: %s", row.logged, rest, &logged)
+				if row.logged != "" && (!strings.Contains(logged.String(), row.logged) ||
+					!strings.Contains(logged.String(), "error_id="+rest)) {
+					t.Errorf("log without %q or %q: %s", row.logged, rest, &logged)
 				}
 				if strings.Contains(logged.String(), "stack=") != row.ends {
-					t.Errorf("a stack is for a panic: %s", &logged)
+					t.Errorf("log with a stack, but without a panic: %s", &logged)
 				}
-				<-seen.commands // ping
+				<-observed.commands // ping
 				code, _, _ := strings.Cut(row.want, " ")
-				if info := <-seen.commands; info.Command != command || string(info.Outcome) != code || info.Framing.String() != framing {
+				if info := <-observed.commands; info.Command != command || string(info.Outcome) != code ||
+					info.Framing.String() != framing {
 					t.Errorf("observed: %+v", info)
 				}
 			})
@@ -126,8 +135,9 @@ func TestBadHandlers(t *testing.T) {
 	}
 }
 
-// TestPanicLetsGo: a handler that panics loses what was not saved and its lock at once, and nobody else notices.
-func TestPanicLetsGo(t *testing.T) {
+// TestPanicReleases checks that a panic of a handler drops unsaved changes and releases the lock, without an effect
+// on other connections.
+func TestPanicReleases(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Commands: handlers()}})
 	a, b := dial(t, s), dial(t, s)
 	id := a.Ask("new", "ok ")
@@ -144,12 +154,12 @@ func TestPanicLetsGo(t *testing.T) {
 	dial(t, s).Ask("ping", "ok PONG")
 }
 
-// panicking is a store that panics when it is written to, in the middle of a save.
+// panicking is a store that panics in the middle of a save.
 type panicking struct{ storage.Store }
 
 func (panicking) Put(context.Context, storage.Key, storage.Record) error { panic("in the store") }
 
-// TestStorePanics: a save that panics lets go of the lock that it had pinned.
+// TestStorePanics checks that a save that panics releases the lock that it has pinned.
 func TestStorePanics(t *testing.T) {
 	for _, save := range []string{"close", "commit", "destroy"} {
 		t.Run(save, func(t *testing.T) {
@@ -167,25 +177,27 @@ func TestStorePanics(t *testing.T) {
 	}
 }
 
-// failing is a store that cannot write, and says why.
+// failing is a store that cannot write.
 type failing struct{ storage.Store }
 
 func (failing) Put(context.Context, storage.Key, storage.Record) error {
 	return errors.New("/var/lib/secret: no space left on device")
 }
 
-// TestStoreFails: the client is told that it may try again, and has lost nothing.
+// TestStoreFails checks that a failed save can be retried and has dropped no changes.
 func TestStoreFails(t *testing.T) {
 	store := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = store.Close() })
 	var logged servertest.Buffer
-	s := servertest.Start(t, servertest.Config{Store: failing{store}, Options: server.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))}})
+	s := servertest.Start(t, servertest.Config{Store: failing{store},
+		Options: server.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))}})
 	p := dial(t, s)
 	p.Ask("new", "ok ")
 	p.Ask("put foo bar", "ok")
 	for range 3 {
 		id := p.Ask("close", "err UNAVAILABLE the storage failed; try again later; the server's log has it as ")
-		if !strings.Contains(logged.String(), "error_id="+id) || !strings.Contains(logged.String(), "no space left on device") {
+		if !strings.Contains(logged.String(), "error_id="+id) ||
+			!strings.Contains(logged.String(), "no space left on device") {
 			t.Errorf("the log: %s", &logged)
 		}
 		p.Ask("get foo", "ok bar")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestMain looks in the end for goroutines that the server has left behind.
+// TestMain checks at the end that the server has left no goroutines behind.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if left := leftovers(); left != "" && code == 0 {
@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// leftovers returns the stacks of the goroutines that run code of the server and do not end. Those that are turning peers away do so soon.
+// leftovers returns the stacks of goroutines that run code of the server and do not end. Goroutines that refuse peers
+// end soon.
 func leftovers() string {
 	var left []string
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {

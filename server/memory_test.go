@@ -12,7 +12,8 @@ import (
 	"sessionserver/wire"
 )
 
-// TestMemoryQuota: what a tenant's connections hold at once is bounded; what they held before does not count, and neither do others.
+// TestMemoryQuota checks that the memory of a tenant's connections is bounded. Memory that was freed does not count,
+// nor does that of other tenants.
 func TestMemoryQuota(t *testing.T) {
 	small := tenantOf("a/app", "a")
 	small.MaxMemory = 2 << 20
@@ -28,7 +29,7 @@ func TestMemoryQuota(t *testing.T) {
 		id := p.Ask("new", "ok ")
 		p.Ask("put k "+big, "ok")
 		p.Ask("close", "ok")
-		// A pool of connections, each of which has had a large answer and now rests, holds nothing.
+		// A pool of idle connections holds nothing, although each of them has had a large reply.
 		for range 5 {
 			q := enter("a/app a")
 			q.Send("open " + id + " s\r\nget k\r\nclose\r\n")
@@ -43,7 +44,7 @@ func TestMemoryQuota(t *testing.T) {
 			q.Send("open " + id + " s\r\n")
 			if answer := q.Line(); answer == "ok" {
 				holders = append(holders, q)
-				q.Ask("get k", "ok "+big) // an answer that was sent is not held any more
+				q.Ask("get k", "ok "+big) // a reply that was sent is no longer held
 			} else if !strings.HasPrefix(answer, "err QUOTA ") {
 				q.Fail("got %q", answer)
 			}
@@ -55,13 +56,13 @@ func TestMemoryQuota(t *testing.T) {
 		r := enter("a/app a")
 		r.Ask("new", "ok ")
 		r.Ask("put k small", "ok")
-		r.Ask("put k "+big, "err QUOTA ") // the session stays, and what was in it
+		r.Ask("put k "+big, "err QUOTA ") // the session and its values remain
 		r.Send(string(wire.AppendRequest(nil, "put", "k", big)))
 		r.Want("-QUOTA ")
 		r.Ask("get k", "ok small")
 		r.Ask("close", "ok")
 		enter("b/app b").Ask("new", "ok ")
-		holders[0].Ask("close", "ok") // to let go is never refused
+		holders[0].Ask("close", "ok") // releasing is never refused
 		synctest.Wait()
 		enter("a/app a").Ask("open "+id+" s", "ok")
 		_ = holders[1].Close()
@@ -70,70 +71,71 @@ func TestMemoryQuota(t *testing.T) {
 	})
 }
 
-// TestMemoryOfMany: many connections that hold little each are counted too, whether it is sessions, half requests or
-// replies that nobody reads. Those that are refused keep their sessions, and can read, save and leave them.
+// TestMemoryOfMany checks that many connections with little memory each are counted: sessions, incomplete requests
+// and unread replies. Refused connections keep their sessions, and can read, save and close them.
 func TestMemoryOfMany(t *testing.T) {
 	const limit, each, many = 1 << 20, 60_000, 40
 	tenant := tenantOf("a/app", "a")
 	tenant.MaxMemory = limit
 	value := strings.Repeat("x", each)
-	inBubble(t, server.Options{Tenants: []server.Tenant{tenant}}, everywhere, func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
-		within := func(what string) {
-			t.Helper()
+	inBubble(t, server.Options{Tenants: []server.Tenant{tenant}}, everywhere,
+		func(t *testing.T, s *server.Server, dial func(string) *servertest.Conn) {
+			within := func(what string) {
+				t.Helper()
+				synctest.Wait()
+				most := int64(limit + runtime.GOMAXPROCS(0)*64<<10) // replies that are encoded at the same moment
+				if held := s.Stats().Memory; held > most || held < limit/2 {
+					t.Errorf("%s: %d bytes are counted", what, held)
+				}
+			}
+			var full, refused []*servertest.Conn
+			for range many {
+				p := dial("192.0.2.1:1")
+				p.Ask("auth a/app a", "ok")
+				if p.Send("new\r\n"); strings.HasPrefix(p.Line(), "err QUOTA ") {
+					_ = p.Close()
+					continue
+				}
+				p.Ask("put small 1", "ok")
+				p.Send("put large " + value + "\r\n")
+				if answer := p.Line(); answer == "ok" {
+					full = append(full, p)
+				} else if refused = append(refused, p); !strings.HasPrefix(answer, "err QUOTA ") {
+					p.Fail("got %q", answer)
+				}
+			}
+			within("sessions")
+			if most := limit / each; len(full) < most/2 || len(full) > most || len(refused) == 0 {
+				t.Fatalf("%d connections hold %d bytes each, and %d were refused", len(full), each, len(refused))
+			}
+			for _, p := range full {
+				p.Send("get large\r\n")
+			}
+			within("replies")
+			for _, p := range full {
+				p.Want("ok " + value)
+				p.Ask("exists small", "ok")
+				p.Ask("remove small", "ok")
+				p.Ask("close", "ok")
+			}
+			for _, p := range refused {
+				p.Ask("get small", "ok 1")
+				p.Ask("close", "ok")
+			}
 			synctest.Wait()
-			most := int64(limit + runtime.GOMAXPROCS(0)*64<<10) // replies that are made at the same moment
-			if held := s.Stats().Memory; held > most || held < limit/2 {
-				t.Errorf("%s: %d bytes are counted", what, held)
+			for _, p := range append(full, refused...) {
+				p.Send("put large " + value) // incomplete
 			}
-		}
-		var full, refused []*servertest.Conn
-		for range many {
-			p := dial("192.0.2.1:1")
-			p.Ask("auth a/app a", "ok")
-			if p.Send("new\r\n"); strings.HasPrefix(p.Line(), "err QUOTA ") {
-				_ = p.Close()
-				continue
+			within("half requests")
+			for i, p := range append(full, refused...) {
+				p.Send("\r\n")
+				if p.Want("err "); i == 0 {
+					p.Ask("ping", "ok")
+				}
 			}
-			p.Ask("put small 1", "ok")
-			p.Send("put large " + value + "\r\n")
-			if answer := p.Line(); answer == "ok" {
-				full = append(full, p)
-			} else if refused = append(refused, p); !strings.HasPrefix(answer, "err QUOTA ") {
-				p.Fail("got %q", answer)
+			time.Sleep(2 * time.Second) // idle connections have released their buffers
+			if held := s.Stats().Memory; held != 0 {
+				t.Errorf("%d bytes are counted after the end of all connections", held)
 			}
-		}
-		within("sessions")
-		if most := limit / each; len(full) < most/2 || len(full) > most || len(refused) == 0 {
-			t.Fatalf("%d connections hold %d bytes each, and %d were refused", len(full), each, len(refused))
-		}
-		for _, p := range full {
-			p.Send("get large\r\n")
-		}
-		within("replies")
-		for _, p := range full {
-			p.Want("ok " + value)
-			p.Ask("exists small", "ok")
-			p.Ask("remove small", "ok")
-			p.Ask("close", "ok")
-		}
-		for _, p := range refused {
-			p.Ask("get small", "ok 1")
-			p.Ask("close", "ok")
-		}
-		synctest.Wait()
-		for _, p := range append(full, refused...) {
-			p.Send("put large " + value) // and no end
-		}
-		within("half requests")
-		for i, p := range append(full, refused...) {
-			p.Send("\r\n")
-			if p.Want("err "); i == 0 {
-				p.Ask("ping", "ok")
-			}
-		}
-		time.Sleep(2 * time.Second) // idle connections have given back their buffers
-		if held := s.Stats().Memory; held != 0 {
-			t.Errorf("when all is over %d bytes are counted", held)
-		}
-	})
+		})
 }

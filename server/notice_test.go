@@ -15,7 +15,8 @@ import (
 	"sessionserver/wire"
 )
 
-// TestNotices: the log hears of refusals that concern an operator, and no client can fill it with them.
+// TestNotices checks that refusals that concern an operator are logged, and that no client can fill the log with
+// them.
 func TestNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, logged := testConn(t)
@@ -24,26 +25,28 @@ func TestNotices(t *testing.T) {
 			c.server.notices.refused(c, "auth", wire.BadAuth)
 		}
 		if n := lines(); n != 10 {
-			t.Errorf("of 100 there are %d lines", n)
+			t.Errorf("100 refusals have %d lines", n)
 		}
-		c.server.notices.refused(c, "put", wire.Quota) // other kinds have their own
-		c.server.notices.refused(c, "get", wire.NoKey) // and of what is no refusal nothing is said
+		c.server.notices.refused(c, "put", wire.Quota) // other kinds have their own throttle
+		c.server.notices.refused(c, "get", wire.NoKey) // not a refusal that is logged
 		if n := lines(); n != 11 || !strings.Contains(logged.String(), "code=QUOTA command=put") {
 			t.Errorf("%d lines:\n%s", n, logged)
 		}
 		time.Sleep(time.Second)
 		c.server.notices.refused(c, "auth", wire.BadAuth)
 		if !strings.Contains(logged.String(), "not_logged_before=90") {
-			t.Errorf("nobody hears of those between:\n%s", logged)
+			t.Errorf("log without the number of skipped lines:\n%s", logged)
 		}
 	})
 }
 
-// TestNoticesOfFailures: commands that fail are no way of filling the log either. A client is told of an id if the log has it, and only then.
+// TestNoticesOfFailures checks that failed commands cannot fill the log. A client gets an id if and only if the log
+// has it.
 func TestNoticesOfFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, logged := testConn(t)
-		for _, err := range []error{fmt.Errorf("%w: save: no space", session.ErrStore), errors.New("a fault"), &panicked{value: "a fault"}} {
+		for _, err := range []error{fmt.Errorf("%w: save: no space", session.ErrStore), errors.New("a fault"),
+			&panicked{value: "a fault"}} {
 			time.Sleep(time.Minute)
 			logged.Reset()
 			told := 0
@@ -54,13 +57,14 @@ func TestNoticesOfFailures(t *testing.T) {
 				}
 			}
 			if lines := strings.Count(logged.String(), "command failed"); lines != 10 || told != lines {
-				t.Errorf("%v: of 100 there are %d lines, %d clients are told an id of theirs", err, lines, told)
+				t.Errorf("%v: 100 failures have %d lines and %d replies with an id", err, lines, told)
 			}
 		}
 	})
 }
 
-// TestEveryLineIsANotice: what this package logs above the debug level is caused by peers, and goes through notices.
+// TestEveryLineIsANotice checks that this package logs lines above the debug level only through notices, since peers
+// can cause them.
 func TestEveryLineIsANotice(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 20 {
@@ -77,7 +81,7 @@ func TestEveryLineIsANotice(t *testing.T) {
 		}
 		for i, line := range strings.Split(string(text), "\n") {
 			if loud.MatchString(line) {
-				t.Errorf("%s:%d logs a line that nothing throttles: %s", file, i+1, line)
+				t.Errorf("%s:%d logs a line without a throttle: %s", file, i+1, line)
 			}
 		}
 	}

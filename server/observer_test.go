@@ -32,16 +32,17 @@ func TestHandshakeFailures(t *testing.T) {
 		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, HandshakePeerLeft},
 		{errors.New("tls: client offered only unsupported versions: [301]"), HandshakeDisagreed},
 	} {
-		if got := handshakeFailureOf(fmt.Errorf("in a wrapping: %w", row.err)); got != row.want {
-			t.Errorf("%v is %s, not %s", row.err, got, row.want)
+		if got := handshakeFailureOf(fmt.Errorf("wrapped: %w", row.err)); got != row.want {
+			t.Errorf("%v: got %s, want %s", row.err, got, row.want)
 		}
 		if !slices.Contains(HandshakeFailures, row.want) {
-			t.Errorf("%s is not listed", row.want)
+			t.Errorf("%s is not in HandshakeFailures", row.want)
 		}
 	}
 }
 
-// TestGatesOfRefusals: a refusal by a handler or a listener has a gate of the list, and a faulty request has none.
+// TestGatesOfRefusals checks that a refusal by a handler or a listener has a gate of Gates, and that a faulty request
+// has none.
 func TestGatesOfRefusals(t *testing.T) {
 	c := &conn{server: &Server{}}
 	for _, row := range []struct {

@@ -18,7 +18,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// judge decides by a function, and remembers the questions.
+// judge decides by a function, and records the inputs.
 type judge struct {
 	mu    sync.Mutex
 	asked []string
@@ -33,7 +33,8 @@ func (j *judge) Decide(_ context.Context, in *policy.Input) (policy.Decision, er
 	if in.Command == "stat" {
 		return policy.Decision{Allow: true}, errors.New("the policy is broken")
 	}
-	if in.Tenant != "test" || in.App != "app" || in.Role != "readwrite" || in.Listener != "test" || in.Address != netip.MustParseAddr("127.0.0.1") ||
+	if in.Tenant != "test" || in.App != "app" || in.Role != "readwrite" || in.Listener != "test" ||
+		in.Address != netip.MustParseAddr("127.0.0.1") ||
 		in.TLS != "" || in.Certificate != nil {
 		return policy.Decision{}, nil
 	}
@@ -48,7 +49,7 @@ func (j *judge) questions() []string {
 	return asked
 }
 
-// TestPolicyQuestions: what the policy is asked about each command, as docs/policy.md has it.
+// TestPolicyQuestions checks the policy inputs of each command, as docs/policy.md describes them.
 func TestPolicyQuestions(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
@@ -65,7 +66,8 @@ func TestPolicyQuestions(t *testing.T) {
 		{"exists a", "ok", []string{"exists read rw a"}},
 		{"get_all", "ok a:2:", []string{"get_all read rw", "get_all read rw a", "get_all read rw b"}},
 		{"keys", "ok a|b", []string{"keys read rw", "keys read rw a", "keys read rw b"}},
-		{`put_all a:1:{s:1:"c";s:1:"3";}`, "ok", []string{"put_all write rw", "put_all write rw c", "put_all write rw a", "put_all write rw b"}},
+		{`put_all a:1:{s:1:"c";s:1:"3";}`, "ok", []string{"put_all write rw", "put_all write rw c",
+			"put_all write rw a", "put_all write rw b"}},
 		{"remove c", "ok", []string{"remove write rw c"}},
 		{"lifetime", "ok", []string{"lifetime read rw"}},
 		{"lifetime 60", "ok", []string{"lifetime write rw"}},
@@ -97,12 +99,12 @@ func TestPolicyQuestions(t *testing.T) {
 		slices.Sort(asked)
 		want := slices.Sorted(slices.Values(row.asked))
 		if !slices.Equal(slices.Compact(asked), want) {
-			t.Errorf("%s: asked %q, want %q", row.line, asked, want)
+			t.Errorf("%s: inputs %q, want %q", row.line, asked, want)
 		}
 	}
 }
 
-// TestPolicyEachKey: of a request with many keys the policy is asked about each of them, and about no value.
+// TestPolicyEachKey checks that the policy decides about each key of a request, and gets no value.
 func TestPolicyEachKey(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
@@ -117,7 +119,8 @@ func TestPolicyEachKey(t *testing.T) {
 		{"put d", "+OK", []string{"put write rw d"}},
 		{"get a b c d", "*4", []string{"get read rw a", "get read rw b", "get read rw c", "get read rw d"}},
 		{"remove c d x", ":2", []string{"remove write rw c", "remove write rw d", "remove write rw x"}},
-		{"put_all a 4 e 5", "+OK", []string{"put_all write rw", "put_all write rw a", "put_all write rw b", "put_all write rw a", "put_all write rw e"}},
+		{"put_all a 4 e 5", "+OK", []string{"put_all write rw", "put_all write rw a", "put_all write rw b",
+			"put_all write rw a", "put_all write rw e"}},
 	} {
 		j.questions()
 		words := strings.Fields(row.words)
@@ -131,24 +134,27 @@ func TestPolicyEachKey(t *testing.T) {
 			p.Line()
 		}
 		if asked := j.questions(); !slices.Equal(asked, row.asked) {
-			t.Errorf("%s: asked %q, want %q", row.words, asked, row.asked)
+			t.Errorf("%s: inputs %q, want %q", row.words, asked, row.asked)
 		}
 	}
 }
 
-// TestPolicyKeys: an app sees and changes the keys that it may, and what it may not is refused as a whole and as it was.
+// TestPolicyKeys checks that an app reads and changes only its keys, and that a request with any other key is refused
+// as a whole and changes nothing.
 func TestPolicyKeys(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})
 	p := dial(t, s)
 	id := strings.TrimPrefix(p.Ask("new", "ok "), "ok ")
 	p.Ask("put  nobody's", "ok")
-	p.Ask(`put_all a:5:{s:0:"";s:8:"nobody's";s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
+	p.Ask(`put_all a:5:{s:0:"";s:8:"nobody's";s:6:"user.a";s:1:"1";s:6:"user.b";s:1:"2";`+
+		`s:6:"cart.a";s:1:"3";s:6:"hidden";s:1:"4";}`, "ok")
 	p.Ask("close", "ok")
 	j.mu.Lock()
 	j.allow = func(in *policy.Input) bool {
 		key := string(in.Key)
-		return in.Key == nil || strings.HasPrefix(key, "cart.") || in.Access == policy.Read && strings.HasPrefix(key, "user.")
+		return in.Key == nil || strings.HasPrefix(key, "cart.") ||
+			in.Access == policy.Read && strings.HasPrefix(key, "user.")
 	}
 	j.mu.Unlock()
 	p.Ask("open "+id, "ok")
@@ -159,14 +165,15 @@ func TestPolicyKeys(t *testing.T) {
 	p.Ask("put user.a 9", "err DENIED ")
 	p.Ask("remove user.a", "err DENIED ")
 	p.Ask("expire hidden 9", "err DENIED ")
-	p.Ask("get ", `err DENIED the policy does not allow this app to get (key "")`) // the empty key is one, in both framings
+	// the empty key is a key in both framings
+	p.Ask("get ", `err DENIED the policy does not allow this app to get (key "")`)
 	p.Ask("put  x", "err DENIED ")
 	p.Send("*3\r\n$3\r\nput\r\n$0\r\n\r\n$1\r\nx\r\n")
 	p.Want("-DENIED ")
 	p.Ask(`put_all a:1:{s:0:"";s:1:"x";}`, "err DENIED ")
 	p.Ask(`put_all a:2:{s:6:"cart.b";s:1:"5";s:6:"user.a";s:1:"9";}`, "err DENIED ")
 	p.Ask("keys", "ok user.a|user.b|cart.a")
-	p.Ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // in the place of cart.a, and of nothing else
+	p.Ask(`put_all a:1:{s:6:"cart.b";s:1:"5";}`, "ok") // replaces cart.a and no other key
 	p.Send("*5\r\n$3\r\nput\r\n$6\r\ncart.c\r\n$1\r\n1\r\n$6\r\nuser.c\r\n$1\r\n1\r\n")
 	p.Want("-DENIED ")
 	p.Send("*3\r\n$3\r\nget\r\n$6\r\ncart.b\r\n$6\r\nhidden\r\n")
@@ -181,7 +188,7 @@ func TestPolicyKeys(t *testing.T) {
 	p.Ask("get user.a", "ok 1")
 }
 
-// TestPolicyRole: an open connection has the role that its tenant's app has now, with its next command.
+// TestPolicyRole checks that the next command of an open connection uses the current role of its app.
 func TestPolicyRole(t *testing.T) {
 	var role atomic.Value
 	tenant := servertest.Tenant("test/app", "secret")
@@ -199,12 +206,12 @@ func TestPolicyRole(t *testing.T) {
 		}
 		p.Ask("whoami", "ok tenant=test app=app role="+string(now))
 		if got := role.Load(); got != string(now) {
-			t.Errorf("the policy was asked about role %v, want %s", got, now)
+			t.Errorf("the input has role %v, want %s", got, now)
 		}
 	}
 }
 
-// hesitant allows what it has no error about.
+// hesitant allows every input for which it has no error.
 type hesitant func(in *policy.Input) error
 
 func (h hesitant) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
@@ -212,8 +219,8 @@ func (h hesitant) Decide(_ context.Context, in *policy.Input) (policy.Decision, 
 	return policy.Decision{Allow: err == nil}, err
 }
 
-// TestPolicyUndecided: a key about which there is an error is one that the app does not have. But whether it has one does not depend on how busy the
-// server is: if that is not known in time nothing is done at all.
+// TestPolicyUndecided checks that a key whose decision fails is hidden from the app. A decision that exceeds its time
+// refuses the whole command instead, since the visible keys must not depend on the load of the server.
 func TestPolicyUndecided(t *testing.T) {
 	var failure atomic.Pointer[error]
 	log := new(servertest.Buffer)
@@ -233,8 +240,10 @@ func TestPolicyUndecided(t *testing.T) {
 	fails := func(err error) { failure.Store(&err) }
 
 	fails(fmt.Errorf("policy: allow: %w", policy.ErrTimeout))
-	for _, line := range []string{"keys", "get_all", `put_all a:1:{s:1:"a";s:1:"3";}`, `put_all a:1:{s:1:"b";s:1:"3";}`, "get b"} {
-		p.Ask(line, "err UNAVAILABLE the policy made no decision, and nothing was done: try again; the operator's log has the cause")
+	for _, line := range []string{"keys", "get_all", `put_all a:1:{s:1:"a";s:1:"3";}`,
+		`put_all a:1:{s:1:"b";s:1:"3";}`, "get b"} {
+		p.Ask(line, "err UNAVAILABLE the policy made no decision, and nothing was done: try again; the operator's "+
+			"log has the cause")
 	}
 	p.Ask("get a", "ok 1")
 	fails(errors.New("policy: allow: to_number: b is none"))
@@ -247,6 +256,6 @@ func TestPolicyUndecided(t *testing.T) {
 	failure.Store(nil)
 	p.Ask("get_all", `ok a:2:{s:1:"b";s:1:"2";s:1:"a";s:1:"4";}`)
 	if n := strings.Count(log.String(), "policy made no decision"); n < 10 || n > 50 {
-		t.Errorf("the log has %d lines of it:\n%s", n, log)
+		t.Errorf("the log has %d such lines:\n%s", n, log)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 const protocolFile = "../wire/PROTOCOL.md"
 
-// commandTable is the command table as the specification shows it.
+// commandTable returns the command table in the format of the specification.
 func commandTable() string {
 	var b strings.Builder
 	b.WriteString("| command | needs | access | does |\n|---|---|---|---|\n")
@@ -28,7 +28,8 @@ func commandTable() string {
 	return b.String()
 }
 
-// TestProtocolCommands holds the specification's command table against the code, and wants each command in a conversation.
+// TestProtocolCommands compares the command table of the specification with the code. Each command must be in a
+// conversation.
 func TestProtocolCommands(t *testing.T) {
 	const begin, end = "<!-- commands: written by go test ./server -update -->\n", "<!-- /commands -->"
 	data, err := os.ReadFile(protocolFile)
@@ -38,11 +39,12 @@ func TestProtocolCommands(t *testing.T) {
 	before, rest, found := strings.Cut(string(data), begin)
 	shown, after, found2 := strings.Cut(rest, end)
 	if !found || !found2 {
-		t.Fatalf("%s: the marks of the command table are gone", protocolFile)
+		t.Fatalf("%s: no marks of the command table", protocolFile)
 	}
 	if shown != commandTable() {
 		if flag.Lookup("update").Value.String() != "true" {
-			t.Fatalf("%s: the command table is not what the code says; go test ./server -update\nthe code says:\n%s", protocolFile, commandTable())
+			t.Fatalf("%s: the command table differs from the code; run go test ./server -update\n"+
+				"the table of the code:\n%s", protocolFile, commandTable())
 		}
 		if err := os.WriteFile(protocolFile, []byte(before+begin+commandTable()+end+after), 0o644); err != nil {
 			t.Fatal(err)
@@ -57,12 +59,12 @@ func TestProtocolCommands(t *testing.T) {
 	}
 	for _, row := range builtin().rows {
 		if !said[row.Name] {
-			t.Errorf("%s: no conversation shows %s", protocolFile, row.Name)
+			t.Errorf("%s: no conversation with %s", protocolFile, row.Name)
 		}
 	}
 }
 
-// TestProtocolCodes holds the specification's table of errors against the code.
+// TestProtocolCodes compares the table of errors in the specification with the code.
 func TestProtocolCodes(t *testing.T) {
 	data, err := os.ReadFile(protocolFile)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestQuestion: what is asked about a command without a client is what a connection asks, and what none asks is an
-// error.
+// TestQuestion checks that Question returns the input of a real connection, and an error for an input that no
+// connection has.
 func TestQuestion(t *testing.T) {
 	for question, want := range map[string]string{
 		"new":              "new write rw false",
@@ -49,7 +49,8 @@ func TestQuestion(t *testing.T) {
 			key = []byte(strings.Trim(words[3], `"`))
 		}
 		in, err := Question(words[0], words[1], words[2], key)
-		got := strings.Join([]string{in.Command, in.Access.String(), in.Mode, map[bool]string{true: "true", false: "false"}[in.Session.Open]}, " ")
+		got := strings.Join([]string{in.Command, in.Access.String(), in.Mode,
+			map[bool]string{true: "true", false: "false"}[in.Session.Open]}, " ")
 		if err != nil {
 			got = err.Error()
 		}

@@ -53,16 +53,17 @@ func visit(ctx context.Context, rdb *redis.Client, cookie string) (id string, vi
 	return id, visits, conn.Do(ctx, "close").Err()
 }
 
-// redisClient is a client of s that speaks this version of RESP.
+// redisClient returns a client of s with this version of RESP.
 func redisClient(t *testing.T, s *servertest.Server, version int) *redis.Client {
 	t.Helper()
 	opts := connect(s.Addr).Options()
-	rdb := redis.NewClient(&redis.Options{Addr: opts.Addr, MaxRetries: opts.MaxRetries, ReadTimeout: opts.ReadTimeout, Protocol: version})
+	rdb := redis.NewClient(&redis.Options{Addr: opts.Addr, MaxRetries: opts.MaxRetries, ReadTimeout: opts.ReadTimeout,
+		Protocol: version})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }
 
-// pinned is one connection of a client's, on which a session is used.
+// pinned is one connection of a client, for one session.
 type pinned struct {
 	t *testing.T
 	*redis.Conn
@@ -75,7 +76,7 @@ func pin(t *testing.T, rdb *redis.Client) pinned {
 	return pinned{t, conn}
 }
 
-// do sends a command that must succeed; null is an answer, nil.
+// do sends a command that must succeed. A null reply is nil.
 func (p pinned) do(args ...any) any {
 	p.t.Helper()
 	answer, err := p.Do(p.t.Context(), args...).Result()
@@ -85,7 +86,7 @@ func (p pinned) do(args ...any) any {
 	return answer
 }
 
-// want sends a command and wants its answer to be this, as fmt prints it.
+// want sends a command whose reply must be want in the format of fmt.
 func (p pinned) want(want string, args ...any) {
 	p.t.Helper()
 	if got := fmt.Sprint(p.do(args...)); got != want {
@@ -93,7 +94,7 @@ func (p pinned) want(want string, args ...any) {
 	}
 }
 
-// refused sends a command and wants an error with this code.
+// refused sends a command whose error must have this code.
 func (p pinned) refused(code string, args ...any) {
 	p.t.Helper()
 	err := p.Do(p.t.Context(), args...).Err()
@@ -113,7 +114,7 @@ func both(t *testing.T, run func(t *testing.T, version int)) {
 	}
 }
 
-// pairs makes a map of an answer: RESP3 has maps, RESP2 lists keys and values in turn.
+// pairs converts a reply to a map. RESP3 has maps, RESP2 lists keys and values in turn.
 func pairs(t *testing.T, answer any) map[string]string {
 	t.Helper()
 	m := map[string]string{}
@@ -127,12 +128,12 @@ func pairs(t *testing.T, answer any) map[string]string {
 			m[fmt.Sprint(a[i])] = fmt.Sprint(a[i+1])
 		}
 	default:
-		t.Fatalf("%T is no map: %v", answer, answer)
+		t.Fatalf("reply %T is not a map: %v", answer, answer)
 	}
 	return m
 }
 
-// TestRedisClient: a Redis library goes through the life of a session.
+// TestRedisClient uses a session from its creation to its end with a Redis library.
 func TestRedisClient(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		rdb := redisClient(t, servertest.Start(t, servertest.Config{}), version)
@@ -156,7 +157,8 @@ func TestRedisClient(t *testing.T) {
 		}
 		c.want("OK", "commit")
 		stat := pairs(t, c.do("stat"))
-		if names := slices.Sorted(maps.Keys(stat)); !slices.Equal(names, []string{"bytes", "created", "expires", "keys", "last_used", "version"}) {
+		if names := slices.Sorted(maps.Keys(stat)); !slices.Equal(names,
+			[]string{"bytes", "created", "expires", "keys", "last_used", "version"}) {
 			t.Errorf("stat: %v", stat)
 		}
 		if stat["version"] != "2" || stat["keys"] != "2" || stat["bytes"] != "8" {
@@ -167,7 +169,7 @@ func TestRedisClient(t *testing.T) {
 		c.want("OK", "open", id, "u", 0)
 		next := fmt.Sprint(c.do("regenerate_id", 60))
 		c.want("OK", "close")
-		c.want("OK", "open", id, "r") // the old id leads there
+		c.want("OK", "open", id, "r") // the old id leads to the session
 		c.want("bar", "get", "foo")
 		c.want("OK", "close")
 		c.want("OK", "open", next)
@@ -177,7 +179,7 @@ func TestRedisClient(t *testing.T) {
 	})
 }
 
-// TestRedisBinary: any bytes go in and come out, as a value and, but for NUL, as a key.
+// TestRedisBinary checks that any bytes can be stored, as a value and, except for NUL, as a key.
 func TestRedisBinary(t *testing.T) {
 	all := make([]byte, 256)
 	for i := range all {
@@ -205,7 +207,8 @@ func TestRedisBinary(t *testing.T) {
 	})
 }
 
-// TestRedisErrors: a refusal is the library's error with the code in front, and the connection goes on.
+// TestRedisErrors checks that a refusal is an error of the library that begins with the code, and that the connection
+// continues.
 func TestRedisErrors(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		rdb := redisClient(t, servertest.Start(t, servertest.Config{}), version)
@@ -224,7 +227,8 @@ func TestRedisErrors(t *testing.T) {
 	})
 }
 
-// TestRedisReadOnly: go-redis takes READONLY for a sign that it speaks to a replica, and gives up the connection. So the session on it ends.
+// TestRedisReadOnly documents that go-redis interprets READONLY as a sign of a replica, and drops the connection. So
+// the session on it ends.
 func TestRedisReadOnly(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		rdb := redisClient(t, servertest.Start(t, servertest.Config{}), version)
@@ -233,7 +237,7 @@ func TestRedisReadOnly(t *testing.T) {
 		c.do("commit")
 		c.refused("READONLY", "put", "foo", "bar")
 		if err := c.Do(t.Context(), "get", "foo").Err(); err == nil || !strings.Contains(err.Error(), "bad state") {
-			t.Errorf("the connection goes on: %v; docs/redis-clients.md says that it does not", err)
+			t.Errorf("the connection continues: %v; docs/redis-clients.md describes that it ends", err)
 		}
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
@@ -243,7 +247,7 @@ func TestRedisReadOnly(t *testing.T) {
 	})
 }
 
-// TestRedisPipeline: many commands in one go are answered in order, errors among them.
+// TestRedisPipeline checks that the replies of a pipeline are in order, errors included.
 func TestRedisPipeline(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		rdb := redisClient(t, servertest.Start(t, servertest.Config{}), version)
@@ -277,14 +281,16 @@ func TestRedisPipeline(t *testing.T) {
 	})
 }
 
-// TestRedisAuth: what a library calls user and password are the app and its secret.
+// TestRedisAuth checks that a library's user and password are the app and its secret.
 func TestRedisAuth(t *testing.T) {
 	both(t, func(t *testing.T, version int) {
 		s := servertest.Start(t, servertest.Config{
-			Tenants: []server.Tenant{servertest.Tenant("acme/shop", "hss_secret")}, Listen: server.Listen{Name: "strict", Allow: servertest.Loopback},
+			Tenants: []server.Tenant{servertest.Tenant("acme/shop", "hss_secret")},
+			Listen:  server.Listen{Name: "strict", Allow: servertest.Loopback},
 		})
 		for secret, code := range map[string]string{"hss_secret": "", "hss_wrong": "BADAUTH ", "": "NOAUTH "} {
-			opts := &redis.Options{Addr: s.Addr, Protocol: version, MaxRetries: -1, Username: "acme/shop", Password: secret}
+			opts := &redis.Options{Addr: s.Addr, Protocol: version, MaxRetries: -1, Username: "acme/shop",
+				Password: secret}
 			if secret == "" {
 				opts.Username = ""
 			}
@@ -298,7 +304,8 @@ func TestRedisAuth(t *testing.T) {
 	})
 }
 
-// TestRedisVisits runs what docs/redis-clients.md shows, with many at once for the same session: the lock loses none of them.
+// TestRedisVisits runs the example of docs/redis-clients.md concurrently for one session. The lock makes each visit
+// count.
 func TestRedisVisits(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{Settings: session.DefaultSettings()})
 	rdb := connect(s.Addr)
@@ -308,24 +315,24 @@ func TestRedisVisits(t *testing.T) {
 		t.Fatal(visits, err)
 	}
 	const n = 20
-	seen := make(chan int, n)
+	counts := make(chan int, n)
 	for range n {
 		go func() {
 			got, visits, err := visit(t.Context(), rdb, id)
 			if err != nil || got != id {
 				t.Error(got, err)
 			}
-			seen <- visits
+			counts <- visits
 		}()
 	}
 	sum := 1
 	for range n {
-		sum += <-seen
+		sum += <-counts
 	}
 	if sum != (n+1)*(n+2)/2 {
 		t.Errorf("the visits add up to %d", sum)
 	}
-	// A connection that goes back to the pool has no session open, also when something went wrong.
+	// A connection that returns to the pool has no open session, even after an error.
 	if err := rdb.Do(t.Context(), "keys").Err(); !redis.HasErrorPrefix(err, "NOSESSION ") {
 		t.Errorf("a session is open on a connection of the pool: %v", err)
 	}

@@ -29,7 +29,7 @@ func (permissive) Decide(context.Context, *policy.Input) (policy.Decision, error
 	return policy.Decision{Allow: true}, nil
 }
 
-// testConn is a connection that nobody serves, and what is logged about it.
+// testConn returns a connection that is not served, and its log.
 func testConn(t *testing.T) (*conn, *bytes.Buffer) {
 	t.Helper()
 	var logged bytes.Buffer
@@ -50,7 +50,7 @@ func testConn(t *testing.T) (*conn, *bytes.Buffer) {
 	return s.newConn(ours, &Listen{Name: "test"}), &logged
 }
 
-// exportedErrors are the names of the error variables that a package exports.
+// exportedErrors returns the names of the error variables that a package exports.
 func exportedErrors(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -86,7 +86,7 @@ func exportedErrors(t *testing.T, folder string) []string {
 	return names
 }
 
-// TestEveryErrorHasACode: whoever adds an error to the packages behind the gates says here what a client is told.
+// TestEveryErrorHasACode checks that every error of the packages behind the gates has a code for clients.
 func TestEveryErrorHasACode(t *testing.T) {
 	type known struct {
 		err  error
@@ -125,8 +125,9 @@ func TestEveryErrorHasACode(t *testing.T) {
 				if refused.Code != row.code || refused.Fatal {
 					t.Errorf("%s (%v) becomes %v", name, err, refused)
 				}
-				if told := row.code != wire.Unavailable && row.code != wire.BadAuth; told != (refused.Message == err.Error()) {
-					t.Errorf("%s: the client is told %q of %q", name, refused.Message, err)
+				if told := row.code != wire.Unavailable &&
+					row.code != wire.BadAuth; told != (refused.Message == err.Error()) {
+					t.Errorf("%s: the reply is %q for %q", name, refused.Message, err)
 				}
 				if (logged.Len() > 0) != (row.code == wire.Unavailable) {
 					t.Errorf("%s: logged %q", name, logged)
@@ -139,73 +140,79 @@ func TestEveryErrorHasACode(t *testing.T) {
 	}
 }
 
-// TestRefusalIsTaken: an error that is a refusal already reaches the client as it is, however it is wrapped.
+// TestRefusalIsTaken checks that a wrapped refusal reaches the client unchanged.
 func TestRefusalIsTaken(t *testing.T) {
 	c, logged := testConn(t)
 	want := wire.Errorf(wire.Quota, "the tenant is full")
 	if got := c.refusalOf("put", fmt.Errorf("put: %w: %w", want, session.ErrStore)).reply; got != want {
-		t.Errorf("it becomes %v", got)
+		t.Errorf("the reply is %v", got)
 	}
 	if logged.Len() > 0 {
 		t.Errorf("logged %q", logged)
 	}
 }
 
-// TestTruthIsForTheLog: of an error that nobody knows, and of one of the store's, the client sees an id under which the log has the rest.
+// TestTruthIsForTheLog checks that the reply to an unknown error, or to one of the store, contains only an id. The
+// log has the details under that id.
 func TestTruthIsForTheLog(t *testing.T) {
 	const secret = "/var/lib/secret: input/output error"
 	for name, row := range map[string]struct {
 		err  error
 		code wire.Code
 	}{
-		"unknown":           {errors.New(secret), wire.Internal},
-		"store":             {fmt.Errorf("%w: save: %w", session.ErrStore, errors.New(secret)), wire.Unavailable},
-		"store, cancelled":  {fmt.Errorf("%w: save: %s: %w", session.ErrStore, secret, context.Canceled), wire.Unavailable},
-		"cancelled by whom": {fmt.Errorf("%s: %w", secret, context.Canceled), wire.Internal},
-		"out of time":       {fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), wire.Internal},
-		"a panic":           {&panicked{secret, []byte("goroutine 1")}, wire.Internal},
+		"unknown": {errors.New(secret), wire.Internal},
+		"store":   {fmt.Errorf("%w: save: %w", session.ErrStore, errors.New(secret)), wire.Unavailable},
+		"store, cancelled": {fmt.Errorf("%w: save: %s: %w", session.ErrStore, secret, context.Canceled),
+			wire.Unavailable},
+		"cancelled":   {fmt.Errorf("%s: %w", secret, context.Canceled), wire.Internal},
+		"out of time": {fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), wire.Internal},
+		"a panic":     {&panicked{secret, []byte("goroutine 1")}, wire.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, logged := testConn(t)
 			refused := c.refusalOf("commit", row.err).reply
 			if refused.Code != row.code || strings.Contains(refused.Message, "secret") {
-				t.Errorf("it becomes %v", refused)
+				t.Errorf("the reply is %v", refused)
 			}
 			id := regexp.MustCompile(`the server's log has it as ([0-9a-f]{8})$`).FindStringSubmatch(refused.Message)
 			if id == nil {
 				t.Fatalf("no id in %q", refused.Message)
 			}
-			for _, want := range []string{secret, "error_id=" + id[1], "command=commit", "code=" + string(row.code), "level=ERROR", "conn=1"} {
+			for _, want := range []string{secret, "error_id=" + id[1], "command=commit", "code=" + string(row.code),
+				"level=ERROR", "conn=1"} {
 				if !strings.Contains(logged.String(), want) {
-					t.Errorf("the log lacks %q: %s", want, logged)
+					t.Errorf("log without %q: %s", want, logged)
 				}
 			}
 			if again := c.refusalOf("commit", row.err).reply; again.Message == refused.Message {
-				t.Errorf("the same id twice: %v", again)
+				t.Errorf("duplicate id: %v", again)
 			}
 		})
 	}
 }
 
-// TestCancelledByShutdown: what ends because the server does is told so, and no fault for the log.
+// TestCancelledByShutdown checks that a command that a shutdown cancels is refused with SHUTDOWN, and is not logged
+// as a fault.
 func TestCancelledByShutdown(t *testing.T) {
 	c, logged := testConn(t)
 	c.server.kill(errShutdown)
 	if got := c.refusalOf("open", fmt.Errorf("open: %w", context.Canceled)); got != errShutdown {
-		t.Errorf("it becomes %v", got)
+		t.Errorf("the reply is %v", got)
 	}
 	if got := c.refusalOf("open", fmt.Errorf("open: %w", context.Cause(c.server.ctx))); got != errShutdown {
-		t.Errorf("its cause becomes %v", got)
+		t.Errorf("the reply for the cause is %v", got)
 	}
 	if logged.Len() > 0 {
 		t.Errorf("logged %q", logged)
 	}
 }
 
-// TestCodeRules: every code has a row, and errors that a correct client does not cause take from the error budget.
+// TestCodeRules checks that every code has a row, and that errors that a correct client does not cause reduce the
+// error budget.
 func TestCodeRules(t *testing.T) {
 	want := map[wire.Code]bool{
-		wire.NoAuth: true, wire.BadAuth: true, wire.BadID: true, wire.BadKey: true, wire.BadArg: true, wire.TooLarge: true, wire.Unknown: true, wire.Protocol: true,
+		wire.NoAuth: true, wire.BadAuth: true, wire.BadID: true, wire.BadKey: true, wire.BadArg: true,
+		wire.TooLarge: true, wire.Unknown: true, wire.Protocol: true,
 		wire.RateLimited: true, wire.NoSession: true, wire.Busy: true,
 	}
 	for _, code := range wire.Codes {

@@ -19,10 +19,10 @@ import (
 	"sessionserver/wire"
 )
 
-// strict is a listener for this machine where everybody must say who they are.
+// strict is a listener for this machine without an anonymous identity.
 var strict = server.Listen{Name: "strict", Allow: servertest.Loopback}
 
-// tenantOf is a tenant with one app that has these secrets.
+// tenantOf returns a tenant with one app that has these secrets.
 func tenantOf(name string, secrets ...string) server.Tenant {
 	t := servertest.Tenant(name, "")
 	for _, s := range secrets {
@@ -31,14 +31,15 @@ func tenantOf(name string, secrets ...string) server.Tenant {
 	return t
 }
 
-// onlyFrom narrows a tenant's allowlist.
+// onlyFrom restricts a tenant's allowlist.
 func onlyFrom(t server.Tenant, prefix string) server.Tenant {
 	t.Access = auth.Allowlist{Allow: []netip.Prefix{netip.MustParsePrefix(prefix)}}
 	return t
 }
 
-// TestRevocation: whatever takes the credentials or the address from a client ends its connections at once, whatever they are doing, as if they
-// had broken off: what was not saved is gone, locks and places in queues are free, and nobody else notices.
+// TestRevocation checks that a client whose credentials or address are no longer valid loses its connections at once,
+// whatever they are doing. Unsaved changes are dropped, locks and places in queues are released, and other clients
+// are not affected.
 func TestRevocation(t *testing.T) {
 	revocations := map[string][]server.Tenant{
 		"secret": {tenantOf("a/app", "new")},
@@ -68,22 +69,23 @@ func TestRevocation(t *testing.T) {
 		},
 		"not reading": func(p *servertest.Conn, id string) {
 			_ = p.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = io.WriteString(p, strings.Repeat("help\r\n", 300_000)) // until nothing goes in any more
+			_, _ = io.WriteString(p, strings.Repeat("help\r\n", 300_000)) // until the buffers are full
 		},
 	}
 	for revocation, after := range revocations {
 		for activity, act := range activities {
 			if activity == "not reading" && revocation != "secret" {
-				continue // it takes a second
+				continue // a second per case
 			}
 			for _, overTLS := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, %s, TLS %v", revocation, activity, overTLS), func(t *testing.T) {
 					t.Parallel()
-					seen := newObserver()
-					how := strict
-					how.TLS = a.server()
+					observed := newObserver()
+					listen := strict
+					listen.TLS = a.server()
 					s := servertest.Start(t, servertest.Config{
-						Tenants: []server.Tenant{tenantOf("a/app", "old"), tenantOf("b/app", "b")}, Listen: how, Options: server.Options{Observer: quiet{seen}},
+						Tenants: []server.Tenant{tenantOf("a/app", "old"), tenantOf("b/app", "b")}, Listen: listen,
+						Options: server.Options{Observer: quiet{observed}},
 					})
 					enter := func(credentials string) *servertest.Conn {
 						p := dial(t, s)
@@ -102,15 +104,16 @@ func TestRevocation(t *testing.T) {
 					}
 					p.Rest()
 					holder.Rest()
-					seen.reason(t, server.Revoked)
-					seen.reason(t, server.Revoked)
+					observed.wantClosed(t, server.Revoked)
+					observed.wantClosed(t, server.Revoked)
 					bystander.Ask("put k v", "ok")
 					bystander.Ask("close", "ok")
 					bystander.Ask("open "+theirs, "ok")
 					q := dial(t, s)
 					q.Send("auth a/app old\r\n")
-					if answer := q.Line(); !strings.HasPrefix(answer, "err BADAUTH ") && !strings.HasPrefix(answer, "err IPDENIED ") {
-						t.Errorf("they are good still: %s", answer)
+					if answer := q.Line(); !strings.HasPrefix(answer, "err BADAUTH ") &&
+						!strings.HasPrefix(answer, "err IPDENIED ") {
+						t.Errorf("revoked credentials still work: %s", answer)
 					}
 					q.Ask("new", "err NOAUTH ")
 					if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "old")}); err != nil {
@@ -119,8 +122,8 @@ func TestRevocation(t *testing.T) {
 					q = enter("a/app old")
 					q.Ask("open "+id+" rw 0", "ok") // the lock is free
 					q.Ask("keys", "ok")
-					if who := q.Ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
-						t.Errorf("connections are counted wrong: %s", who)
+					if whoami := q.Ask("whoami", "ok "); !strings.Contains(whoami, " connections=1 ") {
+						t.Errorf("wrong number of connections: %s", whoami)
 					}
 				})
 			}
@@ -128,15 +131,15 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// quiet is an observer that forgets commands.
+// quiet is an observer that ignores commands.
 type quiet struct{ *observer }
 
 func (q quiet) ConnOpened(server.ConnInfo) server.ConnObserver { return q }
 func (quiet) CommandRan(server.CommandInfo)                    {}
 
-// TestRevokedHolderLetsGo: the next in the queue, of another app, gets the lock of a revoked holder at once, and sees nothing of what was not
-// saved; a revoked waiter leaves the queue to those behind it.
-func TestRevokedHolderLetsGo(t *testing.T) {
+// TestRevokedHolderReleases checks that the next client in the queue, of another app, gets the lock of a revoked
+// holder at once, without its unsaved changes. A revoked waiter leaves the queue.
+func TestRevokedHolderReleases(t *testing.T) {
 	t.Parallel()
 	both := tenantOf("a/one", "1")
 	both.Apps = append(both.Apps, tenantOf("a/two", "2").Apps...)
@@ -165,8 +168,8 @@ func TestRevokedHolderLetsGo(t *testing.T) {
 	waiter.Rest()
 }
 
-// TestRevokedTogether: of many who are revoked at once, none gets the lock that another has had to let go of.
-func TestRevokedTogether(t *testing.T) {
+// TestRevokedAtOnce checks that of many clients revoked at once none gets the lock of another one.
+func TestRevokedAtOnce(t *testing.T) {
 	t.Parallel()
 	const waiters = 200
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/one", "1")}, Listen: strict})
@@ -186,14 +189,14 @@ func TestRevokedTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		if said := p.Rest(); strings.Contains(said, "ok") {
-			t.Errorf("a revoked waiter got %q", said)
+		if reply := p.Rest(); strings.Contains(reply, "ok") {
+			t.Errorf("a revoked waiter got %q", reply)
 		}
 	}
 }
 
-// TestRotation: a second secret, and later the end of the first one when nobody uses it any more, drop no connection, nor does what is taken
-// from or given to others; new rules for sessions hold from the next open.
+// TestRotation checks that a second secret, and the end of an unused first one, drop no connection. Neither do
+// changes of other apps or tenants. New rules for sessions apply from the next open.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Config{Tenants: []server.Tenant{tenantOf("a/app", "old")}, Listen: strict})
@@ -222,14 +225,16 @@ func TestRotation(t *testing.T) {
 	small.Sessions.Lifetime = 5 * time.Minute
 	set(small)
 	q.Ask("close", "ok")
-	if who := q.Ask("whoami", "ok "); !strings.Contains(who, " lifetime_s=300 ") || !strings.Contains(who, " max_value=10 ") {
-		t.Errorf("whoami: %s", who)
+	if whoami := q.Ask("whoami", "ok "); !strings.Contains(whoami, " lifetime_s=300 ") ||
+		!strings.Contains(whoami, " max_value=10 ") {
+		t.Errorf("whoami: %s", whoami)
 	}
 	q.Ask("open "+id, "ok")
 	q.Ask("put k 01234567890", "err TOOLARGE ")
 }
 
-// TestHello: the reply in RESP says who the connection acts as, and how long the tenant waits for a lock by now.
+// TestHello checks that the reply in RESP contains the identity of the connection, and the tenant's current wait for
+// locks.
 func TestHello(t *testing.T) {
 	t.Parallel()
 	a := tenantOf("a/app", "secret")
@@ -264,37 +269,39 @@ func TestHello(t *testing.T) {
 	want(hello(), "sessionserver a app 1500")
 }
 
-// TestConstantAnswers: whatever is wrong with credentials, the answer is the same to the byte, in both framings.
-func TestConstantAnswers(t *testing.T) {
+// TestConstantReplies checks that the replies to all kinds of invalid credentials are equal, in both framings.
+func TestConstantReplies(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{
 		Tenants: []server.Tenant{tenantOf("a/app", "right", "next"), tenantOf("b/none")}, Listen: strict,
 		Options: server.Options{AuthFailures: server.Unlimited},
 	})
-	answers := make(map[string]string)
-	for _, name := range []string{"a/app", "a/unknown", "unknown/app", "b/none", "a", "/", "a/", "/app", "A/app", "a/app/x", "a//app", "../a/app", "a\x7f/app",
+	replies := make(map[string]string)
+	for _, name := range []string{"a/app", "a/unknown", "unknown/app", "b/none", "a", "/", "a/", "/app", "A/app",
+		"a/app/x", "a//app", "../a/app", "a\x7f/app",
 		strings.Repeat("x", 1000), "a/app\u200b", "!unauthenticated/x", "'--/app"} {
 		for _, secret := range []string{"wrong", "", "righ", "rightt", "right ", "RIGHT", strings.Repeat("x", 2000)} {
 			p := dial(t, s)
 			p.Send("auth " + name + " " + secret + "\r\n")
-			answers["line "+p.Line()] = name + " " + secret
+			replies["line "+p.Line()] = name + " " + secret
 			p.Send(fmt.Sprintf("*3\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
-			answers["RESP "+p.Line()] = name + " " + secret
-			p.Send(fmt.Sprintf("*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(secret), secret))
-			answers["RESP "+p.Line()] = name + " " + secret
+			replies["RESP "+p.Line()] = name + " " + secret
+			p.Send(fmt.Sprintf("*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name),
+				name, len(secret), secret))
+			replies["RESP "+p.Line()] = name + " " + secret
 			_ = p.Close()
 		}
 	}
-	if len(answers) != 2 {
-		t.Errorf("the answers differ: %q", answers)
+	if len(replies) != 2 {
+		t.Errorf("the replies differ: %q", replies)
 	}
 	p := dial(t, s)
 	p.Ask("auth a/app next", "ok")
-	p.Ask("auth a/app wrong", "err BADAUTH ") // and stays who it was
+	p.Ask("auth a/app wrong", "err BADAUTH ") // the identity remains
 	p.Ask("whoami", "ok tenant=a ")
 }
 
-// TestAllowlists: listener, tenant and app each have a say, by IPv4, IPv6, and IPv4 written as IPv6; who has the right credentials and comes
-// from elsewhere hears that and gets nothing else, and neither does an anonymous client.
+// TestAllowlists checks the allowlists of listener, tenant and app, with IPv4, IPv6, and IPv4 in IPv6 notation. A
+// client with valid credentials at another address is refused with IPDENIED, and so is an anonymous client.
 func TestAllowlists(t *testing.T) {
 	list := func(allow string, deny ...string) (l auth.Allowlist) {
 		for _, p := range strings.Fields(allow) {
@@ -313,18 +320,20 @@ func TestAllowlists(t *testing.T) {
 	nowhere := tenantOf("c/app", "c")
 	nowhere.Access = auth.Allowlist{}
 	both := tenantOf("d/app", "d")
-	both.Access, both.Apps[0].Access = list("192.0.2.0/24"), &auth.Allowlist{Allow: list("192.0.2.0/25 198.51.100.0/24").Allow}
+	both.Access, both.Apps[0].Access = list("192.0.2.0/24"),
+		&auth.Allowlist{Allow: list("192.0.2.0/25 198.51.100.0/24").Allow}
 	opts := server.Options{Tenants: []server.Tenant{byTenant, byApp, nowhere, both}}
-	how := everywhere
-	how.Allow = list("192.0.0.0/8 198.51.100.0/24 2001::/16", "192.0.2.77/32")
+	listen := everywhere
+	listen.Allow = list("192.0.0.0/8 198.51.100.0/24 2001::/16", "192.0.2.77/32")
 	for from, admits := range map[string]string{ // of a, b, c, d, in this order
-		"192.0.2.1": "ok ok no ok", "192.0.2.200": "ok ok no no", "192.0.2.66": "no no no ok", "192.0.3.1": "no no no no",
+		"192.0.2.1": "ok ok no ok", "192.0.2.200": "ok ok no no", "192.0.2.66": "no no no ok",
+		"192.0.3.1":        "no no no no",
 		"::ffff:192.0.2.1": "ok ok no ok", "::ffff:192.0.2.66": "no no no ok", "198.51.100.1": "no no no no",
 		"2001:db8::1": "ok ok no no", "2001:db8:bad::1": "no no no no", "2001:db9::1": "no no no no",
 		"192.0.2.77": "", "203.0.113.1": "", "2002:db8::1": "", "::ffff:192.0.2.77": "",
 	} {
 		t.Run(from, func(t *testing.T) {
-			inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+			inBubble(t, opts, listen, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 				at := netip.AddrPortFrom(netip.MustParseAddr(from), 1).String()
 				if admits == "" {
 					p := dial(at)
@@ -350,9 +359,9 @@ func TestAllowlists(t *testing.T) {
 			})
 		})
 	}
-	how.Allow = list("192.0.0.0/8")
-	how.Anonymous = auth.Identity{Tenant: "a", App: "app"}
-	inBubble(t, opts, how, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+	listen.Allow = list("192.0.0.0/8")
+	listen.Anonymous = auth.Identity{Tenant: "a", App: "app"}
+	inBubble(t, opts, listen, func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 		dial("192.0.2.1:1").Ask("new", "ok ")
 		p := dial("192.0.2.66:1")
 		for _, line := range []string{"new", "whoami", "open 0123456789abcdef", "keys"} {
@@ -364,8 +373,8 @@ func TestAllowlists(t *testing.T) {
 	})
 }
 
-// TestConnectionQuota: a tenant has exactly as many connections as it may, however many come at once; a place is free when a connection has
-// gone or has become another tenant's.
+// TestConnectionQuota checks that a tenant has exactly its number of connections, however many are opened at once. A
+// connection no longer counts when it has ended or authenticated as another tenant.
 func TestConnectionQuota(t *testing.T) {
 	three := tenantOf("a/app", "a")
 	three.MaxConns = 3
@@ -376,7 +385,7 @@ func TestConnectionQuota(t *testing.T) {
 		for range 3 {
 			p := dial("192.0.2.1:1")
 			p.Ask("auth a/app a", "ok")
-			p.Ask("auth a/other o", "ok") // another app of the same tenant is no further connection
+			p.Ask("auth a/other o", "ok") // another app of the same tenant adds no connection
 			p.Ask("auth a/app a", "ok")
 			peers = append(peers, p)
 		}
@@ -393,14 +402,14 @@ func TestConnectionQuota(t *testing.T) {
 		peers[0].Ask("auth a/app a", "ok")
 		_ = peers[2].Close()
 		synctest.Wait()
-		if who := p.Ask("whoami", "ok "); !strings.Contains(who, " connections=2 max_connections=3") {
-			t.Errorf("whoami: %s", who)
+		if whoami := p.Ask("whoami", "ok "); !strings.Contains(whoami, " connections=2 max_connections=3") {
+			t.Errorf("whoami: %s", whoami)
 		}
 		three.MaxConns = 1
 		if err := s.SetTenants([]server.Tenant{three, tenantOf("b/app", "b")}); err != nil {
 			t.Fatal(err)
 		}
-		p.Ask("ping", "ok") // those that are there stay
+		p.Ask("ping", "ok") // existing connections remain
 		peers[0].Ask("new", "ok ")
 		peers[1].Ask("auth a/app a", "err QUOTA ")
 	})
@@ -426,7 +435,7 @@ func TestConnectionQuotaUnderLoad(t *testing.T) {
 					return
 				}
 				defer nc.Close()
-				for { // while places are being freed
+				for { // while other connections end
 					if ask(nc, "auth a/app a\r\n") == nil {
 						in.Add(1)
 						break
@@ -443,23 +452,24 @@ func TestConnectionQuotaUnderLoad(t *testing.T) {
 		}
 		all.Wait()
 		if in.Load() != 5 || out.Load() != 15 {
-			t.Errorf("%d came in, %d did not", in.Load(), out.Load())
+			t.Errorf("%d connections admitted, %d refused", in.Load(), out.Load())
 		}
 		close(hold)
 		conns.Wait()
 	}
 }
 
-// TestSetTenantsUnderLoad: while tenants come, go and change their secrets, clients come and go. None of them panics the server or acts by
-// credentials that are not good, and in the end nobody is counted.
+// TestSetTenantsUnderLoad changes tenants and secrets while clients connect and leave. The server must not panic, no
+// client may act with invalid credentials, and in the end no connection is counted.
 func TestSetTenantsUnderLoad(t *testing.T) {
 	t.Parallel()
 	var logged servertest.Buffer
 	var opened, closed atomic.Int64
-	seen := counting{opened: &opened, closed: &closed, commands: new(atomic.Int64)}
+	observed := counting{opened: &opened, closed: &closed, commands: new(atomic.Int64)}
 	s := servertest.Start(t, servertest.Config{
 		Tenants: []server.Tenant{}, Listen: strict,
-		Options: server.Options{AuthFailures: server.Unlimited, Unauthenticated: server.Unlimited, ErrorBudget: 1 << 20, Observer: seen, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
+		Options: server.Options{AuthFailures: server.Unlimited, Unauthenticated: server.Unlimited,
+			ErrorBudget: 1 << 20, Observer: observed, Logger: slog.New(slog.NewTextHandler(&logged, nil))},
 	})
 	generation := func(g int) []server.Tenant {
 		if g%7 == 6 {
@@ -497,7 +507,7 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 		if err := s.SetTenants(generation(g)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond) // for clients to come in between
+		time.Sleep(time.Millisecond) // for clients to connect in between
 	}
 	if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "last")}); err != nil {
 		t.Fatal(err)
@@ -511,8 +521,8 @@ func TestSetTenantsUnderLoad(t *testing.T) {
 	}
 	p := dial(t, s)
 	p.Ask("auth a/app last", "ok")
-	if who := p.Ask("whoami", "ok "); !strings.Contains(who, " connections=1 ") {
-		t.Errorf("whoami: %s", who)
+	if whoami := p.Ask("whoami", "ok "); !strings.Contains(whoami, " connections=1 ") {
+		t.Errorf("whoami: %s", whoami)
 	}
 	if strings.Contains(logged.String(), "level=ERROR") {
 		t.Errorf("logged: %.2000s", &logged)
@@ -529,11 +539,12 @@ func (c counting) ConnOpened(server.ConnInfo) server.ConnObserver { c.opened.Add
 func (c counting) Closed(server.CloseReason)                      { c.closed.Add(1) }
 func (c counting) CommandRan(server.CommandInfo)                  { c.commands.Add(1) }
 
-// TestIsolation: no id and no name reaches a session of another tenant, in whatever mode, under whatever key.
+// TestIsolation checks that no id and no key reaches a session of another tenant, in any mode.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Config{
-		Tenants: []server.Tenant{tenantOf("a/app", "a"), tenantOf("ab/app", "ab"), tenantOf("b/app", "b")}, Listen: strict,
+		Tenants: []server.Tenant{tenantOf("a/app", "a"), tenantOf("ab/app", "ab"), tenantOf("b/app", "b")},
+		Listen:  strict,
 	})
 	enter := func(credentials string) *servertest.Conn {
 		p := dial(t, s)
@@ -544,7 +555,8 @@ func TestIsolation(t *testing.T) {
 	id := a.Ask("new", "ok ")
 	a.Ask("put secret of-a", "ok")
 	a.Ask("close", "ok")
-	for _, name := range []string{id, "a/" + id, "a:" + id, "../a/" + id, "a\\" + id, "%61/" + id, "/a/" + id, "./../a/" + id, id + "/../" + id, strings.ToUpper(id), "a|" + id, "*" + id[1:],
+	for _, name := range []string{id, "a/" + id, "a:" + id, "../a/" + id, "a\\" + id, "%61/" + id, "/a/" + id,
+		"./../a/" + id, id + "/../" + id, strings.ToUpper(id), "a|" + id, "*" + id[1:],
 		"????????????????????????????????", "{a}" + id} {
 		for _, mode := range []string{"u", "r", "s"} {
 			b.Ask("open "+name+" "+mode+" 0", "err NOTFOUND ")
@@ -557,7 +569,7 @@ func TestIsolation(t *testing.T) {
 		b.Ask("open "+name, "ok")
 		b.Ask("destroy", "ok")
 	}
-	// An id whose lock one tenant holds is free for another, and NUL bytes in RESP end no name.
+	// An id that is locked in one tenant is free in another one, and NUL bytes in RESP do not end a name.
 	a.Ask("open "+id, "ok")
 	b.Send(fmt.Sprintf("*4\r\n$4\r\nopen\r\n$%d\r\n%s\r\n$1\r\nu\r\n$1\r\n0\r\n", len(id)+2, "a\x00"+id))
 	b.Want("-BADID ")

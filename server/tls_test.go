@@ -20,25 +20,26 @@ import (
 
 var testApp = auth.Identity{Tenant: "test", App: "app"}
 
-// overTLS is a listener for this machine, anonymous like that of servertest.
+// overTLS returns a listener for this machine with TLS, anonymous like that of servertest.
 func overTLS(a *authority) server.Listen {
 	return server.Listen{Name: "tls", Allow: servertest.Loopback, Anonymous: testApp, TLS: a.server()}
 }
 
-// reason wants the next connection to end for why.
-func (o *observer) reason(t *testing.T, why server.CloseReason) {
+// wantClosed checks the reason for which the next connection ends.
+func (o *observer) wantClosed(t *testing.T, reason server.CloseReason) {
 	t.Helper()
 	select {
 	case got := <-o.closed:
-		if got != why {
-			t.Errorf("it was closed for %v, want %v", got, why)
+		if got != reason {
+			t.Errorf("it was closed for %v, want %v", got, reason)
 		}
 	case <-time.After(2 * time.Minute):
-		t.Errorf("no connection was closed for %v", why)
+		t.Errorf("no connection was closed for %v", reason)
 	}
 }
 
-// TestTLS: one port serves both framings in TLS 1.2, in TLS 1.3 and in plaintext, and whoami tells which.
+// TestTLS checks that one port serves both framings in TLS 1.2, in TLS 1.3 and in plaintext, and that whoami returns
+// the version.
 func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
@@ -51,8 +52,8 @@ func TestTLS(t *testing.T) {
 				cfg.MinVersion, cfg.MaxVersion = version, version
 				p = p.TLS(cfg)
 			}
-			if who := p.Ask("whoami", "ok tenant=test app=app "); !strings.Contains(who, " tls="+name+" ") {
-				t.Errorf("whoami: %s", who)
+			if whoami := p.Ask("whoami", "ok tenant=test app=app "); !strings.Contains(whoami, " tls="+name+" ") {
+				t.Errorf("whoami: %s", whoami)
 			}
 			id := p.Ask("new", "ok ")
 			p.Ask("put foo bar", "ok")
@@ -66,12 +67,13 @@ func TestTLS(t *testing.T) {
 	}
 	old := a.client()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	if err := tls.Client(dial(t, s), old).Handshake(); err == nil || !strings.Contains(err.Error(), "protocol version") {
+	if err := tls.Client(dial(t, s), old).Handshake(); err == nil ||
+		!strings.Contains(err.Error(), "protocol version") {
 		t.Errorf("TLS 1.1: %v", err)
 	}
 }
 
-// TestTLSLarge: values as large as they may be, and many requests at once, cross TLS unharmed.
+// TestTLSLarge sends values of the largest size, and many requests at once, over TLS.
 func TestTLSLarge(t *testing.T) {
 	a := newAuthority(t)
 	p := dial(t, servertest.Start(t, servertest.Config{Listen: overTLS(a)})).TLS(a.client())
@@ -79,7 +81,7 @@ func TestTLSLarge(t *testing.T) {
 	p.Ask("new", "ok ")
 	p.Ask("put big "+big, "ok")
 	if got := p.Ask("get big", "ok "); got != big {
-		t.Errorf("%d bytes came back", len(got))
+		t.Errorf("%d bytes in the reply", len(got))
 	}
 	const n = 5000
 	var sending sync.WaitGroup
@@ -91,7 +93,7 @@ func TestTLSLarge(t *testing.T) {
 	sending.Wait()
 }
 
-// TestTLSWaitersLeave: who waits for a lock over TLS and leaves, however, is noticed at once.
+// TestTLSWaitersLeave checks that the end of a client that waits for a lock over TLS is detected at once.
 func TestTLSWaitersLeave(t *testing.T) {
 	a := newAuthority(t)
 	for name, leave := range map[string]func(*servertest.Conn){
@@ -106,8 +108,8 @@ func TestTLSWaitersLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seen := newObserver()
-			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+			observed := newObserver()
+			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: observed}})
 			holder := dial(t, s).TLS(a.client())
 			raw := dial(t, s)
 			secured := tls.Client(raw, a.client())
@@ -118,7 +120,7 @@ func TestTLSWaitersLeave(t *testing.T) {
 			next.Send("ping\r\nopen " + id + " rw 600000\r\n")
 			next.Want("ok PONG")
 			leave(waiter)
-			seen.reason(t, server.PeerLeft)
+			observed.wantClosed(t, server.PeerLeft)
 			holder.Ask("put foo bar", "ok")
 			holder.Ask("close", "ok")
 			next.Want("ok")
@@ -127,7 +129,8 @@ func TestTLSWaitersLeave(t *testing.T) {
 	}
 }
 
-// TestTLSShutdown: idle connections are closed with a goodbye, those in a handshake do not hold anybody up, and an open session may be finished.
+// TestTLSShutdown checks that a shutdown closes idle connections with a close_notify, does not wait for handshakes,
+// and lets an open session finish.
 func TestTLSShutdown(t *testing.T) {
 	a := newAuthority(t)
 	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
@@ -149,7 +152,7 @@ func TestTLSShutdown(t *testing.T) {
 	}
 }
 
-// TestTLSShutdownCuts: who does not read cannot hold up the end, nor anybody else while it is cut.
+// TestTLSShutdownCuts checks that a client that does not read delays neither the shutdown nor other clients.
 func TestTLSShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(t)
@@ -161,28 +164,29 @@ func TestTLSShutdownCuts(t *testing.T) {
 			revoked := dial("192.0.2.1:2").TLS(a.client())
 			revoked.Ask("auth a/app old", "ok")
 			synctest.Wait()
-			began := time.Now()
-			if err := s.SetTenants([]server.Tenant{servertest.Tenant("test/app", "secret"), servertest.Tenant("a/app", "new")}); err != nil || time.Since(began) != 0 {
-				t.Errorf("revoking: %v after %v", err, time.Since(began))
+			start := time.Now()
+			if err := s.SetTenants([]server.Tenant{servertest.Tenant("test/app", "secret"),
+				servertest.Tenant("a/app", "new")}); err != nil || time.Since(start) != 0 {
+				t.Errorf("revoking: %v after %v", err, time.Since(start))
 			}
 			revoked.Rest()
 			ended, cancel := context.WithCancel(t.Context())
 			cancel()
-			began = time.Now()
-			if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second {
-				t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+			start = time.Now()
+			if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) || time.Since(start) > time.Second {
+				t.Errorf("Shutdown: %v after %v", err, time.Since(start))
 			}
 		})
 	})
 }
 
 func secureEverywhere(a *authority) server.Listen {
-	how := everywhere
-	how.TLS = a.server()
-	return how
+	listen := everywhere
+	listen.TLS = a.server()
+	return listen
 }
 
-// stalled is a client that does not hear what it is told until it is too late.
+// stalled is a client that reads late.
 type stalled struct{ net.Conn }
 
 func (s stalled) Read(p []byte) (int, error) {
@@ -190,51 +194,53 @@ func (s stalled) Read(p []byte) (int, error) {
 	return s.Conn.Read(p)
 }
 
-// TestHandshakesPerAddress: clients that have said their part and do not go on have places, for as long as a handshake may take; the next of their
-// address wait for one, others do not.
+// TestHandshakesPerAddress checks that stalled handshakes of an address occupy its places until they time out.
+// Further handshakes of that address wait, those of other addresses do not.
 func TestHandshakesPerAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, seen := newAuthority(t), newObserver()
-		bubble(t, server.Options{Observer: seen, HandshakesPerIP: 2}, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
-			began := time.Now()
-			var stalling sync.WaitGroup
-			defer stalling.Wait()
-			for _, from := range []string{"192.0.2.1:1", "192.0.2.1:2"} {
-				nc := dial(from).Conn
-				stalling.Go(func() { _ = tls.Client(stalled{nc}, a.client()).Handshake() })
-			}
-			synctest.Wait()
-			dial("192.0.2.2:1").TLS(a.client()).Ask("ping", "ok PONG")
-			if took := time.Since(began); took != 0 {
-				t.Errorf("another address waited for %v", took)
-			}
-			time.Sleep(time.Second)
-			dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG")
-			if took := time.Since(began); took != 10*time.Second {
-				t.Errorf("the third of the address waited for %v", took)
-			}
-		})
+		a, observed := newAuthority(t), newObserver()
+		bubble(t, server.Options{Observer: observed, HandshakesPerIP: 2}, secureEverywhere(a),
+			func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
+				start := time.Now()
+				var stalling sync.WaitGroup
+				defer stalling.Wait()
+				for _, from := range []string{"192.0.2.1:1", "192.0.2.1:2"} {
+					nc := dial(from).Conn
+					stalling.Go(func() { _ = tls.Client(stalled{nc}, a.client()).Handshake() })
+				}
+				synctest.Wait()
+				dial("192.0.2.2:1").TLS(a.client()).Ask("ping", "ok PONG")
+				if took := time.Since(start); took != 0 {
+					t.Errorf("another address waited for %v", took)
+				}
+				time.Sleep(time.Second)
+				dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG")
+				if took := time.Since(start); took != 10*time.Second {
+					t.Errorf("the third of the address waited for %v", took)
+				}
+			})
 	})
 }
 
-// TestSlowHandshake: a handshake has HandshakeTimeout however slowly it goes on, and an address may have a few at once only; others still connect.
+// TestSlowHandshake checks that a handshake must end within HandshakeTimeout however slowly it proceeds, and that a
+// few at once of an address do not delay others.
 func TestSlowHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, seen := newAuthority(t), newObserver()
-		opts := server.Options{Observer: seen, HandshakesPerIP: 2}
+		a, observed := newAuthority(t), newObserver()
+		opts := server.Options{Observer: observed, HandshakesPerIP: 2}
 		bubble(t, opts, secureEverywhere(a), func(t *testing.T, _ *server.Server, dial func(string) *servertest.Conn) {
 			slow := []*servertest.Conn{dial("192.0.2.1:1"), dial("192.0.2.1:2")}
-			began := time.Now()
+			start := time.Now()
 			for _, p := range slow {
 				p.Send("\x16\x03\x01\x02\x00")
 			}
 			synctest.Wait()
-			dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG") // who says nothing takes nobody's place
+			dial("192.0.2.1:3").TLS(a.client()).Ask("ping", "ok PONG") // a silent client occupies no place
 			dial("192.0.2.1:4").Ask("ping", "ok PONG")
 			other := dial("192.0.2.2:1").TLS(a.client())
 			other.Ask("ping", "ok PONG")
-			if since := time.Since(began); since != 0 {
-				t.Errorf("others waited %v", since)
+			if since := time.Since(start); since != 0 {
+				t.Errorf("other clients waited for %v", since)
 			}
 			var dripping sync.WaitGroup
 			dripping.Go(func() {
@@ -248,21 +254,22 @@ func TestSlowHandshake(t *testing.T) {
 			for _, p := range slow {
 				p.Rest()
 			}
-			if took := time.Since(began); took != 10*time.Second {
-				t.Errorf("they were closed after %v", took)
+			if took := time.Since(start); took != 10*time.Second {
+				t.Errorf("closed after %v", took)
 			}
 			for range slow {
-				if got := <-seen.closed; got != server.HandshakeFailed {
+				if got := <-observed.closed; got != server.HandshakeFailed {
 					t.Errorf("closed for %v", got)
 				}
 			}
 			dripping.Wait()
-			dial("192.0.2.1:5").TLS(a.client()).Ask("ping", "ok PONG") // the places are free
+			dial("192.0.2.1:5").TLS(a.client()).Ask("ping", "ok PONG") // the places are free again
 		})
 	})
 }
 
-// TestBadHandshakes: what is no handshake ends the connection, and nothing else. A client that leaves in the midst of one has left, and was not refused.
+// TestBadHandshakes checks that an invalid handshake ends only its connection. A client that leaves during a
+// handshake has left, and was not refused.
 func TestBadHandshakes(t *testing.T) {
 	a := newAuthority(t)
 	for name, send := range map[string]string{
@@ -274,40 +281,45 @@ func TestBadHandshakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seen := newObserver()
-			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+			observed := newObserver()
+			s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: observed}})
 			p := dial(t, s)
-			_, _ = io.WriteString(p, send) // it may be cut off
+			_, _ = io.WriteString(p, send) // the server may close the connection first
 			_ = p.Conn.(*net.TCPConn).CloseWrite()
 			p.Rest()
 			want := server.HandshakeFailed
 			if name == "left" || name == "only a record" {
 				want = server.PeerLeft
 			}
-			seen.reason(t, want)
+			observed.wantClosed(t, want)
 			dial(t, s).TLS(a.client()).Ask("ping", "ok PONG")
 		})
 	}
 }
 
-// TestHandshakeRefusalIsRead: a client whose certificate is not good is told so by its own library, although it has sent a request already.
+// TestHandshakeRefusalIsRead checks that the library of a client with an invalid certificate reports that, although
+// the client has already sent a request.
 func TestHandshakeRefusalIsRead(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
-	how := overTLS(a)
-	how.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-	s := servertest.Start(t, servertest.Config{Listen: how})
+	listen := overTLS(a)
+	listen.TLS.ClientAuth = tls.RequireAndVerifyClientCert
+	s := servertest.Start(t, servertest.Config{Listen: listen})
 	for name, row := range map[string]struct {
 		cfg  func() *tls.Config
 		want string
 	}{
-		"none":       {a.client, "certificate required"},
-		"a stranger": {func() *tls.Config { c := stranger.named("x", nil); c.RootCAs = a.pool(); return c }, "authority"},
+		"none": {a.client, "certificate required"},
+		"a stranger": {func() *tls.Config { c := stranger.named("x", nil); c.RootCAs = a.pool(); return c },
+			"authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := row.cfg()
-			if len(cfg.Certificates) > 0 { // send it although the server names other authorities
+			if len(cfg.Certificates) > 0 { // sent although the server names other authorities
 				cert := cfg.Certificates[0]
-				cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+				cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					return &cert,
+						nil
+				}
 			}
 			p := dial(t, s)
 			secured := tls.Client(p, cfg)
@@ -316,25 +328,25 @@ func TestHandshakeRefusalIsRead(t *testing.T) {
 				_, err = secured.Read(make([]byte, 1))
 			}
 			if err == nil || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("the client sees: %v", err)
+				t.Errorf("the client has the error: %v", err)
 			}
 		})
 	}
 }
 
-// TestACMEChallenge: an authority that comes to look leaves after the handshake.
+// TestACMEChallenge checks that an ACME authority that validates leaves after the handshake.
 func TestACMEChallenge(t *testing.T) {
 	a := newAuthority(t)
-	seen := newObserver()
-	s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: seen}})
+	observed := newObserver()
+	s := servertest.Start(t, servertest.Config{Listen: overTLS(a), Options: server.Options{Observer: observed}})
 	cfg := a.client()
 	cfg.NextProtos = []string{"acme-tls/1"}
 	p := dial(t, s).TLS(cfg)
 	p.Closed()
-	seen.reason(t, server.ACMEChallenge)
+	observed.wantClosed(t, server.ACMEChallenge)
 }
 
-// TestHalfOpen: clients that connect and say nothing, or a byte, do not keep others out.
+// TestHalfOpen checks that clients that send nothing, or a byte, do not delay others.
 func TestHalfOpen(t *testing.T) {
 	a := newAuthority(t)
 	s := servertest.Start(t, servertest.Config{Listen: overTLS(a)})
@@ -348,7 +360,8 @@ func TestHalfOpen(t *testing.T) {
 	dial(t, s).Ask("ping", "ok PONG")
 }
 
-// BenchmarkIdleTLS tells what memory an idle TLS connection takes, of the server and its client together less what a client takes by itself.
+// BenchmarkIdleTLS measures the memory of an idle TLS connection in the server. It subtracts the memory of the
+// client.
 func BenchmarkIdleTLS(b *testing.B) {
 	a := newAuthority(b)
 	s := servertest.Start(b, servertest.Config{
@@ -373,9 +386,9 @@ func BenchmarkIdleTLS(b *testing.B) {
 		if err := ask(secured, "ping\r\n"); err != nil {
 			b.Fatal(err)
 		}
-		open = append(open, nc) // the client's side of TLS is let go
+		open = append(open, nc) // frees the client's side of TLS
 	}
-	time.Sleep(1500 * time.Millisecond) // buffers are given back after a second
+	time.Sleep(1500 * time.Millisecond) // buffers are released after a second
 	b.ReportMetric(float64(in()-before)/float64(len(open)), "B/conn")
 	for _, nc := range open {
 		_ = nc.Close()

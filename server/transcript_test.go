@@ -15,7 +15,7 @@ import (
 	"sessionserver/wire/transcript"
 )
 
-var update = flag.Bool("update", false, "write down in the transcripts what the server says now")
+var update = flag.Bool("update", false, "update the transcripts with the current replies")
 
 // TestTranscripts plays every conversation in testdata/transcripts against a server of its own.
 func TestTranscripts(t *testing.T) {
@@ -32,7 +32,7 @@ func TestTranscripts(t *testing.T) {
 			}
 			settings := session.DefaultSettings()
 			if filepath.Base(file) == "savehandler.txt" {
-				settings.Strict = false // PHP makes the ids
+				settings.Strict = false // PHP creates the ids
 			}
 			actual, err := play(t, settings, file, string(text))
 			if *update && actual != "" {
@@ -55,7 +55,7 @@ func play(t *testing.T, settings session.Settings, name, text string) (actual st
 	return script.Play(ctx, servertest.Start(t, servertest.Config{Settings: settings}).Dial)
 }
 
-// TestDocumentedConversations plays every conversation that the documentation shows: what stands there must be so.
+// TestDocumentedConversations plays every conversation in the documentation.
 func TestDocumentedConversations(t *testing.T) {
 	files, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -69,7 +69,7 @@ func TestDocumentedConversations(t *testing.T) {
 		line := 1
 		for i, part := range strings.Split(string(text), "```") {
 			if script, found := strings.CutPrefix(part, "transcript\n"); found && i%2 == 1 {
-				script = strings.Repeat("\n", line) + script // so that the numbers in messages are those of the file
+				script = strings.Repeat("\n", line) + script // for the line numbers of the file in messages
 				t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), line), func(t *testing.T) {
 					t.Parallel()
 					if _, err := play(t, session.DefaultSettings(), file, script); err != nil {
