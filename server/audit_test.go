@@ -307,9 +307,9 @@ func TestAuditFlood(t *testing.T) {
 		c.want(t, "auth test/app secret", "ok")
 	}
 	c.want(t, "new", "ok")
-	const asked = 1000
+	const attempts = 1000
 	start := time.Now()
-	for range asked {
+	for range attempts {
 		c.want(t, "put a b", "err DENIED")
 	}
 	took := time.Since(start)
@@ -320,21 +320,21 @@ func TestAuditFlood(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}
-	denied, events, came := 0, int64(0), 0
+	denied, events, logins := 0, int64(0), 0
 	for _, l := range lines() {
 		switch l.Event {
 		case "operation.denied":
 			denied++
 			events += max(l.Count, 1)
 		case "connection.authenticated":
-			came++
+			logins++
 		}
 	}
-	if most := 100 + int(11*(took.Seconds()+1)) + 1; events != asked || denied < 100 || denied > most {
+	if most := 100 + int(11*(took.Seconds()+1)) + 1; events != attempts || denied < 100 || denied > most {
 		t.Errorf("%d denials in %d lines (100 to %d allowed)", events, denied, most)
 	}
-	if came != 2 { // without a command, and with its secret
-		t.Errorf("%d authentications recorded, want 2", came)
+	if logins != 2 { // without a command, and with its secret
+		t.Errorf("%d authentications recorded, want 2", logins)
 	}
 }
 
@@ -369,7 +369,7 @@ func TestAuditGates(t *testing.T) {
 				}
 				c.want(t, "new", "err RATELIMITED")
 			}},
-		{gate: "serving", because: "a shutdown is no event of a client",
+		{gate: "serving", because: "a shutdown is not an event of a client",
 			play: func(t *testing.T, s *servertest.Server, c *client) {
 				c.want(t, "new", "ok")
 				go func() { _ = s.Shutdown(context.Background()) }()

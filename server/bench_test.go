@@ -140,8 +140,8 @@ func runCycles(b *testing.B, cfg servertest.Config, framing wire.Framing) {
 	})
 }
 
-// BenchmarkHandOver measures the time from the release of a lock, or the end of the holder's connection, until the
-// next client in the queue has the reply that it holds the lock.
+// BenchmarkHandOver measures how fast a lock passes to the next client in the queue. The time begins with the release
+// of the lock, or the end of the holder's connection. It ends with the reply to the next client.
 func BenchmarkHandOver(b *testing.B) {
 	for name, release := range map[string]string{"close": "close\r\n", "broken": ""} {
 		b.Run(name, func(b *testing.B) {

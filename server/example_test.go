@@ -103,10 +103,10 @@ S: err READONLY the session is open for reading only; close it and open it in mo
 	if err != nil {
 		log.Fatal(err)
 	}
-	said, err := conversation.Play(context.Background(), func(context.Context) (net.Conn, error) {
+	played, err := conversation.Play(context.Background(), func(context.Context) (net.Conn, error) {
 		return net.Dial("tcp", l.Addr().String())
 	})
-	fmt.Print(said)
+	fmt.Print(played)
 	fmt.Println("err:", err, srv.Shutdown(context.Background()), store.Close())
 	// Output:
 	// C: new

@@ -49,15 +49,15 @@ func TestNoticesOfFailures(t *testing.T) {
 			&panicked{value: "a fault"}} {
 			time.Sleep(time.Minute)
 			logged.Reset()
-			told := 0
+			ids := 0
 			for range 100 {
 				_, id, found := strings.Cut(c.refusalOf("close", err).reply.Message, "the server's log has it as ")
 				if found && strings.Contains(logged.String(), "error_id="+id) {
-					told++
+					ids++
 				}
 			}
-			if lines := strings.Count(logged.String(), "command failed"); lines != 10 || told != lines {
-				t.Errorf("%v: 100 failures have %d lines and %d replies with an id", err, lines, told)
+			if lines := strings.Count(logged.String(), "command failed"); lines != 10 || ids != lines {
+				t.Errorf("%v: 100 failures have %d lines and %d replies with an id", err, lines, ids)
 			}
 		}
 	})

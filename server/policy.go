@@ -84,8 +84,8 @@ func about(key []byte) string {
 }
 
 // allowed reports whether the policy allows the command to access a key. A decision that exceeded its time limit is
-// an error. Treating it as a denial would hide keys at random, and a client that writes back the keys that it has
-// seen would remove the hidden ones.
+// an error. Treating it as a denial would hide keys at random. A client that then writes back the visible keys would
+// remove the hidden ones.
 func (c *Call) allowed(key []byte) (bool, error) {
 	err := c.decideKey(key)
 	if errors.Is(err, policy.ErrTimeout) {

@@ -20,16 +20,16 @@ import (
 
 // judge decides by a function, and records the inputs.
 type judge struct {
-	mu    sync.Mutex
-	asked []string
-	allow func(in *policy.Input) bool
+	mu     sync.Mutex
+	inputs []string
+	allow  func(in *policy.Input) bool
 }
 
 func (j *judge) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	question := strings.TrimSpace(strings.Join([]string{in.Command, in.Access.String(), in.Mode, string(in.Key)}, " "))
-	j.asked = append(j.asked, strings.Join(strings.Fields(question), " "))
+	j.inputs = append(j.inputs, strings.Join(strings.Fields(question), " "))
 	if in.Command == "stat" {
 		return policy.Decision{Allow: true}, errors.New("the policy is broken")
 	}
@@ -44,9 +44,9 @@ func (j *judge) Decide(_ context.Context, in *policy.Input) (policy.Decision, er
 func (j *judge) questions() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	asked := j.asked
-	j.asked = nil
-	return asked
+	inputs := j.inputs
+	j.inputs = nil
+	return inputs
 }
 
 // TestPolicyQuestions checks the policy inputs of each command, as docs/policy.md describes them.
@@ -57,7 +57,7 @@ func TestPolicyQuestions(t *testing.T) {
 	id := strings.TrimPrefix(p.Ask("new", "ok "), "ok ")
 	for _, row := range []struct {
 		line, want string
-		asked      []string
+		inputs     []string
 	}{
 		{"put a 1", "ok", []string{"put write rw a"}},
 		{"put b 2", "ok", []string{"put write rw b"}},
@@ -95,11 +95,11 @@ func TestPolicyQuestions(t *testing.T) {
 	} {
 		j.questions()
 		p.Ask(row.line, row.want)
-		asked := j.questions()
-		slices.Sort(asked)
-		want := slices.Sorted(slices.Values(row.asked))
-		if !slices.Equal(slices.Compact(asked), want) {
-			t.Errorf("%s: inputs %q, want %q", row.line, asked, want)
+		inputs := j.questions()
+		slices.Sort(inputs)
+		want := slices.Sorted(slices.Values(row.inputs))
+		if !slices.Equal(slices.Compact(inputs), want) {
+			t.Errorf("%s: inputs %q, want %q", row.line, inputs, want)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestPolicyEachKey(t *testing.T) {
 	p.Ask("new", "ok ")
 	for _, row := range []struct {
 		words, want string
-		asked       []string
+		inputs      []string
 	}{
 		{"put a 1 b 2 c 3", "+OK", []string{"put write rw a", "put write rw b", "put write rw c"}},
 		{"put a 1 b 2 c", "-BADARG", []string{"put write rw a", "put write rw b", "put write rw c"}},
@@ -133,14 +133,14 @@ func TestPolicyEachKey(t *testing.T) {
 		for range map[string]int{"*4": 8}[row.want] {
 			p.Line()
 		}
-		if asked := j.questions(); !slices.Equal(asked, row.asked) {
-			t.Errorf("%s: inputs %q, want %q", row.words, asked, row.asked)
+		if inputs := j.questions(); !slices.Equal(inputs, row.inputs) {
+			t.Errorf("%s: inputs %q, want %q", row.words, inputs, row.inputs)
 		}
 	}
 }
 
-// TestPolicyKeys checks that an app reads and changes only its keys, and that a request with any other key is refused
-// as a whole and changes nothing.
+// TestPolicyKeys checks that an app reads and changes only its keys. A request with any other key is refused as a
+// whole and changes nothing.
 func TestPolicyKeys(t *testing.T) {
 	j := &judge{}
 	s := servertest.Start(t, servertest.Config{Options: server.Options{Policy: j}})

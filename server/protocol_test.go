@@ -50,15 +50,15 @@ func TestProtocolCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	said := map[string]bool{}
+	played := map[string]bool{}
 	for _, line := range strings.Split(string(data), "\n") {
 		if _, what, found := strings.Cut(line, ": "); found && strings.HasPrefix(line, "C") {
 			name, _, _ := strings.Cut(what, " ")
-			said[strings.ToLower(name)] = true
+			played[strings.ToLower(name)] = true
 		}
 	}
 	for _, row := range builtin().rows {
-		if !said[row.Name] {
+		if !played[row.Name] {
 			t.Errorf("%s: no conversation with %s", protocolFile, row.Name)
 		}
 	}

@@ -125,8 +125,8 @@ func TestEveryErrorHasACode(t *testing.T) {
 				if refused.Code != row.code || refused.Fatal {
 					t.Errorf("%s (%v) becomes %v", name, err, refused)
 				}
-				if told := row.code != wire.Unavailable &&
-					row.code != wire.BadAuth; told != (refused.Message == err.Error()) {
+				if verbatim := row.code != wire.Unavailable &&
+					row.code != wire.BadAuth; verbatim != (refused.Message == err.Error()) {
 					t.Errorf("%s: the reply is %q for %q", name, refused.Message, err)
 				}
 				if (logged.Len() > 0) != (row.code == wire.Unavailable) {

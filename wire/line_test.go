@@ -17,7 +17,7 @@ func TestLine(t *testing.T) {
 		{"an empty argument in the middle", "put  b\r\n", []string{"line put [] [b]", "EOF"}},
 		{"a space behind the name", "ping \r\n", []string{"line ping []", "EOF"}},
 		{"a space behind an argument", "put a \r\n", []string{"line put [a] []", "EOF"}},
-		{"a tab is no separator", "get\ta\r\n", []string{"line get\ta", "EOF"}},
+		{"a tab is not a separator", "get\ta\r\n", []string{"line get\ta", "EOF"}},
 		{"bytes above 127", "put \xff \xc3\xa4\r\n", []string{"line put [\xff] [\xc3\xa4]", "EOF"}},
 		{"empty", "\r\n\nping\r\n", []string{"line UNKNOWN", "line UNKNOWN", "line ping", "EOF"}},
 		{"NUL", "put a \x00\r\nping\r\n", []string{"line BINARY", "line ping", "EOF"}},

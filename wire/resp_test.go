@@ -48,7 +48,7 @@ func TestRESP(t *testing.T) {
 		{"no CRLF behind", "*1\r\n$4\r\nPINGxx", bad},
 		{"no LF behind", "*1\r\n$4\r\nPING\rx", bad},
 		{"no CRLF behind an empty string", "*1\r\n$0\r\n$0\r\n", bad},
-		{"longer than said", "*1\r\n$3\r\nPING\r\n", bad},
+		{"longer than declared", "*1\r\n$3\r\nPING\r\n", bad},
 
 		{"too large a value", "*2\r\n$3\r\nget\r\n$11\r\n01234567890\r\n" + ping,
 			[]string{"resp TOOLARGE", "resp PING", "EOF"}},
@@ -66,7 +66,7 @@ func TestRESP(t *testing.T) {
 			[]string{"resp TOOLARGE", "resp TOOLARGE", "resp PING", "EOF"}},
 		{"a negative length among too many", "*5\r\n$-1\r\n", bad},
 		{"a line among too many", "*5\r\n$1\r\na\r\nping\r\n", bad},
-		{"no CRLF behind what is thrown away", "*1\r\n$11\r\n0123456789012\r\n", bad},
+		{"no CRLF behind the discarded part", "*1\r\n$11\r\n0123456789012\r\n", bad},
 		{"a length of 2 GB", "*1\r\n$2000000000\r\nx", []string{"resp fatal TOOLARGE"}},
 		{"a length beyond 64 bits", "*1\r\n$99999999999999999999999\r\nx", []string{"resp fatal TOOLARGE"}},
 		{"a length of 2 GB among too many", "*5\r\n$1\r\na\r\n$2000000000\r\nx", []string{"resp fatal TOOLARGE"}},
@@ -78,15 +78,15 @@ func TestRESP(t *testing.T) {
 		{"end before CRLF", "*1\r\n$4\r\nPING", []string{"unexpected EOF"}},
 		{"end in CRLF", "*1\r\n$4\r\nPING\r", []string{"unexpected EOF"}},
 		{"end between arguments", "*2\r\n$4\r\nPING\r\n", []string{"unexpected EOF"}},
-		{"end in what is thrown away", "*1\r\n$99\r\nPING", []string{"unexpected EOF"}},
-		{"end between what is thrown away", "*5\r\n$1\r\na\r\n", []string{"unexpected EOF"}},
+		{"end in the discarded part", "*1\r\n$99\r\nPING", []string{"unexpected EOF"}},
+		{"end between the discarded part", "*5\r\n$1\r\na\r\n", []string{"unexpected EOF"}},
 	} {
 		test.run(t, small)
 	}
 }
 
-// TestRESPSkipBound checks that a request of more than skipMax bytes is refused as soon as its size is known, and
-// that no byte after that is read.
+// TestRESPSkipBound checks that a request of more than skipMax bytes is refused as soon as its size is known. No byte
+// after that is read.
 func TestRESPSkipBound(t *testing.T) {
 	million := "$1000000\r\n" + strings.Repeat("*", 1000000) + "\r\n"
 	for name, test := range map[string]struct {

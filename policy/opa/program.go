@@ -58,9 +58,9 @@ var schemas = func() *ast.SchemaSet {
 	return set
 }()
 
-// forbidden are builtins that no policy may call, besides those that OPA flags as nondeterministic. (Of the latter
-// only time.now_ns is allowed.) They access the network, sign, read the clock unnoticed by the cache, or can consume
-// any time and memory with a few characters.
+// forbidden are builtins that no policy may call, besides those that OPA flags as nondeterministic; of the latter
+// only time.now_ns is allowed. The builtins here access the network, sign, or read the clock unnoticed by the cache.
+// Some can consume any time and memory with a few characters.
 var forbidden = []string{
 	"crypto.x509.parse_and_verify_certificates", "crypto.x509.parse_and_verify_certificates_with_options",
 	"io.jwt.decode_verify", "providers.aws.sign_req",
