@@ -19,12 +19,15 @@ import (
 
 const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
 
-// TestReadyDrain: until the last connection has ended operators hear that the server drains.
+// TestReadyDrain checks that a draining server reports so to operators until the last connection has ended.
 func TestReadyDrain(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+onLoopback)
 	s := serve(t, "--config", file)
 	url := "http://" + s.admin
-	require.Eventually(t, "it is ready", func() bool { status, _ := servertest.Get(t, http.DefaultClient, url+"/readyz"); return status == 200 })
+	require.Eventually(t, "it is ready", func() bool {
+		status, _ := servertest.Get(t, http.DefaultClient, url+"/readyz")
+		return status == 200
+	})
 	c := servertest.Connect(t, s.addr)
 	c.OK("new") // which may be finished
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
@@ -39,7 +42,7 @@ func TestReadyDrain(t *testing.T) {
 	s.awaitExit()
 }
 
-// trusting is a client that trusts the certificates in a file.
+// trusting returns a client that trusts the certificates in a file.
 func trusting(t *testing.T, file string) *http.Client {
 	t.Helper()
 	pem, err := os.ReadFile(file)
@@ -53,7 +56,8 @@ func trusting(t *testing.T, file string) *http.Client {
 	return c
 }
 
-// TestAdminNetwork: beyond the loopback it is HTTPS, and nobody learns anything but health without a token or a certificate.
+// TestAdminNetwork checks that beyond the loopback operators need HTTPS, and a token or a certificate for everything
+// but health.
 func TestAdminNetwork(t *testing.T) {
 	dir := t.TempDir()
 	servertest.Certificate{Name: "localhost"}.Write(t, dir, "server")
@@ -71,11 +75,14 @@ func TestAdminNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &pair, nil
+			}
 		}
 		return c
 	}
-	settings := strings.ReplaceAll("admin: {address: \"0.0.0.0:0\", token_file: DIR/token, client_ca: DIR/operator.pem, certificate: DIR/server.pem, key: DIR/server.key, profiles: true}\n", "DIR", dir)
+	settings := strings.ReplaceAll("admin: {address: \"0.0.0.0:0\", token_file: DIR/token, client_ca: "+
+		"DIR/operator.pem, certificate: DIR/server.pem, key: DIR/server.key, profiles: true}\n", "DIR", dir)
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+settings)
 	s := serve(t, "--config", file)
 	_, port, _ := net.SplitHostPort(s.admin)
@@ -90,11 +97,13 @@ func TestAdminNetwork(t *testing.T) {
 		{"token", "", "/status", strings.Repeat("t", 40), 200}, {"certificate", "operator", "/status", "", 200},
 		{"profiles", "operator", "/debug/pprof/heap", "", 200},
 	} {
-		if status, _ := servertest.Get(t, client(row.certificate), url+row.path, "Authorization", "Bearer "+row.token); status != row.want {
+		if status, _ := servertest.Get(t, client(row.certificate), url+row.path, "Authorization",
+			"Bearer "+row.token); status != row.want {
 			t.Errorf("%s: %d, want %d", row.what, status, row.want)
 		}
 	}
-	if _, text := servertest.Get(t, client("operator"), url+"/metrics"); !strings.Contains(text, "\nsessionserver_certificate_expiry_timestamp_seconds{name=\"localhost\",source=\"file\"} ") {
+	if _, text := servertest.Get(t, client("operator"), url+"/metrics"); !strings.Contains(text,
+		"\nsessionserver_certificate_expiry_timestamp_seconds{name=\"localhost\",source=\"file\"} ") {
 		t.Errorf("nobody is told when the certificate of operators ends:\n%s", text)
 	}
 	if answer, err := client("stranger").Get(url + "/status"); err == nil {
@@ -131,7 +140,8 @@ func TestAdminNetwork(t *testing.T) {
 	}
 }
 
-// TestReadyAudit: while the audit log cannot be written operators see why, and no clients are sent where nothing is done without it.
+// TestReadyAudit checks that the status shows why the audit log cannot be written. The server is not ready if it
+// refuses operations without the log.
 func TestReadyAudit(t *testing.T) {
 	t.Parallel()
 	const full = "/dev/full"
@@ -157,7 +167,8 @@ func TestReadyAudit(t *testing.T) {
 			_, text := servertest.Get(t, http.DefaultClient, url+"/status")
 			return strings.Contains(text, "the log cannot be written: ")
 		})
-		if status, text := servertest.Get(t, http.DefaultClient, url+"/readyz"); status != ready || ready == 503 && !strings.HasPrefix(text, "the audit log cannot be written, ") {
+		if status, text := servertest.Get(t, http.DefaultClient, url+"/readyz"); status != ready || ready == 503 &&
+			!strings.HasPrefix(text, "the audit log cannot be written, ") {
 			t.Errorf("%s: %d %s", onFailure, status, text)
 		}
 		turn(func() error { return os.Remove(path) })

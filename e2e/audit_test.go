@@ -30,7 +30,7 @@ func (l auditLine) String() string {
 	return fmt.Sprintf("%s %s/%s %s %s %s %d", l.Event, l.Tenant, l.App, l.Command, l.Reason, l.Detail, l.Count)
 }
 
-// auditLines reads a log. Without a file there are no lines.
+// auditLines reads a log. It returns no lines if there is no file.
 func auditLines(t testing.TB, path string) (all []auditLine) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -50,7 +50,7 @@ func auditLines(t testing.TB, path string) (all []auditLine) {
 	return all
 }
 
-// pointTo makes a link of that name lead elsewhere.
+// pointTo replaces a symbolic link atomically.
 func pointTo(t *testing.T, link, to string) {
 	t.Helper()
 	if err := os.Symlink(to, link+".new"); err != nil {
@@ -61,7 +61,8 @@ func pointTo(t *testing.T, link, to string) {
 	}
 }
 
-// TestAuditEverything runs the whole program through all that there are events for, and looks for them. What it does not do needs a reason.
+// TestAuditEverything causes all events of the audit log and looks for them. An event that it does not cause needs a
+// reason.
 func TestAuditEverything(t *testing.T) {
 	t.Parallel()
 	without := map[audit.Code]string{
@@ -81,7 +82,8 @@ func TestAuditEverything(t *testing.T) {
 		storage: "{driver: pebble, path: DIR/state, sweep_interval: 20ms}",
 		tls:     "{local_ca: DIR/ca, certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
 		settings: "policy: {folder: DIR/policy}\n" +
-			"audit: {output: DIR/log/audit.log, sync: true, decisions: {output: DIR/log/decisions.log, sample: 1, keys: clear}}\n",
+			"audit: {output: DIR/log/audit.log, sync: true, decisions: {output: DIR/log/decisions.log, sample: 1, " +
+			"keys: clear}}\n",
 		tenants: map[string]string{
 			"acme":    acme("") + readonly(secret["api"]),
 			"limited": tenantFile("rates: {app: {per_second: 0.001, burst: 8}}", "shop "+secret["shop"]),
@@ -118,15 +120,16 @@ func TestAuditEverything(t *testing.T) {
 	// has waits for an event.
 	has := func(c audit.Code, tenant, app, reason string) (found auditLine) {
 		t.Helper()
-		require.Eventually(t, fmt.Sprintf("there is no %s of %s/%s with reason %q", c, tenant, app, reason), func() bool {
-			for _, l := range events() {
-				if l.Event == c.String() && l.Tenant == tenant && l.App == app && l.Reason == reason {
-					found = l
-					return true
+		require.Eventually(t, fmt.Sprintf("there is no %s of %s/%s with reason %q", c, tenant, app, reason),
+			func() bool {
+				for _, l := range events() {
+					if l.Event == c.String() && l.Tenant == tenant && l.App == app && l.Reason == reason {
+						found = l
+						return true
+					}
 				}
-			}
-			return false
-		})
+				return false
+			})
 		return found
 	}
 	reload := func() { _ = h.cmd.Process.Signal(syscall.SIGHUP) }
@@ -139,7 +142,8 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.ConnectionAuthenticated, "acme", "shop", "secret")
 	nobody := servertest.Connect(t, h.addr)
 	nobody.Refused("auth acme/shop "+auth.NewSecret(), "BADAUTH")
-	if l := has(audit.AuthFailed, "acme", "shop", "secret"); l.Address != "127.0.0.1" || l.Listener != "main" || l.Connection == 0 || l.Command != "auth" {
+	if l := has(audit.AuthFailed, "acme", "shop", "secret"); l.Address != "127.0.0.1" || l.Listener != "main" ||
+		l.Connection == 0 || l.Command != "auth" {
 		t.Errorf("got %+v", l)
 	}
 	nobody.Refused("auth "+auth.NewSecret()+" x", "BADAUTH")
@@ -232,7 +236,9 @@ func TestAuditEverything(t *testing.T) {
 	write("policy/more.rego", []byte("package sessionserver.authz\n\nthis is no rego\n"))
 	has(audit.PolicyFailed, "", "", "")
 	write("policy/more.rego", more) // nothing else decides than before
-	require.Eventually(t, "the policies are not found right again", func() bool { return strings.Contains(h.log(), `"msg":"reloading works again","what":"policy"`) })
+	require.Eventually(t, "the policies are not found right again", func() bool {
+		return strings.Contains(h.log(), `"msg":"reloading works again","what":"policy"`)
+	})
 	servertest.Certificate{Name: "two.example"}.Write(t, h.dir, "one")
 	reload()
 	has(audit.ServerReloaded, "", "", "ok")
@@ -304,14 +310,17 @@ func TestAuditEverything(t *testing.T) {
 	}
 }
 
-// TestAuditRequired: without its log the server does not start, unless it is told that it need not have it.
+// TestAuditRequired checks that a server does not start without its audit log, unless the configuration allows that.
 func TestAuditRequired(t *testing.T) {
 	file, state := servertest.WriteConfig(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log}\n")
 	_, said, status := newCLI(t, "").run("", "serve", "--config", file)
-	if status == 0 || !strings.Contains(said, `,"level":"ERROR","msg":"the server has ended with an error","err":"cannot open the audit log`) || !strings.Contains(said, filepath.Join(state, "none", "audit.log")) {
+	if status == 0 || !strings.Contains(said, `,"level":"ERROR","msg":"the server has ended with an `+
+		`error","err":"cannot open the audit log`) ||
+		!strings.Contains(said, filepath.Join(state, "none", "audit.log")) {
 		t.Errorf("status %d: %s", status, said)
 	}
-	file, _ = servertest.WriteConfig(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log, on_failure: continue}\n")
+	file, _ = servertest.WriteConfig(t, "storage: {driver: memory}\n"+
+		"audit: {output: STATE/none/audit.log, on_failure: continue}\n")
 	c := servertest.Connect(t, serve(t, "--config", file).addr)
 	c.OK("new")
 	c.OK("close")

@@ -9,7 +9,8 @@ import (
 	"sessionserver/auth"
 )
 
-// TestBench: it takes the DSN from the environment, tells how far it is while it makes its sessions, and what to do about what the server refuses.
+// TestBench checks that bench takes its DSN from the environment, shows its progress while it creates sessions, and
+// advises what to do about refusals.
 func TestBench(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
@@ -26,10 +27,12 @@ func TestBench(t *testing.T) {
 		want   []string
 	}{
 		{"slow", true, []string{"   1 s  ", " of 60 sessions made\n", " cycles in ", " 0 failed: "}},
-		{"creation", false, []string{"new: RATELIMITED retry in ", "\nraise rates in the tenant's file, session_creation above all, or take fewer --sessions"}},
+		{"creation", false, []string{"new: RATELIMITED retry in ",
+			"\nraise rates in the tenant's file, session_creation above all, or take fewer --sessions"}},
 		{"rate", false, []string{"RATELIMITED ", "\nraise rates in the tenant's file"}},
 		{"full", false, []string{"QUOTA ", "\nraise quotas in the tenant's file, or take fewer --sessions"}},
-		{"reads", false, []string{"new: DENIED this app may only read\ngive the DSN of an app that may make sessions, and read and write the key data"}},
+		{"reads", false, []string{"new: DENIED this app may only read\n" +
+			"give the DSN of an app that may make sessions, and read and write the key data"}},
 	} {
 		cmd := exec.Command(binary(), "bench", "--connections", "4", "--sessions", "60", "--duration", "1s")
 		cmd.Env = append(os.Environ(), "SESSIONSERVER_DSN=tls://shop:"+secret+"@"+h.addr+"/"+row.tenant+"?cafile="+h.ca)

@@ -13,7 +13,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// storages are the drivers that a configuration can name, as it would.
+// storages are the settings of storage, by driver.
 var storages = map[string]string{
 	"memory":          "storage: {driver: memory}\n",
 	"file":            "storage: {driver: file, path: STATE}\n",
@@ -21,12 +21,13 @@ var storages = map[string]string{
 	"pebble uncached": "storage: {driver: pebble, path: STATE, cache: 0}\n",
 }
 
-// TestCounter lets 50 clients add to one number in one session, 200 times each: no addition is lost.
+// TestCounter lets 50 clients increment a number in one session, 200 times each. No increment may be lost.
 func TestCounter(t *testing.T) {
 	const clients, times = 50, 200
 	for name, storage := range storages {
 		t.Run(name, func(t *testing.T) {
-			// What survives a power failure is not asked here, and waiting for the disk 10,000 times would take its time.
+			// What survives a power failure is not asked here, and waiting for the disk 10,000 times would take its
+			// time.
 			file, _ := servertest.WriteConfig(t, strings.Replace(storage, "path: STATE", "path: STATE, sync: never", 1))
 			s := serve(t, "--config", file)
 			c := servertest.Connect(t, s.addr)
@@ -50,7 +51,7 @@ func TestCounter(t *testing.T) {
 	}
 }
 
-// count adds 1 to the number of a session, so many times.
+// count increments the number of a session.
 func count(addr, id string, times int) error {
 	c, err := servertest.Dial(addr)
 	if err != nil {
@@ -79,8 +80,8 @@ func count(addr, id string, times int) error {
 	return nil
 }
 
-// TestKill kills the server under load, again and again: every close that it has acknowledged is there after the restart, no
-// session is torn, and what was destroyed stays so.
+// TestKill kills the server under load, again and again. After each restart every acknowledged close is there, no
+// session is torn, and no destroyed session is back.
 func TestKill(t *testing.T) {
 	const rounds, writers = 6, 16
 	for name, storage := range map[string]string{
@@ -127,14 +128,15 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// ledger is what one writer knows of its sessions.
+// ledger is what one client expects of its sessions.
 type ledger struct {
 	saved     map[string]int // the number that was acknowledged last
 	tried     map[string]int // the number that was being saved when the server died, if it is another
 	destroyed map[string]bool
 }
 
-// write makes, changes and destroys sessions until the connection breaks. Each holds its number twice, with much in between.
+// write creates, changes and destroys sessions until the connection breaks. Each session holds its number twice, far
+// apart.
 func (l *ledger) write(addr string) {
 	c, err := servertest.Dial(addr)
 	if err != nil {
@@ -143,7 +145,8 @@ func (l *ledger) write(addr string) {
 	defer c.Close()
 	filling := fmt.Sprintf("%02000d", 7)
 	save := func(id string, n int) error {
-		for _, line := range []string{fmt.Sprintf("put a %d", n), "put filling " + filling, fmt.Sprintf("put b %d", n)} {
+		for _, line := range []string{fmt.Sprintf("put a %d", n), "put filling " + filling,
+			fmt.Sprintf("put b %d", n)} {
 			if _, err := c.Do(line); err != nil {
 				return err
 			}
@@ -183,7 +186,7 @@ func (l *ledger) write(addr string) {
 	}
 }
 
-// verify holds what the server has against the ledger.
+// verify compares the sessions with the ledger.
 func (l *ledger) verify(addr string) error {
 	c, err := servertest.Dial(addr)
 	if err != nil {

@@ -11,13 +11,15 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// hashes are what the log never has: those of session ids, whole or in part.
+// hashes matches the hashes of session ids, whole or in part. The log must have none.
 var hashes = regexp.MustCompile(`[0-9a-f]{32}`)
 
-// TestDamagedFile: a visitor whose session's file is damaged begins anew and can end the session. The log names the file, and has no hash of an id.
+// TestDamagedFile checks that a client whose session file is damaged gets a new session, and can destroy it. The log
+// names the file and contains no hash of an id.
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
-	file, state := servertest.WriteConfig(t, "storage: {driver: file, path: STATE, cache: 0}\nsession: {strict: false}\n")
+	file, state := servertest.WriteConfig(t, "storage: {driver: file, path: STATE, cache: 0}\n"+
+		"session: {strict: false}\n")
 	s := serve(t, "--config", file)
 	c := servertest.Connect(t, s.addr)
 	saved := func() string {
@@ -62,7 +64,8 @@ func TestDamagedFile(t *testing.T) {
 	c.OK("destroy")
 	s.stop()
 	logged := s.log()
-	for _, want := range []string{`"file":"` + state + `/damaged/1.dev.*"`, `"file":"` + state + `/damaged/2.dev.*"`, "a head of 4 bytes, want 40"} {
+	for _, want := range []string{`"file":"` + state + `/damaged/1.dev.*"`, `"file":"` + state + `/damaged/2.dev.*"`,
+		"a head of 4 bytes, want 40"} {
 		if !strings.Contains(logged, want) {
 			t.Errorf("the log lacks %s:\n%s", want, logged)
 		}
@@ -82,10 +85,12 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
-// TestFailuresDoNotFloodTheLog: a storage that refuses each save fills the log with neither lines nor hashes of ids.
+// TestFailuresDoNotFloodTheLog checks that a storage that fails every save fills the log with neither lines nor hashes
+// of ids.
 func TestFailuresDoNotFloodTheLog(t *testing.T) {
 	t.Parallel()
-	file, state := servertest.WriteConfig(t, "storage: {driver: file, path: STATE, cache: 0}\nsession: {strict: false}\n")
+	file, state := servertest.WriteConfig(t, "storage: {driver: file, path: STATE, cache: 0}\n"+
+		"session: {strict: false}\n")
 	s := serve(t, "--config", file)
 	tenants := filepath.Join(state, "tenants")
 	if err := os.RemoveAll(tenants); err != nil {
@@ -116,7 +121,7 @@ func TestFailuresDoNotFloodTheLog(t *testing.T) {
 	}
 }
 
-// TestScrapesThatHangUp: a client that leaves in the midst of /metrics is not logged.
+// TestScrapesThatHangUp checks that a client that disconnects during /metrics is not logged.
 func TestScrapesThatHangUp(t *testing.T) {
 	t.Parallel()
 	file, _ := servertest.WriteConfig(t, "admin: {address: \"127.0.0.1:0\"}\n")

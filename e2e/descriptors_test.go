@@ -18,7 +18,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// limited is a program that runs the server with as many file descriptors as ulimit's arguments say.
+// limited returns a script that runs the server with a limit of file descriptors, given as arguments of ulimit.
 func limited(t *testing.T, ulimit string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "limited")
@@ -29,21 +29,24 @@ func limited(t *testing.T, ulimit string) string {
 	return path
 }
 
-// TestDescriptors: with few file descriptors there are fewer connections than the configuration has, and operators are told so. Clients beyond are told
-// too, however many; those that are served can save, operators are served, and nothing runs out of descriptors.
+// TestDescriptors checks that a server with few file descriptors accepts fewer connections than configured, and reports
+// so. Connections beyond that are refused, however many. The others can save, operators are served, and the descriptors
+// suffice.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"file", "pebble", "memory"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
-			settings := "storage: {driver: " + driver + ", path: STATE}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: \"STATE.log\"}\n"
+			settings := "storage: {driver: " + driver +
+				", path: STATE}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: \"STATE.log\"}\n"
 			file, _ := servertest.WriteConfig(t, settings)
 			s := serveWith(t, limited(t, "-n 64"), "--config", file)
 			served := int(s.metric(t, "sessionserver_connections_limit"))
 			if served < 4 || served > 60 {
 				t.Fatalf("%d connections are served", served)
 			}
-			note := fmt.Sprintf("limits.connections is 16384, but the system allows this process 64 file descriptors, which suffice for %d", served)
+			note := fmt.Sprintf("limits.connections is 16384, but the system allows this process 64 file "+
+				"descriptors, which suffice for %d", served)
 			if !strings.Contains(s.log(), note) {
 				t.Errorf("the log lacks %q:\n%s", note, s.log())
 			}
@@ -57,7 +60,8 @@ func TestDescriptors(t *testing.T) {
 			}
 			for i, c := range clients[served:] {
 				_ = c.SetReadDeadline(time.Now().Add(require.Patience))
-				if line, err := c.In.ReadString('\n'); !strings.HasPrefix(line, "err UNAVAILABLE the server has reached its limit of connections") {
+				if line, err := c.In.ReadString('\n'); !strings.HasPrefix(line,
+					"err UNAVAILABLE the server has reached its limit of connections") {
 					t.Errorf("client %d hears %q, %v", served+i, line, err)
 				}
 			}
@@ -102,10 +106,11 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
-// TestDescriptorsSoft: a soft limit below the hard one limits nothing.
+// TestDescriptorsSoft checks that a soft limit below the hard limit has no effect.
 func TestDescriptorsSoft(t *testing.T) {
 	t.Parallel()
-	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nlimits: {connections: 100, connections_per_ip: 100}\nadmin: {address: \"127.0.0.1:0\"}\n")
+	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+
+		"limits: {connections: 100, connections_per_ip: 100}\nadmin: {address: \"127.0.0.1:0\"}\n")
 	s := serveWith(t, limited(t, "-Sn 64 && ulimit -Hn 512"), "--config", file)
 	if got := s.metric(t, "sessionserver_connections_limit"); got != 100 {
 		t.Errorf("%v connections are served, want 100", got)
@@ -123,12 +128,14 @@ func TestDescriptorsSoft(t *testing.T) {
 	}
 }
 
-// TestDescriptorsSaid: check says what serve would do, and a server that could serve nobody does not start.
+// TestDescriptorsSaid checks that check reports the limit of serve, and that a server that could accept no connection
+// does not start.
 func TestDescriptorsSaid(t *testing.T) {
 	t.Parallel()
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n")
 	out, err := exec.Command(limited(t, "-n 64"), "check", file).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "note: limits.connections is 16384, but the system allows this process 64 file descriptors") {
+	if err != nil || !strings.Contains(string(out), "note: limits.connections is 16384, but the system allows this "+
+		"process 64 file descriptors") {
 		t.Errorf("check: %v\n%s", err, out)
 	}
 	out, err = exec.Command(limited(t, "-n 24"), "serve", "--config", file).CombinedOutput()

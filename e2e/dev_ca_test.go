@@ -12,8 +12,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestDevCA: another user can read the certificate that the DSN of the dev server names, wherever the state lies, and
-// nothing else.
+// TestDevCA checks that another user can read the certificate that the DSN of serve --dev names, wherever the state is,
+// and nothing else.
 func TestDevCA(t *testing.T) {
 	for name, above := range map[string]os.FileMode{"an open folder": 0o755, "a closed folder": 0o700} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,9 @@ func TestDevCA(t *testing.T) {
 			private(t, filepath.Join(state, "sessions"))
 			s.stop()
 			again := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
-			require.Eventually(t, "the DSN is printed", func() bool { return strings.Contains(again.stdout(), "cafile=") })
+			require.Eventually(t, "the DSN is printed", func() bool {
+				return strings.Contains(again.stdout(), "cafile=")
+			})
 			if caOf(again.stdout()) != ca {
 				t.Errorf("after a restart the DSN names %s, not %s", caOf(again.stdout()), ca)
 			}
@@ -75,7 +77,7 @@ func TestDevCA(t *testing.T) {
 	}
 }
 
-// othersRead tries to read a file as the user nobody. Without the right to become one it reports what modes say.
+// othersRead reads a file as the user nobody. A test that may not become another user reports what the modes allow.
 func othersRead(t *testing.T, file string) bool {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// becomeNobody has a command run as a user who owns nothing.
+// becomeNobody makes a command run as a user without files.
 func becomeNobody(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 }

@@ -13,9 +13,10 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestReadyFailure: when the disk is full for good, operators hear that the server has failed before it ends, and the status says why.
+// TestReadyFailure checks that a server on a full disk reports its failure to operators before it ends, and why.
 func TestReadyFailure(t *testing.T) {
-	file, state := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE, cache: 0}\nlimits: {drain_timeout: 1m}\n"+onLoopback)
+	file, state := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE, cache: 0}\n"+
+		"limits: {drain_timeout: 1m}\n"+onLoopback)
 	fill := smallDisk(t, state)
 	s := serve(t, "--config", file)
 	url := "http://" + s.admin
@@ -35,7 +36,8 @@ func TestReadyFailure(t *testing.T) {
 		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
 		return status == 503 && text == "failed: the log tells why\n"
 	})
-	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text, "no space left on device") {
+	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text,
+		"no space left on device") {
 		t.Errorf("the status is %s", text)
 	}
 	_, _ = c.Close(), holder.Close()
@@ -45,7 +47,8 @@ func TestReadyFailure(t *testing.T) {
 	}
 }
 
-// smallDisk makes a folder a disk of its own, of a few megabytes, until the test ends. fill takes what is free there.
+// smallDisk mounts a file system of a few megabytes on a folder until the end of the test. The returned function fills
+// it.
 func smallDisk(t *testing.T, folder string) (fill func()) {
 	t.Helper()
 	if err := os.MkdirAll(folder, 0o700); err != nil {

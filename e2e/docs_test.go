@@ -13,14 +13,16 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestReadmeTenant does what README says about tenants, beside the server that it has started.
+// TestReadmeTenant runs the commands that README shows for tenants beside a server.
 func TestReadmeTenant(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := regexp.MustCompile(`(?m)^    \./bin/sessionserver (.* --dev)$`).FindAllStringSubmatch(string(readme), -1)
-	if len(commands) != 2 || !strings.Contains(string(readme), "\n    SESSIONSERVER_DSN='tls://shop:hss_…' ./bin/sessionserver dsn check\n") {
+	commands := regexp.MustCompile(`(?m)^    \./bin/sessionserver (.* --dev)$`).FindAllStringSubmatch(string(readme),
+		-1)
+	if len(commands) != 2 || !strings.Contains(string(readme),
+		"\n    SESSIONSERVER_DSN='tls://shop:hss_…' ./bin/sessionserver dsn check\n") {
 		t.Fatalf("README shows other commands: %q", commands)
 	}
 	state := filepath.Join(t.TempDir(), "state")
@@ -49,8 +51,8 @@ func TestReadmeTenant(t *testing.T) {
 	})
 }
 
-// TestRedisClientsDoc runs the Python and the PHP of docs/redis-clients.md. The tenant of serve --dev is not strict, and
-// still nobody's session begins under an id that the visitor has chosen.
+// TestRedisClientsDoc runs the Python and the PHP of docs/redis-clients.md. The tenant of serve --dev is not strict,
+// and still no session gets an id that the visitor chose.
 func TestRedisClientsDoc(t *testing.T) {
 	doc, err := os.ReadFile("../docs/redis-clients.md")
 	if err != nil {
@@ -62,7 +64,8 @@ func TestRedisClientsDoc(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, lang := range []struct{ name, program, before, after string }{
-		{"python", "/usr/bin/python3", "", "import sys\nprint(*visit(sys.argv[1]))\n"}, // Debian's, which has the library
+		// Debian's, which has the library
+		{"python", "/usr/bin/python3", "", "import sys\nprint(*visit(sys.argv[1]))\n"},
 		{"php", "php", "<?php $_COOKIE['session'] = $argv[1];\n", "echo $id, ' ', $visits;\n"},
 	} {
 		t.Run(lang.name, func(t *testing.T) {

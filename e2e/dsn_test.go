@@ -15,12 +15,18 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestDSNCheck checks DSNs that are right, and wrong in every way that people meet.
+// TestDSNCheck checks valid DSNs, and DSNs with each common mistake.
 func TestDSNCheck(t *testing.T) {
 	c := newCLI(t, "")
-	text := "listen:\n- {name: proxied, address: \"127.0.0.1:0\", allow: [127.0.0.1], proxies: [127.0.0.1]}\n- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
-		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " + c.dir + "/app.pem}\n" +
-		"tenants: " + c.dir + "/tenants.d\naudit: {output: " + c.dir + "/audit.log}\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
+	text := "listen:\n- {name: proxied, address: \"127.0.0.1:0\", allow: [127.0.0.1], proxies: [127.0.0.1]}\n" +
+		"- {name: all, address: \"0.0.0.0:0\", allow: [127.0.0.0/8]}\n" +
+		"- {name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}\n" +
+		"- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
+		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n" +
+		"- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " +
+		c.dir + "/app.pem}\n" +
+		"tenants: " + c.dir + "/tenants.d\naudit: {output: " + c.dir +
+		"/audit.log}\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +37,8 @@ func TestDSNCheck(t *testing.T) {
 	c.do("tenant", "create", "away", "--allow", "192.0.2.1")
 	more := func(tenant, text string) {
 		t.Helper()
-		if err := os.WriteFile(c.file(tenant+".yaml"), []byte(strings.Replace(c.read(tenant+".yaml"), "\napps:\n", "\n"+text+"\napps:\n", 1)), 0o600); err != nil {
+		if err := os.WriteFile(c.file(tenant+".yaml"), []byte(strings.Replace(c.read(tenant+".yaml"), "\n"+
+			"apps:\n", "\n"+text+"\napps:\n", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,7 +48,8 @@ func TestDSNCheck(t *testing.T) {
 	c.do("tenant", "create", "reads")
 	c.do("tenant", "create", "carts")
 	c.do("tenant", "create", "blind")
-	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil, "reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}, "blind": {"--read", "cart.*"}} {
+	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil,
+		"reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}, "blind": {"--read", "cart.*"}} {
 		dsn := c.do(append([]string{"app", "create", tenant + "/shop", "--address", "tls://x"}, flags...)...)
 		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
 	}
@@ -92,47 +100,73 @@ func TestDSNCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	servertest.WriteFiles(t, c.dir, map[string]string{"app.dsn": "tls://shop:" + secrets["acme"] + "@" + main + "/acme" + ca + "\n"})
+	servertest.WriteFiles(t, c.dir, map[string]string{"app.dsn": "tls://shop:" + secrets["acme"] + "@" + main +
+		"/acme" + ca + "\n"})
 	for _, row := range []struct {
 		name, dsn string
 		status    int
 		want      []string
 	}{
-		{"TLS", "tls://shop:SECRET@" + main + "/acme" + ca, 0, []string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
-			"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip", "new, put, close, open, get, destroy in ", "Everything works."}},
+		{"TLS", "tls://shop:SECRET@" + main + "/acme" + ca, 0,
+			[]string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
+				"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip",
+				"new, put, close, open, get, destroy in ", "Everything works."}},
 		{"a file", "file://" + c.dir + "/app.dsn", 0, []string{"identity       acme/shop", "Everything works."}},
 		{"no file", "file://" + c.dir + "/none.dsn", 1, []string{"none.dsn: no such file"}},
-		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0, []string{"the trial session is not allowed to this app: new: DENIED this app may only read", "credentials are good"}},
-		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0, []string{`the trial session is not allowed to this app: put: DENIED this app may not write this key (key "dsn_check")`}},
-		{"an app that reads few keys", "tls://shop:SECRET@" + main + "/blind" + ca, 0, []string{`the trial session is not allowed to this app: get: DENIED this app may not read this key (key "dsn_check")`, "credentials are good"}},
+		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0,
+			[]string{"the trial session is not allowed to this app: new: DENIED this app may only read",
+				"credentials are good"}},
+		{"an app of few keys", "tls://shop:SECRET@" + main + "/carts" + ca, 0,
+			[]string{`the trial session is not allowed to this app: put: DENIED this app may not write this key ` +
+				`(key "dsn_check")`}},
+		{"an app that reads few keys", "tls://shop:SECRET@" + main + "/blind" + ca, 0,
+			[]string{`the trial session is not allowed to this app: get: DENIED this app may not read this key (key ` +
+				`"dsn_check")`, "credentials are good"}},
 		{"nothing left behind by it", "tls://shop:SECRET@" + main + "/blind" + ca, 0, []string{"sessions 0 of "}},
 		{"plaintext", "tcp://shop:SECRET@" + main + "/acme", 0, []string{"TLS            none", "Everything works."}},
-		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1, []string{"BADAUTH", "Tenant, app or secret are not right"}},
+		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1,
+			[]string{"BADAUTH", "Tenant, app or secret are not right"}},
 		{"app", "tls://shops:SECRET@" + main + "/acme" + ca, 1, []string{"BADAUTH"}},
 		{"nobody", "tls://" + main + ca, 1, []string{"NOAUTH", "put app and secret into the DSN"}},
-		{"unknown CA", "tls://shop:SECRET@" + main + "/acme", 1, []string{"Nobody who is trusted here vouches", "?cafile=", "issued by CN="}},
-		{"host name", "tls://shop:SECRET@127.0.0.2:" + port + "/acme" + ca, 1, []string{"is for localhost", "not for 127.0.0.2"}},
-		{"no TLS", "tcp://shop:SECRET@" + addresses["strict"] + "/acme", 1, []string{"TLSREQUIRED", "begin the DSN with tls://"}},
+		{"unknown CA", "tls://shop:SECRET@" + main + "/acme", 1,
+			[]string{"Nobody who is trusted here vouches", "?cafile=", "issued by CN="}},
+		{"host name", "tls://shop:SECRET@127.0.0.2:" + port + "/acme" + ca, 1,
+			[]string{"is for localhost", "not for 127.0.0.2"}},
+		{"no TLS", "tcp://shop:SECRET@" + addresses["strict"] + "/acme", 1,
+			[]string{"TLSREQUIRED", "begin the DSN with tls://"}},
 		{"listener's allowlist", "tls://shop:SECRET@" + addresses["closed"] + "/acme" + ca, 1, nil},
-		{"listener's allowlist, plain", "tcp://shop:SECRET@" + addresses["closed"] + "/acme", 1, []string{"IPDENIED", "add it to allow"}},
+		{"listener's allowlist, plain", "tcp://shop:SECRET@" + addresses["closed"] + "/acme", 1,
+			[]string{"IPDENIED", "add it to allow"}},
 		{"tenant's allowlist", "tls://shop:SECRET@" + main + "/away" + ca, 1, []string{"IPDENIED", "add it to allow"}},
-		{"client certificate", "tls://shop:SECRET@" + addresses["mtls"] + "/acme" + ca, 1, []string{"certfile and keyfile"}},
-		{"certificate", "tls://" + addresses["mtls"] + "/acme" + ca + certificate, 0, []string{"identity       acme/mesh", "Everything works."}},
-		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1, []string{`FAILED: dial: the certificate authenticates as "acme/mesh" and the DSN has the tenant "away"`,
-			"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
+		{"client certificate", "tls://shop:SECRET@" + addresses["mtls"] + "/acme" + ca, 1,
+			[]string{"certfile and keyfile"}},
+		{"certificate", "tls://" + addresses["mtls"] + "/acme" + ca + certificate, 0,
+			[]string{"identity       acme/mesh", "Everything works."}},
+		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1,
+			[]string{`FAILED: dial: the certificate authenticates as "acme/mesh" and the DSN has the tenant "away"`,
+				"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
 		{"certificate of nobody's", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
-		{"PROXY header, TLS", "tls://shop:SECRET@" + addresses["proxied"] + "/acme" + ca, 1, []string{"answered: PROTOCOL this address must send a PROXY header first", "connect through the balancer"}},
-		{"PROXY header, plain", "tcp://shop:SECRET@" + addresses["proxied"] + "/acme", 1, []string{"FAILED: dial: PROTOCOL", "connect through the balancer"}},
-		{"refused in place of TLS", "tls://shop:SECRET@" + answering("err IPDENIED not from here\r\n") + "/acme" + ca, 1, []string{"answered: IPDENIED not from here", "add it to allow"}},
-		{"another server", "tls://shop:SECRET@" + answering("SSH-2.0-x\r\n") + "/acme" + ca, 1, []string{"speaks no TLS: see whether host and port are right"}},
-		{"closed before TLS", "tls://shop:SECRET@" + answering("") + "/acme" + ca, 1, []string{"before the TLS handshake was over", "listen[].proxies"}},
+		{"PROXY header, TLS", "tls://shop:SECRET@" + addresses["proxied"] + "/acme" + ca, 1,
+			[]string{"answered: PROTOCOL this address must send a PROXY header first", "connect through the balancer"}},
+		{"PROXY header, plain", "tcp://shop:SECRET@" + addresses["proxied"] + "/acme", 1,
+			[]string{"FAILED: dial: PROTOCOL", "connect through the balancer"}},
+		{"refused in place of TLS", "tls://shop:SECRET@" + answering("err IPDENIED not from here\r\n") + "/acme" + ca,
+			1, []string{"answered: IPDENIED not from here", "add it to allow"}},
+		{"another server", "tls://shop:SECRET@" + answering("SSH-2.0-x\r\n") + "/acme" + ca, 1,
+			[]string{"speaks no TLS: see whether host and port are right"}},
+		{"closed before TLS", "tls://shop:SECRET@" + answering("") + "/acme" + ca, 1,
+			[]string{"before the TLS handshake was over", "listen[].proxies"}},
 		{"full", "tls://shop:SECRET@" + main + "/full" + ca, 1, []string{"TOOLARGE"}},
-		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1, []string{"RATELIMITED", "raise rates in the tenant's file"}},
+		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1,
+			[]string{"RATELIMITED", "raise rates in the tenant's file"}},
 		{"refused", "tls://shop:SECRET@" + dead.Addr().String() + "/acme", 1, []string{"Nothing listens at 127.0.0.1"}},
-		{"name", "tls://shop:SECRET@no-such-host.invalid/acme", 1, []string{"No address is known for no-such-host.invalid"}},
+		{"name", "tls://shop:SECRET@no-such-host.invalid/acme", 1,
+			[]string{"No address is known for no-such-host.invalid"}},
 		{"socket", "unix://shop:SECRET@" + c.dir + "/none?tenant=acme", 1, []string{"There is no socket"}},
-		{"cafile", "tls://shop:SECRET@" + main + "/acme?cafile=/none.pem", 1, []string{"A file that the DSN names is not there"}},
-		{"silence", "tls://shop:SECRET@" + silent.Addr().String() + "/acme?timeout=0.05", 1, []string{"did not answer in time"}},
+		{"cafile", "tls://shop:SECRET@" + main + "/acme?cafile=/none.pem", 1,
+			[]string{"A file that the DSN names is not there"}},
+		{"silence", "tls://shop:SECRET@" + silent.Addr().String() + "/acme?timeout=0.05", 1,
+			[]string{"did not answer in time"}},
 		{"no DSN", "hello world", 1, []string{"DSN: byte 6"}},
 		{"@", "tls://shop:SECRET/x@" + main, 1, []string{"percent-encode"}},
 	} {
@@ -164,8 +198,10 @@ func TestDSNCheck(t *testing.T) {
 		})
 	}
 	block, _ := pem.Decode([]byte(servertest.ReadFile(t, filepath.Join(c.dir, "app.pem"))))
-	came := fmt.Sprintf(`"app":"mesh".*"reason":"certificate","detail":"sha256 %x; CN=app\.example; dns:app\.example"`, sha256.Sum256(block.Bytes))
-	if events := servertest.ReadFile(t, filepath.Join(c.dir, "audit.log")); !regexp.MustCompile(came).MatchString(events) {
+	came := fmt.Sprintf(`"app":"mesh".*"reason":"certificate","detail":"sha256 %x; CN=app\.example; dns:app\.example"`,
+		sha256.Sum256(block.Bytes))
+	if events := servertest.ReadFile(t, filepath.Join(c.dir,
+		"audit.log")); !regexp.MustCompile(came).MatchString(events) {
 		t.Errorf("no event says by which certificate acme/mesh came:\n%s", events)
 	}
 	dsn := strings.ReplaceAll("tls://shop:SECRET@"+main+"/acme"+ca, "SECRET", secrets["acme"])

@@ -8,8 +8,8 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestDSNCheckWithoutCertificate: a server that has no certificate for the name, yet or at all, is named as the likely
-// cause.
+// TestDSNCheckWithoutCertificate checks that dsn check names the likely cause if the server has no certificate for the
+// name.
 func TestDSNCheckWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -16,16 +16,22 @@ import (
 
 const day = 24 * time.Hour
 
-// TestExamine: what check finds on a machine, serve logs, word for word.
+// TestExamine checks that serve logs the problems that check prints, word for word.
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	servertest.Certificate{Name: "expired.example", Authority: true, NotBefore: time.Now().Add(-100 * day), NotAfter: time.Now().Add(-10 * day)}.Write(t, dir, "expired")
-	servertest.Certificate{Name: "early.example", Authority: true, NotBefore: time.Now().Add(7 * day), NotAfter: time.Now().Add(100 * day)}.Write(t, dir, "early")
-	servertest.Certificate{Name: "soon.example", Authority: true, NotBefore: time.Now().Add(-100 * day), NotAfter: time.Now().Add(5 * day)}.Write(t, dir, "soon")
-	servertest.Certificate{Name: "localhost", Authority: true, NotBefore: time.Now().Add(-100 * day), NotAfter: time.Now().Add(-3 * day)}.Write(t, dir, "own")
-	servertest.Certificate{Name: "clients", Authority: true, NotBefore: time.Now().Add(-100 * day), NotAfter: time.Now().Add(-2 * day)}.Write(t, dir, "clients")
-	servertest.Certificate{Name: "late.example", Authority: true, NotBefore: time.Now().Add(-100 * day), NotAfter: time.Now().Add(-4 * day)}.
+	servertest.Certificate{Name: "expired.example", Authority: true, NotBefore: time.Now().Add(-100 * day),
+		NotAfter: time.Now().Add(-10 * day)}.Write(t, dir, "expired")
+	servertest.Certificate{Name: "early.example", Authority: true, NotBefore: time.Now().Add(7 * day),
+		NotAfter: time.Now().Add(100 * day)}.Write(t, dir, "early")
+	servertest.Certificate{Name: "soon.example", Authority: true, NotBefore: time.Now().Add(-100 * day),
+		NotAfter: time.Now().Add(5 * day)}.Write(t, dir, "soon")
+	servertest.Certificate{Name: "localhost", Authority: true, NotBefore: time.Now().Add(-100 * day),
+		NotAfter: time.Now().Add(-3 * day)}.Write(t, dir, "own")
+	servertest.Certificate{Name: "clients", Authority: true, NotBefore: time.Now().Add(-100 * day),
+		NotAfter: time.Now().Add(-2 * day)}.Write(t, dir, "clients")
+	servertest.Certificate{Name: "late.example", Authority: true, NotBefore: time.Now().Add(-100 * day),
+		NotAfter: time.Now().Add(-4 * day)}.
 		Write(t, dir, "acme/certificates/an-issuer/late.example/late.example")
 	if err := os.Rename(filepath.Join(dir, "acme/certificates/an-issuer/late.example/late.example.pem"),
 		filepath.Join(dir, "acme/certificates/an-issuer/late.example/late.example.crt")); err != nil {
@@ -36,8 +42,8 @@ func TestExamine(t *testing.T) {
 		"policies/p.rego":              "package sessionserver.authz\n\nallow := true\n",
 		"policies/tenants/gone/p.rego": "package sessionserver.tenant\n\nallow := true\n",
 		"admin-token":                  strings.Repeat("t", 40) + "\n", "audit.log": "", "dns": "#!/bin/sh\nexit 1\n",
-		"config.yaml": strings.ReplaceAll(`listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8], client_certificates: optional,
-  client_ca: DIR/clients.pem}]
+		"config.yaml": strings.ReplaceAll(`listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8],
+  client_certificates: optional, client_ca: DIR/clients.pem}]
 public_address: tls://sessions.example:9090
 tenants: DIR/tenants.d
 storage: {path: DIR/sessions}
@@ -130,8 +136,8 @@ tls:
 	}
 }
 
-// TestStoragePrivate: the storage is for its owner alone, with every driver and umask, and a folder that was open
-// before is closed.
+// TestStoragePrivate checks that the storage is accessible to its owner only, with every driver and umask. A folder
+// that was accessible to others is closed.
 func TestStoragePrivate(t *testing.T) {
 	for _, driver := range drivers(t) {
 		if driver == "memory" {
@@ -181,7 +187,7 @@ func TestStoragePrivate(t *testing.T) {
 	}
 }
 
-// private fails for anything in a folder that is not for its owner alone.
+// private fails for everything in a folder that is accessible to others.
 func private(t *testing.T, folder string) {
 	t.Helper()
 	files := 0

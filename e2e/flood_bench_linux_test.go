@@ -17,9 +17,11 @@ import (
 	"sessionserver/e2e/flood"
 )
 
-// BenchmarkFlood measures what a tenant gets of a server, in cycles a second and as time until the 50th and 99th of a hundred cycles is over, while
-// another floods it in one way or in all of them. What the server does to it is seen beside "apart": there the same flood hits another server on the
-// same processor, one of two; all clients run on the other, where those of the flood take what is left. Each part takes as long as SESSIONSERVER_FLOOD_TIME, 1 s unless that says otherwise.
+// BenchmarkFlood measures the cycles of a tenant while another tenant floods the server: their rate, and the 50th and
+// 99th percentile of their duration. Each kind of flood runs alone, and all together. In "apart" the flood hits a
+// second server on the same processor, which shows what the server adds to the contention. All clients run on the other
+// of two processors, where the flood has the lowest priority. SESSIONSERVER_FLOOD_TIME sets the duration of each part,
+// 1 s by default.
 func BenchmarkFlood(b *testing.B) {
 	window := time.Second
 	if text := os.Getenv("SESSIONSERVER_FLOOD_TIME"); text != "" {
@@ -51,11 +53,12 @@ func BenchmarkFlood(b *testing.B) {
 	}
 }
 
-// BenchmarkDrop measures the same while the 20,000 sessions of another tenant are dropped, and BenchmarkExpire while some thousands of them expire each second.
+// BenchmarkDrop measures the cycles of a tenant while the 20,000 sessions of another are dropped.
 func BenchmarkDrop(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	s := floodedDeployment("pebble", false, quiet, loud).serve(b)
-	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000", "--duration", "10ms").CombinedOutput(); err != nil {
+	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000",
+		"--duration", "10ms").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	time.AfterFunc(time.Second, func() { s.command(b, "tenant", "delete", "loud", "--drop-sessions") })
@@ -65,17 +68,20 @@ func BenchmarkDrop(b *testing.B) {
 	}
 }
 
+// BenchmarkExpire measures the cycles of a tenant while thousands of sessions of another expire each second.
 func BenchmarkExpire(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	h := floodedDeployment("pebble", false, quiet, loud)
 	h.tenants["loud"] = tenantFile("session: {lifetime: 1s}", "app "+loud)
 	s := h.serve(b)
-	run := (&flood.Flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: []string{"session_creation"}}).Start(b)
+	run := (&flood.Flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud,
+		Kinds: []string{"session_creation"}}).Start(b)
 	time.Sleep(2 * time.Second)
 	measureQuiet(b, s, quiet, 4*time.Second)
 	b.Logf("the flood heard %v", run.Stop(b))
 }
 
+// measureFlood measures the cycles of a tenant during a flood.
 func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart bool, window time.Duration) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	h := floodedDeployment(driver, rates, quiet, loud)
@@ -97,14 +103,16 @@ func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart
 	measureQuiet(b, s, quiet, window)
 }
 
-// measureQuiet runs ordinary cycles of quiet and reports how they went.
+// measureQuiet runs cycles of the tenant quiet and reports their rate and durations.
 func measureQuiet(b *testing.B, s *instance, quiet string, window time.Duration) {
-	cmd := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8", "--sessions", "8", "--duration", window.String())
+	cmd := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+quiet+"@"+s.addr+"/quiet", "--connections", "8",
+		"--sessions", "8", "--duration", window.String())
 	out, err := cmd.Output()
 	if err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	found := regexp.MustCompile(`: (\d+) cycles/s\np50 (\S+)  p99 (\S+)  p999 \S+  max (\S+)`).FindStringSubmatch(string(out))
+	found := regexp.MustCompile(`: (\d+) cycles/s\np50 (\S+)  p99 (\S+)  p999 \S+  max (\S+)`).FindStringSubmatch(
+		string(out))
 	if found == nil {
 		b.Fatalf("bench said %s", out)
 	}
@@ -120,8 +128,8 @@ func measureQuiet(b *testing.B, s *instance, quiet string, window time.Duration)
 	b.ReportMetric(0, "ns/op") // means nothing here
 }
 
-// floodedDeployment is a server as docs/hosting.md has it, with the tenants quiet and loud. Quiet has no rates of its own, so that what it gets can
-// be measured; without rates loud has none either, nor have strangers.
+// floodedDeployment is a server as in docs/hosting.md, with the tenants quiet and loud. Quiet has no rates, so that its
+// share can be measured. Without rates neither loud nor unauthenticated clients have any.
 func floodedDeployment(driver string, rates bool, quiet, loud string) deployment {
 	h := deployment{
 		storage:  "{driver: memory}",
@@ -133,7 +141,8 @@ func floodedDeployment(driver string, rates bool, quiet, loud string) deployment
 	}
 	settings := ""
 	if rates {
-		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, session_creation: {per_second: 200, burst: 2000}}\n"
+		settings = "rates: {tenant: {per_second: 20000, burst: 40000}, app: {per_second: 10000, burst: 20000}, " +
+			"session_creation: {per_second: 200, burst: 2000}}\n"
 	} else {
 		h.settings += "rates: {unauthenticated: {per_second: 0, burst: 0}, auth_failures: {per_second: 0, burst: 0}}\n"
 	}
@@ -141,7 +150,7 @@ func floodedDeployment(driver string, rates bool, quiet, loud string) deployment
 	return h
 }
 
-// pin makes this thread, and what it starts, run on one processor.
+// pin makes this thread, and the processes that it starts, run on one processor.
 func pin(b *testing.B, cpu int) {
 	var set unix.CPUSet
 	set.Set(cpu)

@@ -18,15 +18,16 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// floodRSS is what the server may take of memory in TestFlood: loud's quota of it twice, since the collector lets the heap double, some
-// 100 KB for each of 2,000 connections that it serves or turns away, and what it takes by itself.
+// floodRSS is the memory that the server may use in TestFlood: twice the quota of loud, since the collector lets the
+// heap double, 100 KB for each of 2,000 connections, and what an idle server uses.
 const floodRSS = 2*64<<20 + 2000*100<<10 + 256<<20
 
-// floodRefusals is what the clients of a flood hear sooner or later, beside what is allowed to them.
+// floodRefusals are the results that a flood has sooner or later.
 var floodRefusals = []string{"ok", "QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH"}
 
-// TestFlood: one tenant does its worst while another works. The other meets no error and loses nothing; the first is refused what is beyond
-// its quotas and rates, leaves nothing behind, and the server stays within its memory. How fast it is BenchmarkFlood measures.
+// TestFlood runs all floods of one tenant while another tenant works. The other gets no error and loses nothing. The
+// first is limited to its quotas and rates and leaves nothing behind. The memory of the server stays bounded.
+// BenchmarkFlood measures the speed.
 func TestFlood(t *testing.T) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	h := deployment{
@@ -34,7 +35,10 @@ func TestFlood(t *testing.T) {
 		tenants: map[string]string{
 			"quiet": tenantFile("", "app "+quiet),
 			"loud": tenantFile(`quotas: {sessions: 200, bytes: 128MiB, connections: 800, waiters: 200, memory: 64MiB}
-rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 4000}, session_creation: {per_second: 1000, burst: 500}}`, "app "+loud),
+rates:
+  tenant: {per_second: 4000, burst: 8000}
+  app: {per_second: 2000, burst: 4000}
+  session_creation: {per_second: 1000, burst: 500}`, "app "+loud),
 		},
 	}.serve(t)
 	const clients = 6
@@ -70,7 +74,8 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 		}
 	}
 	run := (&flood.Flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: flood.Kinds}).Start(t)
-	// The flood has no end of its own. It is enough when each kind had success and as many answers as clients, every refusal was met, and quiet has worked.
+	// The flood has no end of its own. It is enough when each kind had success and as many answers as clients, every
+	// refusal was met, and quiet has worked.
 	require.Eventually(t, "loud meets all that refuses it, while quiet works", func() bool {
 		heard := run.Tally(t)
 		for _, kind := range flood.Kinds {
@@ -84,7 +89,9 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 			}
 		}
 		all := heard.Total()
-		return !slices.ContainsFunc(floodRefusals, func(code string) bool { return all[code] == 0 }) && cycles.Load() >= 200 || t.Failed()
+		return !slices.ContainsFunc(floodRefusals, func(code string) bool {
+			return all[code] == 0
+		}) && cycles.Load() >= 200 || t.Failed()
 	})
 	during := cycles.Load()
 	heard := run.Stop(t)
@@ -95,7 +102,8 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 	}
 	t.Logf("quiet did %d cycles in the flood; loud heard %v", during, heard)
 	known := map[string]bool{"ok": true, "connected": true, "not connected": true, "ended": true}
-	for _, code := range []string{"QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH", "UNKNOWN", "LOCKTIMEOUT", "LOCKLOST", "NOSESSION", "BUSY", "NOTFOUND", "UNAVAILABLE"} {
+	for _, code := range []string{"QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH", "UNKNOWN", "LOCKTIMEOUT", "LOCKLOST",
+		"NOSESSION", "BUSY", "NOTFOUND", "UNAVAILABLE"} {
 		known[code] = true
 	}
 	for kind := range heard {
@@ -163,7 +171,7 @@ rates: {tenant: {per_second: 4000, burst: 8000}, app: {per_second: 2000, burst: 
 	}
 }
 
-// insist asks until no rate is in the way.
+// insist repeats a line until no rate refuses it.
 func insist(t *testing.T, c *servertest.Conn, line string) (err error) {
 	t.Helper()
 	require.Eventually(t, "a rate refuses "+line, func() bool {
@@ -173,7 +181,7 @@ func insist(t *testing.T, c *servertest.Conn, line string) (err error) {
 	return err
 }
 
-// floodedCycle is what a web request does to its session, which holds before and then value.
+// floodedCycle makes the requests of a web application on its session, which must contain one value, and gets another.
 func floodedCycle(c *servertest.Conn, id, before, value string) error {
 	if _, err := c.Do("open " + id); err != nil {
 		return err
@@ -192,7 +200,7 @@ func floodedCycle(c *servertest.Conn, id, before, value string) error {
 	return err
 }
 
-// numbers are those that whoami answers.
+// numbers returns the numbers in a reply to whoami.
 func numbers(text string) map[string]int {
 	all := map[string]int{}
 	for _, field := range regexp.MustCompile(`(\w+)=(\d+)(?: |$)`).FindAllStringSubmatch(text, -1) {
@@ -201,7 +209,7 @@ func numbers(text string) map[string]int {
 	return all
 }
 
-// peak is the most memory that the server had, in bytes.
+// peak returns the most memory that the server has used, in bytes.
 func (c *process) peak(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))

@@ -12,8 +12,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestKilledHolder: when the process that holds a lock is killed, the next one in the queue has it at once; the lease, a minute by
-// default, has nothing to do with it.
+// TestKilledHolder checks that the next client in the queue gets a lock at once when the process that holds it is
+// killed. The lease, a minute by default, is not awaited.
 func TestKilledHolder(t *testing.T) {
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
 	next := servertest.Connect(t, s.addr)
@@ -23,7 +23,8 @@ func TestKilledHolder(t *testing.T) {
 
 	// The holder plays a conversation in which the server never says what it waits for.
 	script := filepath.Join(t.TempDir(), "holder.txt")
-	text := fmt.Sprintf("C: open %s\nS: ok\nC: put foo dropped\nS: ok\nC marker: open 0123456789abcdef\nS marker: ok\nS: never\n", id)
+	text := fmt.Sprintf("C: open %s\nS: ok\nC: put foo dropped\nS: ok\nC marker: open 0123456789abcdef\n"+
+		"S marker: ok\nS: never\n", id)
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

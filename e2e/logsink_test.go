@@ -13,24 +13,32 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestLogReaderGone: a server whose standard error and standard output nobody reads any more goes on, counts the lines and drains at the end.
+// TestLogReaderGone checks that a server whose outputs have no reader any more continues, counts the lost lines and
+// drains.
 func TestLogReaderGone(t *testing.T) {
 	t.Parallel()
-	for _, outputs := range []string{"audit: {output: stdout, on_failure: continue, decisions: {output: stdout, sample: 1}}\n", "audit: {decisions: {output: stdout, sample: 1}}\n"} {
-		file, _ := servertest.WriteConfig(t, "storage: {driver: file, path: STATE}\nadmin: {address: \"unix:"+filepath.Join(t.TempDir(), "admin")+"\"}\n"+outputs)
+	for _, outputs := range []string{"audit: {output: stdout, on_failure: continue, decisions: {output: stdout, " +
+		"sample: 1}}\n", "audit: {decisions: {output: stdout, sample: 1}}\n"} {
+		file, _ := servertest.WriteConfig(t, "storage: {driver: file, path: STATE}\n"+
+			"admin: {address: \"unix:"+filepath.Join(t.TempDir(), "admin")+"\"}\n"+outputs)
 		s := serve(t, "--config", file)
 		c := servertest.Connect(t, s.addr)
 		id := c.OK("new")
 		c.OK("put foo bar")
 		s.closeOutputs()
 		for _, addr := range []string{s.addr, s.addr} { // refusals are logged
-			if _, err := servertest.Connect(t, addr).Do("auth dev/app wrong"); err == nil || !strings.Contains(err.Error(), "BADAUTH") {
+			if _, err := servertest.Connect(t, addr).Do("auth dev/app wrong"); err == nil ||
+				!strings.Contains(err.Error(), "BADAUTH") {
 				t.Errorf("a wrong secret: %v", err)
 			}
 		}
-		require.Eventually(t, "lost lines are counted", func() bool { return s.metric(t, "sessionserver_log_lost_total") >= 2 })
+		require.Eventually(t, "lost lines are counted", func() bool {
+			return s.metric(t, "sessionserver_log_lost_total") >= 2
+		})
 		if strings.Contains(outputs, "continue") {
-			require.Eventually(t, "lost events are counted", func() bool { return s.metric(t, "sessionserver_audit_lost_total") > 0 })
+			require.Eventually(t, "lost events are counted", func() bool {
+				return s.metric(t, "sessionserver_audit_lost_total") > 0
+			})
 		} else {
 			require.Eventually(t, "lost decisions are counted", func() bool {
 				c.OK("get foo")
@@ -44,7 +52,7 @@ func TestLogReaderGone(t *testing.T) {
 	}
 }
 
-// TestLogComesBack: the reader of a log that comes back finds how many lines it has missed.
+// TestLogComesBack checks that a new reader of the log is told how many lines were lost.
 func TestLogComesBack(t *testing.T) {
 	t.Parallel()
 	file, _ := servertest.WriteConfig(t, "")
@@ -91,7 +99,7 @@ func TestLogComesBack(t *testing.T) {
 	})
 }
 
-// awaitLine reads until a line has want in it.
+// awaitLine reads until a line contains a text.
 func awaitLine(t *testing.T, r *os.File, want string) {
 	t.Helper()
 	_ = r.SetReadDeadline(time.Now().Add(require.Patience))

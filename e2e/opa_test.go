@@ -15,7 +15,8 @@ import (
 
 const shippedPolicies = "../configs/policies"
 
-// copyPolicies copies files that ship into a folder, each with its tests, and the office hours into two tenants' folders.
+// copyPolicies copies shipped policies into a folder, each with its tests. The office hours go into the folders of two
+// tenants.
 func copyPolicies(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -38,7 +39,7 @@ func copyPolicies(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// runOPA runs the real program and answers what it prints.
+// runOPA runs the real opa and returns its output.
 func runOPA(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(servertest.Program(t, "opa"), args...)
@@ -47,8 +48,8 @@ func runOPA(t *testing.T, dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestOPATakesWhatShips: each example beside the default policy, and all of them together, pass all tests in the server's runner and in OPA's, which
-// checks them against the schema, and OPA makes bundleServer of them.
+// TestOPATakesWhatShips tests each shipped example beside the default policy, and all together, by policy test and by
+// opa test with the schema. opa build must accept them too.
 func TestOPATakesWhatShips(t *testing.T) {
 	c := newCLI(t, "")
 	schema, err := filepath.Abs(filepath.Join(shippedPolicies, "schema/input.json"))
@@ -56,7 +57,8 @@ func TestOPATakesWhatShips(t *testing.T) {
 		t.Fatal(err)
 	}
 	operators := []string{"blocked_range", "client_certificate", "login_keys", "reporting"}
-	if examples, err := filepath.Glob(shippedPolicies + "/examples/*_test.rego"); err != nil || len(examples) != len(operators)+1 {
+	if examples, err := filepath.Glob(shippedPolicies + "/examples/*_test.rego"); err != nil ||
+		len(examples) != len(operators)+1 {
 		t.Fatalf("other examples ship: %v %v", examples, err)
 	}
 	beside := [][]string{nil, {"office_hours"}, append([]string{"office_hours"}, operators...)}
@@ -79,7 +81,8 @@ func TestOPATakesWhatShips(t *testing.T) {
 				runs = append(runs, []string{"test", "-s", schema, "tenants/acme"})
 			}
 			for _, args := range runs {
-				if out, err := runOPA(t, dir, args...); err != nil || args[0] == "test" && !strings.HasPrefix(out, "PASS: ") {
+				if out, err := runOPA(t, dir, args...); err != nil || args[0] == "test" &&
+					!strings.HasPrefix(out, "PASS: ") {
 					t.Errorf("opa %v: %v\n%s", args, err, out)
 				}
 			}
@@ -87,13 +90,14 @@ func TestOPATakesWhatShips(t *testing.T) {
 	}
 	dir := t.TempDir()
 	servertest.WriteFiles(t, dir, map[string]string{"a.rego": "package sessionserver.authz\n\nallow if input.tenat\n"})
-	if out, err := runOPA(t, dir, "test", "-s", schema, "."); err == nil || !strings.Contains(out, "undefined ref: input.tenat") {
+	if out, err := runOPA(t, dir, "test", "-s", schema, "."); err == nil ||
+		!strings.Contains(out, "undefined ref: input.tenat") {
 		t.Errorf("opa test does not check against the schema: %v\n%s", err, out)
 	}
 }
 
-// TestDocumentedBundle runs the commands that docs/policy.md shows for a bundle, and has the server take what comes out. A bundle that is made outside of
-// the folder has its tenants in the wrong place, and is refused with a word about how it is to be made.
+// TestDocumentedBundle runs the commands that docs/policy.md shows for a bundle, and lets a server use the result. A
+// bundle that is built outside the folder of policies is refused, and the error explains how to build it.
 func TestDocumentedBundle(t *testing.T) {
 	servertest.Program(t, "opa")
 	servertest.Program(t, "openssl")
@@ -120,7 +124,8 @@ func TestDocumentedBundle(t *testing.T) {
 	shell("git init -q && git add policies && git -c user.name=a -c user.email=a@example.com commit -qm 'Add policies'")
 	ran := ""
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
-		if install, ok := strings.CutPrefix(block[1], "go install github.com/open-policy-agent/opa@"); ok { // make setup has done it
+		// make setup has done it
+		if install, ok := strings.CutPrefix(block[1], "go install github.com/open-policy-agent/opa@"); ok {
 			modules, err := os.ReadFile("../go.mod")
 			if err != nil || !strings.Contains(string(modules), "github.com/open-policy-agent/opa "+install) {
 				t.Errorf("the version of opa in docs/policy.md is not that of go.mod: %s%v", install, err)
@@ -137,20 +142,24 @@ func TestDocumentedBundle(t *testing.T) {
 	web := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer web.Close()
 	configured := func(name string) string {
-		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\npolicy:\n  bundle: {url: \""+web.URL+"/"+name+"\", key_file: "+dir+"/public.pem, keep: STATE}\n")
+		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\npolicy:\n"+
+			"  bundle: {url: \""+web.URL+"/"+name+"\", key_file: "+dir+"/public.pem, keep: STATE}\n")
 		return file
 	}
 	file, revision := configured("bundle.tar.gz"), shell("git rev-parse HEAD")
 	want := "policies: " + web.URL + "/bundle.tar.gz, revision " + revision + ", tests passed: "
-	if out, said, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "tenant beta: allow: ") {
+	if out, said, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) ||
+		!strings.Contains(out, "tenant beta: allow: ") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	s := serve(t, "--config", file)
 	servertest.Connect(t, s.addr).OK("new")
 
 	shell("opa build -b policies --signing-key private.pem --signing-alg ES256 -o outside.tar.gz")
-	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:5: package sessionserver.tenant is for the policies of tenants, and tenants/NAME/ for these must be at the root"
-	if out, said, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 || !strings.Contains(said, want) {
+	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:5: package sessionserver.tenant is for the " +
+		"policies of tenants, and tenants/NAME/ for these must be at the root"
+	if out, said, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 ||
+		!strings.Contains(said, want) {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 }

@@ -33,7 +33,7 @@ import (
 	"sessionserver/wire"
 )
 
-// framedConn asks in one of the framings, and has the answers of both look alike.
+// framedConn is a client of one framing, whose replies have the form of lines.
 type framedConn struct {
 	*servertest.Conn
 	framing wire.Framing
@@ -44,7 +44,8 @@ func newFramedConn(c *servertest.Conn, f wire.Framing) *framedConn {
 	return &framedConn{c, f, wire.NewReplyReader(c.In)}
 }
 
-// says sends a command and wants an answer that begins so: ok, ok and what was answered, err and a code.
+// expect sends a command. The reply must be the wanted one, or begin with it: ok, ok and a payload, or err and a code.
+// It returns the payload.
 func (s *framedConn) expect(t *testing.T, want string, words ...string) string {
 	t.Helper()
 	request := []byte(strings.Join(words, " ") + "\r\n")
@@ -74,7 +75,7 @@ func (s *framedConn) expect(t *testing.T, want string, words ...string) string {
 	return strings.TrimPrefix(answer, "ok ")
 }
 
-// spoken is a reply as a line says it, but that maps are keys and values in turn.
+// replyLine returns a reply in the form of a line. Maps are keys and values in turn.
 func replyLine(r wire.Reply) string {
 	switch {
 	case r.Err != nil:
@@ -95,7 +96,7 @@ func replyLine(r wire.Reply) string {
 	return "ok " + string(r.Bytes)
 }
 
-// putAll are the words of put_all.
+// putAll returns the words of put_all.
 func (s *framedConn) putAll(pairs ...string) []string {
 	if s.framing == wire.RESP {
 		return append([]string{"put_all"}, pairs...)
@@ -108,16 +109,18 @@ func (s *framedConn) putAll(pairs ...string) []string {
 	return []string{"put_all", b.String() + "}"}
 }
 
-// app is a part of the file of a tenant.
+// app returns an app for the file of a tenant.
 func app(name, secret, rights string) string {
 	return fmt.Sprintf("  %s: {secrets: [%q], %s}\n", name, auth.HashSecret(secret), rights)
 }
 
-// TestPolicyRoles: what the default policy allows to roles, and to patterns of keys in a session that several apps share, over both framings.
+// TestPolicyRoles checks what the default policy allows to roles, and to patterns of keys in a session that several
+// apps share, in both framings.
 func TestPolicyRoles(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("login", secret, "role: readwrite") +
+	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" +
+		app("login", secret, "role: readwrite") +
 		app("shop", secret, "role: readwrite, write: [\"cart.*\", seen]") +
 		app("reports", secret, "role: readonly, read: [\"order.*\", \"cart.*\"]") +
 		app("blind", secret, "role: readwrite, read: []") +
@@ -134,13 +137,15 @@ func TestPolicyRoles(t *testing.T) {
 
 		shop.expect(t, "ok", "open", id)
 		shop.expect(t, "ok 1", "get", "user.name")
-		for _, words := range [][]string{{"put", "user.name", "2"}, {"put", "other", "2"}, {"remove", "user.name"}, {"expire", "user.name", "9"}, shop.putAll("cart.b", "2", "user.name", "2")} {
+		for _, words := range [][]string{{"put", "user.name", "2"}, {"put", "other", "2"}, {"remove", "user.name"},
+			{"expire", "user.name", "9"}, shop.putAll("cart.b", "2", "user.name", "2")} {
 			shop.expect(t, "err DENIED this app may not write this key", words...)
 		}
 		shop.expect(t, "ok user.name|cart.a|order.1", "keys")
 		shop.expect(t, "ok", "put", "cart.a", "2")
 		shop.expect(t, "ok", shop.putAll("seen", "2", "cart.b", "2")...)
-		if got := shop.expect(t, "ok", "get_all"); strings.Contains(got, "cart.a") || !strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
+		if got := shop.expect(t, "ok", "get_all"); strings.Contains(got, "cart.a") ||
+			!strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
 			t.Errorf("%v: after put_all there is %s", f, got)
 		}
 		shop.expect(t, "ok", "close")
@@ -153,13 +158,15 @@ func TestPolicyRoles(t *testing.T) {
 		if slices.Sort(keys); !slices.Equal(keys, []string{"cart.b", "order.1"}) {
 			t.Errorf("%v: reports sees %v", f, keys)
 		}
-		if got := reports.expect(t, "ok", "get_all"); strings.Contains(got, "user.name") || strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
+		if got := reports.expect(t, "ok", "get_all"); strings.Contains(got, "user.name") ||
+			strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
 			t.Errorf("%v: reports gets %s", f, got)
 		}
 		for _, words := range [][]string{{"get", "user.name"}, {"exists", "seen"}, {"get", "missing"}} {
 			reports.expect(t, "err DENIED this app may not read this key", words...)
 		}
-		for _, words := range [][]string{{"put", "order.1", "2"}, {"remove", "order.1"}, {"destroy"}, {"regenerate_id"}, {"lifetime", "60"}, reports.putAll("order.1", "2")} {
+		for _, words := range [][]string{{"put", "order.1", "2"}, {"remove", "order.1"}, {"destroy"}, {"regenerate_id"},
+			{"lifetime", "60"}, reports.putAll("order.1", "2")} {
 			reports.expect(t, "err DENIED this app may only read", words...)
 		}
 		reports.expect(t, "ok 1", "get", "order.1")
@@ -187,8 +194,8 @@ func TestPolicyRoles(t *testing.T) {
 	}
 }
 
-// TestPolicyExamples: the five examples and the default policy in one server, each refusing what it is for and nothing else, and a tenant's own policy
-// beside the operator's: both must allow.
+// TestPolicyExamples checks the five examples and the default policy together, and the policy of a tenant beside the
+// operator's. Each refuses only what it is for, and all must allow.
 func TestPolicyExamples(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
@@ -196,18 +203,23 @@ func TestPolicyExamples(t *testing.T) {
 		return "allow: [0.0.0.0/0]\n" + more + "\napps:\n" + strings.Join(apps, "")
 	}
 	b := deployment{
-		listen:   `[{name: main, address: "127.0.0.1:0", allow: [0.0.0.0/0], proxies: [127.0.0.0/8], plaintext: always, client_certificates: optional, client_ca: DIR/clients.pem}]`,
+		listen: `[{name: main, address: "127.0.0.1:0", allow: [0.0.0.0/0], proxies: [127.0.0.0/8], plaintext: ` +
+			`always, client_certificates: optional, client_ca: DIR/clients.pem}]`,
 		settings: "policy: {folder: DIR/policies}\n",
 		tenants: map[string]string{
-			"acme":  file("", app("shop", secret, "role: readwrite"), app("login", secret, "role: readwrite"), app("reports", secret, "role: readonly")),
+			"acme": file("", app("shop", secret, "role: readwrite"), app("login", secret, "role: readwrite"),
+				app("reports", secret, "role: readonly")),
 			"free":  file("", app("shop", secret, "role: readwrite")),
 			"bank":  file("", app("shop", secret, "role: readwrite")),
 			"timed": file("", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
-			"own":   file("policy: {closed: [new]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")),
+			"own": file("policy: {closed: [new]}", app("shop", secret, "role: readwrite"),
+				app("reader", secret, "role: readonly")),
 		},
 	}.write(t)
-	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Bank"}}, Name: "shop.example"}.Write(t, b.dir, "bank")
-	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Other"}}, Name: "shop.example"}.Write(t, b.dir, "other")
+	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Bank"}},
+		Name: "shop.example"}.Write(t, b.dir, "bank")
+	servertest.Certificate{Subject: pkix.Name{CommonName: "shop", Organization: []string{"Other"}},
+		Name: "shop.example"}.Write(t, b.dir, "other")
 	var clients []byte
 	for _, name := range []string{"bank.pem", "other.pem"} {
 		text, err := os.ReadFile(filepath.Join(b.dir, name))
@@ -216,17 +228,20 @@ func TestPolicyExamples(t *testing.T) {
 		}
 		clients = append(clients, text...)
 	}
-	files := map[string]string{"clients.pem": string(clients), "policies/tenants/own/a.rego": `package sessionserver.tenant
+	files := map[string]string{"clients.pem": string(clients)}
+	files["policies/tenants/own/a.rego"] = `package sessionserver.tenant
 
 allow if not closed
 
 closed if input.command in data.tenants.own.settings.closed
 
 reasons contains "closed by the tenant"
-`}
+`
 	for to, from := range map[string]string{
-		"default.rego": "default.rego", "reporting.rego": "examples/reporting.rego", "login_keys.rego": "examples/login_keys.rego",
-		"client_certificate.rego": "examples/client_certificate.rego", "blocked_range.rego": "examples/blocked_range.rego",
+		"default.rego": "default.rego", "reporting.rego": "examples/reporting.rego",
+		"login_keys.rego":                 "examples/login_keys.rego",
+		"client_certificate.rego":         "examples/client_certificate.rego",
+		"blocked_range.rego":              "examples/blocked_range.rego",
 		"tenants/timed/office_hours.rego": "examples/office_hours.rego",
 	} {
 		text, err := os.ReadFile(filepath.Join("../configs/policies", from))
@@ -247,7 +262,8 @@ reasons contains "closed by the tenant"
 		c.OK("auth " + who + " " + secret)
 		return newFramedConn(c, wire.Line)
 	}
-	shop, login, reports := from("192.0.2.1", "acme/shop"), from("192.0.2.1", "acme/login"), from("192.0.2.1", "acme/reports")
+	shop, login, reports := from("192.0.2.1", "acme/shop"), from("192.0.2.1", "acme/login"),
+		from("192.0.2.1", "acme/reports")
 	id := login.expect(t, "ok", "new")
 	login.expect(t, "ok", "put", "user.name", "ada")
 	login.expect(t, "ok", "close")
@@ -309,31 +325,39 @@ reasons contains "closed by the tenant"
 			timed.expect(t, want, "whoami")
 		}
 	}
-	from("192.0.2.1", "timed/reader").expect(t, "err DENIED this app may only read", "new") // the operator's policy is asked first
+	// the operator's policy is asked first
+	from("192.0.2.1", "timed/reader").expect(t, "err DENIED this app may only read", "new")
 
 	own, reader := from("192.0.2.1", "own/shop"), from("192.0.2.1", "own/reader")
 	own.expect(t, "err DENIED closed by the tenant", "new")
 	own.expect(t, "ok", "whoami")
 	reader.expect(t, "err DENIED this app may only read", "new")
-	b.writeTenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"), app("reader", secret, "role: readonly")))
-	require.Eventually(t, "what the tenant's file says to its policy changes", func() bool { _, err := own.Do("whoami"); return err != nil })
+	b.writeTenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"),
+		app("reader", secret, "role: readonly")))
+	require.Eventually(t, "what the tenant's file says to its policy changes", func() bool {
+		_, err := own.Do("whoami")
+		return err != nil
+	})
 	own.expect(t, "err DENIED closed by the tenant", "whoami")
 	own.expect(t, "ok", "new")
 	reader.expect(t, "err DENIED this app may only read", "new")
 }
 
-// TestPolicyReloadUnderLoad: while the folder of the policies is replaced again and again by another one, no decision is made by parts of both. A policy
-// here is four files that each tell their version; all are in the answer.
+// TestPolicyReloadUnderLoad replaces the folder of policies again and again. Each of two policies consists of four
+// files with a version, and every decision must show one version only.
 func TestPolicyReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	b := deployment{settings: "policy: {folder: DIR/policies}\n", tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")}}.write(t)
+	b := deployment{settings: "policy: {folder: DIR/policies}\n",
+		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" +
+			app("shop", secret, "role: readwrite")}}.write(t)
 	for _, version := range []string{"1", "2"} {
 		text := fmt.Sprintf("{%q: %q}", "version", version)
 		servertest.WriteFiles(t, filepath.Join(b.dir, "v"+version), map[string]string{
 			"a/data.json": text, "z/data.json": text,
 			"m.rego": "package m\n\nversion := \"" + version + "\"\n",
-			"a.rego": "package sessionserver.authz\n\nallow if not input.key\n\nreasons contains sprintf(\"" + version + " %s %s %s for %s\", [data.a.version, data.m.version, data.z.version, input.key])\n",
+			"a.rego": "package sessionserver.authz\n\nallow if not input.key\n\nreasons contains sprintf(\"" + version +
+				" %s %s %s for %s\", [data.a.version, data.m.version, data.z.version, input.key])\n",
 		})
 	}
 	turn := func(version string) {
@@ -383,15 +407,18 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 		version := 1 - i%2
 		before := seen[version].Load()
 		turn(fmt.Sprint(version + 1))
-		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil { // or the next look at the folder would be seconds away
+		// or the next look at the folder would be seconds away
+		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		require.Eventually(t, "the other policy decides", func() bool { return seen[version].Load() > before || t.Failed() })
+		require.Eventually(t, "the other policy decides", func() bool {
+			return seen[version].Load() > before || t.Failed()
+		})
 	}
 	t.Logf("%d decisions by one, %d by the other", seen[0].Load(), seen[1].Load())
 }
 
-// bundleServer serves a signed bundle, or what it is told.
+// bundleServer serves a bundle to clients with the right token.
 type bundleServer struct {
 	mu   sync.Mutex
 	body []byte
@@ -414,7 +441,7 @@ func (b *bundleServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(b.body)
 }
 
-// pack makes a bundle with a policy that has this reason, signed with a secret.
+// packBundle returns a bundle whose policy denies everything for a reason, signed with a secret.
 func packBundle(t *testing.T, secret, revision, reason string) []byte {
 	t.Helper()
 	text := fmt.Sprintf("package sessionserver.authz\n\nallow if false\n\nreasons contains %q\n", reason)
@@ -437,8 +464,8 @@ func packBundle(t *testing.T, secret, revision, reason string) []byte {
 	return packed.Bytes()
 }
 
-// TestPolicyBundle: a server takes its policies from a bundle. Garbage, a bad signature and no bundle at all leave what is, also over a restart, and
-// the log says so.
+// TestPolicyBundle checks that a server takes its policies from a bundle. An invalid bundle, an invalid signature and
+// an unreachable server leave the policy in force, also over a restart, and are logged.
 func TestPolicyBundle(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
@@ -446,7 +473,9 @@ func TestPolicyBundle(t *testing.T) {
 	web := httptest.NewServer(server)
 	defer web.Close()
 	b := deployment{
-		settings: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz?key=hidden\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, poll: 1s, keep: DIR/kept}\n" +
+		settings: "policy:\n  bundle: {url: \"" + web.URL +
+			"/p.tar.gz?key=hidden\", token_file: DIR/token, key_file: DIR/key, key_id: policies, algorithm: HS256, " +
+			"poll: 1s, keep: DIR/kept}\n" +
 			"log: {level: info}\n",
 		tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\napps:\n" + app("shop", secret, "role: readwrite")},
 	}.write(t)
@@ -465,14 +494,17 @@ func TestPolicyBundle(t *testing.T) {
 		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.log(), what) })
 	}
 	server.put(packBundle(t, "another secret", "0", "nothing"))
-	if out, said, status := newCLI(t, "").run("", "check", b.file); status == 0 || !strings.Contains(said, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
+	if out, said, status := newCLI(t, "").run("", "check", b.file); status == 0 ||
+		!strings.Contains(said, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
-	if out, said, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 || !strings.Contains(said, "cannot use the policies: ") {
+	if out, said, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 ||
+		!strings.Contains(said, "cannot use the policies: ") {
 		t.Errorf("it starts without any policy: status %d\n%s%s", status, out, said)
 	}
 	server.put(packBundle(t, "signing secret", "one", "first"))
-	if out, said, status := newCLI(t, "").run("", "check", b.file); status != 0 || !strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
+	if out, said, status := newCLI(t, "").run("", "check", b.file); status != 0 ||
+		!strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	b.process = serve(t, "--config", b.file)
@@ -501,11 +533,13 @@ func TestPolicyBundle(t *testing.T) {
 	b.stop()
 }
 
-// TestPolicyThousandTenants: a thousand tenants with three apps each stand in data, and a change of one is known at once.
+// TestPolicyThousandTenants checks that policies see a thousand tenants with three apps each, and the change of a
+// tenant at once.
 func TestPolicyThousandTenants(t *testing.T) {
 	secret := auth.NewSecret()
 	text := func(i int, write string) string {
-		return fmt.Sprintf("allow: [127.0.0.0/8]\npolicy: {number: %d}\napps:\n", i) + app("shop", secret, "role: readwrite, write: ["+write+"]") +
+		return fmt.Sprintf("allow: [127.0.0.0/8]\npolicy: {number: %d}\napps:\n", i) +
+			app("shop", secret, "role: readwrite, write: ["+write+"]") +
 			app("login", auth.NewSecret(), "role: readwrite") + app("reports", auth.NewSecret(), "role: readonly")
 	}
 	tenants := make(map[string]string)
@@ -518,7 +552,8 @@ func TestPolicyThousandTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	servertest.WriteFiles(t, h.dir, map[string]string{"policies/default.rego": string(shipped),
-		"policies/number.rego": "package sessionserver.authz\n\ndeny contains \"it is the last one\" if data.tenants[input.tenant].settings.number == 999\n"})
+		"policies/number.rego": "package sessionserver.authz\n\n" +
+			"deny contains \"it is the last one\" if data.tenants[input.tenant].settings.number == 999\n"})
 	began := time.Now()
 	h.process = serve(t, "--config", h.file)
 	t.Logf("started in %v", time.Since(began))
@@ -531,13 +566,16 @@ func TestPolicyThousandTenants(t *testing.T) {
 		c.Refused("put user.a 1", "DENIED")
 		began := time.Now()
 		h.writeTenant(t, name, text(i, "\"user.*\""))
-		require.Eventually(t, "the new pattern decides", func() bool { _, err := c.Do("put user.a 1"); return err == nil })
+		require.Eventually(t, "the new pattern decides", func() bool {
+			_, err := c.Do("put user.a 1")
+			return err == nil
+		})
 		t.Logf("a change of a tenant decided after %v", time.Since(began))
 		c.Refused("put cart.a 1", "DENIED")
 	}
 }
 
-// TestPolicyBundlePrivate: the bundle may be on a server of an authority of one's own, and whoever confuses the keys is told.
+// TestPolicyBundlePrivate checks bundles on a server with a private authority, and the errors for confused keys.
 func TestPolicyBundlePrivate(t *testing.T) {
 	t.Parallel()
 	server := &bundleServer{}
@@ -547,14 +585,19 @@ func TestPolicyBundlePrivate(t *testing.T) {
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	for more, want := range map[string]string{
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": "nothing is wrong with it",
-		"algorithm: HS256, key_file: DIR/key":                       "certificate signed by unknown authority; set policy.bundle.ca_roots to the file of a private authority",
-		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key":    "policy.bundle.ca_roots: DIR/key: there is no certificate in it",
-		"algorithm: ES256, key_file: DIR/own.key":                   "policy.bundle.key_file: DIR/own.key is the private key, which is for whoever signs alone; ",
+		"algorithm: HS256, key_file: DIR/key": "certificate signed by unknown authority; set " +
+			"policy.bundle.ca_roots to the file of a private authority",
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key": "policy.bundle.ca_roots: DIR/key: there is no " +
+			"certificate in it",
+		"algorithm: ES256, key_file: DIR/own.key": "policy.bundle.key_file: DIR/own.key is the " +
+			"private key, which is for whoever signs alone; ",
 	} {
-		b := deployment{settings: "policy:\n  bundle: {url: \"" + web.URL + "/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.write(t)
+		b := deployment{settings: "policy:\n  bundle: {url: \"" + web.URL +
+			"/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.write(t)
 		servertest.Certificate{Name: "own.example"}.Write(t, b.dir, "own")
 		servertest.WriteFiles(t, b.dir, map[string]string{
-			"token": "letmein\n", "key": "signing secret", "ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
+			"token": "letmein\n", "key": "signing secret",
+			"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
 		})
 		out, said, _ := newCLI(t, "").run("", "check", b.file)
 		if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", b.dir)) {

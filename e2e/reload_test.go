@@ -14,8 +14,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestReloadLoud breaks everything that is reloaded, one after the other: the failure is an error in the log, in
-// /status and in the metric, SIGHUP does not report success, and once it is mended the server finds out by itself.
+// TestReloadLoud breaks everything that is reloaded, one after the other. Each failure is an error in the log, in
+// /status and in the metric, and SIGHUP does not report success. Once it is repaired, the server recovers by itself.
 func TestReloadLoud(t *testing.T) {
 	t.Parallel()
 	server := &bundleServer{}

@@ -14,11 +14,12 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// unlimitedGuesses lets a test guess as fast as it can.
-const unlimitedGuesses = "limits: {error_budget: 1000000}\nrates: {auth_failures: {per_second: 0, burst: 0}, unauthenticated: {per_second: 0, burst: 0}}\n"
+// unlimitedGuesses lets a test guess credentials at full speed.
+const unlimitedGuesses = "limits: {error_budget: 1000000}\nrates: {auth_failures: {per_second: 0, burst: 0}, " +
+	"unauthenticated: {per_second: 0, burst: 0}}\n"
 
-// TestSecurityCredentialsAlike: whatever is wrong with credentials, the answer is the same, byte for byte, in every framing, with and without
-// TLS. Nobody learns from it which tenants and apps there are.
+// TestSecurityCredentialsAlike checks that the reply to invalid credentials is the same, byte for byte, in every
+// framing, with and without TLS. It does not reveal which tenants and apps exist.
 func TestSecurityCredentialsAlike(t *testing.T) {
 	t.Parallel()
 	good, old, foreign := auth.NewSecret(), auth.NewSecret(), auth.NewSecret()
@@ -27,13 +28,19 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 		"other": tenantFile("", "shop "+foreign),
 	}}.serve(t)
 	guesses := [][2]string{
-		{"nobody/shop", good}, {"acme/nobody", good}, {"acme/shop", old}, {"acme/shop", foreign}, {"acme/empty", good}, {"acme/empty", "x"},
+		{"nobody/shop", good}, {"acme/nobody", good}, {"acme/shop", old}, {"acme/shop", foreign}, {"acme/empty", good},
+		{"acme/empty", "x"},
 		{"acme/shop", auth.HashSecret(good).String()}, {"acme/shop", good + "0"}, {"acme/shop", good[:len(good)-1]},
-		{"acme", good}, {"acme/", good}, {"/shop", good}, {"/", good}, {"ACME/shop", good}, {"acme/shop/", good}, {"acme//shop", good},
-		{"../acme/shop", good}, {"other/../acme/shop", good}, {"acme/sh*p", good}, {"acmé/shop", good}, {"acme\x01/shop", good},
-		{strings.Repeat("a", 1000) + "/shop", good}, {"acme/" + strings.Repeat("b", 1000), good}, {"!unauthenticated/shop", good},
+		{"acme", good}, {"acme/", good}, {"/shop", good}, {"/", good}, {"ACME/shop", good}, {"acme/shop/", good},
+		{"acme//shop", good},
+		{"../acme/shop", good}, {"other/../acme/shop", good}, {"acme/sh*p", good}, {"acmé/shop", good},
+		{"acme\x01/shop", good},
+		{strings.Repeat("a", 1000) + "/shop", good}, {"acme/" + strings.Repeat("b", 1000), good},
+		{"!unauthenticated/shop", good},
 	}
-	binary := [][2]string{{"acme/shop", string(make([]byte, 32))}, {"acme\x00/shop", good}, {"acme/shop\x00", good}, {"acme/shop", good + "\x00"}, {"acme/shop", good + "\r\n"}, {"acme\r\n/shop", good}, {"", ""}, {"acme/shop", ""}}
+	binary := [][2]string{{"acme/shop", string(make([]byte, 32))}, {"acme\x00/shop", good}, {"acme/shop\x00", good},
+		{"acme/shop", good + "\x00"}, {"acme/shop", good + "\r\n"}, {"acme\r\n/shop", good}, {"", ""},
+		{"acme/shop", ""}}
 	resp := func(words ...string) string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -80,9 +87,10 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 	}
 }
 
-// BenchmarkCredentials measures whether it takes as long to refuse one kind of bad credentials as another. The kinds are tried in turns, each time in
-// another order, so that whatever else the machine does slows all of them down. It reports how far the medians of kinds are apart, and those of
-// random halves of one kind, which is no difference. A kind that could be found would be several microseconds beyond that.
+// BenchmarkCredentials measures whether all kinds of invalid credentials are refused equally fast. The kinds are tried
+// in random order, so that other load slows all of them down. It reports how far the medians of the kinds are apart,
+// and the medians of random halves of one kind, which do not differ. A distinguishable kind would be several
+// microseconds beyond that.
 func BenchmarkCredentials(b *testing.B) {
 	apps := []string{"shop00 " + auth.NewSecret() + " " + auth.NewSecret(), "empty0"}
 	for i := range 50 {
@@ -94,7 +102,8 @@ func BenchmarkCredentials(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	names := []string{"acme/shop00", "acme/empty0", "acme/nobody", "none/shop00", "ACME/shop00", "acme-shop00", "../c/shop00"}
+	names := []string{"acme/shop00", "acme/empty0", "acme/nobody", "none/shop00", "ACME/shop00", "acme-shop00",
+		"../c/shop00"}
 	secret := auth.NewSecret() // nobody's
 	kinds := make([][]float64, len(names))
 	reply := make([]byte, 256)
@@ -118,7 +127,7 @@ func BenchmarkCredentials(b *testing.B) {
 	b.ReportMetric(halves(kinds), "µs-halves-apart")
 }
 
-// apart is how far the medians of kinds are from each other.
+// apart returns how far the medians are apart.
 func apart(kinds [][]float64) float64 {
 	least, most := math.Inf(1), math.Inf(-1)
 	for _, kind := range kinds {
@@ -128,7 +137,7 @@ func apart(kinds [][]float64) float64 {
 	return most - least
 }
 
-// halves is how far the medians of random halves of one kind are from each other at most: what is no difference.
+// halves returns how far the medians of random halves of one kind are apart at most.
 func halves(kinds [][]float64) float64 {
 	most := 0.0
 	for _, kind := range kinds {
@@ -146,8 +155,8 @@ func median(of []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// TestSecurityIsolation: what is the same id to two tenants are two sessions, no name that an app can write reaches another tenant's, and auth
-// takes nothing along.
+// TestSecurityIsolation checks that one id of two tenants is two sessions, that no id reaches a session of another
+// tenant, and that auth keeps nothing of the identity before.
 func TestSecurityIsolation(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"file", "pebble", "memory"} {
@@ -159,13 +168,17 @@ func TestSecurityIsolation(t *testing.T) {
 				secrets[name] = auth.NewSecret()
 				files[name] = tenantFile("", "shop "+secrets[name])
 			}
-			h := deployment{storage: "{driver: " + driver + ", path: DIR/state}", settings: unlimitedGuesses, tenants: files}.serve(t)
-			mine, other := h.connectAs(t, "acme/shop", secrets["acme"]), h.connectAs(t, "acme-2/shop", secrets["acme-2"])
+			h := deployment{storage: "{driver: " + driver + ", path: DIR/state}", settings: unlimitedGuesses,
+				tenants: files}.serve(t)
+			mine, other := h.connectAs(t, "acme/shop", secrets["acme"]),
+				h.connectAs(t, "acme-2/shop", secrets["acme-2"])
 
 			// Ids that would be something else if they were part of a path, a key or a pattern.
 			ids := []string{
-				"0123456789abcdef", "../acme-2/0123456789abcdef", "..%2facme-2%2f0123456789abcdef", "acme-2/0123456789abcdef", "acme-2:0123456789abcdef",
-				"/etc/passwd/etc/passwd", "****************", "%00%00%00%00%00%00%00%00", "tenants/acme-2/sessions", `..\..\..\acme-2\id`,
+				"0123456789abcdef", "../acme-2/0123456789abcdef", "..%2facme-2%2f0123456789abcdef",
+				"acme-2/0123456789abcdef", "acme-2:0123456789abcdef",
+				"/etc/passwd/etc/passwd", "****************", "%00%00%00%00%00%00%00%00", "tenants/acme-2/sessions",
+				`..\..\..\acme-2\id`,
 				strings.Repeat("z", 256), "-2/0123456789abcdef", "....................", "../../../../DRIVER",
 			}
 			for i, id := range ids {
@@ -186,7 +199,8 @@ func TestSecurityIsolation(t *testing.T) {
 			}
 			for i, id := range ids {
 				mine.OK("open " + id + " r")
-				if got := mine.OK("get_all"); got != fmt.Sprintf(`a:1:{s:3:"who";s:%d:"acme%d";}`, len(fmt.Sprintf("acme%d", i)), i) {
+				if got := mine.OK("get_all"); got != fmt.Sprintf(`a:1:{s:3:"who";s:%d:"acme%d";}`,
+					len(fmt.Sprintf("acme%d", i)), i) {
 					t.Errorf("%s: %s", id, got)
 				}
 				mine.OK("abort")
@@ -199,7 +213,8 @@ func TestSecurityIsolation(t *testing.T) {
 				mine.OK("open " + id + " rw 0")
 				mine.OK("abort")
 			}
-			for _, bad := range []string{"short", strings.Repeat("z", 257), "0123456789abcd\x01f", "0123456789abcd\xff\xfe", "éééééééééééééééé"} {
+			for _, bad := range []string{"short", strings.Repeat("z", 257), "0123456789abcd\x01f",
+				"0123456789abcd\xff\xfe", "éééééééééééééééé"} {
 				mine.Refused("open "+bad, "BADID")
 			}
 			// A line that holds a NUL is refused as a whole; RESP carries it to the rule for ids.
@@ -248,12 +263,13 @@ func TestSecurityIsolation(t *testing.T) {
 	}
 }
 
-// TestSecurityHostileTenantNames: files whose names could be something else than a name are nobody's, and hinder nobody.
+// TestSecurityHostileTenantNames checks that files with invalid names define no tenant, and do not affect others.
 func TestSecurityHostileTenantNames(t *testing.T) {
 	t.Parallel()
 	good, bad := auth.NewSecret(), auth.NewSecret()
 	files := map[string]string{"acme": tenantFile("", "shop "+good)}
-	hostile := []string{"..", "ACME", "acme other", "a*", "!unauthenticated", "ácme", strings.Repeat("a", 65), "-acme", "acme.yaml"}
+	hostile := []string{"..", "ACME", "acme other", "a*", "!unauthenticated", "ácme", strings.Repeat("a", 65), "-acme",
+		"acme.yaml"}
 	for _, name := range hostile {
 		files[name] = tenantFile("", "shop "+bad)
 	}
@@ -265,7 +281,8 @@ func TestSecurityHostileTenantNames(t *testing.T) {
 			t.Errorf("%q is a tenant", name)
 		}
 	}
-	if told := strings.Count(h.log(), "invalid tenant name"); told != len(hostile)-1 { // one begins with a dot: it is hidden
+	// one begins with a dot: it is hidden
+	if told := strings.Count(h.log(), "invalid tenant name"); told != len(hostile)-1 {
 		t.Errorf("the log tells of %d names of %d", told, len(hostile))
 	}
 }

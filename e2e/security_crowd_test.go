@@ -20,7 +20,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// rss is how much memory a process holds, in MiB.
+// rss returns the resident memory of a process in MiB.
 func rss(pid int) int {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(status)) {
@@ -32,8 +32,9 @@ func rss(pid int) int {
 	return 0
 }
 
-// TestSecurityCrowd: 10,000 connections that say nothing, or a byte, or the beginning of a TLS handshake, hinder nobody who has something to say, hold little memory,
-// and are gone when their time is over. They come from many addresses, so that it is not the limits of one that help.
+// TestSecurityCrowd opens 10,000 connections that send nothing, a byte, or the beginning of a TLS handshake. They do
+// not affect other clients, hold little memory, and are closed in time. They come from many addresses, so that limits
+// per address do not apply.
 func TestSecurityCrowd(t *testing.T) {
 	const crowd, room = 10_000, 12_000
 	var limit syscall.Rlimit
@@ -50,8 +51,9 @@ func TestSecurityCrowd(t *testing.T) {
 	}
 	secret := auth.NewSecret()
 	h := deployment{
-		settings: "limits: {login_timeout: 8s, request_timeout: 6s}\n", tls: "{local_ca: DIR/ca, handshake_timeout: 4s}",
-		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
+		settings: "limits: {login_timeout: 8s, request_timeout: 6s}\n",
+		tls:      "{local_ca: DIR/ca, handshake_timeout: 4s}",
+		tenants:  map[string]string{"acme": tenantFile("", "shop "+secret)},
 	}.serve(t)
 	before := rss(h.cmd.Process.Pid)
 
@@ -76,13 +78,15 @@ func TestSecurityCrowd(t *testing.T) {
 	})
 
 	// What each of the crowd sends before it falls silent.
-	silences := []string{"", "", "", "a", "auth acme/shop", "*3\r\n$4\r\nAUTH\r\n", "\x16", "\x16\x03\x01\x02\x00\x01\x00\x01", "PROXY", "\r"}
+	silences := []string{"", "", "", "a", "auth acme/shop", "*3\r\n$4\r\nAUTH\r\n", "\x16",
+		"\x16\x03\x01\x02\x00\x01\x00\x01", "PROXY", "\r"}
 	conns := make([]net.Conn, crowd)
 	var joining sync.WaitGroup
 	for part := range 4 {
 		joining.Go(func() {
 			for i := part; i < crowd; i += 4 {
-				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%100), byte(1+i/100%50))}, Timeout: require.Patience}
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%100), byte(1+i/100%50))},
+					Timeout: require.Patience}
 				nc, err := d.DialContext(context.Background(), "tcp", h.addr)
 				if err != nil {
 					t.Errorf("connection %d: %v", i, err)
@@ -98,7 +102,9 @@ func TestSecurityCrowd(t *testing.T) {
 	joining.Wait()
 	during := rss(h.cmd.Process.Pid)
 	worked := cycles.Load()
-	require.Eventually(t, "who behaves is not served beside the crowd", func() bool { return cycles.Load() >= worked+20 || t.Failed() })
+	require.Eventually(t, "who behaves is not served beside the crowd", func() bool {
+		return cycles.Load() >= worked+20 || t.Failed()
+	})
 	left := 0
 	buf := make([]byte, 4096)
 	for i, nc := range conns {
@@ -132,11 +138,13 @@ func TestSecurityCrowd(t *testing.T) {
 	}
 }
 
-// TestSecuritySlowHandshakes: as many handshakes as one address may have under way keep nobody else from theirs, and end.
+// TestSecuritySlowHandshakes checks that the pending handshakes of one address do not delay handshakes of others, and
+// end.
 func TestSecuritySlowHandshakes(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := deployment{tls: "{local_ca: DIR/ca, handshake_timeout: 5s, handshakes_per_ip: 8}", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := deployment{tls: "{local_ca: DIR/ca, handshake_timeout: 5s, handshakes_per_ip: 8}",
+		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	var slow []*servertest.Conn
 	for range 20 {
 		c := dialFrom(t, "127.0.0.9", h.addr)

@@ -22,10 +22,10 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// needles are what must not be found, each by what it is.
+// needles are texts that must not be found, by description.
 type needles map[string][]byte
 
-// add takes a text in every form in which it could come out.
+// add adds a text in every form in which it could appear.
 func (n needles) add(what, text string) {
 	n[what] = []byte(text)
 	n[what+", hex"] = []byte(hex.EncodeToString([]byte(text)))
@@ -43,7 +43,7 @@ func (n needles) add(what, text string) {
 	}
 }
 
-// search tells of every needle in hay.
+// search fails for each needle in a text.
 func (n needles) search(t *testing.T, where string, hay []byte) {
 	t.Helper()
 	for what, needle := range n {
@@ -53,8 +53,8 @@ func (n needles) search(t *testing.T, where string, hay []byte) {
 	}
 }
 
-// TestSecurityNothingLeaks runs the whole program through a day of its life, with all the mistakes that people make, and looks through
-// everything that comes out of it: what it printed and logged, its files, its command lines and environments.
+// TestSecurityNothingLeaks runs the program through all common operations and mistakes. Secrets, session ids and values
+// must not appear in its outputs, logs, files, command lines and environments.
 func TestSecurityNothingLeaks(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"pebble", "file"} {
@@ -83,16 +83,21 @@ func leaks(t *testing.T, driver string) {
 	}
 	h := deployment{
 		storage: "{driver: " + driver + ", path: DIR/state, sweep_interval: 50ms}",
-		settings: "public_address: tls://localhost:9090\nlog: {level: debug}\nadmin: {address: \"127.0.0.1:0\", token_file: " + tokenFile + ", profiles: true}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
+		settings: "public_address: tls://localhost:9090\nlog: {level: debug}\n" +
+			"admin: {address: \"127.0.0.1:0\", token_file: " + tokenFile +
+			", profiles: true}\nlimits: {error_budget: 20, drain_timeout: 500ms}\n" +
 			"rates: {auth_failures: {per_second: 1, burst: 4}}\nquotas: {sessions: 4, waiters: 1}\n" +
 			"audit: {output: DIR/audit.log, decisions: {output: DIR/decisions.log, sample: 1}}\n",
 		tenants: map[string]string{
 			"mistaken": "allow: [127.0.0.1]\napps:\n  shop:\n    role: readwrite\n    secrets: [" + mistyped + "]\n",
 			"mistake2": "allow: [127.0.0.1]\n" + mistyped + ": true\n",
-			"mistake3": "allow: [" + mistyped + "]\napps:\n  " + mistyped + ": {role: " + mistyped + ", certificates: [" + mistyped + ", 'dns:" + mistyped + "']}\n",
-			"mistake4": "allow: [127.0.0.1]\nsession: {lifetime: " + mistyped + "}\nhosts: [" + mistyped + "]\nquotas: {bytes: " + mistyped + "}\n",
+			"mistake3": "allow: [" + mistyped + "]\napps:\n  " + mistyped + ": {role: " + mistyped +
+				", certificates: [" + mistyped + ", 'dns:" + mistyped + "']}\n",
+			"mistake4": "allow: [127.0.0.1]\nsession: {lifetime: " + mistyped + "}\nhosts: [" + mistyped +
+				"]\nquotas: {bytes: " + mistyped + "}\n",
 			"mistake5": "apps: {shop: {secrets: " + mistyped + "\n",
-			"limited":  "allow: [127.0.0.1]\nrates: {app: {per_second: 1, burst: 12}, session_creation: {per_second: 1, burst: 1}}\nsession: {lock_lease: 1s, max_value: 64}\n",
+			"limited": "allow: [127.0.0.1]\nrates: {app: {per_second: 1, burst: 12}, session_creation: " +
+				"{per_second: 1, burst: 1}}\nsession: {lock_lease: 1s, max_value: 64}\n",
 		},
 	}.serve(t)
 	var printed bytes.Buffer // by subcommands
@@ -133,16 +138,22 @@ func leaks(t *testing.T, driver string) {
 		_, err := servertest.Connect(t, h.addr).Do("auth limited/shop " + secretOf(t, dsns["limited/shop"]))
 		return err == nil
 	})
-	for _, args := range [][]string{{"tenant", "list"}, {"tenant", "show", "acme"}, {"app", "list", "acme"}, {"tenant", "show", "mistaken"}} {
+	for _, args := range [][]string{{"tenant", "list"}, {"tenant", "show", "acme"}, {"app", "list", "acme"},
+		{"tenant", "show", "mistaken"}} {
 		operator(args...)
 	}
 	run("", "check", h.file)
-	here := strings.Replace(strings.TrimSpace(dsns["acme/shop"]), "localhost:9090", strings.Replace(h.addr, "127.0.0.1", "localhost", 1), 1)
+	here := strings.Replace(strings.TrimSpace(dsns["acme/shop"]), "localhost:9090",
+		strings.Replace(h.addr, "127.0.0.1", "localhost", 1), 1)
 	for _, dsn := range []string{
-		here, strings.Replace(here, good, stranger, 1), here + "&unknown=" + stranger, strings.Replace(here, ":", "::", 1), strings.Replace(here, "tls", "tsl", 1),
-		strings.Replace(here, "/acme", "/ac me", 1), strings.Replace(here, "@", "@@", 1), strings.Replace(here, "@localhost", "%zz@localhost", 1),
-		"tls://" + stranger + "@localhost:1/acme", stranger, "tcp://shop:" + good + "@" + h.addr + "/acme", "tls://shop:" + good + "@localhost:1/acme",
-		strings.Replace(here, "localhost:", "localhost:"+stranger, 1), strings.Replace(here, "localhost", stranger+".invalid", 1),
+		here, strings.Replace(here, good, stranger, 1), here + "&unknown=" + stranger,
+		strings.Replace(here, ":", "::", 1), strings.Replace(here, "tls", "tsl", 1),
+		strings.Replace(here, "/acme", "/ac me", 1), strings.Replace(here, "@", "@@", 1),
+		strings.Replace(here, "@localhost", "%zz@localhost", 1),
+		"tls://" + stranger + "@localhost:1/acme", stranger, "tcp://shop:" + good + "@" + h.addr + "/acme",
+		"tls://shop:" + good + "@localhost:1/acme",
+		strings.Replace(here, "localhost:", "localhost:"+stranger, 1),
+		strings.Replace(here, "localhost", stranger+".invalid", 1),
 	} {
 		out := run(dsn, "dsn", "check", "-", "--timeout", "1s")
 		if dsn == here && !strings.Contains(out, "acme") {
@@ -151,7 +162,8 @@ func leaks(t *testing.T, driver string) {
 	}
 
 	// People who write a secret where it does not belong.
-	for _, args := range [][]string{{"tenant", "show", mistyped}, {"app", "list", mistyped}, {"app", "revoke", "acme/" + mistyped}, {"app", "revoke", mistyped + "/shop"},
+	for _, args := range [][]string{{"tenant", "show", mistyped}, {"app", "list", mistyped},
+		{"app", "revoke", "acme/" + mistyped}, {"app", "revoke", mistyped + "/shop"},
 		{"app", "revoke", "acme/shop", "--secret", mistyped}, {"tenant", "delete", mistyped}} {
 		operator(args...)
 	}
@@ -159,7 +171,8 @@ func leaks(t *testing.T, driver string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, wrong := range []string{"anonymous: " + mistyped, "tenants: [" + mistyped, mistyped + ": 1", "session: {lifetime: " + mistyped + "}", "public_address: tls://shop:" + mistyped + "@localhost/acme"} {
+	for _, wrong := range []string{"anonymous: " + mistyped, "tenants: [" + mistyped, mistyped + ": 1",
+		"session: {lifetime: " + mistyped + "}", "public_address: tls://shop:" + mistyped + "@localhost/acme"} {
 		file := filepath.Join(t.TempDir(), "wrong.yaml")
 		if err := os.WriteFile(file, append(bytes.Clone(text), (wrong+"\n")...), 0o600); err != nil {
 			t.Fatal(err)
@@ -170,7 +183,9 @@ func leaks(t *testing.T, driver string) {
 		}
 		before := strings.Count(h.log(), "was not reloaded")
 		_ = h.cmd.Process.Signal(syscall.SIGHUP)
-		require.Eventually(t, "SIGHUP is not answered", func() bool { return strings.Count(h.log(), "was not reloaded") > before })
+		require.Eventually(t, "SIGHUP is not answered", func() bool {
+			return strings.Count(h.log(), "was not reloaded") > before
+		})
 	}
 	if err := os.WriteFile(h.file, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -183,7 +198,8 @@ func leaks(t *testing.T, driver string) {
 		hashes.add("the hash of session id "+id[:4], hex.EncodeToString(sum[:]))
 		return id
 	}
-	a, b, c := h.connectAs(t, "acme/shop", good), h.connectTLS(t), h.connectAs(t, "acme/api", secretOf(t, dsns["acme/api"]))
+	a, b, c := h.connectAs(t, "acme/shop", good), h.connectTLS(t),
+		h.connectAs(t, "acme/api", secretOf(t, dsns["acme/api"]))
 	b.OK("auth acme/shop " + good)
 	id := learn(a.OK("new"))
 	a.OK("put " + key + " " + value)
@@ -217,7 +233,8 @@ func leaks(t *testing.T, driver string) {
 			c.OK("abort")
 		}
 	}
-	lost, thief := h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"])), h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"]))
+	lost, thief := h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"])),
+		h.connectAs(t, "limited/shop", secretOf(t, dsns["limited/shop"]))
 	shared := learn("locked-by-two-who-want-it")
 	_, _ = lost.Do("open " + shared)
 	_, _ = lost.Do("put " + key + " " + value)
@@ -227,9 +244,12 @@ func leaks(t *testing.T, driver string) {
 		_, _ = thief.Do("put " + key + " " + strings.Repeat(value, 10))
 	}
 	for _, line := range []string{
-		"auth acme/shop " + stranger, "auth nobody/shop " + stranger, "auth " + stranger, "auth " + stranger + " acme/shop", stranger, "auth acme/" + stranger + " x",
-		"open " + id, "open " + id + " u 0", "put " + key + " " + value, "get " + key, "client setname " + stranger, "echo " + value, "nonsense " + value, id,
-		"open " + id + " " + stranger, "lifetime " + value, "new " + stranger, "select " + stranger, "help " + stranger, "hello " + stranger, "info " + stranger, "client " + stranger + " x",
+		"auth acme/shop " + stranger, "auth nobody/shop " + stranger, "auth " + stranger, "auth " + stranger +
+			" acme/shop", stranger, "auth acme/" + stranger + " x",
+		"open " + id, "open " + id + " u 0", "put " + key + " " + value, "get " + key, "client setname " + stranger,
+		"echo " + value, "nonsense " + value, id,
+		"open " + id + " " + stranger, "lifetime " + value, "new " + stranger, "select " + stranger, "help " + stranger,
+		"hello " + stranger, "info " + stranger, "client " + stranger + " x",
 	} {
 		for _, c := range []*servertest.Conn{servertest.Connect(t, h.addr), h.connectAs(t, "acme/shop", good)} {
 			_, _ = c.Do(line)
@@ -237,10 +257,15 @@ func leaks(t *testing.T, driver string) {
 		}
 	}
 	for _, raw := range []string{
-		"*3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$53\r\n" + stranger + "\r\n", "*2\r\n$4\r\nAUTH\r\n$53\r\n" + stranger + "\r\n", "*7\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$53\r\n" + stranger + "\r\n$7\r\nSETNAME\r\n$53\r\n" + stranger + "\r\n",
-		"*1\r\n$53\r\n" + stranger + "\r\n", "*" + stranger + "\r\n", "*1\r\n$" + stranger + "\r\n", "*3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$52\r\n" + stranger + "\r\n",
-		"POST /" + stranger + " HTTP/1.1\r\n", "GET /" + stranger + " HTTP/1.1\r\nHost: " + stranger + "\r\n\r\n", "PROXY TCP4 " + stranger + "\r\n", "PROXY " + stranger + " " + id + "\r\n",
-		"\x16\x03\x01\x00\x35" + stranger, "\x16" + stranger + id + value, "auth acme/shop " + stranger, strings.Repeat(stranger, 200),
+		"*3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$53\r\n" + stranger + "\r\n", "*2\r\n$4\r\nAUTH\r\n$53\r\n" + stranger +
+			"\r\n", "*7\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$53\r\n" + stranger +
+			"\r\n$7\r\nSETNAME\r\n$53\r\n" + stranger + "\r\n",
+		"*1\r\n$53\r\n" + stranger + "\r\n", "*" + stranger + "\r\n", "*1\r\n$" + stranger + "\r\n",
+		"*3\r\n$4\r\nAUTH\r\n$9\r\nacme/shop\r\n$52\r\n" + stranger + "\r\n",
+		"POST /" + stranger + " HTTP/1.1\r\n", "GET /" + stranger + " HTTP/1.1\r\nHost: " + stranger + "\r\n\r\n",
+		"PROXY TCP4 " + stranger + "\r\n", "PROXY " + stranger + " " + id + "\r\n",
+		"\x16\x03\x01\x00\x35" + stranger, "\x16" + stranger + id + value, "auth acme/shop " + stranger,
+		strings.Repeat(stranger, 200),
 	} {
 		c := servertest.Connect(t, h.addr)
 		_, _ = io.WriteString(c, raw)
@@ -263,9 +288,11 @@ func leaks(t *testing.T, driver string) {
 	var life bytes.Buffer
 	proc(t, h.cmd.Process.Pid, &life)
 	a.OK("open " + own)
-	for _, path := range []string{"/", "/status", "/metrics", "/readyz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/heap?debug=1"} {
+	for _, path := range []string{"/", "/status", "/metrics", "/readyz", "/debug/pprof/goroutine?debug=2",
+		"/debug/pprof/cmdline", "/debug/pprof/heap?debug=1"} {
 		for _, accept := range []string{"text/html", "*/*"} {
-			status, text := servertest.Get(t, http.DefaultClient, "http://"+h.admin+path, "Accept", accept, "Authorization", "Bearer "+admin)
+			status, text := servertest.Get(t, http.DefaultClient, "http://"+h.admin+path, "Accept", accept,
+				"Authorization", "Bearer "+admin)
 			if status != 200 {
 				t.Errorf("%s: %d", path, status)
 			}
@@ -319,16 +346,18 @@ func leaks(t *testing.T, driver string) {
 		}
 	}
 	if len(ids) < 20 || life.Len() < 20_000 || printed.Len() < 2000 {
-		t.Errorf("there is not enough to look through: %d needles, %d and %d bytes", len(ids), life.Len(), printed.Len())
+		t.Errorf("there is not enough to look through: %d needles, %d and %d bytes", len(ids), life.Len(),
+			printed.Len())
 	}
 	// It would find something: names of tenants, apps and addresses are in the log, values are in the storage.
 	if !bytes.Contains(life.Bytes(), []byte(`"acme"`)) || !bytes.Contains(life.Bytes(), []byte("127.0.0.1")) {
 		t.Error("the log does not say who was there")
 	}
-	t.Logf("%d bytes of the server, %d of subcommands, %d needles", life.Len(), printed.Len(), len(secrets)+len(ids)+len(contents)+len(hashes))
+	t.Logf("%d bytes of the server, %d of subcommands, %d needles", life.Len(), printed.Len(),
+		len(secrets)+len(ids)+len(contents)+len(hashes))
 }
 
-// proc writes down what every user of the machine sees of a process, and its environment.
+// proc copies what every user of the machine can see of a process, and its environment.
 func proc(t *testing.T, pid int, to io.Writer) {
 	t.Helper()
 	for _, name := range []string{"cmdline", "environ"} {

@@ -20,13 +20,13 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// netns is a network of its own, which is gone with the test: a thread that lives in it and does what it is told.
+// netns is a network namespace until the end of the test: a thread in it that runs functions.
 type netns struct {
 	work chan func()
 	tid  int
 }
 
-// newNetns makes a network. Where that is not allowed the test is skipped, unless every test is to run.
+// newNetns creates a namespace. Without the right to do so the test is skipped, unless no test may be.
 func newNetns(t *testing.T) *netns {
 	t.Helper()
 	n := &netns{work: make(chan func())}
@@ -53,7 +53,7 @@ func newNetns(t *testing.T) *netns {
 	return n
 }
 
-// do runs f in the network. Sockets and processes that f makes belong there; f may fail the test.
+// do runs a function in the namespace, to which its sockets and processes belong. The function may end the test.
 func (n *netns) do(f func()) {
 	returned := make(chan bool)
 	n.work <- func() {
@@ -67,7 +67,7 @@ func (n *netns) do(f func()) {
 	}
 }
 
-// ip runs iproute2's program in the network.
+// ip runs ip in the namespace.
 func (n *netns) ip(t *testing.T, args string) {
 	t.Helper()
 	path := servertest.Program(t, "ip")
@@ -79,7 +79,7 @@ func (n *netns) ip(t *testing.T, args string) {
 	}
 }
 
-// join ties two networks by a cable; each end gets the addresses.
+// join connects two namespaces by a virtual cable. Each end gets addresses.
 func join(t *testing.T, a *netns, as []string, b *netns, bs []string) {
 	t.Helper()
 	a.ip(t, fmt.Sprintf("link add cable type veth peer name cable netns %d", b.tid))
@@ -94,7 +94,7 @@ func join(t *testing.T, a *netns, as []string, b *netns, bs []string) {
 	}
 }
 
-// dial connects from an address of the network.
+// dial connects from an address in the namespace.
 func (n *netns) dial(t *testing.T, from, to string) *servertest.Conn {
 	t.Helper()
 	var nc net.Conn
@@ -111,7 +111,7 @@ func (n *netns) dial(t *testing.T, from, to string) *servertest.Conn {
 	return servertest.NewConn(t, nc)
 }
 
-// dialTLS is dial and a handshake.
+// dialTLS is dial with a TLS handshake.
 func (n *netns) dialTLS(t *testing.T, h *instance, from, to string) *servertest.Conn {
 	t.Helper()
 	c := n.dial(t, from, to)
@@ -122,7 +122,7 @@ func (n *netns) dialTLS(t *testing.T, h *instance, from, to string) *servertest.
 	return servertest.NewConn(t, secured)
 }
 
-// port is where a listener listens.
+// port returns the port of a listener.
 func (h *instance) port(t *testing.T, listener string) string {
 	t.Helper()
 	port := ""
@@ -138,12 +138,13 @@ func (h *instance) port(t *testing.T, listener string) string {
 	return port
 }
 
-// TestSecurityOtherMachine: from another machine plaintext is refused, TLS is served, and the allowlists of the listener, the tenant and the
-// app count, in IPv4, IPv6, and IPv4 written as IPv6. The other machine is a network of its own behind a cable.
+// TestSecurityOtherMachine checks that clients of another machine must use TLS, and that the allowlists of the
+// listener, the tenant and the app apply to IPv4, IPv6 and mapped addresses. The other machine is a network namespace.
 func TestSecurityOtherMachine(t *testing.T) {
 	t.Parallel()
 	here, there := newNetns(t), newNetns(t)
-	join(t, here, []string{"10.77.0.1/24", "fd77::1/64"}, there, []string{"10.77.0.2/24", "10.77.0.3/24", "10.77.0.9/24", "fd77::2/64", "fd77::3/64", "fd77::9/64"})
+	join(t, here, []string{"10.77.0.1/24", "fd77::1/64"}, there,
+		[]string{"10.77.0.2/24", "10.77.0.3/24", "10.77.0.9/24", "fd77::2/64", "fd77::3/64", "fd77::9/64"})
 	secret := auth.NewSecret()
 	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
 	var h *instance
@@ -156,11 +157,14 @@ func TestSecurityOtherMachine(t *testing.T) {
   - {name: mapped, address: "0.0.0.0:0", allow: ["::ffff:10.77.0.3"]}`,
 			tenants: map[string]string{
 				"all": "allow: [10.77.0.0/24, \"fd77::/64\", 127.0.0.1]\napps:\n  shop:\n" + app +
-					"  four:\n    allow: [10.77.0.2]\n" + app + "  six:\n    allow: [\"fd77::2\"]\n" + app + "  not:\n    deny: [10.77.0.2, \"fd77::2\"]\n" + app +
+					"  four:\n    allow: [10.77.0.2]\n" + app + "  six:\n    allow: [\"fd77::2\"]\n" + app +
+					"  not:\n    deny: [10.77.0.2, \"fd77::2\"]\n" + app +
 					"  wider:\n    allow: [0.0.0.0/0]\n" + app,
-				"two":    "allow: [10.77.0.2, \"fd77::2\"]\napps:\n  shop:\n" + app + "  wider:\n    allow: [0.0.0.0/0, \"::/0\"]\n" + app,
+				"two": "allow: [10.77.0.2, \"fd77::2\"]\napps:\n  shop:\n" + app +
+					"  wider:\n    allow: [0.0.0.0/0, \"::/0\"]\n" + app,
 				"mapped": "allow: [\"::ffff:10.77.0.2\"]\napps:\n  shop:\n" + app,
-				"denied": "allow: [0.0.0.0/0, \"::/0\"]\ndeny: [\"::ffff:10.77.0.2\", \"fd77::/126\"]\napps:\n  shop:\n" + app,
+				"denied": "allow: [0.0.0.0/0, \"::/0\"]\ndeny: [\"::ffff:10.77.0.2\", \"fd77::/126\"]\napps:\n" +
+					"  shop:\n" + app,
 			},
 		}.serve(t)
 	})
@@ -200,7 +204,8 @@ func TestSecurityOtherMachine(t *testing.T) {
 	for _, row := range []struct {
 		from, to, want string
 	}{
-		{"10.77.0.9", main4, "err IPDENIED "}, {"fd77::9", main6, "err IPDENIED "}, {"10.77.0.3", four("always"), "err IPDENIED "},
+		{"10.77.0.9", main4, "err IPDENIED "}, {"fd77::9", main6, "err IPDENIED "},
+		{"10.77.0.3", four("always"), "err IPDENIED "},
 		{"fd77::2", six("always"), "err IPDENIED "}, {"10.77.0.2", four("mapped"), "err IPDENIED "},
 	} {
 		if said := there.dial(t, row.from, row.to).Rest(); !strings.HasPrefix(said, row.want) {
@@ -220,9 +225,11 @@ func TestSecurityOtherMachine(t *testing.T) {
 	}{
 		{"10.77.0.2", "all/four", true}, {"10.77.0.3", "all/four", false}, {"fd77::2", "all/four", false},
 		{"fd77::2", "all/six", true}, {"fd77::3", "all/six", false}, {"10.77.0.2", "all/six", false},
-		{"10.77.0.2", "all/not", false}, {"10.77.0.3", "all/not", true}, {"fd77::2", "all/not", false}, {"fd77::3", "all/not", true},
+		{"10.77.0.2", "all/not", false}, {"10.77.0.3", "all/not", true}, {"fd77::2", "all/not", false},
+		{"fd77::3", "all/not", true},
 		{"10.77.0.3", "all/wider", true}, {"fd77::2", "all/wider", false},
-		{"10.77.0.2", "two/shop", true}, {"10.77.0.3", "two/shop", false}, {"fd77::2", "two/shop", true}, {"fd77::3", "two/shop", false},
+		{"10.77.0.2", "two/shop", true}, {"10.77.0.3", "two/shop", false}, {"fd77::2", "two/shop", true},
+		{"fd77::3", "two/shop", false},
 		{"10.77.0.2", "two/wider", true}, {"10.77.0.3", "two/wider", false},
 		{"10.77.0.2", "mapped/shop", true}, {"10.77.0.3", "mapped/shop", false},
 		{"10.77.0.2", "denied/shop", false}, {"10.77.0.3", "denied/shop", true}, {"fd77::2", "denied/shop", false},

@@ -18,20 +18,22 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// haproxy runs a real HAProxy with a frontend for each of the servers, and returns where those listen.
+// haproxy runs a real HAProxy with a frontend for each server, and returns the addresses of the frontends.
 func haproxy(t *testing.T, servers ...string) (addrs []string, logged func() string) {
 	t.Helper()
 	return runHAProxy(t, len(servers), func(bind []string) string {
-		config := "defaults\n    mode tcp\n    timeout connect 5s\n    timeout check 30s\n    timeout client 1m\n    timeout server 1m\n"
+		config := "defaults\n    mode tcp\n    timeout connect 5s\n    timeout check 30s\n    timeout client 1m\n" +
+			"    timeout server 1m\n"
 		for i, server := range servers {
 			config += fmt.Sprintf("frontend f%d\n    bind %s\n    default_backend b%d\n", i, bind[i], i)
-			config += fmt.Sprintf("backend b%d\n    option tcp-check\n    server s %s inter 50ms rise 1 fall 1\n", i, server)
+			config += fmt.Sprintf("backend b%d\n    option tcp-check\n    server s %s inter 50ms rise 1 fall 1\n", i,
+				server)
 		}
 		return config
 	})
 }
 
-// runHAProxy runs a real HAProxy with a configuration for as many addresses to listen at, and returns those.
+// runHAProxy runs a real HAProxy with a configuration for a number of frontends, and returns their addresses.
 func runHAProxy(t *testing.T, frontends int, config func(bind []string) string) (addrs []string, logged func() string) {
 	t.Helper()
 	path := servertest.Program(t, "haproxy")
@@ -90,19 +92,22 @@ func dialFrom(t *testing.T, from, to string) *servertest.Conn {
 	return servertest.NewConn(t, nc)
 }
 
-// TestSecurityHAProxy: behind a real HAProxy, by both versions of the PROXY protocol and with TLS passed through, allowlists are about the client. Its
-// health checks find the server well, and are no news.
+// TestSecurityHAProxy checks that allowlists apply to the client behind a real HAProxy, with both versions of the PROXY
+// protocol and with TLS passed through. Health checks succeed and are not logged.
 func TestSecurityHAProxy(t *testing.T) {
 	t.Parallel()
 	servertest.Program(t, "haproxy")
 	secret := auth.NewSecret()
 	app := "    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n"
 	h := deployment{
-		listen:   `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: [127.0.0.1]}]`,
+		listen: `[{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/24], deny: [127.0.0.66], proxies: ` +
+			`[127.0.0.1]}]`,
 		settings: "log: {level: debug}\nsession: {strict: true}\n",
-		tenants:  map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app + "  narrow:\n    allow: [127.0.0.8]\n" + app},
+		tenants: map[string]string{"acme": "allow: [127.0.0.7, 127.0.0.8]\napps:\n  shop:\n" + app +
+			"  narrow:\n    allow: [127.0.0.8]\n" + app},
 	}.serve(t)
-	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy", h.addr+" send-proxy-v2 check check-send-proxy")
+	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy",
+		h.addr+" send-proxy-v2 check check-send-proxy")
 	checks := func() int { return strings.Count(h.log(), `"msg":"connection closed"`) }
 	require.Eventually(t, "there are no health checks", func() bool { return checks() >= 10 })
 
@@ -124,7 +129,8 @@ func TestSecurityHAProxy(t *testing.T) {
 			c.OK("new")
 			c.OK("put a b")
 			c.OK("close")
-			if who := c.OK("whoami"); !strings.Contains(who, "address=127.0.0.7:") || strings.Contains(who, " tls=1.3 ") != secured {
+			if who := c.OK("whoami"); !strings.Contains(who, "address=127.0.0.7:") ||
+				strings.Contains(who, " tls=1.3 ") != secured {
 				t.Errorf("v%d, TLS %t: %s", version+1, secured, who)
 			}
 			c.Refused("auth acme/narrow "+secret, "IPDENIED")
@@ -140,11 +146,13 @@ func TestSecurityHAProxy(t *testing.T) {
 	}
 
 	// What is no balancer must not say who it is, and a balancer must.
-	for _, header := range []string{"PROXY TCP4 127.0.0.7 127.0.0.1 1 2\r\n", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x07\x7f\x00\x00\x01\x00\x01\x00\x02"} {
+	for _, header := range []string{"PROXY TCP4 127.0.0.7 127.0.0.1 1 2\r\n",
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x07\x7f\x00\x00\x01\x00\x01\x00\x02"} {
 		c := dialFrom(t, "127.0.0.9", h.addr)
 		_, _ = io.WriteString(c, header+"auth acme/shop "+secret+"\r\nnew\r\n")
 		// The second version's begins with what ends a conversation in lines: empty ones, a NUL, QUIT.
-		if said := c.Rest(); !strings.HasPrefix(said, "err ") || strings.Contains(said, "ok ") || strings.Count(said, "ok") > strings.Count(header, "QUIT") {
+		if said := c.Rest(); !strings.HasPrefix(said, "err ") || strings.Contains(said, "ok ") ||
+			strings.Count(said, "ok") > strings.Count(header, "QUIT") {
 			t.Errorf("a PROXY header from anybody is answered %q", said)
 		}
 		c = dialFrom(t, "127.0.0.1", h.addr) // the balancer's own address
@@ -153,7 +161,8 @@ func TestSecurityHAProxy(t *testing.T) {
 			t.Errorf("the same from a balancer: %q, %q", first, second)
 		}
 	}
-	for _, begun := range []string{"auth acme/shop " + secret + "\r\n", "\x16\x03\x01\x02\x00\x01", "PROXY TCP4 256.1.1.1 x 1 2\r\n", strings.Repeat("P", 300), "PROXY TCP4 127.0.0.7 127.0.0.1 1 2"} {
+	for _, begun := range []string{"auth acme/shop " + secret + "\r\n", "\x16\x03\x01\x02\x00\x01",
+		"PROXY TCP4 256.1.1.1 x 1 2\r\n", strings.Repeat("P", 300), "PROXY TCP4 127.0.0.7 127.0.0.1 1 2"} {
 		c := dialFrom(t, "127.0.0.1", h.addr)
 		_, _ = io.WriteString(c, begun+"\n")
 		if said := c.Rest(); !strings.HasPrefix(said, "err PROTOCOL ") || strings.Count(said, "\n") > 1 {
@@ -179,8 +188,8 @@ func TestSecurityHAProxy(t *testing.T) {
 	t.Logf("%d connections, health checks among them; %d warnings", checks(), len(loud))
 }
 
-// TestHostingHAProxy does what docs/hosting.md says with a real HAProxy, whose own address the allowlist does not have: clients get through, the server is
-// up as long as it is, by each kind of health check, and the checks are no news.
+// TestHostingHAProxy runs the recipe of docs/hosting.md with a real HAProxy, whose own address is not in the allowlist.
+// Clients get through, each kind of health check reports the state of the server, and the checks are not logged.
 func TestHostingHAProxy(t *testing.T) {
 	t.Parallel()
 	servertest.Program(t, "haproxy")
@@ -204,30 +213,36 @@ func TestHostingHAProxy(t *testing.T) {
 	}
 	secret := auth.NewSecret()
 	h := deployment{
-		listen:   "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2", "127.0.0.1", "}", ", plaintext: never}") + "]",
+		listen: "[" + replace(listen[1], "10.0.0.5:9090", "127.0.0.1:0", "203.0.113.0/24", "127.0.0.7", "10.0.0.2",
+			"127.0.0.1", "}", ", plaintext: never}") + "]",
 		settings: "log: {level: debug}\naudit: {output: DIR/audit.log}\nsession: {strict: true}\n",
 		tenants: map[string]string{
-			"acme": "allow: [127.0.0.7]\napps:\n  shop:\n    role: readwrite\n    secrets: [\"" + auth.HashSecret(secret).String() + "\"]\n",
+			"acme": "allow: [127.0.0.7]\napps:\n  shop:\n    role: readwrite\n    secrets: [\"" +
+				auth.HashSecret(secret).String() + "\"]\n",
 		},
 	}.serve(t)
 	// The interval is a time-out too. On a busy machine it may pass now and then, but not always.
 	const often = " inter 1s fastinter 100ms rise 1 fall 10"
 	kinds := map[string]func(recipe string) string{
-		"the recipe":         func(r string) string { return r },
-		"version 1":          func(r string) string { return replace(r, "send-proxy-v2", "send-proxy") },
-		"by TLS":             func(r string) string { return replace(r, "check-send-proxy", "check-send-proxy check-ssl verify none") },
+		"the recipe": func(r string) string { return r },
+		"version 1":  func(r string) string { return replace(r, "send-proxy-v2", "send-proxy") },
+		"by TLS": func(r string) string {
+			return replace(r, "check-send-proxy", "check-send-proxy check-ssl verify none")
+		},
 		"a connection alone": func(r string) string { return replace(r, "    option redis-check\n", "") },
 		"one without a header": func(r string) string {
 			return replace(r, "    option redis-check\n", "", "check check-send-proxy", "check addr 127.0.0.1")
 		},
 		"a connection that is TLS": func(r string) string {
-			return replace(r, "    option redis-check\n", "", "check-send-proxy", "check-send-proxy check-ssl verify none")
+			return replace(r, "    option redis-check\n", "", "check-send-proxy",
+				"check-send-proxy check-ssl verify none")
 		},
 	}
 	logs := make(map[string]func() string)
 	for name, change := range kinds {
 		addrs, logged := runHAProxy(t, 1, func(bind []string) string {
-			return change(replace(recipe, "bind :9090", "bind "+bind[0], "10.0.0.5:9090", h.addr, "check check-send-proxy", "check check-send-proxy"+often,
+			return change(replace(recipe, "bind :9090", "bind "+bind[0], "10.0.0.5:9090", h.addr,
+				"check check-send-proxy", "check check-send-proxy"+often,
 				"timeout connect 5s\n", "timeout connect 5s\n        timeout check 30s\n"))
 		})
 		logs[name] = logged
@@ -248,7 +263,8 @@ func TestHostingHAProxy(t *testing.T) {
 			t.Errorf("%s: HAProxy finds the server ill:\n%s", name, text)
 		}
 	}
-	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(h.log()); loud != "" {
+	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(
+		h.log()); loud != "" {
 		t.Errorf("health checks are logged: %s", loud)
 	}
 	events, err := os.ReadFile(filepath.Join(h.dir, "audit.log"))
@@ -260,7 +276,9 @@ func TestHostingHAProxy(t *testing.T) {
 	}
 	h.stop()
 	for name, logged := range logs {
-		require.Eventually(t, name+": HAProxy does not find out that the server is down", func() bool { return strings.Contains(logged(), "DOWN") })
+		require.Eventually(t, name+": HAProxy does not find out that the server is down", func() bool {
+			return strings.Contains(logged(), "DOWN")
+		})
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// retryIn reads how long a refusal for a rate tells to wait.
+// retryIn returns the delay that a refusal for a rate advises.
 func retryIn(t *testing.T, refusal string) time.Duration {
 	t.Helper()
 	m := regexp.MustCompile(`RATELIMITED .*retry in (\d+) ms`).FindStringSubmatch(refusal)
@@ -26,7 +26,8 @@ func retryIn(t *testing.T, refusal string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// TestSecurityQuotas: a tenant that is full is refused what is new, and goes on with what lives, which may shrink. Another tenant notices nothing.
+// TestSecurityQuotas checks that a full tenant is refused new data, and can use and shrink its sessions. Another tenant
+// is not affected.
 func TestSecurityQuotas(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"memory", "pebble", "file"} {
@@ -42,7 +43,9 @@ func TestSecurityQuotas(t *testing.T) {
 			limit := func(quotas, shown string) {
 				t.Helper()
 				h.writeTenant(t, "acme", file(quotas))
-				require.Eventually(t, "quotas "+quotas+" are not kept", func() bool { return strings.Contains(c.OK("whoami")+" ", shown) })
+				require.Eventually(t, "quotas "+quotas+" are not kept", func() bool {
+					return strings.Contains(c.OK("whoami")+" ", shown)
+				})
 			}
 
 			var ids []string
@@ -127,7 +130,9 @@ func TestSecurityQuotas(t *testing.T) {
 			if _, err := fmt.Fprintf(second, "open %s rw 60000\r\n", ids[0]); err != nil {
 				t.Fatal(err)
 			}
-			require.Eventually(t, "nobody waits", func() bool { return strings.Contains(c.OK("whoami"), " waiters=1 ") })
+			require.Eventually(t, "nobody waits", func() bool {
+				return strings.Contains(c.OK("whoami"), " waiters=1 ")
+			})
 			third.Refused("open "+ids[0]+" rw 60000", "QUOTA")
 			third.Refused("open "+ids[0]+" rw 0", "LOCKTIMEOUT") // who does not wait is no waiter
 			c.OK("close")
@@ -173,27 +178,30 @@ func TestSecurityQuotas(t *testing.T) {
 				c.OK("abort")
 				return err == nil
 			})
-			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.log(), -1), "\n"); err != "" {
+			if err := strings.Join(regexp.MustCompile(`(?m)^.*"level":"ERROR".*$`).FindAllString(h.log(), -1),
+				"\n"); err != "" {
 				t.Errorf("the log has errors:\n%s", err)
 			}
 		})
 	}
 }
 
-// TestSecurityRates: beyond a rate commands are refused and told when to come again, or are held back where the tenant's file says so; who goes on regardless
-// is thrown out.
+// TestSecurityRates checks that commands beyond a rate are refused with a delay, or delayed if the tenant is configured
+// so. A client that ignores refusals is disconnected.
 func TestSecurityRates(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
 	h := deployment{settings: "limits: {error_budget: 10}\n", tenants: map[string]string{
-		"reject":    tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
-		"delay":     tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
-		"slow":      tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
-		"tenant":    tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
-		"creation":  tenantFile("rates: {session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret, "api "+secret),
-		"creationd": tenantFile("rates: {on_limit: delay, session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret),
-		"again":     tenantFile("rates: {session_creation: {per_second: 2, burst: 3}}", "shop "+secret),
-		"free":      tenantFile("", "shop "+secret),
+		"reject": tenantFile("rates: {app: {per_second: 20, burst: 20}}", "shop "+secret, "api "+secret),
+		"delay":  tenantFile("rates: {on_limit: delay, app: {per_second: 50, burst: 10}}", "shop "+secret),
+		"slow":   tenantFile("rates: {on_limit: delay, app: {per_second: 1, burst: 10}}", "shop "+secret),
+		"tenant": tenantFile("rates: {tenant: {per_second: 0.1, burst: 20}}", "shop "+secret, "api "+secret),
+		"creation": tenantFile("rates: {session_creation: {per_second: 0.01, burst: 3}}", "shop "+secret,
+			"api "+secret),
+		"creationd": tenantFile("rates: {on_limit: delay, session_creation: {per_second: 0.01, burst: 3}}",
+			"shop "+secret),
+		"again": tenantFile("rates: {session_creation: {per_second: 2, burst: 3}}", "shop "+secret),
+		"free":  tenantFile("", "shop "+secret),
 	}}.serve(t)
 	free := h.connectAs(t, "free/shop", secret)
 
@@ -251,7 +259,8 @@ func TestSecurityRates(t *testing.T) {
 		if took := time.Since(began); took < 900*time.Millisecond {
 			t.Errorf("60 commands at 50 a second and 10 at once take %v", took)
 		}
-		// Who would have to wait for longer than some seconds is told so at once, the others wait: 60 connections at 2 each want 110 seconds.
+		// Who would have to wait for longer than some seconds is told so at once, the others wait: 60 connections at 2
+		// each want 110 seconds.
 		crowd := make(chan string, 60)
 		began = time.Now()
 		for range cap(crowd) {
@@ -272,7 +281,8 @@ func TestSecurityRates(t *testing.T) {
 				retryIn(t, answer)
 			}
 		}
-		if took := time.Since(began); waited < 6 || waited == cap(crowd) || 2*waited > 10+int(math.Ceil(took.Seconds())) {
+		if took := time.Since(began); waited < 6 || waited == cap(crowd) ||
+			2*waited > 10+int(math.Ceil(took.Seconds())) {
 			t.Errorf("%d of %d were held back, for up to %v", waited, cap(crowd), took)
 		}
 	})
@@ -328,11 +338,13 @@ func TestSecurityRates(t *testing.T) {
 	})
 }
 
-// TestSecurityGuessing: who guesses secrets is told to wait and thrown out; good credentials are still good from the same address.
+// TestSecurityGuessing checks that a client that guesses secrets is delayed and disconnected. Valid credentials still
+// work from the same address.
 func TestSecurityGuessing(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := deployment{settings: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n", tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
+	h := deployment{settings: "rates: {auth_failures: {per_second: 0.001, burst: 5}}\n",
+		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 	guessed := 0
 	for range 3 {
 		c := servertest.Connect(t, h.addr)
@@ -355,7 +367,7 @@ func TestSecurityGuessing(t *testing.T) {
 	h.connectAs(t, "acme/shop", secret).OK("new")
 }
 
-// TestSecurityEmptyLifetime: a session that nobody has put anything into goes soon, one with a value stays.
+// TestSecurityEmptyLifetime checks that a session without values expires early, and a session with a value does not.
 func TestSecurityEmptyLifetime(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
@@ -369,7 +381,9 @@ func TestSecurityEmptyLifetime(t *testing.T) {
 	c.OK("put a b")
 	c.OK("close")
 	// To look at it would be to use it, and not to count it.
-	require.Eventually(t, "the fresh session is counted", func() bool { return strings.Contains(c.OK("whoami"), " sessions=1 ") })
+	require.Eventually(t, "the fresh session is counted", func() bool {
+		return strings.Contains(c.OK("whoami"), " sessions=1 ")
+	})
 	c.Refused("open "+fresh+" s", "NOTFOUND")
 	c.OK("open " + used + " r")
 }

@@ -14,12 +14,15 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// everyState are connections in every state that one can be in, all of an app: idle, with a lock, waiting for one, in half a request, and by TLS.
+// everyState returns connections of an app in every state: idle, with a lock, waiting for a lock, within a request, and
+// with TLS.
 func (h *instance) everyState(t *testing.T, app, secret, lockedByOther string) map[string]*servertest.Conn {
 	t.Helper()
 	all := map[string]*servertest.Conn{
-		"idle": h.connectAs(t, app, secret), "holding a lock": h.connectAs(t, app, secret), "waiting for a lock": h.connectAs(t, app, secret),
-		"half a request": h.connectAs(t, app, secret), "TLS": h.connectTLS(t), "reading": h.connectAs(t, app, secret),
+		"idle": h.connectAs(t, app, secret), "holding a lock": h.connectAs(t, app, secret),
+		"waiting for a lock": h.connectAs(t, app, secret),
+		"half a request":     h.connectAs(t, app, secret), "TLS": h.connectTLS(t),
+		"reading": h.connectAs(t, app, secret),
 	}
 	all["TLS"].OK("auth " + app + " " + secret)
 	all["holding a lock"].OK("open held-by-" + strings.ReplaceAll(app, "/", "-") + "-0000")
@@ -37,7 +40,7 @@ func (h *instance) everyState(t *testing.T, app, secret, lockedByOther string) m
 	return all
 }
 
-// ended wants each of the connections to end.
+// allClosed waits until the server has closed each connection.
 func allClosed(t *testing.T, all map[string]*servertest.Conn) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -51,7 +54,7 @@ func allClosed(t *testing.T, all map[string]*servertest.Conn) {
 	wg.Wait()
 }
 
-// TestSecurityRevocation: what an operator takes away ends whatever uses it, and nothing else.
+// TestSecurityRevocation checks that a revocation ends all connections that depend on it, and no others.
 func TestSecurityRevocation(t *testing.T) {
 	t.Parallel()
 	h := deployment{settings: "public_address: tls://localhost:9090\n" + unlimitedGuesses}.serve(t)
@@ -116,7 +119,8 @@ func TestSecurityRevocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, broken := range []string{"", "allow: [127.0.0.0/8]\napps: {api: {role: emperor}}\n", "apps: [\n", strings.Replace(string(good), "sha256:", "sha256:0", 1), "allow: []\n", "\x00\xff"} {
+	for i, broken := range []string{"", "allow: [127.0.0.0/8]\napps: {api: {role: emperor}}\n", "apps: [\n",
+		strings.Replace(string(good), "sha256:", "sha256:0", 1), "allow: []\n", "\x00\xff"} {
 		h.writeTenant(t, "acme", broken)
 		if i == 0 {
 			h.command(t, "app", "revoke", "gamma/shop")
@@ -124,7 +128,8 @@ func TestSecurityRevocation(t *testing.T) {
 			servertest.Connect(t, h.addr).Refused("auth gamma/shop "+secrets["gamma/shop"], "BADAUTH")
 		}
 		tries := func() int {
-			return len(regexp.MustCompile(`"msg":"(reloaded the rules|not everything was reloaded)`).FindAllString(h.log(), -1))
+			return len(regexp.MustCompile(`"msg":"(reloaded the rules|not everything was reloaded)`).FindAllString(
+				h.log(), -1))
 		}
 		before := tries()
 		if err := h.cmd.Process.Signal(syscall.SIGHUP); err != nil {

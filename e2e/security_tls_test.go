@@ -30,7 +30,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestSecurityTestssl: testssl.sh, which knows what can be wrong with TLS, finds nothing of severity MEDIUM or above.
+// TestSecurityTestssl checks that testssl.sh has no finding of severity MEDIUM or above.
 func TestSecurityTestssl(t *testing.T) {
 	t.Parallel()
 	path := servertest.Program(t, "testssl")
@@ -43,7 +43,8 @@ func TestSecurityTestssl(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := filepath.Join(t.TempDir(), "report.json")
-	cmd := exec.CommandContext(t.Context(), path, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1", "--add-ca", h.ca, "--jsonfile", report, "localhost:"+port)
+	cmd := exec.CommandContext(t.Context(), path, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1",
+		"--add-ca", h.ca, "--jsonfile", report, "localhost:"+port)
 	cmd.WaitDelay = 5 * time.Second
 	out, _ := cmd.CombinedOutput() // its status counts what it does not like, however little that matters
 	content, err := os.ReadFile(report)
@@ -68,9 +69,12 @@ func TestSecurityTestssl(t *testing.T) {
 	// It has really looked.
 	for id, want := range map[string]string{
 		"SSLv2": "OK not offered", "SSLv3": "OK not offered", "TLS1": "INFO not offered", "TLS1_1": "INFO not offered",
-		"TLS1_2": "OK offered", "TLS1_3": "OK offered", "cipherlist_NULL": "OK not offered", "cipherlist_EXPORT": "OK not offered",
-		"cert_chain_of_trust": "OK passed.", "cert_expirationStatus": "OK", "heartbleed": "OK not vulnerable", "CCS": "OK not vulnerable",
-		"ROBOT": "OK not vulnerable", "secure_client_renego": "OK not vulnerable", "SWEET32": "OK not vulnerable", "RC4": "OK not vulnerable",
+		"TLS1_2": "OK offered", "TLS1_3": "OK offered", "cipherlist_NULL": "OK not offered",
+		"cipherlist_EXPORT":   "OK not offered",
+		"cert_chain_of_trust": "OK passed.", "cert_expirationStatus": "OK", "heartbleed": "OK not vulnerable",
+		"CCS":   "OK not vulnerable",
+		"ROBOT": "OK not vulnerable", "secure_client_renego": "OK not vulnerable", "SWEET32": "OK not vulnerable",
+		"RC4": "OK not vulnerable",
 	} {
 		if !strings.HasPrefix(found[id], want) {
 			t.Errorf("%s: %q, not %q", id, found[id], want)
@@ -78,7 +82,7 @@ func TestSecurityTestssl(t *testing.T) {
 	}
 }
 
-// names is a DNS server by which every name is this machine.
+// names is a DNS server that resolves every name to this machine.
 type names struct{}
 
 func (names) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
@@ -86,14 +90,15 @@ func (names) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	reply.SetReply(r)
 	for _, q := range r.Question {
 		if q.Qtype == dns.TypeA {
-			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)})
+			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: q.Qtype,
+				Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)})
 		}
 	}
 	_ = w.WriteMsg(reply)
 }
 
-// TestSecurityACME: a server that has no certificate gets one from a real ACME server, which knocks at the very port that sessions are served on,
-// and a client of that name runs a cycle over TLS.
+// TestSecurityACME checks that a server without a certificate gets one from a real ACME server, which validates it on
+// the port of sessions. Clients then connect with TLS.
 func TestSecurityACME(t *testing.T) {
 	t.Parallel()
 	zone, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,7 +124,8 @@ func TestSecurityACME(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, der []byte) string {
 		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		return file
@@ -129,7 +135,8 @@ func TestSecurityACME(t *testing.T) {
 	secret := auth.NewSecret()
 	h := deployment{
 		listen: `[{name: main, address: "127.0.0.1:0", plaintext: never, allow: [127.0.0.0/8]}]`,
-		tls: fmt.Sprintf("{acme: {names: [sessions.example.com], on_demand: true, email: ops@example.com, agree_terms: true, directory: %q, ca_roots: %s, storage: DIR/acme}}",
+		tls: fmt.Sprintf("{acme: {names: [sessions.example.com], on_demand: true, email: ops@example.com, "+
+			"agree_terms: true, directory: %q, ca_roots: %s, storage: DIR/acme}}",
 			server.URL+wfe.DirectoryPath, roots),
 		tenants: map[string]string{"acme": tenantFile("hosts: [sessions.acme.example]", "shop "+secret)},
 	}.serve(t)
@@ -167,7 +174,8 @@ func TestSecurityACME(t *testing.T) {
 			t.Errorf("%s: %v, %v", host, values, err)
 		}
 	}
-	if _, err := client.Dial(t.Context(), fmt.Sprintf("tls://shop:%s@localhost:%d/acme?cafile=%s", secret, port, issuer), client.Options{}); err == nil {
+	if _, err := client.Dial(t.Context(), fmt.Sprintf("tls://shop:%s@localhost:%d/acme?cafile=%s", secret, port,
+		issuer), client.Options{}); err == nil {
 		t.Error("a name that nobody has is served")
 	}
 }

@@ -82,7 +82,7 @@ func TestTelnet(t *testing.T) {
 	_ = cmd.Wait() // telnet's status when the other side closes is 1
 }
 
-// TestRedisCLI runs every command through a real redis-cli, in both versions of its protocol.
+// TestRedisCLI runs every command by a real redis-cli, in both versions of its protocol.
 func TestRedisCLI(t *testing.T) {
 	cli := servertest.Program(t, "redis-cli")
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
@@ -112,7 +112,8 @@ func TestRedisCLI(t *testing.T) {
 				t.Fatalf("new answers %q", id)
 			}
 			null := map[string]string{"-2": "(nil)", "-3": "(nil)"}[version]
-			got := run("open "+id, `put foo "two\nlines"`, "get foo", "get nothing", "exists foo", "exists nothing", "expire foo 60",
+			got := run("open "+id, `put foo "two\nlines"`, "get foo", "get nothing", "exists foo", "exists nothing",
+				"expire foo 60",
 				"keys", "put a 1 b 2", "remove a nothing", "lifetime", "lifetime 600", "commit", "put foo bar", "close")
 			want := []string{"OK", "OK", `"two\nlines"`, null, "(integer) 1", "(integer) 0", "OK",
 				`1) "foo"`, "OK", "(integer) 1", "(integer) 1440", "OK", "OK", "(error) READONLY", "OK"}
@@ -121,13 +122,15 @@ func TestRedisCLI(t *testing.T) {
 					t.Fatalf("line %d: got %q, want %s", i+1, got, want[i])
 				}
 			}
-			all := strings.Join(run("open "+id+" u", "get_all", "put_all x 1", "get_all", "stat", "regenerate_id 5", "abort"), "\n")
+			all := strings.Join(run("open "+id+" u", "get_all", "put_all x 1", "get_all", "stat", "regenerate_id 5",
+				"abort"), "\n")
 			for _, want := range []string{"two\\nlines", `"x"`, "version"} {
 				if !strings.Contains(all, want) {
 					t.Errorf("no %s in:\n%s", want, all)
 				}
 			}
-			rest := strings.Join(run("new", "destroy", "whoami", "ping", "ping hi", "echo hi", "help", "help put", "hello 3", "auth a/b c", "select 0",
+			rest := strings.Join(run("new", "destroy", "whoami", "ping", "ping hi", "echo hi", "help", "help put",
+				"hello 3", "auth a/b c", "select 0",
 				"client id", "command count", "command docs put", "info", "reset", "quit"), "\n")
 			for _, want := range []string{"PONG", `"hi"`, "BADAUTH", "sets a value", "sessionserver_version", "RESET"} {
 				if !strings.Contains(rest, want) {
@@ -143,7 +146,8 @@ func TestRedisCLI(t *testing.T) {
 	}
 }
 
-// TestWriterBlocksOthers: an open for writing blocks others until close, commit, or the end of the connection.
+// TestWriterBlocksOthers checks that an open for writing blocks others until close, commit or the end of the
+// connection.
 func TestWriterBlocksOthers(t *testing.T) {
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
 	holder := servertest.Connect(t, s.addr)

@@ -16,7 +16,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestDev runs `serve --dev` as README has it, and finds the sessions again after a restart.
+// TestDev runs serve --dev as in README, and finds the sessions again after a restart.
 func TestDev(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state)
@@ -34,7 +34,8 @@ func TestDev(t *testing.T) {
 		t.Error("the session's id was printed")
 	}
 
-	secret := regexp.MustCompile(`tls://app:(hss_\w+)@` + regexp.QuoteMeta(s.addr) + `/dev\?cafile=\S+`).FindStringSubmatch(s.stdout())
+	secret := regexp.MustCompile(`tls://app:(hss_\w+)@` + regexp.QuoteMeta(s.addr) +
+		`/dev\?cafile=\S+`).FindStringSubmatch(s.stdout())
 	if secret == nil {
 		t.Fatalf("it prints no DSN:\n%s", s.stdout())
 	}
@@ -45,7 +46,8 @@ func TestDev(t *testing.T) {
 	before := s.addr
 	s = serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
 	check := exec.Command(binary(), "dsn", "check")
-	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+strings.ReplaceAll(secret[0], before, s.addr)) // good also after a restart
+	// good also after a restart
+	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+strings.ReplaceAll(secret[0], before, s.addr))
 	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "identity       dev/app") {
 		t.Errorf("dsn check: %v\n%s", err, out)
 	}
@@ -60,19 +62,22 @@ func TestDev(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "in use by another process") {
 		t.Errorf("a second server on the same folder: %v\n%s", err, out)
 	}
-	out, err = exec.Command(binary(), "serve", "--dev", "--listen", s.addr, "--state", filepath.Join(t.TempDir(), "other")).CombinedOutput()
+	out, err = exec.Command(binary(), "serve", "--dev", "--listen", s.addr, "--state",
+		filepath.Join(t.TempDir(), "other")).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--listen") {
 		t.Errorf("a second server on the same port: %v\n%s", err, out)
 	}
 }
 
-// TestDevListen: DSNs name where the server was found last, and never an address that is none.
+// TestDevListen checks that DSNs contain the last address of the server, and only addresses that clients can use.
 func TestDevListen(t *testing.T) {
 	c := newCLI(t, "")
 	socket := filepath.Join(t.TempDir(), "s")
 	for i, row := range []struct{ listen, want string }{
-		{"127.0.0.1:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`}, {"0.0.0.0:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
-		{"[::]:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`}, {"unix:" + socket, `unix://APP:hss_\w+@` + regexp.QuoteMeta(socket) + `\?tenant=dev`},
+		{"127.0.0.1:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
+		{"0.0.0.0:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
+		{"[::]:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
+		{"unix:" + socket, `unix://APP:hss_\w+@` + regexp.QuoteMeta(socket) + `\?tenant=dev`},
 	} {
 		state := filepath.Join(c.dir, "state", strconv.Itoa(i))
 		s := serve(t, "--dev", "--listen", row.listen, "--admin", "127.0.0.1:0", "--state", state)
@@ -94,7 +99,7 @@ func TestDevListen(t *testing.T) {
 	}
 }
 
-// TestDrain: SIGTERM lets an open session be finished, and what it saves is there after the next start.
+// TestDrain checks that SIGTERM lets an open session be saved, and that it is there after the next start.
 func TestDrain(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE}\n")
 	s := serve(t, "--config", file)
@@ -125,7 +130,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestReload: SIGHUP takes over new rules for sessions; a file that is wrong changes nothing.
+// TestReload checks that SIGHUP applies new settings of sessions, and that an invalid file changes nothing.
 func TestReload(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nsession: {lifetime: 1000s}\nlog: {level: info}\n")
 	s := serve(t, "--config", file)
@@ -164,7 +169,8 @@ func TestReload(t *testing.T) {
 	if got := lifetime(); got != "1000" {
 		t.Errorf("after a faulty reload: lifetime %s", got)
 	}
-	reload("0s", "2000s", "reloaded the rules for sessions, the quotas and rates of tenants, their files, those of certificates and of policies, and the level of the log; everything else")
+	reload("0s", "2000s", "reloaded the rules for sessions, the quotas and rates of tenants, their files, those of "+
+		"certificates and of policies, and the level of the log; everything else")
 	if got := lifetime(); got != "2000" {
 		t.Errorf("after a reload: lifetime %s", got)
 	}
@@ -173,11 +179,13 @@ func TestReload(t *testing.T) {
 	}
 	reload("info", "debug", "reloaded the rules")
 	_ = servertest.Connect(t, s.addr).Close() // which is when it is logged
-	require.Eventually(t, "a connection to be logged at level debug", func() bool { return strings.Contains(s.log(), `"level":"DEBUG"`) })
+	require.Eventually(t, "a connection to be logged at level debug", func() bool {
+		return strings.Contains(s.log(), `"level":"DEBUG"`)
+	})
 	reload("debug", "error", "reloaded the rules")
 }
 
-// TestFolderOfAnotherDriver: nobody finds his sessions gone because the driver was changed and not the folder.
+// TestFolderOfAnotherDriver checks that a driver refuses the folder of another one, in which it would find no sessions.
 func TestFolderOfAnotherDriver(t *testing.T) {
 	file, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE}\n")
 	serve(t, "--config", file).kill()
@@ -185,7 +193,8 @@ func TestFolderOfAnotherDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: pebble", "driver: file", 1)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: pebble", "driver: file", 1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(binary(), "serve", "--config", file).CombinedOutput()
@@ -224,11 +233,12 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// TestFatal: the error that ends a server is told as its log is, each line JSON for programs, with what to do about it.
+// TestFatal checks that the error that ends a server is logged in the format of the log, with advice.
 func TestFatal(t *testing.T) {
 	file, state := servertest.WriteConfig(t, "storage: {path: STATE}\n")
 	s := serve(t, "--config", file)
-	mistaken, _ := servertest.WriteConfig(t, "storage: {driver: memory}\npolicy: {bundle: {url: \"http://127.0.0.1:1/b\", key_file: /none.pem, keep: STATE}}\n")
+	mistaken, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+
+		"policy: {bundle: {url: \"http://127.0.0.1:1/b\", key_file: /none.pem, keep: STATE}}\n")
 	text, _ := servertest.WriteConfig(t, "storage: {path: "+state+"}\nlog: {format: text}\n")
 	for name, row := range map[string]struct {
 		args []string
@@ -237,8 +247,9 @@ func TestFatal(t *testing.T) {
 	}{
 		"storage":  {[]string{"--config", file}, true, "another server runs with this storage.path: end it"},
 		"policies": {[]string{"--config", mistaken}, true, "cannot use the policies: "},
-		"dev":      {[]string{"--dev", "--listen", s.addr, "--admin", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "dev")}, true, "choose another address and folder"},
-		"text":     {[]string{"--config", text}, false, "another server runs with this storage.path: end it"},
+		"dev": {[]string{"--dev", "--listen", s.addr, "--admin", "127.0.0.1:0", "--state",
+			filepath.Join(t.TempDir(), "dev")}, true, "choose another address and folder"},
+		"text": {[]string{"--config", text}, false, "another server runs with this storage.path: end it"},
 	} {
 		_, said, status := newCLI(t, "").run("", append([]string{"serve"}, row.args...)...)
 		lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
@@ -248,13 +259,14 @@ func TestFatal(t *testing.T) {
 				t.Errorf("%s: the line %q: %v", name, line, err)
 			}
 		}
-		if row.json && (last.Level != "ERROR" || !strings.Contains(last.Err, row.want)) || status != 1 || !strings.Contains(said, row.want) {
+		if row.json && (last.Level != "ERROR" || !strings.Contains(last.Err, row.want)) || status != 1 ||
+			!strings.Contains(said, row.want) {
 			t.Errorf("%s: status %d, want %q\n%s", name, status, row.want, said)
 		}
 	}
 }
 
-// TestMistakes: each wrong command line or file is answered with what is wrong, and a status that says so.
+// TestMistakes checks the message and the status for each mistake on the command line or in a file.
 func TestMistakes(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -264,7 +276,8 @@ func TestMistakes(t *testing.T) {
 		}
 		return file
 	}
-	wrong := write("wrong.yaml", "listen:\n  - {name: a, address: nowhere, anonymous: DEV, allow: [127.0.0.1]}\nstorage:\n  driver: floppy\nsession:\n  lifetime: 0s\n")
+	wrong := write("wrong.yaml", "listen:\n  - {name: a, address: nowhere, anonymous: DEV, allow: [127.0.0.1]}\n"+
+		"storage:\n  driver: floppy\nsession:\n  lifetime: 0s\n")
 	for name, row := range map[string]struct {
 		args   []string
 		status int
@@ -280,34 +293,52 @@ func TestMistakes(t *testing.T) {
 		"help app create": {[]string{"help", "app", "create"}, 0,
 			[]string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
 		"help nothing": {[]string{"help", "nothing"}, 2, []string{"unexpected argument nothing"}},
-		"serve how":    {[]string{"serve", "--help"}, 0, []string{"sessionserver serve (--config=FILE | --dev) [flags]"}},
-		"create how":   {[]string{"app", "create", "--help"}, 0, []string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
+		"serve how": {[]string{"serve", "--help"}, 0,
+			[]string{"sessionserver serve (--config=FILE | --dev) [flags]"}},
+		"create how": {[]string{"app", "create", "--help"}, 0,
+			[]string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
 		"both":         {[]string{"serve", "--dev", "--config", "x"}, 2, []string{"--config", "--dev"}},
 		"overrides":    {[]string{"serve", "--config", "x", "--state", "y"}, 1, []string{"--dev"}},
 		"no such file": {[]string{"serve", "--config", filepath.Join(dir, "none")}, 1, []string{"no such file"}},
-		"everything at once": {[]string{"check", write("bad.yaml", "storage:\n  sync: sometimes\nlog:\n  level: loud\n")}, 1,
-			[]string{"bad.yaml:2: storage.sync: \"sometimes\" (allowed: always, interval, never)", "bad.yaml:4: log.level: "}},
-		"beyond configs": {[]string{"check", wrong}, 1, []string{"wrong.yaml:2: listen[0].address", "wrong.yaml:2: listen[0].anonymous",
-			"wrong.yaml:4: storage.driver", "wrong.yaml:6: session.lifetime"}},
-		"driver and rules": {[]string{"check", write("rules.yaml", "storage: {driver: floppy}\nsession:\n  lifetime: 0s\n  grace_max: 9h\n")}, 1,
-			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, memory, pebble)", "rules.yaml:3: session.lifetime: 0s (allowed: 1s",
+		"everything at once": {[]string{"check", write("bad.yaml", "storage:\n  sync: sometimes\nlog:\n"+
+			"  level: loud\n")}, 1,
+			[]string{"bad.yaml:2: storage.sync: \"sometimes\" (allowed: always, interval, never)",
+				"bad.yaml:4: log.level: "}},
+		"beyond configs": {[]string{"check", wrong}, 1,
+			[]string{"wrong.yaml:2: listen[0].address", "wrong.yaml:2: listen[0].anonymous",
+				"wrong.yaml:4: storage.driver", "wrong.yaml:6: session.lifetime"}},
+		"driver and rules": {[]string{"check", write("rules.yaml",
+			"storage: {driver: floppy}\nsession:\n  lifetime: 0s\n  grace_max: 9h\n")}, 1,
+			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, memory, pebble)",
+				"rules.yaml:3: session.lifetime: 0s (allowed: 1s",
 				"rules.yaml:4: session.grace_max: 9h"}},
-		"identity": {[]string{"check", write("id.yaml", "listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1, []string{"id.yaml:1: listen[0].anonymous: "}},
-		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
+		"identity": {[]string{"check", write("id.yaml",
+			"listen: [{name: a, address: \":1\", allow: [::1], anonymous: DEV}]\n")}, 1,
+			[]string{"id.yaml:1: listen[0].anonymous: "}},
+		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n"+
+			"- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
 			[]string{"twice.yaml:3: listen[1].address: \":1\" is another"}},
-		"nobody can use it": {[]string{"check", write("nobody.yaml", "storage: {driver: memory}\n")}, 0, []string{"note: listener main has no anonymous identity"}},
-		"everybody anonymous": {[]string{"check", write("all.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/0], anonymous: a/b}]\n")}, 1,
+		"nobody can use it": {[]string{"check", write("nobody.yaml", "storage: {driver: memory}\n")}, 0,
+			[]string{"note: listener main has no anonymous identity"}},
+		"everybody anonymous": {[]string{"check", write("all.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/0], "+
+			"anonymous: a/b}]\n")}, 1,
 			[]string{"all.yaml:1: listen[0].anonymous: anonymous access needs an allowlist narrower than everybody"}},
-		"everybody in halves": {[]string{"check", write("halves.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/1, 128.0.0.0/1], anonymous: a/b}]\n")}, 1,
+		"everybody in halves": {[]string{"check", write("halves.yaml", "listen: [{address: \":1\", allow: "+
+			"[0.0.0.0/1, 128.0.0.0/1], anonymous: a/b}]\n")}, 1,
 			[]string{"halves.yaml:1: listen[0].anonymous: "}},
-		"everybody in IPv6": {[]string{"check", write("six.yaml", "listen: [{address: \":1\", allow: [\"2000::/3\"], anonymous: a/b}]\n")}, 1,
+		"everybody in IPv6": {[]string{"check", write("six.yaml", "listen: [{address: \":1\", allow: "+
+			"[\"2000::/3\"], anonymous: a/b}]\n")}, 1,
 			[]string{"six.yaml:1: listen[0].anonymous: "}},
-		"reference":       {[]string{"reference"}, 0, []string{"storage:\n", "drain_timeout: 20s"}},
-		"interval files":  {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1, []string{"sync.yaml:1: storage.sync: "}},
-		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1, []string{"typo.yaml:2: storage.drivr: unknown setting (allowed: driver, "}},
-		"fine":            {[]string{"check", write("fine.yaml", "storage: {driver: memory}\nlog: {level: debug}\n")}, 0, []string{"nothing is wrong"}},
-		"version":         {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
-		"play nothing":    {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1, []string{"connection refused"}},
+		"reference": {[]string{"reference"}, 0, []string{"storage:\n", "drain_timeout: 20s"}},
+		"interval files": {[]string{"check", write("sync.yaml", "storage: {driver: file, sync: interval}\n")}, 1,
+			[]string{"sync.yaml:1: storage.sync: "}},
+		"unknown setting": {[]string{"check", write("typo.yaml", "storage:\n  drivr: file\n")}, 1,
+			[]string{"typo.yaml:2: storage.drivr: unknown setting (allowed: driver, "}},
+		"fine": {[]string{"check", write("fine.yaml", "storage: {driver: memory}\nlog: {level: debug}\n")},
+			0, []string{"nothing is wrong"}},
+		"version": {[]string{"version"}, 0, []string{"sessionserver v0.0.0-test"}},
+		"play nothing": {[]string{"play", write("t.txt", "C: ping\nS: ok PONG\n"), "--addr", "127.0.0.1:1"}, 1,
+			[]string{"connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -328,10 +359,11 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestPlay plays a transcript with the program: one that is right, and one that is not.
+// TestPlay plays a correct and a wrong transcript.
 func TestPlay(t *testing.T) {
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state"))
-	out, err := exec.Command(binary(), "play", "--addr", s.addr, "../server/testdata/transcripts/seed.txt").CombinedOutput()
+	out, err := exec.Command(binary(), "play", "--addr", s.addr,
+		"../server/testdata/transcripts/seed.txt").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -340,7 +372,8 @@ func TestPlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err = exec.Command(binary(), "play", "--addr", s.addr, file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") || !strings.Contains(string(out), "received: S: ok PONG") {
+	if err == nil || !strings.Contains(string(out), "wrong.txt:2: ") ||
+		!strings.Contains(string(out), "received: S: ok PONG") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

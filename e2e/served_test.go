@@ -9,11 +9,12 @@ import (
 	"sessionserver/client"
 )
 
-// TestNoNewDSNRefused: whoever uses a DSN as soon as the command that made it has returned is let in, however many make
-// them at the same time; and a revoked one is refused as soon as that command has returned.
+// TestNoNewDSNRefused checks that a new DSN works as soon as the command that created it has returned, and that a
+// revoked one fails as soon as that command has. Several commands run at the same time.
 func TestNoNewDSNRefused(t *testing.T) {
 	t.Parallel()
-	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n", "zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
+	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n",
+		"zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
 	defer h.stop()
 	dial := func(dsn string) error {
 		c, err := client.Dial(t.Context(), strings.TrimSpace(dsn), client.Options{MaxOpen: 1})

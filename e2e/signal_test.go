@@ -15,7 +15,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// slowStart is a server whose start waits for its policies, which come from another server, until release is called.
+// slowStart starts a server that waits for its policies, which come from another server, until release is called.
 func slowStart(t *testing.T) (h *instance, secret string, release func()) {
 	t.Helper()
 	const key = "signing secret"
@@ -33,7 +33,8 @@ func slowStart(t *testing.T) (h *instance, secret string, release func()) {
 	secret = auth.NewSecret()
 	h = deployment{
 		storage: "{driver: pebble, path: DIR/state}",
-		settings: "policy: {bundle: {url: \"" + web.URL + "/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
+		settings: "policy: {bundle: {url: \"" + web.URL +
+			"/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
 			"session: {lifetime: 1000s}\nlog: {level: info}\n",
 		tenants: map[string]string{"acme": tenantFile("", "shop "+secret)},
 	}.write(t)
@@ -47,7 +48,7 @@ func slowStart(t *testing.T) (h *instance, secret string, release func()) {
 	return h, secret, func() { close(released) }
 }
 
-// TestHangupWhileStarting: a reload that is asked for during the start is not lost and does not kill: it follows the start.
+// TestHangupWhileStarting checks that SIGHUP during the start is neither lost nor fatal. The reload follows the start.
 func TestHangupWhileStarting(t *testing.T) {
 	t.Parallel()
 	h, secret, release := slowStart(t)
@@ -75,7 +76,7 @@ func TestHangupWhileStarting(t *testing.T) {
 	h.stop()
 }
 
-// TestStopWhileStarting: a server that is asked to end during a long start ends at once and in good order.
+// TestStopWhileStarting checks that a server that is asked to stop during a long start ends at once, without an error.
 func TestStopWhileStarting(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -84,7 +85,8 @@ func TestStopWhileStarting(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.awaitExit()
-		if logged := h.log(); !strings.Contains(logged, "stopped before anything was served") || strings.Contains(logged, `"msg":"listening"`) ||
+		if logged := h.log(); !strings.Contains(logged, "stopped before anything was served") ||
+			strings.Contains(logged, `"msg":"listening"`) ||
 			strings.Contains(logged, `"level":"ERROR"`) {
 			t.Errorf("%v: the log is\n%s", signal, logged)
 		}
@@ -94,11 +96,13 @@ func TestStopWhileStarting(t *testing.T) {
 	}
 }
 
-// TestSignalsWhileDraining: SIGHUP does not disturb a drain, and a second signal that asks to end kills.
+// TestSignalsWhileDraining checks that SIGHUP does not disturb a drain, and that a second signal to stop kills.
 func TestSignalsWhileDraining(t *testing.T) {
 	t.Parallel()
-	for first, second := range map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGINT, syscall.SIGINT: syscall.SIGTERM} {
-		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nlog: {level: info}\nlimits: {drain_timeout: 10m}\n")
+	for first, second := range map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGINT,
+		syscall.SIGINT: syscall.SIGTERM} {
+		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nlog: {level: info}\n"+
+			"limits: {drain_timeout: 10m}\n")
 		s := serve(t, "--config", file)
 		servertest.Connect(t, s.addr).OK("new") // for which the drain waits
 		send := func(signal syscall.Signal, logged string) {

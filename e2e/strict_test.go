@@ -14,7 +14,7 @@ import (
 // chosen is an id that a client has made up.
 const chosen = "chosen-by-the-visitor"
 
-// as is a connection that acts as the app of a DSN, in plaintext.
+// as connects without TLS and authenticates with a DSN.
 func as(t *testing.T, dsn string) *servertest.Conn {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -32,8 +32,8 @@ func as(t *testing.T, dsn string) *servertest.Conn {
 	return c
 }
 
-// TestStrict: the ids of a new tenant are the server's own. A tenant that is made with --no-strict, and that of serve
-// --dev, take others, and whoever runs the server is told of them: by tenant create, in the file, and at each start.
+// TestStrict checks that a new tenant accepts ids of the server only. A tenant created with --no-strict, and that of
+// serve --dev, accept others, with a warning by tenant create, in the file and at each start.
 func TestStrict(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
@@ -51,7 +51,8 @@ func TestStrict(t *testing.T) {
 		tenant string
 		flags  []string
 		strict bool
-	}{{"new", nil, true}, {"old", []string{"--no-strict"}, false}, {"brief", []string{"--lifetime", "1h", "--no-strict"}, false}} {
+	}{{"new", nil, true}, {"old", []string{"--no-strict"}, false},
+		{"brief", []string{"--lifetime", "1h", "--no-strict"}, false}} {
 		_, said := command(append([]string{"tenant", "create", row.tenant}, row.flags...)...)
 		if strings.Contains(said, "CAUTION: tenant "+row.tenant+" is not strict. "+caution) == row.strict {
 			t.Errorf("tenant create %s says:\n%s", row.tenant, said)
@@ -89,7 +90,7 @@ func TestStrict(t *testing.T) {
 	}
 }
 
-// TestCheckStrict: check notes which tenants are not strict, and so does a server without a folder of tenants.
+// TestCheckStrict checks that check notes tenants that are not strict, also without a folder of tenants.
 func TestCheckStrict(t *testing.T) {
 	c := newCLI(t, "")
 	check := func(file, want string) {
@@ -103,7 +104,8 @@ func TestCheckStrict(t *testing.T) {
 	check(c.config, "")
 	c.do("tenant", "create", "old", "--no-strict")
 	check(c.config, "note: tenants that are not strict: old. ")
-	text := "listen: [{name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1], anonymous: acme/web}]\nstorage: {driver: memory}\n"
+	text := "listen: [{name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1], anonymous: acme/web}]\n" +
+		"storage: {driver: memory}\n"
 	file := filepath.Join(t.TempDir(), "c.yaml")
 	for _, strict := range []bool{true, false} {
 		more, want := "", ""

@@ -14,7 +14,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestCommandsAtOnce: of several processes that change one file none undoes what another did.
+// TestCommandsAtOnce checks that of several processes that change one file none undoes the change of another.
 func TestCommandsAtOnce(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.do("tenant", "create", "acme")
@@ -43,7 +43,7 @@ func TestCommandsAtOnce(t *testing.T) {
 	}
 }
 
-// TestTenantsServed: what commands do to the tenants of a running server, it does within a second.
+// TestTenantsServed checks that a running server applies what commands do to its tenants.
 func TestTenantsServed(t *testing.T) {
 	c := newCLI(t, "")
 	c.do("tenant", "create", "acme")
@@ -88,7 +88,10 @@ func TestTenantsServed(t *testing.T) {
 	fresh.OK("abort")
 
 	c.do("tenant", "delete", "acme", "--drop-sessions")
-	require.Eventually(t, "the sessions are dropped", func() bool { _, err := os.Lstat(c.file("acme.drop")); return os.IsNotExist(err) })
+	require.Eventually(t, "the sessions are dropped", func() bool {
+		_, err := os.Lstat(c.file("acme.drop"))
+		return os.IsNotExist(err)
+	})
 	c.do("tenant", "create", "acme")
 	third := secretOf(c.do("app", "create", "acme/shop", "--address", address))
 	require.Eventually(t, "the tenant is served again", func() (ok bool) {
@@ -107,7 +110,7 @@ func TestTenantsServed(t *testing.T) {
 	}
 }
 
-// TestTenantBeforeServe: a tenant that was created before the first start of serve --dev keeps its file beside dev/app.
+// TestTenantBeforeServe checks that a tenant created before the first start of serve --dev is kept beside dev/app.
 func TestTenantBeforeServe(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	c := newCLI(t, "")

@@ -34,7 +34,8 @@ func newTraffic(t *testing.T) *traffic {
 	for _, app := range []string{"acme/shop", "acme/report", "globex/web"} {
 		secrets[app] = auth.NewSecret()
 	}
-	report := "  report:\n    role: readonly\n    secrets: [\"" + auth.HashSecret(secrets["acme/report"]).String() + "\"]\n"
+	report := "  report:\n    role: readonly\n    secrets: [\"" + auth.HashSecret(secrets["acme/report"]).String() +
+		"\"]\n"
 	const quotas = "quotas: {sessions: 12, bytes: 1MiB, connections: 50, waiters: 10, memory: 8MiB}\n" +
 		"session: {lifetime: 1s, lock_lease: 1s}"
 	h := deployment{
@@ -174,7 +175,9 @@ func (l *traffic) refuse(id string) {
 			l.send(c, "whoami")
 		}
 	})
-	l.connected("acme/report", 0, func(c *servertest.Conn) { l.send(c, "open "+id+" r", "close", "open "+id+" rw", "new") })
+	l.connected("acme/report", 0, func(c *servertest.Conn) {
+		l.send(c, "open "+id+" r", "close", "open "+id+" rw", "new")
+	})
 	for _, line := range []string{"new", "auth acme/shop " + auth.NewSecret(), "nonsense"} {
 		if c, err := l.dial("127.0.0.66", 0); err == nil {
 			l.send(c, line)

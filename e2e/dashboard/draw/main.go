@@ -58,7 +58,8 @@ func (d drawing) draw(file string, scrape time.Duration, picture string) error {
 			return fmt.Errorf("%s: %w", p.Title, err)
 		}
 	}
-	const head = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11" ` +
+	const head = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" ` +
+		`font-size="11" ` +
 		`fill="#ccccdc">` + "\n" + `<rect width="100%%" height="100%%" fill="#111217"/>` + "\n%s</svg>\n"
 	text := fmt.Sprintf(head, 24*columnWidth, height*rowHeight, b.String())
 	return os.WriteFile(picture, []byte(text), 0o644)
