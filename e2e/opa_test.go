@@ -156,7 +156,7 @@ func TestDocumentedBundle(t *testing.T) {
 	servertest.Connect(t, s.addr).OK("new")
 
 	shell("opa build -b policies --signing-key private.pem --signing-alg ES256 -o outside.tar.gz")
-	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:5: package sessionserver.tenant is for the " +
+	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:6: package sessionserver.tenant is for the " +
 		"policies of tenants, and tenants/NAME/ for these must be at the root"
 	if out, said, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 ||
 		!strings.Contains(said, want) {

@@ -317,7 +317,7 @@ func TestMistakes(t *testing.T) {
 			[]string{"id.yaml:1: listen[0].anonymous: "}},
 		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n"+
 			"- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
-			[]string{"twice.yaml:3: listen[1].address: \":1\" is another"}},
+			[]string{"twice.yaml:3: listen[1].address: \":1\" is the address of another listener"}},
 		"nobody can use it": {[]string{"check", write("nobody.yaml", "storage: {driver: memory}\n")}, 0,
 			[]string{"note: listener main has no anonymous identity"}},
 		"everybody anonymous": {[]string{"check", write("all.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/0], "+
