@@ -29,14 +29,14 @@ func TestReadyDrain(t *testing.T) {
 		return status == 200
 	})
 	c := servertest.Connect(t, s.addr)
-	c.OK("new") // which may be finished
+	c.OK("new") // the drain waits for it
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	require.Eventually(t, "it drains", func() bool {
 		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
 		return status == 503 && text == "draining\n"
 	})
 	if status, _ := servertest.Get(t, http.DefaultClient, url+"/healthz"); status != 200 {
-		t.Errorf("while it drains health is %d", status)
+		t.Errorf("health is %d during the drain", status)
 	}
 	c.OK("close")
 	s.awaitExit()
@@ -92,7 +92,8 @@ func TestAdminNetwork(t *testing.T) {
 		want                           int
 	}{
 		{"health", "", "/healthz", "", 200}, {"readiness", "", "/readyz", "", 200},
-		{"status for nobody", "", "/status", "", 401}, {"profiles for nobody", "", "/debug/pprof/", "", 401},
+		{"status without credentials", "", "/status", "", 401},
+		{"profiles without credentials", "", "/debug/pprof/", "", 401},
 		{"wrong token", "", "/status", strings.Repeat("T", 40), 401},
 		{"token", "", "/status", strings.Repeat("t", 40), 200}, {"certificate", "operator", "/status", "", 200},
 		{"profiles", "operator", "/debug/pprof/heap", "", 200},
@@ -104,20 +105,20 @@ func TestAdminNetwork(t *testing.T) {
 	}
 	if _, text := servertest.Get(t, client("operator"), url+"/metrics"); !strings.Contains(text,
 		"\nsessionserver_certificate_expiry_timestamp_seconds{name=\"localhost\",source=\"file\"} ") {
-		t.Errorf("nobody is told when the certificate of operators ends:\n%s", text)
+		t.Errorf("no metric of when the operators' certificate expires:\n%s", text)
 	}
-	if answer, err := client("stranger").Get(url + "/status"); err == nil {
-		_ = answer.Body.Close()
-		t.Errorf("a certificate of nobody's gets %d", answer.StatusCode)
+	if reply, err := client("stranger").Get(url + "/status"); err == nil {
+		_ = reply.Body.Close()
+		t.Errorf("an untrusted certificate gets %d", reply.StatusCode)
 	}
-	if answer, err := http.Get("http://localhost:" + port + "/healthz"); err == nil {
-		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusBadRequest {
-			t.Errorf("plaintext gets %d", answer.StatusCode)
+	if reply, err := http.Get("http://localhost:" + port + "/healthz"); err == nil {
+		_ = reply.Body.Close()
+		if reply.StatusCode != http.StatusBadRequest {
+			t.Errorf("plaintext gets %d", reply.StatusCode)
 		}
 	}
 
-	// SIGHUP reads the token anew; one that is none changes nothing.
+	// SIGHUP reads the token again. An invalid token changes nothing.
 	asked := func(token string) bool {
 		status, _ := servertest.Get(t, client(""), url+"/status", "Authorization", "Bearer "+token)
 		return status == 200
@@ -128,15 +129,17 @@ func TestAdminNetwork(t *testing.T) {
 	_ = s.cmd.Process.Signal(syscall.SIGHUP)
 	require.Eventually(t, "the new token is taken", func() bool { return asked(strings.Repeat("n", 40)) })
 	if asked(strings.Repeat("t", 40)) {
-		t.Error("the old token is still good")
+		t.Error("the old token is still accepted")
 	}
 	if err := os.WriteFile(token, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGHUP)
-	require.Eventually(t, "the log tells", func() bool { return strings.Contains(s.log(), `"what":"admin_token"`) })
+	require.Eventually(t, "the failure is logged", func() bool {
+		return strings.Contains(s.log(), `"what":"admin_token"`)
+	})
 	if !asked(strings.Repeat("n", 40)) || asked("short") {
-		t.Error("a token that is none has changed something")
+		t.Error("an invalid token was applied")
 	}
 }
 
@@ -163,7 +166,7 @@ func TestReadyAudit(t *testing.T) {
 		}
 		path := filepath.Join(h.dir, "audit.log")
 		turn(func() error { return errors.Join(os.Remove(path), os.Symlink(full, path)) })
-		require.Eventually(t, onFailure+": the status tells of it", func() bool {
+		require.Eventually(t, onFailure+": the status shows the failure", func() bool {
 			_, text := servertest.Get(t, http.DefaultClient, url+"/status")
 			return strings.Contains(text, "the log cannot be written: ")
 		})
@@ -172,7 +175,7 @@ func TestReadyAudit(t *testing.T) {
 			t.Errorf("%s: %d %s", onFailure, status, text)
 		}
 		turn(func() error { return os.Remove(path) })
-		require.Eventually(t, onFailure+": it is well again", func() bool {
+		require.Eventually(t, onFailure+": the server has recovered", func() bool {
 			status, _ := servertest.Get(t, http.DefaultClient, url+"/readyz")
 			_, text := servertest.Get(t, http.DefaultClient, url+"/status")
 			return status == 200 && !strings.Contains(text, "cannot be written")

@@ -39,7 +39,7 @@ func auditLines(t testing.TB, path string) (all []auditLine) {
 	}
 	for line := range strings.Lines(string(text)) {
 		var l auditLine
-		if !strings.HasSuffix(line, "\n") { // it is just being written
+		if !strings.HasSuffix(line, "\n") { // it is being written
 			break
 		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
@@ -100,7 +100,7 @@ func TestAuditEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	servertest.Certificate{Name: "one.example"}.Write(t, h.dir, "one") // good for an hour
+	servertest.Certificate{Name: "one.example"}.Write(t, h.dir, "one") // valid for an hour
 	for _, folder := range []string{"log", "policy"} {
 		if err := os.Mkdir(path(folder), 0o700); err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestAuditEverything(t *testing.T) {
 	}
 	write("policy/default.rego", must(io.ReadAll(rego)))
 	write("policy/failing.rego", []byte("package sessionserver.authz\n\n"+
-		"allow := false if input.key == \"fails\"\n")) // which others allow: a contradiction
+		"allow := false if input.key == \"fails\"\n")) // a contradiction of other rules
 	pointTo(t, path("log/audit.log"), path("log/good"))
 	h.process = serve(t, "--config", h.file)
 
@@ -120,7 +120,7 @@ func TestAuditEverything(t *testing.T) {
 	// has waits for an event.
 	has := func(c audit.Code, tenant, app, reason string) (found auditLine) {
 		t.Helper()
-		require.Eventually(t, fmt.Sprintf("there is no %s of %s/%s with reason %q", c, tenant, app, reason),
+		require.Eventually(t, fmt.Sprintf("there is a %s of %s/%s with reason %q", c, tenant, app, reason),
 			func() bool {
 				for _, l := range events() {
 					if l.Event == c.String() && l.Tenant == tenant && l.App == app && l.Reason == reason {
@@ -134,21 +134,21 @@ func TestAuditEverything(t *testing.T) {
 	}
 	reload := func() { _ = h.cmd.Process.Signal(syscall.SIGHUP) }
 
-	// What clients do.
+	// Events of clients.
 	has(audit.ServerStarted, "", "", "")
 	has(audit.CertificateRenewed, "", "", "loaded")
 	has(audit.CertificateExpiring, "", "", "")
 	a, b := h.connectAs(t, "acme/shop", secret["shop"]), h.connectAs(t, "acme/shop", secret["shop"])
 	has(audit.ConnectionAuthenticated, "acme", "shop", "secret")
-	nobody := servertest.Connect(t, h.addr)
-	nobody.Refused("auth acme/shop "+auth.NewSecret(), "BADAUTH")
+	unauthenticated := servertest.Connect(t, h.addr)
+	unauthenticated.Refused("auth acme/shop "+auth.NewSecret(), "BADAUTH")
 	if l := has(audit.AuthFailed, "acme", "shop", "secret"); l.Address != "127.0.0.1" || l.Listener != "main" ||
 		l.Connection == 0 || l.Command != "auth" {
 		t.Errorf("got %+v", l)
 	}
-	nobody.Refused("auth "+auth.NewSecret()+" x", "BADAUTH")
-	has(audit.AuthFailed, "", "", "secret") // what is no name is not shown
-	_, _ = io.WriteString(servertest.Connect(t, h.addr), "\x16\x03\x01 this is no TLS, whatever it is")
+	unauthenticated.Refused("auth "+auth.NewSecret()+" x", "BADAUTH")
+	has(audit.AuthFailed, "", "", "secret") // an invalid name is not recorded
+	_, _ = io.WriteString(servertest.Connect(t, h.addr), "\x16\x03\x01 this is not TLS, whatever it is")
 	has(audit.ConnectionRefused, "", "", "handshake_failed")
 
 	const id, short = "the-session-that-all-want", "the-session-that-is-short"
@@ -156,10 +156,10 @@ func TestAuditEverything(t *testing.T) {
 	a.OK("put user.name 4711")
 	a.OK("close")
 	hash := has(audit.SessionCreated, "acme", "shop", "").Session
-	require.Eventually(t, "the lock is not seen within its lease", func() bool {
+	require.Eventually(t, "the lock is held within its lease", func() bool {
 		a.OK("open " + id)
 		_, err := b.Do("open " + id + " rw 0")
-		if err == nil { // the lease was over already
+		if err == nil { // the lease had expired
 			b.OK("abort")
 			_, _ = a.Do("abort")
 			return false
@@ -205,7 +205,7 @@ func TestAuditEverything(t *testing.T) {
 	small.Refused("close", "QUOTA")
 	has(audit.OperationQuota, "small", "shop", "sessions")
 
-	// What operators do.
+	// Events of operators.
 	h.writeTenant(t, "acme", acme("quotas: {sessions: 100}")+readonly(secret["next"]))
 	has(audit.TenantChanged, "acme", "", "changed")
 	has(audit.AppChanged, "acme", "api", "changed")
@@ -235,8 +235,8 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.PolicyChanged, "", "", "")
 	write("policy/more.rego", []byte("package sessionserver.authz\n\nthis is no rego\n"))
 	has(audit.PolicyFailed, "", "", "")
-	write("policy/more.rego", more) // nothing else decides than before
-	require.Eventually(t, "the policies are not found right again", func() bool {
+	write("policy/more.rego", more) // the same policy as before
+	require.Eventually(t, "the policies are valid again", func() bool {
 		return strings.Contains(h.log(), `"msg":"reloading works again","what":"policy"`)
 	})
 	servertest.Certificate{Name: "two.example"}.Write(t, h.dir, "one")
@@ -252,12 +252,12 @@ func TestAuditEverything(t *testing.T) {
 	has(audit.ServerReloaded, "", "", "failed")
 	write("config.yaml", text)
 
-	// The disk is full, and then it is not.
+	// The disk is full for a while.
 	if _, err := os.Stat("/dev/full"); err == nil {
 		a.OK("new")
 		pointTo(t, path("log/audit.log"), "/dev/full")
 		reload()
-		require.Eventually(t, "the log does not fail", func() bool {
+		require.Eventually(t, "the log fails", func() bool {
 			_, err := b.Do("new")
 			if err == nil {
 				b.OK("abort")
@@ -269,7 +269,7 @@ func TestAuditEverything(t *testing.T) {
 		pointTo(t, path("log/audit.log"), path("log/good"))
 		reload()
 		has(audit.AuditLost, "", "", "")
-		require.Eventually(t, "the log does not recover", func() bool { _, err := a.Do("new"); return err == nil })
+		require.Eventually(t, "the log recovers", func() bool { _, err := a.Do("new"); return err == nil })
 		a.OK("abort")
 	} else {
 		without[audit.AuditLost] = "this system has no /dev/full"
@@ -298,8 +298,8 @@ func TestAuditEverything(t *testing.T) {
 		t.Errorf("the decisions are %v", decided)
 	}
 	for _, c := range audit.Codes() {
-		if why := without[c]; found[c.String()] == (why != "") {
-			t.Errorf("%s: found %v, although %q", c, found[c.String()], why)
+		if excuse := without[c]; found[c.String()] == (excuse != "") {
+			t.Errorf("%s: found %v, excused by %q", c, found[c.String()], excuse)
 		}
 	}
 	if t.Failed() {
@@ -313,11 +313,11 @@ func TestAuditEverything(t *testing.T) {
 // TestAuditRequired checks that a server does not start without its audit log, unless the configuration allows that.
 func TestAuditRequired(t *testing.T) {
 	file, state := servertest.WriteConfig(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log}\n")
-	_, said, status := newCLI(t, "").run("", "serve", "--config", file)
-	if status == 0 || !strings.Contains(said, `,"level":"ERROR","msg":"the server has ended with an `+
+	_, stderr, status := newCLI(t, "").run("", "serve", "--config", file)
+	if status == 0 || !strings.Contains(stderr, `,"level":"ERROR","msg":"the server has ended with an `+
 		`error","err":"cannot open the audit log`) ||
-		!strings.Contains(said, filepath.Join(state, "none", "audit.log")) {
-		t.Errorf("status %d: %s", status, said)
+		!strings.Contains(stderr, filepath.Join(state, "none", "audit.log")) {
+		t.Errorf("status %d: %s", status, stderr)
 	}
 	file, _ = servertest.WriteConfig(t, "storage: {driver: memory}\n"+
 		"audit: {output: STATE/none/audit.log, on_failure: continue}\n")

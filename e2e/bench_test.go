@@ -42,7 +42,7 @@ func TestBench(t *testing.T) {
 		}
 		for _, want := range row.want {
 			if !strings.Contains(string(out), want) {
-				t.Errorf("%s: it does not say %q:\n%s", row.tenant, want, out)
+				t.Errorf("%s: the output lacks %q:\n%s", row.tenant, want, out)
 			}
 		}
 	}

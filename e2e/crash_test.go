@@ -26,8 +26,7 @@ func TestCounter(t *testing.T) {
 	const clients, times = 50, 200
 	for name, storage := range storages {
 		t.Run(name, func(t *testing.T) {
-			// What survives a power failure is not asked here, and waiting for the disk 10,000 times would take its
-			// time.
+			// The test does not concern power failures, and 10,000 syncs of the disk would take long.
 			file, _ := servertest.WriteConfig(t, strings.Replace(storage, "path: STATE", "path: STATE, sync: never", 1))
 			s := serve(t, "--config", file)
 			c := servertest.Connect(t, s.addr)
@@ -121,7 +120,7 @@ func TestKill(t *testing.T) {
 				acknowledged += len(ledgers[i].saved) + len(ledgers[i].destroyed)
 			}
 			if acknowledged == 0 {
-				t.Fatal("nothing was ever acknowledged: the test has tested nothing")
+				t.Fatal("no session was acknowledged: the test is void")
 			}
 			t.Logf("%d sessions", acknowledged)
 		})
@@ -130,8 +129,8 @@ func TestKill(t *testing.T) {
 
 // ledger is what one client expects of its sessions.
 type ledger struct {
-	saved     map[string]int // the number that was acknowledged last
-	tried     map[string]int // the number that was being saved when the server died, if it is another
+	saved     map[string]int // the last acknowledged number
+	tried     map[string]int // the number that was being saved when the server was killed
 	destroyed map[string]bool
 }
 
@@ -163,7 +162,7 @@ func (l *ledger) write(addr string) {
 		if err != nil || save(id, n) != nil {
 			return
 		}
-		for id, last := range l.saved { // any of them
+		for id, last := range l.saved { // one of them
 			if _, err := c.Do("open " + id + " u"); err != nil || save(id, last+1) != nil {
 				return
 			}
@@ -176,7 +175,7 @@ func (l *ledger) write(addr string) {
 			if _, err := c.Do("open " + id + " u"); err != nil {
 				return
 			}
-			delete(l.saved, id) // from here on either is right
+			delete(l.saved, id) // from here on it may exist or not
 			if _, err := c.Do("destroy"); err != nil {
 				return
 			}
@@ -200,7 +199,7 @@ func (l *ledger) verify(addr string) error {
 	}
 	for id, n := range l.saved {
 		if _, err := c.Do("open " + id + " u 0"); err != nil {
-			return fmt.Errorf("a session that was acknowledged is gone: %w", err)
+			return fmt.Errorf("an acknowledged session is lost: %w", err)
 		}
 		a, errA := c.Do("get a")
 		b, errB := c.Do("get b")
@@ -208,7 +207,7 @@ func (l *ledger) verify(addr string) error {
 			return fmt.Errorf("a session is torn: %q, %v and %q, %v", a, errA, b, errB)
 		}
 		if a != strconv.Itoa(n) && a != strconv.Itoa(l.tried[id]) {
-			return fmt.Errorf("a session holds %s; acknowledged was %d", a, n)
+			return fmt.Errorf("a session holds %s, want the acknowledged %d", a, n)
 		}
 		if l.saved[id], err = strconv.Atoi(a); err != nil {
 			return err

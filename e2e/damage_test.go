@@ -81,7 +81,7 @@ func TestDamagedFile(t *testing.T) {
 		}
 	}
 	if hash := hashes.FindString(logged); hash != "" {
-		t.Errorf("the log has %s:\n%s", hash, logged)
+		t.Errorf("the log contains %s:\n%s", hash, logged)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestFailuresDoNotFloodTheLog(t *testing.T) {
 	if err := os.RemoveAll(tenants); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(tenants, tenants); err != nil { // also root cannot follow a link to itself
+	if err := os.Symlink(tenants, tenants); err != nil { // not even root can follow a link to itself
 		t.Fatal(err)
 	}
 	c := servertest.Connect(t, s.addr)
@@ -111,13 +111,13 @@ func TestFailuresDoNotFloodTheLog(t *testing.T) {
 	s.stop()
 	logged := s.log()
 	if lines := strings.Count(logged, "\n"); lines > many/10 {
-		t.Errorf("%d refused saves write %d lines", many, lines)
+		t.Errorf("%d failed saves are logged as %d lines", many, lines)
 	}
 	if !strings.Contains(logged, `"msg":"command failed"`) || !strings.Contains(logged, "not_logged_before") {
-		t.Errorf("nothing is logged of them:\n%s", logged)
+		t.Errorf("the failures are not logged:\n%s", logged)
 	}
 	if hash := hashes.FindString(logged); hash != "" {
-		t.Errorf("the log has %s:\n%s", hash, logged)
+		t.Errorf("the log contains %s:\n%s", hash, logged)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestDescriptors(t *testing.T) {
 			for range 80 {
 				c := servertest.Connect(t, s.addr)
 				clients = append(clients, c)
-				if len(clients) <= served { // so that they come in this order
+				if len(clients) <= served { // so that they are accepted in this order
 					c.OK("ping")
 				}
 			}
@@ -62,20 +62,20 @@ func TestDescriptors(t *testing.T) {
 				_ = c.SetReadDeadline(time.Now().Add(require.Patience))
 				if line, err := c.In.ReadString('\n'); !strings.HasPrefix(line,
 					"err UNAVAILABLE the server has reached its limit of connections") {
-					t.Errorf("client %d hears %q, %v", served+i, line, err)
+					t.Errorf("client %d reads %q, %v", served+i, line, err)
 				}
 			}
-			for _, c := range clients[:served] { // all at once
+			for _, c := range clients[:served] { // all at the same time
 				_, _ = io.WriteString(c, "new\r\nput foo bar\r\nclose\r\n")
 			}
 			for _, c := range clients[:served] {
 				for range 3 {
 					if line, err := c.In.ReadString('\n'); !strings.HasPrefix(line, "ok") {
-						t.Errorf("a client that is served hears %q, %v", line, err)
+						t.Errorf("an accepted client reads %q, %v", line, err)
 					}
 				}
 			}
-			for range 20 { // operators who stay, too
+			for range 20 { // operators who stay connected
 				c, err := net.Dial("tcp", s.admin)
 				if err != nil {
 					t.Fatal(err)
@@ -92,7 +92,7 @@ func TestDescriptors(t *testing.T) {
 			for _, c := range clients {
 				_ = c.Close()
 			}
-			require.Eventually(t, "there is room again", func() bool {
+			require.Eventually(t, "connections are accepted again", func() bool {
 				c, err := servertest.Dial(s.addr)
 				if err != nil {
 					return false
@@ -124,7 +124,7 @@ func TestDescriptorsSoft(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	if strings.Contains(s.log(), "descriptors, which suffice") {
-		t.Errorf("it complains:\n%s", s.log())
+		t.Errorf("it logs a limit:\n%s", s.log())
 	}
 }
 

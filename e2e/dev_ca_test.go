@@ -23,7 +23,7 @@ func TestDevCA(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, folder := range []string{dir, filepath.Dir(dir), filepath.Dir(temp),
-				temp} { // those for tests are closed at first
+				temp} { // the folders of tests are private at first
 				if err := os.Chmod(folder, 0o755); err != nil {
 					t.Fatal(err)
 				}
@@ -51,12 +51,12 @@ func TestDevCA(t *testing.T) {
 			if inState := strings.HasPrefix(ca, state); inState != (above == 0o755) {
 				t.Errorf("the certificate is %s", ca)
 			}
-			out, said, status := newCLI(t, "").run("", "app", "create", "dev/more", "--dev", "--state", state)
+			out, stderr, status := newCLI(t, "").run("", "app", "create", "dev/more", "--dev", "--state", state)
 			if status != 0 || caOf(out) != ca {
-				t.Errorf("app create: status %d, its DSN names another file than %s\n%s%s", status, ca, out, said)
+				t.Errorf("app create: status %d, its DSN names another file than %s\n%s%s", status, ca, out, stderr)
 			}
-			if _, said, status := newCLI(t, "").run(strings.TrimSpace(out), "dsn", "check", "-"); status != 0 {
-				t.Errorf("the DSN does not work:\n%s", said)
+			if _, stderr, status := newCLI(t, "").run(strings.TrimSpace(out), "dsn", "check", "-"); status != 0 {
+				t.Errorf("the DSN does not work:\n%s", stderr)
 			}
 			for _, secret := range []string{"secret", "ca/ca-key.pem", "tenants.d/dev.yaml", "address"} {
 				if openToOthers(t, filepath.Join(state, secret)) || othersRead(t, filepath.Join(state, secret)) {

@@ -20,7 +20,7 @@ func TestReadyFailure(t *testing.T) {
 	fill := smallDisk(t, state)
 	s := serve(t, "--config", file)
 	url := "http://" + s.admin
-	holder := servertest.Connect(t, s.addr) // keeps it draining
+	holder := servertest.Connect(t, s.addr) // prolongs the drain
 	holder.OK("new")
 	fill()
 	c := servertest.Connect(t, s.addr)
@@ -32,7 +32,7 @@ func TestReadyFailure(t *testing.T) {
 		_, err := c.Do("close")
 		return err != nil
 	})
-	require.Eventually(t, "operators hear it", func() bool {
+	require.Eventually(t, "the server reports the failure", func() bool {
 		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
 		return status == 503 && text == "failed: the log tells why\n"
 	})

@@ -42,7 +42,7 @@ func TestReadmeTenant(t *testing.T) {
 	}
 	check := exec.Command(binary(), "dsn", "check")
 	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+dsn)
-	require.Eventually(t, "the app to be known", func() bool {
+	require.Eventually(t, "the app is known", func() bool {
 		out, err := check.CombinedOutput()
 		ok := err == nil && strings.Contains(string(out), "identity       acme/shop")
 		check = exec.Command(check.Path, check.Args[1:]...)
@@ -64,7 +64,7 @@ func TestRedisClientsDoc(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, lang := range []struct{ name, program, before, after string }{
-		// Debian's, which has the library
+		// Debian's Python, which has the library
 		{"python", "/usr/bin/python3", "", "import sys\nprint(*visit(sys.argv[1]))\n"},
 		{"php", "php", "<?php $_COOKIE['session'] = $argv[1];\n", "echo $id, ' ', $visits;\n"},
 	} {
@@ -73,7 +73,7 @@ func TestRedisClientsDoc(t *testing.T) {
 			_, code, found := strings.Cut(string(doc), "```"+lang.name+"\n")
 			code, _, closed := strings.Cut(code, "```")
 			if !found || !closed || !strings.Contains(code, "9090") {
-				t.Fatalf("the document shows no %s", lang.name)
+				t.Fatalf("the document has no %s", lang.name)
 			}
 			file := filepath.Join(t.TempDir(), "visit")
 			code = lang.before + strings.ReplaceAll(code, "9090", port) + lang.after
@@ -97,11 +97,11 @@ func TestRedisClientsDoc(t *testing.T) {
 			}
 			for _, chosen := range []string{"chosen-by-the-visitor", "short", "not an id: has spaces"} {
 				if id, visits := visit(chosen); visits != "1" {
-					t.Errorf("the cookie %q leads to visit %s of session %s", chosen, visits, id)
+					t.Errorf("the cookie %q results in visit %s of session %s", chosen, visits, id)
 				}
 			}
-			if answer, err := servertest.Connect(t, s.addr).Do("open chosen-by-the-visitor u"); err == nil {
-				t.Errorf("there is a session under the id that the visitor has chosen: %s", answer)
+			if reply, err := servertest.Connect(t, s.addr).Do("open chosen-by-the-visitor u"); err == nil {
+				t.Errorf("a session has the id that the visitor chose: %s", reply)
 			}
 		})
 	}

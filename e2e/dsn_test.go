@@ -57,7 +57,7 @@ func TestDSNCheck(t *testing.T) {
 	certificate := "&certfile=" + c.dir + "/app.pem&keyfile=" + c.dir + "/app.key"
 	s := serve(t, "--config", c.config)
 	addresses := map[string]string{}
-	require.Eventually(t, "it listens everywhere", func() bool {
+	require.Eventually(t, "all listeners serve", func() bool {
 		for _, name := range []string{"proxied", "all", "main", "strict", "closed", "mtls"} {
 			_, rest, _ := strings.Cut(s.log(), `"listener":"`+name+`","address":"`)
 			addresses[name], _, _ = strings.Cut(rest, `"`)
@@ -65,8 +65,8 @@ func TestDSNCheck(t *testing.T) {
 		return addresses["mtls"] != ""
 	})
 	main, ca := addresses["main"], "?cafile="+filepath.Join(c.dir, "ca", "ca.pem")
-	// answering is a server that says this to everybody at once.
-	answering := func(text string) string {
+	// replying starts a server that sends a text to every client.
+	replying := func(text string) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func TestDSNCheck(t *testing.T) {
 				if err != nil {
 					return
 				}
-				_, _ = nc.Read(make([]byte, 1<<10)) // or a reset could come before the text
+				_, _ = nc.Read(make([]byte, 1<<10)) // a reset could precede the text otherwise
 				_, _ = nc.Write([]byte(text))
 				_ = nc.Close()
 			}
@@ -127,7 +127,7 @@ func TestDSNCheck(t *testing.T) {
 		{"secret", "tls://shop:hss_wrong@" + main + "/acme" + ca, 1,
 			[]string{"BADAUTH", "Tenant, app or secret are not right"}},
 		{"app", "tls://shops:SECRET@" + main + "/acme" + ca, 1, []string{"BADAUTH"}},
-		{"nobody", "tls://" + main + ca, 1, []string{"NOAUTH", "put app and secret into the DSN"}},
+		{"no credentials", "tls://" + main + ca, 1, []string{"NOAUTH", "put app and secret into the DSN"}},
 		{"unknown CA", "tls://shop:SECRET@" + main + "/acme", 1,
 			[]string{"Nobody who is trusted here vouches", "?cafile=", "issued by CN="}},
 		{"host name", "tls://shop:SECRET@127.0.0.2:" + port + "/acme" + ca, 1,
@@ -145,16 +145,16 @@ func TestDSNCheck(t *testing.T) {
 		{"certificate of another tenant", "tls://" + addresses["mtls"] + "/away" + ca + certificate, 1,
 			[]string{`FAILED: dial: the certificate authenticates as "acme/mesh" and the DSN has the tenant "away"`,
 				"The certificate is that of acme/mesh: ", "app create away/APP --certificate NAME"}},
-		{"certificate of nobody's", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
+		{"unknown certificate", "tls://" + main + "/acme" + ca + certificate, 1, []string{"NOAUTH"}},
 		{"PROXY header, TLS", "tls://shop:SECRET@" + addresses["proxied"] + "/acme" + ca, 1,
 			[]string{"answered: PROTOCOL this address must send a PROXY header first", "connect through the balancer"}},
 		{"PROXY header, plain", "tcp://shop:SECRET@" + addresses["proxied"] + "/acme", 1,
 			[]string{"FAILED: dial: PROTOCOL", "connect through the balancer"}},
-		{"refused in place of TLS", "tls://shop:SECRET@" + answering("err IPDENIED not from here\r\n") + "/acme" + ca,
+		{"refused in place of TLS", "tls://shop:SECRET@" + replying("err IPDENIED not from here\r\n") + "/acme" + ca,
 			1, []string{"answered: IPDENIED not from here", "add it to allow"}},
-		{"another server", "tls://shop:SECRET@" + answering("SSH-2.0-x\r\n") + "/acme" + ca, 1,
+		{"another server", "tls://shop:SECRET@" + replying("SSH-2.0-x\r\n") + "/acme" + ca, 1,
 			[]string{"speaks no TLS: see whether host and port are right"}},
-		{"closed before TLS", "tls://shop:SECRET@" + answering("") + "/acme" + ca, 1,
+		{"closed before TLS", "tls://shop:SECRET@" + replying("") + "/acme" + ca, 1,
 			[]string{"before the TLS handshake was over", "listen[].proxies"}},
 		{"full", "tls://shop:SECRET@" + main + "/full" + ca, 1, []string{"TOOLARGE"}},
 		{"rate", "tls://shop:SECRET@" + main + "/slow" + ca, 1,
@@ -177,23 +177,23 @@ func TestDSNCheck(t *testing.T) {
 					secret = secrets[tenant]
 				}
 			}
-			out, said, status := c.run(strings.ReplaceAll(row.dsn, "SECRET", secret)+"\n", "dsn", "check", "-")
+			out, stderr, status := c.run(strings.ReplaceAll(row.dsn, "SECRET", secret)+"\n", "dsn", "check", "-")
 			if status != row.status {
 				t.Errorf("status %d, want %d", status, row.status)
 			}
 			for _, want := range row.want {
-				if !strings.Contains(out+said, want) {
-					t.Errorf("it does not say %q", want)
+				if !strings.Contains(out+stderr, want) {
+					t.Errorf("the output lacks %q", want)
 				}
 			}
-			if strings.Contains(said, "tcp://") && strings.HasPrefix(row.dsn, "tls://") {
-				t.Error("it advises plaintext")
+			if strings.Contains(stderr, "tcp://") && strings.HasPrefix(row.dsn, "tls://") {
+				t.Error("the advice is plaintext")
 			}
-			if strings.Contains(out+said, secret[4:20]) {
-				t.Error("it shows the secret")
+			if strings.Contains(out+stderr, secret[4:20]) {
+				t.Error("the output contains the secret")
 			}
 			if t.Failed() {
-				t.Logf("it says:\n%s%s", out, said)
+				t.Logf("the output is:\n%s%s", out, stderr)
 			}
 		})
 	}
@@ -202,25 +202,26 @@ func TestDSNCheck(t *testing.T) {
 		sha256.Sum256(block.Bytes))
 	if events := servertest.ReadFile(t, filepath.Join(c.dir,
 		"audit.log")); !regexp.MustCompile(came).MatchString(events) {
-		t.Errorf("no event says by which certificate acme/mesh came:\n%s", events)
+		t.Errorf("no event names the certificate of acme/mesh:\n%s", events)
 	}
 	dsn := strings.ReplaceAll("tls://shop:SECRET@"+main+"/acme"+ca, "SECRET", secrets["acme"])
-	if out, said, status := c.run("", "dsn", "check", dsn); status != 0 {
-		t.Errorf("as an argument: %d\n%s%s", status, out, said)
+	if out, stderr, status := c.run("", "dsn", "check", dsn); status != 0 {
+		t.Errorf("as an argument: %d\n%s%s", status, out, stderr)
 	}
-	if out, said, status := c.run("", "dsn", "check"); status != 1 || !strings.Contains(said, "SESSIONSERVER_DSN") {
-		t.Errorf("none: %d\n%s%s", status, out, said)
+	if out, stderr, status := c.run("", "dsn", "check"); status != 1 || !strings.Contains(stderr, "SESSIONSERVER_DSN") {
+		t.Errorf("without a DSN: %d\n%s%s", status, out, stderr)
 	}
 	t.Setenv("SESSIONSERVER_DSN", dsn)
-	if out, said, status := c.run("", "dsn", "check"); status != 0 {
-		t.Errorf("from the environment: %d\n%s%s", status, out, said)
+	if out, stderr, status := c.run("", "dsn", "check"); status != 0 {
+		t.Errorf("from the environment: %d\n%s%s", status, out, stderr)
 	}
-	if out, said, status := c.run("", "dsn", dsn); status != 2 || strings.Contains(out+said, secrets["acme"][4:20]) {
-		t.Errorf("where no argument is: %d\n%s%s", status, out, said)
+	if out, stderr, status := c.run("", "dsn", dsn); status != 2 ||
+		strings.Contains(out+stderr, secrets["acme"][4:20]) {
+		t.Errorf("without an argument: %d\n%s%s", status, out, stderr)
 	}
 	for _, secret := range secrets {
 		if strings.Contains(s.log()+s.stdout(), secret[4:20]) {
-			t.Error("the log shows a secret")
+			t.Error("the log contains a secret")
 		}
 	}
 }

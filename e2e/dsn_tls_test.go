@@ -15,7 +15,7 @@ func TestDSNCheckWithoutCertificate(t *testing.T) {
 	dir := t.TempDir()
 	servertest.Certificate{Name: "other.example"}.Write(t, dir, "other")
 	for name, row := range map[string]struct{ tls, host, want string }{
-		// Whoever asks for an address and no name is shown the first certificate of ACME.
+		// A client that asks for an address gets the first certificate of ACME.
 		"ACME": {`{acme: {names: [sessions.example], agree_terms: true, directory: "https://127.0.0.1:1/",
   storage: DIR/acme}}`,
 			"127.0.0.1", "The server has no certificate for 127.0.0.1 at this moment, most likely. With ACME"},
@@ -27,12 +27,12 @@ func TestDSNCheckWithoutCertificate(t *testing.T) {
 			h := deployment{tls: row.tls, tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 			defer h.stop()
 			address := strings.Replace(h.addr, "127.0.0.1", row.host, 1)
-			_, said, status := newCLI(t, "").run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")
-			if status != 1 || !strings.Contains(said, row.want) {
-				t.Errorf("status %d\n%s", status, said)
+			_, stderr, status := newCLI(t, "").run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")
+			if status != 1 || !strings.Contains(stderr, row.want) {
+				t.Errorf("status %d\n%s", status, stderr)
 			}
-			if strings.Contains(said, "client_certificates") {
-				t.Errorf("it speaks of client certificates:\n%s", said)
+			if strings.Contains(stderr, "client_certificates") {
+				t.Errorf("the output names client certificates:\n%s", stderr)
 			}
 		})
 	}

@@ -70,7 +70,7 @@ tls:
 		}
 	}
 	file := filepath.Join(dir, "config.yaml")
-	out, said, status := newCLI(t, "").run("", "check", file)
+	out, stderr, status := newCLI(t, "").run("", "check", file)
 	if status != 1 {
 		t.Errorf("status %d\n%s", status, out)
 	}
@@ -91,12 +91,12 @@ tls:
 		"policy.folder: other users of this machine may write DIR/policies/p.rego ",
 	}
 	for _, text := range want {
-		if !strings.Contains(said, strings.ReplaceAll(text, "DIR", dir)) {
-			t.Errorf("check does not say %q", text)
+		if !strings.Contains(stderr, strings.ReplaceAll(text, "DIR", dir)) {
+			t.Errorf("the output of check lacks %q", text)
 		}
 	}
 	if t.Failed() {
-		t.Logf("it says\n%s", said)
+		t.Logf("check prints\n%s", stderr)
 	}
 
 	s := serve(t, "--config", file)
@@ -114,9 +114,9 @@ tls:
 		}
 	}
 	text := strings.Join(logged, "\n") + "\n"
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(stderr) {
 		if !strings.Contains(text, line) {
-			t.Errorf("check says and serve does not: %s", line)
+			t.Errorf("serve does not log %s", line)
 		}
 	}
 	for _, note := range []string{
@@ -128,11 +128,11 @@ tls:
 		"other users of this machine may read DIR/audit.log (mode -rw-r--r--)",
 	} {
 		if !strings.Contains(text, strings.ReplaceAll(note, "DIR", dir)) {
-			t.Errorf("serve does not note %q", note)
+			t.Errorf("serve does not log %q", note)
 		}
 	}
 	if t.Failed() {
-		t.Logf("it logs\n%s", text)
+		t.Logf("serve logs\n%s", text)
 	}
 }
 
@@ -155,11 +155,11 @@ func TestStoragePrivate(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, said, status := newCLI(t, "").run("", "check", file); status != 1 ||
-				!strings.Contains(said, "storage.path: other users of this machine may use the folder "+state+" "+
+			if _, stderr, status := newCLI(t, "").run("", "check", file); status != 1 ||
+				!strings.Contains(stderr, "storage.path: other users of this machine may use the folder "+state+" "+
 					"(mode -rwxr-xr-x)") ||
-				!strings.Contains(said, "are not for their owner alone, 2 of them") {
-				t.Errorf("check: status %d\n%s", status, said)
+				!strings.Contains(stderr, "are not for their owner alone, 2 of them") {
+				t.Errorf("check: status %d\n%s", status, stderr)
 			}
 			wrapper := filepath.Join(t.TempDir(), "wrapper")
 			if err := os.WriteFile(wrapper, []byte("#!/bin/sh\numask 000\nexec \""+binary()+"\" \"$@\"\n"),
@@ -176,12 +176,12 @@ func TestStoragePrivate(t *testing.T) {
 			private(t, state)
 			if !strings.Contains(s.log(), "the storage was open to other users of this machine and is not any "+
 				"more") {
-				t.Errorf("it is not logged:\n%s", s.log())
+				t.Errorf("the change is not logged:\n%s", s.log())
 			}
 			s.stop()
 			private(t, state)
-			if out, said, status := newCLI(t, "").run("", "check", file); status != 0 {
-				t.Errorf("check after it: status %d\n%s%s", status, out, said)
+			if out, stderr, status := newCLI(t, "").run("", "check", file); status != 0 {
+				t.Errorf("check afterwards: status %d\n%s%s", status, out, stderr)
 			}
 		})
 	}
@@ -214,10 +214,10 @@ func private(t *testing.T, folder string) {
 func drivers(t *testing.T) []string {
 	t.Helper()
 	file, _ := servertest.WriteConfig(t, "storage: {driver: unknown}\n")
-	_, said, _ := newCLI(t, "").run("", "check", file)
-	list := regexp.MustCompile(`storage\.driver: .*\(allowed: (.+)\)`).FindStringSubmatch(said)
+	_, stderr, _ := newCLI(t, "").run("", "check", file)
+	list := regexp.MustCompile(`storage\.driver: .*\(allowed: (.+)\)`).FindStringSubmatch(stderr)
 	if list == nil {
-		t.Fatalf("check does not list the drivers:\n%s", said)
+		t.Fatalf("check does not list the drivers:\n%s", stderr)
 	}
 	return strings.Split(list[1], ", ")
 }

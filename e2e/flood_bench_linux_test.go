@@ -78,7 +78,7 @@ func BenchmarkExpire(b *testing.B) {
 		Kinds: []string{"session_creation"}}).Start(b)
 	time.Sleep(2 * time.Second)
 	measureQuiet(b, s, quiet, 4*time.Second)
-	b.Logf("the flood heard %v", run.Stop(b))
+	b.Logf("the flood got %v", run.Stop(b))
 }
 
 // measureFlood measures the cycles of a tenant during a flood.
@@ -96,7 +96,7 @@ func measureFlood(b *testing.B, driver string, rates bool, kinds []string, apart
 		}
 		pin(b, 1)
 		run := f.Start(b)
-		defer func() { b.Logf("the flood heard %v", run.Stop(b)) }()
+		defer func() { b.Logf("the flood got %v", run.Stop(b)) }()
 		time.Sleep(window / 2)
 	}
 	pin(b, 1)
@@ -114,7 +114,7 @@ func measureQuiet(b *testing.B, s *instance, quiet string, window time.Duration)
 	found := regexp.MustCompile(`: (\d+) cycles/s\np50 (\S+)  p99 (\S+)  p999 \S+  max (\S+)`).FindStringSubmatch(
 		string(out))
 	if found == nil {
-		b.Fatalf("bench said %s", out)
+		b.Fatalf("unknown output of bench: %s", out)
 	}
 	cycles, _ := strconv.ParseFloat(found[1], 64)
 	b.ReportMetric(cycles, "cycles/s")
@@ -125,7 +125,7 @@ func measureQuiet(b *testing.B, s *instance, quiet string, window time.Duration)
 		}
 		b.ReportMetric(float64(d.Microseconds())/1000, name)
 	}
-	b.ReportMetric(0, "ns/op") // means nothing here
+	b.ReportMetric(0, "ns/op") // has no meaning here
 }
 
 // floodedDeployment is a server as in docs/hosting.md, with the tenants quiet and loud. Quiet has no rates, so that its

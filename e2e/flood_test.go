@@ -69,60 +69,60 @@ rates:
 			c := h.connectAs(t, "quiet/app", quiet)
 			c.OK("open " + id + " r")
 			if got := c.OK("get data"); got != saved {
-				t.Errorf("%s: what was saved last is not there, but %.20q", id, got)
+				t.Errorf("%s: the value is %.20q, not the one saved last", id, got)
 			}
 		}
 	}
 	run := (&flood.Flood{Addr: h.addr, From: "127.0.0.2", App: "loud/app", Secret: loud, Kinds: flood.Kinds}).Start(t)
-	// The flood has no end of its own. It is enough when each kind had success and as many answers as clients, every
-	// refusal was met, and quiet has worked.
-	require.Eventually(t, "loud meets all that refuses it, while quiet works", func() bool {
-		heard := run.Tally(t)
+	// The flood has no end of its own. It stops when each kind had successes and as many replies as clients, every
+	// refusal has occurred, and quiet has worked.
+	require.Eventually(t, "loud meets every refusal while quiet works", func() bool {
+		tally := run.Tally(t)
 		for _, kind := range flood.Kinds {
-			answers := 0
-			for _, n := range heard[kind] {
-				answers += n
+			replies := 0
+			for _, n := range tally[kind] {
+				replies += n
 			}
-			answers -= heard[kind]["connected"] + heard[kind]["not connected"]
-			if heard[kind]["ok"] == 0 || answers < flood.Clients(kind) {
+			replies -= tally[kind]["connected"] + tally[kind]["not connected"]
+			if tally[kind]["ok"] == 0 || replies < flood.Clients(kind) {
 				return false
 			}
 		}
-		all := heard.Total()
+		all := tally.Total()
 		return !slices.ContainsFunc(floodRefusals, func(code string) bool {
 			return all[code] == 0
 		}) && cycles.Load() >= 200 || t.Failed()
 	})
 	during := cycles.Load()
-	heard := run.Stop(t)
+	tally := run.Stop(t)
 	close(enough)
 	working.Wait()
 	for _, look := range worked {
 		look()
 	}
-	t.Logf("quiet did %d cycles in the flood; loud heard %v", during, heard)
+	t.Logf("quiet did %d cycles in the flood; loud got %v", during, tally)
 	known := map[string]bool{"ok": true, "connected": true, "not connected": true, "ended": true}
 	for _, code := range []string{"QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH", "UNKNOWN", "LOCKTIMEOUT", "LOCKLOST",
 		"NOSESSION", "BUSY", "NOTFOUND", "UNAVAILABLE"} {
 		known[code] = true
 	}
-	for kind := range heard {
-		for what := range maps.Keys(heard[kind]) {
+	for kind := range tally {
+		for what := range maps.Keys(tally[kind]) {
 			if !known[what] {
-				t.Errorf("%s: loud has heard %s", kind, what)
+				t.Errorf("%s: loud got %s", kind, what)
 			}
 		}
 	}
 	if peak := h.peak(t); peak > floodRSS {
-		t.Errorf("the server took %d MiB (allowed: %d)", peak>>20, floodRSS>>20)
+		t.Errorf("the server used %d MiB (allowed: %d)", peak>>20, floodRSS>>20)
 	} else {
-		t.Logf("the server took %d MiB at most", peak>>20)
+		t.Logf("the server used %d MiB at most", peak>>20)
 	}
 
-	// What loud held is free, and it can fill up what it may have, to the last session.
+	// The resources of loud are free, and loud can use its quota up to the last session.
 	var c *servertest.Conn
 	var has map[string]int
-	require.Eventually(t, "connections of loud are left", func() bool {
+	require.Eventually(t, "the connections of loud have ended", func() bool {
 		if c == nil {
 			c = servertest.Connect(t, h.addr)
 			if _, err := c.Do("auth loud/app " + loud); err != nil {
@@ -145,7 +145,7 @@ rates:
 			insist(t, c, "abort")
 		}
 	}
-	require.Eventually(t, "a rate refuses whoami", func() bool {
+	require.Eventually(t, "whoami is within the rate", func() bool {
 		text, err := c.Do("whoami")
 		has = numbers(text)
 		return err == nil
@@ -154,17 +154,17 @@ rates:
 		t.Errorf("loud has %d sessions of %d bytes", has["sessions"], has["bytes"])
 	}
 	h.command(t, "tenant", "delete", "loud", "--drop-sessions")
-	require.Eventually(t, "loud's sessions are not dropped", func() bool {
+	require.Eventually(t, "the sessions of loud are dropped", func() bool {
 		return strings.Contains(h.log(), "dropped the sessions of a deleted tenant")
 	})
 	h.writeTenant(t, "loud", tenantFile("", "app "+loud))
-	require.Eventually(t, "loud is not there again", func() bool {
+	require.Eventually(t, "loud exists again", func() bool {
 		c = servertest.Connect(t, h.addr)
 		_, err := c.Do("auth loud/app " + loud)
 		return err == nil
 	})
 	if has := numbers(c.OK("whoami")); has["sessions"] != 0 || has["bytes"] != 0 || has["connections"] != 1 {
-		t.Errorf("of loud are left %v", has)
+		t.Errorf("the usage of loud is %v", has)
 	}
 	for _, look := range worked {
 		look()
@@ -174,7 +174,7 @@ rates:
 // insist repeats a line until no rate refuses it.
 func insist(t *testing.T, c *servertest.Conn, line string) (err error) {
 	t.Helper()
-	require.Eventually(t, "a rate refuses "+line, func() bool {
+	require.Eventually(t, line+" is within the rate", func() bool {
 		_, err = c.Do(line)
 		return err == nil || !strings.Contains(err.Error(), "err RATELIMITED ")
 	})
@@ -191,7 +191,7 @@ func floodedCycle(c *servertest.Conn, id, before, value string) error {
 		return err
 	}
 	if before != "" && !strings.Contains(all, `"`+before+`"`) {
-		return fmt.Errorf("the session does not hold what was saved, but %.60s", all)
+		return fmt.Errorf("the session does not hold the saved value, but %.60s", all)
 	}
 	if _, err := c.Do("put data " + value); err != nil {
 		return err
@@ -214,11 +214,11 @@ func (c *process) peak(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
 	if err != nil {
-		t.Skipf("the system does not tell how much memory a process has had: %v", err)
+		t.Skipf("the system does not report the memory of a process: %v", err)
 	}
 	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
 	if found == nil {
-		t.Fatalf("there is no VmHWM in %s", status)
+		t.Fatalf("no VmHWM in %s", status)
 	}
 	kb, _ := strconv.Atoi(string(found[1]))
 	return kb << 10

@@ -26,7 +26,7 @@ func TestLogReaderGone(t *testing.T) {
 		id := c.OK("new")
 		c.OK("put foo bar")
 		s.closeOutputs()
-		for _, addr := range []string{s.addr, s.addr} { // refusals are logged
+		for _, addr := range []string{s.addr, s.addr} { // each refusal is logged
 			if _, err := servertest.Connect(t, addr).Do("auth dev/app wrong"); err == nil ||
 				!strings.Contains(err.Error(), "BADAUTH") {
 				t.Errorf("a wrong secret: %v", err)
@@ -82,13 +82,13 @@ func TestLogComesBack(t *testing.T) {
 	_ = w.Close()
 	awaitLine(t, r, `"msg":"listening"`)
 	_ = r.Close()
-	hangup := func() { // which is answered by a line
+	hangup := func() { // which is logged
 		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 	}
 	hangup()
-	require.Eventually(t, "the reader that is back is told", func() bool {
+	require.Eventually(t, "the new reader is told of lost lines", func() bool {
 		hangup()
 		r := open()
 		defer r.Close()

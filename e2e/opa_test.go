@@ -59,7 +59,7 @@ func TestOPATakesWhatShips(t *testing.T) {
 	operators := []string{"blocked_range", "client_certificate", "login_keys", "reporting"}
 	if examples, err := filepath.Glob(shippedPolicies + "/examples/*_test.rego"); err != nil ||
 		len(examples) != len(operators)+1 {
-		t.Fatalf("other examples ship: %v %v", examples, err)
+		t.Fatalf("the shipped examples are others: %v %v", examples, err)
 	}
 	beside := [][]string{nil, {"office_hours"}, append([]string{"office_hours"}, operators...)}
 	for _, name := range operators {
@@ -69,8 +69,8 @@ func TestOPATakesWhatShips(t *testing.T) {
 		t.Run(strings.Join(append([]string{"default"}, names...), " "), func(t *testing.T) {
 			dir := t.TempDir()
 			copyPolicies(t, dir, append([]string{"default"}, names...)...)
-			if out, said, status := c.run("", "policy", "test", dir); status != 0 {
-				t.Errorf("status %d\n%s%s", status, out, said)
+			if out, stderr, status := c.run("", "policy", "test", dir); status != 0 {
+				t.Errorf("status %d\n%s%s", status, out, stderr)
 			}
 			runs := [][]string{
 				{"test", "-s", schema, "--ignore", "tenants", "."},
@@ -124,7 +124,7 @@ func TestDocumentedBundle(t *testing.T) {
 	shell("git init -q && git add policies && git -c user.name=a -c user.email=a@example.com commit -qm 'Add policies'")
 	ran := ""
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
-		// make setup has done it
+		// make setup installs opa
 		if install, ok := strings.CutPrefix(block[1], "go install github.com/open-policy-agent/opa@"); ok {
 			modules, err := os.ReadFile("../go.mod")
 			if err != nil || !strings.Contains(string(modules), "github.com/open-policy-agent/opa "+install) {
@@ -148,9 +148,9 @@ func TestDocumentedBundle(t *testing.T) {
 	}
 	file, revision := configured("bundle.tar.gz"), shell("git rev-parse HEAD")
 	want := "policies: " + web.URL + "/bundle.tar.gz, revision " + revision + ", tests passed: "
-	if out, said, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) ||
+	if out, stderr, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) ||
 		!strings.Contains(out, "tenant beta: allow: ") {
-		t.Errorf("status %d\n%s%s", status, out, said)
+		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
 	s := serve(t, "--config", file)
 	servertest.Connect(t, s.addr).OK("new")
@@ -158,8 +158,8 @@ func TestDocumentedBundle(t *testing.T) {
 	shell("opa build -b policies --signing-key private.pem --signing-alg ES256 -o outside.tar.gz")
 	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:6: package sessionserver.tenant is for the " +
 		"policies of tenants, and tenants/NAME/ for these must be at the root"
-	if out, said, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 ||
-		!strings.Contains(said, want) {
-		t.Errorf("status %d\n%s%s", status, out, said)
+	if out, stderr, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 ||
+		!strings.Contains(stderr, want) {
+		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
 }

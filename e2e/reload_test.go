@@ -74,16 +74,16 @@ func TestReloadLoud(t *testing.T) {
 	const success = "reloaded the rules for sessions"
 	hangup := func() {
 		t.Helper()
-		answers := func() int {
+		reloads := func() int {
 			return strings.Count(b.log(), success) + strings.Count(b.log(), "not everything was reloaded")
 		}
-		before := answers()
+		before := reloads()
 		_ = b.cmd.Process.Signal(syscall.SIGHUP)
-		require.Eventually(t, "SIGHUP is answered", func() bool { return answers() > before })
+		require.Eventually(t, "the reload has ended", func() bool { return reloads() > before })
 	}
 	hangup()
 	if strings.Count(b.log(), success) != 1 {
-		t.Fatalf("a reload without a fault does not report success:\n%s", b.log())
+		t.Fatalf("a reload without a failure does not report success:\n%s", b.log())
 	}
 	for _, row := range []struct{ what, file, bad string }{
 		{"policy", "key", "another secret"},
@@ -113,44 +113,44 @@ func TestReloadLoud(t *testing.T) {
 		replace(row.bad)
 		hangup()
 		if !fails(row.what) || strings.Count(b.log(), success) != before {
-			t.Errorf("%s: SIGHUP with a bad %s reports success", row.what, row.file)
+			t.Errorf("%s: SIGHUP with an invalid %s reports success", row.what, row.file)
 		}
 		if text := ask("/metrics"); !strings.Contains(text,
 			"\nsessionserver_reload_last_successful{what=\""+row.what+"\"} 0\n") {
-			t.Errorf("%s with a bad %s: the metric does not show it", row.what, row.file)
+			t.Errorf("%s with an invalid %s: the metric does not show it", row.what, row.file)
 		}
 		if text := b.log()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"something was not reloaded`) ||
 			!strings.Contains(text, `"what":"`+row.what+`"`) {
-			t.Errorf("%s with a bad %s is no error in the log:\n%s", row.what, row.file, text)
+			t.Errorf("%s with an invalid %s is not logged as an error:\n%s", row.what, row.file, text)
 		}
 		replace(string(good))
 		require.Eventually(t, row.what+" works again without another SIGHUP",
 			func() bool { return !fails(row.what) })
 		hangup()
 		if strings.Count(b.log(), success) != before+1 {
-			t.Errorf("%s: SIGHUP after %s was mended does not report success", row.what, row.file)
+			t.Errorf("%s: SIGHUP after %s was repaired does not report success", row.what, row.file)
 		}
 	}
 
-	// The key of the bundle is rotated: first the file, then the bundle, and neither a restart nor SIGHUP.
+	// The key of the bundle is rotated: first the file, then the bundle, without a restart or SIGHUP.
 	servertest.WriteFiles(t, b.dir, map[string]string{"key": "rotated secret"})
 	hangup()
 	server.put(packBundle(t, "rotated secret", "two", "second"))
-	require.Eventually(t, "the bundle with the rotated key is taken", func() bool {
+	require.Eventually(t, "the bundle with the rotated key is used", func() bool {
 		return strings.Contains(ask("/status"), `"revision": "two"`) && !fails("policy")
 	})
 
-	// The logs' folder is away at SIGHUP.
+	// The folder of the logs is missing at SIGHUP.
 	if err := os.Rename(filepath.Join(b.dir, "log"), filepath.Join(b.dir, "away")); err != nil {
 		t.Fatal(err)
 	}
 	hangup()
 	if !fails("audit") {
-		t.Error("an audit log that cannot be opened anew is not shown")
+		t.Error("an audit log that cannot be reopened is not shown")
 	}
 	if err := os.Rename(filepath.Join(b.dir, "away"), filepath.Join(b.dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "the audit log is opened", func() bool { return !fails("audit") })
+	require.Eventually(t, "the audit log is reopened", func() bool { return !fails("audit") })
 	b.stop()
 }

@@ -72,9 +72,9 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 					if _, err := io.WriteString(c, form(g)); err != nil {
 						t.Fatal(err)
 					}
-					answer := make([]byte, len(want))
-					if _, err := io.ReadFull(c.In, answer); err != nil || string(answer) != want {
-						t.Fatalf("%s, form %d, auth %.60q …: %q, %v; not %q", name, i, g[0], answer, err, want)
+					reply := make([]byte, len(want))
+					if _, err := io.ReadFull(c.In, reply); err != nil || string(reply) != want {
+						t.Fatalf("%s, form %d, auth %.60q …: %q, %v; not %q", name, i, g[0], reply, err, want)
 					}
 				}
 			}
@@ -82,7 +82,7 @@ func TestSecurityCredentialsAlike(t *testing.T) {
 		c.Refused("new", "NOAUTH")
 		c.OK("auth acme/shop " + good)
 		if who := c.OK("whoami"); !strings.Contains(who, "tenant=acme app=shop") {
-			t.Errorf("after good credentials: %s", who)
+			t.Errorf("with valid credentials: %s", who)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func BenchmarkCredentials(b *testing.B) {
 	defer c.Close()
 	names := []string{"acme/shop00", "acme/empty0", "acme/nobody", "none/shop00", "ACME/shop00", "acme-shop00",
 		"../c/shop00"}
-	secret := auth.NewSecret() // nobody's
+	secret := auth.NewSecret() // of no app
 	kinds := make([][]float64, len(names))
 	reply := make([]byte, 256)
 	for b.Loop() {
@@ -173,7 +173,7 @@ func TestSecurityIsolation(t *testing.T) {
 			mine, other := h.connectAs(t, "acme/shop", secrets["acme"]),
 				h.connectAs(t, "acme-2/shop", secrets["acme-2"])
 
-			// Ids that would be something else if they were part of a path, a key or a pattern.
+			// Ids that are special as parts of a path, a key or a pattern.
 			ids := []string{
 				"0123456789abcdef", "../acme-2/0123456789abcdef", "..%2facme-2%2f0123456789abcdef",
 				"acme-2/0123456789abcdef", "acme-2:0123456789abcdef",
@@ -188,10 +188,10 @@ func TestSecurityIsolation(t *testing.T) {
 				other.Refused("open "+id+" r", "NOTFOUND")
 				other.Refused("open "+id+" u 0", "NOTFOUND")
 				other.Refused("open "+id+" s", "NOTFOUND")
-				mine.OK("open " + id) // locked by the one
+				mine.OK("open " + id) // locked by one tenant
 				other.OK("open " + id + " rw 0")
 				if keys := other.OK("keys"); keys != "" {
-					t.Fatalf("%s: the other tenant sees %s", id, keys)
+					t.Fatalf("%s: the keys of the other tenant are %s", id, keys)
 				}
 				other.OK("put who other")
 				other.OK("close")
@@ -206,9 +206,9 @@ func TestSecurityIsolation(t *testing.T) {
 				mine.OK("abort")
 				other.OK("open " + id)
 				if got := other.OK("get who"); got != "other" {
-					t.Errorf("%s: the other tenant's is %q", id, got)
+					t.Errorf("%s: the value of the other tenant is %q", id, got)
 				}
-				other.OK("destroy") // and its tombstone is its own
+				other.OK("destroy") // the tombstone is the tenant's own
 				other.Refused("open "+id, "NOTFOUND")
 				mine.OK("open " + id + " rw 0")
 				mine.OK("abort")
@@ -217,21 +217,21 @@ func TestSecurityIsolation(t *testing.T) {
 				"0123456789abcd\xff\xfe", "éééééééééééééééé"} {
 				mine.Refused("open "+bad, "BADID")
 			}
-			// A line that holds a NUL is refused as a whole; RESP carries it to the rule for ids.
+			// A line with a NUL is refused as a whole. RESP carries the NUL to the check of the id.
 			if _, err := io.WriteString(mine, "*2\r\n$4\r\nopen\r\n$17\r\n01234567\x0089abcdef\r\n"); err != nil {
 				t.Fatal(err)
 			}
-			if answer, err := mine.In.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "-BADID ") {
-				t.Errorf("an id with NUL: %q, %v", answer, err)
+			if reply, err := mine.In.ReadString('\n'); err != nil || !strings.HasPrefix(reply, "-BADID ") {
+				t.Errorf("an id with NUL: %q, %v", reply, err)
 			}
 
-			// regenerate_id moves within the tenant only.
+			// The new id of regenerate_id belongs to the tenant only.
 			mine.OK("open " + ids[0])
 			moved := mine.OK("regenerate_id 60")
 			mine.OK("close")
 			other.Refused("open "+moved+" r", "NOTFOUND")
 
-			// One connection that becomes somebody else and back.
+			// One connection changes its identity and back.
 			c := h.connectAs(t, "acme/shop", secrets["acme"])
 			c.OK("open " + moved)
 			c.Refused("auth acme-2/shop "+secrets["acme-2"], "BUSY")
@@ -243,7 +243,7 @@ func TestSecurityIsolation(t *testing.T) {
 			c.Refused("open "+moved+" r", "NOTFOUND")
 			c.Refused("auth acme/shop "+secrets["acme-2"], "BADAUTH")
 			if who := c.OK("whoami"); !strings.Contains(who, "tenant=acme-2 ") {
-				t.Errorf("after bad credentials the connection is %s", who)
+				t.Errorf("with invalid credentials the identity is %s", who)
 			}
 			c.Refused("auth acm/shop "+secrets["acme"], "BADAUTH")
 			c.OK("auth acm/shop " + secrets["acm"])
@@ -256,7 +256,7 @@ func TestSecurityIsolation(t *testing.T) {
 			c.OK("auth acme/shop " + secrets["acme"])
 			c.OK("open " + moved + " r")
 
-			// reset makes it nobody.
+			// reset removes the identity.
 			c.OK("reset")
 			c.Refused("open "+moved+" r", "NOAUTH")
 		})
@@ -278,11 +278,11 @@ func TestSecurityHostileTenantNames(t *testing.T) {
 	c := servertest.Connect(t, h.addr)
 	for _, name := range hostile {
 		if _, err := c.Do("auth " + name + "/shop " + bad); err == nil {
-			t.Errorf("%q is a tenant", name)
+			t.Errorf("%q is accepted as a tenant", name)
 		}
 	}
-	// one begins with a dot: it is hidden
-	if told := strings.Count(h.log(), "invalid tenant name"); told != len(hostile)-1 {
-		t.Errorf("the log tells of %d names of %d", told, len(hostile))
+	// one begins with a dot and is ignored
+	if logged := strings.Count(h.log(), "invalid tenant name"); logged != len(hostile)-1 {
+		t.Errorf("the log names %d of %d files", logged, len(hostile))
 	}
 }

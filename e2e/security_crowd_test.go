@@ -57,12 +57,12 @@ func TestSecurityCrowd(t *testing.T) {
 	}.serve(t)
 	before := rss(h.cmd.Process.Pid)
 
-	// A client that behaves: over TLS and not, new connections and old ones.
+	// An ordinary client, with and without TLS.
 	var stop atomic.Bool
 	var cycles atomic.Int64
-	var behaves sync.WaitGroup
+	var working sync.WaitGroup
 	trust := h.clientTLS(t)
-	behaves.Go(func() {
+	working.Go(func() {
 		for i := 0; !stop.Load(); i++ {
 			cfg := trust
 			if i%2 != 0 {
@@ -73,11 +73,11 @@ func TestSecurityCrowd(t *testing.T) {
 				return
 			}
 			cycles.Add(1)
-			time.Sleep(5 * time.Millisecond) // a client is not a flood
+			time.Sleep(5 * time.Millisecond) // the client is not a flood
 		}
 	})
 
-	// What each of the crowd sends before it falls silent.
+	// The texts that connections of the crowd send.
 	silences := []string{"", "", "", "a", "auth acme/shop", "*3\r\n$4\r\nAUTH\r\n", "\x16",
 		"\x16\x03\x01\x02\x00\x01\x00\x01", "PROXY", "\r"}
 	conns := make([]net.Conn, crowd)
@@ -93,8 +93,8 @@ func TestSecurityCrowd(t *testing.T) {
 					return
 				}
 				conns[i] = nc
-				if say := silences[i%len(silences)]; say != "" {
-					_, _ = nc.Write([]byte(say))
+				if text := silences[i%len(silences)]; text != "" {
+					_, _ = nc.Write([]byte(text))
 				}
 			}
 		})
@@ -102,7 +102,7 @@ func TestSecurityCrowd(t *testing.T) {
 	joining.Wait()
 	during := rss(h.cmd.Process.Pid)
 	worked := cycles.Load()
-	require.Eventually(t, "who behaves is not served beside the crowd", func() bool {
+	require.Eventually(t, "the client is served beside the crowd", func() bool {
 		return cycles.Load() >= worked+20 || t.Failed()
 	})
 	left := 0
@@ -120,7 +120,7 @@ func TestSecurityCrowd(t *testing.T) {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() {
 				left++
 				if left < 10 {
-					t.Errorf("connection %d, which said %q, is still there", i, silences[i%len(silences)])
+					t.Errorf("connection %d, which sent %q, is still open", i, silences[i%len(silences)])
 				}
 			}
 			break
@@ -128,10 +128,10 @@ func TestSecurityCrowd(t *testing.T) {
 		_ = nc.Close()
 	}
 	stop.Store(true)
-	behaves.Wait()
+	working.Wait()
 	t.Logf("%d connections; memory %d MiB, then %d MiB; %d cycles meanwhile", crowd, before, during, cycles.Load())
 	if left > 0 {
-		t.Errorf("%d connections are still there", left)
+		t.Errorf("%d connections are still open", left)
 	}
 	if during-before > 400 {
 		t.Errorf("they hold %d MiB", during-before)
@@ -159,7 +159,7 @@ func TestSecuritySlowHandshakes(t *testing.T) {
 	}
 	plain := dialFrom(t, "127.0.0.9", h.addr) // plaintext needs no handshake
 	plain.OK("auth acme/shop " + secret)
-	for _, c := range slow { // a byte now and then does not prolong it
+	for _, c := range slow { // single bytes do not prolong the handshake
 		go func() {
 			for err := error(nil); err == nil; _, err = c.Write([]byte{0}) {
 				time.Sleep(200 * time.Millisecond)

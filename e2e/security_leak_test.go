@@ -30,7 +30,7 @@ func (n needles) add(what, text string) {
 	n[what] = []byte(text)
 	n[what+", hex"] = []byte(hex.EncodeToString([]byte(text)))
 	n[what+", HEX"] = []byte(strings.ToUpper(hex.EncodeToString([]byte(text))))
-	// Base64 of a part of something longer looks different by where it begins.
+	// The base64 of a part depends on the position of the part.
 	for skip := range 3 {
 		encoded := base64.RawStdEncoding.EncodeToString([]byte(text[skip:]))
 		n[fmt.Sprintf("%s, base64 %d", what, skip)] = []byte(encoded[:len(encoded)-2])
@@ -48,7 +48,7 @@ func (n needles) search(t *testing.T, where string, hay []byte) {
 	t.Helper()
 	for what, needle := range n {
 		if at := bytes.Index(hay, needle); at >= 0 {
-			t.Errorf("%s shows %s: …%q", where, what, hay[max(0, at-200):min(len(hay), at+len(needle)+20)])
+			t.Errorf("%s contains %s: …%q", where, what, hay[max(0, at-200):min(len(hay), at+len(needle)+20)])
 		}
 	}
 }
@@ -69,11 +69,11 @@ func leaks(t *testing.T, driver string) {
 	const value, key = "the-credit-card-number-of-4711", "a-key-that-says-too-much"
 	stranger, mistyped := auth.NewSecret(), auth.NewSecret()
 	secrets, ids, contents := needles{}, needles{}, needles{}
-	secrets.add("a secret of nobody", stranger)
+	secrets.add("a secret of no app", stranger)
 	secrets.add("a secret in the wrong place", mistyped)
 	contents.add("a value", value)
 	contents.add("a key", key)
-	hashes := needles{} // of ids: those are for storage only
+	hashes := needles{} // of ids, which only the storage may contain
 
 	admin := auth.NewSecret()
 	secrets.add("the token of operators", admin)
@@ -100,8 +100,8 @@ func leaks(t *testing.T, driver string) {
 				"{per_second: 1, burst: 1}}\nsession: {lock_lease: 1s, max_value: 64}\n",
 		},
 	}.serve(t)
-	var printed bytes.Buffer // by subcommands
-	// run runs a subcommand with something on its standard input.
+	var printed bytes.Buffer // the outputs of subcommands
+	// run runs a subcommand with a standard input.
 	run := func(stdin string, args ...string) (stdout string) {
 		t.Helper()
 		cmd := exec.Command(binary(), args...)
@@ -118,7 +118,7 @@ func leaks(t *testing.T, driver string) {
 		_, _ = io.WriteString(in, stdin)
 		_ = in.Close()
 		_ = cmd.Wait()
-		if len(args) > 1 && (args[1] == "create" || args[1] == "rotate") { // the one place where a secret is shown
+		if len(args) > 1 && (args[1] == "create" || args[1] == "rotate") { // these commands alone print a secret
 			return out.String()
 		}
 		fmt.Fprintf(&printed, "$ %.20q…\n%s%s", args[0], out.String(), failed.String())
@@ -126,7 +126,7 @@ func leaks(t *testing.T, driver string) {
 	}
 	operator := func(args ...string) string { return run("", append(args, "--config", h.file)...) }
 
-	// Operators at work.
+	// Subcommands of operators.
 	operator("tenant", "create", "acme")
 	dsns := map[string]string{}
 	for _, app := range []string{"acme/shop", "acme/api", "limited/shop"} {
@@ -134,7 +134,7 @@ func leaks(t *testing.T, driver string) {
 		secrets.add("the secret of "+app, secretOf(t, dsns[app]))
 	}
 	good := secretOf(t, dsns["acme/shop"])
-	require.Eventually(t, "the last app is not known", func() bool {
+	require.Eventually(t, "the last app is known", func() bool {
 		_, err := servertest.Connect(t, h.addr).Do("auth limited/shop " + secretOf(t, dsns["limited/shop"]))
 		return err == nil
 	})
@@ -157,11 +157,11 @@ func leaks(t *testing.T, driver string) {
 	} {
 		out := run(dsn, "dsn", "check", "-", "--timeout", "1s")
 		if dsn == here && !strings.Contains(out, "acme") {
-			t.Errorf("dsn check has not worked:\n%s", printed.String())
+			t.Errorf("dsn check failed:\n%s", printed.String())
 		}
 	}
 
-	// People who write a secret where it does not belong.
+	// Secrets in wrong places.
 	for _, args := range [][]string{{"tenant", "show", mistyped}, {"app", "list", mistyped},
 		{"app", "revoke", "acme/" + mistyped}, {"app", "revoke", mistyped + "/shop"},
 		{"app", "revoke", "acme/shop", "--secret", mistyped}, {"tenant", "delete", mistyped}} {
@@ -183,7 +183,7 @@ func leaks(t *testing.T, driver string) {
 		}
 		before := strings.Count(h.log(), "was not reloaded")
 		_ = h.cmd.Process.Signal(syscall.SIGHUP)
-		require.Eventually(t, "SIGHUP is not answered", func() bool {
+		require.Eventually(t, "the reload has failed", func() bool {
 			return strings.Count(h.log(), "was not reloaded") > before
 		})
 	}
@@ -191,7 +191,7 @@ func leaks(t *testing.T, driver string) {
 		t.Fatal(err)
 	}
 
-	// Clients, good and bad.
+	// Clients, with and without mistakes.
 	learn := func(id string) string {
 		ids.add("session id "+id[:4], id)
 		sum := sha256.Sum256([]byte(id))
@@ -214,7 +214,7 @@ func leaks(t *testing.T, driver string) {
 	a.OK("put " + key + " " + value)
 	a.OK("expire " + key + " 60")
 	_, _ = fmt.Fprintf(b, "open %s rw 60000\r\n", id)
-	require.Eventually(t, "nobody waits", func() bool { return strings.Contains(c.OK("whoami"), " waiters=1 ") })
+	require.Eventually(t, "one client waits", func() bool { return strings.Contains(c.OK("whoami"), " waiters=1 ") })
 	c.Refused("open "+id+" rw 1000", "QUOTA")
 	c.Refused("open "+id+" rw 0", "LOCKTIMEOUT")
 	moved := learn(a.OK("regenerate_id 1"))
@@ -222,7 +222,7 @@ func leaks(t *testing.T, driver string) {
 	_, _ = b.In.ReadString('\n')
 	_, _ = b.Do("destroy")
 	c.Refused("open "+moved+" r", "NOTFOUND")
-	for range 6 { // until the quota
+	for range 6 { // up to the quota
 		fresh, err := c.Do("new")
 		if err != nil {
 			continue
@@ -238,9 +238,9 @@ func leaks(t *testing.T, driver string) {
 	shared := learn("locked-by-two-who-want-it")
 	_, _ = lost.Do("open " + shared)
 	_, _ = lost.Do("put " + key + " " + value)
-	_, _ = thief.Do("open " + shared + " rw 3000") // it takes the lock when the lease is over
+	_, _ = thief.Do("open " + shared + " rw 3000") // gets the lock when the lease has expired
 	for range 30 {
-		_, _ = lost.Do("put " + key + " " + value) // LOCKLOST, and RATELIMITED in the end
+		_, _ = lost.Do("put " + key + " " + value) // LOCKLOST, and finally RATELIMITED
 		_, _ = thief.Do("put " + key + " " + strings.Repeat(value, 10))
 	}
 	for _, line := range []string{
@@ -274,7 +274,7 @@ func leaks(t *testing.T, driver string) {
 		_ = c.Close()
 	}
 
-	// Rotation, and connections that end by it.
+	// Rotation, which ends connections.
 	rotated := operator("app", "rotate", "acme/shop")
 	secrets.add("the rotated secret", secretOf(t, rotated))
 	operator("app", "list", "acme")
@@ -284,7 +284,7 @@ func leaks(t *testing.T, driver string) {
 	c.Rest()
 	a = h.connectAs(t, "acme/shop", secretOf(t, rotated))
 
-	// Drained in good order, and killed when the storage has gone wrong.
+	// A shutdown in order, and a kill after the storage has failed.
 	var life bytes.Buffer
 	proc(t, h.cmd.Process.Pid, &life)
 	a.OK("open " + own)
@@ -309,13 +309,13 @@ func leaks(t *testing.T, driver string) {
 			return
 		}
 		contents.search(t, path, content)
-		if filepath.Base(path) != "audit.log" { // whose sessions go by them
+		if filepath.Base(path) != "audit.log" { // which identifies sessions by hashes
 			hashes.search(t, path, content)
 		}
 	})
 	for log, least := range map[string]int{"audit.log": 60, "decisions.log": 60} {
 		if n := len(auditLines(t, filepath.Join(h.dir, log))); n < least {
-			t.Errorf("%s has %d lines: there is not enough to look through", log, n)
+			t.Errorf("%s has only %d lines", log, n)
 		}
 	}
 	h.process = serve(t, "--config", h.file)
@@ -325,15 +325,15 @@ func leaks(t *testing.T, driver string) {
 	for _, entry := range must(os.ReadDir(storage)) {
 		_ = os.RemoveAll(filepath.Join(storage, entry.Name()))
 	}
-	if driver == "file" { // its folders cannot be made again
+	if driver == "file" { // so that the folders cannot be created again
 		_ = os.Remove(storage)
 		_ = os.WriteFile(storage, nil, 0o600)
 	}
 	_, saved := a.Do("close")
-	t.Logf("with the storage gone, close answers %v", saved)
+	t.Logf("with the storage gone, the reply to close is %v", saved)
 	_, _ = a.Do("open " + id + " r")
 	_, _ = a.Do("open " + own + " r")
-	_ = h.cmd.Process.Signal(syscall.SIGQUIT) // the runtime prints all its stacks
+	_ = h.cmd.Process.Signal(syscall.SIGQUIT) // the runtime prints all stacks
 	<-h.ended
 	if !strings.Contains(h.log(), "goroutine ") {
 		t.Error("SIGQUIT shows no stacks")
@@ -346,12 +346,12 @@ func leaks(t *testing.T, driver string) {
 		}
 	}
 	if len(ids) < 20 || life.Len() < 20_000 || printed.Len() < 2000 {
-		t.Errorf("there is not enough to look through: %d needles, %d and %d bytes", len(ids), life.Len(),
+		t.Errorf("too little to search: %d needles, %d and %d bytes", len(ids), life.Len(),
 			printed.Len())
 	}
-	// It would find something: names of tenants, apps and addresses are in the log, values are in the storage.
+	// The search is effective: the log contains names of tenants and apps, and addresses.
 	if !bytes.Contains(life.Bytes(), []byte(`"acme"`)) || !bytes.Contains(life.Bytes(), []byte("127.0.0.1")) {
-		t.Error("the log does not say who was there")
+		t.Error("the log contains neither tenants nor addresses")
 	}
 	t.Logf("%d bytes of the server, %d of subcommands, %d needles", life.Len(), printed.Len(),
 		len(secrets)+len(ids)+len(contents)+len(hashes))
@@ -364,7 +364,7 @@ func proc(t *testing.T, pid int, to io.Writer) {
 		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
 		if err == nil && name == "cmdline" {
 			_, rest, _ := bytes.Cut(content, []byte{0})
-			if bytes.Contains(rest, []byte("hss_")) { // a person has written it there: see the mistakes
+			if bytes.Contains(rest, []byte("hss_")) { // one of the mistakes
 				continue
 			}
 		}
@@ -376,7 +376,7 @@ func proc(t *testing.T, pid int, to io.Writer) {
 func files(t *testing.T, folder string, look func(path string, content []byte)) {
 	t.Helper()
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-		look(path, []byte(path)) // names too
+		look(path, []byte(path)) // including the names
 		if err != nil || !d.Type().IsRegular() || strings.Contains(d.Name(), "mistake") {
 			return err
 		}

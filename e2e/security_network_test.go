@@ -126,7 +126,7 @@ func (n *netns) dialTLS(t *testing.T, h *instance, from, to string) *servertest.
 func (h *instance) port(t *testing.T, listener string) string {
 	t.Helper()
 	port := ""
-	require.Eventually(t, "listener "+listener+" is not there", func() bool {
+	require.Eventually(t, "listener "+listener+" serves", func() bool {
 		for line := range strings.Lines(h.log()) {
 			var entry struct{ Msg, Listener, Address string }
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" && entry.Listener == listener {
@@ -182,8 +182,8 @@ func TestSecurityOtherMachine(t *testing.T) {
 			if _, err := io.WriteString(c, sent); err != nil {
 				t.Fatal(err)
 			}
-			if said := c.Rest(); !strings.HasPrefix(said, want) || strings.Count(said, "\n") != 1 {
-				t.Errorf("from %s %.10q is answered %q", from, sent, said)
+			if rest := c.Rest(); !strings.HasPrefix(rest, want) || strings.Count(rest, "\n") != 1 {
+				t.Errorf("the reply to %.10[2]q from %[1]s is %[3]q", from, sent, rest)
 			}
 		}
 		c := there.dialTLS(t, h, from, to)
@@ -195,12 +195,12 @@ func TestSecurityOtherMachine(t *testing.T) {
 			t.Errorf("from %s: %s", from, who)
 		}
 	}
-	c := here.dial(t, "127.0.0.1", "127.0.0.1:"+h.port(t, "main")) // plaintext on the machine itself
+	c := here.dial(t, "127.0.0.1", "127.0.0.1:"+h.port(t, "main")) // plaintext from the machine itself
 	c.OK("auth all/shop " + secret)
-	c = here.dial(t, "10.77.0.1", main4) // its own address is not loopback, though the machine is the same
+	c = here.dial(t, "10.77.0.1", main4) // its own address is not loopback, although the machine is the same
 	c.Refused("ping", "TLSREQUIRED")
 
-	// Listeners.
+	// Allowlists of listeners.
 	for _, row := range []struct {
 		from, to, want string
 	}{
@@ -208,8 +208,8 @@ func TestSecurityOtherMachine(t *testing.T) {
 		{"10.77.0.3", four("always"), "err IPDENIED "},
 		{"fd77::2", six("always"), "err IPDENIED "}, {"10.77.0.2", four("mapped"), "err IPDENIED "},
 	} {
-		if said := there.dial(t, row.from, row.to).Rest(); !strings.HasPrefix(said, row.want) {
-			t.Errorf("%s to %s hears %q", row.from, row.to, said)
+		if rest := there.dial(t, row.from, row.to).Rest(); !strings.HasPrefix(rest, row.want) {
+			t.Errorf("%s at %s reads %q", row.from, row.to, rest)
 		}
 	}
 	there.dial(t, "10.77.0.2", four("always")).OK("auth all/shop " + secret)
@@ -218,10 +218,10 @@ func TestSecurityOtherMachine(t *testing.T) {
 	there.dialTLS(t, h, "10.77.0.2", four("never")).OK("auth all/shop " + secret)
 	here.dial(t, "127.0.0.1", "127.0.0.1:"+h.port(t, "never")).Refused("ping", "TLSREQUIRED")
 
-	// Tenants and apps.
+	// Allowlists of tenants and apps.
 	for _, row := range []struct {
 		from, app string
-		welcome   bool
+		allowed   bool
 	}{
 		{"10.77.0.2", "all/four", true}, {"10.77.0.3", "all/four", false}, {"fd77::2", "all/four", false},
 		{"fd77::2", "all/six", true}, {"fd77::3", "all/six", false}, {"10.77.0.2", "all/six", false},
@@ -240,16 +240,16 @@ func TestSecurityOtherMachine(t *testing.T) {
 		}
 		c := there.dialTLS(t, h, row.from, to)
 		switch line := "auth " + row.app + " " + secret; {
-		case row.welcome:
+		case row.allowed:
 			c.OK(line)
 		default:
 			c.Refused(line, "IPDENIED")
 			c.Refused("new", "NOAUTH")
-			c.Refused("auth "+row.app+" wrong", "BADAUTH") // who has not the secret does not hear about the allowlist
+			c.Refused("auth "+row.app+" wrong", "BADAUTH") // without the secret the allowlist is not revealed
 		}
 	}
 
-	// An allowlist that is made narrower ends whom it does not have any more.
+	// A narrower allowlist ends the connections that it excludes.
 	gone, stays := there.dialTLS(t, h, "fd77::2", main6), there.dialTLS(t, h, "10.77.0.2", main4)
 	gone.OK("auth two/shop " + secret)
 	stays.OK("auth two/shop " + secret)

@@ -41,7 +41,7 @@ func runHAProxy(t *testing.T, frontends int, config func(bind []string) string) 
 	cmd := exec.Command(path, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	var bind []string
 	for i := range frontends {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy takes it over: the port cannot become another's meanwhile
+		l, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy inherits it, so that the port stays reserved
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestSecurityHAProxy(t *testing.T) {
 	addrs, logged := haproxy(t, h.addr+" send-proxy check check-send-proxy",
 		h.addr+" send-proxy-v2 check check-send-proxy")
 	checks := func() int { return strings.Count(h.log(), `"msg":"connection closed"`) }
-	require.Eventually(t, "there are no health checks", func() bool { return checks() >= 10 })
+	require.Eventually(t, "health checks run", func() bool { return checks() >= 10 })
 
 	for version, addr := range addrs {
 		for _, secured := range []bool{false, true} {
@@ -139,51 +139,51 @@ func TestSecurityHAProxy(t *testing.T) {
 			open("127.0.0.1").Refused("auth acme/shop "+secret, "IPDENIED")
 		}
 		for _, from := range []string{"127.0.0.66", "127.0.1.7"} {
-			if said := dialFrom(t, from, addr).Rest(); !strings.HasPrefix(said, "err IPDENIED ") {
-				t.Errorf("v%d from %s: %q", version+1, from, said)
+			if rest := dialFrom(t, from, addr).Rest(); !strings.HasPrefix(rest, "err IPDENIED ") {
+				t.Errorf("v%d from %s: %q", version+1, from, rest)
 			}
 		}
 	}
 
-	// What is no balancer must not say who it is, and a balancer must.
+	// Only a balancer may send a PROXY header, and it must.
 	for _, header := range []string{"PROXY TCP4 127.0.0.7 127.0.0.1 1 2\r\n",
 		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x07\x7f\x00\x00\x01\x00\x01\x00\x02"} {
 		c := dialFrom(t, "127.0.0.9", h.addr)
 		_, _ = io.WriteString(c, header+"auth acme/shop "+secret+"\r\nnew\r\n")
-		// The second version's begins with what ends a conversation in lines: empty ones, a NUL, QUIT.
-		if said := c.Rest(); !strings.HasPrefix(said, "err ") || strings.Contains(said, "ok ") ||
-			strings.Count(said, "ok") > strings.Count(header, "QUIT") {
-			t.Errorf("a PROXY header from anybody is answered %q", said)
+		// Version 2 begins with bytes that end a conversation in lines: empty lines, a NUL, QUIT.
+		if rest := c.Rest(); !strings.HasPrefix(rest, "err ") || strings.Contains(rest, "ok ") ||
+			strings.Count(rest, "ok") > strings.Count(header, "QUIT") {
+			t.Errorf("the reply to a PROXY header of a client is %q", rest)
 		}
-		c = dialFrom(t, "127.0.0.1", h.addr) // the balancer's own address
+		c = dialFrom(t, "127.0.0.1", h.addr) // the address of the balancer
 		_, _ = io.WriteString(c, header+"auth acme/shop "+secret+"\r\nnew\r\n")
-		if first, second := answerOf(c), answerOf(c); first != "ok" || !strings.HasPrefix(second, "ok ") {
+		if first, second := nextLine(c), nextLine(c); first != "ok" || !strings.HasPrefix(second, "ok ") {
 			t.Errorf("the same from a balancer: %q, %q", first, second)
 		}
 	}
-	for _, begun := range []string{"auth acme/shop " + secret + "\r\n", "\x16\x03\x01\x02\x00\x01",
+	for _, beginning := range []string{"auth acme/shop " + secret + "\r\n", "\x16\x03\x01\x02\x00\x01",
 		"PROXY TCP4 256.1.1.1 x 1 2\r\n", strings.Repeat("P", 300), "PROXY TCP4 127.0.0.7 127.0.0.1 1 2"} {
 		c := dialFrom(t, "127.0.0.1", h.addr)
-		_, _ = io.WriteString(c, begun+"\n")
-		if said := c.Rest(); !strings.HasPrefix(said, "err PROTOCOL ") || strings.Count(said, "\n") > 1 {
-			t.Errorf("a balancer that begins with %.20q hears %q", begun, said)
+		_, _ = io.WriteString(c, beginning+"\n")
+		if rest := c.Rest(); !strings.HasPrefix(rest, "err PROTOCOL ") || strings.Count(rest, "\n") > 1 {
+			t.Errorf("a balancer that begins with %.20q reads %q", beginning, rest)
 		}
 	}
-	// Who is far away is not served plaintext just because the balancer is near.
+	// A remote client is not served plaintext because the balancer is local.
 	c := dialFrom(t, "127.0.0.1", h.addr)
 	_, _ = io.WriteString(c, "PROXY TCP4 203.0.113.7 127.0.0.1 1 2\r\nping\r\n")
-	if answer := answerOf(c); !strings.HasPrefix(answer, "err IPDENIED ") {
-		t.Errorf("a far client: %q", answer)
+	if reply := nextLine(c); !strings.HasPrefix(reply, "err IPDENIED ") {
+		t.Errorf("a remote client: %q", reply)
 	}
 
 	before := checks()
-	require.Eventually(t, "health checks have ended", func() bool { return checks() > before+10 })
+	require.Eventually(t, "health checks go on", func() bool { return checks() > before+10 })
 	if text := logged(); strings.Contains(text, "DOWN") {
-		t.Errorf("HAProxy finds the server ill:\n%s", text)
+		t.Errorf("HAProxy reports that the server is down:\n%s", text)
 	}
 	loud := regexp.MustCompile(`(?m)^.*"level":"(WARN|ERROR)".*$`).FindAllString(h.log(), -1)
-	if len(loud) > 5 { // one for each that began otherwise
-		t.Errorf("%d lines of the log:\n%s", len(loud), strings.Join(loud, "\n"))
+	if len(loud) > 5 { // one for each wrong beginning
+		t.Errorf("%d warnings in the log:\n%s", len(loud), strings.Join(loud, "\n"))
 	}
 	t.Logf("%d connections, health checks among them; %d warnings", checks(), len(loud))
 }
@@ -221,7 +221,7 @@ func TestHostingHAProxy(t *testing.T) {
 				auth.HashSecret(secret).String() + "\"]\n",
 		},
 	}.serve(t)
-	// The interval is a time-out too. On a busy machine it may pass now and then, but not always.
+	// The interval is also a time-out. On a busy machine it may expire now and then, but not always.
 	const often = " inter 1s fastinter 100ms rise 1 fall 10"
 	kinds := map[string]func(recipe string) string{
 		"the recipe": func(r string) string { return r },
@@ -257,10 +257,10 @@ func TestHostingHAProxy(t *testing.T) {
 	}
 	checks := func() int { return strings.Count(h.log(), `"msg":"connection closed"`) }
 	before := checks()
-	require.Eventually(t, "there are no health checks", func() bool { return checks() >= before+6*len(kinds) })
+	require.Eventually(t, "health checks run", func() bool { return checks() >= before+6*len(kinds) })
 	for name, logged := range logs {
 		if text := logged(); strings.Contains(text, "DOWN") || strings.Contains(text, "ALERT") {
-			t.Errorf("%s: HAProxy finds the server ill:\n%s", name, text)
+			t.Errorf("%s: HAProxy reports that the server is down:\n%s", name, text)
 		}
 	}
 	if loud := regexp.MustCompile(`(?m)^.*("level":"(WARN|ERROR)"|"msg":"refused").*$`).FindString(
@@ -276,13 +276,14 @@ func TestHostingHAProxy(t *testing.T) {
 	}
 	h.stop()
 	for name, logged := range logs {
-		require.Eventually(t, name+": HAProxy does not find out that the server is down", func() bool {
+		require.Eventually(t, name+": HAProxy reports that the server is down", func() bool {
 			return strings.Contains(logged(), "DOWN")
 		})
 	}
 }
 
-func answerOf(c *servertest.Conn) string {
-	answer, _ := c.In.ReadString('\n')
-	return strings.TrimSuffix(answer, "\r\n")
+// nextLine returns the next line that the server sends, or what precedes the end of the connection.
+func nextLine(c *servertest.Conn) string {
+	reply, _ := c.In.ReadString('\n')
+	return strings.TrimSuffix(reply, "\r\n")
 }

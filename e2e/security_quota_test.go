@@ -20,7 +20,7 @@ func retryIn(t *testing.T, refusal string) time.Duration {
 	t.Helper()
 	m := regexp.MustCompile(`RATELIMITED .*retry in (\d+) ms`).FindStringSubmatch(refusal)
 	if m == nil {
-		t.Fatalf("%q does not tell when to come again", refusal)
+		t.Fatalf("%q advises no delay", refusal)
 	}
 	ms, _ := strconv.Atoi(m[1])
 	return time.Duration(ms) * time.Millisecond
@@ -43,7 +43,7 @@ func TestSecurityQuotas(t *testing.T) {
 			limit := func(quotas, shown string) {
 				t.Helper()
 				h.writeTenant(t, "acme", file(quotas))
-				require.Eventually(t, "quotas "+quotas+" are not kept", func() bool {
+				require.Eventually(t, "quotas "+quotas+" are in force", func() bool {
 					return strings.Contains(c.OK("whoami")+" ", shown)
 				})
 			}
@@ -54,7 +54,7 @@ func TestSecurityQuotas(t *testing.T) {
 				c.OK("put v " + value)
 				c.OK("close")
 			}
-			// The fourth is refused, when it is made or when it is saved; what lives goes on, and makes room.
+			// The fourth session is refused, when it is created or saved. Existing sessions can be used and destroyed.
 			fourth := func() (string, error) {
 				id, err := c.Do("new")
 				if err != nil {
@@ -90,28 +90,28 @@ func TestSecurityQuotas(t *testing.T) {
 				ids[2] = id
 			}
 
-			// Bytes: the quota is made less than what there is.
+			// Bytes: the new quota is less than the usage.
 			limit("bytes: 3500", " max_total_bytes=3500 ")
 			c.OK("open " + ids[0])
 			c.OK("put z " + value)
 			c.Refused("close", "QUOTA")
 			c.OK("remove z")
 			c.OK("remove w")
-			c.OK("close") // it shrinks, although the tenant has too much
+			c.OK("close") // it shrinks, although the usage exceeds the quota
 			c.OK("open " + ids[1])
-			c.OK("put v " + strings.Repeat("y", 1000)) // as large as before
+			c.OK("put v " + strings.Repeat("y", 1000)) // of the same size
 			c.OK("close")
 			if _, err := fourth(); err == nil || !strings.Contains(err.Error(), "err QUOTA ") {
-				t.Errorf("a session beyond the bytes: %v", err)
+				t.Errorf("a session beyond the quota of bytes: %v", err)
 			}
 			c.OK("open " + ids[1])
 			c.OK("destroy")
 			if _, err := fourth(); err != nil {
-				t.Errorf("with room for its bytes: %v", err)
+				t.Errorf("within the quota of bytes: %v", err)
 			}
-			c.OK("open " + ids[0] + " r") // nothing was thrown away for all of this
+			c.OK("open " + ids[0] + " r") // no session was evicted
 			if got := c.OK("get v"); got != value {
-				t.Errorf("a live session has lost its value: %.20q", got)
+				t.Errorf("a session has lost its value: %.20q", got)
 			}
 			c.OK("abort")
 
@@ -121,7 +121,7 @@ func TestSecurityQuotas(t *testing.T) {
 			refused := servertest.Connect(t, h.addr)
 			refused.Refused("auth acme/shop "+secret, "QUOTA")
 			_ = third.Close()
-			require.Eventually(t, "a connection that was closed is still counted", func() bool {
+			require.Eventually(t, "the closed connection is not counted any more", func() bool {
 				_, err := refused.Do("auth acme/shop " + secret)
 				return err == nil
 			})
@@ -130,47 +130,47 @@ func TestSecurityQuotas(t *testing.T) {
 			if _, err := fmt.Fprintf(second, "open %s rw 60000\r\n", ids[0]); err != nil {
 				t.Fatal(err)
 			}
-			require.Eventually(t, "nobody waits", func() bool {
+			require.Eventually(t, "one client waits", func() bool {
 				return strings.Contains(c.OK("whoami"), " waiters=1 ")
 			})
 			third.Refused("open "+ids[0]+" rw 60000", "QUOTA")
-			third.Refused("open "+ids[0]+" rw 0", "LOCKTIMEOUT") // who does not wait is no waiter
+			third.Refused("open "+ids[0]+" rw 0", "LOCKTIMEOUT") // a client that does not wait is not a waiter
 			c.OK("close")
-			if answer, err := second.In.ReadString('\n'); err != nil || answer != "ok\r\n" {
-				t.Errorf("the waiter gets %q, %v", answer, err)
+			if reply, err := second.In.ReadString('\n'); err != nil || reply != "ok\r\n" {
+				t.Errorf("the waiter gets %q, %v", reply, err)
 			}
 			second.OK("close")
 			_ = third.Close()
 
-			// Memory: what is open at once.
+			// Memory: open sessions.
 			limit("memory: 1MiB", " max_connections=8192 ")
 			large := strings.Repeat("x", 450_000)
 			first := h.connectAs(t, "acme/shop", secret)
 			holders := []*servertest.Conn{c, second, first}
-			crowded := 0
+			refusals := 0
 			for i, holder := range holders {
 				if _, err := holder.Do("new"); err != nil {
-					crowded++
+					refusals++
 					continue
 				}
 				if _, err := holder.Do("put v " + large); err != nil {
 					if !strings.Contains(err.Error(), "QUOTA") {
 						t.Fatalf("%d: %v", i, err)
 					}
-					crowded++
+					refusals++
 				}
 			}
-			if crowded == 0 || crowded == len(holders) { // what was just sent may be counted beside what is kept
-				t.Errorf("of three times %d bytes in 1 MiB %d were refused", len(large), crowded)
+			if refusals == 0 || refusals == len(holders) { // a request is counted beside the value that it sets
+				t.Errorf("of three values of %d bytes in 1 MiB %d were refused", len(large), refusals)
 			}
 			neighbour.OK("new")
 			neighbour.OK("put v " + large)
 			neighbour.OK("close")
 			for _, holder := range holders {
-				_, _ = holder.Do("close") // who was refused new has nothing open
+				_, _ = holder.Do("close") // after a refused new no session is open
 			}
 			_ = first.Close()
-			require.Eventually(t, "what was let go is still counted", func() bool {
+			require.Eventually(t, "the released memory is not counted any more", func() bool {
 				if _, err := c.Do("new"); err != nil {
 					return false
 				}
@@ -215,38 +215,38 @@ func TestSecurityRates(t *testing.T) {
 					return retryIn(t, err.Error())
 				}
 			}
-			t.Fatal("there is no rate")
+			t.Fatal("no command was refused")
 			return 0
 		}
 		wait := drain()
-		api.OK("whoami") // another app has its own
-		time.Sleep(wait) // as the client was told to
+		api.OK("whoami") // another app has a rate of its own
+		time.Sleep(wait) // as advised
 		c.OK("whoami")
 
-		// Releasing is charged for and never refused.
+		// A release counts against the rate and is never refused.
 		time.Sleep(500 * time.Millisecond)
 		c.OK("new")
 		drain()
 		c.OK("close")
 		drain()
-		// Connecting anew is not a way around it, and insisting ends the connection.
-		require.Eventually(t, "connecting anew is a way around the rate", func() bool {
+		// A new connection does not avoid the rate, and ignoring refusals ends the connection.
+		require.Eventually(t, "a new connection is refused", func() bool {
 			drain()
 			other := servertest.Connect(t, h.addr)
 			defer other.Close()
 			_, err := other.Do("auth reject/shop " + secret)
-			if err == nil { // meanwhile there was room again
+			if err == nil { // the rate allowed it meanwhile
 				return false
 			}
 			retryIn(t, err.Error())
-			if said := other.Rest(); said != "" {
-				t.Errorf("it still says %q", said)
+			if rest := other.Rest(); rest != "" {
+				t.Errorf("the server still sends %q", rest)
 			}
 			return true
 		})
 		_, _ = io.WriteString(c, strings.Repeat("whoami\r\n", 1000))
-		if said := c.Rest(); !strings.Contains(said, "too many errors: the connection is closed") {
-			t.Errorf("who goes on regardless is not thrown out, but told %.500q", said)
+		if rest := c.Rest(); !strings.Contains(rest, "too many errors: the connection is closed") {
+			t.Errorf("a client that ignores refusals is not disconnected, and reads %.500q", rest)
 		}
 	})
 	t.Run("delay", func(t *testing.T) {
@@ -259,8 +259,8 @@ func TestSecurityRates(t *testing.T) {
 		if took := time.Since(began); took < 900*time.Millisecond {
 			t.Errorf("60 commands at 50 a second and 10 at once take %v", took)
 		}
-		// Who would have to wait for longer than some seconds is told so at once, the others wait: 60 connections at 2
-		// each want 110 seconds.
+		// A client that would wait for longer than some seconds is refused at once, and the others wait: 60 connections
+		// of 2 commands each need 110 seconds.
 		crowd := make(chan string, 60)
 		began = time.Now()
 		for range cap(crowd) {
@@ -269,21 +269,21 @@ func TestSecurityRates(t *testing.T) {
 				t.Fatal(err)
 			}
 			go func() {
-				answer, _ := c.In.ReadString('\n')
-				crowd <- answer
+				reply, _ := c.In.ReadString('\n')
+				crowd <- reply
 			}()
 		}
 		waited := 0
 		for range cap(crowd) {
-			if answer := <-crowd; answer == "ok\r\n" {
+			if reply := <-crowd; reply == "ok\r\n" {
 				waited++
 			} else {
-				retryIn(t, answer)
+				retryIn(t, reply)
 			}
 		}
 		if took := time.Since(began); waited < 6 || waited == cap(crowd) ||
 			2*waited > 10+int(math.Ceil(took.Seconds())) {
-			t.Errorf("%d of %d were held back, for up to %v", waited, cap(crowd), took)
+			t.Errorf("%d of %d were delayed, for up to %v", waited, cap(crowd), took)
 		}
 	})
 	t.Run("tenant", func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestSecurityRates(t *testing.T) {
 				break
 			}
 		}
-		retryIn(t, api.Refused("new", "RATELIMITED")) // all its apps together
+		retryIn(t, api.Refused("new", "RATELIMITED")) // the rate of all apps together
 	})
 	for _, tenant := range []string{"creation", "creationd"} {
 		t.Run(tenant, func(t *testing.T) {
@@ -309,7 +309,7 @@ func TestSecurityRates(t *testing.T) {
 			}
 			retryIn(t, c.Refused("new", "RATELIMITED"))
 			c.Refused("open never-seen-before-0", "RATELIMITED")
-			c.OK("open " + id) // those that there are can be used
+			c.OK("open " + id) // existing sessions can be used
 			c.OK("put a c")
 			c.OK("close")
 		})
@@ -320,13 +320,13 @@ func TestSecurityRates(t *testing.T) {
 		for range 1000 {
 			_, err := c.Do("new")
 			if err != nil {
-				time.Sleep(retryIn(t, err.Error())) // as the client was told to
+				time.Sleep(retryIn(t, err.Error())) // as advised
 				c.OK("new")
 				return
 			}
 			c.OK("close")
 		}
-		t.Error("there is no rate")
+		t.Error("no command was refused")
 	})
 	t.Run("others", func(t *testing.T) {
 		t.Parallel()
@@ -351,7 +351,7 @@ func TestSecurityGuessing(t *testing.T) {
 		for range 20 {
 			_, err := c.Do("auth acme/shop wrong")
 			if err == nil {
-				t.Fatal("a guess was good")
+				t.Fatal("a guess was accepted")
 			}
 			if strings.Contains(err.Error(), "RATELIMITED") {
 				retryIn(t, err.Error())
@@ -362,7 +362,7 @@ func TestSecurityGuessing(t *testing.T) {
 		}
 	}
 	if guessed != 5 {
-		t.Errorf("%d guesses were heard (at once 5)", guessed)
+		t.Errorf("%d guesses were checked, want 5", guessed)
 	}
 	h.connectAs(t, "acme/shop", secret).OK("new")
 }
@@ -380,8 +380,8 @@ func TestSecurityEmptyLifetime(t *testing.T) {
 	used = c.OK("new")
 	c.OK("put a b")
 	c.OK("close")
-	// To look at it would be to use it, and not to count it.
-	require.Eventually(t, "the fresh session is counted", func() bool {
+	// Opening the session would use it, and counting does not.
+	require.Eventually(t, "the empty session has expired", func() bool {
 		return strings.Contains(c.OK("whoami"), " sessions=1 ")
 	})
 	c.Refused("open "+fresh+" s", "NOTFOUND")

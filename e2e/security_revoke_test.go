@@ -34,7 +34,7 @@ func (h *instance) everyState(t *testing.T, app, secret, lockedByOther string) m
 	if _, err := fmt.Fprintf(all["waiting for a lock"], "open %s rw 60000\r\n", lockedByOther); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "nobody waits for the lock", func() bool {
+	require.Eventually(t, "one client waits for the lock", func() bool {
 		return strings.Contains(all["idle"].OK("whoami"), " waiters=1 ")
 	})
 	return all
@@ -46,8 +46,8 @@ func allClosed(t *testing.T, all map[string]*servertest.Conn) {
 	var wg sync.WaitGroup
 	for state, c := range all {
 		wg.Go(func() {
-			if said := c.Rest(); strings.Contains(said, "ok") {
-				t.Errorf("%s: it still says %q", state, said)
+			if rest := c.Rest(); strings.Contains(rest, "ok") {
+				t.Errorf("%s: the server still sends %q", state, rest)
 			}
 		})
 	}
@@ -65,7 +65,7 @@ func TestSecurityRevocation(t *testing.T) {
 	for _, app := range []string{"acme/shop", "acme/api", "beta/shop", "gamma/shop"} {
 		secrets[app] = secretOf(t, h.command(t, "app", "create", app))
 	}
-	require.Eventually(t, "the last app is not known", func() bool {
+	require.Eventually(t, "the last app is known", func() bool {
 		_, err := servertest.Connect(t, h.addr).Do("auth gamma/shop " + secrets["gamma/shop"])
 		return err == nil
 	})
@@ -78,43 +78,43 @@ func TestSecurityRevocation(t *testing.T) {
 	api.OK("put by api2")
 	gamma.OK("open " + locked)
 
-	// Rotation drops nothing. The old secret's connections end with it, the new one's do not.
+	// Rotation ends no connection. The revocation of the old secret ends those that authenticated with it.
 	olds := h.everyState(t, "acme/shop", secrets["acme/shop"], locked)
 	next := secretOf(t, h.command(t, "app", "rotate", "acme/shop"))
-	require.Eventually(t, "the new secret is not known", func() bool {
+	require.Eventually(t, "the new secret is known", func() bool {
 		_, err := servertest.Connect(t, h.addr).Do("auth acme/shop " + next)
 		return err == nil
 	})
 	both := h.connectAs(t, "acme/shop", secrets["acme/shop"])
-	both.OK("auth acme/shop " + next) // it uses the new one from now on
+	both.OK("auth acme/shop " + next) // with the new secret from now on
 	for _, state := range []string{"idle", "holding a lock", "TLS", "reading"} {
 		olds[state].OK("whoami")
 	}
 	if !strings.Contains(api.OK("whoami"), " waiters=1 ") {
-		t.Error("rotation has ended a wait")
+		t.Error("rotation has ended a waiting connection")
 	}
 	h.command(t, "app", "revoke", "acme/shop", "--oldest")
 	allClosed(t, olds)
 	servertest.Connect(t, h.addr).Refused("auth acme/shop "+secrets["acme/shop"], "BADAUTH")
-	both.OK("open held-by-acme-shop-0000 rw 0") // its lock is free
+	both.OK("open held-by-acme-shop-0000 rw 0") // the lock is free
 	if keys := both.OK("keys"); keys != "" {
-		t.Errorf("half a session was saved: %s", keys)
+		t.Errorf("an unfinished session was saved: %s", keys)
 	}
 	both.OK("abort")
 
-	// The whole app.
+	// Revocation of the app.
 	news := h.everyState(t, "acme/shop", next, locked)
 	news["both"] = both
 	h.command(t, "app", "revoke", "acme/shop")
 	allClosed(t, news)
 	servertest.Connect(t, h.addr).Refused("auth acme/shop "+next, "BADAUTH")
-	api.OK("close") // it was there all the time
+	api.OK("close") // it was connected all the time
 	api.OK("open " + locked + " rw 0")
 	if got := api.OK("get by"); got != "api2" {
-		t.Errorf("what the other app saved is %q", got)
+		t.Errorf("the value that the other app saved is %q", got)
 	}
 
-	// A broken file changes nothing for its tenant, and holds up nobody else's revocation.
+	// An invalid file changes nothing for its tenant, and does not delay the revocation of another.
 	good, err := os.ReadFile(filepath.Join(h.dir, "tenants.d", "acme.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -135,17 +135,17 @@ func TestSecurityRevocation(t *testing.T) {
 		if err := h.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		require.Eventually(t, "SIGHUP is not answered", func() bool { return tries() > before })
+		require.Eventually(t, "the reload has ended", func() bool { return tries() > before })
 		api.OK("whoami")
 		api.OK("get by")
 		h.connectAs(t, "acme/api", secrets["acme/api"])
 		servertest.Connect(t, h.addr).Refused("auth acme/shop "+next, "BADAUTH")
 	}
-	if told := h.log(); !strings.Contains(told, "acme.yaml") || !strings.Contains(told, "emperor") {
-		t.Errorf("the log does not say what is wrong:\n%s", told)
+	if log := h.log(); !strings.Contains(log, "acme.yaml") || !strings.Contains(log, "emperor") {
+		t.Errorf("the log does not name the mistake:\n%s", log)
 	}
 
-	// A tenant that is gone.
+	// Deletion of a tenant.
 	beta := h.connectAs(t, "beta/shop", secrets["beta/shop"])
 	beta.OK("open its-sessions-stay-0")
 	beta.OK("put a b")

@@ -34,7 +34,7 @@ import (
 func TestSecurityTestssl(t *testing.T) {
 	t.Parallel()
 	path := servertest.Program(t, "testssl")
-	h := deployment{ // what it leaves open is closed soon, for it waits for that
+	h := deployment{ // with short time-outs, since testssl waits for the server to close
 		tls: "{local_ca: DIR/ca, handshake_timeout: 3s}", settings: "limits: {login_timeout: 2s}\n",
 		tenants: map[string]string{"acme": tenantFile("", "shop "+auth.NewSecret())},
 	}.serve(t)
@@ -46,7 +46,7 @@ func TestSecurityTestssl(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), path, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1",
 		"--add-ca", h.ca, "--jsonfile", report, "localhost:"+port)
 	cmd.WaitDelay = 5 * time.Second
-	out, _ := cmd.CombinedOutput() // its status counts what it does not like, however little that matters
+	out, _ := cmd.CombinedOutput() // the status counts findings of any severity
 	content, err := os.ReadFile(report)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -60,13 +60,13 @@ func TestSecurityTestssl(t *testing.T) {
 		found[f.ID] = f.Severity + " " + f.Finding
 		switch f.Severity {
 		case "OK", "INFO", "LOW", "DEBUG":
-		case "WARN": // is no finding about the server: testssl or the openssl that it uses cannot do something
+		case "WARN": // not a finding, but a limitation of testssl or its openssl
 			t.Logf("%s: %s: %s", f.Severity, f.ID, f.Finding)
 		default: // MEDIUM, HIGH, CRITICAL, FATAL
 			t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
 		}
 	}
-	// It has really looked.
+	// The checks did run.
 	for id, want := range map[string]string{
 		"SSLv2": "OK not offered", "SSLv3": "OK not offered", "TLS1": "INFO not offered", "TLS1_1": "INFO not offered",
 		"TLS1_2": "OK offered", "TLS1_3": "OK offered", "cipherlist_NULL": "OK not offered",
@@ -111,7 +111,7 @@ func TestSecurityACME(t *testing.T) {
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: 3600}})
-	// Where it has to knock is known when the program listens; until then it does not answer.
+	// The port to validate is known when the program listens. Until then requests wait.
 	var front http.Handler
 	knows := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +154,7 @@ func TestSecurityACME(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, h.addr)
 		}}
 		var c *client.Client
-		require.Eventually(t, "there is no certificate for "+host, func() bool {
+		require.Eventually(t, "a certificate for "+host+" was obtained", func() bool {
 			c, err = client.Dial(t.Context(), dsn, dial)
 			return err == nil
 		})
@@ -176,6 +176,6 @@ func TestSecurityACME(t *testing.T) {
 	}
 	if _, err := client.Dial(t.Context(), fmt.Sprintf("tls://shop:%s@localhost:%d/acme?cafile=%s", secret, port,
 		issuer), client.Options{}); err == nil {
-		t.Error("a name that nobody has is served")
+		t.Error("an unknown name is served")
 	}
 }

@@ -46,7 +46,7 @@ func TestDev(t *testing.T) {
 	before := s.addr
 	s = serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
 	check := exec.Command(binary(), "dsn", "check")
-	// good also after a restart
+	// also valid after a restart
 	check.Env = append(os.Environ(), "SESSIONSERVER_DSN="+strings.ReplaceAll(secret[0], before, s.addr))
 	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "identity       dev/app") {
 		t.Errorf("dsn check: %v\n%s", err, out)
@@ -57,7 +57,7 @@ func TestDev(t *testing.T) {
 		t.Errorf("after a restart foo is %q", got)
 	}
 
-	// The folder belongs to the server that runs.
+	// The folder and the port belong to the running server.
 	out, err := exec.Command(binary(), "serve", "--dev", "--listen", "127.0.0.1:0", "--state", state).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "in use by another process") {
 		t.Errorf("a second server on the same folder: %v\n%s", err, out)
@@ -82,15 +82,15 @@ func TestDevListen(t *testing.T) {
 		state := filepath.Join(c.dir, "state", strconv.Itoa(i))
 		s := serve(t, "--dev", "--listen", row.listen, "--admin", "127.0.0.1:0", "--state", state)
 		want := strings.ReplaceAll(row.want, "PORT", s.addr[strings.LastIndex(s.addr, ":")+1:])
-		require.Eventually(t, "it says where it is", func() bool {
+		require.Eventually(t, "the DSN is printed", func() bool {
 			return regexp.MustCompile(strings.ReplaceAll(want, "APP", "app")).MatchString(s.stdout())
 		})
 		if strings.Contains(s.stdout(), "tcp://[::]") || strings.Contains(s.stdout(), "telnet ::") {
-			t.Errorf("it prints an address that is none:\n%s", s.stdout())
+			t.Errorf("it prints an address that clients cannot use:\n%s", s.stdout())
 		}
-		dsn, said, status := c.run("", "app", "create", "dev/more", "--dev", "--state", state)
+		dsn, stderr, status := c.run("", "app", "create", "dev/more", "--dev", "--state", state)
 		if status != 0 || !regexp.MustCompile("^"+strings.ReplaceAll(want, "APP", "more")).MatchString(dsn) {
-			t.Errorf("%s: %d: it prints %q, want %s\n%s", row.listen, status, dsn, want, said)
+			t.Errorf("%s: %d: it prints %q, want %s\n%s", row.listen, status, dsn, want, stderr)
 		}
 		require.Eventually(t, "the DSN works", func() bool {
 			_, _, status := c.run(strings.TrimSpace(dsn), "dsn", "check", "-")
@@ -108,7 +108,7 @@ func TestDrain(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	// The server drains from the moment on when it accepts no more.
+	// A draining server accepts no connections.
 	for deadline := time.Now().Add(require.Patience); ; {
 		other, err := servertest.Dial(s.addr)
 		if err != nil {
@@ -116,7 +116,7 @@ func TestDrain(t *testing.T) {
 		}
 		_ = other.Close()
 		if time.Now().After(deadline) {
-			t.Fatal("it goes on accepting")
+			t.Fatal("it still accepts connections")
 		}
 	}
 	c.OK("put foo bar")
@@ -159,7 +159,7 @@ func TestReload(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("it does not log %q\n%s", logged, s.log())
 			}
-			time.Sleep(time.Millisecond) // a poll of the child's output, which cannot be awaited
+			time.Sleep(time.Millisecond) // a poll of the output, which cannot be awaited
 		}
 	}
 	if got := lifetime(); got != "1000" {
@@ -167,7 +167,7 @@ func TestReload(t *testing.T) {
 	}
 	reload("1000s", "0s", "was not reloaded")
 	if got := lifetime(); got != "1000" {
-		t.Errorf("after a faulty reload: lifetime %s", got)
+		t.Errorf("after a failed reload: lifetime %s", got)
 	}
 	reload("0s", "2000s", "reloaded the rules for sessions, the quotas and rates of tenants, their files, those of "+
 		"certificates and of policies, and the level of the log; everything else")
@@ -175,11 +175,11 @@ func TestReload(t *testing.T) {
 		t.Errorf("after a reload: lifetime %s", got)
 	}
 	if strings.Contains(s.log(), `"level":"DEBUG"`) {
-		t.Error("it logs more than it was told")
+		t.Error("it logs below the configured level")
 	}
 	reload("info", "debug", "reloaded the rules")
-	_ = servertest.Connect(t, s.addr).Close() // which is when it is logged
-	require.Eventually(t, "a connection to be logged at level debug", func() bool {
+	_ = servertest.Connect(t, s.addr).Close() // connections are logged when they end
+	require.Eventually(t, "the connection is logged at level debug", func() bool {
 		return strings.Contains(s.log(), `"level":"DEBUG"`)
 	})
 	reload("debug", "error", "reloaded the rules")
@@ -211,12 +211,12 @@ func TestUnixSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(socket, []byte("somebody's notes"), 0o600); err != nil {
+	if err := os.WriteFile(socket, []byte("the notes of others"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(binary(), "serve", "--config", file).CombinedOutput()
-	if notes, readErr := os.ReadFile(socket); err == nil || readErr != nil || string(notes) != "somebody's notes" {
-		t.Fatalf("what is no socket was not left alone: %v, %v\n%s", err, readErr, out)
+	if notes, readErr := os.ReadFile(socket); err == nil || readErr != nil || string(notes) != "the notes of others" {
+		t.Fatalf("a file that is not a socket was changed: %v, %v\n%s", err, readErr, out)
 	}
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)
@@ -251,8 +251,8 @@ func TestFatal(t *testing.T) {
 			filepath.Join(t.TempDir(), "dev")}, true, "choose another address and folder"},
 		"text": {[]string{"--config", text}, false, "another server runs with this storage.path: end it"},
 	} {
-		_, said, status := newCLI(t, "").run("", append([]string{"serve"}, row.args...)...)
-		lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
+		_, stderr, status := newCLI(t, "").run("", append([]string{"serve"}, row.args...)...)
+		lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
 		var last struct{ Level, Err string }
 		for _, line := range lines {
 			if err := json.Unmarshal([]byte(line), &last); (err == nil) != row.json {
@@ -260,8 +260,8 @@ func TestFatal(t *testing.T) {
 			}
 		}
 		if row.json && (last.Level != "ERROR" || !strings.Contains(last.Err, row.want)) || status != 1 ||
-			!strings.Contains(said, row.want) {
-			t.Errorf("%s: status %d, want %q\n%s", name, status, row.want, said)
+			!strings.Contains(stderr, row.want) {
+			t.Errorf("%s: status %d, want %q\n%s", name, status, row.want, stderr)
 		}
 	}
 }
@@ -283,9 +283,9 @@ func TestMistakes(t *testing.T) {
 		status int
 		want   []string
 	}{
-		"no subcommand":      {nil, 0, []string{"serve", "check", "play", "bench", "version"}},
-		"unknown subcommand": {[]string{"dance"}, 2, []string{"dance"}},
-		"serve what":         {[]string{"serve"}, 2, []string{"--config", "--dev"}},
+		"no subcommand":       {nil, 0, []string{"serve", "check", "play", "bench", "version"}},
+		"unknown subcommand":  {[]string{"dance"}, 2, []string{"dance"}},
+		"serve without flags": {[]string{"serve"}, 2, []string{"--config", "--dev"}},
 		"help": {[]string{"help"}, 0, []string{"Usage: sessionserver <command>", "serve", "tenant create",
 			"Run \"sessionserver <command> --help\""}},
 		"help serve": {[]string{"help", "serve"}, 0,
@@ -293,9 +293,9 @@ func TestMistakes(t *testing.T) {
 		"help app create": {[]string{"help", "app", "create"}, 0,
 			[]string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
 		"help nothing": {[]string{"help", "nothing"}, 2, []string{"unexpected argument nothing"}},
-		"serve how": {[]string{"serve", "--help"}, 0,
+		"serve --help": {[]string{"serve", "--help"}, 0,
 			[]string{"sessionserver serve (--config=FILE | --dev) [flags]"}},
-		"create how": {[]string{"app", "create", "--help"}, 0,
+		"app create --help": {[]string{"app", "create", "--help"}, 0,
 			[]string{"sessionserver app create (--config=FILE | --dev) <tenant/app> [flags]"}},
 		"both":         {[]string{"serve", "--dev", "--config", "x"}, 2, []string{"--config", "--dev"}},
 		"overrides":    {[]string{"serve", "--config", "x", "--state", "y"}, 1, []string{"--dev"}},
@@ -318,7 +318,7 @@ func TestMistakes(t *testing.T) {
 		"twice the same address": {[]string{"check", write("twice.yaml", "listen:\n"+
 			"- {address: \":1\", allow: [::1]}\n- {address: \":1\", allow: [::1]}\n")}, 1,
 			[]string{"twice.yaml:3: listen[1].address: \":1\" is the address of another listener"}},
-		"nobody can use it": {[]string{"check", write("nobody.yaml", "storage: {driver: memory}\n")}, 0,
+		"no identity": {[]string{"check", write("none.yaml", "storage: {driver: memory}\n")}, 0,
 			[]string{"note: listener main has no anonymous identity"}},
 		"everybody anonymous": {[]string{"check", write("all.yaml", "listen: [{address: \":1\", allow: [0.0.0.0/0], "+
 			"anonymous: a/b}]\n")}, 1,
@@ -349,11 +349,11 @@ func TestMistakes(t *testing.T) {
 			}
 			for _, want := range row.want {
 				if !strings.Contains(string(out), want) {
-					t.Errorf("it does not say %q", want)
+					t.Errorf("the output lacks %q", want)
 				}
 			}
 			if t.Failed() {
-				t.Logf("it says:\n%s", out)
+				t.Logf("the output is:\n%s", out)
 			}
 		})
 	}

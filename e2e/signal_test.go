@@ -72,7 +72,7 @@ func TestHangupWhileStarting(t *testing.T) {
 		}
 		return strings.Contains(h.log(), `"msg":"reloaded the rules`)
 	})
-	h.connectAs(t, "acme/shop", secret).Refused("new", "DENIED") // by the bundle: it serves
+	h.connectAs(t, "acme/shop", secret).Refused("new", "DENIED") // by the policy of the bundle
 	h.stop()
 }
 
@@ -90,7 +90,7 @@ func TestStopWhileStarting(t *testing.T) {
 			strings.Contains(logged, `"level":"ERROR"`) {
 			t.Errorf("%v: the log is\n%s", signal, logged)
 		}
-		// The storage was closed: the folder is free, and good.
+		// The storage was closed: the folder is free and valid.
 		memory, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: "+h.dir+"/state}\n")
 		serve(t, "--config", memory).stop()
 	}
@@ -104,7 +104,7 @@ func TestSignalsWhileDraining(t *testing.T) {
 		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\nlog: {level: info}\n"+
 			"limits: {drain_timeout: 10m}\n")
 		s := serve(t, "--config", file)
-		servertest.Connect(t, s.addr).OK("new") // for which the drain waits
+		servertest.Connect(t, s.addr).OK("new") // the drain waits for it
 		send := func(signal syscall.Signal, logged string) {
 			t.Helper()
 			if err := s.cmd.Process.Signal(signal); err != nil {

@@ -19,7 +19,7 @@ func as(t *testing.T, dsn string) *servertest.Conn {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
-		t.Fatal("what was printed is not a DSN")
+		t.Fatal("not a DSN")
 	}
 	secret, _ := u.User.Password()
 	login := "auth " + strings.Trim(u.Path, "/") + "/" + u.User.Username() + " " + secret
@@ -38,13 +38,13 @@ func TestStrict(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--state", state)
 	cli := newCLI(t, "")
-	command := func(args ...string) (out, said string) {
+	command := func(args ...string) (out, stderr string) {
 		t.Helper()
-		out, said, status := cli.run("", append(args, "--dev", "--state", state)...)
+		out, stderr, status := cli.run("", append(args, "--dev", "--state", state)...)
 		if status != 0 {
-			t.Fatalf("%v: status %d\n%s%s", args, status, out, said)
+			t.Fatalf("%v: status %d\n%s%s", args, status, out, stderr)
 		}
-		return out, said
+		return out, stderr
 	}
 	const caution = "Clients begin sessions under ids of their choice there"
 	for _, row := range []struct {
@@ -53,9 +53,9 @@ func TestStrict(t *testing.T) {
 		strict bool
 	}{{"new", nil, true}, {"old", []string{"--no-strict"}, false},
 		{"brief", []string{"--lifetime", "1h", "--no-strict"}, false}} {
-		_, said := command(append([]string{"tenant", "create", row.tenant}, row.flags...)...)
-		if strings.Contains(said, "CAUTION: tenant "+row.tenant+" is not strict. "+caution) == row.strict {
-			t.Errorf("tenant create %s says:\n%s", row.tenant, said)
+		_, stderr := command(append([]string{"tenant", "create", row.tenant}, row.flags...)...)
+		if strings.Contains(stderr, "CAUTION: tenant "+row.tenant+" is not strict. "+caution) == row.strict {
+			t.Errorf("tenant create %s says:\n%s", row.tenant, stderr)
 		}
 		dsn, _ := command("app", "create", row.tenant+"/app")
 		c := as(t, strings.TrimSpace(dsn))
@@ -66,8 +66,8 @@ func TestStrict(t *testing.T) {
 		}
 		for _, mode := range []string{"", " rw", " w", " u", " r", " s"} {
 			_, err := c.Do("open " + chosen + mode)
-			begun := !row.strict && (mode == "" || mode == " rw" || mode == " w")
-			if begun != (err == nil) || err != nil && !strings.Contains(err.Error(), "NOTFOUND") {
+			created := !row.strict && (mode == "" || mode == " rw" || mode == " w")
+			if created != (err == nil) || err != nil && !strings.Contains(err.Error(), "NOTFOUND") {
 				t.Errorf("tenant %s, open%s: %v", row.tenant, mode, err)
 			}
 			if err == nil {
@@ -79,7 +79,7 @@ func TestStrict(t *testing.T) {
 			t.Errorf("%v, the file of %s says\n%s", err, row.tenant, text)
 		}
 	}
-	servertest.Connect(t, s.addr).OK("open " + chosen) // as a client of 2004 does, which is dev/app
+	servertest.Connect(t, s.addr).OK("open " + chosen) // as dev/app, like a client of 2004
 	if !strings.Contains(s.log(), `"level":"WARN","msg":"tenants that are not strict: dev. `+caution) {
 		t.Errorf("no warning of tenant dev in the log\n%s", s.log())
 	}
@@ -95,9 +95,9 @@ func TestCheckStrict(t *testing.T) {
 	c := newCLI(t, "")
 	check := func(file, want string) {
 		t.Helper()
-		out, said, status := c.run("", "check", file)
+		out, stderr, status := c.run("", "check", file)
 		if status != 0 || want != "" && !strings.Contains(out, want) || want == "" && strings.Contains(out, "strict") {
-			t.Errorf("status %d, want %q\n%s%s", status, want, out, said)
+			t.Errorf("status %d, want %q\n%s%s", status, want, out, stderr)
 		}
 	}
 	c.do("tenant", "create", "new")

@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"sessionserver/client"
 	"sessionserver/configs"
 	"sessionserver/server/servertest"
 	"sessionserver/server/servertest/require"
@@ -38,8 +40,8 @@ func TestCommandsAtOnce(t *testing.T) {
 	if err != nil || len(tenant.Apps) != count {
 		t.Fatalf("%v\n%s", err, c.read("acme.yaml"))
 	}
-	if out, said, status := c.run("", "check", c.config); status != 0 {
-		t.Errorf("check: status %d\n%s%s", status, out, said)
+	if out, stderr, status := c.run("", "check", c.config); status != 0 {
+		t.Errorf("check: status %d\n%s%s", status, out, stderr)
 	}
 }
 
@@ -77,9 +79,9 @@ func TestTenantsServed(t *testing.T) {
 		fresh, err = login(second)
 		return err == nil
 	})
-	old.OK("ping") // rotation ends nothing
+	old.OK("ping") // rotation ends no connection
 	c.do("app", "revoke", "acme/shop", "--oldest")
-	for { // the server says goodbye, or nothing
+	for { // the server may send a last line
 		if _, err := old.In.ReadString('\n'); err != nil {
 			break
 		}
@@ -115,8 +117,8 @@ func TestTenantBeforeServe(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	c := newCLI(t, "")
 	for _, args := range [][]string{{"tenant", "create", "acme"}, {"app", "create", "acme/shop"}} {
-		if out, said, status := c.run("", append(args, "--dev", "--state", state)...); status != 0 {
-			t.Fatalf("%v: status %d\n%s%s", args, status, out, said)
+		if out, stderr, status := c.run("", append(args, "--dev", "--state", state)...); status != 0 {
+			t.Fatalf("%v: status %d\n%s%s", args, status, out, stderr)
 		}
 	}
 	s := serve(t, "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state)
@@ -124,5 +126,81 @@ func TestTenantBeforeServe(t *testing.T) {
 	info, err := os.Stat(filepath.Join(state, "tenants.d", "acme.yaml"))
 	if err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestNoNewDSNRefused checks that a new DSN works as soon as the command that created it has returned, and that a
+// revoked one fails as soon as that command has. Several commands run at the same time.
+func TestNoNewDSNRefused(t *testing.T) {
+	t.Parallel()
+	h := deployment{tenants: map[string]string{"acme": "allow: [127.0.0.0/8]\n",
+		"zoo": "allow: [127.0.0.0/8]\n"}}.serve(t)
+	defer h.stop()
+	dial := func(dsn string) error {
+		c, err := client.Dial(t.Context(), strings.TrimSpace(dsn), client.Options{MaxOpen: 1})
+		if err != nil {
+			return err
+		}
+		_, err = c.WhoAmI(t.Context())
+		c.Close()
+		return err
+	}
+	address := "tls://" + h.addr + "?cafile=" + h.ca
+	run := func(args ...string) (string, error) {
+		out, stderr, status := newCLI(t, "").run("", append(args, "--config", h.file)...)
+		if status != 0 {
+			return "", fmt.Errorf("%v: status %d\n%s%s", args, status, out, stderr)
+		}
+		return out, nil
+	}
+	var loops sync.WaitGroup
+	for loop, tenant := range []string{"acme", "acme", "zoo", "zoo"} {
+		loops.Go(func() {
+			for i := range 8 {
+				app := fmt.Sprintf("%s/app-%d-%d", tenant, loop, i)
+				first, err := run("app", "create", app, "--address", address)
+				if err == nil {
+					err = dial(first)
+				}
+				if err != nil {
+					t.Errorf("a new app: %v", err)
+					return
+				}
+				second, err := run("app", "rotate", app, "--address", address)
+				if err == nil {
+					err = dial(second)
+				}
+				if err == nil {
+					_, err = run("app", "revoke", app, "--oldest")
+				}
+				if err == nil {
+					err = dial(second)
+				}
+				if err != nil {
+					t.Errorf("a rotated app: %v", err)
+					return
+				}
+				if dial(first) == nil {
+					t.Errorf("the old secret of %s is valid after its revocation", app)
+				}
+				if _, err = run("app", "revoke", app); err != nil || dial(second) == nil {
+					t.Errorf("%s is valid after its revocation: %v", app, err)
+				}
+			}
+		})
+	}
+	loops.Wait()
+	if _, err := run("tenant", "create", "late"); err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := run("app", "create", "late/shop", "--address", address)
+	if err == nil {
+		err = dial(dsn)
+	}
+	if err != nil {
+		t.Errorf("a new tenant: %v", err)
+	}
+	if _, err := run("tenant", "delete", "late"); err != nil || dial(dsn) == nil {
+		t.Errorf("a tenant is served after its deletion: %v", err)
 	}
 }

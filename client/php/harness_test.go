@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sessionserver/server/servertest"
 )
 
 // timeLimit is how long a test waits for an event that should be immediate.
@@ -38,28 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // build builds the server and returns the path of its binary.
-var build = sync.OnceValues(func() (string, error) {
-	if err := statSources("../.."); err != nil {
-		return "", err
-	}
-	binary := filepath.Join(binDir, "sessionserver")
-	cmd := exec.Command("go", "build", "-o", binary, "sessionserver/cmd/sessionserver")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// statSources stats every source file in a folder, so that a change to one of them invalidates the cached results of
-// the tests. Go does not track the sources of the programs that tests run.
-func statSources(folder string) error {
-	return filepath.WalkDir(folder, func(file string, _ fs.DirEntry, err error) error {
-		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".php" || ext == ".mod") {
-			_, err = os.Stat(file)
-		}
-		return err
-	})
-}
+var build = sync.OnceValues(func() (string, error) { return servertest.Build("../..", binDir) })
 
 // daemon is a server process with its own port and state folder, which it keeps over a restart.
 type daemon struct {

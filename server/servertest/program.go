@@ -31,7 +31,7 @@ func Program(t testing.TB, name string) string {
 // not track the sources of the programs that tests run.
 func Build(root, folder string) (string, error) {
 	err := filepath.WalkDir(root, func(file string, _ fs.DirEntry, err error) error {
-		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".mod") {
+		if ext := filepath.Ext(file); err == nil && (ext == ".go" || ext == ".php" || ext == ".mod") {
 			_, err = os.Stat(file)
 		}
 		return err

@@ -55,24 +55,24 @@ func (s *framedConn) expect(t *testing.T, want string, words ...string) string {
 	if _, err := s.Write(request); err != nil {
 		t.Fatal(err)
 	}
-	answer := ""
+	reply := ""
 	if s.framing == wire.RESP {
-		reply, err := s.replies.Next()
+		r, err := s.replies.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer = replyLine(reply)
+		reply = replyLine(r)
 	} else {
 		line, err := s.In.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer = strings.TrimSuffix(line, "\r\n")
+		reply = strings.TrimSuffix(line, "\r\n")
 	}
-	if answer != want && !strings.HasPrefix(answer, want+" ") {
-		t.Errorf("%v: %s: %s, want %s", s.framing, strings.Join(words, " "), answer, want)
+	if reply != want && !strings.HasPrefix(reply, want+" ") {
+		t.Errorf("%v: %s: %s, want %s", s.framing, strings.Join(words, " "), reply, want)
 	}
-	return strings.TrimPrefix(answer, "ok ")
+	return strings.TrimPrefix(reply, "ok ")
 }
 
 // replyLine returns a reply in the form of a line. Maps are keys and values in turn.
@@ -146,7 +146,7 @@ func TestPolicyRoles(t *testing.T) {
 		shop.expect(t, "ok", shop.putAll("seen", "2", "cart.b", "2")...)
 		if got := shop.expect(t, "ok", "get_all"); strings.Contains(got, "cart.a") ||
 			!strings.Contains(got, "cart.b") || !strings.Contains(got, "user.name") {
-			t.Errorf("%v: after put_all there is %s", f, got)
+			t.Errorf("%v: after put_all the values are %s", f, got)
 		}
 		shop.expect(t, "ok", "close")
 
@@ -156,11 +156,11 @@ func TestPolicyRoles(t *testing.T) {
 		reports.expect(t, "ok", "open", id, "r")
 		keys := strings.Split(reports.expect(t, "ok", "keys"), "|")
 		if slices.Sort(keys); !slices.Equal(keys, []string{"cart.b", "order.1"}) {
-			t.Errorf("%v: reports sees %v", f, keys)
+			t.Errorf("%v: the keys of reports are %v", f, keys)
 		}
 		if got := reports.expect(t, "ok", "get_all"); strings.Contains(got, "user.name") ||
 			strings.Contains(got, "seen") || !strings.Contains(got, "order.1") {
-			t.Errorf("%v: reports gets %s", f, got)
+			t.Errorf("%v: the values of reports are %s", f, got)
 		}
 		for _, words := range [][]string{{"get", "user.name"}, {"exists", "seen"}, {"get", "missing"}} {
 			reports.expect(t, "err DENIED this app may not read this key", words...)
@@ -180,7 +180,7 @@ func TestPolicyRoles(t *testing.T) {
 		blind.expect(t, "err DENIED this app may not read this key", "get", "cart.b")
 		blind.expect(t, "ok", "put", "from.blind", "1")
 		if got := blind.expect(t, "ok", "keys"); strings.Contains(got, ".") {
-			t.Errorf("%v: an app that may read no key sees %s", f, got)
+			t.Errorf("%v: the keys of an app that may read none are %s", f, got)
 		}
 		blind.expect(t, "ok", "close")
 
@@ -278,7 +278,7 @@ reasons contains "closed by the tenant"
 	shop.expect(t, "ok", "close")
 	free := from("192.0.2.1", "free/shop")
 	free.expect(t, "ok", "new")
-	free.expect(t, "ok", "put", "user.name", "eve") // there is no app login
+	free.expect(t, "ok", "put", "user.name", "eve") // the tenant has no app login
 
 	blocked := from("203.0.113.9", "acme/shop")
 	blocked.expect(t, "err DENIED this network may only read", "open", id)
@@ -315,7 +315,7 @@ reasons contains "closed by the tenant"
 		now := time.Now().In(zone)
 		return now.Weekday() != time.Saturday && now.Weekday() != time.Sunday && now.Hour() >= 8 && now.Hour() < 18
 	}
-	for before := !open(); before != open(); { // the hour may strike meanwhile
+	for before := !open(); before != open(); { // the hour may change meanwhile
 		before = open()
 		want := "err DENIED access is limited to office hours"
 		if before {
@@ -325,7 +325,7 @@ reasons contains "closed by the tenant"
 			timed.expect(t, want, "whoami")
 		}
 	}
-	// the operator's policy is asked first
+	// the policy of the operator is evaluated first
 	from("192.0.2.1", "timed/reader").expect(t, "err DENIED this app may only read", "new")
 
 	own, reader := from("192.0.2.1", "own/shop"), from("192.0.2.1", "own/reader")
@@ -334,7 +334,7 @@ reasons contains "closed by the tenant"
 	reader.expect(t, "err DENIED this app may only read", "new")
 	b.writeTenant(t, "own", file("policy: {closed: [whoami]}", app("shop", secret, "role: readwrite"),
 		app("reader", secret, "role: readonly")))
-	require.Eventually(t, "what the tenant's file says to its policy changes", func() bool {
+	require.Eventually(t, "the new settings of the tenant reach its policy", func() bool {
 		_, err := own.Do("whoami")
 		return err != nil
 	})
@@ -371,7 +371,7 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 	}
 	turn("1")
 	b.process = serve(t, "--config", b.file)
-	var seen [2]atomic.Int64
+	var decisions [2]atomic.Int64
 	var clients sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	defer clients.Wait()
@@ -381,18 +381,18 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 		c.OK("new")
 		clients.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				key := fmt.Sprintf("k%d.%d", i, n%5) // found among earlier decisions, mostly
+				key := fmt.Sprintf("k%d.%d", i, n%5) // mostly a cached decision
 				_, err := c.Do("get " + key)
 				switch text := fmt.Sprint(err); text {
 				case fmt.Sprintf("get %s: err DENIED 1 1 1 1 for %[1]s (key %[1]q)", key):
-					seen[0].Add(1)
+					decisions[0].Add(1)
 				case fmt.Sprintf("get %s: err DENIED 2 2 2 2 for %[1]s (key %[1]q)", key):
-					seen[1].Add(1)
+					decisions[1].Add(1)
 				default:
 					t.Errorf("%s", text)
 					return
 				}
-				if n%50 == 49 { // errors cost a connection its budget
+				if n%50 == 49 { // successes restore the error budget
 					for range 50 {
 						if _, err := c.Do("stat"); err != nil {
 							t.Error(err)
@@ -405,17 +405,17 @@ func TestPolicyReloadUnderLoad(t *testing.T) {
 	}
 	for i := range 100 {
 		version := 1 - i%2
-		before := seen[version].Load()
+		before := decisions[version].Load()
 		turn(fmt.Sprint(version + 1))
-		// or the next look at the folder would be seconds away
+		// the folder is polled every few seconds only
 		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		require.Eventually(t, "the other policy decides", func() bool {
-			return seen[version].Load() > before || t.Failed()
+			return decisions[version].Load() > before || t.Failed()
 		})
 	}
-	t.Logf("%d decisions by one, %d by the other", seen[0].Load(), seen[1].Load())
+	t.Logf("%d decisions by one, %d by the other", decisions[0].Load(), decisions[1].Load())
 }
 
 // bundleServer serves a bundle to clients with the right token.
@@ -494,18 +494,18 @@ func TestPolicyBundle(t *testing.T) {
 		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.log(), what) })
 	}
 	server.put(packBundle(t, "another secret", "0", "nothing"))
-	if out, said, status := newCLI(t, "").run("", "check", b.file); status == 0 ||
-		!strings.Contains(said, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
-		t.Errorf("status %d\n%s%s", status, out, said)
+	if out, stderr, status := newCLI(t, "").run("", "check", b.file); status == 0 ||
+		!strings.Contains(stderr, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
+		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
-	if out, said, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 ||
-		!strings.Contains(said, "cannot use the policies: ") {
-		t.Errorf("it starts without any policy: status %d\n%s%s", status, out, said)
+	if out, stderr, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 ||
+		!strings.Contains(stderr, "cannot use the policies: ") {
+		t.Errorf("it starts without a policy: status %d\n%s%s", status, out, stderr)
 	}
 	server.put(packBundle(t, "signing secret", "one", "first"))
-	if out, said, status := newCLI(t, "").run("", "check", b.file); status != 0 ||
+	if out, stderr, status := newCLI(t, "").run("", "check", b.file); status != 0 ||
 		!strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
-		t.Errorf("status %d\n%s%s", status, out, said)
+		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
 	b.process = serve(t, "--config", b.file)
 	decides("first")
@@ -528,7 +528,7 @@ func TestPolicyBundle(t *testing.T) {
 	decides("second")
 	logs("kept policies are in force")
 	if strings.Contains(b.log(), "hidden") || strings.Contains(b.log(), "letmein") {
-		t.Errorf("the log shows a secret:\n%s", b.log())
+		t.Errorf("the log contains a secret:\n%s", b.log())
 	}
 	b.stop()
 }
@@ -599,9 +599,9 @@ func TestPolicyBundlePrivate(t *testing.T) {
 			"token": "letmein\n", "key": "signing secret",
 			"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
 		})
-		out, said, _ := newCLI(t, "").run("", "check", b.file)
-		if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", b.dir)) {
-			t.Errorf("%s:\n%s%s", more, out, said)
+		out, stderr, _ := newCLI(t, "").run("", "check", b.file)
+		if !strings.Contains(out+stderr, strings.ReplaceAll(want, "DIR", b.dir)) {
+			t.Errorf("%s:\n%s%s", more, out, stderr)
 		}
 	}
 }
