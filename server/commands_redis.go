@@ -150,12 +150,11 @@ func (cmd *Command) describe(reply *wire.Encoder) {
 
 func runInfo(c *Call) error {
 	if c.Reply.Framing() == wire.Line {
-		return wire.Errorf(wire.BadArg, "a line cannot carry the reply; send the command in RESP framing, or try: "+
-			"hello")
+		return wire.Errorf(wire.BadArg,
+			"a line cannot carry the reply; send the command in RESP framing, or try: hello")
 	}
 	c.Reply.Text(fmt.Sprintf("# Server\r\nsessionserver_version:%s\r\nredis_mode:standalone\r\nprocess_id:%d\r\n"+
-		"# Persistence\r\nloading:0\r\n",
-		c.conn.server.opts.Version, os.Getpid()))
+		"# Persistence\r\nloading:0\r\n", c.conn.server.opts.Version, os.Getpid()))
 	return nil
 }
 

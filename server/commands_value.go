@@ -68,8 +68,8 @@ func runPut(c *Call) error {
 func (c *Call) key(i int) ([]byte, error) {
 	key := c.Args[i]
 	if c.Reply.Framing() == wire.Line && !wire.LineSafeKey(key) {
-		return nil, wire.Errorf(wire.BadKey, "key contains space or |, which a line cannot carry; send the "+
-			"command in RESP framing")
+		return nil, wire.Errorf(wire.BadKey,
+			"key contains space or |, which a line cannot carry; send the command in RESP framing")
 	}
 	return key, nil
 }

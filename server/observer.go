@@ -85,8 +85,9 @@ const (
 )
 
 // Scopes lists all scopes.
-var Scopes = []Scope{OfApp, OfTenant, OfAddress, OfSessionCreation, OfAppBytes, OfTenantBytes, OfUnauthenticated,
-	OfAuthFailures}
+var Scopes = []Scope{
+	OfApp, OfTenant, OfAddress, OfSessionCreation, OfAppBytes, OfTenantBytes, OfUnauthenticated, OfAuthFailures,
+}
 
 // HandshakeFailure is the cause of a failed TLS handshake.
 type HandshakeFailure string
@@ -95,10 +96,10 @@ const (
 	HandshakeTimeout  HandshakeFailure = "timeout"
 	HandshakePeerLeft HandshakeFailure = "peer_left"
 	HandshakeNotTLS   HandshakeFailure = "not_tls" // the bytes are not TLS
-	// the client refused, for example an untrusted certificate
+	// HandshakeAlert: the client refused, for example because of an untrusted certificate.
 	HandshakeAlert       HandshakeFailure = "alert"
 	HandshakeCertificate HandshakeFailure = "client_certificate" // the client's is signed by an unknown authority
-	// on version, cipher, protocol or name; or the client has no certificate
+	// HandshakeDisagreed: no common version, cipher, protocol or name, or the client has no certificate.
 	HandshakeDisagreed HandshakeFailure = "no_agreement"
 	HandshakeTooMany   HandshakeFailure = "too_many" // too many from this address in a short time
 	HandshakeUnserved  HandshakeFailure = "unserved" // the listener has no TLS
@@ -108,8 +109,7 @@ const (
 // HandshakeFailures lists all failures.
 var HandshakeFailures = []HandshakeFailure{
 	HandshakeTimeout, HandshakePeerLeft, HandshakeNotTLS, HandshakeAlert, HandshakeCertificate, HandshakeDisagreed,
-	HandshakeTooMany, HandshakeUnserved,
-	HandshakeDrained,
+	HandshakeTooMany, HandshakeUnserved, HandshakeDrained,
 }
 
 // handshakeFailureOf returns the failure for an error of a handshake.
@@ -142,7 +142,7 @@ type CloseReason uint8
 const (
 	PeerLeft CloseReason = iota // the client closed it, or the network failed
 	Quit                        // the command quit
-	// by a cap, an allowlist, a quota of connections, or for a missing PROXY header
+	// Refused by a cap, an allowlist, a quota of connections, or for a missing PROXY header.
 	Refused
 	TLSUnsupported    // the client uses TLS and the listener does not
 	PlaintextRefused  // the client must use TLS
@@ -163,8 +163,8 @@ const (
 )
 
 func (r CloseReason) String() string {
-	return [...]string{"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout",
-		"request_timeout",
+	return [...]string{
+		"peer_left", "quit", "refused", "tls_unsupported", "plaintext_refused", "idle_timeout", "request_timeout",
 		"write_timeout", "broken_framing", "error_budget", "drained", "failed", "handshake_failed",
 		"too_many_handshakes", "acme_challenge", "login_timeout", "too_many_failures", "revoked", "rate_limited",
 	}[r]

@@ -156,8 +156,7 @@ func (o Options) validate() error {
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"IdleInSessionTimeout", int64(o.IdleInSessionTimeout)},
 		{"RequestTimeout", int64(o.RequestTimeout)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"MaxConns", int64(o.MaxConns)}, {"MaxMemory", o.MaxMemory}, {"MaxConnsPerIP", int64(o.MaxConnsPerIP)},
-		{"MaxRefusals", int64(o.MaxRefusals)},
-		{"ErrorBudget", int64(o.ErrorBudget)},
+		{"MaxRefusals", int64(o.MaxRefusals)}, {"ErrorBudget", int64(o.ErrorBudget)},
 		{"LoginTimeout", int64(o.LoginTimeout)}, {"HandshakeTimeout", int64(o.HandshakeTimeout)},
 		{"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {

@@ -54,7 +54,7 @@ func (r Rates) validate() error {
 	switch r.OnLimit {
 	case "", Reject, Delay:
 	default:
-		return fmt.Errorf("Rates.OnLimit is %.40q (allowed: reject, delay)", r.OnLimit)
+		return fmt.Errorf("%s is %.40q (allowed: reject, delay)", "Rates.OnLimit", r.OnLimit)
 	}
 	for _, f := range []struct {
 		name string
@@ -66,7 +66,7 @@ func (r Rates) validate() error {
 		{"TenantBytes", r.TenantBytes, costUnit}, {"AppBytes", r.AppBytes, costUnit},
 	} {
 		if err := f.rate.validate(f.min); err != nil {
-			return fmt.Errorf("Rates.%s %w", f.name, err)
+			return fmt.Errorf("%s %w", "Rates."+f.name, err)
 		}
 	}
 	return nil

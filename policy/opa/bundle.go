@@ -34,7 +34,7 @@ type BundleOptions struct {
 	Algorithm string // algorithm of the signature, such as RS256 or ES256
 	Scope     string // scope that the signature must have; "" for any
 
-	// for tests; nil is a client with a time-out of 30 s that follows no redirect from HTTPS to HTTP
+	// Client is for tests. Nil is a client with a time-out of 30 s that follows no redirect from HTTPS to HTTP.
 	Client *http.Client
 
 	Poll time.Duration // interval between fetches; 0 is 1 min

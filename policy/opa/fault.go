@@ -28,7 +28,7 @@ func faults(err error) error {
 	if err == nil {
 		return nil
 	}
-	// an untyped error with the name of a data file
+	// An untyped error begins with the name of a data file.
 	if rest, ok := strings.CutPrefix(err.Error(), "bundle load failed on "); ok {
 		if position, problem, ok := strings.Cut(rest, ": "); ok && filepath.Ext(position) != "" {
 			return &fault{position, oneLine(problem)}

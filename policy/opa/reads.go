@@ -128,7 +128,7 @@ func (w *walker) rules(rules []*ast.Rule) {
 		for ; rule != nil && !w.visited[rule]; rule = rule.Else {
 			w.visited[rule] = true
 			w.walk(rule.Head)
-			// p[x].q: the visitor omits them
+			// In p[x].q the visitor omits x and q.
 			for _, part := range rule.Head.Reference[min(1, len(rule.Head.Reference)):] {
 				w.walk(part)
 			}
