@@ -18,16 +18,18 @@ const module = "sessionserver"
 // others. A package may always import what lies in its own folder. cmd/sessionserver may import everything.
 var mayImport = map[string][]string{
 	"admin":             {},
+	"app":               {"*"},
+	"atomicfile":        {},
 	"audit":             {},
 	"auth":              {},
-	"certs":             {},
+	"certs":             {"atomicfile"},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},
 	// whose vocabulary settings have
 	"configs": {"session", "auth", "wire"},
 	// only cmd imports it
 	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"},
-	"policy":            {},
+	"policy":            {"atomicfile"},
 	"server":            {"wire", "auth", "policy", "session", "audit"},
 	"e2e":               {"wire"},
 	"server/servertest": {"server", "auth", "policy", "session", "audit", "storage"},

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/atomicfile"
 	"sessionserver/server/servertest/require"
 )
 
@@ -61,7 +62,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 
 	// A certificate with another's key is refused, once in the log, also by halves of a chain.
 	other, otherKey := ca.issue(t, nil, time.Hour, "files.test")
-	require.NoError(t, writeFile(pair.Cert, other, 0o644))
+	require.NoError(t, atomicfile.ReplacePath(pair.Cert, other, atomicfile.Mode(0o644)))
 	if err := c.Reload(); err == nil {
 		t.Error("a pair that does not match is no error")
 	}
@@ -81,12 +82,12 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 		t.Errorf("a pair that does not match is taken: %v", err)
 	}
 	chain := slices.Concat(other, ca.pem())
-	require.NoError(t, writeFile(pair.Key, otherKey, 0o600))
-	require.NoError(t, writeFile(pair.Cert, chain[:len(chain)-40], 0o644))
+	require.NoError(t, atomicfile.ReplacePath(pair.Key, otherKey, atomicfile.Mode(0o600)))
+	require.NoError(t, atomicfile.ReplacePath(pair.Cert, chain[:len(chain)-40], atomicfile.Mode(0o644)))
 	if err := c.Reload(); err == nil || !strings.Contains(err.Error(), "ends within") {
 		t.Errorf("half a chain: %v", err)
 	}
-	require.NoError(t, writeFile(pair.Cert, chain, 0o644))
+	require.NoError(t, atomicfile.ReplacePath(pair.Cert, chain, atomicfile.Mode(0o644)))
 	last = changed(t, get, last)
 	seen.mu.Lock()
 	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sessionserver/atomicfile"
 )
 
 const (
@@ -153,10 +155,10 @@ func (ca *localCA) create() error {
 		return err
 	}
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	if err := writeFile(CAKeyFile(folder), keyPEM, 0o600); err != nil {
+	if err := atomicfile.ReplacePath(CAKeyFile(folder), keyPEM, atomicfile.Mode(0o600)); err != nil {
 		return err
 	}
-	if err := writeFile(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := atomicfile.ReplacePath(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), atomicfile.Mode(0o644)); err != nil {
 		return err
 	}
 	ca.log.Info("local CA made", "file", CAFile(folder), "not_after", ca.cert.NotAfter)
@@ -175,7 +177,7 @@ func (ca *localCA) revokeNothing() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(crlFile(ca.folder), der, 0o644)
+	return atomicfile.ReplacePath(crlFile(ca.folder), der, atomicfile.Mode(0o644))
 }
 
 // issue makes the server's certificate.
@@ -244,26 +246,4 @@ func serial() *big.Int {
 	rand.Read(b[:]) // never fails
 	b[0] &= 0x7f
 	return new(big.Int).SetBytes(b[:])
-}
-
-// writeFile writes a file whole or not at all, also when the power fails.
-func writeFile(name string, data []byte, mode fs.FileMode) error {
-	file, err := os.CreateTemp(filepath.Dir(name), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // it is not there any more if all went well
-	_, err = file.Write(data)
-	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), name); err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/atomicfile"
 	"sessionserver/server/servertest/require"
 )
 
@@ -109,8 +110,8 @@ func writePair(t *testing.T, folder string, cert, key []byte) Pair {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(folder, 0o755))
 	p := Pair{Cert: filepath.Join(folder, "tls.crt"), Key: filepath.Join(folder, "tls.key")}
-	require.NoError(t, writeFile(p.Cert, cert, 0o644))
-	require.NoError(t, writeFile(p.Key, key, 0o600))
+	require.NoError(t, atomicfile.ReplacePath(p.Cert, cert, atomicfile.Mode(0o644)))
+	require.NoError(t, atomicfile.ReplacePath(p.Key, key, atomicfile.Mode(0o600)))
 	return p
 }
 

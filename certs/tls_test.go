@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/atomicfile"
 	"sessionserver/server/servertest/require"
 )
 
@@ -90,7 +91,7 @@ func TestClientCertificates(t *testing.T) {
 	folder, server := t.TempDir(), t.TempDir()
 	file := filepath.Join(folder, "clients.pem")
 	old, fresh, stranger := newAuthority(t, "old"), newAuthority(t, "fresh"), newAuthority(t, "stranger")
-	require.NoError(t, writeFile(file, append(old.pem(), fresh.pem()...), 0o644))
+	require.NoError(t, atomicfile.ReplacePath(file, append(old.pem(), fresh.pem()...), atomicfile.Mode(0o644)))
 	until := func(a *authority, life time.Duration) []tls.Certificate {
 		cert, err := tls.X509KeyPair(a.issue(t, nil, life, "client"))
 		require.NoError(t, err)
@@ -150,7 +151,7 @@ func TestClientCertificates(t *testing.T) {
 		}
 		conn.Close()
 	}
-	require.NoError(t, writeFile(file, fresh.pem(), 0o644))
+	require.NoError(t, atomicfile.ReplacePath(file, fresh.pem(), atomicfile.Mode(0o644)))
 	require.EventuallyNoError(t, func() error {
 		if conn, err := attempt(true, of(old), nil); err == nil {
 			conn.Close()
@@ -164,7 +165,7 @@ func TestClientCertificates(t *testing.T) {
 	}
 	expect("fresh after the change", true, true, of(fresh))
 
-	require.NoError(t, writeFile(file, fresh.pem()[:100], 0o644))
+	require.NoError(t, atomicfile.ReplacePath(file, fresh.pem()[:100], atomicfile.Mode(0o644)))
 	if err := c.Reload(); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("half a file: %v", err)
 	}

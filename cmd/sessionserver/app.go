@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sessionserver/app/tenants"
 	"sessionserver/auth"
 	"sessionserver/configs"
 )
@@ -56,7 +57,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.cfg, id) {
+	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.Config, id) {
 		return fmt.Errorf("--no-secret leaves %s without credentials, and nobody could be it: give --certificate NAME too, or a secret", id)
 	}
 	app := configs.App{Role: c.Role, Certificates: c.Certificate, Allow: allow, Read: keyPatterns(c.Read), Write: keyPatterns(c.Write)}
@@ -66,8 +67,8 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		secret, hash, comment = newSecret()
 		app.Secrets = []string{hash}
 	}
-	err = f.change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
-		t, err := f.parse(id.Tenant, text)
+	err = f.Change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
+		t, err := f.Parse(id.Tenant, text)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +160,7 @@ func unclaimed(f *tenantFolder, certificates []string) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	for _, t := range configs.LoadTenants(f.path, f.cfg, nil, inspectTenant).All {
+	for _, t := range tenants.Load(f.Config).All {
 		for _, app := range t.AppNames() {
 			for _, text := range t.Apps[app].Certificates {
 				if name, err := auth.ParseCertificateName(text); err == nil && wanted[name] {
@@ -190,7 +191,7 @@ func (c *appListCmd) Run(io streams) error {
 	if err != nil {
 		return err
 	}
-	t, err := f.tenant(c.Tenant)
+	t, err := f.Tenant(c.Tenant)
 	if err != nil {
 		return err
 	}
@@ -225,8 +226,8 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	}
 	secret, hash, comment := newSecret()
 	var before []string
-	err = f.change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
-		t, err := f.parse(id.Tenant, text)
+	err = f.Change(ctx, id.Tenant, func(text []byte) ([]byte, error) {
+		t, err := f.Parse(id.Tenant, text)
 		if err != nil {
 			return nil, err
 		}
@@ -281,15 +282,15 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	var what string
-	err = f.change(ctx, id.Tenant, func(text []byte) (out []byte, err error) {
-		t, problems := configs.ParseTenantAnyhow(f.file(id.Tenant), text, f.cfg, inspectTenant)
+	err = f.Change(ctx, id.Tenant, func(text []byte) (out []byte, err error) {
+		t, problems := configs.ParseTenantAnyhow(f.File(id.Tenant), text, f.Config, tenants.Inspect)
 		out, what, err = c.edit(t, id, text)
 		if err == nil && len(problems) > 0 {
-			_, err = f.parse(id.Tenant, out)
+			_, err = f.Parse(id.Tenant, out)
 		}
 		if err != nil && len(problems) > 0 {
 			return nil, fmt.Errorf("%s is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n%w\n\n%s",
-				orElse(what, "app "+id.String()), problems, c.byHand(t, id, f.file(id.Tenant)))
+				orElse(what, "app "+id.String()), problems, c.byHand(t, id, f.File(id.Tenant)))
 		}
 		return out, err
 	})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 
@@ -57,20 +56,6 @@ func TestSameRules(t *testing.T) {
 		_, asked := configs.ParseTenant("a.yaml", fmt.Appendf(nil, "allow: [::1]\nhosts: [%q]\n", name), &main)
 		if given := c.SetHosts([]string{name}); (asked == nil) != (given == nil) {
 			t.Errorf("%q: configs says %v, certs %v", name, asked, given)
-		}
-	}
-}
-
-func TestKnocked(t *testing.T) {
-	socket, any, main, https := &net.UnixAddr{Name: "/s"}, &net.TCPAddr{Port: 9091}, &net.TCPAddr{Port: 9090}, &net.TCPAddr{Port: 443}
-	for _, row := range []struct {
-		all  []net.Addr
-		want net.Addr
-	}{
-		{[]net.Addr{main, https, any}, https}, {[]net.Addr{socket, main, any}, main}, {[]net.Addr{https}, https}, {[]net.Addr{socket}, socket},
-	} {
-		if got := knocked(row.all); got != row.want {
-			t.Errorf("%v: %v", row.all, got)
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"sessionserver/app"
+	"sessionserver/app/tenants"
+	"sessionserver/atomicfile"
 	"sessionserver/auth"
 	"sessionserver/client"
 	"sessionserver/configs"
@@ -71,8 +74,8 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	f := &tenantFolder{path: cfg.Tenants, cfg: cfg, dev: true}
-	for _, made := range []string{devSecret(cfg), f.file(id.Tenant)} {
+	f := &tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg, MakeParent: true}, dev: true}
+	for _, made := range []string{devSecret(cfg), f.File(id.Tenant)} {
 		if _, err := os.Lstat(made); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -83,7 +86,7 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := f.create(ctx, id.Tenant, text); err != nil {
+	if err := f.Create(ctx, id.Tenant, text); err != nil {
 		return fmt.Errorf("cannot make the tenant %s: %w", id.Tenant, err)
 	}
 	return writeDevFile(devSecret(cfg), secret)
@@ -91,12 +94,7 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 
 // writeDevFile writes a line into a file, and through no link that somebody has put there.
 func writeDevFile(path, line string) error {
-	state, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer state.Close()
-	return replaceFile(state, filepath.Base(path), []byte(line+"\n"), nil, nil)
+	return atomicfile.ReplacePath(path, []byte(line+"\n"), atomicfile.Options{})
 }
 
 // devDSN is the DSN of the app that ensureDevTenant has made.
@@ -113,7 +111,7 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	address, err := parseAddress(devServer("tls", addr))
+	address, err := app.ParseAddress(devServer("tls", addr))
 	if err != nil {
 		return "", err
 	}
@@ -123,4 +121,13 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 		}
 	}
 	return newDSN(address, id, secret, false), nil
+}
+
+// taken reports whether somebody listens at an address already.
+func taken(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return true
+	}
+	return l.Close() != nil
 }

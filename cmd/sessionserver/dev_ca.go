@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"sessionserver/atomicfile"
 	"sessionserver/certs"
 	"sessionserver/configs"
 )
@@ -54,8 +55,7 @@ func publishDevCA(cfg *configs.Config) error {
 	if err := folder.Chmod(".", 0o755); err != nil { // whatever the umask
 		return err
 	}
-	if err := replaceFile(folder, filepath.Base(public), text, func(f *os.File) error { return f.Chmod(0o644) },
-		nil); err != nil {
+	if err := atomicfile.Replace(folder, filepath.Base(public), text, atomicfile.Mode(0o644)); err != nil {
 		return err
 	}
 	if !readableByOthers(public) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"sessionserver/app"
+	"sessionserver/app/tenants"
 	"sessionserver/configs"
 )
 
@@ -24,9 +26,9 @@ func TestDocumentedConfigurations(t *testing.T) {
 			seen++
 			if strings.Contains(block[1], "\napps:") {
 				main := configs.Default()
-				_, err = configs.ParseTenant("acme.yaml", []byte(block[1]), &main, inspectTenant)
+				_, err = configs.ParseTenant("acme.yaml", []byte(block[1]), &main, tenants.Inspect)
 			} else {
-				_, err = configs.Parse("sessionserver.yaml", []byte(block[1]), inspect)
+				_, err = configs.Parse("sessionserver.yaml", []byte(block[1]), app.Inspect)
 			}
 			if err != nil {
 				t.Errorf("%s:\n%v", document, err)

@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sessionserver/app"
 	"sessionserver/auth"
 	"sessionserver/certs"
 	"sessionserver/client"
@@ -32,26 +33,26 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 	switch {
 	case text != "":
 	case f.dev:
-		wrote = devAddress(f.cfg)
+		wrote = devAddress(f.Config)
 		var err error
-		if text, err = lastDevServer(f.cfg); err != nil {
+		if text, err = lastDevServer(f.Config); err != nil {
 			return nil, err
 		}
-	case f.cfg.PublicAddress != "":
-		text = f.cfg.PublicAddress
+	case f.Config.PublicAddress != "":
+		text = f.Config.PublicAddress
 	default:
-		text = listenerAddress(f.cfg)
+		text = listenerAddress(f.Config)
 	}
 	if text == "" {
 		return nil, errors.New("nothing says where clients find the server: give --address tls://sessions.example.com:9090, or write it as public_address into the configuration")
 	}
-	dsn, err := parseAddress(text)
+	dsn, err := app.ParseAddress(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", wrote, err)
 	}
-	if ca := f.cfg.TLS.LocalCA; ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && (flag == "" || f.dev) {
+	if ca := f.Config.TLS.LocalCA; ca != "" && dsn.Scheme == "tls" && dsn.CAFile == "" && (flag == "" || f.dev) {
 		if f.dev {
-			dsn.CAFile, err = devCA(f.cfg)
+			dsn.CAFile, err = devCA(f.Config)
 		} else {
 			dsn.CAFile, err = filepath.Abs(certs.CAFile(ca))
 		}
@@ -61,37 +62,11 @@ func (f *tenantFolder) address(flag string) (*client.DSN, error) {
 
 // makes reports whether ca is the file that the server's local CA is in: others that DSNs name lie with clients, and are made by somebody else.
 func (f *tenantFolder) makes(ca string) bool {
-	if f.cfg.TLS.LocalCA == "" {
+	if f.Config.TLS.LocalCA == "" {
 		return false
 	}
-	own, err := filepath.Abs(certs.CAFile(f.cfg.TLS.LocalCA))
+	own, err := filepath.Abs(certs.CAFile(f.Config.TLS.LocalCA))
 	return err == nil && ca == own
-}
-
-// parseAddress reads a DSN that says where a server is and not who asks.
-func parseAddress(text string) (*client.DSN, error) {
-	dsn, err := client.ParseDSN(text)
-	if err == nil && !strings.Contains(text, "://") {
-		err = errors.New("it begins with no scheme")
-	}
-	if err == nil && (dsn.App != "" || dsn.Tenant != "") {
-		err = errors.New("it names a tenant or an app")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w (allowed: such as tls://sessions.example.com:9090)", err)
-	}
-	return dsn, nil
-}
-
-// inspectAddress answers what is wrong with public_address.
-func inspectAddress(cfg *configs.Config) configs.Problems {
-	if cfg.PublicAddress == "" {
-		return nil
-	}
-	if _, err := parseAddress(cfg.PublicAddress); err != nil {
-		return configs.Problems{cfg.Problem("public_address", "%v", err)}
-	}
-	return nil
 }
 
 // listenerAddress is where clients find the first listener, or "" if it does not say so: it may listen on all addresses of the machine.
@@ -200,7 +175,7 @@ func fromFile(text string) (string, error) {
 	if !named {
 		return text, nil
 	}
-	text, err := readShort(path)
+	text, err := app.ReadShort(path)
 	return strings.TrimSpace(text), err
 }
 

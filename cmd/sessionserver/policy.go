@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"sessionserver/app"
+	"sessionserver/app/tenants"
 	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/policy"
@@ -43,7 +45,7 @@ type policyTestCmd struct {
 
 // Run shows each test with its time and what it prints.
 func (c *policyTestCmd) Run(ctx context.Context, io streams) error {
-	source, err := policySource(configs.Policy{Folder: c.Folder})
+	source, err := app.PolicySource(configs.Policy{Folder: c.Folder})
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func (c *policyTestCmd) Run(ctx context.Context, io streams) error {
 		fmt.Fprintf(io.err, "%s compiles, and has no tests: rules test_* in files *_test.rego are some.\n", source)
 		return nil
 	}
-	_, err = fmt.Fprintf(io.out, "%s: tests passed: %d\n", source, passed(r.Tests))
+	_, err = fmt.Fprintf(io.out, "%s: tests passed: %d\n", source, app.Passed(r.Tests))
 	return err
 }
 
@@ -115,7 +117,7 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 		cfg.Policy.Folder, cfg.Policy.Bundle = c.Folder, configs.Bundle{}
 	}
 	cfg.Policy.Bundle.Keep = "" // which is the server's
-	source, err := policySource(cfg.Policy)
+	source, err := app.PolicySource(cfg.Policy)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 		cfg := configs.Default()
 		return &cfg, []policy.Tenant{{Name: c.Tenant, Apps: []policy.App{{Name: c.App, Role: string(role)}}}}, nil
 	}
-	cfg, err := configs.Load(c.Config, inspect)
+	cfg, err := configs.Load(c.Config, app.Inspect)
 	if c.Dev {
 		cfg, err = devConfig(c.State)
 	}
@@ -173,13 +175,13 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 		return nil, nil, err
 	}
 	if cfg.Tenants == "" {
-		return cfg, policyTenants(anonymousTenants(cfg), nil), nil
+		return cfg, tenants.ForPolicy(tenants.Anonymous(cfg), nil), nil
 	}
-	if _, err := (&tenantFolder{path: cfg.Tenants, cfg: cfg}).tenant(c.Tenant); err != nil { // tells what is wrong with its file
+	if _, err := (&tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg}}).Tenant(c.Tenant); err != nil { // tells what is wrong with its file
 		return nil, nil, err
 	}
-	files := configs.LoadTenants(cfg.Tenants, cfg, nil, inspectTenant).All
-	return cfg, policyTenants(serverTenants(files), files), nil
+	files := tenants.Load(cfg).All
+	return cfg, tenants.ForPolicy(tenants.ForServer(files), files), nil
 }
 
 // input is the question that the flags describe.
@@ -211,7 +213,7 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 		}
 	}
 	if in.TLS = c.TLS; c.Certificate != "" {
-		text, err := readShort(c.Certificate)
+		text, err := app.ReadShort(c.Certificate)
 		if err != nil {
 			return nil, fmt.Errorf("--certificate: %w", err)
 		}

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
+	"sessionserver/app"
 	"sessionserver/configs"
 	"sessionserver/storage"
 )
@@ -29,7 +29,7 @@ type serveCmd struct {
 
 // Run serves until ctx ends.
 func (s *serveCmd) Run(ctx context.Context, io streams) error {
-	surviveBrokenPipes()
+	app.SurviveBrokenPipes()
 	// Before anything is opened, for the default action is to kill. A reload that is asked for during the start follows it.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -38,7 +38,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	log, level, sink := newLogger(cfg.Log, io)
-	defer sink.close()
+	defer sink.Close()
 	err = s.serve(ctx, io, cfg, log, level, sink, hangups)
 	if _, forPrograms := log.Handler().(*slog.JSONHandler); err != nil && forPrograms {
 		log.Error("the server has ended with an error", "err", configs.Conceal(err.Error()))
@@ -49,10 +49,10 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 
 // serve serves as the configuration says, until ctx ends.
 func (s *serveCmd) serve(
-	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, sink *logSink,
+	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, sink *app.LogSink,
 	hangups <-chan os.Signal,
 ) error {
-	p, err := s.open(ctx, cfg, log)
+	a, err := s.open(ctx, cfg, app.Options{Version: version, Logger: log, LogLost: sink.Lost})
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped before anything was served")
 		return nil
@@ -60,35 +60,27 @@ func (s *serveCmd) serve(
 	if err != nil {
 		return s.advise(err)
 	}
-	p.logLost = sink.lost.Load
-	p.watch()
-	log.Info("starting", "version", version, "storage", cfg.Storage.Driver, "path", cfg.Storage.Path,
-		"descriptors", p.descriptors.allowed, "connections", p.descriptors.connections)
-	p.examine(time.Now())
-	for _, l := range p.listeners {
-		log.Info("listening", "listener", l.how.Name, "address", l.Addr().String())
-	}
 	if s.Dev {
-		addr := p.listeners[0].Addr()
+		addr := a.Addrs()[0]
 		if err := writeDevFile(devAddress(cfg), devServer("tls", addr)); err != nil {
-			return errors.Join(err, p.close())
+			return errors.Join(err, a.Close())
 		}
 		if err := publishDevCA(cfg); err != nil {
 			log.Warn("other users of this machine cannot read the certificate of the CA, which their DSNs would "+
 				"need: choose another folder with --state",
 				"folder", cfg.TLS.LocalCA, "err", err)
 		}
-		welcome(io, cfg, addr, p.operators.url())
+		welcome(io, cfg, addr, a.OperatorsURL())
 	}
-	stop := s.reloadOnHangup(p, level, hangups)
+	stop := s.reloadOnHangup(a, log, level, hangups)
 	defer stop()
-	err = errors.Join(p.run(ctx), p.close())
+	err = errors.Join(a.Run(ctx), a.Close())
 	log.Info("stopped")
 	return err
 }
 
 // open opens all that the server needs.
-func (s *serveCmd) open(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*process, error) {
+func (s *serveCmd) open(ctx context.Context, cfg *configs.Config, opts app.Options) (*app.App, error) {
 	if s.Dev {
 		if err := ensureDevTenant(ctx, cfg); err != nil {
 			return nil, err
@@ -97,7 +89,7 @@ func (s *serveCmd) open(ctx context.Context, cfg *configs.Config, log *slog.Logg
 			cfg.Admin.Address = "127.0.0.1:0"
 		}
 	}
-	return assemble(ctx, cfg, log)
+	return app.New(ctx, cfg, opts)
 }
 
 // load reads the configuration that the flags ask for.
@@ -106,7 +98,7 @@ func (s *serveCmd) load() (*configs.Config, error) {
 		if s.Listen != "" || s.Admin != "" || s.State != "" {
 			return nil, errors.New("sessionserver serve: --listen, --admin and --state go with --dev; a configuration file says them itself")
 		}
-		return configs.Load(s.Config, inspect)
+		return configs.Load(s.Config, app.Inspect)
 	}
 	cfg, err := devConfig(s.State)
 	if err != nil {
@@ -175,19 +167,14 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)
 }
 
-// hangup reads everything anew, and logs success only if all of it was taken over.
-func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar) {
-	p.reloads.remind()
+// hangup reads everything again, and logs success only if all of it was taken over.
+func (s *serveCmd) hangup(ctx context.Context, a *app.App, log *slog.Logger, level *slog.LevelVar) {
 	cfg, err := s.load()
-	p.reloads.note(configurationReload, err)
-	failed := p.reload(ctx, cfg)
-	p.audit.reloaded(failed) // into the file that is open from now on
-	p.examine(time.Now())
-	if len(failed) > 0 {
-		p.log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
+	if failed := a.Reload(ctx, cfg, err); len(failed) > 0 {
+		log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
 	} else {
-		level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, somebody has asked for this
-		p.log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of " +
+		level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, the operator has asked for this
+		log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of " +
 			"certificates and of policies, and the level of the log; everything else takes effect at the next start")
 	}
 	if err == nil {
@@ -196,7 +183,9 @@ func (s *serveCmd) hangup(ctx context.Context, p *process, level *slog.LevelVar)
 }
 
 // reloadOnHangup reads everything anew at each SIGHUP. After stop a SIGHUP does nothing.
-func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-chan os.Signal) (stop func()) {
+func (s *serveCmd) reloadOnHangup(
+	a *app.App, log *slog.Logger, level *slog.LevelVar, hangups <-chan os.Signal,
+) (stop func()) {
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -207,7 +196,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-ch
 				return
 			case <-hangups:
 			}
-			s.hangup(ctx, p, level)
+			s.hangup(ctx, a, log, level)
 		}
 	}()
 	return func() {
@@ -217,7 +206,7 @@ func (s *serveCmd) reloadOnHangup(p *process, level *slog.LevelVar, hangups <-ch
 }
 
 // newLogger makes the log, which goes to standard error: text for people, JSON for programs. Its level can be set anew. The sink is the caller's to close.
-func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *logSink) {
+func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *app.LogSink) {
 	level := new(slog.LevelVar)
 	setLevel(level, c)
 	opts := &slog.HandlerOptions{Level: level}
@@ -225,7 +214,7 @@ func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *l
 	if c.Format == "text" || c.Format == "auto" && isTerminal(streams.err) {
 		form = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opts) }
 	}
-	sink := newLogSink(streams.err, form)
+	sink := app.NewLogSink(streams.err, form)
 	return slog.New(form(sink)), level, sink
 }
 

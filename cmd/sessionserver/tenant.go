@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sessionserver/app"
+	"sessionserver/app/tenants"
 	"sessionserver/auth"
 	"sessionserver/configs"
 )
@@ -43,16 +45,16 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	if local {
 		allow = configs.Default().Listen[0].Allow
 	}
-	if err := f.create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime, c.NoStrict)); err != nil {
+	if err := f.Create(ctx, c.Name, configs.NewTenant(allow, c.Lifetime, c.NoStrict)); err != nil {
 		return err
 	}
 	waited := f.await(ctx, c.Name, io.err)
-	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.file(c.Name))
+	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.File(c.Name))
 	if local {
 		fmt.Fprintf(io.err, "Only this machine may come, until more address ranges stand under allow in that file.\n")
 	}
-	if c.NoStrict || !f.cfg.Session.Strict {
-		fmt.Fprintf(io.err, "CAUTION: tenant %s is not strict. %s.\n", c.Name, chosenIDs)
+	if c.NoStrict || !f.Config.Session.Strict {
+		fmt.Fprintf(io.err, "CAUTION: tenant %s is not strict. %s.\n", c.Name, app.ChosenIDs)
 	}
 	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Place)
 	return waited
@@ -96,11 +98,11 @@ func (c *tenantListCmd) Run(io streams) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create makes it.\n", f.path)
+	if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create makes it.\n", f.Path)
 		return nil
 	}
-	ts := configs.LoadTenants(f.path, f.cfg, nil, inspectTenant)
+	ts := tenants.Load(f.Config)
 	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "TENANT\tAPPS\tALLOW\tHOSTS")
 	for _, t := range ts.All {
@@ -152,14 +154,14 @@ func (c *tenantShowCmd) Run(io streams) error {
 	if err != nil {
 		return err
 	}
-	t, err := f.tenant(c.Name)
+	t, err := f.Tenant(c.Name)
 	if err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("tenant", "%s", t.Name)
-	row("file", "%s", f.file(t.Name))
+	row("file", "%s", f.File(t.Name))
 	row("allow", "%s", strings.Join(rangeTexts(t.Allow), " "))
 	row("deny", "%s", orNone(strings.Join(rangeTexts(t.Deny), " ")))
 	row("hosts", "%s", orNone(strings.Join(t.Hosts, " ")))
@@ -235,7 +237,7 @@ func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	if err := f.remove(ctx, c.Name, c.DropSessions); err != nil {
+	if err := f.Remove(ctx, c.Name, c.DropSessions); err != nil {
 		return err
 	}
 	if err := f.await(ctx, c.Name, io.err); err != nil {
@@ -243,7 +245,7 @@ func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
 	}
 	fmt.Fprintf(io.out, "tenant %s is deleted\n", c.Name)
 	if c.DropSessions {
-		fmt.Fprintf(io.err, "Its sessions are being dropped until %s is gone.\n", f.mark(c.Name))
+		fmt.Fprintf(io.err, "Its sessions are being dropped until %s is gone.\n", f.Mark(c.Name))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"sessionserver/app"
+	"sessionserver/app/tenants"
 	"sessionserver/auth"
 	"sessionserver/configs"
 	"sessionserver/server/servertest"
@@ -363,8 +364,8 @@ func TestPlace(t *testing.T) {
 	if got := c.do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got, "@[2001:db8::1]:9090/acme\n") {
 		t.Errorf("it prints %q", got)
 	}
-	c.fails("it names a tenant or an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
-	c.fails("it begins with no scheme", "app", "create", "acme/x", "--address", "example.com")
+	c.fails("contains neither a tenant nor an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
+	c.fails("the scheme is missing", "app", "create", "acme/x", "--address", "example.com")
 	for text, want := range map[string]string{
 		"listen: [{address: \"127.0.0.1:9091\", allow: [::1]}]":                                                              "tcp://127.0.0.1:9091",
 		"listen: [{address: \"localhost:9091\", allow: [::1]}]":                                                              "tcp://localhost:9091",
@@ -384,10 +385,10 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "", "a.example:9090": "begins with no scheme", "tls://": "host: missing", "tls://a/b": "only with credentials", "x": "no scheme"} {
+	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "", "a.example:9090": "the scheme is missing", "tls://": "host: missing", "tls://a/b": "only with credentials", "x": "the scheme is missing"} {
 		cfg := configs.Default()
 		cfg.PublicAddress = text
-		problems := inspectAddress(&cfg)
+		problems := app.Inspect(&cfg)
 		if (want == "") != (len(problems) == 0) || want != "" && !strings.Contains(problems.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, problems, want)
 		}
@@ -553,7 +554,7 @@ func TestHandEdits(t *testing.T) {
 	asked := 0
 	edit := func(most int, save func(text []byte)) error {
 		asked = 0
-		return f.change(t.Context(), "acme", func(text []byte) ([]byte, error) {
+		return f.Change(t.Context(), "acme", func(text []byte) ([]byte, error) {
 			if asked++; asked <= most {
 				save(fmt.Appendf(text[:len(text):len(text)], "  hand-%d: {role: readwrite}\n", asked))
 			}
@@ -583,36 +584,11 @@ func TestHandEdits(t *testing.T) {
 	}
 	c.do("tenant", "delete", "acme")
 	c.do("tenant", "create", "acme")
-	if err := edit(100, byName); !errors.Is(err, errChanged) || strings.Contains(c.read("acme.yaml"), "shop") {
+	if err := edit(100, byName); !errors.Is(err, tenants.ErrChanged) || strings.Contains(c.read("acme.yaml"), "shop") {
 		t.Errorf("saved all the time: %v\n%s", err, c.read("acme.yaml"))
 	}
 	left, err := filepath.Glob(c.file(".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-}
-
-// TestLockEnds: a command that waits for another one ends when it is asked to.
-func TestLockEnds(t *testing.T) {
-	c := newCLI(t, "")
-	c.do("tenant", "create", "acme")
-	f, err := place{Config: c.config}.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := f.lock(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := f.lock(ctx); err != context.DeadlineExceeded {
-		t.Errorf("it was locked twice: %v", err)
-	}
-	l.close()
-	l, err = f.lock(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.close()
 }

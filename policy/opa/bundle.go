@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"sessionserver/atomicfile"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/keys"
@@ -218,19 +220,7 @@ func (b *served) keep() error {
 	if err := os.MkdirAll(b.opts.Keep, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(b.opts.Keep, "."+keptName+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // if it still exists
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(b.opts.Keep, keptName))
+	return atomicfile.ReplacePath(filepath.Join(b.opts.Keep, keptName), raw, atomicfile.Options{})
 }
 
 // kept reads the bundle that keep has written, and verifies it like one from the server.

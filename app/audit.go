@@ -1,0 +1,348 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sessionserver/app/tenants"
+	"sessionserver/audit"
+	"sessionserver/auth"
+	"sessionserver/certs"
+	"sessionserver/configs"
+	"sessionserver/policy"
+	"sessionserver/policy/opa"
+	"sessionserver/server"
+	"sessionserver/server/throttle"
+	"sessionserver/session"
+)
+
+// auditing is what a process has of logs for others than its operators. With neither log in the configuration it does nothing.
+type auditing struct {
+	log       *audit.Log
+	decisions *audit.Decisions
+	mayLose   bool // events, by audit.on_failure
+
+	mu       sync.Mutex
+	policies *opa.Engine // whose revision is told; nil until it is known
+	loaded   time.Time   // when those were read of which was told
+	failed   string      // what was wrong with the policies, if that was told
+}
+
+// openAudit opens the logs that cfg names.
+func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer) (*auditing, error) {
+	events, err := audit.ParseEvents(cfg.Events)
+	if err != nil {
+		return nil, err
+	}
+	peers := slog.New(throttle.NewHandler(log.Handler())) // who fill the log, and so can cause its troubles
+	opts := audit.Options{
+		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
+		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: peers.With("audit", cfg.Output)}, seen},
+	}
+	a := &auditing{mayLose: opts.OnFailure == audit.Continue}
+	if a.log, err = audit.Open(opts); err != nil {
+		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served (audit.on_failure: continue would): %w", err)
+	}
+	opts.Output, opts.Sync = cfg.Decisions.Output, false
+	opts.Observer = auditObservers{&auditTroubles{log: peers.With("decisions", cfg.Decisions.Output)}, decided}
+	a.decisions, err = audit.OpenDecisions(audit.DecisionOptions{
+		Options: opts, Sample: cfg.Decisions.Sample, ClearKeys: cfg.Decisions.Keys == "clear", Log: a.log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, a.log.Close())
+	}
+	return a, nil
+}
+
+// reopen opens the logs anew, for who has renamed their files or made room for them.
+func (a *auditing) reopen() error { return errors.Join(a.log.Reopen(), a.decisions.Reopen()) }
+
+// close closes the logs. It is an error that events are lost which must not be; those that may be, and decisions, are counted.
+func (a *auditing) close() error {
+	_ = a.decisions.Close()
+	if err := a.log.Close(); !a.mayLose {
+		return err
+	}
+	return nil
+}
+
+// decisionLog is where the engine's decisions go, or nil.
+func (a *auditing) decisionLog() policy.DecisionLog {
+	if a.decisions == nil {
+		return nil
+	}
+	return decisionLog{a.decisions}
+}
+
+// decisionLog hands decisions to their log.
+type decisionLog struct{ to *audit.Decisions }
+
+func (l decisionLog) Decided(in *policy.Input, d policy.Decision, ev policy.Evaluation, err error) {
+	x := audit.Decision{
+		Tenant: in.Tenant, App: in.App, Command: in.Command, Access: in.Access.String(), Key: in.Key,
+		Allow: d.Allow && err == nil, Reasons: d.Reasons, Cached: ev.Cached, Took: ev.Duration,
+	}
+	if err != nil {
+		x.Undecided, x.Reasons = true, []string{"there was no decision; the operator's log says why"}
+	}
+	l.to.Record(x)
+}
+
+// session remembers what happens to sessions while nobody waits for it.
+func (a *auditing) session(e session.Event) {
+	switch e.Kind {
+	case session.Expired:
+		a.log.Note(audit.Event{Code: audit.SessionExpired, Tenant: e.Tenant, Session: e.ID})
+	case session.TenantDropped:
+		a.log.Note(audit.Event{Code: audit.TenantDropped, Tenant: e.Tenant, Count: e.Count})
+	}
+}
+
+// CertificateChanged remembers what happens to certificates.
+func (a *auditing) CertificateChanged(e certs.Event) {
+	out := audit.Event{Reason: e.Kind.String(), Detail: fmt.Sprintf("%s, %s", e.Source, strings.Join(e.Names, " "))}
+	if !e.NotAfter.IsZero() {
+		out.Detail = fmt.Sprintf("%s, until %s, %s", e.Source, e.NotAfter.UTC().Format(time.RFC3339), strings.Join(e.Names, " "))
+	}
+	switch e.Kind {
+	case certs.Failed:
+		out.Code, out.Reason = audit.CertificateFailed, ""
+		if e.Err != nil {
+			out.Detail += ": " + e.Err.Error()
+		}
+	case certs.Expiring:
+		out.Code, out.Reason = audit.CertificateExpiring, ""
+	case certs.Removed:
+		out.Code, out.Reason = audit.CertificateRemoved, ""
+	default:
+		out.Code = audit.CertificateRenewed
+	}
+	a.log.Note(out)
+}
+
+// Decided is for metrics.
+func (a *auditing) Decided(policy.Evaluation) {}
+
+// FilesRead is for the log: CertificateChanged has what became of each certificate.
+func (a *auditing) FilesRead(error) {}
+
+// Reloaded remembers that the policies are others, or could not be. What is wrong is told once, however often it is tried again.
+func (a *auditing) Reloaded(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.policies == nil: // the start tells of them
+	case err == nil:
+		a.failed = ""
+		status := a.policies.Status()
+		if status.Loaded.Equal(a.loaded) { // what was wrong is so no more, and those before decide further
+			return
+		}
+		a.loaded = status.Loaded
+		a.log.Note(audit.Event{Code: audit.PolicyChanged, Detail: "revision " + status.Revision})
+	case err.Error() != a.failed:
+		a.failed = err.Error()
+		a.log.Note(audit.Event{Code: audit.PolicyFailed, Detail: a.failed})
+	}
+}
+
+// started remembers that the process serves. It is an error if it cannot be remembered, and must be.
+func (a *auditing) started(version string, policies *opa.Engine, tenants int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	status := policies.Status()
+	a.policies, a.loaded = policies, status.Loaded
+	return a.log.Record(audit.Event{
+		Code: audit.ServerStarted, Detail: fmt.Sprintf("version %s, tenants %d, policies revision %s", version, tenants, status.Revision),
+	})
+}
+
+// reloaded records what could not be read anew, if anything.
+func (a *auditing) reloaded(failed []string) {
+	e := audit.Event{Code: audit.ServerReloaded, Reason: "ok"}
+	if len(failed) > 0 {
+		e.Reason, e.Detail = "failed", "not reloaded: "+strings.Join(failed, ", ")
+	}
+	a.log.Note(e)
+}
+
+// stopped remembers that the process ends: somebody wants that, or err is why it cannot go on.
+func (a *auditing) stopped(err error) {
+	e := audit.Event{Code: audit.ServerStopped, Reason: "asked"}
+	if err != nil {
+		e.Reason, e.Detail = "failed", firstLine(err)
+	}
+	a.log.Note(e)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// tenantsChanged remembers what became of tenants and their apps. Before and after are sorted by name.
+func (a *auditing) tenantsChanged(before, after *configs.Tenants) {
+	if a.log == nil {
+		return
+	}
+	for _, t := range after.All {
+		was := before.Tenant(t.Name)
+		if was == t {
+			continue
+		}
+		now, old := asServed(t), server.Tenant{}
+		nowApps, oldApps := now.Apps, []auth.App(nil)
+		now.Apps = nil
+		reason := "added"
+		if was != nil {
+			old = asServed(was)
+			oldApps, old.Apps = old.Apps, nil
+			reason = "changed"
+		}
+		if was == nil || !slices.Equal(t.Hosts, was.Hosts) || !reflect.DeepEqual(t.Policy, was.Policy) || !reflect.DeepEqual(old, now) {
+			a.log.Note(audit.Event{Code: audit.TenantChanged, Tenant: t.Name, Reason: reason})
+		}
+		a.appsChanged(t.Name, oldApps, nowApps)
+	}
+	for _, t := range before.All {
+		if after.Tenant(t.Name) == nil {
+			a.appsChanged(t.Name, asServed(t).Apps, nil)
+			a.log.Note(audit.Event{Code: audit.TenantRemoved, Tenant: t.Name})
+		}
+	}
+}
+
+// asServed returns the tenant of a file as the server has it.
+func asServed(t *configs.Tenant) server.Tenant { return tenants.ForServer([]*configs.Tenant{t})[0] }
+
+func (a *auditing) appsChanged(tenant string, before, after []auth.App) {
+	find := func(all []auth.App, name string) int {
+		return slices.IndexFunc(all, func(x auth.App) bool { return x.Name == name })
+	}
+	for _, app := range after {
+		switch i := find(before, app.Name); {
+		case i < 0:
+			a.log.Note(audit.Event{Code: audit.AppChanged, Tenant: tenant, App: app.Name, Reason: "added"})
+		case !reflect.DeepEqual(before[i], app):
+			a.log.Note(audit.Event{Code: audit.AppChanged, Tenant: tenant, App: app.Name, Reason: "changed"})
+		}
+	}
+	for _, app := range before {
+		if find(after, app.Name) < 0 {
+			a.log.Note(audit.Event{Code: audit.AppRemoved, Tenant: tenant, App: app.Name})
+		}
+	}
+}
+
+// tenantsFailed records new problems of the tenants' files: one event a file, with its first problem.
+func (a *auditing) tenantsFailed(problems configs.Problems) {
+	recorded := make(map[string]bool)
+	for _, p := range problems {
+		if recorded[p.File] {
+			continue
+		}
+		recorded[p.File] = true
+		e := audit.Event{Code: audit.TenantFailed, Detail: p.Error()}
+		if name := strings.TrimSuffix(filepath.Base(p.File), configs.TenantExt); auth.ValidName(name) && filepath.Ext(p.File) == configs.TenantExt {
+			e.Tenant = name
+		}
+		a.log.Note(e)
+	}
+}
+
+// auditTroubles tells the operators how a log fares: that it cannot be written once, and not again at each try.
+type auditTroubles struct {
+	log *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	failed bool
+	lost   int
+}
+
+func (t *auditTroubles) Written(audit.Code)         {}
+func (t *auditTroubles) Flushed(int, time.Duration) {}
+
+func (t *auditTroubles) Failed(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.failed {
+		t.log.Error("the log cannot be written; it is tried again", "err", err)
+	}
+	t.failed = true
+}
+
+func (t *auditTroubles) Lost(events int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost += events
+}
+
+func (t *auditTroubles) Recovered() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log.Info("the log can be written again", "lost", t.lost)
+	t.failed, t.lost = false, 0
+}
+
+func (t *auditTroubles) Troubled(err error) {
+	t.log.Error("something about the log went wrong; it goes on", "err", err)
+}
+
+// inspectAudit answers what is wrong with the events that a configuration names.
+func inspectAudit(cfg *configs.Config) (problems configs.Problems) {
+	_, err := audit.ParseEvents(cfg.Audit.Events)
+	var wrong audit.EventsError
+	if errors.As(err, &wrong) {
+		problems = append(problems, cfg.Problem(fmt.Sprintf("audit.events[%d]", wrong.Index), "%s", wrong.Problem))
+	}
+	return problems
+}
+
+// isLogFile reports whether a log is written to a file.
+func isLogFile(output string) bool {
+	return strings.Contains(output, "/") && !strings.HasPrefix(output, "syslog:")
+}
+
+// inspectLogFile answers why the server, as this user, could not write a log there, if it is a file. Unlike other folders, that of a log is not made.
+func inspectLogFile(output string) error {
+	if !isLogFile(output) {
+		return nil
+	}
+	folder := filepath.Dir(output)
+	info, err := os.Stat(folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the folder %s is not there: make it, writable for the user that the server runs as", folder)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder", folder)
+	}
+	info, err = os.Stat(output)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = writable(folder)
+	case err != nil:
+	case info.Mode().IsRegular() || info.Mode()&fs.ModeCharDevice != 0:
+		err = writableFile(output)
+		if info.Mode().IsRegular() {
+			err = cmp.Or(err, writable(folder)) // for the next one
+		}
+	default:
+		return fmt.Errorf("%s is neither a file nor a device", output)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be written by user %d, who checks; check as the user that the server runs as (%w)", output, os.Getuid(), err)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/configs"
+	"sessionserver/metrics"
+	"sessionserver/storage"
+)
+
+// A folder belongs to the driver that was first to use it, and a mark that a crash has emptied to nobody.
+func TestClaim(t *testing.T) {
+	for name, before := range map[string]*string{"new": nil, "empty": new(""), "blank": new("\n"), "zeroed": new("\x00\x00\x00")} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "deep", "store")
+			if before != nil {
+				if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "DRIVER"), []byte(*before), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if err := claim(folder, "pebble"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := claim(folder, "file"); err == nil || !strings.Contains(err.Error(), "belongs to driver pebble, not file") {
+				t.Errorf("claim for another driver = %v", err)
+			}
+			entries, err := os.ReadDir(folder)
+			if err != nil || len(entries) != 1 {
+				t.Fatalf("ReadDir = %v, %v; want the mark only", entries, err)
+			}
+			info, err := entries[0].Info()
+			if err != nil || info.Mode() != 0o600 {
+				t.Errorf("the mark: %v, %v", info.Mode(), err)
+			}
+			if content, err := os.ReadFile(filepath.Join(folder, "DRIVER")); err != nil || string(content) != "pebble\n" {
+				t.Errorf("the mark is %q, %v", content, err)
+			}
+		})
+	}
+}
+
+// A file store in which a batch stopped half way says so to whom openStore was given, as pebble does.
+func TestFileStoreTellsOfItsFailure(t *testing.T) {
+	folder := t.TempDir()
+	var told []error
+	m, err := metrics.New(metrics.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(err error) {
+		told = append(told, err)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := w.front
+	defer s.Close()
+	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
+	second := storage.ID{2}
+	// A folder in the second record's place, which cannot be set aside, lets the first be replaced and not the second.
+	blocked := filepath.Join(folder, "tenants", "acme", "02", "02"+strings.Repeat("00", 31), "x")
+	if err := os.MkdirAll(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "damaged"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = storage.PutAll(context.Background(), s, []storage.Entry{
+		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: rec}, {Key: storage.Key{Tenant: "acme", ID: second}, Record: rec},
+	})
+	if err == nil || len(told) != 1 || !errors.Is(err, told[0]) {
+		t.Errorf("PutAll = %v, told of %v", err, told)
+	}
+}
+
+// TestClaimOtherContent: a folder with files of others is refused, and their rights stay as they are.
+func TestClaimOtherContent(t *testing.T) {
+	folder := t.TempDir()
+	other := filepath.Join(folder, "other.db")
+	if err := errors.Join(os.WriteFile(other, nil, 0o644), os.Chmod(other, 0o644), os.Chmod(folder, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := metrics.New(metrics.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := configs.Storage{Driver: "file", Path: folder, Sync: "never"}
+	_, err = openStore(cfg, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(error) {}})
+	if err == nil || !strings.Contains(err.Error(), "is not a storage folder: it has no file DRIVER, but holds other.db") {
+		t.Errorf("openStore = %v", err)
+	}
+	for path, want := range map[string]os.FileMode{folder: 0o755, other: 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, %v, want %v", path, info.Mode().Perm(), err, want)
+		}
+	}
+}

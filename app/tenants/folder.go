@@ -1,0 +1,270 @@
+package tenants
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"sessionserver/atomicfile"
+	"sessionserver/auth"
+	"sessionserver/configs"
+)
+
+// Folder is the folder of the tenants' files for commands that change it. A running server follows it by itself.
+type Folder struct {
+	Path       string
+	Config     *configs.Config // of the server
+	MakeParent bool            // Create makes the folder of Path too, for its owner alone
+
+	patience time.Duration // of Await; 0 is servedPatience
+}
+
+func (f *Folder) File(tenant string) string {
+	return filepath.Join(f.Path, tenant+configs.TenantExt)
+}
+
+func (f *Folder) Mark(tenant string) string {
+	return filepath.Join(f.Path, tenant+configs.DropExt)
+}
+
+// checkName refuses what cannot be the name of a tenant before it becomes one of a file.
+func checkName(what, name string) error {
+	if !auth.ValidName(name) {
+		return fmt.Errorf("%.80q cannot be the name of %s (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", configs.Conceal(name), what)
+	}
+	return nil
+}
+
+// Tenant reads the file of a tenant, in which nothing may be wrong.
+func (f *Folder) Tenant(name string) (*configs.Tenant, error) {
+	if err := checkName("a tenant", name); err != nil {
+		return nil, err
+	}
+	t, err := configs.LoadTenant(f.File(name), f.Config, Inspect)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, f.noTenant(name)
+	}
+	return t, err
+}
+
+func (f *Folder) noTenant(name string) error {
+	return fmt.Errorf("there is no tenant %s in %s (tenant create makes one, tenant list shows all)", name, f.Path)
+}
+
+// lockedFolder is the folder while no other command changes it. All is done to the folder that was opened, by names in it and never by paths, and
+// without following links: the folder is the service's, the commands are often root's, and what is looked at can be another file a moment later.
+type lockedFolder struct {
+	*Folder
+	root *os.Root
+	self *os.File // the folder itself, which bears the lock
+}
+
+// lock keeps other commands out of the folder until close: each would write over what another has just written.
+func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
+	root, err := os.OpenRoot(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no folder %s yet: tenant create makes it", f.Path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &lockedFolder{Folder: f, root: root}
+	if l.self, err = root.Open("."); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	const patience = 30 * time.Second
+	for deadline := time.Now().Add(patience); ; {
+		free, err := flock(l.self)
+		if free {
+			return l, nil
+		}
+		if err == nil && time.Now().After(deadline) {
+			err = fmt.Errorf("another command has been changing the tenants for %v: the folder %s is locked", patience, f.Path)
+		}
+		if err == nil {
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+	}
+}
+
+func (l *lockedFolder) close() { _, _ = l.self.Close(), l.root.Close() }
+
+// kept is the file of a tenant as it was read.
+type kept struct {
+	text []byte
+	info fs.FileInfo
+}
+
+// ErrChanged reports that a file was changed by another program while a command changed it.
+var ErrChanged = errors.New("it was changed by somebody else meanwhile, and is as it was left")
+
+// read reads the file of a tenant, which must be a file of this folder and no other.
+func (l *lockedFolder) read(tenant string) (*kept, error) {
+	name := tenant + configs.TenantExt
+	info, err := l.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, l.noTenant(tenant)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, fmt.Errorf("%s is a link, and nothing is changed through links: change what it leads to where that is kept, or put the file itself here", l.File(tenant))
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", l.File(tenant))
+	case links(info) > 1:
+		return nil, fmt.Errorf("%s is the same file as another one (a hard link), which would not change with it: put a copy in its place", l.File(tenant))
+	}
+	f, err := l.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	k := &kept{}
+	if k.info, err = f.Stat(); err == nil && (!os.SameFile(info, k.info) || links(k.info) > 1) {
+		return nil, fmt.Errorf("%s: %w", l.File(tenant), ErrChanged)
+	}
+	if err == nil {
+		k.text, err = io.ReadAll(io.LimitReader(f, configs.SizeMax+1)) // more is refused when it is parsed
+	}
+	return k, err
+}
+
+// Parse reads the text of a tenant, in which nothing may be wrong.
+func (f *Folder) Parse(tenant string, text []byte) (*configs.Tenant, error) {
+	return configs.ParseTenant(f.File(tenant), text, f.Config, Inspect)
+}
+
+// Change edits the file of a tenant. What comes out must be right. If somebody else changes the file meanwhile, edit is asked again about what it says
+// then: an editor knows of no lock.
+func (f *Folder) Change(ctx context.Context, tenant string, edit func(text []byte) ([]byte, error)) error {
+	if err := checkName("a tenant", tenant); err != nil {
+		return err
+	}
+	l, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	for range 5 {
+		var old *kept
+		if old, err = l.read(tenant); err == nil {
+			var text []byte
+			if text, err = edit(old.text); err == nil {
+				err = l.write(tenant, text, old)
+			}
+		}
+		if !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
+	return err
+}
+
+// write makes text the file of a tenant. A file that was there keeps its owner and mode; a new one, without old, belongs to whom the folder belongs,
+// for the server must be able to read it.
+func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
+	if _, err := l.Parse(tenant, text); err != nil {
+		return fmt.Errorf("this would be wrong, and nothing was changed:\n%w", err)
+	}
+	own := func(f *os.File) error {
+		if old != nil {
+			return errors.Join(sameOwner(f, old.info), f.Chmod(old.info.Mode().Perm()))
+		}
+		folder, err := l.self.Stat()
+		if err == nil {
+			err = sameOwner(f, folder)
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			err = nil // whoever is not root may make files of his own
+		}
+		return errors.Join(err, f.Chmod(0o640))
+	}
+	still := func() error {
+		if old == nil {
+			return l.isNew(tenant)
+		}
+		now, err := l.read(tenant)
+		if err == nil && (!os.SameFile(now.info, old.info) || now.info.Mode() != old.info.Mode() || !bytes.Equal(now.text, old.text)) {
+			err = fmt.Errorf("%s: %w", l.File(tenant), ErrChanged)
+		}
+		return err
+	}
+	return atomicfile.Replace(l.root, tenant+configs.TenantExt, text, atomicfile.Options{Own: own, Check: still})
+}
+
+// isNew refuses a tenant that is there, or is not quite gone.
+func (l *lockedFolder) isNew(tenant string) error {
+	if _, err := l.root.Lstat(tenant + configs.TenantExt); err == nil {
+		return fmt.Errorf("there is a tenant %s already: %s", tenant, l.File(tenant))
+	}
+	if _, err := l.root.Lstat(tenant + configs.DropExt); err == nil {
+		return fmt.Errorf("the sessions of the tenant %s that was deleted are still to be dropped: wait until a running server has removed %s, or remove it to keep them",
+			tenant, l.Mark(tenant))
+	}
+	return nil
+}
+
+// Create makes the file of a tenant, and the folder if need be.
+func (f *Folder) Create(ctx context.Context, name string, text []byte) error {
+	if err := checkName("a tenant", name); err != nil {
+		return err
+	}
+	if f.MakeParent {
+		if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(f.Path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	l, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if err := l.isNew(name); err != nil {
+		return err
+	}
+	return l.write(name, text, nil)
+}
+
+// Remove takes the file of a tenant away, right or wrong. With drop it stays as a mark by which a running server drops the sessions.
+func (f *Folder) Remove(ctx context.Context, name string, drop bool) error {
+	if err := checkName("a tenant", name); err != nil {
+		return err
+	}
+	l, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if drop {
+		err = l.root.Rename(name+configs.TenantExt, name+configs.DropExt)
+	} else {
+		err = l.root.Remove(name + configs.TenantExt)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.noTenant(name)
+	}
+	if err != nil {
+		return err
+	}
+	return atomicfile.SyncFolder(l.root)
+}

@@ -1,6 +1,0 @@
-//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
-
-package main
-
-func writable(string) error     { return nil }
-func writableFile(string) error { return nil }

@@ -1,6 +1,0 @@
-//go:build !unix
-
-package main
-
-// allowedDescriptors is how many file descriptors the system allows this process; 0 is unknown.
-func allowedDescriptors() int { return 0 }

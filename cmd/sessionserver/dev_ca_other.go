@@ -1,0 +1,7 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package main
+
+import "io/fs"
+
+func sameUser(fs.FileInfo, fs.FileInfo) bool { return true }
