@@ -10,7 +10,7 @@ var (
 	ErrReadOnly    = errors.New("the session is open for reading only")
 	ErrLockTimeout = errors.New("the session is locked")
 	ErrLockLost    = errors.New("the lock was lost")
-	ErrClosed      = errors.New("the session is not open any more")
+	ErrClosed      = errors.New("the session is no longer open")
 	ErrBadID       = errors.New("malformed session id")
 	ErrBadKey      = errors.New("malformed key")
 	ErrBadMode     = errors.New("unknown mode")
