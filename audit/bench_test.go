@@ -8,7 +8,8 @@ import (
 )
 
 var typical = Event{
-	Code: SessionCreated, Tenant: "acme", App: "shop", Address: netip.MustParseAddrPort("192.0.2.1:4711"), Listener: "main", Conn: 12,
+	Code: SessionCreated, Tenant: "acme", App: "shop", Address: netip.MustParseAddrPort("192.0.2.1:4711"),
+	Listener: "main", Conn: 12,
 	Session: [32]byte{1, 2, 3}, Command: "close",
 }
 

@@ -63,7 +63,8 @@ func TestParseEvents(t *testing.T) {
 		}
 	}
 	for item, want := range map[string]string{
-		"session.made":    `"session.made" (allowed: all, or the code of an event, or one with a - before it: connection.authenticated, `,
+		"session.made": `"session.made" (allowed: all, or the code of an event, or one with a - before it: ` +
+			`connection.authenticated, `,
 		"-all":            `"-all" (allowed: `,
 		"":                `"" (allowed: `,
 		"unknown":         `"unknown" (allowed: `,

@@ -27,13 +27,16 @@ func TestDecisionLines(t *testing.T) {
 		m := &memory{}
 		d := newDecisions(t, m, DecisionOptions{Sample: 1, ClearKeys: true})
 		d.Record(Decision{
-			Tenant: "acme", App: "shop", Command: "set", Access: "write", Key: []byte("user.na\"me"), Reasons: []string{"a\nb", "c"}, Cached: true, Took: 12_345,
+			Tenant: "acme", App: "shop", Command: "set", Access: "write", Key: []byte("user.na\"me"),
+			Reasons: []string{"a\nb", "c"}, Cached: true, Took: 12_345,
 		})
 		d.Record(Decision{Allow: true})
 		synctest.Wait()
-		const wanted = `{"time":"2000-01-01T00:00:00.000Z","seq":1,"event":"policy.decision","tenant":"acme","app":"shop","command":"set","access":"write",` +
+		const wanted = `{"time":"2000-01-01T00:00:00.000Z","seq":1,"event":"policy.decision","tenant":"acme",` +
+			`"app":"shop","command":"set","access":"write",` +
 			`"key":"user.na\"me","decision":"deny","reasons":["a\u000ab","c"],"cached":true,"took_us":12.3}` + "\n" +
-			`{"time":"2000-01-01T00:00:00.000Z","seq":2,"event":"policy.decision","decision":"allow","cached":false,"took_us":0}` + "\n"
+			`{"time":"2000-01-01T00:00:00.000Z","seq":2,"event":"policy.decision","decision":"allow","cached":false,` +
+			`"took_us":0}` + "\n"
 		if string(m.text) != wanted {
 			t.Errorf("got:\n%s\nwant:\n%s", m.text, wanted)
 		}
@@ -86,7 +89,8 @@ func TestSample(t *testing.T) {
 			for _, l := range readLines(t, m.text) {
 				count[l.Decision]++
 			}
-			if got := float64(count["allow"]) / n; count["deny"] != n || math.Abs(got-sample) > 0.05 || sample != 0.25 && got != sample {
+			if got := float64(count["allow"]) / n; count["deny"] != n || math.Abs(got-sample) > 0.05 ||
+				sample != 0.25 && got != sample {
 				t.Errorf("%v: %v", sample, count)
 			}
 			_ = d.queue.close()
@@ -144,12 +148,14 @@ func TestDecisionsOfTheirOwn(t *testing.T) {
 
 func FuzzDecision(f *testing.F) {
 	f.Add("acme", "shop", "set", "write", "user.name", "why", "\n\x00\xff", true, int64(1))
-	f.Add("\"", strings.Repeat("\u2028", 100), "\\", "\x1b", "", strings.Repeat("x", 300), strings.Repeat("y", 300), false, int64(-1))
+	f.Add("\"", strings.Repeat("\u2028", 100), "\\", "\x1b", "", strings.Repeat("x", 300), strings.Repeat("y", 300),
+		false, int64(-1))
 	d := &Decisions{queue: &queue{seq: math.MaxUint64}}
 	f.Fuzz(func(t *testing.T, tenant, app, command, access, key, why, because string, clear bool, took int64) {
 		d.clear = clear
 		text := d.append(nil, &Decision{
-			Tenant: tenant, App: app, Command: command, Access: access, Key: []byte(key), Allow: took%2 == 0, Cached: took%3 == 0,
+			Tenant: tenant, App: app, Command: command, Access: access, Key: []byte(key), Allow: took%2 == 0,
+			Cached:  took%3 == 0,
 			Reasons: []string{why, because, why, because}, Took: time.Duration(took),
 		})
 		if len(text) > LineMax {
@@ -160,13 +166,15 @@ func FuzzDecision(f *testing.F) {
 			t.Fatalf("%d lines", len(all))
 		}
 		l := all[0]
-		if (l.Decision == "allow") != (took%2 == 0) || l.Cached != (took%3 == 0) || len(l.Reasons) < 2 || (l.KeyHash != "") != !clear {
+		if (l.Decision == "allow") != (took%2 == 0) || l.Cached != (took%3 == 0) || len(l.Reasons) < 2 ||
+			(l.KeyHash != "") != !clear {
 			t.Errorf("%+v", l)
 		}
 		for _, field := range []struct {
 			got, want string
 			most      int
-		}{{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Command, command, commandMax}, {l.Access, access, commandMax}, {l.Reasons[0], why, nameMax}} {
+		}{{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Command, command, commandMax},
+			{l.Access, access, commandMax}, {l.Reasons[0], why, nameMax}} {
 			if !stands(field.got, field.want, field.most) {
 				t.Errorf("%q became %q", field.want, field.got)
 			}

@@ -22,15 +22,21 @@ func TestLines(t *testing.T) {
 	}{
 		{Event{Code: ServerStarted}, `{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"server.started"}`},
 		{Event{
-			Code: SessionCreated, Time: noon.Add(time.Second), Tenant: "acme", App: "shop", Address: netip.MustParseAddrPort("[::ffff:192.0.2.1]:4711"),
-			Listener: "main", Conn: 12, Session: [32]byte{0xab, 31: 0x01}, Command: "close", Reason: "r", Detail: "d", Count: -3,
-		}, `{"time":"2026-03-01T11:00:01.123Z","seq":7,"event":"session.created","tenant":"acme","app":"shop","address":"192.0.2.1","port":4711,` +
-			`"listener":"main","connection":12,"session":"ab00000000000000000000000000000000000000000000000000000000000001","command":"close",` +
+			Code: SessionCreated, Time: noon.Add(time.Second), Tenant: "acme", App: "shop",
+			Address:  netip.MustParseAddrPort("[::ffff:192.0.2.1]:4711"),
+			Listener: "main", Conn: 12, Session: [32]byte{0xab, 31: 0x01}, Command: "close", Reason: "r", Detail: "d",
+			Count: -3,
+		}, `{"time":"2026-03-01T11:00:01.123Z","seq":7,"event":"session.created","tenant":"acme","app":"shop",` +
+			`"address":"192.0.2.1","port":4711,` +
+			`"listener":"main","connection":12,"session":"ab00000000000000000000000000000000000000000000000000000000000001",` +
+			`"command":"close",` +
 			`"reason":"r","detail":"d","count":-3}`},
 		{Event{Code: AuthFailed, Tenant: "a\"},\n{\\", Address: netip.MustParseAddrPort("[fe80::1%eth\n0]:1")},
-			`{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"auth.failed","tenant":"a\"},\u000a{\\","address":"fe80::1%eth\u000a0","port":1}`},
+			`{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"auth.failed","tenant":"a\"},\u000a{\\",` +
+				`"address":"fe80::1%eth\u000a0","port":1}`},
 		{Event{Detail: "é\x7f\u0085\u2028\u202e\U000e0001\xff日\u00a0\ufeff😀"},
-			`{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"unknown","detail":"é\u007f\u0085\u2028\u202e\udb40\udc01�日\u00a0\ufeff😀"}`},
+			`{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"unknown",` +
+				`"detail":"é\u007f\u0085\u2028\u202e\udb40\udc01�日\u00a0\ufeff😀"}`},
 	} {
 		if got := string(appendEvent(nil, &row.e, 7, noon)); got != row.want+"\n" {
 			t.Errorf("got:\n%s\nwant:\n%s", got, row.want)
@@ -57,7 +63,8 @@ func TestCutOff(t *testing.T) {
 	}
 	long := strings.Repeat("\x00", 10_000)
 	e := Event{
-		Code: OperationRateLimited, Tenant: long, App: long, Address: netip.AddrPortFrom(netip.MustParseAddr("1:2:3:4:5:6:7:8").WithZone(long), 65535), Listener: long,
+		Code: OperationRateLimited, Tenant: long, App: long,
+		Address: netip.AddrPortFrom(netip.MustParseAddr("1:2:3:4:5:6:7:8").WithZone(long), 65535), Listener: long,
 		Conn: math.MaxUint64, Session: [32]byte{1}, Command: long, Reason: long, Detail: long, Count: math.MinInt64,
 	}
 	if line := appendEvent(nil, &e, math.MaxUint64, noon); len(line) > LineMax {
@@ -121,19 +128,26 @@ func stands(got, text string, most int) bool {
 	return cut && strings.HasPrefix(text, beginning) && 6*len(text) > most
 }
 
-var fieldOrder = regexp.MustCompile(`^\{"time":"[^"]+","seq":\d+,"event":"[a-z._]+"(,"tenant":S)?(,"app":S)?(,"address":S,"port":\d+|,"address":S)?(,"listener":S)?` +
+var fieldOrder = regexp.MustCompile(`^\{"time":"[^"]+","seq":\d+,"event":"[a-z._]+"(,"tenant":S)?(,"app":S)?(,` +
+	`"address":S,"port":\d+|,"address":S)?(,"listener":S)?` +
 	`(,"connection":\d+)?(,"session":S)?(,"command":S)?(,"reason":S)?(,"detail":S)?(,"count":-?\d+)?\}` + "\n$")
 
 var textInJSON = regexp.MustCompile(`(:)"(?:[^"\\]|\\.)*"`)
 
-// FuzzEvent: whatever stands in an event, its line is one object that says the same, in one line that a terminal shows as it is.
+// FuzzEvent: whatever stands in an event, its line is one object that says the same, in one line that a terminal shows
+// as it is.
 func FuzzEvent(f *testing.F) {
-	f.Add(uint8(1), int64(0), "acme", "shop", "main", "open", "why", "text", uint64(1), int64(2), []byte{1, 2, 3, 4}, uint16(5), uint64(6))
-	f.Add(uint8(0), int64(-1), "\"}\n{\"", "\\u0000\x00", "\xff\xfe\u2028", "\x1b[2J", "\u202e", strings.Repeat("😀", 100), uint64(math.MaxUint64), int64(math.MinInt64), make([]byte, 32), uint16(0), uint64(0))
-	f.Fuzz(func(t *testing.T, code uint8, ms int64, tenant, app, listener, command, reason, detail string, conn uint64, count int64, raw []byte, port uint16, seq uint64) {
+	f.Add(uint8(1), int64(0), "acme", "shop", "main", "open", "why", "text", uint64(1), int64(2), []byte{1, 2, 3, 4},
+		uint16(5), uint64(6))
+	f.Add(uint8(0), int64(-1), "\"}\n{\"", "\\u0000\x00", "\xff\xfe\u2028", "\x1b[2J", "\u202e",
+		strings.Repeat("😀", 100), uint64(math.MaxUint64), int64(math.MinInt64), make([]byte, 32), uint16(0),
+		uint64(0))
+	f.Fuzz(func(t *testing.T, code uint8, ms int64, tenant, app, listener, command, reason, detail string, conn uint64,
+		count int64, raw []byte, port uint16, seq uint64) {
 		e := Event{
-			Code: Code(code), Time: time.UnixMilli(ms % (200 * 365 * 24 * 3600 * 1000)), Tenant: tenant, App: app, Listener: listener,
-			Conn: conn, Command: command, Reason: reason, Detail: detail, Count: count,
+			Code: Code(code), Time: time.UnixMilli(ms % (200 * 365 * 24 * 3600 * 1000)), Tenant: tenant, App: app,
+			Listener: listener,
+			Conn:     conn, Command: command, Reason: reason, Detail: detail, Count: count,
 		}
 		copy(e.Session[:], raw)
 		address := ""
@@ -171,7 +185,8 @@ func FuzzEvent(f *testing.F) {
 		if e.Session != [32]byte{} {
 			session = hex.EncodeToString(e.Session[:])
 		}
-		if !l.Time.Equal(e.Time) || l.Seq != seq || l.Event != e.Code.String() || l.Connection != conn || l.Count != count || l.Session != session ||
+		if !l.Time.Equal(e.Time) || l.Seq != seq || l.Event != e.Code.String() || l.Connection != conn ||
+			l.Count != count || l.Session != session ||
 			l.Port != e.Address.Port() {
 			t.Errorf("%q is not %+v", text, e)
 		}
@@ -179,7 +194,8 @@ func FuzzEvent(f *testing.F) {
 			got, want string
 			most      int
 		}{
-			{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Listener, listener, nameMax}, {l.Command, command, commandMax},
+			{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Listener, listener, nameMax},
+			{l.Command, command, commandMax},
 			{l.Reason, reason, nameMax}, {l.Detail, detail, detailMax}, {l.Address, address, nameMax},
 		} {
 			if !stands(field.got, field.want, field.most) {
@@ -191,7 +207,8 @@ func FuzzEvent(f *testing.F) {
 
 func TestEncoderAllocatesNothing(t *testing.T) {
 	e := Event{
-		Code: SessionCreated, Tenant: "acme", App: "shop", Address: netip.MustParseAddrPort("[2001:db8::1]:4711"), Listener: "main", Conn: 12,
+		Code: SessionCreated, Tenant: "acme", App: "shop", Address: netip.MustParseAddrPort("[2001:db8::1]:4711"),
+		Listener: "main", Conn: 12,
 		Session: [32]byte{1}, Command: "close", Reason: "r", Detail: "d\n\xff", Count: 1,
 	}
 	buf := make([]byte, 0, LineMax)

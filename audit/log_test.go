@@ -111,7 +111,8 @@ func (c *counts) Troubled(err error) {
 func (c *counts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return fmt.Sprintf("written %d, flushed %d, lost %d, failed %d, recovered %d", c.written, c.lines, c.lost, c.failed, c.well)
+	return fmt.Sprintf("written %d, flushed %d, lost %d, failed %d, recovered %d", c.written, c.lines, c.lost, c.failed,
+		c.well)
 }
 
 // newLog makes a log that writes to m.
@@ -178,7 +179,8 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// TestRefuse: a log that cannot be written says so at once and for as long as it is so, tries again by itself, and tells first what is missing.
+// TestRefuse: a log that cannot be written says so at once and for as long as it is so, tries again by itself, and
+// tells first what is missing.
 func TestRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -210,7 +212,8 @@ func TestRefuse(t *testing.T) {
 			t.Errorf("Err when it works again: %v", err)
 		}
 		record(t, l, AuthFailed)
-		want(t, m.events(t), "1 server.started", "5 audit.lost 4", "7 auth.failed") // as many numbers are missing as events
+		// as many numbers are missing as events
+		want(t, m.events(t), "1 server.started", "5 audit.lost 4", "7 auth.failed")
 		if last := readLines(t, m.text)[1]; last.Detail != "the disk is full" {
 			t.Errorf("why: %q", last.Detail)
 		}
@@ -313,8 +316,8 @@ func TestSomeWritten(t *testing.T) {
 	})
 }
 
-// TestHang: a sink that hangs is given up after the time-out, for those whose lines it has and for those that come next; those after them do not
-// wait at all. What it has written in the end is not lost.
+// TestHang: a sink that hangs is given up after the time-out, for those whose lines it has and for those that come
+// next; those after them do not wait at all. What it has written in the end is not lost.
 func TestHang(t *testing.T) {
 	for _, what := range []OnFailure{Refuse, Continue} {
 		synctest.Test(t, func(t *testing.T) {
@@ -327,14 +330,16 @@ func TestHang(t *testing.T) {
 			for i := range 3 {
 				all.Go(func() {
 					err := l.Record(Event{Code: SessionCreated})
-					if what == Refuse && !errors.Is(err, errTimeout) || what == Continue && err != nil || time.Since(at) != time.Second {
+					if what == Refuse && !errors.Is(err, errTimeout) || what == Continue && err != nil ||
+						time.Since(at) != time.Second {
 						t.Errorf("%d after %v: %v", i, time.Since(at), err)
 					}
 				})
 				synctest.Wait()
 			}
 			all.Wait()
-			if err := l.Record(Event{Code: SessionCreated}); (err == nil) != (what == Continue) || time.Since(at) != time.Second {
+			if err := l.Record(Event{Code: SessionCreated}); (err == nil) != (what == Continue) ||
+				time.Since(at) != time.Second {
 				t.Errorf("the next one after %v: %v", time.Since(at), err)
 			}
 			if err := l.Reopen(); !errors.Is(err, errTimeout) {
@@ -482,7 +487,8 @@ func TestRecordAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	e := Event{Code: SessionCreated, Tenant: "acme", App: "shop", Listener: "main", Session: [32]byte{1}, Command: "close"}
+	e := Event{Code: SessionCreated, Tenant: "acme", App: "shop", Listener: "main", Session: [32]byte{1},
+		Command: "close"}
 	if n := testing.AllocsPerRun(1000, func() { _ = l.Record(e) }); n > 0.5 {
 		t.Errorf("%v allocations", n)
 	}

@@ -14,7 +14,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on by itself.
+// TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on by
+// itself.
 func TestFullDisk(t *testing.T) {
 	folder := t.TempDir()
 	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=64k"); err != nil {
@@ -49,7 +50,8 @@ func TestFullDisk(t *testing.T) {
 	require.Eventually(t, "it goes on", func() bool { return l.Err() == nil })
 	record(t, l, SessionDestroyed)
 	got := readLines(t, read(t, path))
-	if len(got) != written+2 || got[written].Event != "audit.lost" || got[written].Count != 1 || got[written].Detail != fmt.Sprintf("write %s: no space left on device", path) {
+	if len(got) != written+2 || got[written].Event != "audit.lost" || got[written].Count != 1 ||
+		got[written].Detail != fmt.Sprintf("write %s: no space left on device", path) {
 		t.Errorf("%d lines, then %+v", written, got[written:])
 	}
 	if c.lost != 1 || c.well != 1 {

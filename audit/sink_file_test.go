@@ -92,7 +92,8 @@ func TestRotateBySize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
 		path := filepath.Join(folder, "audit.log")
-		for _, foreign := range []string{"audit.log.1", "audit.log.20260101T000000.000Z.gz", "other.20260101T000000.000Z", "audit.logx"} {
+		for _, foreign := range []string{"audit.log.1", "audit.log.20260101T000000.000Z.gz",
+			"other.20260101T000000.000Z", "audit.logx"} {
 			if err := os.WriteFile(filepath.Join(folder, foreign), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -288,7 +289,8 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// TestManyWriters: with all of them at once, rotation, renaming and reopening included, every line is whole and there once, in order of its number.
+// TestManyWriters: with all of them at once, rotation, renaming and reopening included, every line is whole and there
+// once, in order of its number.
 func TestManyWriters(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "audit.log")
@@ -313,7 +315,8 @@ func TestManyWriters(t *testing.T) {
 					}
 				}
 				if w == 1 && i%100 == 50 {
-					if err := os.Rename(path, fmt.Sprintf("%s/renamed-%d", folder, i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					if err := os.Rename(path, fmt.Sprintf("%s/renamed-%d", folder, i)); err != nil &&
+						!errors.Is(err, fs.ErrNotExist) {
 						t.Error(err)
 					}
 				}

@@ -16,7 +16,8 @@ import (
 
 var (
 	localMessage  = regexp.MustCompile(`^<86>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d sessionserver\[\d+\]: (\{.*\})$`)
-	remoteMessage = regexp.MustCompile(`^<86>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d) \S+ sessionserver\[\d+\]: (\{.*\})$`)
+	remoteMessage = regexp.MustCompile(`^<86>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d) \S+ ` +
+		`sessionserver\[\d+\]: (\{.*\})$`)
 )
 
 // message takes the event out of a message of syslog.

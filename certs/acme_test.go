@@ -26,8 +26,8 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	options := ca.acme(t, "renewed.example.com", "also.renewed.example.com")
 	options.renewCheck = 500 * time.Millisecond
 	c := open(t, Options{ACME: options, Observer: &seen})
-	// Five seconds after the beginning, by the clock alone: Pebble does not always know the certificate that is replaced (ARI), and certmagic
-	// comes again after a minute only.
+	// Five seconds after the beginning, by the clock alone: Pebble does not always know the certificate that is
+	// replaced (ARI), and certmagic comes again after a minute only.
 	c.acme.config.RenewalWindowRatio, c.acme.config.DisableARI = 0.75, true
 	serve(t, l, c.TLSConfig())
 	start(t, c, l)
@@ -88,7 +88,8 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if e := c.Expiries(); len(e) != 2 || e[1].Names[0] != "renewed.example.com" || time.Until(e[1].NotAfter) > 21*time.Second {
+	if e := c.Expiries(); len(e) != 2 || e[1].Names[0] != "renewed.example.com" ||
+		time.Until(e[1].NotAfter) > 21*time.Second {
 		t.Errorf("expiries %v", e)
 	}
 }
@@ -98,7 +99,8 @@ func TestACMENames(t *testing.T) {
 	l, ca := acmeListener(t, 0)
 	c := open(t, Options{ACME: ca.acme(t, "first.names.example.com", "second.names.example.com")})
 	serve(t, l, c.TLSConfig())
-	if _, err := served(l, ca.issued, "first.names.example.com"); err == nil || !strings.Contains(err.Error(), "internal error") {
+	if _, err := served(l, ca.issued, "first.names.example.com"); err == nil ||
+		!strings.Contains(err.Error(), "internal error") {
 		t.Errorf("before it is there: %v", err)
 	}
 	start(t, c, l)
@@ -108,7 +110,8 @@ func TestACMENames(t *testing.T) {
 	if cert := got(t, l, ca.issued, ""); !cert.Equal(first) {
 		t.Errorf("without a name: %v", cert.DNSNames)
 	}
-	for _, name := range []string{"names.example.com", "x.names.example.com", "x.first.names.example.com", "localhost"} {
+	for _, name := range []string{"names.example.com", "x.names.example.com", "x.first.names.example.com",
+		"localhost"} {
 		_, err := served(l, ca.issued, name)
 		require.NoError(t, refused(err))
 	}
@@ -184,7 +187,8 @@ func TestACMEHosts(t *testing.T) {
 	start(t, c, l)
 	require.EventuallyNoError(t, func() error { _, err := visit("one.hosts.example.com"); return err })
 
-	if err := c.SetHosts([]string{"one.hosts.example.com", "Two.hosts.example.com", "*.hosts.example.com", "localhost", "1.2.3.4",
+	if err := c.SetHosts([]string{"one.hosts.example.com", "Two.hosts.example.com", "*.hosts.example.com", "localhost",
+		"1.2.3.4",
 		"a_b.example.com", "x.covered.example.com"}); err == nil || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("bad hosts: %v", err)
 	}
@@ -212,7 +216,8 @@ func TestACMEHosts(t *testing.T) {
 		t.Error("a client without a certificate is served")
 	}
 	// Offering the challenge's protocol beside ours is no way round the certificate.
-	conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "two.hosts.example.com", NextProtos: []string{challengeProtocol, Protocol}})
+	conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "two.hosts.example.com",
+		NextProtos: []string{challengeProtocol, Protocol}})
 	if err == nil {
 		conn.Close()
 		t.Error("a client without a certificate that offers acme-tls/1 is served")
@@ -367,7 +372,8 @@ func TestACMEThatCannotBe(t *testing.T) {
 		}
 	}
 	c := open(t, Options{ACME: good()})
-	if err := c.Start(context.Background(), &net.UnixAddr{Name: "/x"}); err == nil || !strings.Contains(err.Error(), "http_address") {
+	if err := c.Start(context.Background(), &net.UnixAddr{Name: "/x"}); err == nil ||
+		!strings.Contains(err.Error(), "http_address") {
 		t.Errorf("a Unix socket: %v", err)
 	}
 	var log logged

@@ -119,7 +119,8 @@ func TestFilesBehindLinks(t *testing.T) {
 		require.NoError(t, os.Rename(link+".new", link))
 	}
 	for name, layout := range map[string]func(t *testing.T, root, release string) Pair{
-		"kubernetes": func(t *testing.T, root, release string) Pair { // tls.crt → ..data/tls.crt, ..data → ..release
+		// tls.crt → ..data/tls.crt, ..data → ..release
+		"kubernetes": func(t *testing.T, root, release string) Pair {
 			ca.files(t, filepath.Join(root, ".."+release), "links.test")
 			relink(".."+release, filepath.Join(root, "..data"))
 			p := Pair{filepath.Join(root, "tls.crt"), filepath.Join(root, "tls.key")}
@@ -140,7 +141,8 @@ func TestFilesBehindLinks(t *testing.T) {
 		"releases": func(t *testing.T, root, release string) Pair { // current → /…/releases/release
 			ca.files(t, filepath.Join(root, "releases", release, "tls"), "links.test")
 			relink(filepath.Join(root, "releases", release), filepath.Join(root, "current"))
-			return Pair{filepath.Join(root, "current", "tls", "tls.crt"), filepath.Join(root, "current", "tls", "tls.key")}
+			return Pair{filepath.Join(root, "current", "tls", "tls.crt"),
+				filepath.Join(root, "current", "tls", "tls.key")}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,8 +182,9 @@ func TestFilesAreChosenByName(t *testing.T) {
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	for asked, expected := range map[string]string{
-		"": "default.test", "default.test": "default.test", "DEFAULT.test": "default.test", "exact.wild.test": "exact.wild.test",
-		"any.wild.test": "*.wild.test", "both.test": "both.test",
+		"": "default.test", "default.test": "default.test", "DEFAULT.test": "default.test",
+		"exact.wild.test": "exact.wild.test",
+		"any.wild.test":   "*.wild.test", "both.test": "both.test",
 	} {
 		if cert, err := served(l, ca.pool(), asked); err != nil || cert.DNSNames[0] != expected {
 			t.Errorf("%q: %v, %v", asked, cert, err)
@@ -229,10 +232,12 @@ func TestFilesThatAreToBeSpokenOf(t *testing.T) {
 	fine := ca.files(t, t.TempDir(), "fine.test")
 	var seen events
 	c := open(t, Options{Files: []Pair{pair, fine}, Observer: &seen})
-	if len(seen.of(Expiring, "soon.test")) != 1 || len(seen.of(Expiring, "fine.test")) != 0 || len(seen.of(Loaded, "fine.test")) != 1 {
+	if len(seen.of(Expiring, "soon.test")) != 1 || len(seen.of(Expiring, "fine.test")) != 0 ||
+		len(seen.of(Loaded, "fine.test")) != 1 {
 		t.Errorf("%+v", seen.all)
 	}
-	if e := c.Expiries(); len(e) != 2 || e[0].Source != FromFile || e[0].Names[0] != "soon.test" || time.Until(e[1].NotAfter) < 24*time.Hour {
+	if e := c.Expiries(); len(e) != 2 || e[0].Source != FromFile || e[0].Names[0] != "soon.test" ||
+		time.Until(e[1].NotAfter) < 24*time.Hour {
 		t.Errorf("%v", e)
 	}
 

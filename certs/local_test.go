@@ -24,7 +24,8 @@ func TestLocalCA(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "state", "tls")
 	var seen events
-	c := open(t, Options{LocalCA: folder, LocalNames: []string{"sessions.internal", "10.0.0.1", "localhost"}, Observer: &seen})
+	c := open(t, Options{LocalCA: folder, LocalNames: []string{"sessions.internal", "10.0.0.1", "localhost"},
+		Observer: &seen})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	pool := trusted(t, folder)
@@ -44,7 +45,8 @@ func TestLocalCA(t *testing.T) {
 	require.NoError(t, refused(err))
 	list, err := x509.ParseRevocationList(mustRead(t, strings.TrimPrefix(cert.CRLDistributionPoints[0], "file://")))
 	require.NoError(t, err)
-	if err := list.CheckSignatureFrom(c.local.cert); err != nil || len(list.RevokedCertificateEntries) != 0 || list.NextUpdate.Before(cert.NotAfter) {
+	if err := list.CheckSignatureFrom(c.local.cert); err != nil || len(list.RevokedCertificateEntries) != 0 ||
+		list.NextUpdate.Before(cert.NotAfter) {
 		t.Errorf("revocation list %+v: %v", list, err)
 	}
 	for name, mode := range map[string]os.FileMode{"ca.crl": 0o644, "ca.pem": 0o644, "ca-key.pem": 0o600} {

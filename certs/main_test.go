@@ -49,11 +49,13 @@ func newAuthority(t *testing.T, name string) *authority {
 	require.NoError(t, err)
 	return &authority{key: key, cert: sign(t, &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageCertSign,
 	}, nil, key.Public(), key)}
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) *x509.Certificate {
+func sign(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey,
+	key crypto.Signer) *x509.Certificate {
 	t.Helper()
 	if parent == nil {
 		parent = template
@@ -96,7 +98,8 @@ func (a *authority) issue(t *testing.T, key crypto.Signer, life time.Duration, n
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
-	return certPEM(sign(t, template, a.cert, key.Public(), a.key).Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return certPEM(sign(t, template, a.cert, key.Public(), a.key).Raw),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 // files writes a certificate for names and its key into folder, each under its final name at once.

@@ -31,7 +31,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// pebble is an ACME server in this process, Let's Encrypt's own for tests, that looks up names in a DNS server where each is 127.0.0.1.
+// pebble is an ACME server in this process, Let's Encrypt's own for tests, that looks up names in a DNS server where
+// each is 127.0.0.1.
 type pebble struct {
 	directory string
 	roots     string         // the file of the authority that vouches for the server itself
@@ -46,7 +47,8 @@ func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble 
 	p := &pebble{dns: newZone(t), roots: filepath.Join(t.TempDir(), "roots.pem")}
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
+	authority := ca.New(quiet, store, "", "ecdsa", 0, 1,
+		map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
 	validation := va.New(quiet, httpPort, tlsPort, false, p.dns.address, store)
 	front := wfe.New(quiet, store, validation, authority, []string{"pebble.test"}, false, false, 0, 0)
 	handler := front.Handler()
@@ -66,7 +68,8 @@ func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble 
 	require.NoError(t, os.WriteFile(p.roots, certPEM(server.Certificate().Raw), 0o644))
 	p.directory = server.URL + wfe.DirectoryPath
 	p.issued = x509.NewCertPool()
-	p.issued.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.GetRootCert(0).DER}))
+	p.issued.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: authority.GetRootCert(0).DER}))
 	return p
 }
 
@@ -79,7 +82,8 @@ func (p *pebble) acme(t *testing.T, names ...string) *ACME {
 	t.Cleanup(func() {
 		require.EventuallyNoError(t, func() error { return os.RemoveAll(storage) })
 	})
-	return &ACME{Names: names, Email: "ops@example.com", AgreeTerms: true, Directory: p.directory, CARoots: p.roots, Storage: storage}
+	return &ACME{Names: names, Email: "ops@example.com", AgreeTerms: true, Directory: p.directory, CARoots: p.roots,
+		Storage: storage}
 }
 
 // zone is a DNS server.
@@ -141,7 +145,8 @@ func hook(name string, args []string) int {
 	case "hang":
 		time.Sleep(time.Minute)
 	}
-	reply, err := http.PostForm("http://127.0.0.1:"+name, url.Values{"verb": {args[0]}, "name": {args[1]}, "value": {args[2]}})
+	reply, err := http.PostForm("http://127.0.0.1:"+name,
+		url.Values{"verb": {args[0]}, "name": {args[1]}, "value": {args[2]}})
 	if err != nil || reply.StatusCode != http.StatusOK {
 		fmt.Println(err, reply)
 		return 1

@@ -40,10 +40,15 @@ func TestTLSSettings(t *testing.T) {
 	if state, err := attempt(func(c *tls.Config) {}); err != nil || state.NegotiatedProtocol != "" {
 		t.Errorf("no protocol: %q, %v", state.NegotiatedProtocol, err)
 	}
-	if _, err := attempt(func(c *tls.Config) { c.NextProtos = []string{"h2"} }); err == nil || !strings.Contains(err.Error(), "no application protocol") {
+	if _, err := attempt(func(c *tls.Config) {
+		c.NextProtos = []string{"h2"}
+	}); err == nil || !strings.Contains(err.Error(), "no application protocol") {
 		t.Errorf("another protocol: %v", err)
 	}
-	if _, err := attempt(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11; c.MinVersion = tls.VersionTLS10 }); err == nil {
+	if _, err := attempt(func(c *tls.Config) {
+		c.MaxVersion = tls.VersionTLS11
+		c.MinVersion = tls.VersionTLS10
+	}); err == nil {
 		t.Error("TLS 1.1 is served")
 	}
 
@@ -66,7 +71,8 @@ func TestTLSSettings(t *testing.T) {
 				t.Errorf("%s with the certificate for %s: served %v, %v", suite.Name, name, served, err)
 			}
 		}
-		good := strings.Contains(suite.Name, "ECDHE") && (strings.Contains(suite.Name, "GCM") || strings.Contains(suite.Name, "POLY1305"))
+		good := strings.Contains(suite.Name, "ECDHE") &&
+			(strings.Contains(suite.Name, "GCM") || strings.Contains(suite.Name, "POLY1305"))
 		if allowed[suite.ID] != good {
 			t.Errorf("%s: allowed %v", suite.Name, allowed[suite.ID])
 		}
@@ -115,7 +121,9 @@ func TestClientCertificates(t *testing.T) {
 		}
 		config := &tls.Config{RootCAs: pool, ServerName: "localhost", ClientSessionCache: tickets}
 		if certs != nil { // shown whatever the server says that it takes, as some clients do
-			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certs[0], nil }
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &certs[0], nil
+			}
 		}
 		return dial(at, config)
 	}

@@ -18,7 +18,7 @@ import (
 	"sessionserver/wire"
 )
 
-// TestNoAllocation: what is counted at each command costs none.
+// TestNoAllocation checks that the metrics of a command allocate nothing.
 func TestNoAllocation(t *testing.T) {
 	m, err := New(Options{})
 	if err != nil {
@@ -29,29 +29,37 @@ func TestNoAllocation(t *testing.T) {
 	decisions, store := m.Policy(), m.Storage()
 	failure := errors.New("the disk is full")
 	for name, observe := range map[string]func(){
-		"a command":           func() { c.CommandRan(server.CommandInfo{Command: "get", Duration: time.Millisecond}) },
-		"an unknown command":  func() { c.CommandRan(server.CommandInfo{Outcome: wire.Unknown}) },
-		"an error":            func() { c.CommandRan(server.CommandInfo{Command: "get", Outcome: wire.NoKey}) },
-		"a refusal":           func() { c.CommandRan(server.CommandInfo{Command: "get", Outcome: wire.RateLimited, Gate: "rates"}) },
-		"a rate":              func() { c.RateLimited(server.OfApp) },
-		"a failed login":      func() { c.AuthFailed(auth.BySecret) },
-		"a saved session":     func() { m.Session(session.Event{Kind: session.Saved, Tenant: "acme"}) },
-		"a lock":              func() { m.Session(session.Event{Kind: session.LockGranted, Tenant: "acme", Waited: time.Millisecond}) },
-		"a stranger's event":  func() { m.Session(session.Event{Kind: session.Expired, Tenant: "nobody"}) },
-		"a cached decision":   func() { decisions.Decided(policy.Evaluation{Outcome: policy.Allowed, Cached: true}) },
-		"a decision":          func() { decisions.Decided(policy.Evaluation{Outcome: policy.Denied, Duration: time.Millisecond}) },
+		"a command":          func() { c.CommandRan(server.CommandInfo{Command: "get", Duration: time.Millisecond}) },
+		"an unknown command": func() { c.CommandRan(server.CommandInfo{Outcome: wire.Unknown}) },
+		"an error":           func() { c.CommandRan(server.CommandInfo{Command: "get", Outcome: wire.NoKey}) },
+		"a refusal": func() {
+			c.CommandRan(server.CommandInfo{Command: "get", Outcome: wire.RateLimited, Gate: "rates"})
+		},
+		"a rate":          func() { c.RateLimited(server.OfApp) },
+		"a failed login":  func() { c.AuthFailed(auth.BySecret) },
+		"a saved session": func() { m.Session(session.Event{Kind: session.Saved, Tenant: "acme"}) },
+		"a lock": func() {
+			m.Session(session.Event{Kind: session.LockGranted, Tenant: "acme", Waited: time.Millisecond})
+		},
+		"an event of an unknown tenant": func() { m.Session(session.Event{Kind: session.Expired, Tenant: "nobody"}) },
+		"a cached decision": func() {
+			decisions.Decided(policy.Evaluation{Outcome: policy.Allowed, Cached: true})
+		},
+		"a decision": func() {
+			decisions.Decided(policy.Evaluation{Outcome: policy.Denied, Duration: time.Millisecond})
+		},
 		"a storage operation": func() { store.OperationDone("get", time.Millisecond, nil) },
 		"a storage failure":   func() { store.OperationDone("put", time.Millisecond, failure) },
 		"a sync":              func() { store.Synced(time.Millisecond) },
 	} {
-		observe() // the first time makes the series
+		observe() // the first call creates the series
 		if n := testing.AllocsPerRun(1000, observe); n != 0 {
-			t.Errorf("%s costs %v allocations", name, n)
+			t.Errorf("%s has %v allocations", name, n)
 		}
 	}
 }
 
-// BenchmarkObserver is what a command costs more.
+// BenchmarkObserver measures the cost of metrics of a command.
 func BenchmarkObserver(b *testing.B) {
 	m, err := New(Options{})
 	if err != nil {
@@ -67,7 +75,8 @@ func BenchmarkObserver(b *testing.B) {
 	})
 }
 
-// BenchmarkCycle is a session opened, read, changed and saved, on a connection that is there, with and without anything being counted.
+// BenchmarkCycle measures a session that is opened, read, changed and saved on an open connection, with and without
+// metrics.
 func BenchmarkCycle(b *testing.B) {
 	const cycle = "open 0123456789abcdef0123456789abcdef\r\nget k\r\nput k v\r\nclose\r\n"
 	for _, counted := range []bool{false, true} {
@@ -102,12 +111,12 @@ func BenchmarkCycle(b *testing.B) {
 	}
 }
 
-// BenchmarkScrape is one look at a server with so many tenants, all of whose series are there.
+// BenchmarkScrape measures a scrape of a server with many tenants, which all have series.
 func BenchmarkScrape(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000} {
 		for _, mode := range []TenantsMode{Full, Totals} {
 			b.Run(fmt.Sprintf("tenants=%d/%s", n, mode), func(b *testing.B) {
-				w := newWorld(b, Options{Tenants: mode}, func(c *servertest.Config) {
+				w := newMonitored(b, Options{Tenants: mode}, func(c *servertest.Config) {
 					for i := range n {
 						c.Tenants = append(c.Tenants, servertest.Tenant(fmt.Sprintf("tenant-%d/app", i), "secret"))
 					}

@@ -15,21 +15,23 @@ import (
 	"sessionserver/server"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/metrics.md anew")
+var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 
 const golden = "../docs/metrics.md"
 
 var goVersion = runtime.Version()
 
-// TestGolden: names, types, texts and labels are an interface. Values, and the families of the Go runtime and the process, are not in it.
+// TestGolden checks the names, types, texts and labels of all families, which are an interface. Values and the families
+// of the Go runtime and the process are not.
 func TestGolden(t *testing.T) {
-	w := newWorld(t, Options{}, nil)
+	w := newMonitored(t, Options{}, nil)
 	everything(w)
 	var out bytes.Buffer
 	out.WriteString(head)
 	for _, f := range w.gather() {
 		if strings.HasPrefix(f.GetName(), prefix) {
-			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), labelNames(f), f.GetHelp())
+			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()),
+				labelNames(f), f.GetHelp())
 		}
 	}
 	text, err := os.ReadFile(golden)
@@ -44,15 +46,16 @@ func TestGolden(t *testing.T) {
 		return
 	}
 	if head+table != out.String() {
-		t.Errorf("the families have changed: go test ./metrics -run Golden -update, and rules and dashboards after it\n%s", &out)
+		t.Errorf("the families have changed: go test ./metrics -run Golden -update, and rules and dashboards after "+
+			"it\n%s", &out)
 	}
 }
 
-// head is what the table of families begins with.
+// head is the beginning of the table of families.
 const head = "| name | type | labels | what |\n|---|---|---|---|\n"
 
-// everything makes each family have a series at least.
-func everything(w *world) {
+// everything creates a series of each family.
+func everything(w *monitored) {
 	p := w.dialTLS()
 	p.OK("new")
 	p.Replies("close", "quit")
@@ -65,7 +68,7 @@ func everything(w *world) {
 	w.TenantProblems(0)
 }
 
-// labelNames are those of a family's series.
+// labelNames returns the labels of the series of a family.
 func labelNames(f *dto.MetricFamily) string {
 	var names []string
 	for _, l := range f.Metric[0].Label {

@@ -16,7 +16,7 @@ import (
 )
 
 // scrape gets /metrics in the format that is asked for.
-func (w *world) scrape(accept string) (contentType, body string) {
+func (w *monitored) scrape(accept string) (contentType, body string) {
 	w.Helper()
 	s := httptest.NewServer(w.Handler())
 	defer s.Close()
@@ -34,21 +34,23 @@ func (w *world) scrape(accept string) (contentType, body string) {
 	return resp.Header.Get("Content-Type"), string(text)
 }
 
-// TestFormats: Prometheus gets what it asks for.
+// TestFormats checks that Prometheus gets the format that it asks for.
 func TestFormats(t *testing.T) {
-	w := newWorld(t, Options{}, nil)
+	w := newMonitored(t, Options{}, nil)
 	for accept, want := range map[string]string{
-		"": "text/plain; version=0.0.4", "application/openmetrics-text;version=1.0.0": "application/openmetrics-text; version=1.0.0",
-		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited": "application/vnd.google.protobuf",
+		"": "text/plain; version=0.0.4",
+		"application/openmetrics-text;version=1.0.0": "application/openmetrics-text; version=1.0.0",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;" +
+			"encoding=delimited": "application/vnd.google.protobuf",
 	} {
 		got, body := w.scrape(accept)
 		if !strings.HasPrefix(got, want) || !strings.Contains(body, "sessionserver_tenants") {
-			t.Errorf("asked for %q it answers %q, %d bytes", accept, got, len(body))
+			t.Errorf("with Accept %q the type is %q, with %d bytes", accept, got, len(body))
 		}
 	}
 }
 
-// TestPromtool: Prometheus's own linter has nothing to say.
+// TestPromtool checks the metrics with the linter of Prometheus.
 func TestPromtool(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
@@ -57,7 +59,7 @@ func TestPromtool(t *testing.T) {
 		}
 		t.Skip("needs promtool; make setup installs it")
 	}
-	w := newWorld(t, Options{Version: "1.2.3", Revision: "abc"}, nil)
+	w := newMonitored(t, Options{Version: "1.2.3", Revision: "abc"}, nil)
 	everything(w)
 	_, body := w.scrape("")
 	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
@@ -69,9 +71,9 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// TestHistograms: each has buckets for everybody, and native ones.
+// TestHistograms checks that each histogram has classic and native buckets.
 func TestHistograms(t *testing.T) {
-	w := newWorld(t, Options{}, nil)
+	w := newMonitored(t, Options{}, nil)
 	everything(w)
 	for _, f := range w.gather() {
 		if f.GetType() != dto.MetricType_HISTOGRAM || !strings.HasPrefix(f.GetName(), prefix) {

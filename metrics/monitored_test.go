@@ -24,26 +24,28 @@ import (
 	"sessionserver/storage/memory"
 )
 
-// world is a server with all that is watched: TLS, policies, an audit log, and a store whose clock can be set ahead.
-type world struct {
+// monitored is a server whose every part is monitored: TLS, policies, an audit log, and a store with a clock that can
+// be set ahead.
+type monitored struct {
 	testing.TB
 	*Metrics
 	server *servertest.Server
 	policy *opa.Engine
-	audit  audit.Observer // that of the log
-	held   chan struct{}  // closed when the command hold is to go on
-	folder string         // has what the server needs
-	ahead  atomic.Int64   // by how much the store's clock is
+	audit  audit.Observer // of the audit log
+	held   chan struct{}  // closed to let the command hold return
+	folder string         // of the files of the server
+	ahead  atomic.Int64   // how far the clock of the store is ahead
 }
 
-// newWorld starts a server whose listener takes those without credentials for test/app; change, which may be nil, makes it another.
-func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
+// newMonitored starts a server whose listener accepts unauthenticated clients as test/app. The configuration may be
+// changed before the start.
+func newMonitored(t testing.TB, o Options, change func(*servertest.Config)) *monitored {
 	t.Helper()
 	m, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{TB: t, Metrics: m, folder: t.TempDir(), held: make(chan struct{})}
+	w := &monitored{TB: t, Metrics: m, folder: t.TempDir(), held: make(chan struct{})}
 	w.audit = m.Audit()
 	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificates()})
 	require.NoError(w, err)
@@ -55,14 +57,16 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	t.Cleanup(func() { _ = store.Close() })
 
 	tenant := servertest.Tenant("test/app", "secret")
-	tenant.Apps = append(tenant.Apps, auth.App{Name: "reader", Role: auth.ReadOnly, Secrets: []auth.SecretHash{auth.HashSecret("secret")}})
+	tenant.Apps = append(tenant.Apps, auth.App{Name: "reader", Role: auth.ReadOnly,
+		Secrets: []auth.SecretHash{auth.HashSecret("secret")}})
 	tenant.Sessions.MaxSessions, tenant.Sessions.MaxTotalBytes, tenant.Sessions.MaxWaiters = 1000, 1<<30, 100
 	tenant.MaxConns, tenant.MaxMemory = 500, 1<<30
 	cfg := servertest.Config{
 		Store: store, Observe: m.Session, Tenants: []server.Tenant{tenant},
 		Options: server.Options{Observer: m.Server(), Audit: log, Commands: []server.Command{w.hold()}},
 		Listen: server.Listen{
-			Name: "main", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"}, TLS: keys.TLSConfig(),
+			Name: "main", Allow: servertest.Loopback, Anonymous: auth.Identity{Tenant: "test", App: "app"},
+			TLS: keys.TLSConfig(),
 		},
 	}
 	if change != nil {
@@ -78,7 +82,8 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	}
 	policies := filepath.Join(w.folder, "policies")
 	require.NoError(w, os.CopyFS(policies, configs.DefaultPolicy()))
-	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Observer: m.Policy(), Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Observer: m.Policy(),
+		Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(w, err)
 	cfg.Options.Policy = w.policy
 	w.server = servertest.Start(t, cfg)
@@ -91,8 +96,8 @@ func newWorld(t testing.TB, o Options, change func(*servertest.Config)) *world {
 	return w
 }
 
-// hold is a command that keeps its turn until w.held is closed.
-func (w *world) hold() server.Command {
+// hold is a command that keeps the processor until held is closed.
+func (w *monitored) hold() server.Command {
 	return server.Command{
 		Name: "hold", Help: "waits", Needs: server.Nothing, Access: server.None, Cost: 1,
 		Run: func(c *server.Call) error {
@@ -105,15 +110,16 @@ func (w *world) hold() server.Command {
 	}
 }
 
-func (w *world) gather() []*dto.MetricFamily {
+func (w *monitored) gather() []*dto.MetricFamily {
 	w.Helper()
 	all, err := w.Metrics.gather()
 	require.NoError(w, err)
 	return all
 }
 
-// values are those of all series, by name and labels as a program would write them: a counter's or a gauge's number, a histogram's count.
-func (w *world) values() map[string]float64 {
+// values returns the values of all series, by name and labels: the number of a counter or gauge, and the count of a
+// histogram.
+func (w *monitored) values() map[string]float64 {
 	all := make(map[string]float64)
 	for _, f := range w.gather() {
 		for _, m := range f.Metric {
@@ -132,13 +138,13 @@ func (w *world) values() map[string]float64 {
 }
 
 // dial connects to the server until the end of the test.
-func (w *world) dial() *servertest.Conn {
+func (w *monitored) dial() *servertest.Conn {
 	w.Helper()
 	return servertest.Connect(w, w.server.Addr)
 }
 
 // dialTLS is dial with a TLS handshake.
-func (w *world) dialTLS() *servertest.Conn {
+func (w *monitored) dialTLS() *servertest.Conn {
 	w.Helper()
 	return w.dial().TLS(&tls.Config{InsecureSkipVerify: true})
 }
