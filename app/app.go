@@ -114,7 +114,7 @@ func (a *App) openCertificates(context.Context) (err error) {
 	if !a.cfg.TLS.Used() {
 		return nil
 	}
-	a.certs, err = certs.New(certificateOptions(a.cfg, a.log, a.certificateObservers(certificatesReload)))
+	a.certs, err = certs.New(certificateOptions(a.cfg, a.log, a.certificateObserver(certificatesReload)))
 	if err != nil {
 		return err
 	}
@@ -141,16 +141,6 @@ func (a *App) openStorage(context.Context) error {
 	a.store = store
 	a.health.watch(store.observed.Failing, a.audit.log.Err)
 	a.sessions = session.NewManager(store.front, session.Options{Observe: a.sessionEvent})
-	return nil
-}
-
-func (a *App) openPolicy(ctx context.Context) (err error) {
-	observer := policyObservers{a.metrics.Policy(), a.audit, policyReloads{a.reloads}}
-	a.policy, err = openPolicy(ctx, a.cfg.Policy, a.log, observer, a.audit.decisionLog())
-	if err != nil {
-		return fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the "+
-			"policy section of the configuration says)", err)
-	}
 	return nil
 }
 

@@ -47,14 +47,14 @@ func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer
 	peers := slog.New(throttle.NewHandler(log.Handler())) // who fill the log, and so can cause its troubles
 	opts := audit.Options{
 		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
-		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: auditObservers{&auditTroubles{log: peers.With("audit", cfg.Output)}, seen},
+		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: &auditObserver{Observer: seen, log: peers.With("audit", cfg.Output)},
 	}
 	a := &auditing{mayLose: opts.OnFailure == audit.Continue}
 	if a.log, err = audit.Open(opts); err != nil {
 		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served (audit.on_failure: continue would): %w", err)
 	}
 	opts.Output, opts.Sync = cfg.Decisions.Output, false
-	opts.Observer = auditObservers{&auditTroubles{log: peers.With("decisions", cfg.Decisions.Output)}, decided}
+	opts.Observer = &auditObserver{Observer: decided, log: peers.With("decisions", cfg.Decisions.Output)}
 	a.decisions, err = audit.OpenDecisions(audit.DecisionOptions{
 		Options: opts, Sample: cfg.Decisions.Sample, ClearKeys: cfg.Decisions.Keys == "clear", Log: a.log,
 	})
@@ -108,8 +108,8 @@ func (a *auditing) session(e session.Event) {
 	}
 }
 
-// CertificateChanged remembers what happens to certificates.
-func (a *auditing) CertificateChanged(e certs.Event) {
+// certificate records what happens to certificates.
+func (a *auditing) certificate(e certs.Event) {
 	out := audit.Event{Reason: e.Kind.String(), Detail: fmt.Sprintf("%s, %s", e.Source, strings.Join(e.Names, " "))}
 	if !e.NotAfter.IsZero() {
 		out.Detail = fmt.Sprintf("%s, until %s, %s", e.Source, e.NotAfter.UTC().Format(time.RFC3339), strings.Join(e.Names, " "))
@@ -130,14 +130,9 @@ func (a *auditing) CertificateChanged(e certs.Event) {
 	a.log.Note(out)
 }
 
-// Decided is for metrics.
-func (a *auditing) Decided(policy.Evaluation) {}
-
-// FilesRead is for the log: CertificateChanged has what became of each certificate.
-func (a *auditing) FilesRead(error) {}
-
-// Reloaded remembers that the policies are others, or could not be. What is wrong is told once, however often it is tried again.
-func (a *auditing) Reloaded(err error) {
+// policyReloaded records that other policies are in force, or that they could not be read. A failure is recorded once,
+// however often it is repeated.
+func (a *auditing) policyReloaded(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -260,8 +255,10 @@ func (a *auditing) tenantsFailed(problems configs.Problems) {
 	}
 }
 
-// auditTroubles tells the operators how a log fares: that it cannot be written once, and not again at each try.
-type auditTroubles struct {
+// auditObserver logs the state of an audit log: one line when it cannot be written, not one for each try. Everything goes
+// to the embedded observer too.
+type auditObserver struct {
+	audit.Observer
 	log *slog.Logger
 
 	mu     sync.Mutex // guards what follows
@@ -269,33 +266,34 @@ type auditTroubles struct {
 	lost   int
 }
 
-func (t *auditTroubles) Written(audit.Code)         {}
-func (t *auditTroubles) Flushed(int, time.Duration) {}
-
-func (t *auditTroubles) Failed(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.failed {
-		t.log.Error("the log cannot be written; it is tried again", "err", err)
+func (o *auditObserver) Failed(err error) {
+	o.Observer.Failed(err)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.failed {
+		o.log.Error("the log cannot be written; it is tried again", "err", err)
 	}
-	t.failed = true
+	o.failed = true
 }
 
-func (t *auditTroubles) Lost(events int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.lost += events
+func (o *auditObserver) Lost(events int) {
+	o.Observer.Lost(events)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lost += events
 }
 
-func (t *auditTroubles) Recovered() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.log.Info("the log can be written again", "lost", t.lost)
-	t.failed, t.lost = false, 0
+func (o *auditObserver) Recovered() {
+	o.Observer.Recovered()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log.Info("the log can be written again", "lost", o.lost)
+	o.failed, o.lost = false, 0
 }
 
-func (t *auditTroubles) Troubled(err error) {
-	t.log.Error("something about the log went wrong; it goes on", "err", err)
+func (o *auditObserver) Troubled(err error) {
+	o.Observer.Troubled(err)
+	o.log.Error("something about the log went wrong; it goes on", "err", err)
 }
 
 // inspectAudit answers what is wrong with the events that a configuration names.

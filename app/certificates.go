@@ -12,7 +12,7 @@ import (
 )
 
 // certificateOptions returns the sources of certificates that cfg names.
-func certificateOptions(cfg *configs.Config, log *slog.Logger, observer certs.Observer) certs.Options {
+func certificateOptions(cfg *configs.Config, log *slog.Logger, observer func(certs.Event)) certs.Options {
 	opts := certs.Options{LocalCA: cfg.TLS.LocalCA, Log: log, Observer: observer}
 	for _, pair := range cfg.TLS.Certificates {
 		opts.Files = append(opts.Files, certs.Pair{Cert: pair.Cert, Key: pair.Key})
@@ -54,7 +54,14 @@ func challengeAddress(all []net.Addr) net.Addr {
 	return all[max(i, 0)]
 }
 
-// certificateObservers returns the observers of certificates whose files have this name among what is reloaded.
-func (a *App) certificateObservers(name string) certs.Observer {
-	return certificateObservers{a.metrics.Certificates(), a.audit, certificateReloads{a.reloads, name}}
+// certificateObserver returns an observer of certificates. Reads of their files are recorded under name.
+func (a *App) certificateObserver(name string) func(certs.Event) {
+	return func(e certs.Event) {
+		a.metrics.Certificate(e)
+		if e.Kind == certs.FilesRead {
+			a.reloads.note(name, e.Err)
+		} else {
+			a.audit.certificate(e)
+		}
+	}
 }

@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"runtime/debug"
 	"slices"
-	"time"
 
-	"sessionserver/audit"
 	"sessionserver/certs"
 	"sessionserver/metrics"
-	"sessionserver/policy"
 	"sessionserver/session"
 )
 
@@ -63,71 +60,4 @@ func revision() string {
 		}
 	}
 	return cmp.Or(commit, "unknown") + changed
-}
-
-// policyObservers, certificateObservers and auditObservers tell several the same.
-type (
-	policyObservers      []policy.Observer
-	certificateObservers []certs.Observer
-	auditObservers       []audit.Observer
-)
-
-func (all policyObservers) Decided(e policy.Evaluation) {
-	for _, o := range all {
-		o.Decided(e)
-	}
-}
-
-func (all policyObservers) Reloaded(err error) {
-	for _, o := range all {
-		o.Reloaded(err)
-	}
-}
-
-func (all certificateObservers) CertificateChanged(e certs.Event) {
-	for _, o := range all {
-		o.CertificateChanged(e)
-	}
-}
-
-func (all certificateObservers) FilesRead(err error) {
-	for _, o := range all {
-		o.FilesRead(err)
-	}
-}
-
-func (all auditObservers) Written(c audit.Code) {
-	for _, o := range all {
-		o.Written(c)
-	}
-}
-
-func (all auditObservers) Flushed(lines int, in time.Duration) {
-	for _, o := range all {
-		o.Flushed(lines, in)
-	}
-}
-
-func (all auditObservers) Failed(err error) {
-	for _, o := range all {
-		o.Failed(err)
-	}
-}
-
-func (all auditObservers) Troubled(err error) {
-	for _, o := range all {
-		o.Troubled(err)
-	}
-}
-
-func (all auditObservers) Recovered() {
-	for _, o := range all {
-		o.Recovered()
-	}
-}
-
-func (all auditObservers) Lost(events int) {
-	for _, o := range all {
-		o.Lost(events)
-	}
 }

@@ -23,7 +23,7 @@ type operators struct {
 	certs *certs.Certs // of its own; nil for those of the listeners, or none
 	ended chan struct{}
 
-	observer certs.Observer // of its own certificate
+	observer func(certs.Event) // of its own certificate
 }
 
 // openOperators opens the address of operators and serves there. It answers nil if there is none.
@@ -33,7 +33,7 @@ func openOperators(a *App, shared *certs.Certs, metrics http.Handler) (_ *operat
 		return nil, nil
 	}
 	o := &operators{log: a.log, cfg: cfg, ended: make(chan struct{}),
-		observer: a.certificateObservers(adminCertificateReload)}
+		observer: a.certificateObserver(adminCertificateReload)}
 	access := admin.Access{Certificates: cfg.ClientCA != ""}
 	if access.Token, err = operatorsToken(cfg); err != nil {
 		return nil, fmt.Errorf("admin.token_file: %w", err)

@@ -5,12 +5,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
 	"sessionserver/configs"
-	"sessionserver/policy"
 	"sessionserver/policy/opa"
 )
 
@@ -100,11 +98,25 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-// openPolicy opens the engine that decides about every operation. It knows no tenant yet.
-func openPolicy(ctx context.Context, cfg configs.Policy, log *slog.Logger, observer policy.Observer, decisions policy.DecisionLog) (*opa.Engine, error) {
+// openPolicy opens the engine that decides about every operation. It has no tenants yet.
+func (a *App) openPolicy(ctx context.Context) (err error) {
+	cfg := a.cfg.Policy
 	source, err := PolicySource(cfg)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		a.policy, err = opa.New(ctx, opa.Options{
+			Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: a.log,
+			Decided: a.metrics.Policy(), Reloaded: a.policyReloaded, Log: a.audit.decisionLog(),
+		})
 	}
-	return opa.New(ctx, opa.Options{Source: source, Timeout: cfg.Timeout, Cache: cfg.Cache, Logger: log, Observer: observer, Log: decisions})
+	if err != nil {
+		return fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the "+
+			"policy section of the configuration says)", err)
+	}
+	return nil
+}
+
+// policyReloaded records a read of the policies.
+func (a *App) policyReloaded(err error) {
+	a.audit.policyReloaded(err)
+	a.reloads.note(policyReload, err)
 }

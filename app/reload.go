@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"sessionserver/admin"
-	"sessionserver/certs"
 	"sessionserver/configs"
-	"sessionserver/policy"
 )
 
 // Names of what is read anew while the server serves: in the log, in /status and as a label of metrics.
@@ -225,18 +223,3 @@ func (a *App) addReloads() {
 		a.reloads.add(auditReload, func(context.Context) { a.reloads.note(auditReload, a.audit.reopen()) })
 	}
 }
-
-// certificateReloads notes the looks at the files of certificates.
-type certificateReloads struct {
-	all  *reloads
-	what string
-}
-
-func (o certificateReloads) CertificateChanged(certs.Event) {}
-func (o certificateReloads) FilesRead(err error)            { o.all.note(o.what, err) }
-
-// policyReloads notes the looks at the source of the policies.
-type policyReloads struct{ all *reloads }
-
-func (o policyReloads) Decided(policy.Evaluation) {}
-func (o policyReloads) Reloaded(err error)        { o.all.note(policyReload, err) }

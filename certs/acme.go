@@ -68,7 +68,7 @@ type acme struct {
 	overTLS  bool
 	first    string // the name for clients that ask for none, or ""
 	log      *slog.Logger
-	observer Observer
+	observer func(Event)
 
 	cache      *certmagic.Cache
 	config     *certmagic.Config
@@ -91,7 +91,7 @@ type job struct {
 	failed time.Time // when it was given up, or zero
 }
 
-func newACME(o ACME, files *files, log *slog.Logger, observer Observer) (*acme, error) {
+func newACME(o ACME, files *files, log *slog.Logger, observer func(Event)) (*acme, error) {
 	a := &acme{options: o, files: files, log: log, observer: observer, jobs: map[string]*job{}}
 	a.overTLS = o.HTTPAddress == "" && o.DNSProgram == ""
 	if !o.AgreeTerms {
@@ -290,7 +290,7 @@ func (a *acme) sync() {
 			delete(a.jobs, name)
 			a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name}})
 			a.log.Info("certificate is not served any more", "names", []string{name})
-			a.observer.CertificateChanged(Event{Kind: Removed, Source: FromACME, Names: []string{name}})
+			a.observer(Event{Kind: Removed, Source: FromACME, Names: []string{name}})
 		}
 	}
 	for name := range wanted {
@@ -386,7 +386,7 @@ func (a *acme) event(ctx context.Context, name string, data map[string]any) erro
 	default:
 		return nil
 	}
-	a.observer.CertificateChanged(e)
+	a.observer(e)
 	return nil
 }
 

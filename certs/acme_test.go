@@ -25,7 +25,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	var seen events
 	options := ca.acme(t, "renewed.example.com", "also.renewed.example.com")
 	options.renewCheck = 500 * time.Millisecond
-	c := open(t, Options{ACME: options, Observer: &seen})
+	c := open(t, Options{ACME: options, Observer: seen.record})
 	// Five seconds after the beginning, by the clock alone: Pebble does not always know the certificate that is
 	// replaced (ARI), and certmagic comes again after a minute only.
 	c.acme.config.RenewalWindowRatio, c.acme.config.DisableARI = 0.75, true
@@ -178,7 +178,7 @@ func TestACMEHosts(t *testing.T) {
 	var seen events
 	covering := newAuthority(t, "files")
 	c := open(t, Options{
-		ACME: ca.acme(t), Observer: &seen, Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
+		ACME: ca.acme(t), Observer: seen.record, Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
 	})
 	config, err := c.ClientConfig(RequiredClientCertificates, file)
 	require.NoError(t, err)
@@ -229,7 +229,7 @@ func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
 	t.Parallel()
 	l, ca := acmeListener(t, 0)
 	var seen events
-	c := open(t, Options{ACME: ca.acme(t), Observer: &seen})
+	c := open(t, Options{ACME: ca.acme(t), Observer: seen.record})
 	config := c.TLSConfig()
 	choose := config.GetCertificate
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -330,7 +330,7 @@ func TestDNSProgramThatFails(t *testing.T) {
 	options.DNSProgram = hookProgram(t, "fail")
 	var seen events
 	var log logged
-	c := open(t, Options{ACME: options, Observer: &seen, Log: log.logger()})
+	c := open(t, Options{ACME: options, Observer: seen.record, Log: log.logger()})
 	start(t, c, l)
 	require.EventuallyNoError(t, func() error {
 		failed := seen.of(Failed, "fails.example.com")

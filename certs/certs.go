@@ -23,7 +23,7 @@ type Options struct {
 	LocalCA    string       // the folder of a local CA, made there if it is not yet; "" is none
 	LocalNames []string     // names and IP addresses that the local CA certifies beside localhost, 127.0.0.1 and ::1
 	Log        *slog.Logger // nil is nowhere
-	Observer   Observer     // nil is fine
+	Observer   func(Event)  // may be nil; must be quick, safe for concurrent use, and must not call the Certs
 }
 
 // Certs chooses certificates for handshakes and keeps them fresh. All methods may be called by many goroutines at once.
@@ -33,7 +33,7 @@ type Certs struct {
 	local    *localCA // nil without a local CA
 	base     *tls.Config
 	log      *slog.Logger
-	observer Observer
+	observer func(Event)
 
 	mu      sync.Mutex // guards what follows
 	clients []*clientCA
@@ -54,7 +54,7 @@ func New(o Options) (*Certs, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.observer == nil {
-		c.observer = nobody{}
+		c.observer = func(Event) {}
 	}
 	var err error
 	if c.files, err = openFiles(o.Files, c.log, c.observer); err != nil {
@@ -71,7 +71,7 @@ func New(o Options) (*Certs, error) {
 		}
 	}
 	c.base = c.baseConfig()
-	c.observer.FilesRead(nil)
+	c.observer(Event{Kind: FilesRead})
 	c.files.warnExpiring(time.Now())
 	return c, nil
 }
@@ -233,7 +233,7 @@ func (c *Certs) Reload() error {
 		c.acme.sync() // a file may cover a name now, or not any more
 	}
 	err := errors.Join(errs...)
-	c.observer.FilesRead(err)
+	c.observer(Event{Kind: FilesRead, Err: err})
 	return err
 }
 

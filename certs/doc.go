@@ -9,7 +9,7 @@
 //
 //	certs.go      the choice, and what runs beside it      watch.go     files that change
 //	files.go      certificate files                        client.go    client certificates
-//	acme.go       ACME by certmagic                        observer.go  who is told
+//	acme.go       ACME by certmagic                        observer.go  events
 //	acme_dns.go   DNS-01 by a program of the operator
 //	local.go      the local CA
 //

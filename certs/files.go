@@ -26,7 +26,7 @@ const warnBefore = 14 * 24 * time.Hour
 // files are certificate files and what was read from them.
 type files struct {
 	log      *slog.Logger
-	observer Observer
+	observer func(Event)
 	current  atomic.Pointer[index]
 
 	mu    sync.Mutex // guards pairs, and is held while they are read
@@ -42,7 +42,7 @@ type pair struct {
 }
 
 // openFiles reads all pairs, or says all that is wrong with them.
-func openFiles(pairs []Pair, log *slog.Logger, observer Observer) (*files, error) {
+func openFiles(pairs []Pair, log *slog.Logger, observer func(Event)) (*files, error) {
 	f := &files{log: log, observer: observer}
 	for _, p := range pairs {
 		f.pairs = append(f.pairs, &pair{Pair: p})
@@ -78,7 +78,7 @@ func (f *files) load(p *pair) error {
 	if err != nil {
 		if p.cert != nil && err.Error() != p.refused {
 			p.refused = err.Error()
-			f.observer.CertificateChanged(Event{Kind: Failed, Source: FromFile, Names: names(p.cert), Err: err})
+			f.observer(Event{Kind: Failed, Source: FromFile, Names: names(p.cert), Err: err})
 		}
 		return err
 	}
@@ -92,7 +92,7 @@ func (f *files) load(p *pair) error {
 	}
 	p.cert, p.read = cert, read
 	f.log.Info("certificate file loaded", "file", p.Cert, "names", names(cert), "not_after", cert.Leaf.NotAfter)
-	f.observer.CertificateChanged(Event{Kind: kind, Source: FromFile, Names: names(cert), NotAfter: cert.Leaf.NotAfter})
+	f.observer(Event{Kind: kind, Source: FromFile, Names: names(cert), NotAfter: cert.Leaf.NotAfter})
 	return nil
 }
 
@@ -139,7 +139,7 @@ func isEncrypted(key []byte) bool {
 func (f *files) warnExpiring(now time.Time) {
 	for _, e := range f.expiries() {
 		if left := e.NotAfter.Sub(now); left < warnBefore {
-			f.observer.CertificateChanged(Event{Kind: Expiring, Source: FromFile, Names: e.Names, NotAfter: e.NotAfter})
+			f.observer(Event{Kind: Expiring, Source: FromFile, Names: e.Names, NotAfter: e.NotAfter})
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	pair := ca.files(t, folder, "files.test")
 	var seen events
 	var log logged
-	c := open(t, Options{Files: []Pair{pair}, Observer: &seen, Log: log.logger()})
+	c := open(t, Options{Files: []Pair{pair}, Observer: seen.record, Log: log.logger()})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	start(t, c, l)
@@ -231,7 +231,7 @@ func TestFilesThatAreToBeSpokenOf(t *testing.T) {
 	pair := writePair(t, t.TempDir(), cert, key)
 	fine := ca.files(t, t.TempDir(), "fine.test")
 	var seen events
-	c := open(t, Options{Files: []Pair{pair, fine}, Observer: &seen})
+	c := open(t, Options{Files: []Pair{pair, fine}, Observer: seen.record})
 	if len(seen.of(Expiring, "soon.test")) != 1 || len(seen.of(Expiring, "fine.test")) != 0 ||
 		len(seen.of(Loaded, "fine.test")) != 1 {
 		t.Errorf("%+v", seen.all)

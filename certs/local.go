@@ -44,7 +44,7 @@ type localCA struct {
 	names    []string
 	now      func() time.Time
 	log      *slog.Logger
-	observer Observer
+	observer func(Event)
 	cert     *x509.Certificate
 	key      *ecdsa.PrivateKey
 
@@ -53,7 +53,7 @@ type localCA struct {
 }
 
 // openLocalCA opens the CA in folder, or makes it.
-func openLocalCA(folder string, names []string, now func() time.Time, log *slog.Logger, observer Observer) (*localCA, error) {
+func openLocalCA(folder string, names []string, now func() time.Time, log *slog.Logger, observer func(Event)) (*localCA, error) {
 	folder, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, fmt.Errorf("certs: local CA: %w", err)
@@ -216,7 +216,7 @@ func (ca *localCA) issue() error {
 		return err
 	}
 	ca.current.Store(newIndex([]*tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}))
-	ca.observer.CertificateChanged(Event{Kind: Loaded, Source: FromLocalCA, Names: ca.names, NotAfter: leaf.NotAfter})
+	ca.observer(Event{Kind: Loaded, Source: FromLocalCA, Names: ca.names, NotAfter: leaf.NotAfter})
 	return nil
 }
 
@@ -230,7 +230,7 @@ func (ca *localCA) renew() {
 	}
 	if err := ca.issue(); err != nil {
 		ca.log.Error("local CA cannot renew its certificate, the one from before stays", "error", err, "not_after", leaf.NotAfter)
-		ca.observer.CertificateChanged(Event{Kind: Failed, Source: FromLocalCA, Names: ca.names, Err: err})
+		ca.observer(Event{Kind: Failed, Source: FromLocalCA, Names: ca.names, Err: err})
 	}
 }
 

@@ -25,7 +25,7 @@ func TestLocalCA(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "state", "tls")
 	var seen events
 	c := open(t, Options{LocalCA: folder, LocalNames: []string{"sessions.internal", "10.0.0.1", "localhost"},
-		Observer: &seen})
+		Observer: seen.record})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	pool := trusted(t, folder)
@@ -76,7 +76,7 @@ func TestLocalCARenews(t *testing.T) {
 	t.Parallel()
 	var seen events
 	now := time.Now()
-	ca, err := openLocalCA(t.TempDir(), nil, func() time.Time { return now }, slog.New(slog.DiscardHandler), &seen)
+	ca, err := openLocalCA(t.TempDir(), nil, func() time.Time { return now }, slog.New(slog.DiscardHandler), seen.record)
 	require.NoError(t, err)
 	first := ca.index().first
 	now = now.Add(leafLife * 6 / 10)

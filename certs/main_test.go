@@ -129,22 +129,20 @@ func certPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// events keeps what an Observer is told.
+// events keeps what the observer receives.
 type events struct {
 	mu   sync.Mutex
 	all  []Event
 	read []error
 }
 
-func (e *events) FilesRead(err error) {
+func (e *events) record(event Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.read = append(e.read, err)
-}
-
-func (e *events) CertificateChanged(event Event) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	if event.Kind == FilesRead {
+		e.read = append(e.read, event.Err)
+		return
+	}
 	e.all = append(e.all, event)
 }
 

@@ -26,7 +26,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 	c := m.Server().ConnOpened(server.ConnInfo{Listener: "main"})
 	c.Identified(auth.Identity{Tenant: "acme", App: "shop"}, auth.BySecret)
-	decisions, store := m.Policy(), m.Storage()
+	decided, store := m.Policy(), m.Storage()
 	failure := errors.New("the disk is full")
 	for name, observe := range map[string]func(){
 		"a command":          func() { c.CommandRan(server.CommandInfo{Command: "get", Duration: time.Millisecond}) },
@@ -43,10 +43,10 @@ func TestNoAllocation(t *testing.T) {
 		},
 		"an event of an unknown tenant": func() { m.Session(session.Event{Kind: session.Expired, Tenant: "nobody"}) },
 		"a cached decision": func() {
-			decisions.Decided(policy.Evaluation{Outcome: policy.Allowed, Cached: true})
+			decided(policy.Evaluation{Outcome: policy.Allowed, Cached: true})
 		},
 		"a decision": func() {
-			decisions.Decided(policy.Evaluation{Outcome: policy.Denied, Duration: time.Millisecond})
+			decided(policy.Evaluation{Outcome: policy.Denied, Duration: time.Millisecond})
 		},
 		"a storage operation": func() { store.OperationDone("get", time.Millisecond, nil) },
 		"a storage failure":   func() { store.OperationDone("put", time.Millisecond, failure) },

@@ -6,17 +6,12 @@ import (
 	"sessionserver/certs"
 )
 
-// Certificates is the observer of the server's certificates.
-func (m *Metrics) Certificates() certs.Observer { return certificateObserver{m} }
-
-type certificateObserver struct{ m *Metrics }
-
-func (o certificateObserver) CertificateChanged(e certs.Event) {
-	o.m.certificateEvents.WithLabelValues(e.Kind.String()).Inc()
+// Certificate counts an event of the server's certificates. Reads of files are counted by [Metrics.Reloaded].
+func (m *Metrics) Certificate(e certs.Event) {
+	if e.Kind != certs.FilesRead {
+		m.certificateEvents.WithLabelValues(e.Kind.String()).Inc()
+	}
 }
-
-// FilesRead does nothing: [Metrics.Reloaded] counts everything that is read anew.
-func (o certificateObserver) FilesRead(error) {}
 
 func (m *Metrics) beginCertificates() {
 	for kind := certs.Loaded; kind <= certs.Removed; kind++ {

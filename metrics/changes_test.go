@@ -405,7 +405,7 @@ var scenarios = map[string]struct {
 		},
 	},
 	"certificates": {
-		do: func(w *monitored) { w.Certificates().CertificateChanged(certs.Event{Kind: certs.Expiring}) },
+		do: func(w *monitored) { w.Certificate(certs.Event{Kind: certs.Expiring}) },
 		changes: map[string]float64{
 			"certificate_events_total{event=expiring}": 1,
 		},

@@ -47,7 +47,7 @@ func newMonitored(t testing.TB, o Options, change func(*servertest.Config)) *mon
 	}
 	w := &monitored{TB: t, Metrics: m, folder: t.TempDir(), held: make(chan struct{})}
 	w.audit = m.Audit()
-	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificates()})
+	keys, err := certs.New(certs.Options{LocalCA: filepath.Join(w.folder, "ca"), Observer: m.Certificate})
 	require.NoError(w, err)
 	t.Cleanup(keys.Close)
 	log, err := audit.Open(audit.Options{Output: filepath.Join(w.folder, "audit.log"), Observer: w.audit})
@@ -82,7 +82,7 @@ func newMonitored(t testing.TB, o Options, change func(*servertest.Config)) *mon
 	}
 	policies := filepath.Join(w.folder, "policies")
 	require.NoError(w, os.CopyFS(policies, configs.DefaultPolicy()))
-	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Observer: m.Policy(),
+	w.policy, err = opa.New(t.Context(), opa.Options{Source: opa.Folder(policies), Tenants: known, Decided: m.Policy(),
 		Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(w, err)
 	cfg.Options.Policy = w.policy

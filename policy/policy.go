@@ -87,12 +87,6 @@ type App struct {
 	Read, Write []string // patterns of keys; nil is every key, empty is no key
 }
 
-// Observer receives the events of an engine. Its methods must be quick and safe for concurrent use.
-type Observer interface {
-	Decided(Evaluation)
-	Reloaded(err error) // the source was read; nil if its policies are in force
-}
-
 // Evaluation describes how a decision was made.
 type Evaluation struct {
 	Outcome  Outcome

@@ -22,9 +22,10 @@ type Options struct {
 	Timeout time.Duration // processor time of one evaluation; 0 is 100 ms
 	Cache   int           // approximate number of cached decisions; 0 is 131,072
 
-	Observer policy.Observer    // may be nil
-	Log      policy.DecisionLog // may be nil
-	Logger   *slog.Logger       // of events of the source; nil is slog.Default
+	Decided  func(policy.Evaluation) // observes decisions; may be nil; must be quick and safe for concurrent use
+	Reloaded func(error)             // observes reads of the source, nil if its policies are in force; may be nil
+	Log      policy.DecisionLog      // may be nil
+	Logger   *slog.Logger            // of events of the source; nil is slog.Default
 }
 
 // Engine decides by the policies of a source. Create it with New. Run makes it follow the source.
@@ -143,8 +144,8 @@ func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision,
 	case d.Allow:
 		ev.Outcome = policy.Allowed
 	}
-	if e.opts.Observer != nil {
-		e.opts.Observer.Decided(ev)
+	if e.opts.Decided != nil {
+		e.opts.Decided(ev)
 	}
 	if e.opts.Log != nil {
 		e.opts.Log.Decided(in, d, ev, err)
@@ -183,8 +184,8 @@ func (e *Engine) Reload(ctx context.Context) error {
 		e.mu.Lock()
 		e.status.Checked, e.status.Err = time.Now(), nil
 		e.mu.Unlock()
-		if e.opts.Observer != nil {
-			e.opts.Observer.Reloaded(nil)
+		if e.opts.Reloaded != nil {
+			e.opts.Reloaded(nil)
 		}
 		return nil
 	}
@@ -235,8 +236,8 @@ func (e *Engine) put(set *programs) error {
 // recordReload records the result of a read of the source. The observer may call Status.
 func (e *Engine) recordReload(err error) {
 	e.setStatus(err)
-	if e.opts.Observer != nil {
-		e.opts.Observer.Reloaded(err)
+	if e.opts.Reloaded != nil {
+		e.opts.Reloaded(err)
 	}
 }
 

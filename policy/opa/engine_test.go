@@ -377,7 +377,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// recorder is an observer and a decision log.
+// recorder holds what the observers and the decision log receive.
 type recorder struct {
 	mu        sync.Mutex
 	evaluated []policy.Evaluation
@@ -385,18 +385,16 @@ type recorder struct {
 	logged    []string
 }
 
-func (s *recorder) Reloaded(err error) {
+func (s *recorder) recordReload(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reloaded = append(s.reloaded, err)
 }
 
-type observer struct{ *recorder }
-
-func (o observer) Decided(e policy.Evaluation) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.evaluated = append(o.evaluated, e)
+func (s *recorder) recordDecision(e policy.Evaluation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.evaluated = append(s.evaluated, e)
 }
 
 type decisionLog struct{ *recorder }
@@ -409,7 +407,7 @@ func (l decisionLog) Decided(in *policy.Input, d policy.Decision, e policy.Evalu
 
 func TestObserver(t *testing.T) {
 	s := &recorder{}
-	e := mustStart(t, Options{Observer: observer{s}, Log: decisionLog{s}}, "a.rego",
+	e := mustStart(t, Options{Decided: s.recordDecision, Reloaded: s.recordReload, Log: decisionLog{s}}, "a.rego",
 		rules(`allow if input.app == "shop"`+"\n\n"+`allow := false if to_number(input.app) == 1`))
 	for _, app := range []string{"1", "1", "x"} {
 		_, _ = e.Decide(t.Context(), &policy.Input{App: app})

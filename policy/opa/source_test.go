@@ -27,11 +27,10 @@ import (
 	"sessionserver/policy"
 )
 
-// reloads is an observer that sends the result of each reload.
+// reloads holds the result of each reload.
 type reloads chan error
 
-func (reloads) Decided(policy.Evaluation) {}
-func (c reloads) Reloaded(err error)      { c <- err }
+func (c reloads) record(err error) { c <- err }
 
 func (c reloads) next(t *testing.T) error {
 	t.Helper()
@@ -78,7 +77,7 @@ func TestFolder(t *testing.T) {
 				source.watch = false
 			}
 			reloaded := make(reloads, 100)
-			e := mustStart(t, Options{Source: source, Observer: reloaded})
+			e := mustStart(t, Options{Source: source, Reloaded: reloaded.record})
 			reloaded.next(t)
 			var running sync.WaitGroup
 			defer running.Wait()
@@ -426,7 +425,7 @@ func TestBundlePoll(t *testing.T) {
 	}
 	server.put(key.pack(t, "1", "a.rego", forApp("one")))
 	reloaded := make(reloads, 1000)
-	e := mustStart(t, Options{Source: source, Observer: reloaded})
+	e := mustStart(t, Options{Source: source, Reloaded: reloaded.record})
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, stop := context.WithCancel(t.Context())
