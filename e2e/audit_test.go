@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,11 +107,11 @@ func TestAuditEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rego, err := configs.DefaultPolicy().Open("default.rego")
+	rego, err := fs.ReadFile(configs.DefaultPolicy(), "default.rego")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write("policy/default.rego", must(io.ReadAll(rego)))
+	write("policy/default.rego", rego)
 	write("policy/failing.rego", []byte("package sessionserver.authz\n\n"+
 		"allow := false if input.key == \"fails\"\n")) // a contradiction of other rules
 	pointTo(t, path("log/audit.log"), path("log/good"))
@@ -246,7 +247,7 @@ func TestAuditEverything(t *testing.T) {
 	write("one.pem", []byte("nothing"))
 	reload()
 	has(audit.CertificateFailed, "", "", "")
-	text := must(os.ReadFile(h.file))
+	text := []byte(servertest.ReadFile(t, h.file))
 	write("config.yaml", append([]byte("nonsense: 1\n"), text...))
 	reload()
 	has(audit.ServerReloaded, "", "", "failed")
@@ -313,7 +314,7 @@ func TestAuditEverything(t *testing.T) {
 // TestAuditRequired checks that a server does not start without its audit log, unless the configuration allows that.
 func TestAuditRequired(t *testing.T) {
 	file, state := servertest.WriteConfig(t, "storage: {driver: memory}\naudit: {output: STATE/none/audit.log}\n")
-	_, stderr, status := newCLI(t, "").run("", "serve", "--config", file)
+	_, stderr, status := newCLI(t, "").Run("", "serve", "--config", file)
 	if status == 0 || !strings.Contains(stderr, `,"level":"ERROR","msg":"the server has ended with an `+
 		`error","err":"cannot open the audit log`) ||
 		!strings.Contains(stderr, filepath.Join(state, "none", "audit.log")) {

@@ -51,11 +51,11 @@ func TestDevCA(t *testing.T) {
 			if inState := strings.HasPrefix(ca, state); inState != (above == 0o755) {
 				t.Errorf("the certificate is %s", ca)
 			}
-			out, stderr, status := newCLI(t, "").run("", "app", "create", "dev/more", "--dev", "--state", state)
+			out, stderr, status := newCLI(t, "").Run("", "app", "create", "dev/more", "--dev", "--state", state)
 			if status != 0 || caOf(out) != ca {
 				t.Errorf("app create: status %d, its DSN names another file than %s\n%s%s", status, ca, out, stderr)
 			}
-			if _, stderr, status := newCLI(t, "").run(strings.TrimSpace(out), "dsn", "check", "-"); status != 0 {
+			if _, stderr, status := newCLI(t, "").Run(strings.TrimSpace(out), "dsn", "check", "-"); status != 0 {
 				t.Errorf("the DSN does not work:\n%s", stderr)
 			}
 			for _, secret := range []string{"secret", "ca/ca-key.pem", "tenants.d/dev.yaml", "address"} {

@@ -24,20 +24,20 @@ func TestDSNCheck(t *testing.T) {
 		"- {name: strict, address: \"127.0.0.1:0\", allow: [127.0.0.1], plaintext: never}\n" +
 		"- {name: closed, address: \"127.0.0.1:0\", allow: [192.0.2.1]}\n" +
 		"- {name: mtls, address: \"127.0.0.1:0\", allow: [127.0.0.1], client_certificates: required, client_ca: " +
-		c.dir + "/app.pem}\n" +
-		"tenants: " + c.dir + "/tenants.d\naudit: {output: " + c.dir +
-		"/audit.log}\nstorage: {driver: memory}\ntls: {local_ca: " + c.dir + "/ca}\n"
-	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
+		c.Dir + "/app.pem}\n" +
+		"tenants: " + c.Dir + "/tenants.d\naudit: {output: " + c.Dir +
+		"/audit.log}\nstorage: {driver: memory}\ntls: {local_ca: " + c.Dir + "/ca}\n"
+	if err := os.WriteFile(c.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Certificate{Name: "app.example"}.Write(t, c.dir, "app")
-	c.do("tenant", "create", "acme")
-	c.do("tenant", "create", "full")
-	c.do("tenant", "create", "slow")
-	c.do("tenant", "create", "away", "--allow", "192.0.2.1")
+	servertest.Certificate{Name: "app.example"}.Write(t, c.Dir, "app")
+	c.Do("tenant", "create", "acme")
+	c.Do("tenant", "create", "full")
+	c.Do("tenant", "create", "slow")
+	c.Do("tenant", "create", "away", "--allow", "192.0.2.1")
 	more := func(tenant, text string) {
 		t.Helper()
-		if err := os.WriteFile(c.file(tenant+".yaml"), []byte(strings.Replace(c.read(tenant+".yaml"), "\n"+
+		if err := os.WriteFile(c.File(tenant+".yaml"), []byte(strings.Replace(c.Read(tenant+".yaml"), "\n"+
 			"apps:\n", "\n"+text+"\napps:\n", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -45,17 +45,17 @@ func TestDSNCheck(t *testing.T) {
 	more("full", "session: {max_bytes: 1}")
 	more("slow", "rates: {app: {per_second: 0.01, burst: 8}}")
 	secrets := map[string]string{}
-	c.do("tenant", "create", "reads")
-	c.do("tenant", "create", "carts")
-	c.do("tenant", "create", "blind")
+	c.Do("tenant", "create", "reads")
+	c.Do("tenant", "create", "carts")
+	c.Do("tenant", "create", "blind")
 	for tenant, flags := range map[string][]string{"acme": nil, "full": nil, "slow": nil, "away": nil,
 		"reads": {"--role", "readonly"}, "carts": {"--write", "cart.*"}, "blind": {"--read", "cart.*"}} {
-		dsn := c.do(append([]string{"app", "create", tenant + "/shop", "--address", "tls://x"}, flags...)...)
+		dsn := c.Do(append([]string{"app", "create", tenant + "/shop", "--address", "tls://x"}, flags...)...)
 		secrets[tenant] = strings.TrimSuffix(strings.TrimPrefix(dsn, "tls://shop:"), "@x:9090/"+tenant+"\n")
 	}
-	c.do("app", "create", "acme/mesh", "--no-secret", "--certificate", "dns:app.example", "--address", "tls://x")
-	certificate := "&certfile=" + c.dir + "/app.pem&keyfile=" + c.dir + "/app.key"
-	s := serve(t, "--config", c.config)
+	c.Do("app", "create", "acme/mesh", "--no-secret", "--certificate", "dns:app.example", "--address", "tls://x")
+	certificate := "&certfile=" + c.Dir + "/app.pem&keyfile=" + c.Dir + "/app.key"
+	s := serve(t, "--config", c.Config)
 	addresses := map[string]string{}
 	require.Eventually(t, "all listeners serve", func() bool {
 		for _, name := range []string{"proxied", "all", "main", "strict", "closed", "mtls"} {
@@ -64,7 +64,7 @@ func TestDSNCheck(t *testing.T) {
 		}
 		return addresses["mtls"] != ""
 	})
-	main, ca := addresses["main"], "?cafile="+filepath.Join(c.dir, "ca", "ca.pem")
+	main, ca := addresses["main"], "?cafile="+filepath.Join(c.Dir, "ca", "ca.pem")
 	// replying starts a server that sends a text to every client.
 	replying := func(text string) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -100,7 +100,7 @@ func TestDSNCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	servertest.WriteFiles(t, c.dir, map[string]string{"app.dsn": "tls://shop:" + secrets["acme"] + "@" + main +
+	servertest.WriteFiles(t, c.Dir, map[string]string{"app.dsn": "tls://shop:" + secrets["acme"] + "@" + main +
 		"/acme" + ca + "\n"})
 	for _, row := range []struct {
 		name, dsn string
@@ -111,8 +111,8 @@ func TestDSNCheck(t *testing.T) {
 			[]string{"DSN            tls://shop:xxxxx@", "TLS            TLS 1.3, TLS_", "issued by ", "expires 20",
 				"identity       acme/shop, role readwrite, seen from 127.0.0.1", "round trip",
 				"new, put, close, open, get, destroy in ", "Everything works."}},
-		{"a file", "file://" + c.dir + "/app.dsn", 0, []string{"identity       acme/shop", "Everything works."}},
-		{"no file", "file://" + c.dir + "/none.dsn", 1, []string{"none.dsn: no such file"}},
+		{"a file", "file://" + c.Dir + "/app.dsn", 0, []string{"identity       acme/shop", "Everything works."}},
+		{"no file", "file://" + c.Dir + "/none.dsn", 1, []string{"none.dsn: no such file"}},
 		{"a readonly app", "tls://shop:SECRET@" + main + "/reads" + ca, 0,
 			[]string{"the trial session is not allowed to this app: new: DENIED this app may only read",
 				"credentials are good"}},
@@ -162,7 +162,7 @@ func TestDSNCheck(t *testing.T) {
 		{"refused", "tls://shop:SECRET@" + dead.Addr().String() + "/acme", 1, []string{"Nothing listens at 127.0.0.1"}},
 		{"name", "tls://shop:SECRET@no-such-host.invalid/acme", 1,
 			[]string{"No address is known for no-such-host.invalid"}},
-		{"socket", "unix://shop:SECRET@" + c.dir + "/none?tenant=acme", 1, []string{"There is no socket"}},
+		{"socket", "unix://shop:SECRET@" + c.Dir + "/none?tenant=acme", 1, []string{"There is no socket"}},
 		{"cafile", "tls://shop:SECRET@" + main + "/acme?cafile=/none.pem", 1,
 			[]string{"A file that the DSN names is not there"}},
 		{"silence", "tls://shop:SECRET@" + silent.Addr().String() + "/acme?timeout=0.05", 1,
@@ -177,7 +177,7 @@ func TestDSNCheck(t *testing.T) {
 					secret = secrets[tenant]
 				}
 			}
-			out, stderr, status := c.run(strings.ReplaceAll(row.dsn, "SECRET", secret)+"\n", "dsn", "check", "-")
+			out, stderr, status := c.Run(strings.ReplaceAll(row.dsn, "SECRET", secret)+"\n", "dsn", "check", "-")
 			if status != row.status {
 				t.Errorf("status %d, want %d", status, row.status)
 			}
@@ -197,25 +197,25 @@ func TestDSNCheck(t *testing.T) {
 			}
 		})
 	}
-	block, _ := pem.Decode([]byte(servertest.ReadFile(t, filepath.Join(c.dir, "app.pem"))))
+	block, _ := pem.Decode([]byte(servertest.ReadFile(t, filepath.Join(c.Dir, "app.pem"))))
 	came := fmt.Sprintf(`"app":"mesh".*"reason":"certificate","detail":"sha256 %x; CN=app\.example; dns:app\.example"`,
 		sha256.Sum256(block.Bytes))
-	if events := servertest.ReadFile(t, filepath.Join(c.dir,
+	if events := servertest.ReadFile(t, filepath.Join(c.Dir,
 		"audit.log")); !regexp.MustCompile(came).MatchString(events) {
 		t.Errorf("no event names the certificate of acme/mesh:\n%s", events)
 	}
 	dsn := strings.ReplaceAll("tls://shop:SECRET@"+main+"/acme"+ca, "SECRET", secrets["acme"])
-	if out, stderr, status := c.run("", "dsn", "check", dsn); status != 0 {
+	if out, stderr, status := c.Run("", "dsn", "check", dsn); status != 0 {
 		t.Errorf("as an argument: %d\n%s%s", status, out, stderr)
 	}
-	if out, stderr, status := c.run("", "dsn", "check"); status != 1 || !strings.Contains(stderr, "SESSIONSERVER_DSN") {
+	if out, stderr, status := c.Run("", "dsn", "check"); status != 1 || !strings.Contains(stderr, "SESSIONSERVER_DSN") {
 		t.Errorf("without a DSN: %d\n%s%s", status, out, stderr)
 	}
 	t.Setenv("SESSIONSERVER_DSN", dsn)
-	if out, stderr, status := c.run("", "dsn", "check"); status != 0 {
+	if out, stderr, status := c.Run("", "dsn", "check"); status != 0 {
 		t.Errorf("from the environment: %d\n%s%s", status, out, stderr)
 	}
-	if out, stderr, status := c.run("", "dsn", dsn); status != 2 ||
+	if out, stderr, status := c.Run("", "dsn", dsn); status != 2 ||
 		strings.Contains(out+stderr, secrets["acme"][4:20]) {
 		t.Errorf("without an argument: %d\n%s%s", status, out, stderr)
 	}

@@ -27,7 +27,7 @@ func TestDSNCheckWithoutCertificate(t *testing.T) {
 			h := deployment{tls: row.tls, tenants: map[string]string{"acme": tenantFile("", "shop "+secret)}}.serve(t)
 			defer h.stop()
 			address := strings.Replace(h.addr, "127.0.0.1", row.host, 1)
-			_, stderr, status := newCLI(t, "").run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")
+			_, stderr, status := newCLI(t, "").Run("tls://shop:"+secret+"@"+address+"/acme", "dsn", "check", "-")
 			if status != 1 || !strings.Contains(stderr, row.want) {
 				t.Errorf("status %d\n%s", status, stderr)
 			}

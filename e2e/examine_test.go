@@ -70,7 +70,7 @@ tls:
 		}
 	}
 	file := filepath.Join(dir, "config.yaml")
-	out, stderr, status := newCLI(t, "").run("", "check", file)
+	out, stderr, status := newCLI(t, "").Run("", "check", file)
 	if status != 1 {
 		t.Errorf("status %d\n%s", status, out)
 	}
@@ -155,7 +155,7 @@ func TestStoragePrivate(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, stderr, status := newCLI(t, "").run("", "check", file); status != 1 ||
+			if _, stderr, status := newCLI(t, "").Run("", "check", file); status != 1 ||
 				!strings.Contains(stderr, "storage.path: other users of this machine may use the folder "+state+" "+
 					"(mode -rwxr-xr-x)") ||
 				!strings.Contains(stderr, "are not for their owner alone, 2 of them") {
@@ -180,7 +180,7 @@ func TestStoragePrivate(t *testing.T) {
 			}
 			s.stop()
 			private(t, state)
-			if out, stderr, status := newCLI(t, "").run("", "check", file); status != 0 {
+			if out, stderr, status := newCLI(t, "").Run("", "check", file); status != 0 {
 				t.Errorf("check afterwards: status %d\n%s%s", status, out, stderr)
 			}
 		})
@@ -214,7 +214,7 @@ func private(t *testing.T, folder string) {
 func drivers(t *testing.T) []string {
 	t.Helper()
 	file, _ := servertest.WriteConfig(t, "storage: {driver: unknown}\n")
-	_, stderr, _ := newCLI(t, "").run("", "check", file)
+	_, stderr, _ := newCLI(t, "").Run("", "check", file)
 	list := regexp.MustCompile(`storage\.driver: .*\(allowed: (.+)\)`).FindStringSubmatch(stderr)
 	if list == nil {
 		t.Fatalf("check does not list the drivers:\n%s", stderr)

@@ -69,7 +69,7 @@ func TestOPATakesWhatShips(t *testing.T) {
 		t.Run(strings.Join(append([]string{"default"}, names...), " "), func(t *testing.T) {
 			dir := t.TempDir()
 			copyPolicies(t, dir, append([]string{"default"}, names...)...)
-			if out, stderr, status := c.run("", "policy", "test", dir); status != 0 {
+			if out, stderr, status := c.Run("", "policy", "test", dir); status != 0 {
 				t.Errorf("status %d\n%s%s", status, out, stderr)
 			}
 			runs := [][]string{
@@ -148,7 +148,7 @@ func TestDocumentedBundle(t *testing.T) {
 	}
 	file, revision := configured("bundle.tar.gz"), shell("git rev-parse HEAD")
 	want := "policies: " + web.URL + "/bundle.tar.gz, revision " + revision + ", tests passed: "
-	if out, stderr, status := newCLI(t, "").run("", "check", file); status != 0 || !strings.Contains(out, want) ||
+	if out, stderr, status := newCLI(t, "").Run("", "check", file); status != 0 || !strings.Contains(out, want) ||
 		!strings.Contains(out, "tenant beta: allow: ") {
 		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
@@ -158,7 +158,7 @@ func TestDocumentedBundle(t *testing.T) {
 	shell("opa build -b policies --signing-key private.pem --signing-alg ES256 -o outside.tar.gz")
 	want = "/outside.tar.gz: policies/tenants/acme/office_hours.rego:6: package sessionserver.tenant is for the " +
 		"policies of tenants, and tenants/NAME/ for these must be at the root"
-	if out, stderr, status := newCLI(t, "").run("", "check", configured("outside.tar.gz")); status != 1 ||
+	if out, stderr, status := newCLI(t, "").Run("", "check", configured("outside.tar.gz")); status != 1 ||
 		!strings.Contains(stderr, want) {
 		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}

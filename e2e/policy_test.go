@@ -494,16 +494,16 @@ func TestPolicyBundle(t *testing.T) {
 		require.Eventually(t, "the log has "+what, func() bool { return strings.Contains(b.log(), what) })
 	}
 	server.put(packBundle(t, "another secret", "0", "nothing"))
-	if out, stderr, status := newCLI(t, "").run("", "check", b.file); status == 0 ||
+	if out, stderr, status := newCLI(t, "").Run("", "check", b.file); status == 0 ||
 		!strings.Contains(stderr, "config.yaml:6: policy.bundle.url: "+web.URL+"/p.tar.gz: ") {
 		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
-	if out, stderr, status := newCLI(t, "").run("", "serve", "--config", b.file); status != 1 ||
+	if out, stderr, status := newCLI(t, "").Run("", "serve", "--config", b.file); status != 1 ||
 		!strings.Contains(stderr, "cannot use the policies: ") {
 		t.Errorf("it starts without a policy: status %d\n%s%s", status, out, stderr)
 	}
 	server.put(packBundle(t, "signing secret", "one", "first"))
-	if out, stderr, status := newCLI(t, "").run("", "check", b.file); status != 0 ||
+	if out, stderr, status := newCLI(t, "").Run("", "check", b.file); status != 0 ||
 		!strings.Contains(out, "revision one") || !strings.Contains(out, "note: policies come by plain http") {
 		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
@@ -599,7 +599,7 @@ func TestPolicyBundlePrivate(t *testing.T) {
 			"token": "letmein\n", "key": "signing secret",
 			"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})),
 		})
-		out, stderr, _ := newCLI(t, "").run("", "check", b.file)
+		out, stderr, _ := newCLI(t, "").Run("", "check", b.file)
 		if !strings.Contains(out+stderr, strings.ReplaceAll(want, "DIR", b.dir)) {
 			t.Errorf("%s:\n%s%s", more, out, stderr)
 		}

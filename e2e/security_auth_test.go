@@ -141,6 +141,9 @@ func apart(kinds [][]float64) float64 {
 func halves(kinds [][]float64) float64 {
 	most := 0.0
 	for _, kind := range kinds {
+		if len(kind) < 2 {
+			continue
+		}
 		shuffled := slices.Clone(kind)
 		for range 10 {
 			rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })

@@ -322,7 +322,9 @@ func leaks(t *testing.T, driver string) {
 	a = h.connectAs(t, "acme/shop", secretOf(t, rotated))
 	a.OK("open " + own)
 	a.OK("put " + key + " " + value)
-	for _, entry := range must(os.ReadDir(storage)) {
+	entries, err := os.ReadDir(storage)
+	require.NoError(t, err)
+	for _, entry := range entries {
 		_ = os.RemoveAll(filepath.Join(storage, entry.Name()))
 	}
 	if driver == "file" { // so that the folders cannot be created again
@@ -387,11 +389,4 @@ func files(t *testing.T, folder string, look func(path string, content []byte)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }

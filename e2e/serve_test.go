@@ -79,7 +79,7 @@ func TestDevListen(t *testing.T) {
 		{"[::]:0", `tls://APP:hss_\w+@127\.0\.0\.1:PORT/dev\?cafile=`},
 		{"unix:" + socket, `unix://APP:hss_\w+@` + regexp.QuoteMeta(socket) + `\?tenant=dev`},
 	} {
-		state := filepath.Join(c.dir, "state", strconv.Itoa(i))
+		state := filepath.Join(c.Dir, "state", strconv.Itoa(i))
 		s := serve(t, "--dev", "--listen", row.listen, "--admin", "127.0.0.1:0", "--state", state)
 		want := strings.ReplaceAll(row.want, "PORT", s.addr[strings.LastIndex(s.addr, ":")+1:])
 		require.Eventually(t, "the DSN is printed", func() bool {
@@ -88,12 +88,12 @@ func TestDevListen(t *testing.T) {
 		if strings.Contains(s.stdout(), "tcp://[::]") || strings.Contains(s.stdout(), "telnet ::") {
 			t.Errorf("it prints an address that clients cannot use:\n%s", s.stdout())
 		}
-		dsn, stderr, status := c.run("", "app", "create", "dev/more", "--dev", "--state", state)
+		dsn, stderr, status := c.Run("", "app", "create", "dev/more", "--dev", "--state", state)
 		if status != 0 || !regexp.MustCompile("^"+strings.ReplaceAll(want, "APP", "more")).MatchString(dsn) {
 			t.Errorf("%s: %d: it prints %q, want %s\n%s", row.listen, status, dsn, want, stderr)
 		}
 		require.Eventually(t, "the DSN works", func() bool {
-			_, _, status := c.run(strings.TrimSpace(dsn), "dsn", "check", "-")
+			_, _, status := c.Run(strings.TrimSpace(dsn), "dsn", "check", "-")
 			return status == 0
 		})
 	}
@@ -251,7 +251,7 @@ func TestFatal(t *testing.T) {
 			filepath.Join(t.TempDir(), "dev")}, true, "choose another address and folder"},
 		"text": {[]string{"--config", text}, false, "another server runs with this storage.path: end it"},
 	} {
-		_, stderr, status := newCLI(t, "").run("", append([]string{"serve"}, row.args...)...)
+		_, stderr, status := newCLI(t, "").Run("", append([]string{"serve"}, row.args...)...)
 		lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
 		var last struct{ Level, Err string }
 		for _, line := range lines {

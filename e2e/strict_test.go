@@ -40,7 +40,7 @@ func TestStrict(t *testing.T) {
 	cli := newCLI(t, "")
 	command := func(args ...string) (out, stderr string) {
 		t.Helper()
-		out, stderr, status := cli.run("", append(args, "--dev", "--state", state)...)
+		out, stderr, status := cli.Run("", append(args, "--dev", "--state", state)...)
 		if status != 0 {
 			t.Fatalf("%v: status %d\n%s%s", args, status, out, stderr)
 		}
@@ -59,7 +59,7 @@ func TestStrict(t *testing.T) {
 		}
 		dsn, _ := command("app", "create", row.tenant+"/app")
 		c := as(t, strings.TrimSpace(dsn))
-		out, failure, status := cli.run(dsn, "dsn", "check", "-")
+		out, failure, status := cli.Run(dsn, "dsn", "check", "-")
 		if status != 0 || strings.Contains(out, "the server's own alone") != row.strict ||
 			strings.Contains(out, "also those that clients choose") == row.strict {
 			t.Errorf("dsn check: status %d\n%s%s", status, out, failure)
@@ -95,15 +95,15 @@ func TestCheckStrict(t *testing.T) {
 	c := newCLI(t, "")
 	check := func(file, want string) {
 		t.Helper()
-		out, stderr, status := c.run("", "check", file)
+		out, stderr, status := c.Run("", "check", file)
 		if status != 0 || want != "" && !strings.Contains(out, want) || want == "" && strings.Contains(out, "strict") {
 			t.Errorf("status %d, want %q\n%s%s", status, want, out, stderr)
 		}
 	}
-	c.do("tenant", "create", "new")
-	check(c.config, "")
-	c.do("tenant", "create", "old", "--no-strict")
-	check(c.config, "note: tenants that are not strict: old. ")
+	c.Do("tenant", "create", "new")
+	check(c.Config, "")
+	c.Do("tenant", "create", "old", "--no-strict")
+	check(c.Config, "note: tenants that are not strict: old. ")
 	text := "listen: [{name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1], anonymous: acme/web}]\n" +
 		"storage: {driver: memory}\n"
 	file := filepath.Join(t.TempDir(), "c.yaml")

@@ -19,11 +19,11 @@ import (
 // TestCommandsAtOnce checks that of several processes that change one file none undoes the change of another.
 func TestCommandsAtOnce(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
+	c.Do("tenant", "create", "acme")
 	const count = 12
 	var all []*exec.Cmd
 	for i := range count {
-		cmd := exec.Command(binary(), "app", "create", fmt.Sprintf("acme/app-%d", i), "--config", c.config)
+		cmd := exec.Command(binary(), "app", "create", fmt.Sprintf("acme/app-%d", i), "--config", c.Config)
 		cmd.Stderr = new(bytes.Buffer)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -36,11 +36,11 @@ func TestCommandsAtOnce(t *testing.T) {
 		}
 	}
 	cfg := configs.Default()
-	tenant, err := configs.LoadTenant(c.file("acme.yaml"), &cfg)
+	tenant, err := configs.LoadTenant(c.File("acme.yaml"), &cfg)
 	if err != nil || len(tenant.Apps) != count {
-		t.Fatalf("%v\n%s", err, c.read("acme.yaml"))
+		t.Fatalf("%v\n%s", err, c.Read("acme.yaml"))
 	}
-	if out, stderr, status := c.run("", "check", c.config); status != 0 {
+	if out, stderr, status := c.Run("", "check", c.Config); status != 0 {
 		t.Errorf("check: status %d\n%s%s", status, out, stderr)
 	}
 }
@@ -48,15 +48,15 @@ func TestCommandsAtOnce(t *testing.T) {
 // TestTenantsServed checks that a running server applies what commands do to its tenants.
 func TestTenantsServed(t *testing.T) {
 	c := newCLI(t, "")
-	c.do("tenant", "create", "acme")
-	s := serve(t, "--config", c.config)
+	c.Do("tenant", "create", "acme")
+	s := serve(t, "--config", c.Config)
 	address := "tcp://" + s.addr
 	secretOf := func(dsn string) string {
 		_, rest, _ := strings.Cut(dsn, ":hss_")
 		secret, _, _ := strings.Cut(rest, "@")
 		return "hss_" + secret
 	}
-	first := secretOf(c.do("app", "create", "acme/shop", "--address", address))
+	first := secretOf(c.Do("app", "create", "acme/shop", "--address", address))
 	login := func(secret string) (*servertest.Conn, error) {
 		conn := servertest.Connect(t, s.addr)
 		_, err := conn.Do("auth acme/shop " + secret)
@@ -72,7 +72,7 @@ func TestTenantsServed(t *testing.T) {
 	old.OK("put a b")
 	old.OK("close")
 
-	second := secretOf(c.do("app", "rotate", "acme/shop", "--address", address))
+	second := secretOf(c.Do("app", "rotate", "acme/shop", "--address", address))
 	var fresh *servertest.Conn
 	require.Eventually(t, "the new secret is served", func() (ok bool) {
 		var err error
@@ -80,7 +80,7 @@ func TestTenantsServed(t *testing.T) {
 		return err == nil
 	})
 	old.OK("ping") // rotation ends no connection
-	c.do("app", "revoke", "acme/shop", "--oldest")
+	c.Do("app", "revoke", "acme/shop", "--oldest")
 	for { // the server may send a last line
 		if _, err := old.In.ReadString('\n'); err != nil {
 			break
@@ -89,13 +89,13 @@ func TestTenantsServed(t *testing.T) {
 	fresh.OK("open " + id + " r")
 	fresh.OK("abort")
 
-	c.do("tenant", "delete", "acme", "--drop-sessions")
+	c.Do("tenant", "delete", "acme", "--drop-sessions")
 	require.Eventually(t, "the sessions are dropped", func() bool {
-		_, err := os.Lstat(c.file("acme.drop"))
+		_, err := os.Lstat(c.File("acme.drop"))
 		return os.IsNotExist(err)
 	})
-	c.do("tenant", "create", "acme")
-	third := secretOf(c.do("app", "create", "acme/shop", "--address", address))
+	c.Do("tenant", "create", "acme")
+	third := secretOf(c.Do("app", "create", "acme/shop", "--address", address))
 	require.Eventually(t, "the tenant is served again", func() (ok bool) {
 		var err error
 		fresh, err = login(third)
@@ -108,7 +108,7 @@ func TestTenantsServed(t *testing.T) {
 		if strings.Contains(s.log()+s.stdout(), secret) {
 			t.Error("a secret was logged")
 		}
-		c.holdsNot(secret)
+		c.HoldsNot(secret)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestTenantBeforeServe(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	c := newCLI(t, "")
 	for _, args := range [][]string{{"tenant", "create", "acme"}, {"app", "create", "acme/shop"}} {
-		if out, stderr, status := c.run("", append(args, "--dev", "--state", state)...); status != 0 {
+		if out, stderr, status := c.Run("", append(args, "--dev", "--state", state)...); status != 0 {
 			t.Fatalf("%v: status %d\n%s%s", args, status, out, stderr)
 		}
 	}
@@ -147,7 +147,7 @@ func TestNoNewDSNRefused(t *testing.T) {
 	}
 	address := "tls://" + h.addr + "?cafile=" + h.ca
 	run := func(args ...string) (string, error) {
-		out, stderr, status := newCLI(t, "").run("", append(args, "--config", h.file)...)
+		out, stderr, status := newCLI(t, "").Run("", append(args, "--config", h.file)...)
 		if status != 0 {
 			return "", fmt.Errorf("%v: status %d\n%s%s", args, status, out, stderr)
 		}

@@ -23,7 +23,7 @@ func TestAdminRefused(t *testing.T) {
 	} {
 		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+strings.ReplaceAll(settings, "DIR", dir)+"\n")
 		for _, args := range [][]string{{"check", file}, {"serve", "--config", file}} {
-			_, said, status := newCLI(t, "").run("", args...)
+			_, said, status := newCLI(t, "").Run("", args...)
 			if status == 0 || !strings.Contains(said, want) || strings.Contains(said, "too-short") {
 				t.Errorf("%s: %s: %d:\n%s", settings, args[0], status, said)
 			}

@@ -102,7 +102,7 @@ func TestCheckFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			write("c.yaml", strings.ReplaceAll(row.text, "DIR", dir), 0o600)
 			before := tree(t, dir)
-			out, said, status := newCLI(t, "").run("", "check", filepath.Join(dir, "c.yaml"))
+			out, said, status := newCLI(t, "").Run("", "check", filepath.Join(dir, "c.yaml"))
 			if status != row.status {
 				t.Errorf("status %d, want %d", status, row.status)
 			}

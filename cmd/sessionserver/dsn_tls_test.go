@@ -31,16 +31,16 @@ func TestEncryptedKey(t *testing.T) {
 					", client_ca: " + certificate + "}\n",
 			} {
 				c := newCLI(t, text)
-				if err := os.Mkdir(c.file(""), 0o700); err != nil {
+				if err := os.Mkdir(c.File(""), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if _, said, status := c.run("", "check", c.config); status != 1 || !strings.Contains(said,
+				if _, said, status := c.Run("", "check", c.Config); status != 1 || !strings.Contains(said,
 					"the key "+key+" has a passphrase") || strings.Contains(said, "no pair") {
 					t.Errorf("%s: status %d\n%s", what, status, said)
 				}
 			}
 			dsn := "tls://127.0.0.1:1/acme?certfile=" + certificate + "&keyfile=" + key
-			if _, said, status := newCLI(t, "").run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said,
+			if _, said, status := newCLI(t, "").Run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said,
 				"keyfile: "+key+" is encrypted with a passphrase") ||
 				strings.Contains(said, "not reached") {
 				t.Errorf("DSN: status %d\n%s", status, said)

@@ -11,14 +11,14 @@ import (
 // TestPolicyTest: each test is shown with what it prints, and one that fails makes the command fail.
 func TestPolicyTest(t *testing.T) {
 	c := newCLI(t, "")
-	out, said, status := c.run("", "policy", "test")
+	out, said, status := c.Run("", "policy", "test")
 	if status != 0 || !strings.Contains(out, "\nok    default_test.rego:") || !strings.Contains(out, "the default: tests passed: ") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	dir := t.TempDir()
 	test := func(status int, wants ...string) {
 		t.Helper()
-		out, said, got := c.run("", "policy", "test", dir)
+		out, said, got := c.Run("", "policy", "test", dir)
 		for _, want := range wants {
 			if !strings.Contains(out+said, want) {
 				t.Errorf("it does not say %q", want)
@@ -44,7 +44,7 @@ func TestPolicyTest(t *testing.T) {
 // it ships with.
 func TestPolicyDefault(t *testing.T) {
 	c := newCLI(t, "")
-	text, said, status := c.run("", "policy", "default")
+	text, said, status := c.Run("", "policy", "default")
 	dir := t.TempDir()
 	const shipped = "../../configs/policies/"
 	servertest.WriteFiles(t, dir, map[string]string{
@@ -52,7 +52,7 @@ func TestPolicyDefault(t *testing.T) {
 		"reporting.rego":      servertest.ReadFile(t, shipped+"examples/reporting.rego"),
 		"reporting_test.rego": servertest.ReadFile(t, shipped+"examples/reporting_test.rego"),
 	})
-	if out, more, failed := c.run("", "policy", "test", dir); status != 0 || failed != 0 {
+	if out, more, failed := c.Run("", "policy", "test", dir); status != 0 || failed != 0 {
 		t.Errorf("status %d, %d\n%s%s%s", status, failed, out, said, more)
 	}
 	if text != servertest.ReadFile(t, shipped+"default.rego") {
@@ -76,14 +76,14 @@ func TestPolicyEval(t *testing.T) {
 		"broken/a.rego":        "package sessionserver.authz\n\nallow if input.ap\n",
 	})
 	servertest.Certificate{Name: "shop.example"}.Write(t, dir, "cert")
-	servertest.WriteFiles(t, filepath.Join(c.dir, "tenants.d"), map[string]string{
+	servertest.WriteFiles(t, filepath.Join(c.Dir, "tenants.d"), map[string]string{
 		"acme.yaml": "allow: [::1]\npolicy: {plan: large}\napps: {shop: {role: readwrite}, reports: {role: readonly}}\n",
 		"tiny.yaml": "allow: [::1]\npolicy: {plan: small}\napps: {shop: {role: readonly}}\n",
 		"bad.yaml":  "allow: 1\n",
 	})
 	draft := []string{"--folder", dir + "/draft", "--tenant", "any", "--app", "one", "--command"}
 	flawed := []string{"--folder", dir + "/flawed", "--tenant", "any", "--app", "one", "--command", "new"}
-	configured := []string{"--config", c.config, "--tenant"}
+	configured := []string{"--config", c.Config, "--tenant"}
 	for _, row := range []struct {
 		status int
 		want   string
@@ -119,7 +119,7 @@ func TestPolicyEval(t *testing.T) {
 		{1, "no session is open when new is asked about", append(draft, "new", "--keys", "1")},
 		{1, "cert.key: ", append(draft, "new", "--certificate", dir+"/cert.key")},
 	} {
-		out, said, status := c.run("", append([]string{"policy", "eval"}, row.args...)...)
+		out, said, status := c.Run("", append([]string{"policy", "eval"}, row.args...)...)
 		if status != row.status || !strings.Contains(out+said, row.want) {
 			t.Errorf("%v: status %d, want %d and %q\n%s%s", row.args, status, row.status, row.want, out, said)
 		}
@@ -133,7 +133,7 @@ func TestCheckPolicies(t *testing.T) {
 	file := filepath.Join(dir, "c.yaml")
 	check := func(status int, wants ...string) {
 		t.Helper()
-		out, said, got := newCLI(t, "").run("", "check", file)
+		out, said, got := newCLI(t, "").Run("", "check", file)
 		for _, want := range wants {
 			if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", dir)) {
 				t.Errorf("it does not say %q", want)

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,57 +22,13 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// cli is a folder of tenants with the program's subcommands, run within the test.
-type cli struct {
-	*testing.T
-	dir, config string
-}
-
-func newCLI(t *testing.T, more string) *cli {
-	dir := t.TempDir()
-	c := &cli{t, dir, filepath.Join(dir, "config.yaml")}
-	text := "listen: [{name: main, address: \"127.0.0.1:0\", allow: [127.0.0.1]}]\ntenants: " + dir + "/tenants.d\nstorage: {driver: memory}\n" + more
-	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+// newCLI returns command lines that run within the test, on a new configuration with further settings.
+func newCLI(t *testing.T, settings string) *servertest.CLI {
+	t.Helper()
+	command := func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+		return run(ctx, args, streams{stdin, stdout, stderr})
 	}
-	return c
-}
-
-// run runs a command line, with --config unless it says where.
-func (c *cli) run(stdin string, args ...string) (out, said string, status int) {
-	var stdout, stderr bytes.Buffer
-	status = run(c.Context(), args, streams{strings.NewReader(stdin), &stdout, &stderr})
-	return stdout.String(), stderr.String(), status
-}
-
-// do runs a command line that must succeed and answers what it prints.
-func (c *cli) do(args ...string) string {
-	c.Helper()
-	out, said, status := c.run("", append(args, "--config", c.config)...)
-	if status != 0 {
-		c.Fatalf("%v: status %d\n%s%s", args, status, out, said)
-	}
-	return out
-}
-
-// fails runs a command line that must fail and say this.
-func (c *cli) fails(want string, args ...string) {
-	c.Helper()
-	out, said, status := c.run("", append(args, "--config", c.config)...)
-	if status == 0 || !strings.Contains(said, want) {
-		c.Errorf("%v: status %d, want %q\n%s%s", args, status, want, out, said)
-	}
-}
-
-func (c *cli) file(name string) string { return filepath.Join(c.dir, "tenants.d", name) }
-
-func (c *cli) read(name string) string {
-	c.Helper()
-	text, err := os.ReadFile(c.file(name))
-	if err != nil {
-		c.Fatal(err)
-	}
-	return string(text)
+	return servertest.NewCLI(t, command, settings)
 }
 
 var dsnPattern = regexp.MustCompile(`^tls://shop:(hss_[0-9A-Za-z]{49})@sessions\.example\.com:9090/acme\n$`)
@@ -79,21 +36,21 @@ var dsnPattern = regexp.MustCompile(`^tls://shop:(hss_[0-9A-Za-z]{49})@sessions\
 // TestTenantCommands goes through the life of a tenant.
 func TestTenantCommands(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.fails("there is no folder", "app", "create", "acme/shop")
-	c.fails("cannot be the name of a tenant", "tenant", "create", "../acme")
-	c.fails("is not an address range", "tenant", "create", "acme", "--allow", "home")
-	c.fails("session.lifetime: 1ns (allowed: ", "tenant", "create", "acme", "--lifetime", "1ns")
-	c.do("tenant", "create", "acme", "--allow", "everybody", "--allow", "192.0.2.1,2001:db8::/32", "--lifetime", "90m")
-	c.fails("there is a tenant acme already", "tenant", "create", "acme")
-	if got := c.read("acme.yaml"); !strings.Contains(got, "allow:\n  - 0.0.0.0/0\n  - ::/0\n  - 192.0.2.1/32\n  - 2001:db8::/32\n") || !strings.Contains(got, "  lifetime: 1h30m0s\n") {
+	c.Fails("there is no folder", "app", "create", "acme/shop")
+	c.Fails("cannot be the name of a tenant", "tenant", "create", "../acme")
+	c.Fails("is not an address range", "tenant", "create", "acme", "--allow", "home")
+	c.Fails("session.lifetime: 1ns (allowed: ", "tenant", "create", "acme", "--lifetime", "1ns")
+	c.Do("tenant", "create", "acme", "--allow", "everybody", "--allow", "192.0.2.1,2001:db8::/32", "--lifetime", "90m")
+	c.Fails("there is a tenant acme already", "tenant", "create", "acme")
+	if got := c.Read("acme.yaml"); !strings.Contains(got, "allow:\n  - 0.0.0.0/0\n  - ::/0\n  - 192.0.2.1/32\n  - 2001:db8::/32\n") || !strings.Contains(got, "  lifetime: 1h30m0s\n") {
 		t.Error(got)
 	}
-	c.do("tenant", "create", "local")
-	if got := c.read("local.yaml"); !strings.Contains(got, "allow:\n  - 127.0.0.0/8\n  - ::1/128\n") {
+	c.Do("tenant", "create", "local")
+	if got := c.Read("local.yaml"); !strings.Contains(got, "allow:\n  - 127.0.0.0/8\n  - ::1/128\n") {
 		t.Errorf("everybody may come without having been named:\n%s", got)
 	}
 
-	first := c.do("app", "create", "acme/shop", "--certificate", "dns:Shop.example", "--certificate", "subject:CN=a,O=b", "--allow", "10.0.0.0/8")
+	first := c.Do("app", "create", "acme/shop", "--certificate", "dns:Shop.example", "--certificate", "subject:CN=a,O=b", "--allow", "10.0.0.0/8")
 	secret := dsnPattern.FindStringSubmatch(first)
 	if secret == nil || !auth.LooksLikeSecret(secret[1]) {
 		t.Fatalf("it prints %q", first)
@@ -101,132 +58,114 @@ func TestTenantCommands(t *testing.T) {
 	hash := auth.HashSecret(secret[1])
 	want := fmt.Sprintf("apps:\n  shop:\n    role: readwrite\n    secrets:\n      - %s # made %s\n    certificates:\n      - dns:Shop.example\n      - subject:CN=a,O=b\n    allow:\n      - 10.0.0.0/8\n",
 		hash, time.Now().Format(time.DateOnly))
-	if got := c.read("acme.yaml"); !strings.HasSuffix(got, want) {
+	if got := c.Read("acme.yaml"); !strings.HasSuffix(got, want) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
 	}
-	c.fails("there is an app acme/shop already", "app", "create", "acme/shop")
-	c.fails("there is no tenant acne", "app", "create", "acne/shop")
-	c.fails("is not tenant/app", "app", "create", "acme")
-	c.fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
-	if got := c.do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh", "--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
+	c.Fails("there is an app acme/shop already", "app", "create", "acme/shop")
+	c.Fails("there is no tenant acne", "app", "create", "acne/shop")
+	c.Fails("is not tenant/app", "app", "create", "acme")
+	c.Fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
+	if got := c.Do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh", "--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
 		t.Errorf("it prints %q", got)
 	}
 
-	c.fails(`invalid key pattern`, "app", "create", "acme/x", "--read", "[")
-	c.fails(`apps.x.role: "x" (allowed: readwrite, readonly, admin)`, "app", "create", "acme/x", "--role", "x")
-	c.do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "", "--certificate", "dns:reports.example", "--no-secret")
+	c.Fails(`invalid key pattern`, "app", "create", "acme/x", "--read", "[")
+	c.Fails(`apps.x.role: "x" (allowed: readwrite, readonly, admin)`, "app", "create", "acme/x", "--role", "x")
+	c.Do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "", "--certificate", "dns:reports.example", "--no-secret")
 	want = "  reports:\n    role: readonly\n    certificates:\n      - dns:reports.example\n    read:\n      - order.*\n      - '{a,b}'\n    write: []\n"
-	if got := c.read("acme.yaml"); !strings.HasSuffix(got, want) {
+	if got := c.Read("acme.yaml"); !strings.HasSuffix(got, want) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
 	}
-	if got := strings.Fields(c.do("app", "list", "acme")); !slices.Contains(got, "order.*") || !slices.Contains(got, "none") {
+	if got := strings.Fields(c.Do("app", "list", "acme")); !slices.Contains(got, "order.*") || !slices.Contains(got, "none") {
 		t.Error(got)
 	}
-	if got := c.do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads order.* {a,b}; writes none; ") {
+	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads order.* {a,b}; writes none; ") {
 		t.Error(got)
 	}
-	c.do("app", "revoke", "acme/reports")
-	c.do("app", "create", "acme/looks", "--role", "readonly") // without patterns, which would be all keys to an app that may write
-	if got := c.do("app", "list", "acme"); !regexp.MustCompile(`acme/looks +readonly +\* +none `).MatchString(got) {
+	c.Do("app", "revoke", "acme/reports")
+	c.Do("app", "create", "acme/looks", "--role", "readonly") // without patterns, which would be all keys to an app that may write
+	if got := c.Do("app", "list", "acme"); !regexp.MustCompile(`acme/looks +readonly +\* +none `).MatchString(got) {
 		t.Error(got)
 	}
-	if got := c.do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads *; writes none; ") {
+	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads *; writes none; ") {
 		t.Error(got)
 	}
-	c.do("app", "revoke", "acme/looks")
+	c.Do("app", "revoke", "acme/looks")
 
-	second := dsnPattern.FindStringSubmatch(c.do("app", "rotate", "acme/shop"))
+	second := dsnPattern.FindStringSubmatch(c.Do("app", "rotate", "acme/shop"))
 	if second == nil || second[1] == secret[1] {
 		t.Fatalf("it prints %q", second)
 	}
-	c.fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
-	if got := c.do("app", "list", "acme"); !strings.Contains(got, "acme/shop  readwrite  *     *      "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
+	c.Fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
+	if got := c.Do("app", "list", "acme"); !strings.Contains(got, "acme/shop  readwrite  *     *      "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
 		t.Error(got)
 	}
-	c.fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "")
-	c.fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "0")
-	c.fails("tenant acme has no app shops", "app", "revoke", "acme/shops", "--oldest")
-	if got := c.do("app", "revoke", "acme/shop", "--oldest"); got != "secret "+hash.Short()+" of app acme/shop is revoked\n" {
+	c.Fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "")
+	c.Fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "0")
+	c.Fails("tenant acme has no app shops", "app", "revoke", "acme/shops", "--oldest")
+	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "secret "+hash.Short()+" of app acme/shop is revoked\n" {
 		t.Errorf("it prints %q", got)
 	}
-	if got := c.read("acme.yaml"); strings.Contains(got, hash.String()) || !strings.Contains(got, auth.HashSecret(second[1]).String()) {
+	if got := c.Read("acme.yaml"); strings.Contains(got, hash.String()) || !strings.Contains(got, auth.HashSecret(second[1]).String()) {
 		t.Error(got)
 	}
-	c.fails("no secret beside the one in use", "app", "revoke", "acme/shop", "--oldest")
-	c.do("app", "revoke", "acme/shop", "--secret", auth.HashSecret(second[1]).Short())
-	if got := c.read("acme.yaml"); strings.Contains(got, "secrets") {
+	c.Fails("no secret beside the one in use", "app", "revoke", "acme/shop", "--oldest")
+	c.Do("app", "revoke", "acme/shop", "--secret", auth.HashSecret(second[1]).Short())
+	if got := c.Read("acme.yaml"); strings.Contains(got, "secrets") {
 		t.Error(got)
 	}
-	c.do("app", "rotate", "acme/shop")
-	c.do("app", "revoke", "acme/shop")
-	if got := c.do("app", "list", "acme"); strings.Contains(got, "shop") || !strings.Contains(got, "acme/mesh") {
+	c.Do("app", "rotate", "acme/shop")
+	c.Do("app", "revoke", "acme/shop")
+	if got := c.Do("app", "list", "acme"); strings.Contains(got, "shop") || !strings.Contains(got, "acme/mesh") {
 		t.Error(got)
 	}
 
-	if got := c.do("tenant", "list"); !regexp.MustCompile(`(?m)^acme +1 +0\.0\.0\.0/0 ::/0 .*\nlocal +0 `).MatchString(got) {
+	if got := c.Do("tenant", "list"); !regexp.MustCompile(`(?m)^acme +1 +0\.0\.0\.0/0 ::/0 .*\nlocal +0 `).MatchString(got) {
 		t.Error(got)
 	}
-	if got := c.do("tenant", "show", "acme"); !strings.Contains(got, "1h30m0s unused") || !strings.Contains(got, "uri:spiffe://a/mesh") {
+	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "1h30m0s unused") || !strings.Contains(got, "uri:spiffe://a/mesh") {
 		t.Error(got)
 	}
-	c.do("tenant", "delete", "local")
-	c.fails("there is no tenant local", "tenant", "delete", "local")
-	c.do("tenant", "delete", "acme", "--drop-sessions")
-	c.fails("are still to be dropped", "tenant", "create", "acme")
-	if got := c.do("tenant", "list"); !strings.Contains(got, "deleted; its sessions are being dropped") {
+	c.Do("tenant", "delete", "local")
+	c.Fails("there is no tenant local", "tenant", "delete", "local")
+	c.Do("tenant", "delete", "acme", "--drop-sessions")
+	c.Fails("are still to be dropped", "tenant", "create", "acme")
+	if got := c.Do("tenant", "list"); !strings.Contains(got, "deleted; its sessions are being dropped") {
 		t.Error(got)
 	}
 	for _, s := range []string{secret[1], second[1]} {
-		c.holdsNot(s)
-	}
-}
-
-// holdsNot wants no file to hold a secret.
-func (c *cli) holdsNot(secret string) {
-	c.Helper()
-	err := filepath.WalkDir(c.dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if bytes.Contains(text, []byte(secret)) {
-			c.Errorf("%s holds a secret", path)
-		}
-		return err
-	})
-	if err != nil {
-		c.Fatal(err)
+		c.HoldsNot(s)
 	}
 }
 
 // TestCommandsOnMistakes: a file with a mistake is not changed, and the mistake is told; it can be deleted.
 func TestCommandsOnMistakes(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
+	c.Do("tenant", "create", "acme")
 	const wrong = "allow: [::1]\napps:\n  shop: {role: king}\n"
-	if err := os.WriteFile(c.file("acme.yaml"), []byte(wrong), 0o600); err != nil {
+	if err := os.WriteFile(c.File("acme.yaml"), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"}, {"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
-		c.fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite, readonly, admin)", args...)
+		c.Fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite, readonly, admin)", args...)
 	}
-	out, said, status := c.run("", "check", c.config)
+	out, said, status := c.Run("", "check", c.Config)
 	if status != 1 || !strings.Contains(said, "acme.yaml:3: apps.shop.role") {
 		t.Errorf("check: %d\n%s%s", status, out, said)
 	}
-	if c.read("acme.yaml") != wrong {
+	if c.Read("acme.yaml") != wrong {
 		t.Error("the file was changed")
 	}
-	c.do("tenant", "delete", "acme")
+	c.Do("tenant", "delete", "acme")
 }
 
 // TestRevokeOnMistakes: what is to go can go although something is wrong, unless a server would take no notice; then it is told what to do.
 func TestRevokeOnMistakes(t *testing.T) {
 	c := newCLI(t, "")
-	c.do("tenant", "create", "acme")
+	c.Do("tenant", "create", "acme")
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(c.file("acme.yaml"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(c.File("acme.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -235,15 +174,15 @@ func TestRevokeOnMistakes(t *testing.T) {
 	without := strings.Replace(apps, "      - "+a.String()+"\n", "", 1)
 
 	write("allow: [::1]\napps:\n  shop: {role: king, sekrets: 5}\n")
-	if got := c.do("app", "revoke", "acme/shop"); got != "app acme/shop is revoked\n" || c.read("acme.yaml") != "allow: [::1]\napps:\n" {
-		t.Errorf("it prints %q\n%s", got, c.read("acme.yaml"))
+	if got := c.Do("app", "revoke", "acme/shop"); got != "app acme/shop is revoked\n" || c.Read("acme.yaml") != "allow: [::1]\napps:\n" {
+		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
 	}
 	write(strings.Replace(apps, a.String(), "hash", 1)) // it is none, and so the file is not taken
-	if got := c.do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" || c.read("acme.yaml") != without {
-		t.Errorf("it prints %q\n%s", got, c.read("acme.yaml"))
+	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" || c.Read("acme.yaml") != without {
+		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
 	}
 
-	path := c.file("acme.yaml")
+	path := c.File("acme.yaml")
 	for _, row := range []struct {
 		text string
 		args []string
@@ -256,45 +195,45 @@ func TestRevokeOnMistakes(t *testing.T) {
 		{apps + "quotas: [\n", nil, "mv " + path + " " + path + ".off\n"},
 	} {
 		write(row.text)
-		c.fails(row.want, append([]string{"app", "revoke", "acme/shop"}, row.args...)...)
-		if c.read("acme.yaml") != row.text {
-			t.Errorf("the file was changed:\n%s", c.read("acme.yaml"))
+		c.Fails(row.want, append([]string{"app", "revoke", "acme/shop"}, row.args...)...)
+		if c.Read("acme.yaml") != row.text {
+			t.Errorf("the file was changed:\n%s", c.Read("acme.yaml"))
 		}
 	}
 
-	config, err := os.ReadFile(c.config) // that of the server is wrong: one that runs goes on with what it has read before
+	config, err := os.ReadFile(c.Config) // that of the server is wrong: one that runs goes on with what it has read before
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(c.config, append(config, "limits: {line: long}\n"...), 0o600); err != nil {
+	if err := os.WriteFile(c.Config, append(config, "limits: {line: long}\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	write(apps)
-	c.fails("limits.line: \"long\"", "app", "rotate", "acme/blog")
-	c.do("app", "revoke", "acme/shop", "--secret", a.Short())
-	if c.read("acme.yaml") != without {
-		t.Error(c.read("acme.yaml"))
+	c.Fails("limits.line: \"long\"", "app", "rotate", "acme/blog")
+	c.Do("app", "revoke", "acme/shop", "--secret", a.Short())
+	if c.Read("acme.yaml") != without {
+		t.Error(c.Read("acme.yaml"))
 	}
-	c.do("tenant", "delete", "acme")
-	if err := os.WriteFile(c.config, []byte("tenants: [\n"), 0o600); err != nil {
+	c.Do("tenant", "delete", "acme")
+	if err := os.WriteFile(c.Config, []byte("tenants: [\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.fails("invalid YAML", "tenant", "delete", "acme")
+	c.Fails("invalid YAML", "tenant", "delete", "acme")
 }
 
 // TestCheckTenants: what is right and still odd is told.
 func TestCheckTenants(t *testing.T) {
 	c := newCLI(t, "")
-	out, said, status := c.run("", "check", c.config)
+	out, said, status := c.Run("", "check", c.Config)
 	if status != 1 || !strings.Contains(said, "tenants.d is not there: make it") {
 		t.Errorf("without a folder: %d\n%s%s", status, out, said)
 	}
-	c.do("tenant", "create", "acme")
-	text := c.read("acme.yaml") + "  a: {role: readwrite}\nhosts: [acme.example.com]\n"
-	if err := os.WriteFile(c.file("acme.yaml"), []byte(text), 0o600); err != nil {
+	c.Do("tenant", "create", "acme")
+	text := c.Read("acme.yaml") + "  a: {role: readwrite}\nhosts: [acme.example.com]\n"
+	if err := os.WriteFile(c.File("acme.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, said, status = c.run("", "check", c.config)
+	out, said, status = c.Run("", "check", c.Config)
 	for _, want := range []string{"tenants.d: 1\n", "app acme/a has neither a secret nor a certificate", "tenant acme names hosts", "nothing is wrong with it"} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("it does not say %q: %d\n%s%s", want, status, out, said)
@@ -305,29 +244,29 @@ func TestCheckTenants(t *testing.T) {
 // TestAppCertificates: a certificate that another app has is not given to a second one, which would lock both out; and an app has some credential.
 func TestAppCertificates(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
-	c.do("tenant", "create", "other")
-	c.do("app", "create", "acme/shop", "--certificate", "dns:shop.example", "--no-secret")
-	before := c.read("acme.yaml") + c.read("other.yaml")
+	c.Do("tenant", "create", "acme")
+	c.Do("tenant", "create", "other")
+	c.Do("app", "create", "acme/shop", "--certificate", "dns:shop.example", "--no-secret")
+	before := c.Read("acme.yaml") + c.Read("other.yaml")
 	for _, app := range []string{"other/shop", "acme/blog"} {
-		c.fails("dns:shop.example is a certificate of acme/shop already", "app", "create", app, "--certificate", "dns:SHOP.example")
+		c.Fails("dns:shop.example is a certificate of acme/shop already", "app", "create", app, "--certificate", "dns:SHOP.example")
 	}
-	c.fails("--no-secret leaves acme/blog without credentials", "app", "create", "acme/blog", "--no-secret")
-	if c.read("acme.yaml")+c.read("other.yaml") != before {
+	c.Fails("--no-secret leaves acme/blog without credentials", "app", "create", "acme/blog", "--no-secret")
+	if c.Read("acme.yaml")+c.Read("other.yaml") != before {
 		t.Error("a file was changed")
 	}
-	c.do("app", "create", "other/shop", "--certificate", "dns:other.example")
-	text := strings.Replace(servertest.ReadFile(t, c.config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
-	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
+	c.Do("app", "create", "other/shop", "--certificate", "dns:other.example")
+	text := strings.Replace(servertest.ReadFile(t, c.Config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
+	if err := os.WriteFile(c.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
+	c.Do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
 }
 
 // TestUnmadeCA: a new app's owner hears that the server has yet to make its CA, and hears nothing of files that lie with clients.
 func TestUnmadeCA(t *testing.T) {
 	c := newCLI(t, "tls: {local_ca: "+t.TempDir()+"/ca}\npublic_address: tls://sessions.example:9090\n")
-	c.do("tenant", "create", "acme")
+	c.Do("tenant", "create", "acme")
 	for name, row := range map[string]struct {
 		address string
 		told    bool
@@ -335,7 +274,7 @@ func TestUnmadeCA(t *testing.T) {
 		"own":     {"", true},
 		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
 	} {
-		_, said, status := c.run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.config)
+		_, said, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
 		if told := strings.Contains(said, "is not there yet: the server makes it when it starts"); status != 0 || told != row.told {
 			t.Errorf("%s: status %d\n%s", name, status, said)
 		}
@@ -348,7 +287,7 @@ func TestPlace(t *testing.T) {
 	c := newCLI(t, "")
 	dev := func(args ...string) string {
 		t.Helper()
-		out, said, status := c.run("", append(args, "--dev", "--state", state)...)
+		out, said, status := c.Run("", append(args, "--dev", "--state", state)...)
 		if status != 0 {
 			t.Fatalf("%v: %d\n%s%s", args, status, out, said)
 		}
@@ -359,13 +298,13 @@ func TestPlace(t *testing.T) {
 	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) + `/ca/ca\.pem\n$`).MatchString(got) {
 		t.Errorf("it prints %q", got)
 	}
-	c.do("tenant", "create", "acme")
-	c.fails("give --address tls://", "app", "create", "acme/shop") // port 0 of all addresses is nothing to print
-	if got := c.do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got, "@[2001:db8::1]:9090/acme\n") {
+	c.Do("tenant", "create", "acme")
+	c.Fails("give --address tls://", "app", "create", "acme/shop") // port 0 of all addresses is nothing to print
+	if got := c.Do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got, "@[2001:db8::1]:9090/acme\n") {
 		t.Errorf("it prints %q", got)
 	}
-	c.fails("contains neither a tenant nor an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
-	c.fails("the scheme is missing", "app", "create", "acme/x", "--address", "example.com")
+	c.Fails("contains neither a tenant nor an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
+	c.Fails("the scheme is missing", "app", "create", "acme/x", "--address", "example.com")
 	for text, want := range map[string]string{
 		"listen: [{address: \"127.0.0.1:9091\", allow: [::1]}]":                                                              "tcp://127.0.0.1:9091",
 		"listen: [{address: \"localhost:9091\", allow: [::1]}]":                                                              "tcp://localhost:9091",
@@ -393,7 +332,7 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %v, want %q", text, problems, want)
 		}
 	}
-	_, said, status := c.run("", "tenant", "list", "--config", c.config, "--state", state)
+	_, said, status := c.Run("", "tenant", "list", "--config", c.Config, "--state", state)
 	if status == 0 || !strings.Contains(said, "--state goes with --dev") {
 		t.Errorf("%d: %s", status, said)
 	}
@@ -402,8 +341,8 @@ func TestPlace(t *testing.T) {
 // TestFilesKept: a change keeps a file's owner and mode, and leaves nothing behind.
 func TestFilesKept(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
-	real := c.file("acme.yaml")
+	c.Do("tenant", "create", "acme")
+	real := c.File("acme.yaml")
 	if err := os.Chmod(real, 0o604); err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +352,7 @@ func TestFilesKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.do("app", "create", "acme/shop")
+	c.Do("app", "create", "acme/shop")
 	info, err := os.Stat(real)
 	if err != nil || info.Mode().Perm() != 0o604 {
 		t.Errorf("the file: %v, %v", info.Mode(), err)
@@ -422,11 +361,11 @@ func TestFilesKept(t *testing.T) {
 		t.Errorf("the file belongs to %d:%d", stat.Uid, stat.Gid)
 	}
 	if root { // a new file belongs to whom the folder belongs
-		if err := os.Chown(filepath.Join(c.dir, "tenants.d"), 12345, 54321); err != nil {
+		if err := os.Chown(filepath.Join(c.Dir, "tenants.d"), 12345, 54321); err != nil {
 			t.Fatal(err)
 		}
-		c.do("tenant", "create", "other")
-		info, err := os.Stat(c.file("other.yaml"))
+		c.Do("tenant", "create", "other")
+		info, err := os.Stat(c.File("other.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +373,7 @@ func TestFilesKept(t *testing.T) {
 			t.Errorf("the new file belongs to %d:%d, %v", stat.Uid, stat.Gid, info.Mode())
 		}
 	}
-	left, err := filepath.Glob(c.file(".*"))
+	left, err := filepath.Glob(c.File(".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -445,15 +384,15 @@ func TestFilesKept(t *testing.T) {
 func TestFolderOfOthers(t *testing.T) {
 	const owner, secret = 12345, "root:$6$secret"
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
-	text := c.read("acme.yaml")
+	c.Do("tenant", "create", "acme")
+	text := c.Read("acme.yaml")
 	root := os.Geteuid() == 0
 	if root {
-		if err := os.Chown(filepath.Join(c.dir, "tenants.d"), owner, owner); err != nil {
+		if err := os.Chown(filepath.Join(c.Dir, "tenants.d"), owner, owner); err != nil {
 			t.Fatal(err)
 		}
 	}
-	victim := filepath.Join(c.dir, "victim.yaml")
+	victim := filepath.Join(c.Dir, "victim.yaml")
 	if err := os.WriteFile(victim, []byte(text+"# "+secret+"\n"+secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -477,12 +416,12 @@ func TestFolderOfOthers(t *testing.T) {
 				continue // who may link to a file may read it, or the system is one that lets everybody make links to everything
 			}
 			for _, name := range names {
-				_ = os.Remove(c.file(name))
-				if err := put(c.file(name)); err != nil {
+				_ = os.Remove(c.File(name))
+				if err := put(c.File(name)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			out, said, status := c.run("", append(args, "--config", c.config)...)
+			out, said, status := c.Run("", append(args, "--config", c.Config)...)
 			if deletes := args[1] == "delete"; (status == 0) != deletes {
 				t.Errorf("%s: %v: status %d\n%s%s", how, args, status, out, said)
 			}
@@ -500,23 +439,23 @@ func TestFolderOfOthers(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		if err := os.Remove(c.file(name)); err != nil && !os.IsNotExist(err) {
+		if err := os.Remove(c.File(name)); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
 	}
-	c.do("tenant", "create", "acme")
-	if err := os.Link(c.file("acme.yaml"), victim+".2"); err != nil {
+	c.Do("tenant", "create", "acme")
+	if err := os.Link(c.File("acme.yaml"), victim+".2"); err != nil {
 		t.Fatal(err)
 	}
-	c.fails("acme.yaml is the same file as another one (a hard link)", "app", "create", "acme/a")
-	if err := os.Rename(c.file("acme.yaml"), c.file("..acme")); err != nil { // links within the folder can be read and not be changed
+	c.Fails("acme.yaml is the same file as another one (a hard link)", "app", "create", "acme/a")
+	if err := os.Rename(c.File("acme.yaml"), c.File("..acme")); err != nil { // links within the folder can be read and not be changed
 		t.Fatal(err)
 	}
-	if err := os.Symlink("..acme", c.file("acme.yaml")); err != nil {
+	if err := os.Symlink("..acme", c.File("acme.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	c.do("tenant", "show", "acme")
-	c.fails("acme.yaml is a link, and nothing is changed through links: change what it leads to", "app", "create", "acme/a")
+	c.Do("tenant", "show", "acme")
+	c.Fails("acme.yaml is a link, and nothing is changed through links: change what it leads to", "app", "create", "acme/a")
 }
 
 // TestDevSecret: the secret of serve --dev is written to no file of others, and no other file is shown as one.
@@ -546,8 +485,8 @@ func TestDevSecret(t *testing.T) {
 // TestHandEdits: what an editor saves while a command changes the file is kept, and the command does its part beside it.
 func TestHandEdits(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.do("tenant", "create", "acme")
-	f, err := place{Config: c.config}.open()
+	c.Do("tenant", "create", "acme")
+	f, err := place{Config: c.Config}.open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -562,32 +501,32 @@ func TestHandEdits(t *testing.T) {
 		})
 	}
 	inPlace := func(text []byte) {
-		if err := os.WriteFile(c.file("acme.yaml"), text, 0o640); err != nil {
+		if err := os.WriteFile(c.File("acme.yaml"), text, 0o640); err != nil {
 			t.Error(err)
 		}
 	}
 	byName := func(text []byte) {
-		if err := os.WriteFile(c.file(".acme.swp"), text, 0o640); err != nil {
+		if err := os.WriteFile(c.File(".acme.swp"), text, 0o640); err != nil {
 			t.Error(err)
 		}
-		if err := os.Rename(c.file(".acme.swp"), c.file("acme.yaml")); err != nil {
+		if err := os.Rename(c.File(".acme.swp"), c.File("acme.yaml")); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := edit(1, inPlace); err != nil || asked != 2 || !strings.Contains(c.read("acme.yaml"), "hand-1") || !strings.Contains(c.read("acme.yaml"), "shop") {
-		t.Errorf("saved in place: %v, asked %d times\n%s", err, asked, c.read("acme.yaml"))
+	if err := edit(1, inPlace); err != nil || asked != 2 || !strings.Contains(c.Read("acme.yaml"), "hand-1") || !strings.Contains(c.Read("acme.yaml"), "shop") {
+		t.Errorf("saved in place: %v, asked %d times\n%s", err, asked, c.Read("acme.yaml"))
 	}
-	c.do("tenant", "delete", "acme")
-	c.do("tenant", "create", "acme")
-	if err := edit(2, byName); err != nil || asked != 3 || !strings.Contains(c.read("acme.yaml"), "hand-2") || !strings.Contains(c.read("acme.yaml"), "shop") {
-		t.Errorf("saved by a new name: %v, asked %d times\n%s", err, asked, c.read("acme.yaml"))
+	c.Do("tenant", "delete", "acme")
+	c.Do("tenant", "create", "acme")
+	if err := edit(2, byName); err != nil || asked != 3 || !strings.Contains(c.Read("acme.yaml"), "hand-2") || !strings.Contains(c.Read("acme.yaml"), "shop") {
+		t.Errorf("saved by a new name: %v, asked %d times\n%s", err, asked, c.Read("acme.yaml"))
 	}
-	c.do("tenant", "delete", "acme")
-	c.do("tenant", "create", "acme")
-	if err := edit(100, byName); !errors.Is(err, tenants.ErrChanged) || strings.Contains(c.read("acme.yaml"), "shop") {
-		t.Errorf("saved all the time: %v\n%s", err, c.read("acme.yaml"))
+	c.Do("tenant", "delete", "acme")
+	c.Do("tenant", "create", "acme")
+	if err := edit(100, byName); !errors.Is(err, tenants.ErrChanged) || strings.Contains(c.Read("acme.yaml"), "shop") {
+		t.Errorf("saved all the time: %v\n%s", err, c.Read("acme.yaml"))
 	}
-	left, err := filepath.Glob(c.file(".*"))
+	left, err := filepath.Glob(c.File(".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
