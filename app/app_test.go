@@ -34,7 +34,8 @@ limits: {drain_timeout: 10s}
 	secrets := []string{auth.NewSecret(), auth.NewSecret()}
 	writeApp := func(secret string) {
 		t.Helper()
-		text := fmt.Sprintf("allow: [127.0.0.0/8]\napps: {shop: {role: readwrite, secrets: [%q]}}\n", auth.HashSecret(secret))
+		text := fmt.Sprintf("allow: [127.0.0.0/8]\napps: {shop: {role: readwrite, secrets: [%q]}}\n",
+			auth.HashSecret(secret))
 		if err := os.WriteFile(filepath.Join(cfg.Tenants, "acme.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,8 @@ limits: {drain_timeout: 10s}
 	if _, err := dial(a, secrets[0]); err == nil || !strings.Contains(err.Error(), "BADAUTH") {
 		t.Errorf("dial with the revoked secret: error = %v, want BADAUTH", err)
 	}
-	if failed := a.Reload(t.Context(), nil, errors.New("a mistake")); len(failed) != 1 || failed[0] != configurationReload {
+	if failed := a.Reload(t.Context(), nil, errors.New("a mistake")); len(failed) != 1 ||
+		failed[0] != configurationReload {
 		t.Errorf("Reload with an invalid configuration failed for %v, want it alone", failed)
 	}
 	c, err = dial(a, secrets[1])

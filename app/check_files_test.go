@@ -9,7 +9,7 @@ import (
 	"sessionserver/configs"
 )
 
-// TestCheckWritable: a folder that this user may not write is a problem.
+// TestCheckWritable checks that a folder that the user may not write is a problem.
 func TestCheckWritable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "closed")
 	if err := os.Mkdir(dir, 0o500); err != nil {
@@ -25,9 +25,10 @@ func TestCheckWritable(t *testing.T) {
 	}
 }
 
-// TestSharedLog: only in a file do decisions push out events. A syslog keeps what it keeps.
+// TestSharedLog checks that check notes a file that both logs share. A syslog may be shared.
 func TestSharedLog(t *testing.T) {
-	for output, want := range map[string]bool{"./audit.log": true, "stdout": false, "syslog": false, "syslog:udp://192.0.2.1:514": false, "syslog:unix:/dev/log": false} {
+	for output, want := range map[string]bool{"./audit.log": true, "stdout": false, "syslog": false,
+		"syslog:udp://192.0.2.1:514": false, "syslog:unix:/dev/log": false} {
 		cfg := configs.Default()
 		cfg.Audit.Output, cfg.Audit.Decisions.Output = output, output
 		if got := strings.Contains(strings.Join(notes(&cfg), "\n"), "the decision log shares the file"); got != want {

@@ -8,7 +8,8 @@ import (
 	"sessionserver/configs"
 )
 
-// TestShareDescriptors: no more are given away than there are, and the configuration is kept to where they suffice.
+// TestShareDescriptors checks that the descriptors are divided completely, and that the limit of connections is reduced
+// to what they suffice for.
 func TestShareDescriptors(t *testing.T) {
 	cfg := configs.Default()
 	cfg.Listen = make([]configs.Listen, 2)
@@ -21,7 +22,8 @@ func TestShareDescriptors(t *testing.T) {
 			if d.connections > 0 && used > allowed || d.connections > cfg.Limits.Connections {
 				t.Fatalf("%s: of %d: %+v", driver, allowed, d)
 			}
-			if (d.check() == nil) != (d.connections > 0) || (d.note(&cfg) == "") != (d.connections == cfg.Limits.Connections) {
+			if (d.check() == nil) != (d.connections > 0) ||
+				(d.note(&cfg) == "") != (d.connections == cfg.Limits.Connections) {
 				t.Errorf("%s: of %d: %+v: %v, %q", driver, allowed, d, d.check(), d.note(&cfg))
 			}
 			before = d.connections

@@ -15,13 +15,16 @@ import (
 	"sessionserver/storage"
 )
 
-// A folder belongs to the driver that was first to use it, and a mark that a crash has emptied to nobody.
+// TestClaim checks that a folder belongs to the first driver that uses it. A mark that a crash has emptied belongs to
+// no driver.
 func TestClaim(t *testing.T) {
-	for name, before := range map[string]*string{"new": nil, "empty": new(""), "blank": new("\n"), "zeroed": new("\x00\x00\x00")} {
+	for name, before := range map[string]*string{"new": nil, "empty": new(""), "blank": new("\n"),
+		"zeroed": new("\x00\x00\x00")} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "deep", "store")
 			if before != nil {
-				if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "DRIVER"), []byte(*before), 0o600)); err != nil {
+				if err := errors.Join(os.MkdirAll(folder, 0o700),
+					os.WriteFile(filepath.Join(folder, "DRIVER"), []byte(*before), 0o600)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -30,7 +33,8 @@ func TestClaim(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := claim(folder, "file"); err == nil || !strings.Contains(err.Error(), "belongs to driver pebble, not file") {
+			if err := claim(folder, "file"); err == nil ||
+				!strings.Contains(err.Error(), "belongs to driver pebble, not file") {
 				t.Errorf("claim for another driver = %v", err)
 			}
 			entries, err := os.ReadDir(folder)
@@ -41,14 +45,16 @@ func TestClaim(t *testing.T) {
 			if err != nil || info.Mode() != 0o600 {
 				t.Errorf("the mark: %v, %v", info.Mode(), err)
 			}
-			if content, err := os.ReadFile(filepath.Join(folder, "DRIVER")); err != nil || string(content) != "pebble\n" {
+			if content, err := os.ReadFile(filepath.Join(folder, "DRIVER")); err != nil ||
+				string(content) != "pebble\n" {
 				t.Errorf("the mark is %q, %v", content, err)
 			}
 		})
 	}
 }
 
-// A file store in which a batch stopped half way says so to whom openStore was given, as pebble does.
+// TestFileStoreTellsOfItsFailure checks that a file store whose batch fails in the middle reports the failure, as
+// pebble does.
 func TestFileStoreTellsOfItsFailure(t *testing.T) {
 	folder := t.TempDir()
 	var told []error
@@ -56,9 +62,10 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(err error) {
-		told = append(told, err)
-	}})
+	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler),
+		storageObserver{m.Storage(), func(err error) {
+			told = append(told, err)
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,18 +82,20 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = storage.PutAll(context.Background(), s, []storage.Entry{
-		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: rec}, {Key: storage.Key{Tenant: "acme", ID: second}, Record: rec},
+		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: rec},
+		{Key: storage.Key{Tenant: "acme", ID: second}, Record: rec},
 	})
 	if err == nil || len(told) != 1 || !errors.Is(err, told[0]) {
 		t.Errorf("PutAll = %v, told of %v", err, told)
 	}
 }
 
-// TestClaimOtherContent: a folder with files of others is refused, and their rights stay as they are.
+// TestClaimOtherContent checks that a folder with other files is refused, and that their modes do not change.
 func TestClaimOtherContent(t *testing.T) {
 	folder := t.TempDir()
 	other := filepath.Join(folder, "other.db")
-	if err := errors.Join(os.WriteFile(other, nil, 0o644), os.Chmod(other, 0o644), os.Chmod(folder, 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(other, nil, 0o644), os.Chmod(other, 0o644),
+		os.Chmod(folder, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := metrics.New(metrics.Options{})
@@ -95,7 +104,8 @@ func TestClaimOtherContent(t *testing.T) {
 	}
 	cfg := configs.Storage{Driver: "file", Path: folder, Sync: "never"}
 	_, err = openStore(cfg, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(error) {}})
-	if err == nil || !strings.Contains(err.Error(), "is not a storage folder: it has no file DRIVER, but holds other.db") {
+	if err == nil || !strings.Contains(err.Error(), "is not a storage folder: it has no file DRIVER, but holds "+
+		"other.db") {
 		t.Errorf("openStore = %v", err)
 	}
 	for path, want := range map[string]os.FileMode{folder: 0o755, other: 0o644} {

@@ -12,10 +12,11 @@ import (
 
 const day = 24 * time.Hour
 
-// TestExaminePublicAddress: the name that DSNs have must be that of a certificate, unless a balancer may do TLS.
+// TestExaminePublicAddress checks that the host of DSNs must be in a certificate, unless a balancer may terminate TLS.
 func TestExaminePublicAddress(t *testing.T) {
 	dir := t.TempDir()
-	servertest.Certificate{Name: "*.one.example", Authority: true, NotBefore: time.Now().Add(-day), NotAfter: time.Now().Add(100 * day)}.Write(t, dir, "one")
+	servertest.Certificate{Name: "*.one.example", Authority: true, NotBefore: time.Now().Add(-day),
+		NotAfter: time.Now().Add(100 * day)}.Write(t, dir, "one")
 	files := "tls: {certificates: [{cert: " + dir + "/one.pem, key: " + dir + "/one.key}]}\n"
 	acme := func(names string) string {
 		return "tls: {acme: {names: [" + names + "], agree_terms: true, storage: " + dir +

@@ -65,7 +65,8 @@ func textSink(p *pipe) (*LogSink, *slog.Logger) {
 	return s, slog.New(form(s))
 }
 
-// TestLogSinkGone: lines that nobody reads are counted, and reported without another line to be logged as soon as somebody reads again.
+// TestLogSinkGone checks that lines without a reader are counted. They are reported as soon as there is a reader again,
+// without another line.
 func TestLogSinkGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipe{}
@@ -87,7 +88,8 @@ func TestLogSinkGone(t *testing.T) {
 		p.set(nil, nil)
 		time.Sleep(logRetry)
 		synctest.Wait()
-		if got, want := p.read(), "\nlevel=ERROR msg=\"lines of this log were lost\" lines=3 err=\"broken pipe\"\n"; got != want {
+		const want = "\nlevel=ERROR msg=\"lines of this log were lost\" lines=3 err=\"broken pipe\"\n"
+		if got := p.read(); got != want {
 			t.Errorf("when the reader is back: %q, want %q", got, want)
 		}
 		log.Info("next")
@@ -98,7 +100,8 @@ func TestLogSinkGone(t *testing.T) {
 	})
 }
 
-// TestLogSinkStopped: a reader that does not read holds up nobody, and costs no more memory than it may. What waits is written when it reads again.
+// TestLogSinkStopped checks that a reader that does not read blocks no caller, and that the memory is bounded. The
+// waiting lines are written when it reads again.
 func TestLogSinkStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, stopped := &pipe{}, make(chan struct{})

@@ -18,10 +18,11 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestMetrics: the whole program counts what it does, and Prometheus's linter has nothing to say about how it tells that.
+// TestMetrics checks that the metrics cover the operations of a server, and that the linter of Prometheus accepts them.
 func TestMetrics(t *testing.T) {
 	promtool := servertest.Program(t, "promtool")
-	file, _ := servertest.WriteConfig(t, "tenants: STATE.tenants\nstorage: {path: STATE}\ntls: {local_ca: STATE.ca}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: STATE.audit}\n")
+	file, _ := servertest.WriteConfig(t, "tenants: STATE.tenants\nstorage: {path: STATE}\n"+
+		"tls: {local_ca: STATE.ca}\nadmin: {address: \"127.0.0.1:0\"}\naudit: {output: STATE.audit}\n")
 	cfg, err := configs.Load(file)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +32,8 @@ func TestMetrics(t *testing.T) {
 	}
 	secret := auth.NewSecret()
 	for name, app := range map[string]string{"acme": "shop", "dev": "app"} {
-		text := fmt.Sprintf("allow: [127.0.0.0/8]\nquotas: {sessions: 1000}\napps: {%s: {role: readwrite, secrets: [%q]}}\n", app, auth.HashSecret(secret))
+		text := fmt.Sprintf("allow: [127.0.0.0/8]\nquotas: {sessions: 1000}\n"+
+			"apps: {%s: {role: readwrite, secrets: [%q]}}\n", app, auth.HashSecret(secret))
 		if err := os.WriteFile(filepath.Join(cfg.Tenants, name+".yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -49,16 +51,20 @@ func TestMetrics(t *testing.T) {
 	}
 	_, text := servertest.Get(t, http.DefaultClient, "http://"+p.operators.addr.String()+"/metrics")
 	for _, want := range []string{
-		`sessionserver_ready 1`, `sessionserver_tenants 2`, `sessionserver_tenant_operations_total{result="ok",tenant="acme"} 4`,
-		`sessionserver_tenant_usage{resource="sessions",tenant="acme"} 1`, `sessionserver_tenant_quota{resource="sessions",tenant="acme"} 1000`,
-		`sessionserver_session_events_total{event="created"} 1`, `sessionserver_audit_events_total{event="session.created"} 1`,
+		`sessionserver_ready 1`, `sessionserver_tenants 2`,
+		`sessionserver_tenant_operations_total{result="ok",tenant="acme"} 4`,
+		`sessionserver_tenant_usage{resource="sessions",tenant="acme"} 1`,
+		`sessionserver_tenant_quota{resource="sessions",tenant="acme"} 1000`,
+		`sessionserver_session_events_total{event="created"} 1`,
+		`sessionserver_audit_events_total{event="session.created"} 1`,
 		`sessionserver_reload_last_successful{what="policy"} 1`,
 		`sessionserver_reload_last_successful{what="configuration"} 1`,
 		`sessionserver_reload_last_successful{what="certificates"} 1`,
 		`sessionserver_reloads_total{result="failed",what="policy"} 0`,
 		`sessionserver_reload_last_successful{what="tenants"} 1`,
 		`sessionserver_certificate_events_total{event="loaded"} 1`, "go_goroutines ", "process_open_fds ",
-		`sessionserver_storage_operation_duration_seconds_count{operation="put"} 1`, "sessionserver_storage_size_bytes ", "sessionserver_storage_sync_duration_seconds_count ",
+		`sessionserver_storage_operation_duration_seconds_count{operation="put"} 1`,
+		"sessionserver_storage_size_bytes ", "sessionserver_storage_sync_duration_seconds_count ",
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("it does not tell %s", want)

@@ -21,21 +21,27 @@ import (
 
 const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
 
-// TestReadyStart: while the storage is being opened operators hear that the server starts, and then that it is ready.
+// TestReadyStart checks that operators can see that the server is starting while it opens its storage, and then that it
+// is ready.
 func TestReadyStart(t *testing.T) {
 	open := make(chan struct{})
-	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store,
+		error) {
 		<-open
 		return drivers["pebble"](c, files, log, told)
 	}
 	t.Cleanup(func() { delete(drivers, "slow") })
-	file, _ := servertest.WriteConfig(t, "storage: {driver: slow, path: STATE}\nadmin: {address: \"unix:STATE.admin\"}\n")
+	file, _ := servertest.WriteConfig(t, "storage: {driver: slow, path: STATE}\n"+
+		"admin: {address: \"unix:STATE.admin\"}\n")
 	cfg, err := configs.Load(file, Inspect)
 	if err != nil {
 		t.Fatal(err)
 	}
 	socket := strings.TrimPrefix(cfg.Admin.Address, "unix:")
-	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn,
+		error) {
+		return net.Dial("unix", socket)
+	}}}
 	defer client.CloseIdleConnections()
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -54,18 +60,24 @@ func TestReadyStart(t *testing.T) {
 	if status, _ := servertest.Get(t, client, "http://localhost/healthz"); status != 200 {
 		t.Errorf("health is %d", status)
 	}
-	if status, text := servertest.Get(t, client, "http://localhost/metrics"); status != 200 || !strings.Contains(text, "\nsessionserver_ready 0\n") {
+	if status, text := servertest.Get(t, client, "http://localhost/metrics"); status != 200 ||
+		!strings.Contains(text, "\nsessionserver_ready 0\n") {
 		t.Errorf("the metrics are %d %s", status, text)
 	}
-	if _, text := servertest.Get(t, client, "http://localhost/status"); !strings.Contains(text, `"not_ready": "starting"`) {
+	if _, text := servertest.Get(t, client, "http://localhost/status"); !strings.Contains(text,
+		`"not_ready": "starting"`) {
 		t.Errorf("the status is %s", text)
 	}
-	if status, text := servertest.Get(t, client, "http://localhost/metrics"); status != 200 || !strings.Contains(text, "sessionserver_build_info") ||
+	if status, text := servertest.Get(t, client, "http://localhost/metrics"); status != 200 ||
+		!strings.Contains(text, "sessionserver_build_info") ||
 		strings.Contains(text, `last_successful{what="tenants"} 0`) { // or a long start would raise an alert
 		t.Errorf("metrics while it starts: %d %s", status, text)
 	}
 	close(open)
-	require.Eventually(t, "it is ready", func() bool { status, _ := servertest.Get(t, client, "http://localhost/readyz"); return status == 200 })
+	require.Eventually(t, "it is ready", func() bool {
+		status, _ := servertest.Get(t, client, "http://localhost/readyz")
+		return status == 200
+	})
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -75,7 +87,8 @@ func TestReadyStart(t *testing.T) {
 	}
 }
 
-// TestStorageFails: operations that fail one after the other make the server not ready, although it goes on, until they succeed again.
+// TestStorageFails checks that repeated failures of the storage make the server not ready until operations succeed
+// again.
 func TestStorageFails(t *testing.T) {
 	faulty := make(chan *storagetest.Faulty, 1)
 	drivers["faulty"] = func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
@@ -119,18 +132,23 @@ func TestStorageFails(t *testing.T) {
 		if err := save(); err == nil || !strings.Contains(err.Error(), "UNAVAILABLE") {
 			t.Fatalf("a save on a disk without space: %v", err)
 		} else if id := err.Error()[strings.LastIndex(err.Error(), " ")+1:]; !regexp.MustCompile(
-			`"level":"ERROR".*"error_id":"` + id + `","command":"close".*the disk has no space`).MatchString(logged.String()) {
+			`"level":"ERROR".*"error_id":"` + id + `","command":"close".*the disk has no space`).MatchString(
+			logged.String()) {
 			t.Errorf("the client was told of %s, of which the log says nothing:\n%s", id, logged.String())
 		}
 	}
-	if status, text := servertest.Get(t, http.DefaultClient, url+"/readyz"); status != 503 || strings.Contains(text, "space") {
+	if status, text := servertest.Get(t, http.DefaultClient, url+"/readyz"); status != 503 ||
+		strings.Contains(text, "space") {
 		t.Errorf("readiness is %d %q", status, text)
 	}
-	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text, "put failed: the disk has no space") {
+	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text,
+		"put failed: the disk has no space") {
 		t.Errorf("the status is %s", text)
 	}
-	if _, text := servertest.Get(t, http.DefaultClient, url+"/metrics"); !strings.Contains(text, `sessionserver_storage_errors_total{operation="put"} 3`) ||
-		!strings.Contains(text, "sessionserver_storage_cache_misses_total") || !strings.Contains(text, "sessionserver_sweep_lag_seconds 0") {
+	if _, text := servertest.Get(t, http.DefaultClient, url+"/metrics"); !strings.Contains(text,
+		`sessionserver_storage_errors_total{operation="put"} 3`) ||
+		!strings.Contains(text, "sessionserver_storage_cache_misses_total") ||
+		!strings.Contains(text, "sessionserver_sweep_lag_seconds 0") {
 		t.Errorf("the metrics do not tell of it:\n%s", text)
 	}
 	disk.Fail(storagetest.OpPut, nil)

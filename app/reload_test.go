@@ -15,7 +15,8 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestReloadsRetry: what has failed is tried again after growing pauses until it works, and is logged again meanwhile.
+// TestReloadsRetry checks that a failed reload is repeated after growing intervals until it succeeds, and logged again
+// meanwhile.
 func TestReloadsRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
@@ -92,7 +93,7 @@ func TestReloadsRetry(t *testing.T) {
 	})
 }
 
-// TestReloadBrokenOff: a look that the end of the server has broken off is neither an error nor a success.
+// TestReloadBrokenOff checks that a reload that the shutdown cancels is neither a failure nor a success.
 func TestReloadBrokenOff(t *testing.T) {
 	var log servertest.Buffer
 	counted := 0

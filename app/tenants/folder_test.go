@@ -10,7 +10,7 @@ import (
 	"sessionserver/configs"
 )
 
-// TestLockEnds: a command that waits for another one ends when its context does.
+// TestLockEnds checks that a command that waits for another one ends when its context does.
 func TestLockEnds(t *testing.T) {
 	cfg := configs.Default()
 	f := &Folder{Path: filepath.Join(t.TempDir(), "tenants.d"), Config: &cfg}

@@ -112,7 +112,7 @@ func (w *watched) becomes(want string) {
 
 func lives(lifetime string) string { return "allow: [::1]\nsession: {lifetime: " + lifetime + "}\n" }
 
-// TestWatch: what changes in the folder is applied, however it is changed.
+// TestWatch checks that every kind of change in the folder is applied.
 func TestWatch(t *testing.T) {
 	w := newWatched(t)
 	w.write("a.yaml", lives("1h"))
@@ -140,13 +140,16 @@ func TestWatch(t *testing.T) {
 	w.becomes("a:4h0m0s")
 	w.write("a.yaml", lives("1h"))
 	w.becomes("a:1h0m0s")
-	require.Eventually(t, "the log says that all is right", func() bool { return strings.Contains(w.logged(), "nothing is wrong with the tenants any more") })
+	require.Eventually(t, "the log says that all is right", func() bool {
+		return strings.Contains(w.logged(), "nothing is wrong with the tenants any more")
+	})
 	if s := w.Status(); s.Tenants != 1 || len(s.Problems) != 0 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestWatchPolls: what the system does not tell of is found too: a file behind a link, a folder in the place of another.
+// TestWatchPolls checks that changes without a notification of the system are found too: of a file behind a link, and
+// of the folder itself.
 func TestWatchPolls(t *testing.T) {
 	w := newWatched(t)
 	w.poll = 2 * time.Millisecond
@@ -186,7 +189,7 @@ func TestWatchPolls(t *testing.T) {
 	w.becomes("b:4h0m0s")
 }
 
-// TestWatchSoon: also what the system does not tell of is served within a second, which is what operators are promised.
+// TestWatchSoon checks that changes without a notification are applied within a second.
 func TestWatchSoon(t *testing.T) {
 	w := newWatched(t)
 	usual := New(w.cfg, Options{})
@@ -223,7 +226,8 @@ func BenchmarkFingerprint(b *testing.B) {
 	}
 }
 
-// TestWatchRefused: what cannot be applied is told, until it is taken back, and tried again with the next change.
+// TestWatchRefused checks that a change that cannot be applied is reported until it is undone, and tried again with the
+// next change.
 func TestWatchRefused(t *testing.T) {
 	w := newWatched(t)
 	var failing atomic.Pointer[error]
@@ -252,7 +256,7 @@ func TestWatchRefused(t *testing.T) {
 	w.becomes("a:1h0m0s b:1h0m0s")
 }
 
-// TestReloadTenants: other settings of the server reach the tenants, and the folder and listeners stay.
+// TestReloadTenants checks that new settings of the server reach the tenants. The folder and the listeners stay.
 func TestReloadTenants(t *testing.T) {
 	w := newWatched(t)
 	w.write("a.yaml", "allow: [::1]\n")
@@ -270,7 +274,9 @@ func TestReloadTenants(t *testing.T) {
 	w.becomes("a:1h0m0s b:1h0m0s")
 
 	const changed = "the tenants have changed"
-	require.Eventually(t, "the new tenant to be told of", func() bool { return strings.Contains(w.logged(), "added=b") })
+	require.Eventually(t, "the new tenant to be told of", func() bool {
+		return strings.Contains(w.logged(), "added=b")
+	})
 	before := strings.Count(w.logged(), changed)
 	again := next
 	again.Log.Level = "debug"
@@ -303,7 +309,8 @@ func TestReloadTenants(t *testing.T) {
 	}
 }
 
-// TestDrops: the sessions of a deleted tenant are dropped once it is gone, until that has worked; the mark goes last.
+// TestDrops checks that the sessions of a deleted tenant are dropped once it is not served, and that this is repeated
+// until it succeeds. The mark is removed last.
 func TestDrops(t *testing.T) {
 	w := newWatched(t)
 	w.write("a.yaml", lives("1h"))
@@ -342,7 +349,8 @@ func TestDrops(t *testing.T) {
 		t.Errorf("asked to drop %v", asked)
 	}
 	mu.Unlock()
-	for _, want := range []string{"b.drop: the sessions of tenant b are to be dropped, and it is there again", "B-.drop: it marks nothing", "no such luck"} {
+	for _, want := range []string{"b.drop: the sessions of tenant b are to be dropped, and it is there again",
+		"B-.drop: it marks nothing", "no such luck"} {
 		if !strings.Contains(w.logged(), want) {
 			t.Errorf("the log does not say %q", want)
 		}
@@ -355,16 +363,20 @@ func TestDrops(t *testing.T) {
 	require.Eventually(t, "the mark is gone after a restart", gone)
 }
 
-// TestTenantMistakes: what is wrong with tenants beyond what package configs knows.
+// TestTenantMistakes checks for mistakes in tenants that package configs cannot know.
 func TestTenantMistakes(t *testing.T) {
 	secret := auth.NewSecret()
 	hash := auth.HashSecret(secret).String()
 	w := newWatched(t)
-	w.cfg.Listen = append(w.cfg.Listen, configs.Listen{Anonymous: "a/none"}, configs.Listen{Anonymous: "none/a"}, configs.Listen{Anonymous: "c/a"})
+	w.cfg.Listen = append(w.cfg.Listen, configs.Listen{Anonymous: "a/none"}, configs.Listen{Anonymous: "none/a"},
+		configs.Listen{Anonymous: "c/a"})
 	w.write("Bad.yaml", "allow: [::1]\n")
-	w.write("a.yaml", "allow: [::1]\nsession: {lifetime: 0s, grace_max: 9h}\napps:\n  A: {role: readwrite}\n  b:\n    role: owner\n    secrets: [sha256:12, "+secret+", x]\n    certificates: [a.example]\n  c:\n")
-	w.write("b.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, certificates: [\"dns:A.example\", \"dns:b.example\"]}\n  b: {role: readwrite, certificates: [\"dns:a.example\"]}\n")
-	w.write("c.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, secrets: ["+hash+"], certificates: [\"dns:b.example\"]}\n")
+	w.write("a.yaml", "allow: [::1]\nsession: {lifetime: 0s, grace_max: 9h}\napps:\n  A: {role: readwrite}\n  b:\n"+
+		"    role: owner\n    secrets: [sha256:12, "+secret+", x]\n    certificates: [a.example]\n  c:\n")
+	w.write("b.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, certificates: [\"dns:A.example\", "+
+		"\"dns:b.example\"]}\n  b: {role: readwrite, certificates: [\"dns:a.example\"]}\n")
+	w.write("c.yaml", "allow: [::1]\napps:\n  a: {role: readwrite, secrets: ["+hash+"], certificates: "+
+		"[\"dns:b.example\"]}\n")
 	if err := w.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +392,8 @@ func TestTenantMistakes(t *testing.T) {
 		`a.yaml:6: apps.b.role: "owner" (allowed: readwrite, readonly, admin)`,
 		`a.yaml:7: apps.b.secrets: 3 secrets (allowed: 2`,
 		`a.yaml:7: apps.b.secrets[0]: not the hash of a secret (allowed: sha256: and 64 hex digits)`,
-		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, and every reader of the file could use it: write ` + hash + ` here`,
+		`a.yaml:7: apps.b.secrets[1]: this is the secret itself, and every reader of the file could use it: write ` +
+			hash + ` here`,
 		`a.yaml:7: apps.b.secrets[2]: not the hash`,
 		`a.yaml:8: apps.b.certificates[0]: "a.example" is not a certificate name (allowed: dns:NAME`,
 		`a.yaml:9: apps.c.role: missing (allowed: readwrite, readonly, admin)`,
@@ -405,7 +418,7 @@ func TestTenantMistakes(t *testing.T) {
 	}
 }
 
-// TestServerTenant: each setting of a file reaches the server.
+// TestServerTenant checks that each setting of a file reaches the server.
 func TestServerTenant(t *testing.T) {
 	main := configs.Default()
 	hash := auth.HashSecret("x")
@@ -413,7 +426,12 @@ func TestServerTenant(t *testing.T) {
 deny: [192.0.2.0/24]
 session: {lifetime: 1h, absolute_lifetime: 2h, strict: true, max_keys: 3}
 quotas: {sessions: 1, bytes: 2KiB, connections: 3, waiters: 4, memory: 5MiB}
-rates: {on_limit: delay, tenant: {per_second: 1, burst: 10}, app: {per_second: 2, burst: 20}, address: {per_second: 3, burst: 30}, session_creation: {per_second: 4, burst: 40}}
+rates:
+  on_limit: delay
+  tenant: {per_second: 1, burst: 10}
+  app: {per_second: 2, burst: 20}
+  address: {per_second: 3, burst: 30}
+  session_creation: {per_second: 4, burst: 40}
 apps:
   shop: {role: readwrite, secrets: [%s], certificates: ["dns:A.example"], allow: [10.0.0.0/8], deny: [10.1.0.0/16]}
   only: {role: readwrite, deny: [10.0.0.0/8]}
@@ -431,10 +449,12 @@ apps:
 	want := server.Tenant{
 		Tenant: auth.Tenant{Name: "acme", Access: pre("0.0.0.0/0", "192.0.2.0/24"), Apps: []auth.App{
 			{Name: "only", Role: auth.ReadWrite, Access: &only},
-			{Name: "shop", Role: auth.ReadWrite, Access: &shop, Secrets: []auth.SecretHash{hash}, Certificates: []auth.CertificateName{"dns:a.example"}},
+			{Name: "shop", Role: auth.ReadWrite, Access: &shop, Secrets: []auth.SecretHash{hash},
+				Certificates: []auth.CertificateName{"dns:a.example"}},
 		}},
 		Sessions: settings, MaxConns: 3, MaxMemory: 5 << 20,
-		Rates: server.Rates{OnLimit: server.Delay, Tenant: server.Rate{PerSecond: 1, Burst: 10}, App: server.Rate{PerSecond: 2, Burst: 20},
+		Rates: server.Rates{OnLimit: server.Delay, Tenant: server.Rate{PerSecond: 1, Burst: 10},
+			App:     server.Rate{PerSecond: 2, Burst: 20},
 			Address: server.Rate{PerSecond: 3, Burst: 30}, SessionCreation: server.Rate{PerSecond: 4, Burst: 40},
 			TenantBytes: server.Unlimited, AppBytes: server.Unlimited},
 	}
@@ -443,7 +463,7 @@ apps:
 	}
 }
 
-// TestAnonymousTenants: without a folder each identity that a listener names is there, and nothing else.
+// TestAnonymousTenants checks that without a folder exactly the identities that listeners name are served.
 func TestAnonymousTenants(t *testing.T) {
 	cfg := configs.Default()
 	for _, id := range []string{"a/x", "", "a/y", "b/x", "a/x"} {
@@ -454,7 +474,8 @@ func TestAnonymousTenants(t *testing.T) {
 		for _, app := range tenant.Apps {
 			got = append(got, tenant.Name+"/"+app.Name)
 		}
-		if tenant.MaxConns != cfg.Quotas.Connections || tenant.Sessions.Lifetime != cfg.Session.Lifetime || len(tenant.Access.Allow) != 2 {
+		if tenant.MaxConns != cfg.Quotas.Connections || tenant.Sessions.Lifetime != cfg.Session.Lifetime ||
+			len(tenant.Access.Allow) != 2 {
 			t.Errorf("%+v", tenant)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"sessionserver/configs"
 )
 
-// TestAwait: a command says what it knows of servers, and waits for none for ever.
+// TestAwait checks that a command reports which servers run, and waits for none forever.
 func TestAwait(t *testing.T) {
 	cfg := configs.Default()
 	cfg.Tenants = filepath.Join(t.TempDir(), "tenants.d")

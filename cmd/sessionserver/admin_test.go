@@ -9,7 +9,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestAdminRefused: what would be open to others does not start.
+// TestAdminRefused checks that a server whose HTTP for operators would be open to others does not start.
 func TestAdminRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "short"), []byte("too-short-a-token"), 0o600); err != nil {
@@ -21,7 +21,8 @@ func TestAdminRefused(t *testing.T) {
 		"admin: {address: \"127.0.0.1:0\", token_file: DIR/short}":   "a token of 17 characters",
 		"admin: {address: \"127.0.0.1:0\", token_file: DIR/nothing}": "no such file",
 	} {
-		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+strings.ReplaceAll(settings, "DIR", dir)+"\n")
+		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+strings.ReplaceAll(settings, "DIR",
+			dir)+"\n")
 		for _, args := range [][]string{{"check", file}, {"serve", "--config", file}} {
 			_, said, status := newCLI(t, "").Run("", args...)
 			if status == 0 || !strings.Contains(said, want) || strings.Contains(said, "too-short") {

@@ -31,7 +31,7 @@ func tree(t *testing.T, folder string) string {
 	return b.String()
 }
 
-// TestCheckFiles: the files and folders that a configuration names are looked at, and nothing is changed.
+// TestCheckFiles checks that check examines the files and folders that a configuration names, and changes nothing.
 func TestCheckFiles(t *testing.T) {
 	dir := t.TempDir()
 	servertest.Certificate{Name: "one.example"}.Write(t, dir, "one")
@@ -68,36 +68,61 @@ func TestCheckFiles(t *testing.T) {
 		status int
 		want   []string
 	}{
-		"no certificate": {"storage: {driver: memory}\ntls:\n  certificates: [{cert: DIR/none.pem, key: DIR/none.key}]\n", 1,
+		"no certificate": {"storage: {driver: memory}\ntls:\n" +
+			"  certificates: [{cert: DIR/none.pem, key: DIR/none.key}]\n", 1,
 			[]string{"c.yaml:3: tls.certificates[0]: ", "DIR/none.pem: no such file"}},
-		"no key":  {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/ca.pem, key: DIR/none.key}]}\n", 1, []string{"DIR/none.key: no such file"}},
-		"no pair": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/one.pem, key: DIR/two.key}]}\n", 1, []string{"DIR/one.pem and DIR/two.key are no pair"}},
-		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n", 1, []string{
-			"tls.certificates[0]: other users of this machine may read or write DIR/two.key (mode -rw-r--r--): chmod o= "}},
-		"no client CA":     {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "none.pem}]\n", 1, []string{"c.yaml:3: listen[0].client_ca: ", "DIR/none.pem: no such file"}},
-		"client CA":        {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "file}]\n", 1, []string{"DIR/file: there is no certificate in it"}},
-		"ACME roots":       {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
-		"ACME storage":     {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, storage: DIR/file}}\n", 1, []string{"tls.acme.storage: DIR/file cannot be used: DIR/file is no folder"}},
-		"local CA":         {"storage: {driver: memory}\ntls: {local_ca: DIR/file/ca}\n", 1, []string{"tls.local_ca: DIR/file/ca cannot be used: stat DIR/file/ca: not a directory"}},
-		"storage below":    {"log: {level: info}\nstorage: {path: DIR/file/sessions}\n", 1, []string{"c.yaml:2: storage.path: DIR/file/sessions cannot be used: "}},
-		"storage a file":   {"storage: {path: DIR/file}\n", 1, []string{"storage.path: DIR/file cannot be used: DIR/file is no folder"}},
-		"storage a link":   {"storage: {path: DIR/link}\n", 1, []string{"storage.path: DIR/link is a link to nothing"}},
-		"storage of other": {"storage: {path: DIR/files}\n", 1, []string{"storage.path: the folder DIR/files belongs to driver file, not pebble"}},
-		"storage unmade":   {"storage: {path: DIR/new/sessions}\n", 0, []string{"note: DIR/new/sessions is not there, nor is the folder that it lies in: the server makes both", "nothing is wrong"}},
+		"no key": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/ca.pem, key: DIR/none.key}]}\n", 1,
+			[]string{"DIR/none.key: no such file"}},
+		"no pair": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/one.pem, key: DIR/two.key}]}\n", 1,
+			[]string{"DIR/one.pem and DIR/two.key are no pair"}},
+		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n",
+			1, []string{
+				"tls.certificates[0]: other users of this machine may read or write DIR/two.key (mode -rw-r--r--): " +
+					"chmod o= "}},
+		"no client CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "none.pem}]\n", 1,
+			[]string{"c.yaml:3: listen[0].client_ca: ", "DIR/none.pem: no such file"}},
+		"client CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "file}]\n", 1,
+			[]string{"DIR/file: there is no certificate in it"}},
+		"ACME roots": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +
+			"storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
+		"ACME storage": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +
+			"storage: DIR/file}}\n", 1, []string{"tls.acme.storage: DIR/file cannot be used: DIR/file is no folder"}},
+		"local CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/file/ca}\n", 1,
+			[]string{"tls.local_ca: DIR/file/ca cannot be used: stat DIR/file/ca: not a directory"}},
+		"storage below": {"log: {level: info}\nstorage: {path: DIR/file/sessions}\n", 1,
+			[]string{"c.yaml:2: storage.path: DIR/file/sessions cannot be used: "}},
+		"storage a file": {"storage: {path: DIR/file}\n", 1,
+			[]string{"storage.path: DIR/file cannot be used: DIR/file is no folder"}},
+		"storage a link": {"storage: {path: DIR/link}\n", 1, []string{"storage.path: DIR/link is a link to nothing"}},
+		"storage of other": {"storage: {path: DIR/files}\n", 1,
+			[]string{"storage.path: the folder DIR/files belongs to driver file, not pebble"}},
+		"storage unmade": {"storage: {path: DIR/new/sessions}\n", 0,
+			[]string{"note: DIR/new/sessions is not there, nor is the folder that it lies in: the server makes both",
+				"nothing is wrong"}},
 		"no folder for a log": {"storage: {driver: memory}\naudit: {output: DIR/none/audit.log}\n", 1,
-			[]string{"c.yaml:2: audit.output: the folder DIR/none is not there: make it, writable for the user that the server runs as"}},
-		"a log in a file":   {"storage: {driver: memory}\naudit: {decisions: {output: DIR/file/audit.log}}\n", 1, []string{"audit.decisions.output: DIR/file is no folder"}},
-		"a log is a folder": {"storage: {driver: memory}\naudit: {output: DIR/tenants.d}\n", 1, []string{"audit.output: DIR/tenants.d is neither a file nor a device"}},
-		"no such event": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, events: [all, -session.made]}\n", 1,
+			[]string{"c.yaml:2: audit.output: the folder DIR/none is not there: make it, writable for the user that " +
+				"the server runs as"}},
+		"a log in a file": {"storage: {driver: memory}\naudit: {decisions: {output: DIR/file/audit.log}}\n", 1,
+			[]string{"audit.decisions.output: DIR/file is no folder"}},
+		"a log is a folder": {"storage: {driver: memory}\naudit: {output: DIR/tenants.d}\n", 1,
+			[]string{"audit.output: DIR/tenants.d is neither a file nor a device"}},
+		"no such event": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, events: [all, -session.made]}\n",
+			1,
 			[]string{"audit.events[1]: \"-session.made\" (allowed: all, or the code of an event"}},
 		"a log": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, decisions: {output: DIR/audit.log}}\n", 0,
 			[]string{"note: the decision log shares the file of the audit log, DIR/audit.log: ", "nothing is wrong"}},
-		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1, []string{"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: sessionserver tenant create"}},
-		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\ntls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
-			[]string{"storage.path: ", "tls.certificates[0]: ", "c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: "}},
+		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1,
+			[]string{"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: " +
+				"sessionserver tenant create"}},
+		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\n" +
+			"tls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
+			[]string{"storage.path: ", "tls.certificates[0]: ",
+				"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: "}},
 		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 1,
-			[]string{"c.yaml:2: tenants: other users of this machine may write DIR/tenants.d (mode -rwxrwxrwx): chmod o-w ",
-				"DIR/tenants.d/acme.yaml: other users of this machine may write it, and so let themselves in (mode -rw-rw-rw-)"}},
+			[]string{"c.yaml:2: tenants: other users of this machine may write DIR/tenants.d (mode -rwxrwxrwx): " +
+				"chmod o-w ",
+				"DIR/tenants.d/acme.yaml: other users of this machine may write it, and so let themselves in (mode " +
+					"-rw-rw-rw-)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write("c.yaml", strings.ReplaceAll(row.text, "DIR", dir), 0o600)

@@ -13,7 +13,8 @@ import (
 	"sessionserver/wire"
 )
 
-// TestDefaults: what a configuration leaves out is what the packages take by themselves, so that the documentation has one truth.
+// TestDefaults checks that the defaults of the configuration are those of the packages, so that the documentation has
+// one truth.
 func TestDefaults(t *testing.T) {
 	cfg := configs.Default()
 	if got, want := cfg.Session.Settings(), session.DefaultSettings(); got != want {
@@ -27,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestSameRules: what packages that may not import each other each say for themselves is the same.
+// TestSameRules checks rules that packages without a common import state separately.
 func TestSameRules(t *testing.T) {
 	for _, burst := range []int{server.BurstMin - 1, server.BurstMin} {
 		_, err := configs.Parse("f", fmt.Appendf(nil, "rates: {tenant: {per_second: 1, burst: %d}}", burst))
@@ -35,23 +36,28 @@ func TestSameRules(t *testing.T) {
 			t.Errorf("%d at once: %v", burst, err)
 		}
 	}
-	for _, algorithm := range []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "HS256", "HS384", "HS512", "none", "EdDSA", ""} {
-		_, configured := configs.Parse("f", fmt.Appendf(nil, "policy: {bundle: {url: \"https://x\", key_file: k, algorithm: %q}}", algorithm))
+	for _, algorithm := range []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512",
+		"HS256", "HS384", "HS512", "none", "EdDSA", ""} {
+		_, configured := configs.Parse("f", fmt.Appendf(nil,
+			"policy: {bundle: {url: \"https://x\", key_file: k, algorithm: %q}}", algorithm))
 		_, opened := opa.Bundle(opa.BundleOptions{URL: "https://x", Key: func() (string, error) { return "k", nil },
 			Algorithm: algorithm})
 		if (configured == nil) != (opened == nil) {
 			t.Errorf("algorithm %q: configs says %v, opa %v", algorithm, configured, opened)
 		}
 	}
-	c, err := certs.New(certs.Options{ACME: &certs.ACME{AgreeTerms: true, Storage: t.TempDir(), Directory: "https://ca.example/directory"}})
+	c, err := certs.New(certs.Options{ACME: &certs.ACME{AgreeTerms: true, Storage: t.TempDir(),
+		Directory: "https://ca.example/directory"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	main, label := configs.Default(), strings.Repeat("a", 63)
 	for _, name := range []string{
-		"a.example", "a-b.example", "xn--a.example", "1.a", "a.1", "1.2.3", "1.2.3.4", "a", "", ".", "a.", ".a", "a..b", "-a.b", "a-.b", "a.b-", "a_b.c", "*.a.b", "a b.c", "ä.b", "::1",
-		label + ".a", label + "a.b", strings.Repeat(label+".", 3) + label[:61], strings.Repeat(label+".", 3) + label[:62],
+		"a.example", "a-b.example", "xn--a.example", "1.a", "a.1", "1.2.3", "1.2.3.4", "a", "", ".", "a.", ".a", "a..b",
+		"-a.b", "a-.b", "a.b-", "a_b.c", "*.a.b", "a b.c", "ä.b", "::1",
+		label + ".a", label + "a.b", strings.Repeat(label+".", 3) + label[:61], strings.Repeat(label+".", 3) +
+			label[:62],
 	} {
 		_, asked := configs.ParseTenant("a.yaml", fmt.Appendf(nil, "allow: [::1]\nhosts: [%q]\n", name), &main)
 		if given := c.SetHosts([]string{name}); (asked == nil) != (given == nil) {

@@ -8,7 +8,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestDevCATaken: a folder that somebody else has made where the certificate would be copied to is not used.
+// TestDevCATaken checks that the copy of the certificate is not written into a folder of another user.
 func TestDevCATaken(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)

@@ -11,7 +11,7 @@ import (
 	"sessionserver/configs"
 )
 
-// TestDocumentedConfigurations: nothing is wrong with the configurations and tenants that the documents show.
+// TestDocumentedConfigurations checks that the configurations and tenants in the documents are valid.
 func TestDocumentedConfigurations(t *testing.T) {
 	seen := 0
 	for _, document := range []string{"../../README.md", "../../docs/hosting.md", "../../docs/monitoring.md"} {

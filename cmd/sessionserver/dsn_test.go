@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestPrintable: what a server says cannot steer a terminal.
+// TestPrintable checks that texts of a server cannot control a terminal.
 func TestPrintable(t *testing.T) {
 	if got := printable("a\x1b[31m\nb"); got != "a?[31m?b" {
 		t.Errorf("%q", got)

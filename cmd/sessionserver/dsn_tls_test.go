@@ -10,7 +10,7 @@ import (
 	"sessionserver/server/servertest"
 )
 
-// TestEncryptedKey: a private key with a passphrase is called that, wherever a key is read.
+// TestEncryptedKey checks the error for a private key with a passphrase, wherever a key is read.
 func TestEncryptedKey(t *testing.T) {
 	dir := t.TempDir()
 	servertest.Certificate{Name: "one.example"}.Write(t, dir, "one")

@@ -42,7 +42,9 @@ func TestTenantCommands(t *testing.T) {
 	c.Fails("session.lifetime: 1ns (allowed: ", "tenant", "create", "acme", "--lifetime", "1ns")
 	c.Do("tenant", "create", "acme", "--allow", "everybody", "--allow", "192.0.2.1,2001:db8::/32", "--lifetime", "90m")
 	c.Fails("there is a tenant acme already", "tenant", "create", "acme")
-	if got := c.Read("acme.yaml"); !strings.Contains(got, "allow:\n  - 0.0.0.0/0\n  - ::/0\n  - 192.0.2.1/32\n  - 2001:db8::/32\n") || !strings.Contains(got, "  lifetime: 1h30m0s\n") {
+	if got := c.Read("acme.yaml"); !strings.Contains(got,
+		"allow:\n  - 0.0.0.0/0\n  - ::/0\n  - 192.0.2.1/32\n  - 2001:db8::/32\n") ||
+		!strings.Contains(got, "  lifetime: 1h30m0s\n") {
 		t.Error(got)
 	}
 	c.Do("tenant", "create", "local")
@@ -50,13 +52,15 @@ func TestTenantCommands(t *testing.T) {
 		t.Errorf("everybody may come without having been named:\n%s", got)
 	}
 
-	first := c.Do("app", "create", "acme/shop", "--certificate", "dns:Shop.example", "--certificate", "subject:CN=a,O=b", "--allow", "10.0.0.0/8")
+	first := c.Do("app", "create", "acme/shop", "--certificate", "dns:Shop.example", "--certificate",
+		"subject:CN=a,O=b", "--allow", "10.0.0.0/8")
 	secret := dsnPattern.FindStringSubmatch(first)
 	if secret == nil || !auth.LooksLikeSecret(secret[1]) {
 		t.Fatalf("it prints %q", first)
 	}
 	hash := auth.HashSecret(secret[1])
-	want := fmt.Sprintf("apps:\n  shop:\n    role: readwrite\n    secrets:\n      - %s # made %s\n    certificates:\n      - dns:Shop.example\n      - subject:CN=a,O=b\n    allow:\n      - 10.0.0.0/8\n",
+	want := fmt.Sprintf("apps:\n  shop:\n    role: readwrite\n    secrets:\n      - %s # made %s\n"+
+		"    certificates:\n      - dns:Shop.example\n      - subject:CN=a,O=b\n    allow:\n      - 10.0.0.0/8\n",
 		hash, time.Now().Format(time.DateOnly))
 	if got := c.Read("acme.yaml"); !strings.HasSuffix(got, want) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
@@ -65,25 +69,30 @@ func TestTenantCommands(t *testing.T) {
 	c.Fails("there is no tenant acne", "app", "create", "acne/shop")
 	c.Fails("is not tenant/app", "app", "create", "acme")
 	c.Fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
-	if got := c.Do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh", "--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
+	if got := c.Do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh",
+		"--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
 		t.Errorf("it prints %q", got)
 	}
 
 	c.Fails(`invalid key pattern`, "app", "create", "acme/x", "--read", "[")
 	c.Fails(`apps.x.role: "x" (allowed: readwrite, readonly, admin)`, "app", "create", "acme/x", "--role", "x")
-	c.Do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "", "--certificate", "dns:reports.example", "--no-secret")
-	want = "  reports:\n    role: readonly\n    certificates:\n      - dns:reports.example\n    read:\n      - order.*\n      - '{a,b}'\n    write: []\n"
+	c.Do("app", "create", "acme/reports", "--role", "readonly", "--read", "order.*", "--read", "{a,b}", "--write", "",
+		"--certificate", "dns:reports.example", "--no-secret")
+	want = "  reports:\n    role: readonly\n    certificates:\n      - dns:reports.example\n    read:\n" +
+		"      - order.*\n      - '{a,b}'\n    write: []\n"
 	if got := c.Read("acme.yaml"); !strings.HasSuffix(got, want) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
 	}
-	if got := strings.Fields(c.Do("app", "list", "acme")); !slices.Contains(got, "order.*") || !slices.Contains(got, "none") {
+	if got := strings.Fields(c.Do("app", "list", "acme")); !slices.Contains(got, "order.*") ||
+		!slices.Contains(got, "none") {
 		t.Error(got)
 	}
 	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "readonly; reads order.* {a,b}; writes none; ") {
 		t.Error(got)
 	}
 	c.Do("app", "revoke", "acme/reports")
-	c.Do("app", "create", "acme/looks", "--role", "readonly") // without patterns, which would be all keys to an app that may write
+	// without patterns, which would be all keys to an app that may write
+	c.Do("app", "create", "acme/looks", "--role", "readonly")
 	if got := c.Do("app", "list", "acme"); !regexp.MustCompile(`acme/looks +readonly +\* +none `).MatchString(got) {
 		t.Error(got)
 	}
@@ -96,17 +105,21 @@ func TestTenantCommands(t *testing.T) {
 	if second == nil || second[1] == secret[1] {
 		t.Fatalf("it prints %q", second)
 	}
-	c.Fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
-	if got := c.Do("app", "list", "acme"); !strings.Contains(got, "acme/shop  readwrite  *     *      "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
+	c.Fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(
+		second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
+	if got := c.Do("app", "list", "acme"); !strings.Contains(got,
+		"acme/shop  readwrite  *     *      "+hash.Short()+" "+auth.HashSecret(second[1]).Short()) {
 		t.Error(got)
 	}
 	c.Fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "")
 	c.Fails("allowed: the beginning of one of them", "app", "revoke", "acme/shop", "--secret", "0")
 	c.Fails("tenant acme has no app shops", "app", "revoke", "acme/shops", "--oldest")
-	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "secret "+hash.Short()+" of app acme/shop is revoked\n" {
+	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "secret "+hash.Short()+" of app acme/shop is "+
+		"revoked\n" {
 		t.Errorf("it prints %q", got)
 	}
-	if got := c.Read("acme.yaml"); strings.Contains(got, hash.String()) || !strings.Contains(got, auth.HashSecret(second[1]).String()) {
+	if got := c.Read("acme.yaml"); strings.Contains(got, hash.String()) ||
+		!strings.Contains(got, auth.HashSecret(second[1]).String()) {
 		t.Error(got)
 	}
 	c.Fails("no secret beside the one in use", "app", "revoke", "acme/shop", "--oldest")
@@ -120,10 +133,12 @@ func TestTenantCommands(t *testing.T) {
 		t.Error(got)
 	}
 
-	if got := c.Do("tenant", "list"); !regexp.MustCompile(`(?m)^acme +1 +0\.0\.0\.0/0 ::/0 .*\nlocal +0 `).MatchString(got) {
+	if got := c.Do("tenant", "list"); !regexp.MustCompile(`(?m)^acme +1 +0\.0\.0\.0/0 ::/0 .*\nlocal +0 `).MatchString(
+		got) {
 		t.Error(got)
 	}
-	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "1h30m0s unused") || !strings.Contains(got, "uri:spiffe://a/mesh") {
+	if got := c.Do("tenant", "show", "acme"); !strings.Contains(got, "1h30m0s unused") ||
+		!strings.Contains(got, "uri:spiffe://a/mesh") {
 		t.Error(got)
 	}
 	c.Do("tenant", "delete", "local")
@@ -138,7 +153,7 @@ func TestTenantCommands(t *testing.T) {
 	}
 }
 
-// TestCommandsOnMistakes: a file with a mistake is not changed, and the mistake is told; it can be deleted.
+// TestCommandsOnMistakes checks that an invalid file is reported and not changed. It can be deleted.
 func TestCommandsOnMistakes(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.Do("tenant", "create", "acme")
@@ -146,7 +161,8 @@ func TestCommandsOnMistakes(t *testing.T) {
 	if err := os.WriteFile(c.File("acme.yaml"), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"}, {"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
+	for _, args := range [][]string{{"app", "create", "acme/x"}, {"app", "rotate", "acme/shop"},
+		{"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
 		c.Fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite, readonly, admin)", args...)
 	}
 	out, said, status := c.Run("", "check", c.Config)
@@ -159,7 +175,8 @@ func TestCommandsOnMistakes(t *testing.T) {
 	c.Do("tenant", "delete", "acme")
 }
 
-// TestRevokeOnMistakes: what is to go can go although something is wrong, unless a server would take no notice; then it is told what to do.
+// TestRevokeOnMistakes checks that an app of an invalid file can be revoked, unless a server would ignore the change.
+// The error then advises what to do.
 func TestRevokeOnMistakes(t *testing.T) {
 	c := newCLI(t, "")
 	c.Do("tenant", "create", "acme")
@@ -170,15 +187,18 @@ func TestRevokeOnMistakes(t *testing.T) {
 		}
 	}
 	a, b := auth.HashSecret("a"), auth.HashSecret("b")
-	apps := fmt.Sprintf("allow: [::1]\napps:\n  blog: {role: readwrite}\n  shop:\n    role: readwrite\n    secrets:\n      - %s\n      - %s\n", a, b)
+	apps := fmt.Sprintf("allow: [::1]\napps:\n  blog: {role: readwrite}\n  shop:\n    role: readwrite\n"+
+		"    secrets:\n      - %s\n      - %s\n", a, b)
 	without := strings.Replace(apps, "      - "+a.String()+"\n", "", 1)
 
 	write("allow: [::1]\napps:\n  shop: {role: king, sekrets: 5}\n")
-	if got := c.Do("app", "revoke", "acme/shop"); got != "app acme/shop is revoked\n" || c.Read("acme.yaml") != "allow: [::1]\napps:\n" {
+	if got := c.Do("app", "revoke", "acme/shop"); got != "app acme/shop is revoked\n" ||
+		c.Read("acme.yaml") != "allow: [::1]\napps:\n" {
 		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
 	}
 	write(strings.Replace(apps, a.String(), "hash", 1)) // it is none, and so the file is not taken
-	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" || c.Read("acme.yaml") != without {
+	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" ||
+		c.Read("acme.yaml") != without {
 		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
 	}
 
@@ -188,9 +208,12 @@ func TestRevokeOnMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n" +
-			path + ":1: quotas.sessions: \"many\" (allowed: a whole number)\n\nMend these and try again. By hand: take the app out, at " + path + ":5, and mend the rest"},
-		{"quotas: {sessions: -1}\n" + apps, []string{"--oldest"}, "take the line with its hash out, at " + path + ":7, and mend the rest"},
+		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: something is wrong with the file, " +
+			"and a server goes on with what it said before until nothing is:\n" +
+			path + ":1: quotas.sessions: \"many\" (allowed: a whole number)\n\n" +
+			"Mend these and try again. By hand: take the app out, at " + path + ":5, and mend the rest"},
+		{"quotas: {sessions: -1}\n" + apps, []string{"--oldest"}, "take the line with its hash out, at " + path +
+			":7, and mend the rest"},
 		{apps + "quotas: [\n", nil, "invalid YAML"},
 		{apps + "quotas: [\n", nil, "mv " + path + " " + path + ".off\n"},
 	} {
@@ -201,7 +224,8 @@ func TestRevokeOnMistakes(t *testing.T) {
 		}
 	}
 
-	config, err := os.ReadFile(c.Config) // that of the server is wrong: one that runs goes on with what it has read before
+	// that of the server is wrong: one that runs goes on with what it has read before
+	config, err := os.ReadFile(c.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +245,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 	c.Fails("invalid YAML", "tenant", "delete", "acme")
 }
 
-// TestCheckTenants: what is right and still odd is told.
+// TestCheckTenants checks that check notes valid settings that are unusual.
 func TestCheckTenants(t *testing.T) {
 	c := newCLI(t, "")
 	out, said, status := c.Run("", "check", c.Config)
@@ -234,14 +258,16 @@ func TestCheckTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, said, status = c.Run("", "check", c.Config)
-	for _, want := range []string{"tenants.d: 1\n", "app acme/a has neither a secret nor a certificate", "tenant acme names hosts", "nothing is wrong with it"} {
+	for _, want := range []string{"tenants.d: 1\n", "app acme/a has neither a secret nor a certificate",
+		"tenant acme names hosts", "nothing is wrong with it"} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("it does not say %q: %d\n%s%s", want, status, out, said)
 		}
 	}
 }
 
-// TestAppCertificates: a certificate that another app has is not given to a second one, which would lock both out; and an app has some credential.
+// TestAppCertificates checks that a certificate of one app is not given to another, which would lock out both, and that
+// an app has credentials.
 func TestAppCertificates(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.Do("tenant", "create", "acme")
@@ -249,21 +275,23 @@ func TestAppCertificates(t *testing.T) {
 	c.Do("app", "create", "acme/shop", "--certificate", "dns:shop.example", "--no-secret")
 	before := c.Read("acme.yaml") + c.Read("other.yaml")
 	for _, app := range []string{"other/shop", "acme/blog"} {
-		c.Fails("dns:shop.example is a certificate of acme/shop already", "app", "create", app, "--certificate", "dns:SHOP.example")
+		c.Fails("dns:shop.example is a certificate of acme/shop already", "app", "create", app, "--certificate",
+			"dns:SHOP.example")
 	}
 	c.Fails("--no-secret leaves acme/blog without credentials", "app", "create", "acme/blog", "--no-secret")
 	if c.Read("acme.yaml")+c.Read("other.yaml") != before {
 		t.Error("a file was changed")
 	}
 	c.Do("app", "create", "other/shop", "--certificate", "dns:other.example")
-	text := strings.Replace(servertest.ReadFile(t, c.Config), "allow: [127.0.0.1]", "allow: [127.0.0.1], anonymous: acme/guest", 1)
+	text := strings.Replace(servertest.ReadFile(t, c.Config), "allow: [127.0.0.1]",
+		"allow: [127.0.0.1], anonymous: acme/guest", 1)
 	if err := os.WriteFile(c.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.Do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
 }
 
-// TestUnmadeCA: a new app's owner hears that the server has yet to make its CA, and hears nothing of files that lie with clients.
+// TestUnmadeCA checks that app create warns that the server has yet to create its CA, and not about files of clients.
 func TestUnmadeCA(t *testing.T) {
 	c := newCLI(t, "tls: {local_ca: "+t.TempDir()+"/ca}\npublic_address: tls://sessions.example:9090\n")
 	c.Do("tenant", "create", "acme")
@@ -275,13 +303,14 @@ func TestUnmadeCA(t *testing.T) {
 		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
 	} {
 		_, said, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
-		if told := strings.Contains(said, "is not there yet: the server makes it when it starts"); status != 0 || told != row.told {
+		if told := strings.Contains(said, "is not there yet: the server makes it when it starts"); status != 0 ||
+			told != row.told {
 			t.Errorf("%s: status %d\n%s", name, status, said)
 		}
 	}
 }
 
-// TestPlace: where the tenants are, and what DSNs name.
+// TestPlace checks where commands find the tenants, and which address DSNs contain.
 func TestPlace(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	c := newCLI(t, "")
@@ -295,26 +324,32 @@ func TestPlace(t *testing.T) {
 	}
 	dev("tenant", "create", "acme")
 	got := dev("app", "create", "acme/shop")
-	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) + `/ca/ca\.pem\n$`).MatchString(got) {
+	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) +
+		`/ca/ca\.pem\n$`).MatchString(got) {
 		t.Errorf("it prints %q", got)
 	}
 	c.Do("tenant", "create", "acme")
 	c.Fails("give --address tls://", "app", "create", "acme/shop") // port 0 of all addresses is nothing to print
-	if got := c.Do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got, "@[2001:db8::1]:9090/acme\n") {
+	if got := c.Do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got,
+		"@[2001:db8::1]:9090/acme\n") {
 		t.Errorf("it prints %q", got)
 	}
 	c.Fails("contains neither a tenant nor an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
 	c.Fails("the scheme is missing", "app", "create", "acme/x", "--address", "example.com")
 	for text, want := range map[string]string{
-		"listen: [{address: \"127.0.0.1:9091\", allow: [::1]}]":                                                              "tcp://127.0.0.1:9091",
-		"listen: [{address: \"localhost:9091\", allow: [::1]}]":                                                              "tcp://localhost:9091",
-		"listen: [{address: \"192.0.2.1:9091\", allow: [::1]}]":                                                              "",
-		"listen: [{address: \"192.0.2.1:9091\", allow: [::1], plaintext: always}]":                                           "tcp://192.0.2.1:9091",
-		"listen: [{address: \":9091\", allow: [::1]}]":                                                                       "",
-		"listen: [{address: \"0.0.0.0:9091\", allow: [::1], plaintext: always}]":                                             "",
-		"listen: [{address: \"unix:/run/s\"}]":                                                                               "unix:///run/s",
-		"listen: [{address: \"db.example:9091\", allow: [::1]}]\ntls: {certificates: [{cert: a, key: b}]}":                   "tls://db.example:9091",
-		"listen: [{address: \":9091\", allow: [::1]}]\ntls: {acme: {names: [s.example], agree_terms: true, email: a@b.com}}": "tls://s.example:9091",
+		"listen: [{address: \"127.0.0.1:9091\", allow: [::1]}]": "tcp://127.0.0.1:9091",
+		"listen: [{address: \"localhost:9091\", allow: [::1]}]": "tcp://localhost:9091",
+		"listen: [{address: \"192.0.2.1:9091\", allow: [::1]}]": "",
+		"listen: [{address: \"192.0.2.1:9091\", allow: [::1], plaintext: " +
+			"always}]": "tcp://192.0.2.1:9091",
+		"listen: [{address: \":9091\", allow: [::1]}]": "",
+		"listen: [{address: \"0.0.0.0:9091\", allow: [::1], plaintext: " +
+			"always}]": "",
+		"listen: [{address: \"unix:/run/s\"}]": "unix:///run/s",
+		"listen: [{address: \"db.example:9091\", allow: [::1]}]\n" +
+			"tls: {certificates: [{cert: a, key: b}]}": "tls://db.example:9091",
+		"listen: [{address: \":9091\", allow: [::1]}]\ntls: {acme: {names: [s.example], agree_terms: true, email: " +
+			"a@b.com}}": "tls://s.example:9091",
 	} {
 		cfg, err := configs.Parse("f", []byte(text))
 		if err != nil {
@@ -324,7 +359,9 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "", "a.example:9090": "the scheme is missing", "tls://": "host: missing", "tls://a/b": "only with credentials", "x": "the scheme is missing"} {
+	for text, want := range map[string]string{"tls://a.example:9090": "", "tcp://a": "",
+		"a.example:9090": "the scheme is missing", "tls://": "host: missing", "tls://a/b": "only with credentials",
+		"x": "the scheme is missing"} {
 		cfg := configs.Default()
 		cfg.PublicAddress = text
 		problems := app.Inspect(&cfg)
@@ -338,7 +375,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestFilesKept: a change keeps a file's owner and mode, and leaves nothing behind.
+// TestFilesKept checks that a change keeps the owner and mode of a file, and leaves no other files.
 func TestFilesKept(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.Do("tenant", "create", "acme")
@@ -379,8 +416,8 @@ func TestFilesKept(t *testing.T) {
 	}
 }
 
-// TestFolderOfOthers: the folder belongs to the service and the commands are root's: nothing that the service puts there gives it a file of others,
-// or shows one.
+// TestFolderOfOthers checks commands of root on a folder of the service. No link or file that the service puts there
+// gives it a file of another user, or shows one.
 func TestFolderOfOthers(t *testing.T) {
 	const owner, secret = 12345, "root:$6$secret"
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
@@ -401,7 +438,8 @@ func TestFolderOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := [][]string{
-		{"tenant", "create", "new"}, {"tenant", "show", "acme"}, {"tenant", "list"}, {"app", "list", "acme"}, {"app", "create", "acme/a"}, {"app", "rotate", "acme/a"},
+		{"tenant", "create", "new"}, {"tenant", "show", "acme"}, {"tenant", "list"}, {"app", "list", "acme"},
+		{"app", "create", "acme/a"}, {"app", "rotate", "acme/a"},
 		{"app", "revoke", "acme/a"}, {"tenant", "delete", "acme", "--drop-sessions"},
 	}
 	names := []string{"acme.yaml", "new.yaml", "acme.drop", ".lock", ".acme.yaml.tmp"}
@@ -412,8 +450,10 @@ func TestFolderOfOthers(t *testing.T) {
 		"pipe":      func(at string) error { return syscall.Mkfifo(at, 0o666) },
 	} {
 		for _, args := range commands {
-			if how == "hard link" && args[1] != "create" && args[1] != "rotate" && args[1] != "revoke" && args[1] != "delete" {
-				continue // who may link to a file may read it, or the system is one that lets everybody make links to everything
+			if how == "hard link" && args[1] != "create" && args[1] != "rotate" && args[1] != "revoke" &&
+				args[1] != "delete" {
+				// who may link to a file may read it, or the system is one that lets everybody make links to everything
+				continue
 			}
 			for _, name := range names {
 				_ = os.Remove(c.File(name))
@@ -433,7 +473,8 @@ func TestFolderOfOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			is, was := after.Sys().(*syscall.Stat_t), before.Sys().(*syscall.Stat_t)
-			if is.Uid != was.Uid || is.Gid != was.Gid || after.Mode() != before.Mode() || after.Size() != before.Size() || after.ModTime() != before.ModTime() {
+			if is.Uid != was.Uid || is.Gid != was.Gid || after.Mode() != before.Mode() ||
+				after.Size() != before.Size() || after.ModTime() != before.ModTime() {
 				t.Fatalf("%s: %v: the file of somebody else is %d:%d %v now", how, args, is.Uid, is.Gid, after.Mode())
 			}
 		}
@@ -448,17 +489,20 @@ func TestFolderOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Fails("acme.yaml is the same file as another one (a hard link)", "app", "create", "acme/a")
-	if err := os.Rename(c.File("acme.yaml"), c.File("..acme")); err != nil { // links within the folder can be read and not be changed
+	// links within the folder can be read and not be changed
+	if err := os.Rename(c.File("acme.yaml"), c.File("..acme")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("..acme", c.File("acme.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	c.Do("tenant", "show", "acme")
-	c.Fails("acme.yaml is a link, and nothing is changed through links: change what it leads to", "app", "create", "acme/a")
+	c.Fails("acme.yaml is a link, and nothing is changed through links: change what it leads to", "app", "create",
+		"acme/a")
 }
 
-// TestDevSecret: the secret of serve --dev is written to no file of others, and no other file is shown as one.
+// TestDevSecret checks that the secret of serve --dev is not written through a link, and that no other file is shown as
+// the secret.
 func TestDevSecret(t *testing.T) {
 	cfg, err := devConfig(t.TempDir())
 	if err != nil {
@@ -482,7 +526,7 @@ func TestDevSecret(t *testing.T) {
 	}
 }
 
-// TestHandEdits: what an editor saves while a command changes the file is kept, and the command does its part beside it.
+// TestHandEdits checks that a change by an editor is kept while a command changes the file, and that both take effect.
 func TestHandEdits(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.Do("tenant", "create", "acme")
@@ -513,12 +557,14 @@ func TestHandEdits(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := edit(1, inPlace); err != nil || asked != 2 || !strings.Contains(c.Read("acme.yaml"), "hand-1") || !strings.Contains(c.Read("acme.yaml"), "shop") {
+	if err := edit(1, inPlace); err != nil || asked != 2 || !strings.Contains(c.Read("acme.yaml"), "hand-1") ||
+		!strings.Contains(c.Read("acme.yaml"), "shop") {
 		t.Errorf("saved in place: %v, asked %d times\n%s", err, asked, c.Read("acme.yaml"))
 	}
 	c.Do("tenant", "delete", "acme")
 	c.Do("tenant", "create", "acme")
-	if err := edit(2, byName); err != nil || asked != 3 || !strings.Contains(c.Read("acme.yaml"), "hand-2") || !strings.Contains(c.Read("acme.yaml"), "shop") {
+	if err := edit(2, byName); err != nil || asked != 3 || !strings.Contains(c.Read("acme.yaml"), "hand-2") ||
+		!strings.Contains(c.Read("acme.yaml"), "shop") {
 		t.Errorf("saved by a new name: %v, asked %d times\n%s", err, asked, c.Read("acme.yaml"))
 	}
 	c.Do("tenant", "delete", "acme")
