@@ -53,18 +53,18 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// TestFileStoreTellsOfItsFailure checks that a file store whose batch fails in the middle reports the failure, as
+// TestFileStoreReportsItsFailure checks that a file store whose batch fails in the middle reports the failure, as
 // pebble does.
-func TestFileStoreTellsOfItsFailure(t *testing.T) {
+func TestFileStoreReportsItsFailure(t *testing.T) {
 	folder := t.TempDir()
-	var told []error
+	var reported []error
 	m, err := metrics.New(metrics.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler),
 		storageObserver{m.Storage(), func(err error) {
-			told = append(told, err)
+			reported = append(reported, err)
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +85,8 @@ func TestFileStoreTellsOfItsFailure(t *testing.T) {
 		{Key: storage.Key{Tenant: "acme", ID: storage.ID{1}}, Record: rec},
 		{Key: storage.Key{Tenant: "acme", ID: second}, Record: rec},
 	})
-	if err == nil || len(told) != 1 || !errors.Is(err, told[0]) {
-		t.Errorf("PutAll = %v, told of %v", err, told)
+	if err == nil || len(reported) != 1 || !errors.Is(err, reported[0]) {
+		t.Errorf("PutAll = %v, reported %v", err, reported)
 	}
 }
 

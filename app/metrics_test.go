@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 		"sessionserver_storage_size_bytes ", "sessionserver_storage_sync_duration_seconds_count ",
 	} {
 		if !strings.Contains(text, "\n"+want) {
-			t.Errorf("it does not tell %s", want)
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
 	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")

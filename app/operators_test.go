@@ -25,10 +25,10 @@ const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
 // is ready.
 func TestReadyStart(t *testing.T) {
 	open := make(chan struct{})
-	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store,
+	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store,
 		error) {
 		<-open
-		return drivers["pebble"](c, files, log, told)
+		return drivers["pebble"](c, files, log, observer)
 	}
 	t.Cleanup(func() { delete(drivers, "slow") })
 	file, _ := servertest.WriteConfig(t, "storage: {driver: slow, path: STATE}\n"+
@@ -134,7 +134,7 @@ func TestStorageFails(t *testing.T) {
 		} else if id := err.Error()[strings.LastIndex(err.Error(), " ")+1:]; !regexp.MustCompile(
 			`"level":"ERROR".*"error_id":"` + id + `","command":"close".*the disk has no space`).MatchString(
 			logged.String()) {
-			t.Errorf("the client was told of %s, of which the log says nothing:\n%s", id, logged.String())
+			t.Errorf("the client got the id %s, which is not in the log:\n%s", id, logged.String())
 		}
 	}
 	if status, text := servertest.Get(t, http.DefaultClient, url+"/readyz"); status != 503 ||
@@ -149,14 +149,14 @@ func TestStorageFails(t *testing.T) {
 		`sessionserver_storage_errors_total{operation="put"} 3`) ||
 		!strings.Contains(text, "sessionserver_storage_cache_misses_total") ||
 		!strings.Contains(text, "sessionserver_sweep_lag_seconds 0") {
-		t.Errorf("the metrics do not tell of it:\n%s", text)
+		t.Errorf("the metrics do not show the failure:\n%s", text)
 	}
 	disk.Fail(storagetest.OpPut, nil)
 	if err := save(); err != nil {
 		t.Error(err)
 	}
 	if !readiness(200)() {
-		t.Error("it is not ready although the disk is mended")
+		t.Error("it is not ready although the disk works again")
 	}
 	_ = c.Close()
 	stop()

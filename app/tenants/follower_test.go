@@ -33,7 +33,7 @@ type watched struct {
 	mu      sync.Mutex
 	applied []server.Tenant
 	times   int
-	refuse  error // what apply answers
+	refuse  error // the result of apply
 	log     bytes.Buffer
 }
 
@@ -274,7 +274,7 @@ func TestReloadTenants(t *testing.T) {
 	w.becomes("a:1h0m0s b:1h0m0s")
 
 	const changed = "the tenants have changed"
-	require.Eventually(t, "the new tenant to be told of", func() bool {
+	require.Eventually(t, "the new tenant is logged", func() bool {
 		return strings.Contains(w.logged(), "added=b")
 	})
 	before := strings.Count(w.logged(), changed)
@@ -282,12 +282,12 @@ func TestReloadTenants(t *testing.T) {
 	again.Log.Level = "debug"
 	reload(&again)
 	if strings.Count(w.logged(), changed) != before {
-		t.Errorf("a reload that changes no tenant is told as if it did:\n%s", w.logged())
+		t.Errorf("a reload that changes no tenant is logged as a change:\n%s", w.logged())
 	}
 	again.Session.MaxKeys++
 	reload(&again)
 	if !strings.Contains(w.logged(), "changed=\"a b\"") {
-		t.Errorf("a reload that changes tenants is not told:\n%s", w.logged())
+		t.Errorf("a reload that changes tenants is not logged:\n%s", w.logged())
 	}
 
 	w.mu.Lock()
@@ -305,7 +305,7 @@ func TestReloadTenants(t *testing.T) {
 
 	w.cfg.Tenants = filepath.Join(t.TempDir(), "none")
 	if err := New(w.cfg, Options{Logger: slog.New(slog.DiscardHandler)}).Load(); err == nil {
-		t.Error("there is no folder, and nobody says so")
+		t.Error("a missing folder is no error")
 	}
 }
 
@@ -315,7 +315,7 @@ func TestDrops(t *testing.T) {
 	w := newWatched(t)
 	w.write("a.yaml", lives("1h"))
 	w.write("b.yaml", lives("1h"))
-	w.write("b.drop", "") // as nobody should: it is there and not to be dropped
+	w.write("b.drop", "") // a mark for an existing tenant is ignored
 	w.write("B-.drop", "")
 	var mu sync.Mutex
 	var asked []string
@@ -343,7 +343,9 @@ func TestDrops(t *testing.T) {
 	must(os.Rename(filepath.Join(w.path, "a.yaml"), mark))
 	gone := func() bool { _, err := os.Lstat(mark); return os.IsNotExist(err) }
 	require.Eventually(t, "the mark is gone", gone)
-	require.Eventually(t, "it is told", func() bool { return strings.Contains(w.logged(), "tenant=a sessions=7") })
+	require.Eventually(t, "the drop is logged", func() bool {
+		return strings.Contains(w.logged(), "tenant=a sessions=7")
+	})
 	mu.Lock()
 	if !reflect.DeepEqual(asked, []string{"a", "a", "a"}) {
 		t.Errorf("asked to drop %v", asked)
@@ -352,7 +354,7 @@ func TestDrops(t *testing.T) {
 	for _, want := range []string{"b.drop: the sessions of tenant b are to be dropped, and it is there again",
 		"B-.drop: it marks nothing", "no such luck"} {
 		if !strings.Contains(w.logged(), want) {
-			t.Errorf("the log does not say %q", want)
+			t.Errorf("the log lacks %q", want)
 		}
 	}
 	stop()
@@ -380,9 +382,9 @@ func TestTenantMistakes(t *testing.T) {
 	if err := w.Load(); err != nil {
 		t.Fatal(err)
 	}
-	var said []string
+	var problems []string
 	for _, p := range w.Status().Problems {
-		said = append(said, strings.TrimPrefix(p.Error(), w.path+"/"))
+		problems = append(problems, strings.TrimPrefix(p.Error(), w.path+"/"))
 	}
 	want := []string{
 		`Bad.yaml: invalid tenant name "Bad"`,
@@ -404,9 +406,9 @@ func TestTenantMistakes(t *testing.T) {
 		`: listen[1].anonymous: there is no tenant a in `,
 		`: listen[2].anonymous: there is no tenant none in `,
 	}
-	for i := range max(len(said), len(want)) {
-		if i >= len(said) || i >= len(want) || !strings.HasPrefix(said[i], want[i]) {
-			t.Errorf("it says:\n%s\nwant:\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
+	for i := range max(len(problems), len(want)) {
+		if i >= len(problems) || i >= len(want) || !strings.HasPrefix(problems[i], want[i]) {
+			t.Errorf("the problems are:\n%s\nwant:\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
 			break
 		}
 	}

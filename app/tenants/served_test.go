@@ -75,7 +75,7 @@ func TestAwait(t *testing.T) {
 		t.Errorf("nothing is to be waited for: %v", err)
 	}
 
-	// A server that was killed is none, and the next one removes what it has left.
+	// A killed server does not count, and the next one removes its file.
 	if err := server.file.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,9 +24,9 @@ func TestAdminRefused(t *testing.T) {
 		file, _ := servertest.WriteConfig(t, "storage: {driver: memory}\n"+strings.ReplaceAll(settings, "DIR",
 			dir)+"\n")
 		for _, args := range [][]string{{"check", file}, {"serve", "--config", file}} {
-			_, said, status := newCLI(t, "").Run("", args...)
-			if status == 0 || !strings.Contains(said, want) || strings.Contains(said, "too-short") {
-				t.Errorf("%s: %s: %d:\n%s", settings, args[0], status, said)
+			_, stderr, status := newCLI(t, "").Run("", args...)
+			if status == 0 || !strings.Contains(stderr, want) || strings.Contains(stderr, "too-short") {
+				t.Errorf("%s: %s: %d:\n%s", settings, args[0], status, stderr)
 			}
 		}
 	}

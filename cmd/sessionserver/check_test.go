@@ -127,20 +127,20 @@ func TestCheckFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			write("c.yaml", strings.ReplaceAll(row.text, "DIR", dir), 0o600)
 			before := tree(t, dir)
-			out, said, status := newCLI(t, "").Run("", "check", filepath.Join(dir, "c.yaml"))
+			out, stderr, status := newCLI(t, "").Run("", "check", filepath.Join(dir, "c.yaml"))
 			if status != row.status {
 				t.Errorf("status %d, want %d", status, row.status)
 			}
 			for _, want := range row.want {
-				if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", dir)) {
-					t.Errorf("it does not say %q", want)
+				if !strings.Contains(out+stderr, strings.ReplaceAll(want, "DIR", dir)) {
+					t.Errorf("the output lacks %q", want)
 				}
 			}
 			if after := tree(t, dir); after != before {
 				t.Errorf("it changed something:\n%s\nwas:\n%s", after, before)
 			}
 			if t.Failed() {
-				t.Logf("it says:\n%s%s", out, said)
+				t.Logf("the output is:\n%s%s", out, stderr)
 			}
 		})
 	}

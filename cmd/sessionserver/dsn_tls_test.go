@@ -34,16 +34,17 @@ func TestEncryptedKey(t *testing.T) {
 				if err := os.Mkdir(c.File(""), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if _, said, status := c.Run("", "check", c.Config); status != 1 || !strings.Contains(said,
-					"the key "+key+" has a passphrase") || strings.Contains(said, "no pair") {
-					t.Errorf("%s: status %d\n%s", what, status, said)
+				if _, stderr, status := c.Run("", "check", c.Config); status != 1 || !strings.Contains(stderr,
+					"the key "+key+" has a passphrase") || strings.Contains(stderr, "no pair") {
+					t.Errorf("%s: status %d\n%s", what, status, stderr)
 				}
 			}
 			dsn := "tls://127.0.0.1:1/acme?certfile=" + certificate + "&keyfile=" + key
-			if _, said, status := newCLI(t, "").Run(dsn, "dsn", "check", "-"); status != 1 || !strings.Contains(said,
-				"keyfile: "+key+" is encrypted with a passphrase") ||
-				strings.Contains(said, "not reached") {
-				t.Errorf("DSN: status %d\n%s", status, said)
+			if _, stderr, status := newCLI(t, "").Run(dsn, "dsn", "check", "-"); status != 1 ||
+				!strings.Contains(stderr,
+					"keyfile: "+key+" is encrypted with a passphrase") ||
+				strings.Contains(stderr, "not reached") {
+				t.Errorf("DSN: status %d\n%s", status, stderr)
 			}
 		})
 	}

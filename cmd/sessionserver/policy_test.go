@@ -11,22 +11,22 @@ import (
 // TestPolicyTest checks that policy test shows each test with its output, and fails if a test fails.
 func TestPolicyTest(t *testing.T) {
 	c := newCLI(t, "")
-	out, said, status := c.Run("", "policy", "test")
+	out, stderr, status := c.Run("", "policy", "test")
 	if status != 0 || !strings.Contains(out, "\nok    default_test.rego:") ||
 		!strings.Contains(out, "the default: tests passed: ") {
-		t.Errorf("status %d\n%s%s", status, out, said)
+		t.Errorf("status %d\n%s%s", status, out, stderr)
 	}
 	dir := t.TempDir()
 	test := func(status int, wants ...string) {
 		t.Helper()
-		out, said, got := c.Run("", "policy", "test", dir)
+		out, stderr, got := c.Run("", "policy", "test", dir)
 		for _, want := range wants {
-			if !strings.Contains(out+said, want) {
-				t.Errorf("it does not say %q", want)
+			if !strings.Contains(out+stderr, want) {
+				t.Errorf("the output lacks %q", want)
 			}
 		}
 		if got != status || t.Failed() {
-			t.Errorf("status %d, want %d\n%s%s", got, status, out, said)
+			t.Errorf("status %d, want %d\n%s%s", got, status, out, stderr)
 		}
 	}
 	test(1, "no rule allow in")
@@ -51,7 +51,7 @@ func TestPolicyTest(t *testing.T) {
 // TestPolicyDefault checks that policy default prints the shipped policy.
 func TestPolicyDefault(t *testing.T) {
 	c := newCLI(t, "")
-	text, said, status := c.Run("", "policy", "default")
+	text, stderr, status := c.Run("", "policy", "default")
 	dir := t.TempDir()
 	const shipped = "../../configs/policies/"
 	servertest.WriteFiles(t, dir, map[string]string{
@@ -60,7 +60,7 @@ func TestPolicyDefault(t *testing.T) {
 		"reporting_test.rego": servertest.ReadFile(t, shipped+"examples/reporting_test.rego"),
 	})
 	if out, more, failed := c.Run("", "policy", "test", dir); status != 0 || failed != 0 {
-		t.Errorf("status %d, %d\n%s%s%s", status, failed, out, said, more)
+		t.Errorf("status %d, %d\n%s%s%s", status, failed, out, stderr, more)
 	}
 	if text != servertest.ReadFile(t, shipped+"default.rego") {
 		t.Errorf("it prints another policy than ships:\n%s", text)
@@ -140,9 +140,9 @@ func TestPolicyEval(t *testing.T) {
 		{1, "no session is open when new is asked about", append(draft, "new", "--keys", "1")},
 		{1, "cert.key: ", append(draft, "new", "--certificate", dir+"/cert.key")},
 	} {
-		out, said, status := c.Run("", append([]string{"policy", "eval"}, row.args...)...)
-		if status != row.status || !strings.Contains(out+said, row.want) {
-			t.Errorf("%v: status %d, want %d and %q\n%s%s", row.args, status, row.status, row.want, out, said)
+		out, stderr, status := c.Run("", append([]string{"policy", "eval"}, row.args...)...)
+		if status != row.status || !strings.Contains(out+stderr, row.want) {
+			t.Errorf("%v: status %d, want %d and %q\n%s%s", row.args, status, row.status, row.want, out, stderr)
 		}
 	}
 }
@@ -153,14 +153,14 @@ func TestCheckPolicies(t *testing.T) {
 	file := filepath.Join(dir, "c.yaml")
 	check := func(status int, wants ...string) {
 		t.Helper()
-		out, said, got := newCLI(t, "").Run("", "check", file)
+		out, stderr, got := newCLI(t, "").Run("", "check", file)
 		for _, want := range wants {
-			if !strings.Contains(out+said, strings.ReplaceAll(want, "DIR", dir)) {
-				t.Errorf("it does not say %q", want)
+			if !strings.Contains(out+stderr, strings.ReplaceAll(want, "DIR", dir)) {
+				t.Errorf("the output lacks %q", want)
 			}
 		}
 		if got != status || t.Failed() {
-			t.Fatalf("status %d, want %d\n%s%s", got, status, out, said)
+			t.Fatalf("status %d, want %d\n%s%s", got, status, out, stderr)
 		}
 	}
 	const text = "storage: {driver: memory}\npolicy:\n  "

@@ -49,14 +49,14 @@ func TestTenantCommands(t *testing.T) {
 	}
 	c.Do("tenant", "create", "local")
 	if got := c.Read("local.yaml"); !strings.Contains(got, "allow:\n  - 127.0.0.0/8\n  - ::1/128\n") {
-		t.Errorf("everybody may come without having been named:\n%s", got)
+		t.Errorf("all addresses are allowed by default:\n%s", got)
 	}
 
 	first := c.Do("app", "create", "acme/shop", "--certificate", "dns:Shop.example", "--certificate",
 		"subject:CN=a,O=b", "--allow", "10.0.0.0/8")
 	secret := dsnPattern.FindStringSubmatch(first)
 	if secret == nil || !auth.LooksLikeSecret(secret[1]) {
-		t.Fatalf("it prints %q", first)
+		t.Fatalf("the output is %q", first)
 	}
 	hash := auth.HashSecret(secret[1])
 	want := fmt.Sprintf("apps:\n  shop:\n    role: readwrite\n    secrets:\n      - %s # made %s\n"+
@@ -71,7 +71,7 @@ func TestTenantCommands(t *testing.T) {
 	c.Fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
 	if got := c.Do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh",
 		"--no-secret"); got != "tls://sessions.example.com:9090/acme?certfile=mesh.pem&keyfile=mesh.key\n" {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the output is %q", got)
 	}
 
 	c.Fails(`invalid key pattern`, "app", "create", "acme/x", "--read", "[")
@@ -103,7 +103,7 @@ func TestTenantCommands(t *testing.T) {
 
 	second := dsnPattern.FindStringSubmatch(c.Do("app", "rotate", "acme/shop"))
 	if second == nil || second[1] == secret[1] {
-		t.Fatalf("it prints %q", second)
+		t.Fatalf("the output is %q", second)
 	}
 	c.Fails("has 2 secrets already, "+hash.Short()+" and "+auth.HashSecret(
 		second[1]).Short()+": first end the old one with", "app", "rotate", "acme/shop")
@@ -116,7 +116,7 @@ func TestTenantCommands(t *testing.T) {
 	c.Fails("tenant acme has no app shops", "app", "revoke", "acme/shops", "--oldest")
 	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "secret "+hash.Short()+" of app acme/shop is "+
 		"revoked\n" {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the output is %q", got)
 	}
 	if got := c.Read("acme.yaml"); strings.Contains(got, hash.String()) ||
 		!strings.Contains(got, auth.HashSecret(second[1]).String()) {
@@ -165,9 +165,9 @@ func TestCommandsOnMistakes(t *testing.T) {
 		{"app", "list", "acme"}, {"tenant", "show", "acme"}, {"tenant", "list"}} {
 		c.Fails("acme.yaml:3: apps.shop.role: \"king\" (allowed: readwrite, readonly, admin)", args...)
 	}
-	out, said, status := c.Run("", "check", c.Config)
-	if status != 1 || !strings.Contains(said, "acme.yaml:3: apps.shop.role") {
-		t.Errorf("check: %d\n%s%s", status, out, said)
+	out, stderr, status := c.Run("", "check", c.Config)
+	if status != 1 || !strings.Contains(stderr, "acme.yaml:3: apps.shop.role") {
+		t.Errorf("check: %d\n%s%s", status, out, stderr)
 	}
 	if c.Read("acme.yaml") != wrong {
 		t.Error("the file was changed")
@@ -196,7 +196,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 		c.Read("acme.yaml") != "allow: [::1]\napps:\n" {
 		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
 	}
-	write(strings.Replace(apps, a.String(), "hash", 1)) // it is none, and so the file is not taken
+	write(strings.Replace(apps, a.String(), "hash", 1)) // not a hash, and so the file is invalid
 	if got := c.Do("app", "revoke", "acme/shop", "--oldest"); got != "a secret of app acme/shop is revoked\n" ||
 		c.Read("acme.yaml") != without {
 		t.Errorf("it prints %q\n%s", got, c.Read("acme.yaml"))
@@ -248,20 +248,20 @@ func TestRevokeOnMistakes(t *testing.T) {
 // TestCheckTenants checks that check notes valid settings that are unusual.
 func TestCheckTenants(t *testing.T) {
 	c := newCLI(t, "")
-	out, said, status := c.Run("", "check", c.Config)
-	if status != 1 || !strings.Contains(said, "tenants.d is not there: make it") {
-		t.Errorf("without a folder: %d\n%s%s", status, out, said)
+	out, stderr, status := c.Run("", "check", c.Config)
+	if status != 1 || !strings.Contains(stderr, "tenants.d is not there: make it") {
+		t.Errorf("without a folder: %d\n%s%s", status, out, stderr)
 	}
 	c.Do("tenant", "create", "acme")
 	text := c.Read("acme.yaml") + "  a: {role: readwrite}\nhosts: [acme.example.com]\n"
 	if err := os.WriteFile(c.File("acme.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, said, status = c.Run("", "check", c.Config)
+	out, stderr, status = c.Run("", "check", c.Config)
 	for _, want := range []string{"tenants.d: 1\n", "app acme/a has neither a secret nor a certificate",
 		"tenant acme names hosts", "nothing is wrong with it"} {
 		if status != 0 || !strings.Contains(out, want) {
-			t.Errorf("it does not say %q: %d\n%s%s", want, status, out, said)
+			t.Errorf("the output lacks %q: %d\n%s%s", want, status, out, stderr)
 		}
 	}
 }
@@ -288,7 +288,7 @@ func TestAppCertificates(t *testing.T) {
 	if err := os.WriteFile(c.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.Do("app", "create", "acme/guest", "--no-secret") // which the listener makes somebody
+	c.Do("app", "create", "acme/guest", "--no-secret") // the listener authenticates it
 }
 
 // TestUnmadeCA checks that app create warns that the server has yet to create its CA, and not about files of clients.
@@ -297,15 +297,15 @@ func TestUnmadeCA(t *testing.T) {
 	c.Do("tenant", "create", "acme")
 	for name, row := range map[string]struct {
 		address string
-		told    bool
+		warning bool
 	}{
 		"own":     {"", true},
 		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
 	} {
-		_, said, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
-		if told := strings.Contains(said, "is not there yet: the server makes it when it starts"); status != 0 ||
-			told != row.told {
-			t.Errorf("%s: status %d\n%s", name, status, said)
+		_, stderr, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
+		if warning := strings.Contains(stderr, "is not there yet: the server makes it when it starts"); status != 0 ||
+			warning != row.warning {
+			t.Errorf("%s: status %d\n%s", name, status, stderr)
 		}
 	}
 }
@@ -316,9 +316,9 @@ func TestPlace(t *testing.T) {
 	c := newCLI(t, "")
 	dev := func(args ...string) string {
 		t.Helper()
-		out, said, status := c.Run("", append(args, "--dev", "--state", state)...)
+		out, stderr, status := c.Run("", append(args, "--dev", "--state", state)...)
 		if status != 0 {
-			t.Fatalf("%v: %d\n%s%s", args, status, out, said)
+			t.Fatalf("%v: %d\n%s%s", args, status, out, stderr)
 		}
 		return out
 	}
@@ -326,13 +326,13 @@ func TestPlace(t *testing.T) {
 	got := dev("app", "create", "acme/shop")
 	if !regexp.MustCompile(`^tls://shop:hss_\w+@127\.0\.0\.1:9090/acme\?cafile=` + regexp.QuoteMeta(state) +
 		`/ca/ca\.pem\n$`).MatchString(got) {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the output is %q", got)
 	}
 	c.Do("tenant", "create", "acme")
 	c.Fails("give --address tls://", "app", "create", "acme/shop") // port 0 of all addresses is nothing to print
 	if got := c.Do("app", "create", "acme/shop", "--address", "tls://[2001:db8::1]"); !strings.HasSuffix(got,
 		"@[2001:db8::1]:9090/acme\n") {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the output is %q", got)
 	}
 	c.Fails("contains neither a tenant nor an app", "app", "create", "acme/x", "--address", "tls://a:b@c/d")
 	c.Fails("the scheme is missing", "app", "create", "acme/x", "--address", "example.com")
@@ -369,9 +369,9 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %v, want %q", text, problems, want)
 		}
 	}
-	_, said, status := c.Run("", "tenant", "list", "--config", c.Config, "--state", state)
-	if status == 0 || !strings.Contains(said, "--state goes with --dev") {
-		t.Errorf("%d: %s", status, said)
+	_, stderr, status := c.Run("", "tenant", "list", "--config", c.Config, "--state", state)
+	if status == 0 || !strings.Contains(stderr, "--state goes with --dev") {
+		t.Errorf("%d: %s", status, stderr)
 	}
 }
 
@@ -443,16 +443,16 @@ func TestFolderOfOthers(t *testing.T) {
 		{"app", "revoke", "acme/a"}, {"tenant", "delete", "acme", "--drop-sessions"},
 	}
 	names := []string{"acme.yaml", "new.yaml", "acme.drop", ".lock", ".acme.yaml.tmp"}
-	for how, put := range map[string]func(at string) error{
+	for kind, put := range map[string]func(at string) error{
 		"link":      func(at string) error { return os.Symlink(victim, at) },
 		"relative":  func(at string) error { return os.Symlink("../victim.yaml", at) },
 		"hard link": func(at string) error { return os.Link(victim, at) },
 		"pipe":      func(at string) error { return syscall.Mkfifo(at, 0o666) },
 	} {
 		for _, args := range commands {
-			if how == "hard link" && args[1] != "create" && args[1] != "rotate" && args[1] != "revoke" &&
+			if kind == "hard link" && args[1] != "create" && args[1] != "rotate" && args[1] != "revoke" &&
 				args[1] != "delete" {
-				// who may link to a file may read it, or the system is one that lets everybody make links to everything
+				// a user who may link to a file may read it, unless the system allows links to any file
 				continue
 			}
 			for _, name := range names {
@@ -461,12 +461,12 @@ func TestFolderOfOthers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			out, said, status := c.Run("", append(args, "--config", c.Config)...)
+			out, stderr, status := c.Run("", append(args, "--config", c.Config)...)
 			if deletes := args[1] == "delete"; (status == 0) != deletes {
-				t.Errorf("%s: %v: status %d\n%s%s", how, args, status, out, said)
+				t.Errorf("%s: %v: status %d\n%s%s", kind, args, status, out, stderr)
 			}
-			if strings.Contains(out+said, secret) {
-				t.Errorf("%s: %v shows what the file holds:\n%s%s", how, args, out, said)
+			if strings.Contains(out+stderr, secret) {
+				t.Errorf("%s: %v shows the content of the file:\n%s%s", kind, args, out, stderr)
 			}
 			after, err := os.Stat(victim)
 			if err != nil {
@@ -475,7 +475,7 @@ func TestFolderOfOthers(t *testing.T) {
 			is, was := after.Sys().(*syscall.Stat_t), before.Sys().(*syscall.Stat_t)
 			if is.Uid != was.Uid || is.Gid != was.Gid || after.Mode() != before.Mode() ||
 				after.Size() != before.Size() || after.ModTime() != before.ModTime() {
-				t.Fatalf("%s: %v: the file of somebody else is %d:%d %v now", how, args, is.Uid, is.Gid, after.Mode())
+				t.Fatalf("%s: %v: the file of another user is %d:%d %v now", kind, args, is.Uid, is.Gid, after.Mode())
 			}
 		}
 	}
