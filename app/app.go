@@ -91,7 +91,8 @@ func New(ctx context.Context, cfg *configs.Config, opts Options) (_ *App, err er
 
 func (a *App) openMetrics(context.Context) (err error) {
 	a.metrics, err = metrics.New(metrics.Options{
-		Version: a.opts.Version, Revision: revision(), Tenants: metrics.TenantsMode(a.cfg.Metrics.Tenants), Logger: a.log,
+		Version: a.opts.Version, Revision: revision(), Logger: a.log,
+		Tenants: metrics.TenantsMode(a.cfg.Metrics.Tenants),
 	})
 	if err != nil {
 		return err
@@ -132,7 +133,8 @@ func (a *App) openOperators(context.Context) (err error) {
 }
 
 func (a *App) openStorage(context.Context) error {
-	observer := storageObserver{a.metrics.Storage(), func(err error) { a.fail(fmt.Errorf("the storage failed: %w", err)) }}
+	failed := func(err error) { a.fail(fmt.Errorf("the storage failed: %w", err)) }
+	observer := storageObserver{a.metrics.Storage(), failed}
 	store, err := openStore(a.cfg.Storage, a.descriptors.files, a.peers, observer)
 	if err != nil {
 		return err

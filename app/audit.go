@@ -26,32 +26,35 @@ import (
 	"sessionserver/session"
 )
 
-// auditing is what a process has of logs for others than its operators. With neither log in the configuration it does nothing.
+// auditing holds the audit log and the decision log. A log that the configuration leaves out is nil, and does
+// nothing.
 type auditing struct {
 	log       *audit.Log
 	decisions *audit.Decisions
 	mayLose   bool // events, by audit.on_failure
 
 	mu       sync.Mutex
-	policies *opa.Engine // whose revision is told; nil until it is known
-	loaded   time.Time   // when those were read of which was told
-	failed   string      // what was wrong with the policies, if that was told
+	policies *opa.Engine // nil until the start is recorded
+	loaded   time.Time   // of the policies recorded last
+	failed   string      // recorded failure of a reload, or ""
 }
 
-// openAudit opens the logs that cfg names.
-func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer) (*auditing, error) {
+// openAudit opens the logs that cfg names. The observers count what is written to them.
+func openAudit(cfg configs.Audit, log *slog.Logger, recorded, decided audit.Observer) (*auditing, error) {
 	events, err := audit.ParseEvents(cfg.Events)
 	if err != nil {
 		return nil, err
 	}
-	peers := slog.New(throttle.NewHandler(log.Handler())) // who fill the log, and so can cause its troubles
+	peers := slog.New(throttle.NewHandler(log.Handler())) // a peer can cause any number of events, and so of failures
 	opts := audit.Options{
-		Output: cfg.Output, Events: events, Sync: cfg.Sync, MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep,
-		OnFailure: audit.OnFailure(cfg.OnFailure), Observer: &auditObserver{Observer: seen, log: peers.With("audit", cfg.Output)},
+		Output: cfg.Output, Events: events, Sync: cfg.Sync,
+		MaxSize: int64(cfg.MaxSize), MaxAge: cfg.MaxAge, Keep: cfg.Keep, OnFailure: audit.OnFailure(cfg.OnFailure),
+		Observer: &auditObserver{Observer: recorded, log: peers.With("audit", cfg.Output)},
 	}
 	a := &auditing{mayLose: opts.OnFailure == audit.Continue}
 	if a.log, err = audit.Open(opts); err != nil {
-		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served (audit.on_failure: continue would): %w", err)
+		return nil, fmt.Errorf("cannot open the audit log, without which nothing is served "+
+			"(audit.on_failure: continue would): %w", err)
 	}
 	opts.Output, opts.Sync = cfg.Decisions.Output, false
 	opts.Observer = &auditObserver{Observer: decided, log: peers.With("decisions", cfg.Decisions.Output)}
@@ -64,10 +67,10 @@ func openAudit(cfg configs.Audit, log *slog.Logger, seen, decided audit.Observer
 	return a, nil
 }
 
-// reopen opens the logs anew, for who has renamed their files or made room for them.
+// reopen opens the files again, after the operator renamed them or made room.
 func (a *auditing) reopen() error { return errors.Join(a.log.Reopen(), a.decisions.Reopen()) }
 
-// close closes the logs. It is an error that events are lost which must not be; those that may be, and decisions, are counted.
+// close closes the logs. Lost events are an error unless audit.on_failure allows them; lost decisions are counted.
 func (a *auditing) close() error {
 	_ = a.decisions.Close()
 	if err := a.log.Close(); !a.mayLose {
@@ -76,7 +79,7 @@ func (a *auditing) close() error {
 	return nil
 }
 
-// decisionLog is where the engine's decisions go, or nil.
+// decisionLog returns the decision log for the engine, or nil.
 func (a *auditing) decisionLog() policy.DecisionLog {
 	if a.decisions == nil {
 		return nil
@@ -84,7 +87,7 @@ func (a *auditing) decisionLog() policy.DecisionLog {
 	return decisionLog{a.decisions}
 }
 
-// decisionLog hands decisions to their log.
+// decisionLog writes decisions to their log.
 type decisionLog struct{ to *audit.Decisions }
 
 func (l decisionLog) Decided(in *policy.Input, d policy.Decision, ev policy.Evaluation, err error) {
@@ -98,7 +101,7 @@ func (l decisionLog) Decided(in *policy.Input, d policy.Decision, ev policy.Eval
 	l.to.Record(x)
 }
 
-// session remembers what happens to sessions while nobody waits for it.
+// session records the events of sessions that no client waits for.
 func (a *auditing) session(e session.Event) {
 	switch e.Kind {
 	case session.Expired:
@@ -112,7 +115,8 @@ func (a *auditing) session(e session.Event) {
 func (a *auditing) certificate(e certs.Event) {
 	out := audit.Event{Reason: e.Kind.String(), Detail: fmt.Sprintf("%s, %s", e.Source, strings.Join(e.Names, " "))}
 	if !e.NotAfter.IsZero() {
-		out.Detail = fmt.Sprintf("%s, until %s, %s", e.Source, e.NotAfter.UTC().Format(time.RFC3339), strings.Join(e.Names, " "))
+		until := e.NotAfter.UTC().Format(time.RFC3339)
+		out.Detail = fmt.Sprintf("%s, until %s, %s", e.Source, until, strings.Join(e.Names, " "))
 	}
 	switch e.Kind {
 	case certs.Failed:
@@ -136,11 +140,11 @@ func (a *auditing) policyReloaded(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.policies == nil: // the start tells of them
+	case a.policies == nil: // recorded with the start
 	case err == nil:
 		a.failed = ""
 		status := a.policies.Status()
-		if status.Loaded.Equal(a.loaded) { // what was wrong is so no more, and those before decide further
+		if status.Loaded.Equal(a.loaded) { // the failure is over, and the policies are the same
 			return
 		}
 		a.loaded = status.Loaded
@@ -151,18 +155,19 @@ func (a *auditing) policyReloaded(err error) {
 	}
 }
 
-// started remembers that the process serves. It is an error if it cannot be remembered, and must be.
+// started records that the process serves. An error means that the event is required and could not be written.
 func (a *auditing) started(version string, policies *opa.Engine, tenants int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	status := policies.Status()
 	a.policies, a.loaded = policies, status.Loaded
 	return a.log.Record(audit.Event{
-		Code: audit.ServerStarted, Detail: fmt.Sprintf("version %s, tenants %d, policies revision %s", version, tenants, status.Revision),
+		Code:   audit.ServerStarted,
+		Detail: fmt.Sprintf("version %s, tenants %d, policies revision %s", version, tenants, status.Revision),
 	})
 }
 
-// reloaded records what could not be read anew, if anything.
+// reloaded records a reload, with the names of what failed.
 func (a *auditing) reloaded(failed []string) {
 	e := audit.Event{Code: audit.ServerReloaded, Reason: "ok"}
 	if len(failed) > 0 {
@@ -171,7 +176,7 @@ func (a *auditing) reloaded(failed []string) {
 	a.log.Note(e)
 }
 
-// stopped remembers that the process ends: somebody wants that, or err is why it cannot go on.
+// stopped records the end of the process: requested, or because of err.
 func (a *auditing) stopped(err error) {
 	e := audit.Event{Code: audit.ServerStopped, Reason: "asked"}
 	if err != nil {
@@ -185,7 +190,7 @@ func firstLine(err error) string {
 	return line
 }
 
-// tenantsChanged remembers what became of tenants and their apps. Before and after are sorted by name.
+// tenantsChanged records changes of tenants and their apps. Both lists are sorted by name.
 func (a *auditing) tenantsChanged(before, after *configs.Tenants) {
 	if a.log == nil {
 		return
@@ -204,7 +209,8 @@ func (a *auditing) tenantsChanged(before, after *configs.Tenants) {
 			oldApps, old.Apps = old.Apps, nil
 			reason = "changed"
 		}
-		if was == nil || !slices.Equal(t.Hosts, was.Hosts) || !reflect.DeepEqual(t.Policy, was.Policy) || !reflect.DeepEqual(old, now) {
+		if was == nil || !slices.Equal(t.Hosts, was.Hosts) || !reflect.DeepEqual(t.Policy, was.Policy) ||
+			!reflect.DeepEqual(old, now) {
 			a.log.Note(audit.Event{Code: audit.TenantChanged, Tenant: t.Name, Reason: reason})
 		}
 		a.appsChanged(t.Name, oldApps, nowApps)
@@ -248,15 +254,16 @@ func (a *auditing) tenantsFailed(problems configs.Problems) {
 		}
 		recorded[p.File] = true
 		e := audit.Event{Code: audit.TenantFailed, Detail: p.Error()}
-		if name := strings.TrimSuffix(filepath.Base(p.File), configs.TenantExt); auth.ValidName(name) && filepath.Ext(p.File) == configs.TenantExt {
+		name, found := strings.CutSuffix(filepath.Base(p.File), configs.TenantExt)
+		if found && auth.ValidName(name) {
 			e.Tenant = name
 		}
 		a.log.Note(e)
 	}
 }
 
-// auditObserver logs the state of an audit log: one line when it cannot be written, not one for each try. Everything goes
-// to the embedded observer too.
+// auditObserver logs the state of an audit log: one line when it cannot be written, not one for each try. Everything
+// goes to the embedded observer too.
 type auditObserver struct {
 	audit.Observer
 	log *slog.Logger
@@ -296,7 +303,7 @@ func (o *auditObserver) Troubled(err error) {
 	o.log.Error("something about the log went wrong; it goes on", "err", err)
 }
 
-// inspectAudit answers what is wrong with the events that a configuration names.
+// inspectAudit returns mistakes in audit.events.
 func inspectAudit(cfg *configs.Config) (problems configs.Problems) {
 	_, err := audit.ParseEvents(cfg.Audit.Events)
 	var wrong audit.EventsError
@@ -311,7 +318,8 @@ func isLogFile(output string) bool {
 	return strings.Contains(output, "/") && !strings.HasPrefix(output, "syslog:")
 }
 
-// inspectLogFile answers why the server, as this user, could not write a log there, if it is a file. Unlike other folders, that of a log is not made.
+// inspectLogFile returns an error if output is a file that this user cannot write. Unlike other folders, the folder
+// of a log is not created.
 func inspectLogFile(output string) error {
 	if !isLogFile(output) {
 		return nil
@@ -320,11 +328,12 @@ func inspectLogFile(output string) error {
 	info, err := os.Stat(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the folder %s is not there: make it, writable for the user that the server runs as", folder)
+		return fmt.Errorf("the folder %s does not exist: create it, writable for the user that the server runs as",
+			folder)
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is no folder", folder)
+		return fmt.Errorf("%s is not a folder", folder)
 	}
 	info, err = os.Stat(output)
 	switch {
@@ -334,13 +343,14 @@ func inspectLogFile(output string) error {
 	case info.Mode().IsRegular() || info.Mode()&fs.ModeCharDevice != 0:
 		err = writableFile(output)
 		if info.Mode().IsRegular() {
-			err = cmp.Or(err, writable(folder)) // for the next one
+			err = cmp.Or(err, writable(folder)) // for rotation
 		}
 	default:
 		return fmt.Errorf("%s is neither a file nor a device", output)
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be written by user %d, who checks; check as the user that the server runs as (%w)", output, os.Getuid(), err)
+		return fmt.Errorf("%s cannot be written by user %d, who checks; check as the user that the server runs as (%w)",
+			output, os.Getuid(), err)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"sessionserver/configs"
 )
 
-// checkBundleFiles reports what is wrong with the files that a bundle of policies is loaded with, and how many.
+// checkBundleFiles reports each mistake in the files that a bundle of policies needs, and returns their number.
 func checkBundleFiles(b configs.Bundle, report func(key string, err error)) (wrong int) {
 	check := func(key string, err error) {
 		if err != nil {
@@ -31,7 +31,7 @@ func checkBundleFiles(b configs.Bundle, report func(key string, err error)) (wro
 	return wrong
 }
 
-// usable answers why the server, as this user, could not use a folder or make it with those around it, or what is odd about that.
+// usable returns an error if this user can neither use the folder nor create it. A note is about something unusual.
 func usable(path string) (note string, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -49,19 +49,20 @@ func usable(path string) (note string, err error) {
 		}
 		what := fmt.Sprintf("%s cannot be used", path)
 		if missing > 0 {
-			what = fmt.Sprintf("%s is not there and cannot be made", path)
+			what = fmt.Sprintf("%s does not exist and cannot be created", path)
 		}
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("%s: %w", what, err)
 		case !info.IsDir():
-			return "", fmt.Errorf("%s: %s is no folder", what, at)
+			return "", fmt.Errorf("%s: %s is not a folder", what, at)
 		}
 		if err := writable(at); err != nil {
-			return "", fmt.Errorf("%s: %s is not writable for user %d, who checks; check as the user that the server runs as (%w)", what, at, os.Getuid(), err)
+			return "", fmt.Errorf("%s: %s is not writable for user %d, who checks; check as the user that the server "+
+				"runs as (%w)", what, at, os.Getuid(), err)
 		}
 		if missing > 1 {
-			note = fmt.Sprintf("%s is not there, nor is the folder that it lies in: the server makes both", path)
+			note = fmt.Sprintf("neither %s nor the folder around it exists: the server creates both", path)
 		}
 		return note, nil
 	}

@@ -11,10 +11,10 @@ import (
 	"sessionserver/policy/opa"
 )
 
-// PolicyReport is what a look at the policies has shown, when nothing is wrong with them.
+// PolicyReport describes valid policies.
 type PolicyReport struct {
 	Text   string
-	Owners []string // the tenants with a policy of their own
+	Owners []string // tenants with a policy of their own
 }
 
 // checkPolicies reads the policies from where the server would, compiles them and runs their tests.
@@ -28,7 +28,7 @@ func CheckPolicies(ctx context.Context, cfg *configs.Config) (PolicyReport, conf
 	}
 	source, err := PolicySource(cfg.Policy)
 	if b := cfg.Policy.Bundle; err == nil && b.Used() && checkBundleFiles(b, func(string, error) {}) > 0 {
-		return PolicyReport{}, nil // examine names them
+		return PolicyReport{}, nil // reported by Examine
 	}
 	var r opa.Report
 	if err == nil {
@@ -54,7 +54,7 @@ func Passed(tests []opa.Test) (n int) {
 	return n
 }
 
-// policyNotes are about tenants with a policy of their own that do not exist.
+// policyNotes returns notes on policies of tenants that do not exist.
 func PolicyNotes(cfg *configs.Config, ts *configs.Tenants, owners []string) []string {
 	var notes []string
 	for _, owner := range owners {
@@ -63,7 +63,8 @@ func PolicyNotes(cfg *configs.Config, ts *configs.Tenants, owners []string) []st
 			return err == nil && id.Tenant == owner
 		})
 		if ts.Tenant(owner) == nil && !isAnonymous {
-			notes = append(notes, fmt.Sprintf("there are policies in tenants/%s, and no tenant %s: nothing is asked of them", owner, owner))
+			notes = append(notes, fmt.Sprintf("there are policies in tenants/%s, and no tenant %s: they decide "+
+				"nothing", owner, owner))
 		}
 	}
 	return notes

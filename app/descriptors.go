@@ -43,7 +43,7 @@ func shareDescriptors(allowed int, cfg *configs.Config) descriptors {
 	return d
 }
 
-// check returns an error if there are too few descriptors to serve anybody.
+// check returns an error if there are too few descriptors to serve a client.
 func (d descriptors) check() error {
 	if d.connections > 0 {
 		return nil

@@ -22,48 +22,55 @@ import (
 	"sessionserver/storage/pebble"
 )
 
-// drivers are the storage drivers by the name they have in a configuration. They may have as many files open as they are told.
-var drivers = map[string]func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error){
+// openDriver opens the store of a driver.
+type openDriver func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error)
+
+// drivers are the storage drivers by their names in a configuration. A driver opens at most the given number of
+// files.
+var drivers = map[string]openDriver{
 	"memory": func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	"file": func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return file.Open(file.Options{
-			Path: c.Path, Sync: mode, Failed: told.failed, Synced: told.Synced, Operations: files / filesAtOnce,
-			Damaged: func(tenant, name string, why error) {
-				log.Error("a damaged file of a session was set aside", "tenant", tenant, "file", filepath.Join(c.Path, name), "err", why)
+			Path: c.Path, Sync: mode, Failed: observer.failed, Synced: observer.Synced, Operations: files / filesAtOnce,
+			Damaged: func(tenant, name string, cause error) {
+				log.Error("a damaged file of a session was set aside",
+					"tenant", tenant, "file", filepath.Join(c.Path, name), "err", cause)
 			},
 		})
 	},
-	"pebble": func(c configs.Storage, files int, log *slog.Logger, told storageObserver) (storage.Store, error) {
+	"pebble": func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error) {
 		mode, err := pebble.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return pebble.Open(pebble.Options{
-			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, Logger: log, Observer: pebbleObserver{told}, MaxOpenFiles: files,
+			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, MaxOpenFiles: files,
+			Logger: log, Observer: pebbleObserver{observer},
 		})
 	},
 }
 
-// pebbleObserver hears when the disk has failed, after which the store answers nothing but errors until it is opened again.
-type pebbleObserver struct{ told storageObserver }
+// pebbleObserver receives the failure of a disk. After it the store returns only errors until it is opened again.
+type pebbleObserver struct{ observer storageObserver }
 
-func (o pebbleObserver) Failed(err error)             { o.told.failed(err) }
-func (o pebbleObserver) WALSynced(took time.Duration) { o.told.Synced(took) }
-func (pebbleObserver) Stalled(time.Duration)          {} // operations take that much longer
+func (o pebbleObserver) Failed(err error)             { o.observer.failed(err) }
+func (o pebbleObserver) WALSynced(took time.Duration) { o.observer.Synced(took) }
+func (pebbleObserver) Stalled(time.Duration)          {} // visible in the duration of operations
 
-// driverNames lists what storage.driver may be.
+// driverNames returns the values of storage.driver.
 func driverNames() string {
 	return strings.Join(slices.Sorted(maps.Keys(drivers)), ", ")
 }
 
-// openStore opens the driver that c names, behind a cache if c asks for one and the driver does not keep everything in memory anyhow.
-func openStore(c configs.Storage, files int, log *slog.Logger, told storageObserver) (*watchedStore, error) {
+// openStore opens the driver that c names, behind a cache if c has one and the driver does not keep everything in
+// memory.
+func openStore(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (*watchedStore, error) {
 	if c.Driver != "memory" {
 		err := claim(c.Path, c.Driver)
 		if err == nil {
@@ -73,11 +80,11 @@ func openStore(c configs.Storage, files int, log *slog.Logger, told storageObser
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
 		}
 	}
-	store, err := drivers[c.Driver](c, files, log, told)
+	store, err := drivers[c.Driver](c, files, log, observer)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage: %w", err)
 	}
-	w := &watchedStore{driver: store, observed: observed.New(store, told)}
+	w := &watchedStore{driver: store, observed: observed.New(store, observer)}
 	w.front = w.observed
 	if c.Driver != "memory" {
 		w.folder = c.Path
@@ -89,7 +96,7 @@ func openStore(c configs.Storage, files int, log *slog.Logger, told storageObser
 	return w, nil
 }
 
-// claim makes the folder and marks it as the driver's, if claimable permits that.
+// claim creates the folder and marks it as the driver's, if claimable permits that.
 func claim(folder, driver string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -101,16 +108,17 @@ func claim(folder, driver string) error {
 	return mark(folder, driver)
 }
 
-// claimable reports whether the folder has the mark of the driver. It refuses the folder of another driver: sessions would
-// seem to be gone, and destroyed ids would be free again. It also refuses a folder with other content, whose files would be
-// closed to their users.
+// claimable reports whether the folder has the mark of the driver. It refuses the folder of another driver: sessions
+// would seem to be gone, and destroyed ids would be free again. It also refuses a folder with other content, whose
+// files would be closed to their users.
 func claimable(folder, driver string) (marked bool, err error) {
 	name, err := owner(folder)
 	switch {
 	case err != nil || name == driver:
 		return err == nil, err
 	case name != "":
-		return false, fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder", folder, name, driver)
+		return false, fmt.Errorf("the folder %s belongs to driver %s, not %s; choose another folder",
+			folder, name, driver)
 	}
 	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -118,16 +126,16 @@ func claimable(folder, driver string) (marked bool, err error) {
 	}
 	for _, e := range entries { // a power failure can leave the mark empty; hidden files belong to the service's user
 		if e.Name() != markName && e.Name() != "lost+found" && !strings.HasPrefix(e.Name(), ".") {
-			return false, fmt.Errorf("the folder %s is not a storage folder: it has no file %s, but holds %s; choose an empty folder",
-				folder, markName, e.Name())
+			return false, fmt.Errorf("the folder %s is not a storage folder: it has no file %s, but holds %s; "+
+				"choose an empty folder", folder, markName, e.Name())
 		}
 	}
 	return false, nil
 }
 
-// owner reads whose folder it is, "" for nobody's, or for a mark whose content a loss of power took.
+// owner returns the driver that the folder belongs to: "" for none, or for a mark whose content was lost with power.
 func owner(folder string) (string, error) {
-	root, err := os.OpenRoot(folder) // which is the service's: root, who checks, is shown nothing from elsewhere
+	root, err := os.OpenRoot(folder) // links lead root, who may run a check, nowhere else
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -19,7 +19,7 @@ import (
 	"sessionserver/server"
 )
 
-// Findings are what an examination has found: problems, and notes on what is unlikely to be meant or will be a problem.
+// Findings are the result of an examination: problems, and notes on settings that are unlikely to be meant.
 type Findings struct {
 	cfg      *configs.Config
 	now      time.Time
@@ -27,9 +27,8 @@ type Findings struct {
 	Notes    []string
 }
 
-// Examine reports everything that can be known about a valid configuration, and the files, folders and tenants that it
-// names, at a time, as the user sees them who runs it. It changes nothing. Both check and serve use it, so that neither
-// knows more than the other.
+// Examine checks a valid configuration with the files, folders and tenants that it names, at a time, as the user that
+// runs it. It changes nothing. Both check and serve use it, so that they report the same.
 func Examine(cfg *configs.Config, ts *configs.Tenants, now time.Time) Findings {
 	f := &Findings{cfg: cfg, now: now, Notes: notes(cfg)}
 	if file := cfg.Problem("", "").File; exists(file) {
@@ -68,7 +67,7 @@ func (f *Findings) note(format string, args ...any) {
 	}
 }
 
-// found takes over what package certs reports.
+// found adds what package certs reports.
 func (f *Findings) found(key string, all []certs.Finding) {
 	for _, x := range all {
 		if x.Wrong {
@@ -79,8 +78,7 @@ func (f *Findings) found(key string, all []certs.Finding) {
 	}
 }
 
-// secret examines a file that nobody but the server may read, as far as other users of this machine go. Its group is
-// the operator's affair.
+// secret examines a file that only the server may read. Other users must not; its group is the operator's decision.
 func (f *Findings) secret(key, path string) {
 	if mode, ok := modeOf(path); ok && mode.Perm()&0o007 != 0 {
 		f.wrong(key, "other users of this machine may read or write %s (mode %v): chmod o= %s", path, mode.Perm(), path)
@@ -88,8 +86,7 @@ func (f *Findings) secret(key, path string) {
 	f.replaceable(key, path)
 }
 
-// trusted examines a file or folder that decides what the server does: other users must not write it, nor put another
-// in its place.
+// trusted examines a file or folder that decides what the server does: other users must neither write nor replace it.
 func (f *Findings) trusted(key, path string) {
 	if mode, ok := modeOf(path); ok && mode.Perm()&0o002 != 0 {
 		f.wrong(key, "other users of this machine may write %s (mode %v): chmod o-w %s", path, mode.Perm(), path)
@@ -105,14 +102,14 @@ func (f *Findings) replaceable(key, path string) {
 	}
 }
 
-// tree examines all that lies in a folder in the same way.
+// tree examines a folder and everything in it in the same way.
 func (f *Findings) tree(key, folder string, one func(key, path string)) {
 	one(key, folder)
 	_ = filepath.WalkDir(folder+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type()&fs.ModeSymlink == 0 && path != folder+string(filepath.Separator) {
 			one(key, path)
 		}
-		return nil // what this user may not see others may not either
+		return nil // hidden from this user, and so from others
 	})
 }
 
@@ -121,7 +118,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// modeOf returns the mode of a file, and whether it is there and the system has modes of this kind.
+// modeOf returns the mode of a file. It reports false if there is no file, or the system has no such modes.
 func modeOf(path string) (fs.FileMode, bool) {
 	info, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" {
@@ -130,7 +127,7 @@ func modeOf(path string) (fs.FileMode, bool) {
 	return info.Mode(), true
 }
 
-// folder examines a folder that the server uses or makes.
+// folder examines a folder that the server uses or creates.
 func (f *Findings) folder(key, path string) {
 	note, err := usable(path)
 	f.err(key, err)
@@ -191,7 +188,7 @@ func (f *Findings) certificates(ts *configs.Tenants) {
 	f.publicAddress(ts)
 }
 
-// acmeNames are the names for which ACME is to obtain certificates.
+// acmeNames returns the names for which ACME is to obtain certificates.
 func acmeNames(cfg *configs.Config, ts *configs.Tenants) []string {
 	names := slices.Clone(cfg.TLS.ACME.Names)
 	if cfg.TLS.ACME.OnDemand {
@@ -214,7 +211,7 @@ func certified(cfg *configs.Config, ts *configs.Tenants, name string) bool {
 	return fileCovers(cfg, name) || slices.Contains(names, name) || slices.Contains(names, "*."+parent)
 }
 
-// publicAddress compares the name that DSNs have with the names of certificates.
+// publicAddress compares the name in DSNs with the names of certificates.
 func (f *Findings) publicAddress(ts *configs.Tenants) {
 	public, err := url.Parse(f.cfg.PublicAddress)
 	if err != nil || public.Scheme != "tls" {
@@ -264,7 +261,7 @@ func (f *Findings) policies() {
 	if b.TokenFile != "" {
 		f.secret("policy.bundle.token_file", b.TokenFile)
 	}
-	if strings.HasPrefix(b.Algorithm, "HS") { // whoever knows it can sign
+	if strings.HasPrefix(b.Algorithm, "HS") { // the key signs, too
 		f.secret("policy.bundle.key_file", b.KeyFile)
 	} else {
 		f.trusted("policy.bundle.key_file", b.KeyFile)
@@ -293,7 +290,7 @@ func (f *Findings) logs() {
 	}
 }
 
-// storage examines the folder of the sessions, which the server takes away from other users when it opens it.
+// storage examines the folder of the sessions, which the server closes to other users when it opens it.
 func (f *Findings) storage() {
 	c := f.cfg.Storage
 	if c.Driver == "memory" {
@@ -341,7 +338,7 @@ func (f *Findings) tenants(ts *configs.Tenants) {
 	f.Notes = append(f.Notes, tenantNotes(f.cfg, ts)...)
 }
 
-// ids notes which tenants are not strict.
+// ids notes the tenants that are not strict.
 func (f *Findings) ids(all []server.Tenant) {
 	var names []string
 	for _, t := range all {
@@ -354,9 +351,9 @@ func (f *Findings) ids(all []server.Tenant) {
 	}
 }
 
-// ChosenIDs says what it means that a tenant is not strict.
-const ChosenIDs = "Clients begin sessions under ids of their choice there (session.strict is false), and a visitor can fix the " +
-	"session of somebody else where an app opens the id of a cookie without u"
+// ChosenIDs explains the risk of a tenant that is not strict.
+const ChosenIDs = "Clients begin sessions under ids of their choice there (session.strict is false), and a " +
+	"visitor can fix the session of another one where an app opens the id of a cookie without u"
 
 // Examine logs what an examination of the running server finds: problems as errors, notes as warnings.
 func (a *App) Examine(now time.Time) {
@@ -370,7 +367,7 @@ func (a *App) Examine(now time.Time) {
 	}
 }
 
-// examineDaily examines the server once a day: certificates grow old, and files change. It ends with ctx.
+// examineDaily examines the server once a day until ctx ends, since certificates expire and files change.
 func (a *App) examineDaily(ctx context.Context) {
 	day := time.NewTicker(24 * time.Hour)
 	defer day.Stop()

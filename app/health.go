@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// health is whether clients should come, and if not, why. It may be asked from the first moment on.
+// health is the state that decides whether the server is ready for clients. All methods may be called from the start.
 type health struct {
 	serving  atomic.Bool // everything is open and the listeners accept
-	draining atomic.Bool // for good
+	draining atomic.Bool // from then on
 
 	mu      sync.Mutex
-	broken  error        // why the process cannot go on; guarded by mu
-	storage func() error // why the storage fails now; nil while it is not open; guarded by mu
-	audit   func() error // the same for an audit log without which nothing is done
+	broken  error        // reason to end the process; guarded by mu
+	storage func() error // returns the failure of the storage; nil until it is open; guarded by mu
+	audit   func() error // the same of a required audit log
 }
 
 var (
@@ -22,7 +22,7 @@ var (
 	errDraining = errors.New("draining")
 )
 
-// breaks says that the process cannot go on. The first reason counts.
+// breaks records the reason to end the process. The first one counts.
 func (h *health) breaks(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -31,14 +31,14 @@ func (h *health) breaks(err error) {
 	}
 }
 
-// watch says whom to ask about the storage and the audit log.
+// watch sets the functions that return the failures of storage and audit log.
 func (h *health) watch(storage, audit func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.storage, h.audit = storage, audit
 }
 
-// parts tells why the storage and the audit log fail, or nil.
+// parts returns the failures of storage and audit log, or nil.
 func (h *health) parts() (stored, audited error) {
 	h.mu.Lock()
 	storage, audit := h.storage, h.audit
@@ -49,14 +49,15 @@ func (h *health) parts() (stored, audited error) {
 	return storage(), audit()
 }
 
-// failure is why the process cannot go on, or nil.
+// failure returns the reason to end the process, or nil.
 func (h *health) failure() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.broken
 }
 
-// ready answers nil if clients should come. What it says is for everybody, so that the truth about a failure is for the log and /status alone.
+// ready returns nil if the server is ready for clients. The error is public: details of a failure are only in the log
+// and /status.
 func (h *health) ready() error {
 	stored, audited := h.parts()
 	switch {

@@ -15,10 +15,12 @@ func Inspect(cfg *configs.Config) configs.Problems {
 	problems := inspectAddress(cfg)
 	problems = append(problems, inspectAudit(cfg)...)
 	if drivers[cfg.Storage.Driver] == nil {
-		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver, driverNames()))
+		problems = append(problems, cfg.Problem("storage.driver", "%q (allowed: %s)", cfg.Storage.Driver,
+			driverNames()))
 	}
 	if cfg.Storage.Driver == "file" && cfg.Storage.Sync == "interval" {
-		problems = append(problems, cfg.Problem("storage.sync", "\"interval\" is not for driver file (allowed: always, never)"))
+		problems = append(problems, cfg.Problem("storage.sync", "\"interval\" is not for driver file (allowed: "+
+			"always, never)"))
 	}
 	for i, l := range cfg.Listen {
 		if err := server.CheckAnonymous(configs.Prefixes(l.Allow)); l.Anonymous != "" && err != nil {

@@ -42,7 +42,8 @@ func (a *App) openListeners(context.Context) (err error) {
 
 func listenOptions(l configs.Listen) server.Listen {
 	options := server.Listen{
-		Name: l.Name, Plaintext: server.Plaintext(l.Plaintext), Proxies: configs.Prefixes(l.Proxies), Allow: l.Allowlist(),
+		Name: l.Name, Plaintext: server.Plaintext(l.Plaintext),
+		Proxies: configs.Prefixes(l.Proxies), Allow: l.Allowlist(),
 	}
 	options.Anonymous, _ = l.Identity()
 	return options

@@ -26,7 +26,7 @@ type LogSink struct {
 	form func(io.Writer) slog.Handler // of the report of lost lines
 	lost atomic.Int64                 // lines, since the start
 
-	wake  chan struct{} // holds one
+	wake  chan struct{} // holds one token
 	ended chan struct{} // closed when run has returned
 
 	mu      sync.Mutex // guards what follows
@@ -96,18 +96,18 @@ func (s *LogSink) run() {
 	}
 }
 
-// report is the line that says how many are missing before it.
+// report returns the line with the number of lines that are missing before it.
 func (s *LogSink) report(lost int64, err error) []byte {
-	why := "they came faster than they were read"
+	cause := "they came faster than they were read"
 	if err != nil {
-		why = err.Error()
+		cause = err.Error()
 	}
 	var line bytes.Buffer
-	slog.New(s.form(&line)).Error("lines of this log were lost", "lines", lost, "err", why)
+	slog.New(s.form(&line)).Error("lines of this log were lost", "lines", lost, "err", cause)
 	return line.Bytes()
 }
 
-// Close writes the lines that wait, unless nobody reads them.
+// Close writes the waiting lines, unless the reader is gone or stopped.
 func (s *LogSink) Close() {
 	s.mu.Lock()
 	s.closing = true

@@ -10,11 +10,11 @@ import (
 	"sessionserver/session"
 )
 
-// watch has the parts of the process that are there asked at each scrape how they are.
+// watch passes the open parts of the process to metrics, which read their state at each scrape.
 func (a *App) watch() {
 	from := metrics.Sources{
-		Server: a.server, Sessions: a.sessions, Certificates: a.allCerts(), Ready: func() bool { return a.health.ready() == nil },
-		LogLost: a.opts.LogLost,
+		Server: a.server, Sessions: a.sessions, Certificates: a.allCerts(),
+		Ready: func() bool { return a.health.ready() == nil }, LogLost: a.opts.LogLost,
 	}
 	if a.store != nil {
 		from.Storage = a.store.state
@@ -22,12 +22,13 @@ func (a *App) watch() {
 	a.metrics.Watch(from)
 }
 
-// allCerts are those that clients and operators are served with, as far as there are any.
+// allCerts returns the sources of certificates for clients and operators.
 func (a *App) allCerts() []*certs.Certs {
-	return slices.DeleteFunc([]*certs.Certs{a.certs, a.operators.ownCerts()}, func(c *certs.Certs) bool { return c == nil })
+	all := []*certs.Certs{a.certs, a.operators.ownCerts()}
+	return slices.DeleteFunc(all, func(c *certs.Certs) bool { return c == nil })
 }
 
-// sessionEvent tells all who want to know what happens to sessions.
+// sessionEvent counts and records an event of a session.
 func (a *App) sessionEvent(e session.Event) {
 	a.metrics.Session(e)
 	a.audit.session(e)
@@ -36,7 +37,7 @@ func (a *App) sessionEvent(e session.Event) {
 	}
 }
 
-// swept counts a round of removing expired sessions.
+// swept counts a removal of expired sessions.
 func (a *App) swept(removed int, err error) {
 	a.metrics.Swept(removed, err)
 	if err != nil {
@@ -44,7 +45,7 @@ func (a *App) swept(removed int, err error) {
 	}
 }
 
-// revision is the commit that the program was built from, where the build knows it.
+// revision returns the commit that the program was built from, or "unknown".
 func revision() string {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {

@@ -14,19 +14,20 @@ import (
 	"sessionserver/configs"
 )
 
-// operators is the HTTP server for operators. It is the first part of a process to be there, so that it can say that the others are not yet, and the last to go.
+// operators is the HTTP server for operators. It is opened before the other parts, so that it can report that they
+// are not ready, and closed after them.
 type operators struct {
 	log   *slog.Logger
 	cfg   configs.Admin
 	addr  net.Addr
 	http  *admin.Server
-	certs *certs.Certs // of its own; nil for those of the listeners, or none
+	certs *certs.Certs // own certificate; nil for those of the listeners, or none
 	ended chan struct{}
 
 	observer func(certs.Event) // of its own certificate
 }
 
-// openOperators opens the address of operators and serves there. It answers nil if there is none.
+// openOperators opens the address for operators and serves there. It returns nil if the configuration has none.
 func openOperators(a *App, shared *certs.Certs, metrics http.Handler) (_ *operators, err error) {
 	cfg := a.cfg.Admin
 	if cfg.Address == "" {
@@ -80,11 +81,13 @@ func openOperators(a *App, shared *certs.Certs, metrics http.Handler) (_ *operat
 	return o, nil
 }
 
-// tls is how operators are served by TLS: with a certificate of their own, or one of the listeners'.
+// tls returns the TLS configuration: with a certificate of its own, or with one of the listeners.
 func (o *operators) tls(shared *certs.Certs) (*tls.Config, error) {
 	from := shared
 	if o.cfg.Certificate != "" {
-		own, err := certs.New(certs.Options{Files: []certs.Pair{{Cert: o.cfg.Certificate, Key: o.cfg.Key}}, Log: o.log, Observer: o.observer})
+		own, err := certs.New(certs.Options{
+			Files: []certs.Pair{{Cert: o.cfg.Certificate, Key: o.cfg.Key}}, Log: o.log, Observer: o.observer,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +100,7 @@ func (o *operators) tls(shared *certs.Certs) (*tls.Config, error) {
 	return from.HTTPConfig(o.cfg.ClientCA)
 }
 
-// url is where operators look, for people.
+// url returns what operators open in a browser, or run.
 func (o *operators) url() string {
 	if o == nil {
 		return "none"
@@ -112,7 +115,7 @@ func (o *operators) url() string {
 	return scheme + "://" + o.addr.String() + "/"
 }
 
-// reloadToken reads the token again. One that cannot be used changes nothing.
+// reloadToken reads the token again. An invalid one changes nothing.
 func (o *operators) reloadToken() error {
 	token, err := operatorsToken(o.cfg)
 	if err != nil || token == "" {
@@ -121,7 +124,7 @@ func (o *operators) reloadToken() error {
 	return o.http.SetToken(token)
 }
 
-// ownCerts are those that operators alone are served with, or nil.
+// ownCerts returns the certificates that only operators are served with, or nil.
 func (o *operators) ownCerts() *certs.Certs {
 	if o == nil {
 		return nil
@@ -138,7 +141,7 @@ func (o *operators) close() error {
 	return err
 }
 
-// operatorsToken reads the token of operators, "" if there is to be none.
+// operatorsToken reads the token of operators. It returns "" if the configuration has none.
 func operatorsToken(cfg configs.Admin) (string, error) {
 	if cfg.TokenFile == "" {
 		return "", nil

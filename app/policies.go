@@ -12,7 +12,7 @@ import (
 	"sessionserver/policy/opa"
 )
 
-// policySource is where the policies come from that cfg names, or those that ship with the server.
+// PolicySource returns the source of the policies that cfg names, or those that ship with the server.
 func PolicySource(cfg configs.Policy) (opa.Source, error) {
 	switch b := cfg.Bundle; {
 	case cfg.Folder != "":
@@ -37,19 +37,20 @@ func PolicySource(cfg configs.Policy) (opa.Source, error) {
 	return opa.FS("the default", configs.DefaultPolicy()), nil
 }
 
-// bundleKey reads the key that a bundle must have been signed with.
+// bundleKey reads the key that verifies the signature of a bundle.
 func bundleKey(b configs.Bundle) (string, error) {
 	key, err := ReadShort(b.KeyFile)
 	if err != nil {
 		return "", err
 	}
 	if strings.Contains(key, "PRIVATE KEY-----") {
-		return "", fmt.Errorf("%s is the private key, which is for whoever signs alone; the public one is made of it with: openssl pkey -in PRIVATE -pubout -out PUBLIC", b.KeyFile)
+		return "", fmt.Errorf("%s is the private key, which belongs to the signer alone; the public one is made of it "+
+			"with: openssl pkey -in PRIVATE -pubout -out PUBLIC", b.KeyFile)
 	}
 	return key, nil
 }
 
-// bundleRoots reads who vouches for the server of a bundle, nil for those that this machine trusts.
+// bundleRoots reads the authorities of the server of a bundle. It returns nil for those that this machine trusts.
 func bundleRoots(b configs.Bundle) (*x509.CertPool, error) {
 	if b.CARoots == "" {
 		return nil, nil
@@ -65,7 +66,7 @@ func bundleRoots(b configs.Bundle) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// readShort reads a file that holds a key or a token.
+// ReadShort reads a file that holds a key or a token.
 func ReadShort(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -85,7 +86,7 @@ func ReadShort(path string) (string, error) {
 	return string(text), nil
 }
 
-// readToken reads a bearer token, which is what a header can hold.
+// readToken reads a bearer token: one word of visible ASCII.
 func readToken(path string) (string, error) {
 	text, err := ReadShort(path)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"runtime"
 )
 
-// walkOpen calls do for a folder and all in it that is not for its owner alone. Symbolic links are not followed, but
-// for the folder itself.
+// walkOpen calls do for a folder and everything in it that other users may use. Of symbolic links, only the folder
+// itself is followed.
 func walkOpen(folder string, do func(path string, mode fs.FileMode) error) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -30,9 +30,9 @@ func walkOpen(folder string, do func(path string, mode fs.FileMode) error) error
 	})
 }
 
-// makePrivate makes the storage folder, or takes it and all in it away from everybody but its owner, whatever the umask
-// is and was. What cannot be changed, since it belongs to somebody else, is logged and used all the same: the folder
-// may be a mount of a container.
+// makePrivate creates the storage folder, or closes it and everything in it to other users, whatever the umask. A
+// file of another owner cannot be closed: this is logged, and the file is used all the same, since the folder may be
+// a mount of a container.
 func makePrivate(folder string, log *slog.Logger) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err

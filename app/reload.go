@@ -12,81 +12,81 @@ import (
 	"sessionserver/configs"
 )
 
-// Names of what is read anew while the server serves: in the log, in /status and as a label of metrics.
+// Names of the parts that are read again while the server runs: in the log, in /status and as a label of metrics.
 const (
-	configurationReload    = "configuration" // at SIGHUP alone: a file is not to be taken while somebody edits it
+	configurationReload    = "configuration" // at SIGHUP alone, since an operator may be editing the file
 	tenantsReload          = "tenants"
 	policyReload           = "policy"            // with a bundle's keys, token and authorities
 	certificatesReload     = "certificates"      // with their keys and the client CAs
-	adminCertificateReload = "admin_certificate" // the operators' own
+	adminCertificateReload = "admin_certificate" // of the address for operators
 	adminTokenReload       = "admin_token"
-	auditReload            = "audit" // the files of both logs, opened anew
+	auditReload            = "audit" // the files of both logs, opened again
 )
 
 const (
-	retryLeast  = time.Second // the first try after a failure; each further one waits twice as long
+	retryLeast  = time.Second // before the first retry; each further one waits twice as long
 	retryMost   = 30 * time.Second
-	remindEvery = 10 * time.Minute // a failure that goes on is logged again
+	remindEvery = 10 * time.Minute // a lasting failure is logged again
 )
 
-// reloads keeps the state of everything that is read anew while the server serves. A failure is logged, shown and
-// counted, and is tried again until it is over; meanwhile what was read before goes on.
+// reloads holds the state of every part that is read again while the server runs. A failure is logged, shown and
+// counted, and retried until it is over. Meanwhile the previous state stays in force.
 type reloads struct {
 	log   *slog.Logger
-	count func(what string, err error)
+	count func(name string, err error)
 
 	mu     sync.Mutex
-	things []*reloadable // guarded by mu, and so is all that is in them
-	failed chan struct{} // holds a token when run has a new failure to look at
+	parts  []*reloadable // guarded by mu, with their fields
+	failed chan struct{} // holds a token after a new failure
 }
 
-// reloadable is one thing that is read anew.
+// reloadable is a part that is read again.
 type reloadable struct {
-	what string
-	read func(context.Context) // reads it and has the outcome noted; nil if nothing but SIGHUP may
+	name string
+	read func(context.Context) // reads it and notes the outcome; nil if only SIGHUP does
 
-	at     time.Time // of the last look
+	at     time.Time // of the last read
 	err    error     // its outcome
 	wait   time.Duration
-	again  time.Time // of the next try, after a failure
+	again  time.Time // of the next retry
 	logged time.Time
 }
 
-func newReloads(log *slog.Logger, count func(what string, err error)) *reloads {
+func newReloads(log *slog.Logger, count func(name string, err error)) *reloads {
 	return &reloads{log: log, count: count, failed: make(chan struct{}, 1)}
 }
 
-// add registers how a thing is read. The function must note the outcome of each look, as the thing's own watchers do.
-func (r *reloads) add(what string, read func(context.Context)) {
+// add registers the function that reads a part. The function must note the outcome, as the part's own watcher does.
+func (r *reloads) add(name string, read func(context.Context)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.thing(what).read = read
+	r.part(name).read = read
 }
 
-// thing finds a thing or makes it. It is called with r.mu locked.
-func (r *reloads) thing(what string) *reloadable {
-	i := slices.IndexFunc(r.things, func(t *reloadable) bool { return t.what == what })
+// part returns the part of that name, and adds it if need be. It is called with r.mu locked.
+func (r *reloads) part(name string) *reloadable {
+	i := slices.IndexFunc(r.parts, func(t *reloadable) bool { return t.name == name })
 	if i < 0 {
-		i = len(r.things)
-		r.things = append(r.things, &reloadable{what: what})
+		i = len(r.parts)
+		r.parts = append(r.parts, &reloadable{name: name})
 	}
-	return r.things[i]
+	return r.parts[i]
 }
 
-// note records the outcome of a look at a thing.
-func (r *reloads) note(what string, err error) {
-	if errors.Is(err, context.Canceled) { // nobody wants the outcome any more: the server stops
+// note records the outcome of reading a part.
+func (r *reloads) note(name string, err error) {
+	if errors.Is(err, context.Canceled) { // the server stops
 		return
 	}
-	r.count(what, err)
+	r.count(name, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t, now := r.thing(what), time.Now()
+	t, now := r.part(name), time.Now()
 	before := t.err
 	t.at, t.err = now, err
 	if err == nil {
 		if t.wait = 0; before != nil {
-			r.log.Info("reloading works again", "what", what)
+			r.log.Info("reloading works again", "what", name)
 		}
 		return
 	}
@@ -95,10 +95,10 @@ func (r *reloads) note(what string, err error) {
 	if before == nil || before.Error() != err.Error() || now.Sub(t.logged) >= remindEvery {
 		t.logged = now
 		next := "it is tried again until it works"
-		if what == configurationReload {
+		if name == configurationReload {
 			next = "SIGHUP tries it again"
 		}
-		r.log.Error("something was not reloaded: what was read before goes on, and "+next, "what", what, "err", err)
+		r.log.Error("something was not reloaded: what was read before goes on, and "+next, "what", name, "err", err)
 	}
 	select {
 	case r.failed <- struct{}{}:
@@ -106,16 +106,16 @@ func (r *reloads) note(what string, err error) {
 	}
 }
 
-// remind has failures logged once more, although they were before.
+// remind has lasting failures logged again at once.
 func (r *reloads) remind() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.things {
+	for _, t := range r.parts {
 		t.logged = time.Time{}
 	}
 }
 
-// all reads everything anew and returns the names of what could not be.
+// all reads every part again and returns the names of those that failed.
 func (r *reloads) all(ctx context.Context) (failed []string) {
 	for _, read := range r.reads(func(*reloadable) bool { return true }) {
 		read(ctx)
@@ -128,7 +128,7 @@ func (r *reloads) all(ctx context.Context) (failed []string) {
 	return failed
 }
 
-// run tries again what has failed, until ctx ends.
+// run retries failed parts until ctx ends.
 func (r *reloads) run(ctx context.Context) {
 	for {
 		timer := time.NewTimer(r.untilNext())
@@ -146,12 +146,12 @@ func (r *reloads) run(ctx context.Context) {
 	}
 }
 
-// untilNext is how long nothing is to be tried again.
+// untilNext returns the time until the next retry.
 func (r *reloads) untilNext() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := time.Hour
-	for _, t := range r.things {
+	for _, t := range r.parts {
 		if t.err != nil && t.read != nil {
 			next = min(next, time.Until(t.again))
 		}
@@ -159,11 +159,11 @@ func (r *reloads) untilNext() time.Duration {
 	return next
 }
 
-// reads are the functions of the things that match.
+// reads returns the functions of the matching parts.
 func (r *reloads) reads(match func(*reloadable) bool) (all []func(context.Context)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.things {
+	for _, t := range r.parts {
 		if t.read != nil && match(t) {
 			all = append(all, t.read)
 		}
@@ -171,24 +171,26 @@ func (r *reloads) reads(match func(*reloadable) bool) (all []func(context.Contex
 	return all
 }
 
-// states are the outcomes of the last looks, for operators.
+// states returns the last outcomes, for operators.
 func (r *reloads) states() []admin.Reload {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := []admin.Reload{}
-	for _, t := range r.things {
+	for _, t := range r.parts {
 		if !t.at.IsZero() {
-			all = append(all, admin.Reload{What: t.what, At: t.at.UTC(), OK: t.err == nil, Error: errorText(t.err)})
+			all = append(all, admin.Reload{What: t.name, At: t.at.UTC(), OK: t.err == nil, Error: errorText(t.err)})
 		}
 	}
 	return all
 }
 
 // Reload reads everything again, and applies what can change while the server runs from a new configuration: session
-// settings, quotas and rates as far as tenants leave them to it. Everything else stays as it was at the start: listeners
-// with their allow and deny, limits, rates.auth_failures and rates.unauthenticated, storage, the sources of certificates
-// and policies, the folder of the tenants. A configuration with mistakes comes as the error: the old one stays, and the
-// rest is read again all the same, since a revocation must not wait. Reload returns the names of what failed.
+// settings, quotas and rates as far as tenants leave them to it. Everything else stays as it was at the start:
+// listeners with their allow and deny, limits, rates.auth_failures and rates.unauthenticated, storage, the sources of
+// certificates and policies, the folder of the tenants.
+//
+// A configuration with mistakes comes as the error: the old one stays. The rest is read again all the same, since a
+// revocation must not wait. Reload returns the names of what failed.
 func (a *App) Reload(ctx context.Context, cfg *configs.Config, err error) (failed []string) {
 	a.reloads.remind()
 	a.reloads.note(configurationReload, err)
@@ -197,7 +199,7 @@ func (a *App) Reload(ctx context.Context, cfg *configs.Config, err error) (faile
 	}
 	a.tenants.Configure(cfg)
 	failed = a.reloads.all(ctx)
-	a.audit.reloaded(failed) // into the file that is open from now on
+	a.audit.reloaded(failed) // into the reopened file
 	a.Examine(time.Now())
 	return failed
 }

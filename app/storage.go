@@ -12,27 +12,29 @@ import (
 	"sessionserver/storage/pebble"
 )
 
-// storageObserver is told what a store does, and by drivers that it has failed and cannot go on.
+// storageObserver counts what a store does. A driver that fails and cannot continue calls failed.
 type storageObserver struct {
 	*metrics.Storage
 	failed func(error)
 }
 
-// watchedStore is a store that can be asked how it is.
+// watchedStore is a store with its wrappers, for reports of its state.
 type watchedStore struct {
-	front    storage.Store // that for sessions: the cache if there is one, or what is observed. It is no part of this type, which would hide its powers
+	front    storage.Store // for sessions: cache or observed; not embedded, which would hide optional interfaces
 	driver   storage.Store
 	observed *observed.Store
 	cache    *cache.Store // or nil
 	folder   string       // "" for memory
 }
 
-// backlogTime is how long a look at the backlog may take.
+// backlogTime limits the time to determine the backlog.
 const backlogTime = time.Second
 
-// state tells how the store is. What is not known is negative.
+// state returns the state of the store. Unknown numbers are negative.
 func (w *watchedStore) state() metrics.StorageState {
-	st := metrics.StorageState{SizeBytes: -1, FilesystemSizeBytes: -1, FilesystemAvailBytes: -1, CacheHits: -1, CacheMisses: -1, SweepLag: -1}
+	st := metrics.StorageState{
+		SizeBytes: -1, FilesystemSizeBytes: -1, FilesystemAvailBytes: -1, CacheHits: -1, CacheMisses: -1, SweepLag: -1,
+	}
 	switch s := w.driver.(type) {
 	case *pebble.Store:
 		st.SizeBytes = int64(s.Stats().DiskBytes)

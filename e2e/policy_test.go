@@ -590,7 +590,7 @@ func TestPolicyBundlePrivate(t *testing.T) {
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key": "policy.bundle.ca_roots: DIR/key: there is no " +
 			"certificate in it",
 		"algorithm: ES256, key_file: DIR/own.key": "policy.bundle.key_file: DIR/own.key is the " +
-			"private key, which is for whoever signs alone; ",
+			"private key, which belongs to the signer alone; ",
 	} {
 		b := deployment{settings: "policy:\n  bundle: {url: \"" + web.URL +
 			"/p.tar.gz\", token_file: DIR/token, key_id: policies, keep: DIR/kept, " + more + "}\n"}.write(t)

@@ -179,7 +179,7 @@ func TestCheckPolicies(t *testing.T) {
 	servertest.WriteFiles(t, dir, map[string]string{"p/a_test.rego": "-",
 		"p/tenants/acme/a.rego": "package sessionserver.tenant\n\nallow if time.now_ns() > 0\n"})
 	check(0, "    allow: cached by tenant\n", "    tenant acme: allow: not cached, because it calls time.now_ns\n",
-		"note: there are policies in tenants/acme, and no tenant acme: nothing is asked of them")
+		"note: there are policies in tenants/acme, and no tenant acme: they decide nothing")
 	servertest.WriteFiles(t, dir, map[string]string{"c.yaml": strings.ReplaceAll(
 		text+"bundle: {url: \"http://127.0.0.1:1/b?secret\", key_file: DIR/key, token_file: DIR/token, keep: "+
 			"DIR/keep}\n", "DIR", dir)})
