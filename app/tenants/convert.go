@@ -58,7 +58,8 @@ func Anonymous(cfg *configs.Config) []server.Tenant {
 		if i < 0 {
 			i = len(all)
 			all = append(all, forServer(&configs.Tenant{
-				Name: id.Tenant, Allow: configs.Everywhere(), Session: cfg.Session, Quotas: cfg.Quotas, Rates: cfg.Rates.Rates,
+				Name: id.Tenant, Allow: configs.Everywhere(),
+				Session: cfg.Session, Quotas: cfg.Quotas, Rates: cfg.Rates.Rates,
 			}))
 		}
 		if !slices.ContainsFunc(all[i].Apps, func(a auth.App) bool { return a.Name == id.App }) {

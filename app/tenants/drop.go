@@ -29,7 +29,8 @@ func (f *Follower) dropAll(ctx context.Context) {
 		}
 		for _, name := range f.deleted() {
 			if err := f.drop(ctx, name); err != nil && ctx.Err() == nil {
-				f.log.Error("the sessions of a deleted tenant were not dropped; it is tried again", "tenant", name, "err", err)
+				f.log.Error("the sessions of a deleted tenant were not dropped; it is tried again",
+					"tenant", name, "err", err)
 				again.Reset(f.retry)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// inode tells a file from another one that has taken its place.
+// inode returns the number that distinguishes a file from one that replaced it.
 func inode(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(stat.Ino)
@@ -16,7 +16,7 @@ func inode(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// links is under how many names there is a file.
+// links returns the number of names of a file.
 func links(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(stat.Nlink)
@@ -24,7 +24,7 @@ func links(info fs.FileInfo) uint64 {
 	return 1
 }
 
-// sameOwner gives f to the owner and group of another file.
+// sameOwner sets the owner and group of f to those of another file.
 func sameOwner(f *os.File, other fs.FileInfo) error {
 	want, ok := other.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()
@@ -37,15 +37,15 @@ func sameOwner(f *os.File, other fs.FileInfo) error {
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 
-// flock locks f for this process alone, or reports that another has it.
+// flock locks f exclusively. It reports false if another process holds a lock.
 func flock(f *os.File) (free bool, err error) { return tryLock(f, syscall.LOCK_EX) }
 
-// flockShared locks f beside others who share it, or reports that a process has it alone.
+// flockShared locks f together with others that share it. It reports false if a process holds it exclusively.
 func flockShared(f *os.File) (free bool, err error) { return tryLock(f, syscall.LOCK_SH) }
 
-func tryLock(f *os.File, how int) (free bool, err error) {
+func tryLock(f *os.File, mode int) (free bool, err error) {
 	for {
-		switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err {
+		switch err := syscall.Flock(int(f.Fd()), mode|syscall.LOCK_NB); err {
 		case nil:
 			return true, nil
 		case syscall.EWOULDBLOCK:

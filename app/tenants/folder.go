@@ -34,15 +34,16 @@ func (f *Folder) Mark(tenant string) string {
 	return filepath.Join(f.Path, tenant+configs.DropExt)
 }
 
-// checkName refuses what cannot be the name of a tenant before it becomes one of a file.
+// checkName returns an error for an invalid name, before it becomes the name of a file.
 func checkName(what, name string) error {
 	if !auth.ValidName(name) {
-		return fmt.Errorf("%.80q cannot be the name of %s (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit first)", configs.Conceal(name), what)
+		return fmt.Errorf("%.80q cannot be the name of %s (allowed: 1 to 64 of a-z, 0-9, - and _, a letter or digit "+
+			"first)", configs.Conceal(name), what)
 	}
 	return nil
 }
 
-// Tenant reads the file of a tenant, in which nothing may be wrong.
+// Tenant reads the file of a tenant, which must be valid.
 func (f *Folder) Tenant(name string) (*configs.Tenant, error) {
 	if err := checkName("a tenant", name); err != nil {
 		return nil, err
@@ -58,15 +59,16 @@ func (f *Folder) noTenant(name string) error {
 	return fmt.Errorf("there is no tenant %s in %s (tenant create makes one, tenant list shows all)", name, f.Path)
 }
 
-// lockedFolder is the folder while no other command changes it. All is done to the folder that was opened, by names in it and never by paths, and
-// without following links: the folder is the service's, the commands are often root's, and what is looked at can be another file a moment later.
+// lockedFolder is the folder while no other command changes it. All operations use the opened folder and names in it,
+// never paths, and follow no links: the service owns the folder, root often runs the commands, and a file can be
+// another one a moment later.
 type lockedFolder struct {
 	*Folder
 	root *os.Root
-	self *os.File // the folder itself, which bears the lock
+	self *os.File // the folder itself, which is locked
 }
 
-// lock keeps other commands out of the folder until close: each would write over what another has just written.
+// lock excludes other commands until close, so that no command overwrites the change of another one.
 func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
 	root, err := os.OpenRoot(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -86,7 +88,8 @@ func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
 			return l, nil
 		}
 		if err == nil && time.Now().After(deadline) {
-			err = fmt.Errorf("another command has been changing the tenants for %v: the folder %s is locked", patience, f.Path)
+			err = fmt.Errorf("another command has been changing the tenants for %v: the folder %s is locked",
+				patience, f.Path)
 		}
 		if err == nil {
 			select {
@@ -111,9 +114,9 @@ type kept struct {
 }
 
 // ErrChanged reports that a file was changed by another program while a command changed it.
-var ErrChanged = errors.New("it was changed by somebody else meanwhile, and is as it was left")
+var ErrChanged = errors.New("another program changed it meanwhile, and its change was kept")
 
-// read reads the file of a tenant, which must be a file of this folder and no other.
+// read reads the file of a tenant, which must be a regular file of this folder.
 func (l *lockedFolder) read(tenant string) (*kept, error) {
 	name := tenant + configs.TenantExt
 	info, err := l.root.Lstat(name)
@@ -125,11 +128,13 @@ func (l *lockedFolder) read(tenant string) (*kept, error) {
 	}
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, fmt.Errorf("%s is a link, and nothing is changed through links: change what it leads to where that is kept, or put the file itself here", l.File(tenant))
+		return nil, fmt.Errorf("%s is a link, and nothing is changed through links: change what it leads to where "+
+			"that is kept, or put the file itself here", l.File(tenant))
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file", l.File(tenant))
+		return nil, fmt.Errorf("%s is not a file", l.File(tenant))
 	case links(info) > 1:
-		return nil, fmt.Errorf("%s is the same file as another one (a hard link), which would not change with it: put a copy in its place", l.File(tenant))
+		return nil, fmt.Errorf("%s is the same file as another one (a hard link), which would not change with it: "+
+			"put a copy in its place", l.File(tenant))
 	}
 	f, err := l.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -141,18 +146,18 @@ func (l *lockedFolder) read(tenant string) (*kept, error) {
 		return nil, fmt.Errorf("%s: %w", l.File(tenant), ErrChanged)
 	}
 	if err == nil {
-		k.text, err = io.ReadAll(io.LimitReader(f, configs.SizeMax+1)) // more is refused when it is parsed
+		k.text, err = io.ReadAll(io.LimitReader(f, configs.SizeMax+1)) // Parse refuses more
 	}
 	return k, err
 }
 
-// Parse reads the text of a tenant, in which nothing may be wrong.
+// Parse reads the text of a tenant, which must be valid.
 func (f *Folder) Parse(tenant string, text []byte) (*configs.Tenant, error) {
 	return configs.ParseTenant(f.File(tenant), text, f.Config, Inspect)
 }
 
-// Change edits the file of a tenant. What comes out must be right. If somebody else changes the file meanwhile, edit is asked again about what it says
-// then: an editor knows of no lock.
+// Change edits the file of a tenant. The result must be valid. Editors ignore the lock: if another program changes
+// the file meanwhile, edit is called again with the new text.
 func (f *Folder) Change(ctx context.Context, tenant string, edit func(text []byte) ([]byte, error)) error {
 	if err := checkName("a tenant", tenant); err != nil {
 		return err
@@ -177,11 +182,11 @@ func (f *Folder) Change(ctx context.Context, tenant string, edit func(text []byt
 	return err
 }
 
-// write makes text the file of a tenant. A file that was there keeps its owner and mode; a new one, without old, belongs to whom the folder belongs,
-// for the server must be able to read it.
+// write replaces the file of a tenant. An existing file keeps its owner and mode. A new one, without old, gets the
+// owner of the folder, since the server must be able to read it.
 func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
 	if _, err := l.Parse(tenant, text); err != nil {
-		return fmt.Errorf("this would be wrong, and nothing was changed:\n%w", err)
+		return fmt.Errorf("the result would be invalid, and nothing was changed:\n%w", err)
 	}
 	own := func(f *os.File) error {
 		if old != nil {
@@ -192,7 +197,7 @@ func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
 			err = sameOwner(f, folder)
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			err = nil // whoever is not root may make files of his own
+			err = nil // a user other than root creates files of his own
 		}
 		return errors.Join(err, f.Chmod(0o640))
 	}
@@ -201,7 +206,8 @@ func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
 			return l.isNew(tenant)
 		}
 		now, err := l.read(tenant)
-		if err == nil && (!os.SameFile(now.info, old.info) || now.info.Mode() != old.info.Mode() || !bytes.Equal(now.text, old.text)) {
+		if err == nil && (!os.SameFile(now.info, old.info) || now.info.Mode() != old.info.Mode() ||
+			!bytes.Equal(now.text, old.text)) {
 			err = fmt.Errorf("%s: %w", l.File(tenant), ErrChanged)
 		}
 		return err
@@ -209,19 +215,19 @@ func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
 	return atomicfile.Replace(l.root, tenant+configs.TenantExt, text, atomicfile.Options{Own: own, Check: still})
 }
 
-// isNew refuses a tenant that is there, or is not quite gone.
+// isNew returns an error if the tenant exists, or its sessions are still being dropped.
 func (l *lockedFolder) isNew(tenant string) error {
 	if _, err := l.root.Lstat(tenant + configs.TenantExt); err == nil {
 		return fmt.Errorf("there is a tenant %s already: %s", tenant, l.File(tenant))
 	}
 	if _, err := l.root.Lstat(tenant + configs.DropExt); err == nil {
-		return fmt.Errorf("the sessions of the tenant %s that was deleted are still to be dropped: wait until a running server has removed %s, or remove it to keep them",
-			tenant, l.Mark(tenant))
+		return fmt.Errorf("the sessions of the tenant %s that was deleted are still to be dropped: wait until a "+
+			"running server has removed %s, or remove it to keep them", tenant, l.Mark(tenant))
 	}
 	return nil
 }
 
-// Create makes the file of a tenant, and the folder if need be.
+// Create creates the file of a tenant, and the folder if need be.
 func (f *Folder) Create(ctx context.Context, name string, text []byte) error {
 	if err := checkName("a tenant", name); err != nil {
 		return err
@@ -245,7 +251,8 @@ func (f *Folder) Create(ctx context.Context, name string, text []byte) error {
 	return l.write(name, text, nil)
 }
 
-// Remove takes the file of a tenant away, right or wrong. With drop it stays as a mark by which a running server drops the sessions.
+// Remove removes the file of a tenant, valid or not. With drop the file becomes a mark by which a running server
+// drops the sessions.
 func (f *Folder) Remove(ctx context.Context, name string, drop bool) error {
 	if err := checkName("a tenant", name); err != nil {
 		return err

@@ -214,7 +214,8 @@ func (f *Follower) publish(ts *configs.Tenants) {
 		return
 	}
 	if err := f.served.publish(ts); err != nil {
-		f.log.Warn("commands such as app create cannot see what this server has in force", "folder", f.folder, "err", err)
+		f.log.Warn("commands such as app create cannot see what this server has in force",
+			"folder", f.folder, "err", err)
 	}
 }
 
@@ -265,7 +266,8 @@ func (f *Follower) logChanges(next *configs.Tenants, valid bool) {
 	}
 	stale, missing := next.Stale()
 	if len(stale)+len(missing) > 0 {
-		f.log.Error("some tenants are not as their files say", "as_before", shorten(stale), "not_served", shorten(missing))
+		f.log.Error("some tenants differ from their files, which have mistakes",
+			"as_before", shorten(stale), "not_served", shorten(missing))
 	} else if valid && len(f.status.Problems) > 0 {
 		f.log.Info("nothing is wrong with the tenants any more")
 	}

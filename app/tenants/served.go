@@ -19,9 +19,9 @@ import (
 	"sessionserver/configs"
 )
 
-// servedPrefix begins the names of the files in which servers write down what they have in force. One lies in the
-// folder of the tenants for each server that runs with it. The server has it locked as long as it runs: a file without
-// a lock is that of a server that was killed.
+// servedPrefix begins the names of the files in which servers publish what they have in force. The folder of the
+// tenants has one for each running server, which holds a lock on it. A file without a lock was left by a server that
+// was killed.
 const servedPrefix = ".served-"
 
 // servedTemp ends the name of such a file before it is locked.
@@ -34,7 +34,7 @@ type served struct {
 	last         []byte
 }
 
-// openServed makes the file, locked before it bears its name, and removes those that killed servers have left.
+// openServed creates the file, locked before it gets its name, and removes those of killed servers.
 func openServed(folder string) (_ *served, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -50,7 +50,7 @@ func openServed(folder string) (_ *served, err error) {
 			continue
 		}
 		if text, err := readServed(root, e.Name()); err == nil && text == nil {
-			_ = root.Remove(e.Name()) // or another server has
+			_ = root.Remove(e.Name()) // unless another server did
 		}
 	}
 	s := &served{folder: folder, name: servedPrefix + rand.Text()}
@@ -74,13 +74,13 @@ func openServed(folder string) (_ *served, err error) {
 	return s, nil
 }
 
-// isFresh reports whether a file is one that another server may be about to lock.
+// isFresh reports whether another server may be about to lock the file.
 func isFresh(e fs.DirEntry) bool {
 	info, err := e.Info()
 	return err == nil && strings.HasSuffix(e.Name(), servedTemp) && time.Since(info.ModTime()) < time.Minute
 }
 
-// publish writes down which files are in force.
+// publish writes which files are in force.
 func (s *served) publish(ts *configs.Tenants) error {
 	text, err := json.Marshal(ts.Digests())
 	if err != nil || bytes.Equal(text, s.last) {
@@ -100,7 +100,7 @@ func (s *served) close() {
 	_ = s.file.Close()
 }
 
-// readServed returns what a server has written down, nil if no server has the file locked.
+// readServed returns what a server published, nil if no server has the file locked.
 func readServed(folder *os.Root, name string) ([]byte, error) {
 	f, err := folder.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +116,8 @@ func readServed(folder *os.Root, name string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// servedPatience is how long a command waits for servers that run. They look after a tenth of a second.
+// servedPatience limits the time that a command waits for running servers. They read a change after a tenth of a
+// second.
 const servedPatience = 10 * time.Second
 
 // Await waits until all servers that run with the folder have the present file of a tenant in force, and returns their
@@ -131,25 +132,27 @@ func (f *Folder) Await(ctx context.Context, tenant string) (servers int, err err
 		servers, behind, err := f.behind(tenant)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("the change is made, and whether a server has taken it over could not be seen: %w", err)
+			return 0, fmt.Errorf("the change is made, and whether a server has taken it over could not be seen: %w",
+				err)
 		case behind == 0:
 			return servers, nil
 		case time.Now().After(deadline):
-			return servers, fmt.Errorf("the change is made, and after %v a running server has not taken it over: its log says "+
-				"why, and /status; until it does, what was before goes on",
+			return servers, fmt.Errorf("the change is made, and after %v a running server has not taken it over: its "+
+				"log says why, and /status; until it does, what was before goes on",
 				patience)
 		}
 		select {
 		case <-ctx.Done():
-			return servers, fmt.Errorf("the change is made, and it was not waited until a running server has taken it over: %w",
+			return servers, fmt.Errorf("the change is made, and it was not waited until a running server has taken "+
+				"it over: %w",
 				ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
-// behind counts the servers that run with the folder, and those that have not taken over the file of a tenant as it is
-// now.
+// behind counts the servers that run with the folder, and those that do not have the present file of a tenant in
+// force.
 func (f *Folder) behind(tenant string) (servers, behind int, err error) {
 	root, err := os.OpenRoot(f.Path)
 	if err != nil {
@@ -187,7 +190,7 @@ func (f *Folder) behind(tenant string) (servers, behind int, err error) {
 		}
 		servers++
 		var has map[string]string
-		if json.Unmarshal(text, &has) != nil || has[file] != want { // it may be about to be written
+		if json.Unmarshal(text, &has) != nil || has[file] != want { // it may be incomplete
 			behind++
 		}
 	}
