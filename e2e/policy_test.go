@@ -584,7 +584,7 @@ func TestPolicyBundlePrivate(t *testing.T) {
 	defer web.Close()
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	for more, want := range map[string]string{
-		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": "nothing is wrong with it",
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": ": OK",
 		"algorithm: HS256, key_file: DIR/key": "certificate signed by unknown authority; set " +
 			"policy.bundle.ca_roots to the file of a private authority",
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key": "policy.bundle.ca_roots: DIR/key: there is no " +

@@ -15,13 +15,13 @@ import (
 )
 
 type appCmd struct {
-	Create appCreateCmd `cmd:"" help:"Make an app and print its DSN, once: only a hash of the secret in it is kept."`
+	Create appCreateCmd `cmd:"" help:"Create an app and print its DSN, once: only a hash of its secret is kept."`
 	List   appListCmd   `cmd:"" help:"List the apps of a tenant."`
 	Rotate appRotateCmd `cmd:"" help:"Give an app a second secret and print the new DSN, once; the old one stays good until it is revoked."`
 	Revoke appRevokeCmd `cmd:"" help:"Take away a secret of an app, or the app; its connections end within a second."`
 }
 
-// newSecret makes a secret, the text of its hash, and what stands behind that in a file.
+// newSecret returns a new secret, the text of its hash, and the comment for it in a file.
 func newSecret() (secret, hash, comment string) {
 	secret = auth.NewSecret()
 	return secret, auth.HashSecret(secret).String(), "made " + time.Now().Format(time.DateOnly)
@@ -39,7 +39,7 @@ type appCreateCmd struct {
 	Place       place    `embed:""`
 }
 
-// Run makes the app.
+// Run creates the app.
 func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	id, err := parseApp(c.App)
 	if err != nil {
@@ -58,9 +58,13 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.Config, id) {
-		return fmt.Errorf("--no-secret leaves %s without credentials, and nobody could be it: give --certificate NAME too, or a secret", id)
+		return fmt.Errorf("--no-secret leaves %s without credentials, and no client could be it: give --certificate "+
+			"NAME too, or a secret", id)
 	}
-	app := configs.App{Role: c.Role, Certificates: c.Certificate, Allow: allow, Read: keyPatterns(c.Read), Write: keyPatterns(c.Write)}
+	app := configs.App{
+		Role: c.Role, Certificates: c.Certificate, Allow: allow,
+		Read: keyPatterns(c.Read), Write: keyPatterns(c.Write),
+	}
 	var secret, comment string
 	if !c.NoSecret {
 		var hash string
@@ -86,24 +90,28 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	waited := f.await(ctx, id.Tenant, io.err)
 	if secret != "" || len(app.Certificates) > 0 {
 		if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, len(app.Certificates) > 0)); err != nil {
-			return fmt.Errorf("app %s is made, and its DSN could not be printed: app revoke %s and make it again: %w", id, id, err)
+			return fmt.Errorf("app %s was created, and its DSN could not be printed: app revoke %s and create it "+
+				"again: %w", id, id, err)
 		}
 		if ca := address.CAFile; f.makes(ca) && missing(ca) {
-			fmt.Fprintf(io.err, "%s, which the DSN names, is not there yet: the server makes it when it starts.\n", ca)
+			fmt.Fprintf(io.err, "%s, which the DSN names, does not exist yet: the server creates it when it starts.\n",
+				ca)
 		}
 	}
 	switch {
 	case secret != "":
-		fmt.Fprintln(io.err, "This is the DSN, shown once: only a hash of its secret is kept. Whoever has it can use all sessions of the tenant"+within(app)+".")
+		fmt.Fprintln(io.err, "This is the DSN, shown once: only a hash of its secret is kept. It gives access to all "+
+			"sessions of the tenant"+within(app)+".")
 	case len(app.Certificates) > 0:
-		fmt.Fprintln(io.err, "This is the DSN; write the paths of the certificate and its key into it. The listener must ask for client certificates: see client_certificates.")
+		fmt.Fprintln(io.err, "This is the DSN; write the paths of the certificate and its key into it. The listener "+
+			"must ask for client certificates: see client_certificates.")
 	default:
 		fmt.Fprintf(io.err, "App %s has no credentials: only a listener's anonymous identity can be it.\n", id)
 	}
 	return waited
 }
 
-// keyPatterns are patterns as the flags have them: none of a key at all if one is empty, which is no pattern.
+// keyPatterns returns the patterns of the flags. An empty pattern means no key at all.
 func keyPatterns(flags []string) []string {
 	if slices.Equal(flags, []string{""}) {
 		return []string{}
@@ -111,7 +119,7 @@ func keyPatterns(flags []string) []string {
 	return flags
 }
 
-// within says what an app of less than all rights is kept to.
+// within returns how the rights of an app are limited.
 func within(a configs.App) string {
 	if a.Role == string(auth.ReadOnly) {
 		return ", to read them"
@@ -122,7 +130,7 @@ func within(a configs.App) string {
 	return ""
 }
 
-// writeTexts are the patterns of the keys that an app may write, for people.
+// writeTexts returns the patterns of the keys that an app may write, for people.
 func writeTexts(a configs.App) []string {
 	if a.Role == string(auth.ReadOnly) {
 		return []string{"none"}
@@ -130,7 +138,7 @@ func writeTexts(a configs.App) []string {
 	return patternTexts(a.Write)
 }
 
-// patternTexts are the patterns of an app for people.
+// patternTexts returns the patterns of an app, for people.
 func patternTexts(patterns []string) []string {
 	switch {
 	case patterns == nil:
@@ -149,11 +157,12 @@ func isAnonymous(cfg *configs.Config, id auth.Identity) bool {
 	})
 }
 
-// unclaimed answers an error if an app has one of these certificates already: two that have it are let in neither.
+// unclaimed returns an error if an app has one of these certificates already, since a certificate of two apps
+// identifies neither.
 func unclaimed(f *tenantFolder, certificates []string) error {
 	wanted := make(map[auth.CertificateName]bool)
 	for _, text := range certificates {
-		if name, err := auth.ParseCertificateName(text); err == nil { // or else the file would be wrong, which is told
+		if name, err := auth.ParseCertificateName(text); err == nil { // an invalid one is reported with the file
 			wanted[name] = true
 		}
 	}
@@ -164,7 +173,8 @@ func unclaimed(f *tenantFolder, certificates []string) error {
 		for _, app := range t.AppNames() {
 			for _, text := range t.Apps[app].Certificates {
 				if name, err := auth.ParseCertificateName(text); err == nil && wanted[name] {
-					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and what two apps claim lets neither in; nothing was changed", name, t.Name, app)
+					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and what two apps claim "+
+						"lets neither in; nothing was changed", name, t.Name, app)
 				}
 			}
 		}
@@ -199,7 +209,8 @@ func (c *appListCmd) Run(io streams) error {
 	fmt.Fprintln(w, "APP\tROLE\tREAD\tWRITE\tSECRETS\tCERTIFICATES\tALLOW")
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(patternTexts(a.Read)), few(writeTexts(a)), few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, name, a.Role, few(patternTexts(a.Read)),
+			few(writeTexts(a)), few(shortHashes(a.Secrets)), few(a.Certificates), few(rangeTexts(a.Allow)))
 	}
 	return w.Flush()
 }
@@ -236,8 +247,8 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 			return nil, err
 		}
 		if before = shortHashes(a.Secrets); len(before) >= auth.SecretsMax {
-			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n    sessionserver app revoke %s --oldest %s",
-				id, len(before), strings.Join(before, " and "), id, c.Place)
+			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n"+
+				"    sessionserver app revoke %s --oldest %s", id, len(before), strings.Join(before, " and "), id, c.Place)
 		}
 		return configs.AddSecret(text, id.App, hash, comment)
 	})
@@ -246,11 +257,13 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	}
 	waited := f.await(ctx, id.Tenant, io.err)
 	if _, err := fmt.Fprintln(io.out, newDSN(address, id, secret, false)); err != nil {
-		return fmt.Errorf("the DSN could not be printed: app revoke %s --secret %s and rotate again: %w", id, auth.HashSecret(secret).Short(), err)
+		return fmt.Errorf("the DSN could not be printed: app revoke %s --secret %s and rotate again: %w", id,
+			auth.HashSecret(secret).Short(), err)
 	}
 	fmt.Fprintln(io.err, "This is the new DSN, shown once: only a hash of its secret is kept.")
 	if len(before) > 0 {
-		fmt.Fprintf(io.err, "The old one stays good beside it. Once nobody uses it any more, end it with\n\n    sessionserver app revoke %s --oldest %s\n\n", id, c.Place)
+		fmt.Fprintf(io.err, "The old one stays valid. Once it is no longer used, revoke it with\n\n"+
+			"    sessionserver app revoke %s --oldest %s\n\n", id, c.Place)
 	}
 	return waited
 }
@@ -270,8 +283,8 @@ type appRevokeCmd struct {
 	Place  place   `embed:""`
 }
 
-// Run takes a secret or the app away. Something may be wrong with what goes, and nothing with what stays: of such a file a server would take no
-// notice, and what it said before would go on.
+// Run removes a secret or the app. What it removes may be invalid; what remains must be valid, since a server ignores
+// an invalid file and keeps the previous state.
 func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	id, err := parseApp(c.App)
 	if err != nil {
@@ -289,7 +302,8 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 			_, err = f.Parse(id.Tenant, out)
 		}
 		if err != nil && len(problems) > 0 {
-			return nil, fmt.Errorf("%s is not revoked: something is wrong with the file, and a server goes on with what it said before until nothing is:\n%w\n\n%s",
+			return nil, fmt.Errorf("%s is not revoked: the file is invalid, and a server keeps its previous state "+
+				"until it is valid:\n%w\n\n%s",
 				orElse(what, "app "+id.String()), problems, c.byHand(t, id, f.File(id.Tenant)))
 		}
 		return out, err
@@ -304,7 +318,7 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	return err
 }
 
-// edit takes away what the flags name, and says what that is.
+// edit removes what the flags name, and returns a description of it.
 func (c *appRevokeCmd) edit(t *configs.Tenant, id auth.Identity, text []byte) (out []byte, what string, err error) {
 	a, err := appOf(t, id)
 	if err != nil {
@@ -318,7 +332,7 @@ func (c *appRevokeCmd) edit(t *configs.Tenant, id auth.Identity, text []byte) (o
 	if err != nil {
 		return nil, "", err
 	}
-	what = fmt.Sprintf("a secret of app %s", id) // which is not to be shown, if something else stands there than a hash
+	what = fmt.Sprintf("a secret of app %s", id) // unnamed if it is not a hash, since it may be the secret
 	if short := shortHashes([]string{hash}); len(short) > 0 {
 		what = fmt.Sprintf("secret %s of app %s", short[0], id)
 	}
@@ -326,7 +340,7 @@ func (c *appRevokeCmd) edit(t *configs.Tenant, id auth.Identity, text []byte) (o
 	return out, what, err
 }
 
-// byHand says how to do without this command.
+// byHand returns instructions to do the same without this command.
 func (c *appRevokeCmd) byHand(t *configs.Tenant, id auth.Identity, file string) string {
 	what, key := "the app", configs.AppKey(id.App)
 	if c.Secret != nil || c.Oldest {
@@ -336,17 +350,19 @@ func (c *appRevokeCmd) byHand(t *configs.Tenant, id auth.Identity, file string) 
 	if line := t.Problem(key, "").Line; line > 0 {
 		where = fmt.Sprintf("%s:%d", file, line)
 	}
-	return fmt.Sprintf("Mend these and try again. By hand: take %s out, at %s, and mend the rest, or the server takes no notice. If that would take too long,\n\n    mv %s %s.off\n\ntakes the whole tenant out of service at once, until the file is back.",
-		what, where, file, file)
+	return fmt.Sprintf("Mend these and try again. By hand: take %s out, at %s, and mend the rest, or the server "+
+		"ignores the file. If that would take too long,\n\n    mv %s %s.off\n\ntakes the whole tenant out of service "+
+		"at once, until the file is back.", what, where, file, file)
 }
 
-// choose finds the secret that the flags mean.
+// choose returns the hash that the flags mean.
 func (c *appRevokeCmd) choose(id auth.Identity, hashes []string) (string, error) {
 	if c.Oldest {
 		if len(hashes) < 2 {
-			return "", fmt.Errorf("app %s has no secret beside the one in use: app rotate makes the next one first, app revoke %s without --oldest ends the app", id, id)
+			return "", fmt.Errorf("app %s has no secret beside the one in use: app rotate makes the next one first, "+
+				"app revoke %s without --oldest ends the app", id, id)
 		}
-		return hashes[0], nil // a new one is always put behind
+		return hashes[0], nil // a new one is appended
 	}
 	short := strings.ToLower(strings.TrimPrefix(*c.Secret, "sha256:"))
 	var found []string
@@ -358,7 +374,8 @@ func (c *appRevokeCmd) choose(id auth.Identity, hashes []string) (string, error)
 	if len(found) != 1 || len(short) < 4 {
 		shorts := shortHashes(hashes)
 		slices.Sort(shorts)
-		return "", fmt.Errorf("--secret: app %s has these: %s (allowed: the beginning of one of them, 4 digits at least)", id, orNone(strings.Join(shorts, " ")))
+		return "", fmt.Errorf("--secret: app %s has these: %s (allowed: the beginning of one of them, 4 digits at "+
+			"least)", id, orNone(strings.Join(shorts, " ")))
 	}
 	return found[0], nil
 }

@@ -17,7 +17,8 @@ type checkCmd struct {
 	File string `arg:"" help:"The configuration file."`
 }
 
-// Run says everything that is wrong with the file, those of the tenants, and those that it names, or that nothing is. It changes nothing.
+// Run prints everything that is wrong with the file, with those of the tenants and those that it names, or OK. It
+// changes nothing.
 func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	cfg, err := configs.Load(c.File, app.Inspect)
 	if err != nil {
@@ -27,7 +28,8 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	ts := new(configs.Tenants)
 	if cfg.Tenants != "" {
 		if ts = tenants.Load(cfg); missing(cfg.Tenants) {
-			ts.Problems = configs.Problems{cfg.Problem("tenants", "the folder %s is not there: make it, or the first tenant with it: sessionserver tenant create", cfg.Tenants)}
+			ts.Problems = configs.Problems{cfg.Problem("tenants", "the folder %s does not exist: create it, or the "+
+				"first tenant with it: sessionserver tenant create", cfg.Tenants)}
 		}
 		problems = append(ts.Problems, tenants.Conflicts(cfg, ts)...)
 	}
@@ -46,7 +48,7 @@ func (c *checkCmd) Run(ctx context.Context, io streams) error {
 	for _, note := range append(found.Notes, app.PolicyNotes(cfg, ts, report.Owners)...) {
 		fmt.Fprintf(io.out, "%s: note: %s\n", c.File, note)
 	}
-	_, err = fmt.Fprintf(io.out, "%s: nothing is wrong with it\n", c.File)
+	_, err = fmt.Fprintf(io.out, "%s: OK\n", c.File)
 	return err
 }
 

@@ -98,7 +98,7 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"storage.path: the folder DIR/files belongs to driver file, not pebble"}},
 		"storage unmade": {"storage: {path: DIR/new/sessions}\n", 0,
 			[]string{"note: neither DIR/new/sessions nor the folder around it exists: the server creates both",
-				"nothing is wrong"}},
+				": OK"}},
 		"no folder for a log": {"storage: {driver: memory}\naudit: {output: DIR/none/audit.log}\n", 1,
 			[]string{"c.yaml:2: audit.output: the folder DIR/none does not exist: create it, writable for the user that " +
 				"the server runs as"}},
@@ -110,14 +110,14 @@ func TestCheckFiles(t *testing.T) {
 			1,
 			[]string{"audit.events[1]: \"-session.made\" (allowed: all, or the code of an event"}},
 		"a log": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, decisions: {output: DIR/audit.log}}\n", 0,
-			[]string{"note: the decision log shares the file of the audit log, DIR/audit.log: ", "nothing is wrong"}},
+			[]string{"note: the decision log shares the file of the audit log, DIR/audit.log: ", ": OK"}},
 		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1,
-			[]string{"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: " +
+			[]string{"c.yaml:2: tenants: the folder DIR/none does not exist: create it, or the first tenant with it: " +
 				"sessionserver tenant create"}},
 		"all at once": {"storage: {path: DIR/file}\ntenants: DIR/none\n" +
 			"tls: {certificates: [{cert: DIR/none.pem, key: DIR/none.key}]}\n", 1,
 			[]string{"storage.path: ", "tls.certificates[0]: ",
-				"c.yaml:2: tenants: the folder DIR/none is not there: make it, or the first tenant with it: "}},
+				"c.yaml:2: tenants: the folder DIR/none does not exist: create it, or the first tenant with it: "}},
 		"open": {"storage: {path: DIR/sessions}\ntenants: DIR/tenants.d\ntls: {local_ca: DIR/ca}\n", 1,
 			[]string{"c.yaml:2: tenants: other users of this machine may write DIR/tenants.d (mode -rwxrwxrwx): " +
 				"chmod o-w ",

@@ -19,10 +19,10 @@ import (
 	"sessionserver/configs"
 )
 
-// devState is the folder of `serve --dev` unless it says another. It holds the sessions, the tenants and the local CA.
+// devState is the default folder of serve --dev. It holds the sessions, the tenants and the local CA.
 const devState = ".sessionserver"
 
-// devConfig is the configuration of `serve --dev` with its state in a folder, "" for the usual one.
+// devConfig returns the configuration of serve --dev with its state in a folder, "" for the default.
 func devConfig(state string) (*configs.Config, error) {
 	cfg, err := configs.Parse("dev.yaml", configs.Dev)
 	if err != nil || state == "" {
@@ -38,16 +38,17 @@ func devConfig(state string) (*configs.Config, error) {
 	return cfg, nil
 }
 
-// devSecret is where `serve --dev` keeps the secret of the app that it has made, beside the folder of the tenants, so that it can show its
-// DSN again. No other secret is ever kept.
+// devSecret returns the file with the secret of the app that serve --dev created, so that it can print its DSN again.
+// No other secret is ever kept.
 func devSecret(cfg *configs.Config) string { return filepath.Join(filepath.Dir(cfg.Tenants), "secret") }
 
-// devAddress is where `serve --dev` leaves the address that it listens on, for the DSNs of the commands with --dev.
+// devAddress returns the file with the address of serve --dev, for the DSNs of commands with --dev.
 func devAddress(cfg *configs.Config) string {
 	return filepath.Join(filepath.Dir(cfg.Tenants), "address")
 }
 
-// devServer is where clients on this machine find a listener, as the beginning of a DSN: one that listens on all addresses is found on the loopback.
+// devServer returns the address of a listener for clients on this machine, as the beginning of a DSN. A listener on
+// all addresses is reached on the loopback.
 func devServer(scheme string, addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix://" + addr.String()
@@ -58,7 +59,7 @@ func devServer(scheme string, addr net.Addr) string {
 	return scheme + "://" + addr.String()
 }
 
-// lastDevServer is where the last `serve --dev` with this state was found, or would be as it comes.
+// lastDevServer returns the address of the last serve --dev with this state, or its default.
 func lastDevServer(cfg *configs.Config) (string, error) {
 	text, err := os.ReadFile(devAddress(cfg))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,8 +68,9 @@ func lastDevServer(cfg *configs.Config) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// ensureDevTenant makes the tenant and the app that the listener's anonymous clients are, at the first start: not again if somebody has deleted
-// them, and not if somebody has made such a tenant before. It is not strict, so that clients of 2004 work with it.
+// ensureDevTenant creates the tenant and the app of the listener's anonymous clients at the first start. It creates
+// neither again if the operator deleted them, and changes no existing tenant. The tenant is not strict, so that
+// clients of 2004 work with it.
 func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {
@@ -92,12 +94,12 @@ func ensureDevTenant(ctx context.Context, cfg *configs.Config) error {
 	return writeDevFile(devSecret(cfg), secret)
 }
 
-// writeDevFile writes a line into a file, and through no link that somebody has put there.
+// writeDevFile writes a line into a file, without following links.
 func writeDevFile(path, line string) error {
 	return atomicfile.ReplacePath(path, []byte(line+"\n"), atomicfile.Options{})
 }
 
-// devDSN is the DSN of the app that ensureDevTenant has made.
+// devDSN returns the DSN of the app that ensureDevTenant created.
 func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	text, err := os.ReadFile(devSecret(cfg))
 	if err != nil {
@@ -105,7 +107,7 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	}
 	secret := strings.TrimSpace(string(text))
 	if !auth.LooksLikeSecret(secret) {
-		return "", fmt.Errorf("%s holds no secret", devSecret(cfg)) // and what it holds is not to be shown
+		return "", fmt.Errorf("%s does not contain a secret", devSecret(cfg)) // its content is not shown
 	}
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {
@@ -123,7 +125,7 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	return newDSN(address, id, secret, false), nil
 }
 
-// taken reports whether somebody listens at an address already.
+// taken reports whether an address is in use.
 func taken(address string) bool {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 	"sessionserver/configs"
 )
 
-// publishDevCA puts the public certificate of the dev server's CA where other users of this machine can read it, such
-// as the one that PHP-FPM runs as: only the certificate, whose folders get the right to be passed through. Where a
-// folder above is closed, as home folders are, it is copied below the folder for temporary files. It is an error if
-// others cannot read it there either.
+// publishDevCA makes the public certificate of the dev server's CA readable for other users of this machine, such as
+// that of PHP-FPM. Its folders get only the right to be passed through. Where a folder above is closed, as home
+// folders are, the certificate is copied below the folder for temporary files. An error means that others cannot read
+// it there either.
 func publishDevCA(cfg *configs.Config) error {
 	own, err := filepath.Abs(certs.CAFile(cfg.TLS.LocalCA))
 	if err != nil {
 		return err
 	}
-	// What else lies there has modes of its own: secrets, keys, sessions and tenants are closed.
+	// Other files there have modes of their own: secrets, keys, sessions and tenants are closed.
 	for _, folder := range []string{filepath.Dir(cfg.Tenants), cfg.TLS.LocalCA} {
 		info, err := os.Stat(folder)
 		if err == nil {
@@ -64,8 +64,8 @@ func publishDevCA(cfg *configs.Config) error {
 	return nil
 }
 
-// devCA is the file with the certificate of the dev server's CA that DSNs name: the CA's own, or the copy that
-// publishDevCA made of it.
+// devCA returns the file with the certificate of the dev server's CA for DSNs: the CA's own, or the copy by
+// publishDevCA.
 func devCA(cfg *configs.Config) (string, error) {
 	own, err := filepath.Abs(certs.CAFile(cfg.TLS.LocalCA))
 	if err != nil || readableByOthers(own) {
@@ -73,7 +73,7 @@ func devCA(cfg *configs.Config) (string, error) {
 	}
 	text, err := os.ReadFile(own)
 	if err != nil {
-		return own, nil // it is not there yet
+		return own, nil // not created yet
 	}
 	public := publicCA(text)
 	if copied, err := os.ReadFile(public); err != nil || string(copied) != string(text) || ours(filepath.Dir(public),
@@ -83,14 +83,15 @@ func devCA(cfg *configs.Config) (string, error) {
 	return public, nil
 }
 
-// publicCA is where the certificate of a CA is copied to: for each one a folder of its own, whose name nobody can know
-// before the CA is made.
+// publicCA returns where the certificate of a CA is copied to: a folder of its own, with a name that cannot be known
+// before the CA is created.
 func publicCA(certificate []byte) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("sessionserver-ca-%x",
 		sha256.Sum256(certificate))[:len("sessionserver-ca-")+32], "ca.pem")
 }
 
-// ours refuses a folder that is not the server's: anybody may make one below that for temporary files.
+// ours returns an error for a folder that is not the server's, since any user may create one below that for temporary
+// files.
 func ours(folder, file string) error {
 	info, err := os.Lstat(folder)
 	if err != nil {
@@ -101,12 +102,12 @@ func ours(folder, file string) error {
 		return err
 	}
 	if !info.IsDir() || !sameUser(info, own) || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s belongs to somebody else", folder)
+		return fmt.Errorf("%s belongs to another user", folder)
 	}
 	return nil
 }
 
-// readableByOthers reports whether every user of this machine may read a file, as far as modes tell.
+// readableByOthers reports whether the modes let every user of this machine read a file.
 func readableByOthers(file string) bool {
 	if runtime.GOOS == "windows" {
 		return true

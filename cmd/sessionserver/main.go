@@ -22,10 +22,10 @@ var version = "dev"
 // commands are the subcommands, as kong reads them.
 type commands struct {
 	Serve     serveCmd     `cmd:"" help:"Run the server."`
-	Check     checkCmd     `cmd:"" help:"Check a configuration file and say everything that is wrong with it."`
+	Check     checkCmd     `cmd:"" help:"Check a configuration file and print everything that is wrong with it."`
 	Reference referenceCmd `cmd:"" help:"Print a configuration file with every setting and its default."`
-	Tenant    tenantCmd    `cmd:"" help:"Make, list, show and delete tenants."`
-	App       appCmd       `cmd:"" help:"Make, list, rotate and revoke the credentials of a tenant's apps."`
+	Tenant    tenantCmd    `cmd:"" help:"Create, list, show and delete tenants."`
+	App       appCmd       `cmd:"" help:"Create, list, rotate and revoke the credentials of a tenant's apps."`
 	Policy    policyCmd    `cmd:"" help:"Test policies, and explain what they decide."`
 	DSN       dsnCmd       `cmd:"" name:"dsn" help:"Check a DSN."`
 	Play      playCmd      `cmd:"" help:"Play a transcript against a running server."`
@@ -33,26 +33,28 @@ type commands struct {
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
-// streams are where a subcommand reads and writes.
+// streams are the input and output of a subcommand.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
 func main() {
-	// The first signal asks the subcommand to end. A further one kills as usual, from before anything shows the first.
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the subcommand in good order. A further one kills the process as usual, from before the
+	// first one shows any effect.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		<-asked
-		signal.Stop(asked)
+		<-signals
+		signal.Stop(signals)
 		cancel()
 	}()
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// run executes a command line and returns its exit status: 0 for success, 1 for failure, 2 for words that mean nothing.
+// run executes a command line and returns its exit status: 0 for success, 1 for failure, 2 for an invalid command
+// line.
 func run(ctx context.Context, args []string, io streams) (status int) {
 	var cmds commands
 	exited := -1
@@ -67,17 +69,17 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 		kong.Help(usage),
 	)
 	if err != nil {
-		panic(err) // a fault in the struct above
+		panic(err) // a mistake in the struct above
 	}
 	switch {
 	case len(args) == 0:
 		args = []string{"--help"}
-	case args[0] == "help": // of the whole, or of the words that follow
+	case args[0] == "help": // for the program, or for the words that follow
 		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	switch {
-	case exited >= 0: // --help has been answered
+	case exited >= 0: // help was printed
 		return exited
 	case err != nil:
 		fmt.Fprintf(io.err, "sessionserver: %s\n", configs.Conceal(err.Error())) // it may show an argument
@@ -92,10 +94,10 @@ func run(ctx context.Context, args []string, io streams) (status int) {
 	return 0
 }
 
-// loggedError is one that the log has told.
+// loggedError is an error that is in the log already.
 type loggedError struct{ error }
 
-// usage prints the help of kong, which shows all flags that must be there as if it were not one of them that must.
+// usage prints the help of kong, which shows alternative required flags as if all of them were required.
 func usage(options kong.HelpOptions, ctx *kong.Context) error {
 	var text strings.Builder
 	out := ctx.Stdout
@@ -105,7 +107,8 @@ func usage(options kong.HelpOptions, ctx *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(out, strings.ReplaceAll(text.String(), " --config=FILE --dev ", " (--config=FILE | --dev) "))
+	_, err = io.WriteString(out, strings.ReplaceAll(text.String(), " --config=FILE --dev ", " (--config=FILE | "+
+		"--dev) "))
 	return err
 }
 

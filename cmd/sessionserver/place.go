@@ -11,21 +11,22 @@ import (
 	"sessionserver/configs"
 )
 
-// place says where the tenants are: the flags that the subcommands about them have.
+// place holds the flags that name the folder of the tenants.
 type place struct {
 	Config string `xor:"place" required:"" placeholder:"FILE" help:"The configuration of the server, which names the folder of the tenants."`
 	Dev    bool   `xor:"place" required:"" help:"The tenants of serve --dev."`
 	State  string `placeholder:"DIR" help:"With --dev: its folder (default .sessionserver)."`
 }
 
-// open finds the folder by a configuration in which nothing may be wrong.
+// open returns the folder of a valid configuration.
 func (p place) open() (*tenantFolder, error) { return p.find(nil) }
 
-// openAnyhow finds it also if something is wrong with the configuration, as long as it says where the folder is: to take something away must not wait
-// until all is right, and a server that runs goes on with what it has read before. It tells what is wrong.
+// openAnyhow returns the folder of a configuration that may have mistakes, which it prints, as long as the folder is
+// named. A removal must not wait until all mistakes are mended, and a running server keeps its previous
+// configuration.
 func (p place) openAnyhow(io streams) (*tenantFolder, error) {
 	return p.find(func(problems configs.Problems) {
-		fmt.Fprintf(io.err, "Something is wrong with the configuration, which does not hinder this:\n%v\n", problems)
+		fmt.Fprintf(io.err, "The configuration has mistakes, in spite of which the command continues:\n%v\n", problems)
 	})
 }
 
@@ -38,7 +39,7 @@ func (p place) find(tell func(configs.Problems)) (*tenantFolder, error) {
 		return &tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg, MakeParent: true}, dev: true}, nil
 	}
 	if p.State != "" {
-		return nil, errors.New("sessionserver: --state goes with --dev; a configuration file says it itself")
+		return nil, errors.New("sessionserver: --state needs --dev; a configuration file names its folders itself")
 	}
 	cfg, problems, err := configs.LoadAnyhow(p.Config, app.Inspect)
 	if err != nil {
@@ -51,7 +52,8 @@ func (p place) find(tell func(configs.Problems)) (*tenantFolder, error) {
 		tell(problems)
 	}
 	if cfg.Tenants == "" {
-		return nil, fmt.Errorf("%s names no folder for tenants; add a line such as\n\n    tenants: /etc/sessionserver/tenants.d", p.Config)
+		return nil, fmt.Errorf("%s names no folder for tenants; add a line such as\n\n    tenants: "+
+			"/etc/sessionserver/tenants.d", p.Config)
 	}
 	return &tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg}}, nil
 }
@@ -62,7 +64,7 @@ type tenantFolder struct {
 	dev bool
 }
 
-// await waits until all running servers have the change of a tenant in force, and says so where none runs.
+// await waits until all running servers have the change of a tenant in force, and prints a line if there are none.
 func (f *tenantFolder) await(ctx context.Context, tenant string, out io.Writer) error {
 	servers, err := f.Await(ctx, tenant)
 	if err == nil && servers == 0 {

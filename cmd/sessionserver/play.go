@@ -36,6 +36,6 @@ func (p *playCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.out, "%s: the server at %s says what is written\n", p.File, p.Addr)
+	_, err = fmt.Fprintf(io.out, "%s: the server at %s replies as written\n", p.File, p.Addr)
 	return err
 }

@@ -22,7 +22,7 @@ import (
 )
 
 type policyCmd struct {
-	Default policyDefaultCmd `cmd:"" help:"Print the policy that decides where there is no other: a default.rego to begin with."`
+	Default policyDefaultCmd `cmd:"" help:"Print the default policy: a default.rego to begin with."`
 	Test    policyTestCmd    `cmd:"" help:"Compile policies and run their tests."`
 	Eval    policyEvalCmd    `cmd:"" help:"Decide about one operation and explain how, with the trace of the rules."`
 }
@@ -59,7 +59,7 @@ func (c *policyTestCmd) Run(ctx context.Context, io streams) error {
 			result = "skip"
 		}
 		if c.Folder == "" {
-			t.File = strings.TrimPrefix(t.File, "/") // it lies in no file system
+			t.File = strings.TrimPrefix(t.File, "/") // it is embedded, without a path
 		}
 		fmt.Fprintf(io.out, "%-4s  %s:%d  %s  %v\n", result, t.File, t.Line, t.Name, t.Duration.Round(time.Microsecond))
 		for line := range strings.Lines(t.Output) {
@@ -84,14 +84,14 @@ type policyEvalCmd struct {
 
 	Key         *string `help:"The key that the question is about."`
 	Mode        string  `help:"The mode of the open session, or the one that open asks for: rw, u, r, s (default rw)."`
-	Access      string  `help:"What lifetime does: read or write. Of other commands the server knows."`
+	Access      string  `help:"Access of lifetime: read or write. The access of other commands is fixed."`
 	Address     string  `default:"127.0.0.1" help:"Where the client comes from; \"\" is a Unix socket."`
 	Listener    string  `placeholder:"NAME" help:"The listener that it came to (default: the first one)."`
 	TLS         string  `name:"tls" placeholder:"VERSION" help:"The version of TLS, 1.2 or 1.3 (default: plaintext)."`
 	Certificate string  `placeholder:"FILE" help:"The client's certificate, a PEM file; it is taken as verified."`
 
 	New   bool          `help:"The open session was never saved."`
-	Age   time.Duration `placeholder:"TIME" help:"How long ago it was made."`
+	Age   time.Duration `placeholder:"TIME" help:"Age of the open session."`
 	Bytes configs.Size  `placeholder:"SIZE" help:"How much it holds."`
 	Keys  int           `help:"How many keys it holds."`
 
@@ -102,8 +102,8 @@ type policyEvalCmd struct {
 	Role   string `help:"The role of the app, without --config (default readwrite)."`
 }
 
-// Run prints the decision, and then the question and what each policy says to it. It ends well also if the decision is no, and whatever the tests of
-// the policies say: to know why they fail is what it is for.
+// Run prints the decision, the question, and the result of each policy. A denial is a success. So are failing tests
+// of the policies, since the command helps to find their cause.
 func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	cfg, tenants, err := c.known()
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	if c.Folder != "" {
 		cfg.Policy.Folder, cfg.Policy.Bundle = c.Folder, configs.Bundle{}
 	}
-	cfg.Policy.Bundle.Keep = "" // which is the server's
+	cfg.Policy.Bundle.Keep = "" // it belongs to the server
 	source, err := app.PolicySource(cfg.Policy)
 	if err != nil {
 		return err
@@ -128,16 +128,17 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		failed := slices.DeleteFunc(tests, func(t opa.Test) bool { return t.Passed || t.Skipped })
 		counted := ""
-		if len(failed) > 0 { // none has if tests do not compile
+		if len(failed) > 0 { // none if tests do not compile
 			counted = fmt.Sprintf(" (tests that fail: %d)", len(failed))
 		}
-		fmt.Fprintf(io.err, "note: the server would not take these policies%s:\n    %s\n", counted, strings.ReplaceAll(err.Error(), "\n", "\n    "))
+		fmt.Fprintf(io.err, "note: the server would not take these policies%s:\n    %s\n", counted,
+			strings.ReplaceAll(err.Error(), "\n", "\n    "))
 	}
 	d, text, err := engine.Explain(ctx, in)
-	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule says why")
+	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule gives a reason")
 	switch {
 	case err != nil:
-		verdict = "refused, for there is no decision"
+		verdict = "refused, since there is no decision"
 	case d.Allow:
 		verdict = "allowed"
 	}
@@ -150,16 +151,19 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	return nil
 }
 
-// known are the configuration and the tenants that the flags name.
+// known returns the configuration and the tenants that the flags name.
 func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 	role := auth.Role(orElse(c.Role, string(auth.ReadWrite)))
 	switch {
 	case c.Config == "" && !c.Dev && c.Folder == "":
-		return nil, nil, errors.New("sessionserver policy eval: which policies? Give --config FILE, --dev or --folder DIR")
+		return nil, nil, errors.New("sessionserver policy eval: which policies? Give --config FILE, --dev or " +
+			"--folder DIR")
 	case c.State != "" && !c.Dev:
-		return nil, nil, errors.New("sessionserver policy eval: --state goes with --dev; a configuration file says it itself")
+		return nil, nil, errors.New("sessionserver policy eval: --state needs --dev; a configuration file names its " +
+			"folders itself")
 	case c.Role != "" && (c.Config != "" || c.Dev):
-		return nil, nil, errors.New("sessionserver policy eval: --role goes with --folder alone; otherwise the tenant's file says it")
+		return nil, nil, errors.New("sessionserver policy eval: --role needs --folder; otherwise the role is in the " +
+			"tenant's file")
 	case !slices.Contains(auth.Roles, role):
 		return nil, nil, fmt.Errorf("--role: %.40q (allowed: %s)", c.Role, configs.RoleNames())
 	}
@@ -177,14 +181,15 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 	if cfg.Tenants == "" {
 		return cfg, tenants.ForPolicy(tenants.Anonymous(cfg), nil), nil
 	}
-	if _, err := (&tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg}}).Tenant(c.Tenant); err != nil { // tells what is wrong with its file
+	folder := tenants.Folder{Path: cfg.Tenants, Config: cfg}
+	if _, err := folder.Tenant(c.Tenant); err != nil { // reports mistakes in its file
 		return nil, nil, err
 	}
 	files := tenants.Load(cfg).All
 	return cfg, tenants.ForPolicy(tenants.ForServer(files), files), nil
 }
 
-// input is the question that the flags describe.
+// input returns the question that the flags describe.
 func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*policy.Input, error) {
 	i := slices.IndexFunc(tenants, func(t policy.Tenant) bool { return t.Name == c.Tenant })
 	if i < 0 {
@@ -196,9 +201,10 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 		for _, a := range tenants[i].Apps {
 			names = append(names, a.Name)
 		}
-		return nil, fmt.Errorf("--app: tenant %s has no app %.80q (it has: %s)", c.Tenant, c.App, orNone(strings.Join(names, ", ")))
+		return nil, fmt.Errorf("--app: tenant %s has no app %.80q (it has: %s)", c.Tenant, c.App,
+			orNone(strings.Join(names, ", ")))
 	}
-	var key []byte // nil is a question without a key, which is not one about the empty key
+	var key []byte // nil is a question without a key, unlike one about the empty key
 	if c.Key != nil {
 		key = append([]byte{}, *c.Key...)
 	}
@@ -206,10 +212,12 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 	if err != nil {
 		return nil, err
 	}
-	in.Tenant, in.App, in.Role, in.Listener = c.Tenant, c.App, tenants[i].Apps[j].Role, orElse(c.Listener, cfg.Listen[0].Name)
+	in.Tenant, in.App, in.Role, in.Listener = c.Tenant, c.App, tenants[i].Apps[j].Role, orElse(c.Listener,
+		cfg.Listen[0].Name)
 	if c.Address != "" {
 		if in.Address, err = netip.ParseAddr(c.Address); err != nil {
-			return nil, fmt.Errorf("--address: %.80q is no address (allowed: such as 192.0.2.1 or 2001:db8::1)", c.Address)
+			return nil, fmt.Errorf("--address: %.80q is not an address (allowed: such as 192.0.2.1 or 2001:db8::1)",
+				c.Address)
 		}
 	}
 	if in.TLS = c.TLS; c.Certificate != "" {
@@ -219,7 +227,7 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 		}
 		block, _ := pem.Decode([]byte(text))
 		if block == nil {
-			return nil, fmt.Errorf("--certificate: %s is no PEM file", c.Certificate)
+			return nil, fmt.Errorf("--certificate: %s is not a PEM file", c.Certificate)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -234,10 +242,11 @@ func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*po
 		return nil, errors.New("--age, --bytes and --keys cannot be negative")
 	}
 	if !in.Session.Open && (c.New || c.Age != 0 || c.Bytes != 0 || c.Keys != 0) {
-		return nil, fmt.Errorf("no session is open when %s is asked about: --new, --age, --bytes and --keys say nothing", in.Command)
+		return nil, fmt.Errorf("no session is open for %s: --new, --age, --bytes and --keys have no effect", in.Command)
 	}
 	if in.Session.Open {
-		in.Session = policy.Session{Open: true, New: c.New, Age: int64(c.Age / time.Second), Bytes: int(c.Bytes), Keys: c.Keys}
+		in.Session = policy.Session{Open: true, New: c.New, Age: int64(c.Age / time.Second), Bytes: int(c.Bytes),
+			Keys: c.Keys}
 	}
 	return &in, nil
 }

@@ -104,9 +104,9 @@ func TestPolicyEval(t *testing.T) {
 		{0, "a.rego:3", append(configured, "acme", "--app", "shop", "--command", "close")},
 		{0, "policy of the operator: allow, cached by tenant\n",
 			append(configured, "acme", "--app", "shop", "--command", "close")},
-		{0, "denied: no rule says why\n\ninput {",
+		{0, "denied: no rule gives a reason\n\ninput {",
 			append(configured, "acme", "--app", "shop", "--command", "close", "--folder", dir+"/draft")},
-		{0, "denied: no rule says why\n\ninput {", append(draft, "new")},
+		{0, "denied: no rule gives a reason\n\ninput {", append(draft, "new")},
 		{0, "allowed\n\ninput {", append(draft, "new", "--address", "192.0.2.1")},
 		{0, "denied: no rule", append(draft, "new", "--address", "")},
 		{0, "allowed\n\ninput {", append(draft, "stat", "--age", "2m")},
@@ -116,7 +116,7 @@ func TestPolicyEval(t *testing.T) {
 			append(configured, "acme", "--app", "shop", "--command", "put")},
 		{0, "note: the server would not take these policies (tests that fail: 2):\n    " + dir +
 			"/flawed/a_test.rego:3: test data.a.test_a failed\n    " + dir + "/flawed/a_test.rego:5: test ", flawed},
-		{0, "denied: no rule says why\n\ninput {", flawed},
+		{0, "denied: no rule gives a reason\n\ninput {", flawed},
 		{0, "note: the server would not take these policies:\n    " + dir +
 			"/untested/a_test.rego:3: rego_type_error: undefined function nosuch\n",
 			[]string{"--folder", dir + "/untested", "--tenant", "any", "--app", "one", "--command", "new"}},
@@ -132,12 +132,12 @@ func TestPolicyEval(t *testing.T) {
 		{1, "unknown command \"gett\" (allowed: new, open, ",
 			append(configured, "acme", "--app", "shop", "--command", "gett")},
 		{1, "policies do not decide about ping", append(configured, "acme", "--app", "shop", "--command", "ping")},
-		{1, "--role goes with --folder alone", append(configured, "acme", "--app", "shop", "--command", "new", "--role",
+		{1, "--role needs --folder", append(configured, "acme", "--app", "shop", "--command", "new", "--role",
 			"admin")},
 		{1, "--role: \"root\" (allowed: readwrite, readonly, admin)", append(draft, "new", "--role", "root")},
-		{1, "--address: \"home\" is no address", append(draft, "new", "--address", "home")},
+		{1, "--address: \"home\" is not an address", append(draft, "new", "--address", "home")},
 		{1, "--tls: \"1.1\" (allowed: 1.2, 1.3)", append(draft, "new", "--tls", "1.1")},
-		{1, "no session is open when new is asked about", append(draft, "new", "--keys", "1")},
+		{1, "no session is open for new", append(draft, "new", "--keys", "1")},
 		{1, "cert.key: ", append(draft, "new", "--certificate", dir+"/cert.key")},
 	} {
 		out, stderr, status := c.Run("", append([]string{"policy", "eval"}, row.args...)...)

@@ -19,8 +19,8 @@ import (
 )
 
 type serveCmd struct {
-	Config string `xor:"what" required:"" placeholder:"FILE" help:"Serve what this configuration file says."`
-	Dev    bool   `xor:"what" required:"" help:"Serve for trying: clients on this machine need no credentials."`
+	Config string `xor:"what" required:"" placeholder:"FILE" help:"The configuration file."`
+	Dev    bool   `xor:"what" required:"" help:"Serve for a trial: clients on this machine need no credentials."`
 
 	Listen string `placeholder:"ADDR" help:"With --dev: the address to listen on (default 127.0.0.1:9090)."`
 	Admin  string `placeholder:"ADDR" help:"With --dev: the address of the HTTP server for operators (default 127.0.0.1:9180)."`
@@ -30,7 +30,7 @@ type serveCmd struct {
 // Run serves until ctx ends.
 func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	app.SurviveBrokenPipes()
-	// Before anything is opened, for the default action is to kill. A reload that is asked for during the start follows it.
+	// Before anything is opened, since the default action is to kill. A reload during the start takes place after it.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	cfg, err := s.load()
@@ -47,7 +47,7 @@ func (s *serveCmd) Run(ctx context.Context, io streams) error {
 	return err
 }
 
-// serve serves as the configuration says, until ctx ends.
+// serve runs the server of a configuration until ctx ends.
 func (s *serveCmd) serve(
 	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, sink *app.LogSink,
 	hangups <-chan os.Signal,
@@ -79,24 +79,25 @@ func (s *serveCmd) serve(
 	return err
 }
 
-// open opens all that the server needs.
+// open opens the server.
 func (s *serveCmd) open(ctx context.Context, cfg *configs.Config, opts app.Options) (*app.App, error) {
 	if s.Dev {
 		if err := ensureDevTenant(ctx, cfg); err != nil {
 			return nil, err
 		}
-		if s.Admin == "" && taken(cfg.Admin.Address) { // nobody has asked for it: a second server beside the first takes any
+		if s.Admin == "" && taken(cfg.Admin.Address) { // a second server beside the first takes any free port
 			cfg.Admin.Address = "127.0.0.1:0"
 		}
 	}
 	return app.New(ctx, cfg, opts)
 }
 
-// load reads the configuration that the flags ask for.
+// load reads the configuration of the flags.
 func (s *serveCmd) load() (*configs.Config, error) {
 	if !s.Dev {
 		if s.Listen != "" || s.Admin != "" || s.State != "" {
-			return nil, errors.New("sessionserver serve: --listen, --admin and --state go with --dev; a configuration file says them itself")
+			return nil, errors.New("sessionserver serve: --listen, --admin and --state need --dev; a configuration " +
+				"file has these settings itself")
 		}
 		return configs.Load(s.Config, app.Inspect)
 	}
@@ -116,27 +117,32 @@ func (s *serveCmd) load() (*configs.Config, error) {
 	return cfg, nil
 }
 
-// advise adds to an error what can be done about it.
+// advise adds to an error what to do about it.
 func (s *serveCmd) advise(err error) error {
 	if s.Dev && errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nsomething else listens there already; choose another address and folder, such as --listen 127.0.0.1:9091 --state .sessionserver-2", err)
+		return fmt.Errorf("%w\nanother program listens there; choose another address and folder, such as --listen "+
+			"127.0.0.1:9091 --state .sessionserver-2", err)
 	}
 	if s.Dev && errors.Is(err, storage.ErrLocked) {
-		return fmt.Errorf("%w\nanother server runs in this folder; choose another, and another address, such as --state .sessionserver-2 --listen 127.0.0.1:9091", err)
+		return fmt.Errorf("%w\nanother server runs in this folder; choose another, and another address, such as "+
+			"--state .sessionserver-2 --listen 127.0.0.1:9091", err)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w (something else listens there already, perhaps another server: end it, or write another address into the configuration)", err)
+		return fmt.Errorf("%w (another program listens there, perhaps another server: end it, or set another address "+
+			"in the configuration)", err)
 	}
 	if errors.Is(err, storage.ErrLocked) {
-		return fmt.Errorf("%w (another server runs with this storage.path: end it, or give this one a folder of its own)", err)
+		return fmt.Errorf("%w (another server runs with this storage.path: end it, or give this one a folder of its "+
+			"own)", err)
 	}
 	if errors.Is(err, syscall.EACCES) {
-		return fmt.Errorf("%w (the user that the server runs as may not do this: see owner and mode; ports below 1024 need CAP_NET_BIND_SERVICE)", err)
+		return fmt.Errorf("%w (the user that the server runs as lacks a permission: see owner and mode; ports below "+
+			"1024 need CAP_NET_BIND_SERVICE)", err)
 	}
 	return err
 }
 
-// welcome tells somebody who tries the server what to do next.
+// welcome prints the first steps with a dev server.
 func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 	state, err := filepath.Abs(filepath.Dir(cfg.Tenants))
 	if err != nil {
@@ -167,13 +173,13 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)
 }
 
-// hangup reads everything again, and logs success only if all of it was taken over.
+// hangup reads everything again, and logs success only if nothing failed.
 func (s *serveCmd) hangup(ctx context.Context, a *app.App, log *slog.Logger, level *slog.LevelVar) {
 	cfg, err := s.load()
 	if failed := a.Reload(ctx, cfg, err); len(failed) > 0 {
 		log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
 	} else {
-		level.Set(min(level.Level(), slog.LevelInfo)) // whatever the level was or will be, the operator has asked for this
+		level.Set(min(level.Level(), slog.LevelInfo)) // the operator asked for it, so it is logged at any level
 		log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of " +
 			"certificates and of policies, and the level of the log; everything else takes effect at the next start")
 	}
@@ -182,7 +188,7 @@ func (s *serveCmd) hangup(ctx context.Context, a *app.App, log *slog.Logger, lev
 	}
 }
 
-// reloadOnHangup reads everything anew at each SIGHUP. After stop a SIGHUP does nothing.
+// reloadOnHangup reads everything again at each SIGHUP. After stop a SIGHUP does nothing.
 func (s *serveCmd) reloadOnHangup(
 	a *app.App, log *slog.Logger, level *slog.LevelVar, hangups <-chan os.Signal,
 ) (stop func()) {
@@ -200,12 +206,13 @@ func (s *serveCmd) reloadOnHangup(
 		}
 	}()
 	return func() {
-		cancel() // who may be asked for policies may not answer
+		cancel() // a server of policies may hang
 		<-done
 	}
 }
 
-// newLogger makes the log, which goes to standard error: text for people, JSON for programs. Its level can be set anew. The sink is the caller's to close.
+// newLogger returns the log, which goes to standard error: text for people, JSON for programs. The level can be
+// changed. The caller closes the sink.
 func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *app.LogSink) {
 	level := new(slog.LevelVar)
 	setLevel(level, c)
@@ -219,7 +226,7 @@ func newLogger(c configs.Log, streams streams) (*slog.Logger, *slog.LevelVar, *a
 }
 
 func setLevel(level *slog.LevelVar, c configs.Log) {
-	_ = level.UnmarshalText([]byte(c.Level)) // configs has seen that it is one
+	_ = level.UnmarshalText([]byte(c.Level)) // valid, by configs
 }
 
 func isTerminal(w any) bool {

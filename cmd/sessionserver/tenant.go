@@ -17,7 +17,7 @@ import (
 )
 
 type tenantCmd struct {
-	Create tenantCreateCmd `cmd:"" help:"Make a tenant, which has no apps yet."`
+	Create tenantCreateCmd `cmd:"" help:"Create a tenant without apps."`
 	List   tenantListCmd   `cmd:"" help:"List the tenants."`
 	Show   tenantShowCmd   `cmd:"" help:"Show a tenant with its apps, without secrets."`
 	Delete tenantDeleteCmd `cmd:"" help:"Delete a tenant with its apps; their connections end at once."`
@@ -26,12 +26,12 @@ type tenantCmd struct {
 type tenantCreateCmd struct {
 	Name     string        `arg:"" help:"Its name: 1 to 64 of a-z, 0-9, - and _."`
 	Allow    []string      `placeholder:"RANGE" help:"From where its apps may come: address ranges, or the word everybody (default: this machine)."`
-	Lifetime time.Duration `placeholder:"TIME" help:"How long its sessions live unused, such as 1h30m (default: as the configuration says)."`
+	Lifetime time.Duration `placeholder:"TIME" help:"How long its sessions live unused, such as 1h30m (default: that of the configuration)."`
 	NoStrict bool          `help:"Let clients choose the ids of sessions, as HTTP_SessionServer's save handler, Laravel and Symfony's handler_id do. CAUTION: an app that opens the id of a cookie without u then lets visitors fix sessions."`
 	Place    place         `embed:""`
 }
 
-// Run makes the tenant and says what comes next.
+// Run creates the tenant and prints what comes next.
 func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	f, err := c.Place.open()
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	waited := f.await(ctx, c.Name, io.err)
 	fmt.Fprintf(io.out, "tenant %s: %s\n", c.Name, f.File(c.Name))
 	if local {
-		fmt.Fprintf(io.err, "Only this machine may come, until more address ranges stand under allow in that file.\n")
+		fmt.Fprintf(io.err, "Only this machine may connect, until allow in that file has more address ranges.\n")
 	}
 	if c.NoStrict || !f.Config.Session.Strict {
 		fmt.Fprintf(io.err, "CAUTION: tenant %s is not strict. %s.\n", c.Name, app.ChosenIDs)
@@ -60,7 +60,7 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	return waited
 }
 
-// String is how the flags were written.
+// String returns the flags as they were written.
 func (p place) String() string {
 	if !p.Dev {
 		return "--config " + p.Config
@@ -71,7 +71,7 @@ func (p place) String() string {
 	return "--dev"
 }
 
-// ranges reads address ranges as the command line has them.
+// ranges parses address ranges of the command line.
 func ranges(texts []string) ([]configs.Prefix, error) {
 	var out []configs.Prefix
 	for _, text := range texts {
@@ -99,7 +99,7 @@ func (c *tenantListCmd) Run(io streams) error {
 		return err
 	}
 	if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create makes it.\n", f.Path)
+		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create creates it.\n", f.Path)
 		return nil
 	}
 	ts := tenants.Load(f.Config)
@@ -110,7 +110,7 @@ func (c *tenantListCmd) Run(io streams) error {
 	}
 	_, missing := ts.Stale()
 	for _, name := range missing {
-		fmt.Fprintf(w, "%s\t?\t?\tsomething is wrong with its file\n", configs.Conceal(name))
+		fmt.Fprintf(w, "%s\t?\t?\tits file is invalid\n", configs.Conceal(name))
 	}
 	for _, name := range ts.Drops {
 		fmt.Fprintf(w, "%s\t-\t-\tdeleted; its sessions are being dropped\n", configs.Conceal(name))
@@ -148,7 +148,7 @@ type tenantShowCmd struct {
 	Place place  `embed:""`
 }
 
-// Run shows a tenant as the server treats it: also what its file leaves to the configuration.
+// Run prints a tenant as the server uses it, with the settings that its file leaves to the configuration.
 func (c *tenantShowCmd) Run(io streams) error {
 	f, err := c.Place.open()
 	if err != nil {
@@ -166,20 +166,25 @@ func (c *tenantShowCmd) Run(io streams) error {
 	row("deny", "%s", orNone(strings.Join(rangeTexts(t.Deny), " ")))
 	row("hosts", "%s", orNone(strings.Join(t.Hosts, " ")))
 	s := t.Session
-	row("lifetime", "%v unused, %s at all, %v without any value", s.Lifetime, unlimited(s.AbsoluteLifetime, 0), s.EmptyLifetime)
+	row("lifetime", "%v unused, %s at all, %v without any value", s.Lifetime, unlimited(s.AbsoluteLifetime, 0),
+		s.EmptyLifetime)
 	row("locks", "lease %v, wait %v; strict ids: %t", s.LockLease, s.LockWait, s.Strict)
 	row("a session", "%d keys, %v a value, %v in all", s.MaxKeys, s.MaxValue, s.MaxBytes)
 	q := t.Quotas
 	row("quotas", "sessions %s, bytes %s, connections %s, waiters %s, memory %s",
-		unlimited(q.Sessions, 0), unlimited(q.Bytes, 0), unlimited(q.Connections, 0), unlimited(q.Waiters, 0), unlimited(q.Memory, 0))
+		unlimited(q.Sessions, 0), unlimited(q.Bytes, 0), unlimited(q.Connections, 0), unlimited(q.Waiters, 0),
+		unlimited(q.Memory, 0))
 	r := t.Rates
-	row("rates", "tenant %s, app %s, address %s, session creation %s; beyond: %s", rateText(r.Tenant), rateText(r.App), rateText(r.Address), rateText(r.SessionCreation), r.OnLimit)
+	row("rates", "tenant %s, app %s, address %s, session creation %s; beyond: %s", rateText(r.Tenant), rateText(r.App),
+		rateText(r.Address), rateText(r.SessionCreation), r.OnLimit)
 	row("bytes moved", "tenant %s, app %s", byteRateText(r.TenantBytes), byteRateText(r.AppBytes))
 	for _, name := range t.AppNames() {
 		a := t.Apps[name]
 		row("app "+name, "%s; reads %s; writes %s; secrets %s; certificates %s; allow %s; deny %s", a.Role,
-			strings.Join(patternTexts(a.Read), " "), strings.Join(writeTexts(a), " "), orNone(strings.Join(shortHashes(a.Secrets), " ")),
-			orNone(strings.Join(a.Certificates, " ")), orElse(strings.Join(rangeTexts(a.Allow), " "), "as the tenant"), orNone(strings.Join(rangeTexts(a.Deny), " ")))
+			strings.Join(patternTexts(a.Read), " "), strings.Join(writeTexts(a), " "),
+			orNone(strings.Join(shortHashes(a.Secrets), " ")),
+			orNone(strings.Join(a.Certificates, " ")), orElse(strings.Join(rangeTexts(a.Allow), " "), "as the tenant"),
+			orNone(strings.Join(rangeTexts(a.Deny), " ")))
 	}
 	return w.Flush()
 }
@@ -214,7 +219,7 @@ func byteRateText(r configs.ByteRate) string {
 	return fmt.Sprintf("%v/s, %v at once", r.PerSecond, r.Burst)
 }
 
-// shortHashes are the hashes of secrets as people tell them apart.
+// shortHashes returns the hashes of secrets in a short form that distinguishes them.
 func shortHashes(hashes []string) []string {
 	var out []string
 	for _, text := range hashes {

@@ -208,8 +208,8 @@ func TestRevokeOnMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: something is wrong with the file, " +
-			"and a server goes on with what it said before until nothing is:\n" +
+		{"quotas: {sessions: many}\n" + apps, nil, "app acme/shop is not revoked: the file is invalid, and a server " +
+			"keeps its previous state until it is valid:\n" +
 			path + ":1: quotas.sessions: \"many\" (allowed: a whole number)\n\n" +
 			"Mend these and try again. By hand: take the app out, at " + path + ":5, and mend the rest"},
 		{"quotas: {sessions: -1}\n" + apps, []string{"--oldest"}, "take the line with its hash out, at " + path +
@@ -249,7 +249,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 func TestCheckTenants(t *testing.T) {
 	c := newCLI(t, "")
 	out, stderr, status := c.Run("", "check", c.Config)
-	if status != 1 || !strings.Contains(stderr, "tenants.d is not there: make it") {
+	if status != 1 || !strings.Contains(stderr, "tenants.d does not exist: create it") {
 		t.Errorf("without a folder: %d\n%s%s", status, out, stderr)
 	}
 	c.Do("tenant", "create", "acme")
@@ -259,7 +259,7 @@ func TestCheckTenants(t *testing.T) {
 	}
 	out, stderr, status = c.Run("", "check", c.Config)
 	for _, want := range []string{"tenants.d: 1\n", "app acme/a has neither a secret nor a certificate",
-		"tenant acme names hosts", "nothing is wrong with it"} {
+		"tenant acme names hosts", ".yaml: OK"} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q: %d\n%s%s", want, status, out, stderr)
 		}
@@ -303,7 +303,7 @@ func TestUnmadeCA(t *testing.T) {
 		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
 	} {
 		_, stderr, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
-		if warning := strings.Contains(stderr, "is not there yet: the server makes it when it starts"); status != 0 ||
+		if warning := strings.Contains(stderr, "does not exist yet: the server creates it when it starts"); status != 0 ||
 			warning != row.warning {
 			t.Errorf("%s: status %d\n%s", name, status, stderr)
 		}
@@ -370,7 +370,7 @@ func TestPlace(t *testing.T) {
 		}
 	}
 	_, stderr, status := c.Run("", "tenant", "list", "--config", c.Config, "--state", state)
-	if status == 0 || !strings.Contains(stderr, "--state goes with --dev") {
+	if status == 0 || !strings.Contains(stderr, "--state needs --dev") {
 		t.Errorf("%d: %s", status, stderr)
 	}
 }
