@@ -300,7 +300,7 @@ func (o *auditObserver) Recovered() {
 
 func (o *auditObserver) Troubled(err error) {
 	o.Observer.Troubled(err)
-	o.log.Error("something about the log went wrong; it goes on", "err", err)
+	o.log.Error("a problem with the log, which continues", "err", err)
 }
 
 // inspectAudit returns mistakes in audit.events.

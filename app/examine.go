@@ -360,7 +360,7 @@ func (a *App) Examine(now time.Time) {
 	ts := a.tenants.Tenants()
 	f := Examine(a.cfg, ts, now)
 	for _, problem := range f.Problems {
-		a.log.Error("something is wrong with what the server was given", "problem", problem.Error())
+		a.log.Error("the examination found a mistake", "problem", problem.Error())
 	}
 	for _, note := range append(f.Notes, PolicyNotes(a.cfg, ts, a.policy.Owners())...) {
 		a.log.Warn(note)

@@ -62,15 +62,15 @@ func (h *health) ready() error {
 	stored, audited := h.parts()
 	switch {
 	case h.failure() != nil:
-		return errors.New("failed: the log tells why")
+		return errors.New("failed: see the log")
 	case h.draining.Load():
 		return errDraining
 	case !h.serving.Load():
 		return errStarting
 	case stored != nil:
-		return errors.New("the storage is failing: the log tells why")
+		return errors.New("the storage is failing: see the log")
 	case audited != nil:
-		return errors.New("the audit log cannot be written, and nothing is done without it: the log tells why")
+		return errors.New("the audit log cannot be written, and nothing is done without it: see the log")
 	}
 	return nil
 }

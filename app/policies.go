@@ -94,7 +94,7 @@ func readToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(text)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return "", fmt.Errorf("the token: %s holds none (allowed: one word)", path)
+		return "", fmt.Errorf("the token: %s is not a token (allowed: one word)", path)
 	}
 	return token, nil
 }

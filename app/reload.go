@@ -94,11 +94,11 @@ func (r *reloads) note(name string, err error) {
 	t.again = now.Add(t.wait)
 	if before == nil || before.Error() != err.Error() || now.Sub(t.logged) >= remindEvery {
 		t.logged = now
-		next := "it is tried again until it works"
+		next := "it is retried until it works"
 		if name == configurationReload {
-			next = "SIGHUP tries it again"
+			next = "SIGHUP retries it"
 		}
-		r.log.Error("something was not reloaded: what was read before goes on, and "+next, "what", name, "err", err)
+		r.log.Error("reload failed: the previous state stays in force, and "+next, "what", name, "err", err)
 	}
 	select {
 	case r.failed <- struct{}{}:

@@ -34,7 +34,7 @@ func TestReadyFailure(t *testing.T) {
 	})
 	require.Eventually(t, "the server reports the failure", func() bool {
 		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
-		return status == 503 && text == "failed: the log tells why\n"
+		return status == 503 && text == "failed: see the log\n"
 	})
 	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text,
 		"no space left on device") {

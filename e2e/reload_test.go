@@ -119,7 +119,7 @@ func TestReloadLoud(t *testing.T) {
 			"\nsessionserver_reload_last_successful{what=\""+row.what+"\"} 0\n") {
 			t.Errorf("%s with an invalid %s: the metric does not show it", row.what, row.file)
 		}
-		if text := b.log()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"something was not reloaded`) ||
+		if text := b.log()[logged:]; !strings.Contains(text, `"level":"ERROR","msg":"reload failed`) ||
 			!strings.Contains(text, `"what":"`+row.what+`"`) {
 			t.Errorf("%s with an invalid %s is not logged as an error:\n%s", row.what, row.file, text)
 		}

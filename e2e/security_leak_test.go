@@ -181,10 +181,10 @@ func leaks(t *testing.T, driver string) {
 		if err := os.WriteFile(h.file, append(bytes.Clone(text), (wrong+"\n")...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := strings.Count(h.log(), "was not reloaded")
+		before := strings.Count(h.log(), "reload failed")
 		_ = h.cmd.Process.Signal(syscall.SIGHUP)
 		require.Eventually(t, "the reload has failed", func() bool {
-			return strings.Count(h.log(), "was not reloaded") > before
+			return strings.Count(h.log(), "reload failed") > before
 		})
 	}
 	if err := os.WriteFile(h.file, text, 0o600); err != nil {

@@ -165,7 +165,7 @@ func TestReload(t *testing.T) {
 	if got := lifetime(); got != "1000" {
 		t.Errorf("lifetime %s", got)
 	}
-	reload("1000s", "0s", "was not reloaded")
+	reload("1000s", "0s", "reload failed")
 	if got := lifetime(); got != "1000" {
 		t.Errorf("after a failed reload: lifetime %s", got)
 	}

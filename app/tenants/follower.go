@@ -228,7 +228,7 @@ func (f *Follower) reportProblems(problems configs.Problems, verbose bool) {
 			fresh = append(fresh, p)
 		}
 		if verbose || !known {
-			f.log.Error("something is wrong with the tenants", "problem", p.Error())
+			f.log.Error("mistake in the files of the tenants", "problem", p.Error())
 		}
 	}
 	if len(fresh) > 0 {
@@ -269,7 +269,7 @@ func (f *Follower) logChanges(next *configs.Tenants, valid bool) {
 		f.log.Error("some tenants differ from their files, which have mistakes",
 			"as_before", shorten(stale), "not_served", shorten(missing))
 	} else if valid && len(f.status.Problems) > 0 {
-		f.log.Info("nothing is wrong with the tenants any more")
+		f.log.Info("no mistake is left in the files of the tenants")
 	}
 }
 

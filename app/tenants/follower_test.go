@@ -141,7 +141,7 @@ func TestWatch(t *testing.T) {
 	w.write("a.yaml", lives("1h"))
 	w.becomes("a:1h0m0s")
 	require.Eventually(t, "the log says that all is right", func() bool {
-		return strings.Contains(w.logged(), "nothing is wrong with the tenants any more")
+		return strings.Contains(w.logged(), "no mistake is left in the files of the tenants")
 	})
 	if s := w.Status(); s.Tenants != 1 || len(s.Problems) != 0 {
 		t.Errorf("%+v", s)
@@ -351,8 +351,8 @@ func TestDrops(t *testing.T) {
 		t.Errorf("asked to drop %v", asked)
 	}
 	mu.Unlock()
-	for _, want := range []string{"b.drop: the sessions of tenant b are to be dropped, and it is there again",
-		"B-.drop: it marks nothing", "no such luck"} {
+	for _, want := range []string{"b.drop: the sessions of tenant b are to be dropped, and the tenant exists again",
+		"B-.drop: its name is not the name of a tenant", "no such luck"} {
 		if !strings.Contains(w.logged(), want) {
 			t.Errorf("the log lacks %q", want)
 		}
@@ -399,10 +399,10 @@ func TestTenantMistakes(t *testing.T) {
 		`a.yaml:7: apps.b.secrets[2]: not the hash`,
 		`a.yaml:8: apps.b.certificates[0]: "a.example" is not a certificate name (allowed: dns:NAME`,
 		`a.yaml:9: apps.c.role: missing (allowed: readwrite, readonly, admin)`,
-		`b.yaml:3: apps.a.certificates[0]: dns:a.example is claimed by b/b too, and lets neither in`,
-		`b.yaml:4: apps.b.certificates[0]: dns:a.example is claimed by b/a too`,
-		`b.yaml:3: apps.a.certificates[1]: dns:b.example is claimed by c/a too`,
-		`c.yaml:3: apps.a.certificates[0]: dns:b.example is claimed by b/a too`,
+		`b.yaml:3: apps.a.certificates[0]: dns:a.example belongs to b/b too, and identifies neither`,
+		`b.yaml:4: apps.b.certificates[0]: dns:a.example belongs to b/a too`,
+		`b.yaml:3: apps.a.certificates[1]: dns:b.example belongs to c/a too`,
+		`c.yaml:3: apps.a.certificates[0]: dns:b.example belongs to b/a too`,
 		`: listen[1].anonymous: there is no tenant a in `,
 		`: listen[2].anonymous: there is no tenant none in `,
 	}

@@ -46,21 +46,20 @@ func Conflicts(cfg *configs.Config, ts *configs.Tenants) configs.Problems {
 		key := fmt.Sprintf("listen[%d].anonymous", i)
 		t := ts.Tenant(id.Tenant)
 		if t == nil {
-			problems = append(problems, cfg.Problem(key, "there is no tenant %s in %s: nobody is let in as %s",
+			problems = append(problems, cfg.Problem(key, "there is no tenant %s in %s: no client is accepted as %s",
 				id.Tenant, cfg.Tenants, id))
 		} else if _, found := t.Apps[id.App]; !found {
-			problems = append(problems, cfg.Problem(key, "tenant %s has no app %s: nobody is let in as %s", id.Tenant,
-				id.App, id))
+			problems = append(problems, cfg.Problem(key, "tenant %s has no app %s: no client is accepted as %s",
+				id.Tenant, id.App, id))
 		}
 	}
 	for _, name := range ts.Drops {
 		path := filepath.Join(cfg.Tenants, name+configs.DropExt)
 		if !auth.ValidName(name) {
-			problems = append(problems, configs.Problem{File: path, Text: "it marks nothing that can be the name of " +
-				"a tenant"})
+			problems = append(problems, configs.Problem{File: path, Text: "its name is not the name of a tenant"})
 		} else if _, err := os.Lstat(filepath.Join(cfg.Tenants, name+configs.TenantExt)); err == nil {
 			problems = append(problems, configs.Problem{File: path, Text: fmt.Sprintf("the sessions of tenant %s are "+
-				"to be dropped, and it is there again: remove one of the files", name)})
+				"to be dropped, and the tenant exists again: remove one of the files", name)})
 		}
 	}
 	return problems
@@ -94,7 +93,7 @@ func sharedCertificates(ts *configs.Tenants) (problems configs.Problems) {
 		for _, c := range all {
 			i := slices.IndexFunc(all, func(o claim) bool { return o.tenant != c.tenant || o.app != c.app })
 			if i >= 0 {
-				problems = append(problems, c.tenant.Problem(c.key, "%s is claimed by %s/%s too, and lets neither in",
+				problems = append(problems, c.tenant.Problem(c.key, "%s belongs to %s/%s too, and identifies neither",
 					name, all[i].tenant.Name, all[i].app))
 			}
 		}

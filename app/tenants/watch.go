@@ -93,7 +93,7 @@ func (w *folderWatch) renew(log *slog.Logger) {
 	}
 	if err != nil {
 		if !w.failed {
-			log.Warn("the system does not tell of changes to the tenants; the files are looked at twice a second",
+			log.Warn("the system gives no notice of changes to the tenants; the files are read twice a second",
 				"folder", w.path, "err", err)
 		}
 		w.failed = true

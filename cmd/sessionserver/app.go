@@ -173,8 +173,8 @@ func unclaimed(f *tenantFolder, certificates []string) error {
 		for _, app := range t.AppNames() {
 			for _, text := range t.Apps[app].Certificates {
 				if name, err := auth.ParseCertificateName(text); err == nil && wanted[name] {
-					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and what two apps claim "+
-						"lets neither in; nothing was changed", name, t.Name, app)
+					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and a certificate of "+
+						"two apps identifies neither; nothing was changed", name, t.Name, app)
 				}
 			}
 		}
@@ -248,7 +248,8 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 		}
 		if before = shortHashes(a.Secrets); len(before) >= auth.SecretsMax {
 			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n"+
-				"    sessionserver app revoke %s --oldest %s", id, len(before), strings.Join(before, " and "), id, c.Place)
+				"    sessionserver app revoke %s --oldest %s", id, len(before), strings.Join(before, " and "), id,
+				c.Place)
 		}
 		return configs.AddSecret(text, id.App, hash, comment)
 	})

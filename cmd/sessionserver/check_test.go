@@ -86,7 +86,8 @@ func TestCheckFiles(t *testing.T) {
 		"ACME roots": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +
 			"storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
 		"ACME storage": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +
-			"storage: DIR/file}}\n", 1, []string{"tls.acme.storage: DIR/file cannot be used: DIR/file is not a folder"}},
+			"storage: DIR/file}}\n", 1,
+			[]string{"tls.acme.storage: DIR/file cannot be used: DIR/file is not a folder"}},
 		"local CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/file/ca}\n", 1,
 			[]string{"tls.local_ca: DIR/file/ca cannot be used: stat DIR/file/ca: not a directory"}},
 		"storage below": {"log: {level: info}\nstorage: {path: DIR/file/sessions}\n", 1,
@@ -100,8 +101,8 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"note: neither DIR/new/sessions nor the folder around it exists: the server creates both",
 				": OK"}},
 		"no folder for a log": {"storage: {driver: memory}\naudit: {output: DIR/none/audit.log}\n", 1,
-			[]string{"c.yaml:2: audit.output: the folder DIR/none does not exist: create it, writable for the user that " +
-				"the server runs as"}},
+			[]string{"c.yaml:2: audit.output: the folder DIR/none does not exist: create it, writable for the user " +
+				"that the server runs as"}},
 		"a log in a file": {"storage: {driver: memory}\naudit: {decisions: {output: DIR/file/audit.log}}\n", 1,
 			[]string{"audit.decisions.output: DIR/file is not a folder"}},
 		"a log is a folder": {"storage: {driver: memory}\naudit: {output: DIR/tenants.d}\n", 1,

@@ -186,7 +186,7 @@ func TestCheckPolicies(t *testing.T) {
 	check(1, "DIR/c.yaml:3: policy.bundle.key_file: open DIR/key: no such file",
 		"DIR/c.yaml:3: policy.bundle.token_file: the token: open DIR/token: no such file")
 	servertest.WriteFiles(t, dir, map[string]string{"key": "k", "token": "a b\n"})
-	check(1, "policy.bundle.token_file: the token: DIR/token holds none (allowed: one word)")
+	check(1, "policy.bundle.token_file: the token: DIR/token is not a token (allowed: one word)")
 	servertest.WriteFiles(t, dir, map[string]string{"token": "abc\n"})
 	check(1, "policy.bundle.url: http://127.0.0.1:1/b: dial tcp 127.0.0.1:1: ")
 }

@@ -163,11 +163,11 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 
   try     telnet %s %s        redis-cli -h %s -p %s
 
-          new                        makes a session and opens it; answers its id
+          new                        creates a session, opens it, and replies with its id
           put foo bar
           get foo
           close                      saves it
-          open ID u                  with the id from above: goes on with it
+          open ID u                  with the id from above: opens it again
           help                       lists the commands
 
 `, plain, cfg.Listen[0].Anonymous, operators, host, port, host, port)

@@ -303,7 +303,8 @@ func TestUnmadeCA(t *testing.T) {
 		"clients": {"tls://sessions.example:9090?cafile=/none/ca.pem", false},
 	} {
 		_, stderr, status := c.Run("", "app", "create", "acme/"+name, "--address", row.address, "--config", c.Config)
-		if warning := strings.Contains(stderr, "does not exist yet: the server creates it when it starts"); status != 0 ||
+		warning := strings.Contains(stderr, "does not exist yet: the server creates it when it starts")
+		if status != 0 ||
 			warning != row.warning {
 			t.Errorf("%s: status %d\n%s", name, status, stderr)
 		}
