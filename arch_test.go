@@ -22,19 +22,20 @@ var mayImport = map[string][]string{
 	"atomicfile":        {},
 	"audit":             {},
 	"auth":              {},
-	"certs":             {"atomicfile"},
+	"certs":             {"atomicfile", "watch"},
 	"client":            {"wire"},
 	"cmd/sessionserver": {"*"},
 	// whose vocabulary settings have
 	"configs": {"session", "auth", "wire"},
 	// only cmd imports it
 	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"},
-	"policy":            {"atomicfile"},
+	"policy":            {"atomicfile", "watch"},
 	"server":            {"wire", "auth", "policy", "session", "audit"},
 	"e2e":               {"wire"},
 	"server/servertest": {"server", "auth", "policy", "session", "audit", "storage"},
 	"session":           {"storage"},
 	"storage":           {},
+	"watch":             {},
 	"wire":              {},
 }
 
@@ -48,6 +49,7 @@ var only = map[string]string{
 	"go.yaml.in/yaml":                  "configs",
 	"golang.org/x/time/rate":           "server",
 	"github.com/caddyserver/certmagic": "certs",
+	"github.com/fsnotify":              "watch",
 	"github.com/grafana":               "configs/grafana",
 }
 

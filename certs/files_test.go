@@ -267,7 +267,7 @@ func TestFolders(t *testing.T) {
 		root + "/loop/file":     {root},
 		root + "/none/file":     {root + "/none"},
 	} {
-		if got := folders(path); !slices.Equal(got, expected) {
+		if got := foldersTo(path); !slices.Equal(got, expected) {
 			t.Errorf("%s: %v", path, got)
 		}
 	}

@@ -3,23 +3,17 @@ package tenants
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"sessionserver/configs"
+	"sessionserver/watch"
 )
 
-// Run applies changes in the files until ctx ends. After the last notice of the system it waits for debounce, since an
-// editor may be in the middle of several changes, but not for long. The system gives no notice on network file systems
-// and behind links. Such a change is found by the files' times, once each poll. With very many files polls are further
-// apart: they take a twentieth of the time at most.
+// Run applies changes in the files until ctx ends. A change that the system reports is applied after debounce, since an
+// editor may be in the middle of several changes, but not much later. Any other change is found once each poll.
 func (f *Follower) Run(ctx context.Context) {
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -28,99 +22,21 @@ func (f *Follower) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	w := &folderWatch{path: f.folder}
-	defer w.close()
-	w.renew(f.log)
-	var first time.Time // of the changes since the last look
-	due := time.NewTimer(0)
-	defer due.Stop()
-	poll := time.NewTimer(f.poll)
-	defer poll.Stop()
-	noticed := func() {
-		if first.IsZero() {
-			first = time.Now()
-		}
-		due.Reset(min(f.debounce, max(time.Until(first.Add(4*f.debounce)), 0)))
-	}
-	last := ""
+	w := watch.Start(ctx, watch.Options{
+		Folders:     func() []string { return []string{f.folder} },
+		Fingerprint: func() string { return fingerprint(f.folder) },
+		Ignore:      func(path string) bool { return strings.HasPrefix(filepath.Base(path), servedPrefix) },
+		Settle:      f.debounce, Unsettled: 4 * f.debounce, Poll: f.poll,
+		What: "tenants in " + f.folder, Logger: f.log,
+	})
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-w.events():
-			if !strings.HasPrefix(filepath.Base(e.Name), servedPrefix) { // a file of this package
-				noticed()
-			}
-		case <-w.errors(): // such as too many changes for the system's queue
-			noticed()
-		case <-poll.C:
-			start := time.Now()
-			w.renew(f.log)
-			if fingerprint(f.folder) != last {
-				noticed()
-			}
-			poll.Reset(max(f.poll, 20*time.Since(start)))
-		case <-due.C:
-			first = time.Time{}
-			last = fingerprint(f.folder)
+		case <-w.C():
 			f.Reload()
 		}
 	}
-}
-
-// folderWatch receives changes in a folder from the system, as long as it is the same folder.
-type folderWatch struct {
-	path    string
-	info    fs.FileInfo // of the folder that is watched
-	watcher *fsnotify.Watcher
-	failed  bool // that there is no watcher was logged
-}
-
-// renew begins to watch the folder if it is not watched, or has been replaced.
-func (w *folderWatch) renew(log *slog.Logger) {
-	info, err := os.Stat(w.path)
-	if err == nil && w.info != nil && os.SameFile(info, w.info) {
-		return
-	}
-	w.close()
-	if err == nil {
-		w.watcher, err = fsnotify.NewWatcher()
-	}
-	if err == nil {
-		if err = w.watcher.Add(w.path); err != nil {
-			w.close()
-		}
-	}
-	if err != nil {
-		if !w.failed {
-			log.Warn("the system gives no notice of changes to the tenants; the files are read twice a second",
-				"folder", w.path, "err", err)
-		}
-		w.failed = true
-		return
-	}
-	w.info, w.failed = info, false
-}
-
-func (w *folderWatch) close() {
-	if w.watcher != nil {
-		_ = w.watcher.Close()
-	}
-	w.watcher, w.info = nil, nil
-}
-
-func (w *folderWatch) events() chan fsnotify.Event {
-	if w.watcher == nil {
-		return nil
-	}
-	return w.watcher.Events
-}
-
-func (w *folderWatch) errors() chan error {
-	if w.watcher == nil {
-		return nil
-	}
-	return w.watcher.Errors
 }
 
 // fingerprint returns the metadata of the files in a folder as a text. The content is not read.

@@ -100,9 +100,9 @@ func Folder(path string) Source {
 // policy that was never written.
 func (f *folder) load(ctx context.Context) (*contents, error) {
 	for range 5 {
-		before := f.fingerprint(nil)
+		before := f.fingerprint()
 		all, err := f.files.load(ctx)
-		if f.fingerprint(nil) == before {
+		if f.fingerprint() == before {
 			return all, err
 		}
 	}

@@ -7,61 +7,50 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"sessionserver/watch"
 )
 
-// follow calls changed when the files were left alone for settle after a change, or after unsettled if they keep
-// changing. The system reports most changes. Others, as on network file systems or behind links, are detected at each
-// poll.
+// follow calls changed when the files have settled after a change.
 func (f *folder) follow(ctx context.Context, changed func()) {
-	var watcher *fsnotify.Watcher // nil if the system has none; then only the poll detects changes
-	var events chan fsnotify.Event
-	var failures chan error
-	if f.watch {
-		if w, err := fsnotify.NewWatcher(); err == nil {
-			defer w.Close()
-			watcher, events, failures = w, w.Events, w.Errors
-		}
-	}
-	poll := time.NewTicker(f.poll)
-	defer poll.Stop()
-	due := time.NewTimer(0) // a change before now is unknown
-	defer due.Stop()
-	var first time.Time // time of the first change that is not yet read
-	note := func() {
-		if first.IsZero() {
-			first = time.Now()
-		}
-		due.Reset(min(f.settle, max(time.Until(first.Add(f.unsettled)), 0)))
-	}
-	current := ""
+	w := watch.Start(ctx, watch.Options{
+		Folders: f.folders, Fingerprint: f.fingerprint, PollOnly: !f.watch,
+		Settle: f.settle, Unsettled: f.unsettled, Poll: f.poll, What: "policies in " + f.path,
+	})
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-events:
-			if e.Op != fsnotify.Chmod {
-				note()
-			}
-		case <-failures: // such as an overflow of changes
-			note()
-		case <-poll.C:
-			if f.fingerprint(nil) != current {
-				note()
-			}
-		case <-due.C:
-			first = time.Time{}
-			current = f.fingerprint(watcher) // before the read, so that a change during the read is detected
+		case <-w.C():
 			changed()
 		}
 	}
 }
 
-// fingerprint returns a text that changes with the files, as far as the system reports without reading them. It adds
-// all folders to watcher, which may be nil.
-func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
+// folders returns the folder and all folders in it.
+func (f *folder) folders() (all []string) {
+	f.walk(func(name string, d fs.DirEntry, err error) {
+		if err == nil && d.IsDir() {
+			all = append(all, name)
+		}
+	})
+	return all
+}
+
+// walk visits all files and folders but hidden folders. A link to the folder itself is followed.
+func (f *folder) walk(visit func(name string, d fs.DirEntry, err error)) {
+	root := f.path + string(filepath.Separator) // the separator makes WalkDir follow a link
+	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && name != root && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
+			return fs.SkipDir
+		}
+		visit(name, d, err)
+		return nil
+	})
+}
+
+// fingerprint returns a text that changes with the files, as far as the system reports without reading them.
+func (f *folder) fingerprint() string {
 	var b strings.Builder
 	link := func(name string) { // the link itself too: it may have led elsewhere between two reads
 		to, _ := filepath.EvalSymlinks(name)
@@ -70,17 +59,10 @@ func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 		}
 	}
 	link(f.path)
-	root := f.path + string(filepath.Separator) // the separator makes WalkDir follow a link
-	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+	f.walk(func(name string, d fs.DirEntry, err error) {
 		if err != nil {
 			fmt.Fprintln(&b, name, err)
-			return nil
-		}
-		if name != root && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
-			return fs.SkipDir
-		}
-		if d.IsDir() && watcher != nil {
-			_ = watcher.Add(name) // the poll detects changes in any case
+			return
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
 			link(name)
@@ -90,7 +72,6 @@ func (f *folder) fingerprint(watcher *fsnotify.Watcher) string {
 		} else if !info.IsDir() {
 			fmt.Fprintln(&b, name, info.Size(), info.ModTime().UnixNano(), info.Mode())
 		}
-		return nil
 	})
 	return b.String()
 }

@@ -1,0 +1,173 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionserver/server/servertest"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reports waits until a report comes after which the file has the content.
+func reports(t *testing.T, w *Watcher, path, want string) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for {
+		select {
+		case <-w.C():
+			if got, err := os.ReadFile(path); err == nil && string(got) == want || err != nil && want == "" {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("no report of %q in %s", want, path)
+		}
+	}
+}
+
+func options(folder string) Options {
+	return Options{
+		Folders: func() []string { return []string{folder} }, What: folder,
+		Settle: time.Millisecond, Unsettled: 10 * time.Millisecond, Poll: time.Hour,
+	}
+}
+
+// content is a fingerprint of a file.
+func content(path string) func() string {
+	return func() string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err.Error()
+		}
+		return string(text)
+	}
+}
+
+// TestReports: a file that is written, replaced or removed is reported, by the system and by a poll alike.
+func TestReports(t *testing.T) {
+	for name, change := range map[string]func(*Options, string){
+		"system": func(*Options, string) {},
+		"poll": func(o *Options, path string) {
+			o.PollOnly, o.Poll, o.Fingerprint = true, time.Millisecond, content(path)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			path := filepath.Join(folder, "file")
+			o := options(folder)
+			change(&o, path)
+			w := Start(t.Context(), o)
+			reports(t, w, path, "") // at the start
+			write(t, path, "one")
+			reports(t, w, path, "one")
+			write(t, path+".new", "two")
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+			reports(t, w, path, "two")
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			reports(t, w, path, "")
+		})
+	}
+}
+
+// TestReplacedFolder: the folder that has the path now is watched, also if it was gone for a while.
+func TestReplacedFolder(t *testing.T) {
+	parent := t.TempDir()
+	folder := filepath.Join(parent, "folder")
+	path := filepath.Join(folder, "file")
+	write(t, path, "one")
+	o := options(folder)
+	o.Poll = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	w := Start(ctx, o)
+	reports(t, w, path, "one")
+	if err := os.Rename(folder, filepath.Join(parent, "old")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "two")
+	for i := 0; ; i++ { // the poll finds the new folder, and from then on the system reports its changes
+		if i == 10_000 {
+			t.Fatal("no change in the new folder was reported")
+		}
+		write(t, path, strings.Repeat("x", i))
+		select {
+		case <-w.C():
+			cancel()
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// TestSettles: a file that is written all the time is reported, and not for every write.
+func TestSettles(t *testing.T) {
+	folder := t.TempDir()
+	o := options(folder)
+	o.Settle, o.Unsettled = time.Hour, 50*time.Millisecond
+	w := Start(t.Context(), o)
+	<-w.C()
+	stop := make(chan struct{})
+	stopped := make(chan int)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				stopped <- n
+				return
+			default:
+				_ = os.WriteFile(filepath.Join(folder, "file"), nil, 0o600)
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}()
+	<-w.C()
+	<-w.C()
+	close(stop)
+	if n := <-stopped; n < 2 {
+		t.Errorf("two reports came for %d writes", n)
+	}
+}
+
+// TestIgnore: a file of no interest is not reported; Now is, at once.
+func TestIgnore(t *testing.T) {
+	folder := t.TempDir()
+	o := options(folder)
+	o.Ignore = func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
+	w := Start(t.Context(), o)
+	<-w.C()
+	write(t, filepath.Join(folder, ".hidden"), "x")
+	write(t, filepath.Join(folder, "file"), "x")
+	<-w.C()
+	w.Now()
+	<-w.C()
+}
+
+// TestFolderMissing: a folder that is not there is logged once, and its files are found by polls.
+func TestFolderMissing(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "none")
+	path := filepath.Join(folder, "file")
+	var logged servertest.Buffer
+	o := options(folder)
+	o.Poll, o.Fingerprint, o.Logger = time.Millisecond, content(path), slog.New(slog.NewTextHandler(&logged, nil))
+	w := Start(t.Context(), o)
+	reports(t, w, path, "")
+	write(t, path, "one")
+	reports(t, w, path, "one")
+	if n := strings.Count(logged.String(), "does not report changes"); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, logged.String())
+	}
+}
