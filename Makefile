@@ -25,6 +25,7 @@ lint:
 	test -z "$$(gofmt -l .)" || { gofmt -l .; echo "make lint: gofmt -w these files"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go test .
 	./scripts/govulncheck $(GOVULNCHECK)
 
 bench:
