@@ -28,15 +28,15 @@ func newSecret() (secret, hash, comment string) {
 }
 
 type appCreateCmd struct {
-	App         string   `arg:"" name:"tenant/app" help:"The app."`
-	Role        string   `default:"readwrite" help:"What it may do: readwrite, readonly (open sessions with r or s and change nothing), admin. See docs/policy.md."`
-	Read        []string `placeholder:"PATTERN" sep:"none" help:"A pattern of keys that it may read, such as user.*, which does not match user; the flag may stand several times. \"\" is no key (default: every key)."`
-	Write       []string `placeholder:"PATTERN" sep:"none" help:"Likewise of keys that it may write: --write cart --write 'cart.*' for PHP's cart with format=json. It may end a session whatever the patterns are."`
-	Certificate []string `placeholder:"NAME" sep:"none" help:"A client certificate with this name is the app too: dns:NAME, uri:URI, subject:CN=… or sha256:FINGERPRINT."`
-	Allow       []string `placeholder:"RANGE" help:"From where it may come, of where its tenant may come from (default: everywhere there)."`
-	NoSecret    bool     `help:"Without a secret: its certificates are its credentials."`
-	Address     string   `placeholder:"DSN" help:"The server that the DSN is to name, such as tls://sessions.example.com:9090 (default: public_address of the configuration)."`
-	Place       place    `embed:""`
+	App         string      `arg:"" name:"tenant/app" help:"The app."`
+	Role        string      `default:"readwrite" help:"What it may do: readwrite, readonly (open sessions with r or s and change nothing), admin. See docs/policy.md."`
+	Read        []string    `placeholder:"PATTERN" sep:"none" help:"A pattern of keys that it may read, such as user.*, which does not match user; the flag may stand several times. \"\" is no key (default: every key)."`
+	Write       []string    `placeholder:"PATTERN" sep:"none" help:"Likewise of keys that it may write: --write cart --write 'cart.*' for PHP's cart with format=json. It may end a session whatever the patterns are."`
+	Certificate []string    `placeholder:"NAME" sep:"none" help:"A client certificate with this name is the app too: dns:NAME, uri:URI, subject:CN=… or sha256:FINGERPRINT."`
+	Allow       []string    `placeholder:"RANGE" help:"From where it may come, of where its tenant may come from (default: everywhere there)."`
+	NoSecret    bool        `help:"Without a secret: its certificates are its credentials."`
+	Address     string      `placeholder:"DSN" help:"The server that the DSN is to name, such as tls://sessions.example.com:9090 (default: public_address of the configuration)."`
+	Folder      folderFlags `embed:""`
 }
 
 // Run creates the app.
@@ -45,7 +45,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -160,19 +160,19 @@ func isAnonymous(cfg *configs.Config, id auth.Identity) bool {
 // unclaimed returns an error if an app has one of these certificates already, since a certificate of two apps
 // identifies neither.
 func unclaimed(f *tenantFolder, certificates []string) error {
-	wanted := make(map[auth.CertificateName]bool)
+	names := make(map[auth.CertificateName]bool)
 	for _, text := range certificates {
 		if name, err := auth.ParseCertificateName(text); err == nil { // an invalid one is reported with the file
-			wanted[name] = true
+			names[name] = true
 		}
 	}
-	if len(wanted) == 0 {
+	if len(names) == 0 {
 		return nil
 	}
 	for _, t := range tenants.Load(f.Config).All {
 		for _, app := range t.AppNames() {
 			for _, text := range t.Apps[app].Certificates {
-				if name, err := auth.ParseCertificateName(text); err == nil && wanted[name] {
+				if name, err := auth.ParseCertificateName(text); err == nil && names[name] {
 					return fmt.Errorf("--certificate: %s is a certificate of %s/%s already, and a certificate of "+
 						"two apps identifies neither; nothing was changed", name, t.Name, app)
 				}
@@ -191,13 +191,13 @@ func parseApp(text string) (auth.Identity, error) {
 }
 
 type appListCmd struct {
-	Tenant string `arg:"" help:"The tenant."`
-	Place  place  `embed:""`
+	Tenant string      `arg:"" help:"The tenant."`
+	Folder folderFlags `embed:""`
 }
 
 // Run lists the apps.
 func (c *appListCmd) Run(io streams) error {
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -216,9 +216,9 @@ func (c *appListCmd) Run(io streams) error {
 }
 
 type appRotateCmd struct {
-	App     string `arg:"" name:"tenant/app" help:"The app."`
-	Address string `placeholder:"DSN" help:"The server that the DSN is to name (default: public_address of the configuration)."`
-	Place   place  `embed:""`
+	App     string      `arg:"" name:"tenant/app" help:"The app."`
+	Address string      `placeholder:"DSN" help:"The server that the DSN is to name (default: public_address of the configuration)."`
+	Folder  folderFlags `embed:""`
 }
 
 // Run adds a secret.
@@ -227,7 +227,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 		if before = shortHashes(a.Secrets); len(before) >= auth.SecretsMax {
 			return nil, fmt.Errorf("app %s has %d secrets already, %s: first end the old one with\n\n"+
 				"    sessionserver app revoke %s --oldest %s", id, len(before), strings.Join(before, " and "), id,
-				c.Place)
+				c.Folder)
 		}
 		return configs.AddSecret(text, id.App, hash, comment)
 	})
@@ -264,7 +264,7 @@ func (c *appRotateCmd) Run(ctx context.Context, io streams) error {
 	fmt.Fprintln(io.err, "This is the new DSN, shown once: only a hash of its secret is kept.")
 	if len(before) > 0 {
 		fmt.Fprintf(io.err, "The old one stays valid. Once it is no longer used, revoke it with\n\n"+
-			"    sessionserver app revoke %s --oldest %s\n\n", id, c.Place)
+			"    sessionserver app revoke %s --oldest %s\n\n", id, c.Folder)
 	}
 	return waited
 }
@@ -278,10 +278,10 @@ func appOf(t *configs.Tenant, id auth.Identity) (configs.App, error) {
 }
 
 type appRevokeCmd struct {
-	App    string  `arg:"" name:"tenant/app" help:"The app: all of it, unless one of the flags names a secret."`
-	Secret *string `xor:"secret" placeholder:"SHORT" help:"Only the secret whose hash begins so, as app list shows it."`
-	Oldest bool    `xor:"secret" help:"Only the older one of its two secrets."`
-	Place  place   `embed:""`
+	App    string      `arg:"" name:"tenant/app" help:"The app: all of it, unless one of the flags names a secret."`
+	Secret *string     `xor:"secret" placeholder:"SHORT" help:"Only the secret whose hash begins so, as app list shows it."`
+	Oldest bool        `xor:"secret" help:"Only the older one of its two secrets."`
+	Folder folderFlags `embed:""`
 }
 
 // Run removes a secret or the app. What it removes may be invalid; what remains must be valid, since a server ignores
@@ -291,7 +291,7 @@ func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.Place.openAnyhow(io)
+	f, err := c.Folder.openAnyhow(io)
 	if err != nil {
 		return err
 	}

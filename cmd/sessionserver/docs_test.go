@@ -13,7 +13,7 @@ import (
 
 // TestDocumentedConfigurations checks that the configurations and tenants in the documents are valid.
 func TestDocumentedConfigurations(t *testing.T) {
-	seen := 0
+	found := 0
 	for _, document := range []string{"../../README.md", "../../docs/hosting.md", "../../docs/monitoring.md"} {
 		text, err := os.ReadFile(document)
 		if err != nil {
@@ -23,7 +23,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 			if strings.HasPrefix(block[1], "livenessProbe:") {
 				continue // Kubernetes'
 			}
-			seen++
+			found++
 			if strings.Contains(block[1], "\napps:") {
 				main := configs.Default()
 				_, err = configs.ParseTenant("acme.yaml", []byte(block[1]), &main, tenants.Inspect)
@@ -35,7 +35,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 			}
 		}
 	}
-	if seen < 3 {
-		t.Errorf("only %d were seen", seen)
+	if found < 3 {
+		t.Errorf("only %d configurations were found", found)
 	}
 }

@@ -95,8 +95,8 @@ type policyEvalCmd struct {
 	Bytes configs.Size  `placeholder:"SIZE" help:"How much it holds."`
 	Keys  int           `help:"How many keys it holds."`
 
-	Config string `xor:"place" placeholder:"FILE" help:"The configuration of the server: its policies, its tenants."`
-	Dev    bool   `xor:"place" help:"Those of serve --dev."`
+	Config string `xor:"folder" placeholder:"FILE" help:"The configuration of the server: its policies, its tenants."`
+	Dev    bool   `xor:"folder" help:"The policies and tenants of serve --dev."`
 	State  string `placeholder:"DIR" help:"With --dev: its folder (default .sessionserver)."`
 	Folder string `placeholder:"DIR" help:"The policies of this folder instead. Without --config the app may read and write every key."`
 	Role   string `help:"The role of the app, without --config (default readwrite)."`

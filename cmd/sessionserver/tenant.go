@@ -28,12 +28,12 @@ type tenantCreateCmd struct {
 	Allow    []string      `placeholder:"RANGE" help:"From where its apps may come: address ranges, or the word everybody (default: this machine)."`
 	Lifetime time.Duration `placeholder:"TIME" help:"How long its sessions live unused, such as 1h30m (default: that of the configuration)."`
 	NoStrict bool          `help:"Let clients choose the ids of sessions, as HTTP_SessionServer's save handler, Laravel and Symfony's handler_id do. CAUTION: an app that opens the id of a cookie without u then lets visitors fix sessions."`
-	Place    place         `embed:""`
+	Folder   folderFlags   `embed:""`
 }
 
 // Run creates the tenant and prints what comes next.
 func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -56,17 +56,17 @@ func (c *tenantCreateCmd) Run(ctx context.Context, io streams) error {
 	if c.NoStrict || !f.Config.Session.Strict {
 		fmt.Fprintf(io.err, "CAUTION: tenant %s is not strict. %s.\n", c.Name, app.ChosenIDs)
 	}
-	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Place)
+	fmt.Fprintf(io.err, "Next: sessionserver app create %s/APP %s\n", c.Name, c.Folder)
 	return waited
 }
 
 // String returns the flags as they were written.
-func (p place) String() string {
-	if !p.Dev {
-		return "--config " + p.Config
+func (f folderFlags) String() string {
+	if !f.Dev {
+		return "--config " + f.Config
 	}
-	if p.State != "" {
-		return "--dev --state " + p.State
+	if f.State != "" {
+		return "--dev --state " + f.State
 	}
 	return "--dev"
 }
@@ -89,12 +89,12 @@ func ranges(texts []string) ([]configs.Prefix, error) {
 }
 
 type tenantListCmd struct {
-	Place place `embed:""`
+	Folder folderFlags `embed:""`
 }
 
 // Run lists the tenants. Files with mistakes are listed too, and make the command fail.
 func (c *tenantListCmd) Run(io streams) error {
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -144,13 +144,13 @@ func rangeTexts(ranges []configs.Prefix) []string {
 }
 
 type tenantShowCmd struct {
-	Name  string `arg:"" help:"The tenant."`
-	Place place  `embed:""`
+	Name   string      `arg:"" help:"The tenant."`
+	Folder folderFlags `embed:""`
 }
 
 // Run prints a tenant as the server uses it, with the settings that its file leaves to the configuration.
 func (c *tenantShowCmd) Run(io streams) error {
-	f, err := c.Place.open()
+	f, err := c.Folder.open()
 	if err != nil {
 		return err
 	}
@@ -231,14 +231,14 @@ func shortHashes(hashes []string) []string {
 }
 
 type tenantDeleteCmd struct {
-	Name         string `arg:"" help:"The tenant."`
-	DropSessions bool   `help:"Remove its sessions too: a running server does so in the background, or else the next one to run. Without it they go as they expire, and come back with a tenant of this name."`
-	Place        place  `embed:""`
+	Name         string      `arg:"" help:"The tenant."`
+	DropSessions bool        `help:"Remove its sessions too: a running server does so in the background, or else the next one to run. Without it they go as they expire, and come back with a tenant of this name."`
+	Folder       folderFlags `embed:""`
 }
 
 // Run deletes the tenant.
 func (c *tenantDeleteCmd) Run(ctx context.Context, io streams) error {
-	f, err := c.Place.openAnyhow(io)
+	f, err := c.Folder.openAnyhow(io)
 	if err != nil {
 		return err
 	}

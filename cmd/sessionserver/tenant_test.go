@@ -531,7 +531,7 @@ func TestDevSecret(t *testing.T) {
 func TestHandEdits(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
 	c.Do("tenant", "create", "acme")
-	f, err := place{Config: c.Config}.open()
+	f, err := folderFlags{Config: c.Config}.open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,49 +11,49 @@ import (
 	"sessionserver/configs"
 )
 
-// place holds the flags that name the folder of the tenants.
-type place struct {
-	Config string `xor:"place" required:"" placeholder:"FILE" help:"The configuration of the server, which names the folder of the tenants."`
-	Dev    bool   `xor:"place" required:"" help:"The tenants of serve --dev."`
+// folderFlags holds the flags that name the folder of the tenants.
+type folderFlags struct {
+	Config string `xor:"folder" required:"" placeholder:"FILE" help:"The configuration of the server, which names the folder of the tenants."`
+	Dev    bool   `xor:"folder" required:"" help:"The tenants of serve --dev."`
 	State  string `placeholder:"DIR" help:"With --dev: its folder (default .sessionserver)."`
 }
 
 // open returns the folder of a valid configuration.
-func (p place) open() (*tenantFolder, error) { return p.find(nil) }
+func (f folderFlags) open() (*tenantFolder, error) { return f.find(nil) }
 
 // openAnyhow returns the folder of a configuration that may have mistakes, which it prints, as long as the folder is
 // named. A removal must not wait until all mistakes are mended, and a running server keeps its previous
 // configuration.
-func (p place) openAnyhow(io streams) (*tenantFolder, error) {
-	return p.find(func(problems configs.Problems) {
+func (f folderFlags) openAnyhow(io streams) (*tenantFolder, error) {
+	return f.find(func(problems configs.Problems) {
 		fmt.Fprintf(io.err, "The configuration has mistakes, in spite of which the command continues:\n%v\n", problems)
 	})
 }
 
-func (p place) find(tell func(configs.Problems)) (*tenantFolder, error) {
-	if p.Dev {
-		cfg, err := devConfig(p.State)
+func (f folderFlags) find(report func(configs.Problems)) (*tenantFolder, error) {
+	if f.Dev {
+		cfg, err := devConfig(f.State)
 		if err != nil {
 			return nil, err
 		}
 		return &tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg, MakeParent: true}, dev: true}, nil
 	}
-	if p.State != "" {
+	if f.State != "" {
 		return nil, errors.New("sessionserver: --state needs --dev; a configuration file names its folders itself")
 	}
-	cfg, problems, err := configs.LoadAnyhow(p.Config, app.Inspect)
+	cfg, problems, err := configs.LoadAnyhow(f.Config, app.Inspect)
 	if err != nil {
 		return nil, err
 	}
 	if len(problems) > 0 {
-		if tell == nil || cfg.Tenants == "" {
+		if report == nil || cfg.Tenants == "" {
 			return nil, problems
 		}
-		tell(problems)
+		report(problems)
 	}
 	if cfg.Tenants == "" {
 		return nil, fmt.Errorf("%s names no folder for tenants; add a line such as\n\n    tenants: "+
-			"/etc/sessionserver/tenants.d", p.Config)
+			"/etc/sessionserver/tenants.d", f.Config)
 	}
 	return &tenantFolder{Folder: &tenants.Folder{Path: cfg.Tenants, Config: cfg}}, nil
 }
