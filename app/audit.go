@@ -96,7 +96,7 @@ func (l decisionLog) Decided(in *policy.Input, d policy.Decision, ev policy.Eval
 		Allow: d.Allow && err == nil, Reasons: d.Reasons, Cached: ev.Cached, Took: ev.Duration,
 	}
 	if err != nil {
-		x.Undecided, x.Reasons = true, []string{"there was no decision; the operator's log says why"}
+		x.Undecided, x.Reasons = true, []string{"there was no decision; see the operator's log"}
 	}
 	l.to.Record(x)
 }

@@ -2,5 +2,5 @@
 
 package app
 
-// allowedDescriptors is how many file descriptors the system allows this process; 0 is unknown.
+// allowedDescriptors returns the number of file descriptors that the system allows this process; 0 is unknown.
 func allowedDescriptors() int { return 0 }

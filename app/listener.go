@@ -15,7 +15,7 @@ import (
 	"sessionserver/server"
 )
 
-// listener is an open address and how its connections are served.
+// listener is an open address with the options of its connections.
 type listener struct {
 	net.Listener
 	options server.Listen

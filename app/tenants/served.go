@@ -132,13 +132,13 @@ func (f *Folder) Await(ctx context.Context, tenant string) (servers int, err err
 		servers, behind, err := f.behind(tenant)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("the change is made, and whether a server has taken it over could not be seen: %w",
+			return 0, fmt.Errorf("the change is made, but it is unknown whether a server has taken it over: %w",
 				err)
 		case behind == 0:
 			return servers, nil
 		case time.Now().After(deadline):
-			return servers, fmt.Errorf("the change is made, and after %v a running server has not taken it over: its "+
-				"log says why, and /status; until it does, what was before goes on",
+			return servers, fmt.Errorf("the change is made, but after %v a running server has not taken it over. "+
+				"Its log and /status have the reason; until then the previous tenants stay in force",
 				patience)
 		}
 		select {
