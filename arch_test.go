@@ -15,10 +15,13 @@ import (
 const module = "sessionserver"
 
 // mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the
-// others. A package may always import what lies in its own folder. cmd/sessionserver may import everything.
+// others. A package may always import what lies in its own folder. Only app and cmd/sessionserver may import everything,
+// and none but cmd/sessionserver may import app.
 var mayImport = map[string][]string{
-	"admin":             {},
-	"app":               {"*"},
+	"admin": {},
+	"app":   {"*"},
+	// neither the network, nor the storage, nor the log of audit events: package app passes functions
+	"app/tenants":       {"atomicfile", "auth", "configs", "policy", "server", "watch"},
 	"atomicfile":        {},
 	"audit":             {},
 	"auth":              {},
@@ -27,7 +30,7 @@ var mayImport = map[string][]string{
 	"cmd/sessionserver": {"*"},
 	// whose vocabulary settings have
 	"configs": {"session", "auth", "wire"},
-	// only cmd imports it
+	// only app imports it
 	"metrics":           {"server", "session", "storage", "policy", "auth", "audit", "certs", "wire"},
 	"policy":            {"atomicfile", "watch"},
 	"server":            {"wire", "auth", "policy", "session", "audit"},
