@@ -15,8 +15,8 @@ import (
 const module = "sessionserver"
 
 // mayImport is the shape of the module: what each package, or the top-level folder that it lies in, may import of the
-// others. A package may always import what lies in its own folder. Only app and cmd/sessionserver may import everything,
-// and none but cmd/sessionserver may import app.
+// others. A package may always import what lies in its own folder. Only app and cmd/sessionserver may import
+// everything. Only cmd/sessionserver may import app.
 var mayImport = map[string][]string{
 	"admin": {},
 	"app":   {"*"},
@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	"wire":              {},
 }
 
-// only says which third-party modules belong to which package alone.
+// only maps each of these third-party modules to the one package that may import it.
 var only = map[string]string{
 	"github.com/cockroachdb":           "storage/pebble",
 	"github.com/hashicorp":             "storage/cache",
@@ -118,7 +118,7 @@ func checkImport(t *testing.T, file, from, imported string) {
 	}
 	allowed, known := mayImport[rule]
 	if !known {
-		t.Errorf("%s: the table in arch_test.go does not know package %s", file, from)
+		t.Errorf("%s: the table in arch_test.go has no entry for package %s", file, from)
 		return
 	}
 	top, _, _ := strings.Cut(target, "/")

@@ -9,7 +9,7 @@
 // tried again (reload.go). [Examine] finds what is wrong with the files and folders that a configuration names; both
 // the command check and a running server use it.
 //
-// The package knows every other one, and none knows it but cmd/sessionserver. It has no rule of its own about sessions,
+// The package imports every other one, and only cmd/sessionserver imports it. It has no rule of its own about sessions,
 // and no flag or terminal.
 //
 // Begin reading at [New].

@@ -110,8 +110,8 @@ func (a *App) openPolicy(ctx context.Context) (err error) {
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("cannot use the policies: %w (without any, nothing would be allowed: mend them, or what the "+
-			"policy section of the configuration says)", err)
+		return fmt.Errorf("cannot use the policies: %w (no operation is allowed without policies: correct them or the "+
+			"policy section of the configuration)", err)
 	}
 	return nil
 }

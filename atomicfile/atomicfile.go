@@ -23,7 +23,9 @@ type Options struct {
 }
 
 // Mode returns options for a file with this mode, whatever the umask.
-func Mode(mode os.FileMode) Options { return Options{Own: func(f *os.File) error { return f.Chmod(mode) }} }
+func Mode(mode os.FileMode) Options {
+	return Options{Own: func(f *os.File) error { return f.Chmod(mode) }}
+}
 
 // Replace makes content the file of that name in the folder. When it has returned nil the new file survives a power
 // failure; after an error the old file is as it was, or the new one is in its place.

@@ -7,7 +7,7 @@
 // A [Folder] changes the files for commands: one command at a time, by atomic replacement, and never through links. A
 // command can wait until each running server has the change in force.
 //
-// The package must never know the network, the storage or the log of audit events: package app passes functions.
+// The package does not import the network, the storage or the log of audit events: package app passes functions.
 //
 // Begin reading at [New] and [Follower.Run].
 package tenants

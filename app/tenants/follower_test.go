@@ -140,7 +140,7 @@ func TestWatch(t *testing.T) {
 	w.becomes("a:4h0m0s")
 	w.write("a.yaml", lives("1h"))
 	w.becomes("a:1h0m0s")
-	require.Eventually(t, "the log says that all is right", func() bool {
+	require.Eventually(t, "the log reports that all files are valid", func() bool {
 		return strings.Contains(w.logged(), "no mistake is left in the files of the tenants")
 	})
 	if s := w.Status(); s.Tenants != 1 || len(s.Problems) != 0 {
@@ -205,7 +205,7 @@ func TestWatchSoon(t *testing.T) {
 	w.follow()
 	w.becomes("a:1h0m0s")
 	w.write("b.yaml", lives("1h"))
-	w.becomes("a:1h0m0s b:1h0m0s") // all is seen that was there before
+	w.becomes("a:1h0m0s b:1h0m0s") // the file from before is still in force
 	w.write("..data/a.yaml", lives("2h"))
 	w.becomes("a:2h0m0s b:1h0m0s")
 	if most := usual.poll + 4*usual.debounce; most > time.Second {

@@ -43,7 +43,7 @@ func TestSameRules(t *testing.T) {
 		_, opened := opa.Bundle(opa.BundleOptions{URL: "https://x", Key: func() (string, error) { return "k", nil },
 			Algorithm: algorithm})
 		if (configured == nil) != (opened == nil) {
-			t.Errorf("algorithm %q: configs says %v, opa %v", algorithm, configured, opened)
+			t.Errorf("algorithm %q: configs has %v, opa %v", algorithm, configured, opened)
 		}
 	}
 	c, err := certs.New(certs.Options{ACME: &certs.ACME{AgreeTerms: true, Storage: t.TempDir(),
@@ -61,7 +61,7 @@ func TestSameRules(t *testing.T) {
 	} {
 		_, asked := configs.ParseTenant("a.yaml", fmt.Appendf(nil, "allow: [::1]\nhosts: [%q]\n", name), &main)
 		if given := c.SetHosts([]string{name}); (asked == nil) != (given == nil) {
-			t.Errorf("%q: configs says %v, certs %v", name, asked, given)
+			t.Errorf("%q: configs has %v, certs %v", name, asked, given)
 		}
 	}
 }

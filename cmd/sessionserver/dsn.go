@@ -519,7 +519,7 @@ var refusals = map[client.Code]string{
 		"it.",
 	wire.TLSRequired: "The listener accepts no plaintext from here: begin the DSN with tls:// instead of tcp://.",
 	wire.Quota:       "The tenant has used up a quota: raise quotas in its file, or wait until sessions have expired.",
-	wire.RateLimited: "Too many requests in a short time: wait as long as the message says, or raise rates in the " +
+	wire.RateLimited: "Too many requests in a short time: wait for the time in the message, or raise rates in the " +
 		"tenant's file. After many failures to authenticate, an address waits longer.",
 	wire.Protocol: "The server did not understand the first bytes. If it expects a PROXY header from this address, " +
 		"which is then one of listen[].proxies, connect through the balancer, or take the address out of proxies; if " +
