@@ -36,7 +36,7 @@ func TestMistakes(t *testing.T) {
 			"f:1: invalid YAML: while increasing flow level: exceeded max depth of 10000"},
 		"unknown anchor": {"log: *what\n", "f:1: invalid YAML: unknown anchor 'what' referenced"},
 
-		// What YAML could do and a configuration does not need.
+		// Features of YAML that a configuration does not need.
 		"alias": {"storage: {path: &p /a}\nadmin:\n  address: *p\n",
 			"f:3: admin.address: alias \"p\" (allowed: its value, written out)"},
 		"bomb": {"x: &a [1, 1, 1, 1]\ny: &b [*a, *a, *a, *a]\nlisten: &c [*b, *b]\n",

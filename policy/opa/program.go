@@ -85,7 +85,7 @@ func newCompiler() *ast.Compiler {
 	return ast.NewCompiler().WithCapabilities(capabilities).WithSchemas(schemas).WithDefaultRegoVersion(ast.RegoV1)
 }
 
-// Packages of the rules. Those of a tenant have a package of their own, so that a file in the wrong folder is
+// Packages of the rules. The rules of a tenant have a package of their own, so that a file in the wrong folder is
 // reported and never allows an operation.
 var (
 	operatorPackage = ast.MustParseRef("data.sessionserver.authz")
