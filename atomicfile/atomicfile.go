@@ -1,9 +1,3 @@
-// Package atomicfile replaces files so that a crash leaves the old content or the new, and nothing in between.
-//
-// Files are named within an open folder. So a folder that another one takes the place of meanwhile, or a link that
-// another user puts there, cannot lead a write elsewhere.
-//
-// Begin reading at [Replace].
 package atomicfile
 
 import (
@@ -27,9 +21,13 @@ func Mode(mode os.FileMode) Options {
 	return Options{Own: func(f *os.File) error { return f.Chmod(mode) }}
 }
 
-// Replace makes content the file of that name in the folder. When it has returned nil the new file survives a power
-// failure; after an error the old file is as it was, or the new one is in its place.
+// Replace makes content the file of that name in the folder. Once it has returned nil, the new file survives a power
+// failure. After an error the file is either the old one or, if only the folder could not be synced, the new one.
 func Replace(folder *os.Root, name string, content []byte, opts Options) error {
+	return replace(folder, name, content, opts, SyncFolder)
+}
+
+func replace(folder *os.Root, name string, content []byte, opts Options, syncFolder func(*os.Root) error) error {
 	temp := "." + name + "." + rand.Text() + ".tmp"
 	f, err := folder.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -51,7 +49,7 @@ func Replace(folder *os.Root, name string, content []byte, opts Options) error {
 	if err != nil {
 		return errors.Join(err, folder.Remove(temp))
 	}
-	return SyncFolder(folder)
+	return syncFolder(folder)
 }
 
 // ReplacePath is Replace for the file at a path.

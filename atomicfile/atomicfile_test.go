@@ -72,6 +72,51 @@ func TestReplaceRefused(t *testing.T) {
 	}
 }
 
+// TestFolderSyncFails: the error is returned. The new file is in its place whole, and no temporary file is left.
+func TestFolderSyncFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	folder, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	failed := errors.New("input/output error")
+	syncFolder := func(*os.Root) error { return failed }
+	if err := replace(folder, filepath.Base(path), []byte("new"), Options{}, syncFolder); !errors.Is(err, failed) {
+		t.Errorf("error = %v, want %v", err, failed)
+	}
+	if got := content(t, path); got != "new" {
+		t.Errorf("content = %q, want the new one", got)
+	}
+	only(t, path)
+}
+
+// TestReplaceKeepsMode: an Own that copies the old file's mode keeps it, and the default is the owner alone.
+func TestReplaceKeepsMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := ReplacePath(path, []byte("old"), Mode(0o640)); err != nil {
+		t.Fatal(err)
+	}
+	keep := Options{Own: func(f *os.File) error {
+		old, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		return f.Chmod(old.Mode().Perm())
+	}}
+	for _, row := range []struct {
+		opts Options
+		want os.FileMode
+	}{{keep, 0o640}, {Options{}, 0o600}} {
+		if err := ReplacePath(path, []byte("new"), row.opts); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != row.want {
+			t.Errorf("mode = %v, %v; want %v", info.Mode(), err, row.want)
+		}
+	}
+}
+
 // TestReplaceLink: a link is replaced itself, and what it leads to is not written.
 func TestReplaceLink(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "target")
