@@ -53,7 +53,10 @@ func TestReadyStart(t *testing.T) {
 		}
 		ended <- err
 	}()
-	require.Eventually(t, "it listens for operators", func() bool { _, err := os.Stat(socket); return err == nil })
+	require.Eventually(t, "it listens for operators", func() bool { // the socket exists a moment before it accepts
+		conn, err := net.Dial("unix", socket)
+		return err == nil && conn.Close() == nil
+	})
 	if status, text := servertest.Get(t, client, "http://localhost/readyz"); status != 503 || text != "starting\n" {
 		t.Errorf("readiness is %d %q", status, text)
 	}
