@@ -42,8 +42,7 @@ type Decisions struct {
 	clear  bool
 	chance func() float64 // from 0 to less than 1
 
-	scratch []byte   // guarded by the queue's lock
-	secret  [32]byte // without which nobody can try which key has a hash
+	secret [32]byte // without which nobody can try which key has a hash
 }
 
 // OpenDecisions opens the decision log, or answers nil if it is to have no output. One that cannot be opened is tried again until it can.
@@ -71,17 +70,13 @@ func (d *Decisions) Record(x Decision) {
 	if d == nil || x.Allow && d.chance() >= d.sample {
 		return
 	}
-	b, err := d.queue.begin(true)
-	if err != nil {
-		return // it is counted
-	}
-	b.buf = d.append(b.buf, &x)
-	_ = d.queue.end(b, PolicyDecision, false)
+	e := d.queue.newEntry(PolicyDecision, time.Now())
+	e.body = d.append(e.body, &x)
+	_ = d.queue.send(e, false, true) // an event that is lost is counted
 }
 
 // append appends the line of a decision, which is a JSON object with its fields in this order.
 func (d *Decisions) append(dst []byte, x *Decision) []byte {
-	dst = appendHead(dst, PolicyDecision, d.queue.seq, time.Now())
 	dst = appendField(dst, `,"tenant":`, x.Tenant, nameMax)
 	dst = appendField(dst, `,"app":`, x.App, nameMax)
 	dst = appendField(dst, `,"command":`, x.Command, commandMax)
@@ -89,8 +84,8 @@ func (d *Decisions) append(dst []byte, x *Decision) []byte {
 	if x.Key != nil && d.clear {
 		dst = appendText(append(dst, `,"key":`...), x.Key, nameMax)
 	} else if x.Key != nil {
-		d.scratch = append(append(d.scratch[:0], d.secret[:]...), x.Key...)
-		sum := sha256.Sum256(d.scratch)
+		var buf [128]byte
+		sum := sha256.Sum256(append(append(buf[:0], d.secret[:]...), x.Key...))
 		dst = append(dst, `,"key_hash":"`...)
 		dst = hex.AppendEncode(dst, sum[:8])
 		dst = append(dst, '"')
@@ -135,7 +130,7 @@ func (d *Decisions) Reopen() error {
 	if d == nil || d.shared {
 		return nil
 	}
-	if err := d.queue.reopenNow(); err != nil {
+	if err := d.queue.requestReopen(); err != nil {
 		return fmt.Errorf("audit: the decision log was not reopened: %w", err)
 	}
 	return nil

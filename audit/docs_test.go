@@ -65,7 +65,7 @@ func TestDocs(t *testing.T) {
 		}
 	}
 	for _, number := range []string{fmt.Sprintf("writing takes more than %v s", Timeout.Seconds()),
-		fmt.Sprintf("after %v s, and at the latest every %v s", probeMin.Seconds(), probeMax.Seconds()),
+		fmt.Sprintf("after %v s, and at the latest every %v s", retryMin.Seconds(), retryMax.Seconds()),
 		"at most 1,024 bytes"} {
 		if !strings.Contains(string(doc), number) {
 			t.Errorf("it does not say: %s", number)

@@ -35,12 +35,16 @@ const (
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// appendEvent appends the line of an event, which is a JSON object with its fields in this order.
+// appendEvent appends the line of an event, a JSON object with its fields in this order.
 func appendEvent(dst []byte, e *Event, seq uint64, now time.Time) []byte {
 	if !e.Time.IsZero() {
 		now = e.Time
 	}
-	dst = appendHead(dst, e.Code, seq, now)
+	return appendBody(appendHead(dst, e.Code, seq, now), e)
+}
+
+// appendBody appends the line of an event from its tenant on.
+func appendBody(dst []byte, e *Event) []byte {
 	dst = appendField(dst, `,"tenant":`, e.Tenant, nameMax)
 	dst = appendField(dst, `,"app":`, e.App, nameMax)
 	if e.Address.IsValid() {

@@ -99,11 +99,13 @@ func (l *Log) put(e *Event, wait bool) error {
 	if l == nil || !l.events.Has(e.Code) {
 		return nil
 	}
-	b, err := l.queue.begin(false)
-	if err == nil {
-		b.buf = appendEvent(b.buf, e, l.queue.seq, time.Now())
-		err = l.queue.end(b, e.Code, wait || len(b.buf) > pendingMax)
+	at := e.Time
+	if at.IsZero() {
+		at = time.Now()
 	}
+	x := l.queue.newEntry(e.Code, at)
+	x.body = appendBody(x.body, e)
+	err := l.queue.send(x, wait, false)
 	if l.onFailure == Continue {
 		return nil
 	}
@@ -123,7 +125,7 @@ func (l *Log) Failing() error {
 	if l == nil {
 		return nil
 	}
-	if f := l.queue.failure.Load(); f != nil {
+	if f := l.queue.failure(); f != nil {
 		return f
 	}
 	return nil
@@ -134,7 +136,7 @@ func (l *Log) Reopen() error {
 	if l == nil {
 		return nil
 	}
-	if err := l.queue.reopenNow(); err != nil {
+	if err := l.queue.requestReopen(); err != nil {
 		return fmt.Errorf("audit: the log was not reopened: %w", err)
 	}
 	return nil

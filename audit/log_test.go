@@ -206,14 +206,14 @@ func TestRefuse(t *testing.T) {
 		}
 		l.Note(Event{Code: SessionExpired})
 		m.set(nil, nil)
-		time.Sleep(probeMax)
+		time.Sleep(retryMax)
 		synctest.Wait()
 		if err := l.Err(); err != nil {
 			t.Errorf("Err when it works again: %v", err)
 		}
 		record(t, l, AuthFailed)
 		// as many numbers are missing as events
-		want(t, m.events(t), "1 server.started", "5 audit.lost 4", "7 auth.failed")
+		want(t, m.events(t), "1 server.started", "6 audit.lost 4", "7 auth.failed")
 		if last := readLines(t, m.text)[1]; last.Detail != "the disk is full" {
 			t.Errorf("why: %q", last.Detail)
 		}
@@ -428,16 +428,78 @@ func TestTooManyNotes(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		l.queue.mu.Lock()
-		if held := len(l.queue.next.buf); held > pendingMax+LineMax {
-			t.Errorf("%d bytes wait", held)
+		if waiting := len(l.queue.entries); waiting != queueMax {
+			t.Errorf("%d events wait, want %d", waiting, queueMax)
 		}
-		l.queue.mu.Unlock()
 		m.set(nil, nil)
 		close(hang)
 		synctest.Wait()
 		if got := len(m.events(t)); got != n {
 			t.Errorf("%d of %d are there", got, n)
+		}
+	})
+}
+
+// TestNumbersAccountForLosses records from many goroutines while the sink fails, hangs and recovers. A recorded event
+// must be in the log once, and the missing numbers must equal the counts of the lost events.
+func TestNumbersAccountForLosses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, c := newLog(t, m, Refuse)
+		const recorders, each = 50, 200
+		var recorded [recorders + 1][each]bool
+		var all sync.WaitGroup
+		for i := range recorders {
+			all.Go(func() {
+				for k := range each {
+					err := l.Record(Event{Code: SessionCreated, Conn: uint64(i + 1), Count: int64(k + 1)})
+					recorded[i+1][k] = err == nil
+					l.Note(Event{Code: SessionExpired})
+					time.Sleep(time.Duration(k%7) * time.Millisecond)
+				}
+			})
+		}
+		for i := range 12 {
+			time.Sleep(30 * time.Millisecond)
+			switch i % 3 {
+			case 0:
+				m.set(errors.New("the disk is full"), nil)
+			case 1:
+				hang := make(chan struct{})
+				m.set(nil, hang)
+				time.Sleep(3 * time.Second / time.Duration(1+i%2))
+				m.set(nil, nil)
+				close(hang)
+			}
+		}
+		m.set(nil, nil)
+		all.Wait()
+		time.Sleep(retryMax)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var last, missing, reported uint64
+		for _, x := range readLines(t, m.text) {
+			if x.Seq <= last {
+				t.Fatalf("number %d follows %d", x.Seq, last)
+			}
+			missing += x.Seq - last - 1
+			last = x.Seq
+			if x.Event == AuditLost.String() {
+				reported += uint64(x.Count)
+			} else if x.Connection > 0 {
+				recorded[x.Connection][x.Count-1] = false
+			}
+		}
+		for i := range recorded {
+			for k, absent := range recorded[i] {
+				if absent {
+					t.Errorf("event %d of recorder %d was recorded, but is not in the log", k, i)
+				}
+			}
+		}
+		if missing != reported || reported == 0 || reported != uint64(c.lost) {
+			t.Errorf("%d numbers are missing, %d lost events were reported, %d observed", missing, reported, c.lost)
 		}
 	})
 }

@@ -8,437 +8,443 @@ import (
 )
 
 const (
-	probeMin   = 100 * time.Millisecond // until it is tried again after the first failure,
-	probeMax   = 2 * time.Second        // and after many
-	pendingMax = 1 << 20                // bytes of lines that wait; beyond, even those wait who need not
-	spareMax   = 4                      // batches that are kept to be used again
+	retryMin = 100 * time.Millisecond // delay before the first retry after a failure
+	retryMax = 2 * time.Second        // longest delay between retries
+	queueMax = 4096                   // events that may wait; above this limit Note waits, and decisions are dropped
+	spareMax = 256                    // entries that are kept to be used again
+	batchMax = 1 << 20                // bytes after which a batch takes no further line
 )
 
-// queue gathers lines into batches, which one goroutine writes: while it writes one, the next fills up, so that many who record at once share a
-// write. The sink may hang; then a watchdog answers those who wait.
+// queue passes events through a channel to one goroutine, which writes all that wait in one batch. Events that are
+// recorded at the same time thus share one write and one fsync.
 //
-// Either all is well, or there is a failure: then nothing is taken any more but counted, and the goroutine tries from time to time to write one
-// line that tells how much was lost. When that works all is well again.
+// After a failed write the queue takes no events, but counts them. The goroutine then retries with a line that reports
+// the number of lost events. A successful retry ends the failure.
 type queue struct {
 	sink     sink
-	timeout  time.Duration // for writing a batch
+	timeout  time.Duration // for one batch
 	observer Observer
-	failure  atomic.Pointer[failure] // why nothing can be written now, or nil; stored with mu locked
 
-	wake     chan struct{} // there is something to do; holds one
-	ended    chan struct{} // closed when run has returned
+	entries chan *entry     // closed by close
+	reopens chan chan error // requests to reopen the sink
+	ended   chan struct{}   // closed when run has returned
+	spare   chan *entry     // entries to be used again
+	lost    atomic.Uint64   // events since the last line that reported them
+	state   atomic.Pointer[state]
+
+	senders sync.RWMutex // read-locked while an event is sent, which a failure interrupts; locked to close and to recover
+	closed  bool         // guarded by senders
+
 	watchdog *time.Timer
-
-	mu      sync.Mutex   // guards what follows; nothing is called with it locked that may wait
-	next    *batch       // gathers lines; empty while there is a failure
-	current *batch       // is being written; nil for none
-	since   time.Time    // when writing it began
-	spare   []*batch     //
-	seq     uint64       // of the last line
-	lost    uint64       // events since the last line that told of them
-	again   uint64       // the number of a line that told of them and was lost itself: the next one's, so that as many numbers are missing as events; or 0
-	retry   time.Time    // when to try again after a failure
-	reopens []chan error // those who want the sink to be opened anew
-	closing bool
-	last    bool // closing, the last try was made
+	busy     sync.Mutex // guards started; held while the watchdog declares a failure
+	started  time.Time  // start of the sink's operation in progress; zero if there is none
 }
 
-// batch are lines that are written together.
-type batch struct {
-	buf   []byte
-	codes []Code // one a line
-	carry uint64 // lost events that the first line tells of,
-	seq   uint64 // which has this number
-	done  bool   // it is known what became of it
-	err   error
-	refs  int       // the queue, and those who wait for it
-	over  sync.Cond // done has changed; its lock is the queue's
+// entry is an event in the queue.
+type entry struct {
+	code    Code
+	at      time.Time
+	body    []byte        // the line without its head
+	waiting bool          // a caller waits for written, and releases the entry
+	written chan struct{} // holds one; receives a value when the line is in the log
 }
 
-// ErrNotWritten is in every error about an event that is not in the log.
+// state is the condition of the queue from its start, or from a recovery, to the next recovery.
+type state struct {
+	failure atomic.Pointer[failure] // cause of the last failed write; nil if there is none
+	failed  chan struct{}           // closed after the first failure; releases all callers that wait
+}
+
+// ErrNotWritten is wrapped by every error about an event that is not in the log.
 var ErrNotWritten = errors.New("audit: the log cannot be written")
 
 var (
-	errTimeout = errors.New("it took too long")
-	errClosed  = errors.New("it is closed")
+	errTimeout = errors.New("timeout")
+	errClosed  = errors.New("the log is closed")
 )
 
-// failure is why nothing can be written.
+// failure is the reason why the log cannot be written.
 type failure struct{ cause error }
 
 func (f *failure) Error() string   { return ErrNotWritten.Error() + ": " + f.cause.Error() }
 func (f *failure) Unwrap() []error { return []error{ErrNotWritten, f.cause} }
 
 func newQueue(s sink, timeout time.Duration, observer Observer) *queue {
-	q := &queue{sink: s, timeout: timeout, observer: observer, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	q.next = q.fresh()
-	q.watchdog = time.AfterFunc(time.Hour, q.overdue)
+	q := &queue{
+		sink: s, timeout: timeout, observer: observer,
+		entries: make(chan *entry, queueMax), spare: make(chan *entry, spareMax),
+		reopens: make(chan chan error), ended: make(chan struct{}),
+	}
+	q.state.Store(&state{failed: make(chan struct{})})
+	q.watchdog = time.AfterFunc(time.Hour, q.expire)
 	q.watchdog.Stop()
 	return q
 }
 
-// start opens the sink and answers whether that worked.
+// start opens the sink.
 func (q *queue) start() error {
-	first := q.fresh()
-	first.refs++
-	go q.run(first)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.await(first)
-}
-
-// begin answers the batch that takes the next line, with the queue locked until end; or an error. With drop the line is given up if too many wait.
-func (q *queue) begin(drop bool) (*batch, error) {
-	q.mu.Lock()
-	q.seq++
-	var err error
-	if f := q.failure.Load(); f != nil {
-		err = f
-	} else if q.closing {
-		err = &failure{errClosed}
-	} else if drop && len(q.next.buf) >= pendingMax {
-		err = ErrNotWritten
-	} else {
-		return q.next, nil
+	opened, s := make(chan struct{}), q.state.Load()
+	go q.run(opened)
+	select {
+	case <-opened:
+	case <-s.failed:
+		return s.failure.Load()
 	}
-	q.lost++
-	q.mu.Unlock()
-	q.observer.Lost(1)
-	return nil, err
+	return nil
 }
 
-// end takes the line that was appended to b.buf since begin. With wait it answers what became of it.
-func (q *queue) end(b *batch, c Code, wait bool) error {
-	defer q.mu.Unlock()
-	b.codes = append(b.codes, c)
-	if q.current == nil && len(b.codes) == 1 { // otherwise run looks anyhow
-		q.nudge()
+// failure returns the reason why the log cannot be written now, or nil.
+func (q *queue) failure() *failure { return q.state.Load().failure.Load() }
+
+// newEntry returns an entry with an empty body. The caller passes it to send.
+func (q *queue) newEntry(c Code, at time.Time) *entry {
+	var e *entry
+	select {
+	case e = <-q.spare:
+	default:
+		e = &entry{written: make(chan struct{}, 1)}
+	}
+	e.code, e.at, e.body = c, at, e.body[:0]
+	return e
+}
+
+// release keeps an entry to be used again.
+func (q *queue) release(e *entry) {
+	select {
+	case q.spare <- e:
+	default:
+	}
+}
+
+// send puts an event into the queue. With wait it returns when the event is in the log. With drop the event is lost if
+// the queue is full; without, send waits for room.
+func (q *queue) send(e *entry, wait, drop bool) error {
+	e.waiting = wait
+	s, err := q.enqueue(e, drop)
+	if err != nil {
+		q.release(e)
+		q.lost.Add(1)
+		q.observer.Lost(1)
+		return err
 	}
 	if !wait {
 		return nil
 	}
-	b.refs++
-	return q.await(b)
-}
-
-// await answers what became of b, and lets go of it. It is called with mu locked.
-func (q *queue) await(b *batch) error {
-	for !b.done {
-		b.over.Wait()
-	}
-	err := b.err
-	q.release(b)
-	return err
-}
-
-func (q *queue) nudge() {
 	select {
-	case q.wake <- struct{}{}:
-	default: // it is awake
-	}
-}
-
-// run writes batches until the queue is closed.
-func (q *queue) run(first *batch) {
-	defer close(q.ended)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var backoff time.Duration
-	for b := first; ; {
-		if b != nil {
-			if q.write(b) {
-				backoff = 0
-			} else {
-				backoff = min(max(2*backoff, probeMin), probeMax)
-			}
-		}
-		q.mu.Lock()
-		if b != nil {
-			q.retry = time.Now().Add(backoff)
-		}
-		asked := q.reopens
-		q.reopens = nil
-		if len(asked) > 0 {
-			b = q.fresh()
-		} else {
-			b = q.take(time.Now())
-		}
-		closing := q.closing
-		timer.Stop()
-		if q.failure.Load() != nil {
-			timer.Reset(time.Until(q.retry))
-		}
-		q.mu.Unlock()
-		switch {
-		case len(asked) > 0:
-			err := q.reopen(b)
-			for _, answer := range asked {
-				answer <- err
-			}
-			b = nil
-		case b != nil:
-		case closing:
-			if err := q.sink.close(); err != nil {
-				q.observer.Troubled(err)
-			}
-			return
-		default:
-			select {
-			case <-q.wake:
-			case <-timer.C:
-			}
-		}
-	}
-}
-
-// take answers what is to be written now, or nil. It is called with mu locked.
-func (q *queue) take(now time.Time) *batch {
-	b := q.next
-	switch {
-	case q.failure.Load() == nil:
-		if len(b.codes) == 0 {
-			q.tell(b)
-		}
-		if len(b.codes) == 0 {
-			return nil
-		}
-	case q.closing:
-		if q.last {
-			return nil
-		}
-		q.last = true
-		q.tell(b)
-	case now.Before(q.retry):
+	case <-e.written:
+		q.release(e)
 		return nil
+	case <-s.failed:
+		return s.failure.Load()
+	}
+}
+
+func (q *queue) enqueue(e *entry, drop bool) (*state, error) {
+	q.senders.RLock()
+	defer q.senders.RUnlock()
+	s := q.state.Load()
+	if f := s.failure.Load(); f != nil {
+		return nil, f
+	}
+	if q.closed {
+		return nil, &failure{errClosed}
+	}
+	select {
+	case q.entries <- e:
+		return s, nil
 	default:
-		q.tell(b)
 	}
-	q.next = q.fresh()
-	if q.failure.Load() == nil {
-		q.tell(q.next)
+	if drop {
+		return nil, ErrNotWritten
 	}
-	return b
+	select {
+	case q.entries <- e:
+		return s, nil
+	case <-s.failed:
+		return nil, s.failure.Load()
+	}
 }
 
-// tell makes the first line of b say how many events were lost, if any were. It is called with mu locked.
-func (q *queue) tell(b *batch) {
-	if q.lost == 0 {
-		return
+// run writes events until the queue is closed and empty.
+func (q *queue) run(opened chan<- struct{}) {
+	defer close(q.ended)
+	w := writer{queue: q}
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	delay := time.Duration(0)
+	flush := func() {
+		if w.flush() {
+			delay = 0
+			return
+		}
+		delay = min(max(2*delay, retryMin), retryMax)
+		retry.Reset(delay)
 	}
-	e := Event{Code: AuditLost, Count: int64(q.lost), Detail: "there were too many at once"}
-	if f := q.failure.Load(); f != nil {
-		e.Detail = f.cause.Error()
+	flush() // opens the sink
+	if q.failure() == nil {
+		close(opened)
 	}
-	if b.seq, q.again = q.again, 0; b.seq == 0 {
-		q.seq++
-		b.seq = q.seq
+	for {
+		failing := q.failure() != nil
+		if !failing && q.lost.Load() > 0 && len(q.entries) == 0 {
+			flush()
+			continue
+		}
+		select {
+		case e, open := <-q.entries:
+			switch {
+			case !open:
+				if failing || q.lost.Load() > 0 {
+					w.flush()
+				}
+				if err := q.sink.close(); err != nil {
+					q.observer.Troubled(err)
+				}
+				return
+			case failing: // it was sent while the failure occurred
+				q.drop(e)
+				q.observer.Lost(1)
+			default:
+				w.collect(e)
+				flush()
+			}
+		case reply := <-q.reopens:
+			reply <- q.reopen()
+			if q.failure() != nil {
+				flush()
+			}
+		case <-retry.C:
+			if failing {
+				flush()
+			}
+		}
 	}
-	b.buf = appendEvent(b.buf, &e, b.seq, time.Now())
-	b.codes = append(b.codes, AuditLost)
-	b.carry, q.lost = q.lost, 0
 }
 
-// write writes b and reports whether that went well.
-func (q *queue) write(b *batch) bool {
-	deadline := q.watch(b)
-	n, err := q.sink.write(b.buf, deadline)
-	took := q.unwatch()
+// writer turns entries into batches. Only run uses it.
+type writer struct {
+	*queue
+	seq   uint64 // of the last line that was written
+	buf   []byte
+	batch []*entry
+	loss  error // cause of the events lost before the last recovery; nil for a full queue
+}
+
+// collect takes e and all entries that wait, up to the size of a batch.
+func (w *writer) collect(e *entry) {
+	w.batch = append(w.batch, e)
+	for size := len(e.body); size < batchMax; size += len(e.body) {
+		var open bool
+		select {
+		case e, open = <-w.entries:
+			if !open {
+				return
+			}
+			w.batch = append(w.batch, e)
+		default:
+			return
+		}
+	}
+}
+
+// flush writes the batch, with a line before it that reports lost events, if there are any. It reports whether all
+// lines were written. Numbers are assigned here: a line that is not written leaves its number to the lost events.
+func (w *writer) flush() bool {
+	failure := w.failure()
+	lost, seq, head := w.lost.Swap(0), w.seq, 0
+	w.buf = w.buf[:0]
+	if lost > 0 {
+		seq += lost + 1
+		head = 1
+		report := Event{Code: AuditLost, Count: int64(lost), Detail: "the queue was full"}
+		if failure != nil {
+			report.Detail = failure.cause.Error()
+		} else if w.loss != nil {
+			report.Detail = w.loss.Error()
+		}
+		w.buf = appendEvent(w.buf, &report, seq, time.Now())
+	}
+	for _, e := range w.batch {
+		seq++
+		w.buf = append(appendHead(w.buf, e.code, seq, e.at), e.body...)
+	}
+
+	begin, deadline := w.watch()
+	n, err := w.sink.write(w.buf, deadline)
+	duration := w.unwatch(begin)
+
+	lines := head + len(w.batch)
 	if err == nil {
-		n = len(b.codes)
+		n = lines
 	}
 	if n > 0 {
-		for _, c := range b.codes[:n] {
-			q.observer.Written(c)
+		if head > 0 {
+			w.observer.Written(AuditLost)
+			w.loss = nil
 		}
-		q.observer.Flushed(n, took)
+		for _, e := range w.batch[:n-head] {
+			w.observer.Written(e.code)
+		}
+		w.observer.Flushed(n, duration)
+		w.seq = seq - uint64(lines-n)
+	} else {
+		w.lost.Add(lost)
 	}
-	q.finish(b, n, err)
+	if err != nil {
+		w.busy.Lock()
+		unwritten := len(w.batch) - max(n-head, 0)
+		w.fail(err, unwritten)
+		w.busy.Unlock()
+	} else if f := w.failure(); f != nil {
+		w.loss = f.cause
+		w.recover()
+	}
+	for i, e := range w.batch {
+		switch {
+		case !e.waiting:
+			w.release(e)
+		case err == nil:
+			e.written <- struct{}{}
+		}
+		w.batch[i] = nil
+	}
+	w.batch = w.batch[:0]
+	if cap(w.buf) > 2*batchMax {
+		w.buf = nil
+	}
 	return err == nil
 }
 
-// reopen opens the sink anew. b has no lines; whether there is a failure stays as it is, unless it hangs.
-func (q *queue) reopen(b *batch) error {
-	deadline := q.watch(b)
-	err := q.sink.reopen(deadline)
-	q.unwatch()
-	q.mu.Lock()
-	q.current = nil
-	q.settle(b, nil)
-	q.retry = time.Time{} // at once
-	q.mu.Unlock()
-	return err
-}
-
-// watch begins to watch that b does not take too long, until the deadline that it returns.
-func (q *queue) watch(b *batch) time.Time {
-	q.mu.Lock()
-	q.current, q.since = b, time.Now()
-	deadline := q.since.Add(q.timeout)
-	q.mu.Unlock()
+// watch starts the watchdog for an operation of the sink.
+func (q *queue) watch() (begin, deadline time.Time) {
+	begin = time.Now()
+	q.busy.Lock()
+	q.started = begin
+	q.busy.Unlock()
 	q.watchdog.Reset(q.timeout)
-	return deadline
+	return begin, begin.Add(q.timeout)
 }
 
-func (q *queue) unwatch() time.Duration {
+// unwatch stops the watchdog and returns the duration of the operation.
+func (q *queue) unwatch(begin time.Time) time.Duration {
 	q.watchdog.Stop()
-	return time.Since(q.since) // nobody else writes it
+	q.busy.Lock()
+	q.started = time.Time{}
+	q.busy.Unlock()
+	return time.Since(begin)
 }
 
-// finish draws the conclusions of having written the first n lines of b.
-func (q *queue) finish(b *batch, n int, err error) {
-	q.mu.Lock()
-	q.current = nil
-	lost, dropped, recovered := 0, (*batch)(nil), false
-	if err != nil {
-		lost = q.forget(b, n)
-		var more int
-		dropped, more = q.fail(err)
-		lost += more
-	} else if f := q.failure.Load(); f != nil {
-		q.tell(q.next) // of what was lost while this one was being written
-		q.failure.Store(nil)
-		recovered = true
+// expire declares a failure if the sink's operation has reached its deadline. Lines of that operation are not lost yet:
+// the sink may still write them.
+func (q *queue) expire() {
+	q.busy.Lock()
+	defer q.busy.Unlock()
+	if !q.started.IsZero() && time.Since(q.started) >= q.timeout {
+		q.fail(errTimeout, 0)
 	}
-	q.mu.Unlock()
-
-	if err != nil {
-		q.observer.Failed(err)
-		if lost > 0 {
-			q.observer.Lost(lost)
-		}
-	}
-	if recovered {
-		q.observer.Recovered()
-	}
-
-	q.mu.Lock()
-	q.settle(b, q.whyNot(err))
-	if dropped != nil {
-		q.settle(dropped, q.whyNot(err))
-	}
-	q.mu.Unlock()
 }
 
-// overdue answers those who wait for a batch that is not written in time. Whether its lines are lost is known when the sink answers, if ever.
-func (q *queue) overdue() {
-	q.mu.Lock()
-	b := q.current
-	if b == nil || time.Since(q.since) < q.timeout { // it was another batch that took so long
-		q.mu.Unlock()
-		return
-	}
-	b.refs++
-	dropped, lost := q.fail(errTimeout)
-	q.mu.Unlock()
-
-	q.observer.Failed(errTimeout)
+// fail enters the failed state and releases all callers that wait. The events in the queue are lost, and so many more.
+// It is called with busy locked.
+func (q *queue) fail(cause error, more int) {
+	s := q.state.Load()
+	first := s.failure.Swap(&failure{cause}) == nil
+	q.lost.Add(uint64(more))
+	lost := more + q.discard()
+	q.observer.Failed(cause)
 	if lost > 0 {
 		q.observer.Lost(lost)
 	}
-
-	q.mu.Lock()
-	q.settle(b, q.whyNot(errTimeout))
-	if dropped != nil {
-		q.settle(dropped, q.whyNot(errTimeout))
-	}
-	q.mu.Unlock()
-}
-
-func (q *queue) whyNot(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &failure{err}
-}
-
-// fail notes that nothing can be written, and takes out the batch that was to come next, if it has lines: they are lost. It is called with mu locked.
-func (q *queue) fail(err error) (dropped *batch, lost int) {
-	q.failure.Store(&failure{err})
-	if len(q.next.codes) == 0 {
-		return nil, 0
-	}
-	dropped = q.next
-	q.next = q.fresh()
-	return dropped, q.forget(dropped, 0)
-}
-
-// forget counts what is lost of b, of which n lines are written, and answers how many events nobody counted before. It is called with mu locked.
-func (q *queue) forget(b *batch, n int) int {
-	lost := len(b.codes) - n
-	if b.carry > 0 && n == 0 {
-		lost-- // the line that tells of others
-		q.lost += b.carry
-		q.again = b.seq
-	}
-	q.lost += uint64(lost)
-	return lost
-}
-
-// settle says what became of b, unless that was said before, and lets go of it. It is called with mu locked.
-func (q *queue) settle(b *batch, err error) {
-	if !b.done {
-		b.done, b.err = true, err
-		b.over.Broadcast()
-	}
-	q.release(b)
-}
-
-// fresh answers an empty batch. It is called with mu locked, or before anybody else has the queue.
-func (q *queue) fresh() *batch {
-	n := len(q.spare)
-	if n == 0 {
-		return &batch{refs: 1, over: sync.Cond{L: &q.mu}}
-	}
-	b := q.spare[n-1]
-	q.spare = q.spare[:n-1]
-	b.refs = 1
-	return b
-}
-
-// release lets go of b, which is used again after the last one has. It is called with mu locked.
-func (q *queue) release(b *batch) {
-	b.refs--
-	if b.refs == 0 && len(q.spare) < spareMax && cap(b.buf) <= pendingMax {
-		b.buf, b.codes, b.carry, b.done, b.err = b.buf[:0], b.codes[:0], 0, false, nil
-		q.spare = append(q.spare, b)
+	if first {
+		close(s.failed)
 	}
 }
 
-// reopenNow opens the sink anew and answers whether that worked.
-func (q *queue) reopenNow() error {
-	answer := make(chan error, 1)
-	q.mu.Lock()
-	if q.closing {
-		q.mu.Unlock()
+// recover ends the failed state. No event is being sent meanwhile, so that each one is either lost or written.
+func (q *queue) recover() {
+	q.senders.Lock()
+	lost := q.discard()
+	q.state.Store(&state{failed: make(chan struct{})})
+	q.senders.Unlock()
+	if lost > 0 {
+		q.observer.Lost(lost)
+	}
+	q.observer.Recovered()
+}
+
+// discard drops the events in the queue and returns their number.
+func (q *queue) discard() int {
+	for n := 0; ; n++ {
+		select {
+		case e, open := <-q.entries:
+			if !open {
+				return n
+			}
+			q.drop(e)
+		default:
+			return n
+		}
+	}
+}
+
+// drop counts an event as lost. Its caller is released by the state.
+func (q *queue) drop(e *entry) {
+	q.lost.Add(1)
+	if !e.waiting {
+		q.release(e)
+	}
+}
+
+// reopen opens the sink again. A failure remains until a line is written.
+func (q *queue) reopen() error {
+	begin, deadline := q.watch()
+	err := q.sink.reopen(deadline)
+	q.unwatch(begin)
+	return err
+}
+
+// requestReopen makes run open the sink again, and returns its result.
+func (q *queue) requestReopen() error {
+	q.senders.RLock()
+	closed := q.closed
+	q.senders.RUnlock()
+	if closed {
 		return errClosed
 	}
-	q.reopens = append(q.reopens, answer)
-	q.mu.Unlock()
-	q.nudge()
+	reply := make(chan error, 1)
 	patience := time.NewTimer(2 * q.timeout)
 	defer patience.Stop()
 	select {
-	case err := <-answer:
+	case q.reopens <- reply:
+	case <-q.ended:
+		return errClosed
+	case <-patience.C:
+		return errTimeout
+	}
+	select {
+	case err := <-reply:
 		return err
 	case <-patience.C:
 		return errTimeout
 	}
 }
 
-// close writes what waits and closes the sink. It may be called again.
+// close writes the events in the queue and closes the sink. It may be called more than once.
 func (q *queue) close() error {
-	q.mu.Lock()
-	q.closing = true
-	q.mu.Unlock()
-	q.nudge()
-	patience := time.NewTimer(3 * q.timeout) // for what is being written, for what waits, and for what was lost
+	patience := time.NewTimer(3 * q.timeout) // for the batch in progress, the events that wait, and the lost events
 	defer patience.Stop()
+	q.senders.Lock()
+	if !q.closed {
+		q.closed = true
+		close(q.entries)
+	}
+	q.senders.Unlock()
 	select {
 	case <-q.ended:
 	case <-patience.C:
 		return &failure{errTimeout}
 	}
-	if f := q.failure.Load(); f != nil {
+	if f := q.failure(); f != nil {
 		return f
 	}
 	return nil

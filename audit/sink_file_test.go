@@ -282,7 +282,7 @@ func TestNoFile(t *testing.T) {
 	if err := os.Mkdir(later, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "it is opened", func() bool { return l.queue.failure.Load() == nil })
+	require.Eventually(t, "it is opened", func() bool { return l.queue.failure() == nil })
 	record(t, l, ServerStarted)
 	if got := readLines(t, read(t, later+"/audit.log")); len(got) != 1 || c.lost != 0 {
 		t.Errorf("%v, %v", got, c)
