@@ -8,7 +8,7 @@ import (
 	"sessionserver/audit"
 )
 
-// Audit is the observer of the audit log.
+// Audit returns the observer of the audit log.
 func (m *Metrics) Audit() audit.Observer {
 	o := auditObserver{m: m, events: make(map[audit.Code]prometheus.Counter)}
 	for _, code := range audit.Codes() {
@@ -39,7 +39,7 @@ func (o auditObserver) Troubled(error)  { o.m.auditFailures.Inc() }
 func (o auditObserver) Recovered()      { o.m.auditFailing.Set(0) }
 func (o auditObserver) Lost(events int) { o.m.auditLost.Add(float64(events)) }
 
-// Decisions is the observer of a decision log that is not the audit log too.
+// Decisions returns the observer of a decision log that is separate from the audit log.
 func (m *Metrics) Decisions() audit.Observer { return decisionsObserver{m} }
 
 type decisionsObserver struct{ m *Metrics }

@@ -19,20 +19,20 @@ func (m *Metrics) beginCertificates() {
 	}
 }
 
-// certificates tells when certificates expire. Of several with the same first name that which expires first counts.
-func (s state) certificates(out told, all []certs.Expiry) {
+// certificates reports when certificates expire. Among those with the same first name the earliest expiry counts.
+func (s state) certificates(out metricWriter, all []certs.Expiry) {
 	type named struct{ name, source string }
-	first := make(map[named]time.Time)
+	earliest := make(map[named]time.Time)
 	for _, e := range all {
 		key := named{source: e.Source.String()}
 		if len(e.Names) > 0 {
 			key.name = e.Names[0]
 		}
-		if known, ok := first[key]; !ok || e.NotAfter.Before(known) {
-			first[key] = e.NotAfter
+		if known, ok := earliest[key]; !ok || e.NotAfter.Before(known) {
+			earliest[key] = e.NotAfter
 		}
 	}
-	for key, notAfter := range first {
+	for key, notAfter := range earliest {
 		out.gauge(s.m.state.certificateExpiry, float64(notAfter.Unix()), key.name, key.source)
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"sessionserver/wire"
 )
 
-// Server is the observer of a server.
+// Server returns the observer of a server.
 func (m *Metrics) Server() server.Observer { return serverObserver{m} }
 
 type serverObserver struct{ m *Metrics }
 
-// conn counts what happens on one connection.
+// conn counts the events of one connection.
 type conn struct {
 	m        *Metrics
 	listener string
-	open     prometheus.Gauge // that has the connection in it
-	tenant   *tenant          // as whom it acts; nil is nobody who is counted
+	open     prometheus.Gauge // includes the connection
+	tenant   *tenant          // of the connection; nil without a counted one
 }
 
 var _ server.ConnObserver = (*conn)(nil)
@@ -31,7 +31,8 @@ var _ server.ConnObserver = (*conn)(nil)
 func (o serverObserver) ConnOpened(info server.ConnInfo) server.ConnObserver {
 	m := o.m
 	m.opened.WithLabelValues(info.Listener).Inc()
-	c := &conn{m: m, listener: info.Listener, open: m.connections.WithLabelValues(info.Listener, server.TLSVersion(info.TLS))}
+	open := m.connections.WithLabelValues(info.Listener, server.TLSVersion(info.TLS))
+	c := &conn{m: m, listener: info.Listener, open: open}
 	c.open.Inc()
 	return c
 }
@@ -45,82 +46,82 @@ func (c *conn) HandshakeDone(version uint16, took time.Duration) {
 	c.open.Inc()
 }
 
-func (c *conn) HandshakeFailed(why server.HandshakeFailure) {
-	c.m.handshakeFailures.WithLabelValues(c.listener, string(why)).Inc()
+func (c *conn) HandshakeFailed(reason server.HandshakeFailure) {
+	c.m.handshakeFailures.WithLabelValues(c.listener, string(reason)).Inc()
 }
 
-func (c *conn) Identified(who auth.Identity, how auth.Method) {
+func (c *conn) Identified(id auth.Identity, method auth.Method) {
 	c.tenant = nil
-	if who.IsZero() {
+	if id.IsZero() {
 		return
 	}
-	c.m.authentications.WithLabelValues(string(how)).Inc()
-	c.tenant = c.m.servedTenant(who.Tenant)
+	c.m.authentications.WithLabelValues(string(method)).Inc()
+	c.tenant = c.m.servedTenant(id.Tenant)
 }
 
-func (c *conn) AuthFailed(how auth.Method) {
-	c.m.authenticationFailures.WithLabelValues(string(how)).Inc()
+func (c *conn) AuthFailed(method auth.Method) {
+	c.m.authenticationFailures.WithLabelValues(string(method)).Inc()
 }
 
-func (c *conn) RateLimited(whose server.Scope) { c.m.rateLimited.WithLabelValues(string(whose)).Inc() }
+func (c *conn) RateLimited(scope server.Scope) { c.m.rateLimited.WithLabelValues(string(scope)).Inc() }
 
-func (c *conn) Refused(gate, tenant string) { c.refused(gate, c.of(tenant)) }
+func (c *conn) Refused(gate, tenant string) { c.refused(gate, c.tenantOf(tenant)) }
 
-// of is what is counted of a tenant, or of the one as which the connection acts if none is named.
-func (c *conn) of(name string) *tenant {
+// tenantOf returns the counters of a tenant. Without a name it returns those of the connection's tenant.
+func (c *conn) tenantOf(name string) *tenant {
 	if name == "" {
 		return c.tenant
 	}
 	return c.m.tenant(name)
 }
 
-func (c *conn) refused(gate string, of *tenant) {
+func (c *conn) refused(gate string, t *tenant) {
 	all := c.m.gates[gate]
 	if all == nil {
-		return // there is no such gate
+		return // an unknown gate
 	}
 	all.Inc()
-	if of != nil {
-		of.gates[gate].Inc()
+	if t != nil {
+		t.gates[gate].Inc()
 	}
 }
 
 func (c *conn) CommandRan(info server.CommandInfo) {
 	cmd := c.m.command(info.Command)
 	cmd.duration.Observe(info.Duration.Seconds())
-	cmd.answered(c.m, codeOf(info)).Inc()
-	of := c.of(info.Tenant)
+	cmd.replies(c.m, codeOf(info)).Inc()
+	t := c.tenantOf(info.Tenant)
 	if info.Gate != "" {
-		c.refused(info.Gate, of)
+		c.refused(info.Gate, t)
 	}
-	if of != nil {
-		of.ran(info)
+	if t != nil {
+		t.ran(info)
 	}
 }
 
-func (c *conn) Closed(why server.CloseReason) {
+func (c *conn) Closed(reason server.CloseReason) {
 	c.open.Dec()
-	c.m.closed.WithLabelValues(c.listener, why.String()).Inc()
+	c.m.closed.WithLabelValues(c.listener, reason.String()).Inc()
 }
 
-// command is what is counted of one command of the table, or of those that are not there.
+// command holds the metrics of one command of the table, or those of all unknown commands.
 type command struct {
 	name     string
 	duration prometheus.Observer
-	codes    []atomic.Pointer[prometheus.Counter] // by code; nil until there was one
+	codes    []atomic.Pointer[prometheus.Counter] // by index of the code; nil until it occurred
 }
 
-// unknown is what stands for a command or a code that is none of ours.
+// unknown is the label of commands and codes that are not in the tables.
 const unknown = "unknown"
 
-// command finds what is counted of a command. A server names those of its table only, so there are few.
+// command returns the metrics of a command. A server reports only commands of its table, so their number is small.
 func (m *Metrics) command(name string) *command {
-	if cmd := (*m.commanded.Load())[name]; cmd != nil {
+	if cmd := (*m.commandMetrics.Load())[name]; cmd != nil {
 		return cmd
 	}
-	m.learning.Lock()
-	defer m.learning.Unlock()
-	before := *m.commanded.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := *m.commandMetrics.Load()
 	if cmd := before[name]; cmd != nil {
 		return cmd
 	}
@@ -128,18 +129,22 @@ func (m *Metrics) command(name string) *command {
 	if label == "" {
 		label = unknown
 	}
-	cmd := &command{name: label, duration: m.commandDuration.WithLabelValues(label), codes: make([]atomic.Pointer[prometheus.Counter], len(codes))}
-	for _, code := range []int{codeOK, codePlaces[wire.Internal], codePlaces[wire.Unavailable]} { // what rules ask for: the first fault is to be seen as one
-		cmd.answered(m, code)
+	cmd := &command{
+		name: label, duration: m.commandDuration.WithLabelValues(label),
+		codes: make([]atomic.Pointer[prometheus.Counter], len(codes)),
+	}
+	// Alerts use these codes. Their series begin at 0, so that the first fault is an increase.
+	for _, code := range []int{codeOK, codeIndexes[wire.Internal], codeIndexes[wire.Unavailable]} {
+		cmd.replies(m, code)
 	}
 	after := maps.Clone(before)
 	after[name] = cmd
-	m.commanded.Store(&after)
+	m.commandMetrics.Store(&after)
 	return cmd
 }
 
-// answered is the counter of a code.
-func (cmd *command) answered(m *Metrics, code int) prometheus.Counter {
+// replies returns the counter of replies with a code.
+func (cmd *command) replies(m *Metrics, code int) prometheus.Counter {
 	if c := cmd.codes[code].Load(); c != nil {
 		return *c
 	}
@@ -148,7 +153,7 @@ func (cmd *command) answered(m *Metrics, code int) prometheus.Counter {
 	return c
 }
 
-// codes are what an answer can be, by their place.
+// codes are the label values of replies, by index.
 var codes = func() []string {
 	all := []string{codeOK: "OK", codePeerLeft: "PEERLEFT", codeUnknown: unknown}
 	for _, c := range wire.Codes {
@@ -160,15 +165,15 @@ var codes = func() []string {
 const (
 	codeOK = iota
 	codePeerLeft
-	codeUnknown // a command that was added answers with a code of its own
+	codeUnknown // a code that an added command defines
 )
 
-var codePlaces = func() map[wire.Code]int {
-	places := make(map[wire.Code]int)
+var codeIndexes = func() map[wire.Code]int {
+	indexes := make(map[wire.Code]int)
 	for i, name := range codes[codeUnknown+1:] {
-		places[wire.Code(name)] = codeUnknown + 1 + i
+		indexes[wire.Code(name)] = codeUnknown + 1 + i
 	}
-	return places
+	return indexes
 }()
 
 func codeOf(info server.CommandInfo) int {
@@ -178,17 +183,17 @@ func codeOf(info server.CommandInfo) int {
 	case info.Outcome == "":
 		return codeOK
 	}
-	if place := codePlaces[info.Outcome]; place != 0 {
-		return place
+	if index := codeIndexes[info.Outcome]; index != 0 {
+		return index
 	}
 	return codeUnknown
 }
 
-// byGate makes something for each gate.
-func byGate(of func(label string) prometheus.Counter) map[string]prometheus.Counter {
+// byGate returns a counter for each gate.
+func byGate(counter func(label string) prometheus.Counter) map[string]prometheus.Counter {
 	all := make(map[string]prometheus.Counter)
 	for _, gate := range server.Gates() {
-		all[gate] = of(gateLabel(gate))
+		all[gate] = counter(gateLabel(gate))
 	}
 	return all
 }

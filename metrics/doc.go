@@ -1,11 +1,11 @@
-// Package metrics counts what a server does and shows it to Prometheus. families.go declares all that there is, with names, labels and buckets;
-// the other files are the observers that feed it, one for each package that tells of something: connection.go for server, session.go for session,
-// and so on. What is a state rather than an event is asked for when somebody looks: state.go.
+// Package metrics counts the server's events and exposes them to Prometheus. All metric families are declared in
+// families.go, with names, labels and buckets. Each other file observes one package: connection.go observes server,
+// session.go observes session, and so on. State, as opposed to events, is collected at each scrape: state.go.
 //
-// Counting costs a command no allocation and no lock that is held for long. A label has only values that are known beforehand: the names of the
-// command table, codes, gates, listeners, and tenants that are configured. Nothing that a client makes up becomes one.
+// Counting an event of a command allocates nothing and holds no lock for long. Label values are known beforehand:
+// commands of the table, codes, gates, listeners and configured tenants. A client cannot create a label value.
 //
-// It alone knows Prometheus. It knows the packages that it watches, and nobody but cmd/sessionserver knows it.
+// Only this package imports Prometheus. It imports the packages that it observes, and must never be imported by them.
 //
 // Begin reading at families.go.
 package metrics

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// families is all that is counted as it happens, and what is asked for at each scrape.
+// families holds the metrics that events change, and the descriptions of those that are collected at each scrape.
 type families struct {
 	buildInfo *prometheus.GaugeVec
 
@@ -38,8 +38,8 @@ type families struct {
 	policyDecisions  *prometheus.CounterVec
 	policyEvaluation prometheus.Histogram
 	reloads          *prometheus.CounterVec
-	reloadSuccessful *prometheus.GaugeVec // these two have no series of a thing before the first look at it, which may be long in coming
-	reloadSuccess    *prometheus.GaugeVec
+	reloadSuccessful *prometheus.GaugeVec // no series before the first check, which may come late
+	reloadSuccess    *prometheus.GaugeVec // likewise
 	tenantProblems   prometheus.Gauge
 
 	storageDuration  *prometheus.HistogramVec
@@ -59,14 +59,14 @@ type families struct {
 	state states
 }
 
-// moment is when something last happened; it is not there before.
+// moment is the time of the last event of a kind. It has no series before the first.
 type moment struct{ *prometheus.GaugeVec }
 
 func (m moment) now() { m.WithLabelValues().SetToCurrentTime() }
 
-// states are what is asked for at each scrape.
+// states describes the metrics that are collected at each scrape.
 type states struct {
-	draining, ready, memoryHeld, memoryLimit, turnsWaiting            *prometheus.Desc
+	draining, ready, memoryHeld, memoryLimit, queueWaiting            *prometheus.Desc
 	connectionsLimit, certificateExpiry                               *prometheus.Desc
 	lockWaiters, locksHeld, sessionsOpen, storedSessions, storedBytes *prometheus.Desc
 	tenants, tenantUsage, tenantQuota                                 *prometheus.Desc
@@ -74,7 +74,7 @@ type states struct {
 	cacheHits, cacheMisses, sweepLag, logLost                         *prometheus.Desc
 }
 
-// declare declares everything. The names are what rules, dashboards and operators rely on: one that changes is a change of the interface.
+// declare registers all families. Rules, dashboards and operators rely on the names, so a rename changes the interface.
 func declare(r prometheus.Registerer) families {
 	d := declarer{r}
 	return families{
@@ -88,7 +88,8 @@ func declare(r prometheus.Registerer) families {
 			"Time from reading a request until its reply is ready. Includes the lock wait of open.",
 			durations(10*time.Microsecond, 30*time.Second), "command"),
 		refusals: d.counters("refusals_total",
-			"Refused commands and connections, by gate. The gate quota stands for quotas and limits of the server.", "gate"),
+			"Refused commands and connections, by gate. The gate quota stands for quotas and limits of the server.",
+			"gate"),
 		rateLimited: d.counters("rate_limited_total", "Refusals because of a rate limit, by scope of the rate.",
 			"scope"),
 		authentications: d.counters("authentications_total", "Authenticated connections, by method.", "method"),
@@ -97,7 +98,8 @@ func declare(r prometheus.Registerer) families {
 			"method"),
 
 		connections: d.gauges("connections",
-			"Open connections, by TLS version. The version is none for plaintext and during a handshake.", "listener", "tls"),
+			"Open connections, by TLS version. The version is none for plaintext and during a handshake.",
+			"listener", "tls"),
 		opened: d.counters("connections_opened_total",
 			"Accepted connections, including those refused immediately.", "listener"),
 		closed: d.counters("connections_closed_total",
@@ -115,7 +117,8 @@ func declare(r prometheus.Registerer) families {
 			durations(time.Millisecond, time.Minute)),
 		lockTimeouts: d.counter("lock_timeouts_total", "Lock waits that timed out."),
 		locksLost: d.counter("locks_lost_total",
-			"Locks taken from their holder, because the lease expired while another client waited or the tenant was dropped."),
+			"Locks taken from their holder, because the lease expired while another client waited or the tenant was "+
+				"dropped."),
 		sessionEvents: d.counters("session_events_total", "Events of sessions.", "event"),
 
 		tenantOperations: d.counters("tenant_operations_total",
@@ -128,7 +131,8 @@ func declare(r prometheus.Registerer) families {
 			"Time that a tenant's connections spent in lock waits, successful or not.", "tenant"),
 
 		policyDecisions: d.counters("policy_decisions_total",
-			"Policy decisions, by outcome. The label cached is true for decisions from the cache.", "outcome", "cached"),
+			"Policy decisions, by outcome. The label cached is true for decisions from the cache.",
+			"outcome", "cached"),
 		policyEvaluation: d.histogram("policy_evaluation_duration_seconds",
 			"Duration of policy decisions that were not in the cache.",
 			durations(10*time.Microsecond, time.Second)),
@@ -156,7 +160,8 @@ func declare(r prometheus.Registerer) families {
 		auditLost:     d.counter("audit_lost_total", "Events missing from the audit log."),
 		auditFailing:  d.gauge("audit_failing", "1 while the audit log cannot be written."),
 		auditWrite: d.histogram("audit_write_duration_seconds",
-			"Duration of writes to the audit log. A write can contain several events, and includes fsync if configured.",
+			"Duration of writes to the audit log. A write can contain several events, and includes fsync if "+
+				"configured.",
 			durations(10*time.Microsecond, 5*time.Second)),
 
 		decisionsLost: d.counter("decisions_lost_total", "Decisions missing from a separate decision log."),
@@ -168,9 +173,10 @@ func declare(r prometheus.Registerer) families {
 				"Memory held by requests, replies and open sessions of connections, in steps of 4 KiB each."),
 			memoryLimit: describe("memory_limit_bytes",
 				"Limit of the memory held by requests, replies and open sessions (limits.memory)."),
-			turnsWaiting: describe("fair_queue_waiting",
+			queueWaiting: describe("fair_queue_waiting",
 				"Connections in the fair queue, for a processor or for a save.", "kind"),
-			connectionsLimit: describe("connections_limit", "Limit of open connections: limits.connections, or as many as file descriptors suffice for."),
+			connectionsLimit: describe("connections_limit",
+				"Limit of open connections: limits.connections, or as many as file descriptors suffice for."),
 			certificateExpiry: describe("certificate_expiry_timestamp_seconds",
 				"Expiry of a served certificate. The label name is its first name.", "name", "source"),
 			lockWaiters: describe("lock_waiters", "Connections that wait for a lock."),
@@ -198,10 +204,10 @@ func declare(r prometheus.Registerer) families {
 	}
 }
 
-// prefix is what every name begins with, but those of the Go runtime and the process.
+// prefix begins every name, except those of the Go runtime and the process.
 const prefix = "sessionserver_"
 
-// declarer makes families and registers them. It panics on what is not right.
+// declarer creates families and registers them. It panics on an invalid or duplicate one.
 type declarer struct{ to prometheus.Registerer }
 
 func (d declarer) counters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -224,11 +230,13 @@ func (d declarer) gauge(name, help string) prometheus.Gauge {
 	return d.gauges(name, help).WithLabelValues()
 }
 
-// histograms have buckets for everybody, and native ones for a Prometheus that asks for them: a tenth wide each, 160 at most.
+// histograms returns histograms with classic buckets, and with native ones for a Prometheus that requests them. Each
+// native bucket is a tenth wide, and there are 160 at most.
 func (d declarer) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: prefix + name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+		NativeHistogramMinResetDuration: time.Hour,
 	}, labels)
 	d.to.MustRegister(v)
 	return v
@@ -242,7 +250,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prefix+name, help, labels, nil)
 }
 
-// durations are buckets from least to most, in steps of 1, 2.5 and 5.
+// durations returns buckets from least to most, in steps of 1, 2.5 and 5.
 func durations(least, most time.Duration) []float64 {
 	var all []float64
 	for decade := time.Microsecond; decade <= most; decade *= 10 {

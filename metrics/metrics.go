@@ -17,23 +17,23 @@ import (
 	"sessionserver/server/throttle"
 )
 
-// Options say what is counted.
+// Options configure New.
 type Options struct {
 	Version, Revision string       // of the program, for build_info
-	Tenants           TenantsMode  // what is counted for each tenant; "" is Full
-	Logger            *slog.Logger // of what goes wrong at a scrape; nil is nowhere
+	Tenants           TenantsMode  // extent of the metrics for each tenant; "" is Full
+	Logger            *slog.Logger // for errors at scrapes; nil discards them
 }
 
-// TenantsMode says how much is counted for each tenant.
+// TenantsMode is the extent of the metrics for each tenant.
 type TenantsMode string
 
 const (
-	Full   TenantsMode = "full"   // series for each of them
-	Totals TenantsMode = "totals" // one of each kind for all, under the name "all"
-	Off    TenantsMode = "off"    // none
+	Full   TenantsMode = "full"   // series for each tenant
+	Totals TenantsMode = "totals" // one series of each kind for all tenants, under the name "all"
+	Off    TenantsMode = "off"    // no series of tenants
 )
 
-// Metrics is all that a server counts. Its parts are observers to be handed to the packages that tell of something.
+// Metrics holds all metrics of a server. Its methods return or are the observers of other packages.
 type Metrics struct {
 	registry *prometheus.Registry
 	log      *slog.Logger
@@ -42,15 +42,15 @@ type Metrics struct {
 
 	gates map[string]prometheus.Counter
 
-	learning  sync.Mutex // held while one of the following is replaced by another with more, or less, in it
-	commanded atomic.Pointer[map[string]*command]
-	known     atomic.Pointer[map[string]*tenant]
+	mu             sync.Mutex // held while one of the following maps is replaced by a changed copy
+	commandMetrics atomic.Pointer[map[string]*command]
+	tenantMetrics  atomic.Pointer[map[string]*tenant]
 
 	events  sessionEvents
 	sources atomic.Pointer[Sources]
 }
 
-// New declares everything, and counts nothing yet.
+// New declares all metrics.
 func New(o Options) (*Metrics, error) {
 	if o.Tenants == "" {
 		o.Tenants = Full
@@ -61,29 +61,33 @@ func New(o Options) (*Metrics, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Metrics{registry: prometheus.NewRegistry(), log: slog.New(throttle.NewHandler(o.Logger.Handler())), mode: o.Tenants}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(), log: slog.New(throttle.NewHandler(o.Logger.Handler())), mode: o.Tenants,
+	}
 	m.families = declare(m.registry)
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), state{m})
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), state{m})
 	m.buildInfo.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
 	m.begin()
 	return m, nil
 }
 
-// begin makes the series that are there from the start: what has not happened yet is 0, so that the first time is seen as one.
+// begin creates the series that exist from the start. They begin at 0, so that the first event is an increase.
 func (m *Metrics) begin() {
 	m.gates = byGate(func(gate string) prometheus.Counter { return m.refusals.WithLabelValues(gate) })
 	commands, tenants := map[string]*command{}, map[string]*tenant{}
 	if m.mode == Totals {
 		tenants[allTenants] = m.newTenant(allTenants)
 	}
-	m.commanded.Store(&commands)
-	m.known.Store(&tenants)
+	m.commandMetrics.Store(&commands)
+	m.tenantMetrics.Store(&tenants)
 	m.beginConnections()
 	m.beginSessions()
 	m.beginCertificates()
 }
 
-// Handler serves /metrics, in the format that Prometheus asks for. A client that hangs up is not logged: that is no fault of the metrics.
+// Handler serves /metrics, in the format that Prometheus requests. A client that hangs up is not logged,
+// since it is not a fault of the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.GathererFunc(m.gather), promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
@@ -93,7 +97,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 func (m *Metrics) gather() ([]*dto.MetricFamily, error) {
-	m.knowTenants()
+	m.updateTenants()
 	all, err := m.registry.Gather()
 	if err != nil {
 		m.log.Error("metrics are incomplete", "err", err)

@@ -1,7 +1,7 @@
 package metrics
 
-// Reloaded counts a look at something that is read anew while the server runs. Its name is a label: one of a few, which
-// the caller has in its code.
+// Reloaded counts a check of something that is reloaded while the server runs. Its name is a label, so the caller must
+// pass one of a few constants.
 func (m *Metrics) Reloaded(what string, err error) {
 	if err != nil {
 		m.reloads.WithLabelValues(what, "failed").Inc()
@@ -9,10 +9,10 @@ func (m *Metrics) Reloaded(what string, err error) {
 		return
 	}
 	m.reloads.WithLabelValues(what, "ok").Inc()
-	m.reloads.WithLabelValues(what, "failed") // so that the first failure is seen as a rise
+	m.reloads.WithLabelValues(what, "failed") // so that the first failure is an increase
 	m.reloadSuccessful.WithLabelValues(what).Set(1)
 	m.reloadSuccess.WithLabelValues(what).SetToCurrentTime()
 }
 
-// TenantProblems records how much is wrong with the files of tenants now.
+// TenantProblems records the present number of problems in the files of tenants.
 func (m *Metrics) TenantProblems(problems int) { m.tenantProblems.Set(float64(problems)) }

@@ -6,18 +6,20 @@ import (
 	"sessionserver/session"
 )
 
-// sessionEvents are what is counted of all sessions together.
+// sessionEvents holds the counters for the sessions of all tenants together.
 type sessionEvents map[session.EventKind]prometheus.Counter
 
 func (m *Metrics) beginSessions() {
 	m.events = make(sessionEvents)
-	for _, kind := range []session.EventKind{session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired, session.Damaged} {
+	for _, kind := range []session.EventKind{
+		session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired, session.Damaged,
+	} {
 		m.events[kind] = m.sessionEvents.WithLabelValues(kind.String())
 	}
 	m.events[session.LockTimedOut], m.events[session.LockLost] = m.lockTimeouts, m.locksLost
 }
 
-// Session counts what a session manager tells of.
+// Session counts an event of a session manager.
 func (m *Metrics) Session(e session.Event) {
 	t := m.tenant(e.Tenant)
 	switch e.Kind {
@@ -39,7 +41,7 @@ func (m *Metrics) Session(e session.Event) {
 	}
 }
 
-// Swept counts a round of removing what has expired.
+// Swept counts a sweep of expired sessions.
 func (m *Metrics) Swept(removed int, err error) {
 	m.sweepRemoved.Add(float64(removed))
 	if err != nil {

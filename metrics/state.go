@@ -11,17 +11,17 @@ import (
 	"sessionserver/session"
 )
 
-// Sources are asked at each scrape. What is nil is not there: its families have no series.
+// Sources provide the state that is collected at each scrape. The families of a nil source have no series.
 type Sources struct {
 	Server       *server.Server
 	Sessions     *session.Manager
 	Certificates []*certs.Certs
 	Storage      func() StorageState
 	Ready        func() bool
-	LogLost      func() int64 // lines that are missing from the log
+	LogLost      func() int64 // lines missing from the log
 }
 
-// StorageState is how the storage is. What a driver does not know is negative.
+// StorageState is the state of the storage. A number that a driver does not know is negative.
 type StorageState struct {
 	SizeBytes                                 int64 // on disk
 	FilesystemSizeBytes, FilesystemAvailBytes int64
@@ -29,67 +29,68 @@ type StorageState struct {
 	SweepLag                                  time.Duration
 }
 
-// Watch says who is to be asked at each scrape, from now on.
+// Watch sets the sources of the state for all further scrapes.
 func (m *Metrics) Watch(s Sources) {
 	m.sources.Store(&s)
-	m.knowTenants()
+	m.updateTenants()
 }
 
-// scrapeTime is how long the storage may take to tell what tenants have.
-const scrapeTime = 2 * time.Second
+// usageTimeout limits the time in which the storage reports the usage of tenants.
+const usageTimeout = 2 * time.Second
 
-// state tells what is asked for at each scrape.
+// state collects the state at each scrape.
 type state struct{ m *Metrics }
 
-func (s state) Describe(to chan<- *prometheus.Desc) {
+func (s state) Describe(out chan<- *prometheus.Desc) {
 	d := &s.m.state
 	for _, desc := range []*prometheus.Desc{
-		d.draining, d.ready, d.memoryHeld, d.memoryLimit, d.turnsWaiting, d.connectionsLimit, d.certificateExpiry, d.lockWaiters, d.locksHeld,
-		d.sessionsOpen, d.storedSessions, d.storedBytes, d.tenants, d.tenantUsage, d.tenantQuota, d.storageSize, d.filesystemSize, d.filesystemAvail,
-		d.cacheHits, d.cacheMisses, d.sweepLag, d.logLost,
+		d.draining, d.ready, d.memoryHeld, d.memoryLimit, d.queueWaiting, d.connectionsLimit, d.certificateExpiry,
+		d.lockWaiters, d.locksHeld, d.sessionsOpen, d.storedSessions, d.storedBytes, d.tenants, d.tenantUsage,
+		d.tenantQuota, d.storageSize, d.filesystemSize, d.filesystemAvail, d.cacheHits, d.cacheMisses, d.sweepLag,
+		d.logLost,
 	} {
-		to <- desc
+		out <- desc
 	}
 }
 
-func (s state) Collect(to chan<- prometheus.Metric) {
-	from := s.m.sources.Load()
-	if from == nil {
+func (s state) Collect(metrics chan<- prometheus.Metric) {
+	sources := s.m.sources.Load()
+	if sources == nil {
 		return
 	}
-	out, d := told{to}, &s.m.state
-	if from.Ready != nil {
-		out.gauge(d.ready, number(from.Ready()))
+	out, d := metricWriter{metrics}, &s.m.state
+	if sources.Ready != nil {
+		out.gauge(d.ready, number(sources.Ready()))
 	}
-	if from.LogLost != nil {
-		out.known(d.logLost, prometheus.CounterValue, from.LogLost())
+	if sources.LogLost != nil {
+		out.known(d.logLost, prometheus.CounterValue, sources.LogLost())
 	}
-	if from.Server != nil {
-		st := from.Server.Stats()
+	if sources.Server != nil {
+		st := sources.Server.Stats()
 		out.gauge(d.draining, number(st.Draining))
 		out.gauge(d.memoryHeld, float64(st.Memory))
 		out.gauge(d.memoryLimit, float64(st.MemoryMax))
-		out.gauge(d.turnsWaiting, float64(st.WaitingToCompute), "processor")
-		out.gauge(d.turnsWaiting, float64(st.WaitingToSave), "save")
+		out.gauge(d.queueWaiting, float64(st.WaitingToCompute), "processor")
+		out.gauge(d.queueWaiting, float64(st.WaitingToSave), "save")
 		out.gauge(d.connectionsLimit, float64(st.ConnectionsMax))
 		out.gauge(d.tenants, float64(st.Tenants))
 	}
-	if from.Sessions != nil {
-		st := from.Sessions.Stats()
+	if sources.Sessions != nil {
+		st := sources.Sessions.Stats()
 		out.gauge(d.lockWaiters, float64(st.Waiting))
 		out.gauge(d.locksHeld, float64(st.Held))
 		out.gauge(d.sessionsOpen, float64(st.Open))
 	}
-	if from.Server != nil && from.Sessions != nil {
-		s.usage(out, from)
+	if sources.Server != nil && sources.Sessions != nil {
+		s.usage(out, sources)
 	}
 	var expiries []certs.Expiry
-	for _, c := range from.Certificates {
+	for _, c := range sources.Certificates {
 		expiries = append(expiries, c.Expiries()...)
 	}
 	s.certificates(out, expiries)
-	if from.Storage != nil {
-		st := from.Storage()
+	if sources.Storage != nil {
+		st := sources.Storage()
 		out.known(d.storageSize, prometheus.GaugeValue, st.SizeBytes)
 		out.known(d.filesystemSize, prometheus.GaugeValue, st.FilesystemSizeBytes)
 		out.known(d.filesystemAvail, prometheus.GaugeValue, st.FilesystemAvailBytes)
@@ -101,22 +102,23 @@ func (s state) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// usage tells what tenants have and may have. A store that does not count has no sessions and bytes to tell of, and one that does not answer has
-// none this time.
-func (s state) usage(out told, from *Sources) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+// usage reports the usage and the quotas of tenants. Sessions and bytes are absent if the store does not count them, or
+// does not return them in time.
+func (s state) usage(out metricWriter, sources *Sources) {
+	ctx, cancel := context.WithTimeout(context.Background(), usageTimeout)
 	defer cancel()
 	d := &s.m.state
 	var all tenantUsage
 	stored := true
-	for _, t := range from.Server.TenantStats() {
-		used, err := from.Sessions.Usage(ctx, t.Name)
+	for _, t := range sources.Server.TenantStats() {
+		used, err := sources.Sessions.Usage(ctx, t.Name)
 		stored = stored && err == nil
 		u := tenantUsage{used.Sessions, used.Bytes, t.Connections, used.Waiters, t.Memory}
 		all.add(u)
 		if s.m.mode == Full {
 			out.usage(d.tenantUsage, t.Name, u, err == nil)
-			out.usage(d.tenantQuota, t.Name, tenantUsage{t.SessionsMax, t.BytesMax, t.ConnectionsMax, t.WaitersMax, t.MemoryMax}.limits(), true)
+			quota := tenantUsage{t.SessionsMax, t.BytesMax, t.ConnectionsMax, t.WaitersMax, t.MemoryMax}
+			out.usage(d.tenantQuota, t.Name, quota.limits(), true)
 		}
 	}
 	if s.m.mode == Totals {
@@ -128,7 +130,7 @@ func (s state) usage(out told, from *Sources) {
 	}
 }
 
-// tenantUsage has a number for each of resources, which are what quotas are about.
+// tenantUsage has a number for each of resources, which are limited by quotas.
 type tenantUsage [5]int64
 
 var resources = [len(tenantUsage{})]string{"sessions", "bytes", "connections", "waiters", "memory"}
@@ -139,7 +141,7 @@ func (u *tenantUsage) add(o tenantUsage) {
 	}
 }
 
-// limits makes what is no limit negative.
+// limits returns the usage with -1 for each 0, which means unlimited.
 func (u tenantUsage) limits() tenantUsage {
 	for i := range u {
 		if u[i] == 0 {
@@ -149,25 +151,25 @@ func (u tenantUsage) limits() tenantUsage {
 	return u
 }
 
-// told is what a scrape is told.
-type told struct{ to chan<- prometheus.Metric }
+// metricWriter sends the metrics of one scrape.
+type metricWriter struct{ metrics chan<- prometheus.Metric }
 
-func (t told) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	t.to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+func (w metricWriter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	w.metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
-// known tells what is not negative.
-func (t told) known(d *prometheus.Desc, kind prometheus.ValueType, v int64) {
+// known sends v unless it is negative.
+func (w metricWriter) known(d *prometheus.Desc, kind prometheus.ValueType, v int64) {
 	if v >= 0 {
-		t.to <- prometheus.MustNewConstMetric(d, kind, float64(v))
+		w.metrics <- prometheus.MustNewConstMetric(d, kind, float64(v))
 	}
 }
 
-// usage tells what is not negative, and what is stored only if that is known.
-func (t told) usage(d *prometheus.Desc, name string, u tenantUsage, stored bool) {
+// usage sends the numbers that are not negative. Sessions and bytes are sent only if stored is set.
+func (w metricWriter) usage(d *prometheus.Desc, name string, u tenantUsage, stored bool) {
 	for i, v := range u {
 		if v >= 0 && (stored || i >= 2) {
-			t.gauge(d, float64(v), name, resources[i])
+			w.gauge(d, float64(v), name, resources[i])
 		}
 	}
 }

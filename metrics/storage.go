@@ -10,7 +10,7 @@ import (
 	"sessionserver/storage"
 )
 
-// Storage is the observer of a store: it is told of each operation, and of what the driver does to make data durable.
+// Storage returns the observer of a store, for its operations and for the syncs of its driver.
 func (m *Metrics) Storage() *Storage {
 	s := &Storage{m: m, operations: make(map[string]operation)}
 	for _, name := range operations {
@@ -19,7 +19,7 @@ func (m *Metrics) Storage() *Storage {
 	return s
 }
 
-// Storage counts what a store does. It is safe for concurrent use.
+// Storage counts the operations of a store. It is safe for concurrent use.
 type Storage struct {
 	m          *Metrics
 	operations map[string]operation
@@ -33,7 +33,7 @@ type operation struct {
 // operations are those of the contract of package storage.
 var operations = []string{"get", "put", "touch", "delete", "put_all", "sweep", "usage", "drop_tenant"}
 
-// OperationDone counts an operation. One that is not of the contract is not counted.
+// OperationDone counts an operation of the contract, and ignores others.
 func (s *Storage) OperationDone(name string, took time.Duration, err error) {
 	op, ok := s.operations[name]
 	if !ok {
@@ -45,11 +45,12 @@ func (s *Storage) OperationDone(name string, took time.Duration, err error) {
 	}
 }
 
-// failed reports whether an error is a failure of the storage: not if there was nothing, it cannot do it at all, or nobody waits any more.
+// failed reports whether an error is a failure of the storage. An absent record, an unsupported operation, a closed
+// store and a caller that stopped waiting are not.
 func failed(err error) bool {
-	return !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, context.Canceled) &&
-		!errors.Is(err, storage.ErrClosed)
+	return !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, storage.ErrClosed)
 }
 
-// Synced counts that written data was made durable.
+// Synced observes the duration of a sync.
 func (s *Storage) Synced(took time.Duration) { s.m.storageSync.Observe(took.Seconds()) }

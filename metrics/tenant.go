@@ -9,10 +9,10 @@ import (
 	"sessionserver/session"
 )
 
-// allTenants is the name under which all are counted together. A tenant of that name is counted under it too, and nobody minds.
+// allTenants is the label of the totals of all tenants. In mode Totals a tenant of that name has no series of its own.
 const allTenants = "all"
 
-// tenant is what is counted of one tenant.
+// tenant holds the metrics of one tenant.
 type tenant struct {
 	ok, refused, failed prometheus.Counter
 	gates               map[string]prometheus.Counter
@@ -20,9 +20,10 @@ type tenant struct {
 	waited              prometheus.Counter
 }
 
-// tenantEventKinds are what is counted of a tenant's sessions.
+// tenantEventKinds are the events of sessions that are counted for each tenant.
 var tenantEventKinds = []session.EventKind{
-	session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired, session.LockTimedOut, session.LockLost,
+	session.Created, session.Saved, session.Destroyed, session.Regenerated, session.Expired, session.LockTimedOut,
+	session.LockLost,
 }
 
 const (
@@ -36,9 +37,11 @@ func (m *Metrics) newTenant(name string) *tenant {
 		ok:      m.tenantOperations.WithLabelValues(name, resultOK),
 		refused: m.tenantOperations.WithLabelValues(name, resultRefused),
 		failed:  m.tenantOperations.WithLabelValues(name, resultError),
-		gates:   byGate(func(gate string) prometheus.Counter { return m.tenantRefusals.WithLabelValues(name, gate) }),
-		events:  make(map[session.EventKind]prometheus.Counter),
-		waited:  m.tenantLockWait.WithLabelValues(name),
+		gates: byGate(func(gate string) prometheus.Counter {
+			return m.tenantRefusals.WithLabelValues(name, gate)
+		}),
+		events: make(map[session.EventKind]prometheus.Counter),
+		waited: m.tenantLockWait.WithLabelValues(name),
 	}
 	for _, kind := range tenantEventKinds {
 		t.events[kind] = m.tenantEvents.WithLabelValues(name, kind.String())
@@ -46,7 +49,8 @@ func (m *Metrics) newTenant(name string) *tenant {
 	return t
 }
 
-func (m *Metrics) forgetTenant(name string) {
+// deleteTenant deletes the series of a tenant.
+func (m *Metrics) deleteTenant(name string) {
 	for _, result := range []string{resultOK, resultRefused, resultError} {
 		m.tenantOperations.DeleteLabelValues(name, result)
 	}
@@ -71,43 +75,44 @@ func (t *tenant) ran(info server.CommandInfo) {
 	}
 }
 
-// tenant finds what is counted of a tenant, nil if nothing is: of one that is not served, say, whose sessions still expire.
+// tenant returns the metrics of a tenant, nil without any. A tenant that is no longer served has none, although its
+// sessions still expire.
 func (m *Metrics) tenant(name string) *tenant {
 	if m.mode == Totals {
 		name = allTenants
 	}
-	return (*m.known.Load())[name]
+	return (*m.tenantMetrics.Load())[name]
 }
 
-// servedTenant is tenant for one that a server has just let in, and that therefore is served.
+// servedTenant is like tenant, and creates the metrics of a tenant whose client a server has just authenticated.
 func (m *Metrics) servedTenant(name string) *tenant {
 	if t := m.tenant(name); t != nil || m.mode == Off {
 		return t
 	}
-	m.learning.Lock()
-	defer m.learning.Unlock()
-	before := *m.known.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := *m.tenantMetrics.Load()
 	if t := before[name]; t != nil {
 		return t
 	}
 	after := maps.Clone(before)
 	after[name] = m.newTenant(name)
-	m.known.Store(&after)
+	m.tenantMetrics.Store(&after)
 	return after[name]
 }
 
-// knowTenants begins to count those that are new since the last time, and lets the series go of those that are not served any more. It is called
-// before each scrape: whatever was counted of others between two scrapes nobody sees.
-func (m *Metrics) knowTenants() {
-	from := m.sources.Load()
-	if from == nil || from.Server == nil || m.mode != Full {
+// updateTenants creates the metrics of new tenants, and deletes the series of tenants that are no longer served. It is
+// called before each scrape, so no scrape returns series of other tenants.
+func (m *Metrics) updateTenants() {
+	sources := m.sources.Load()
+	if sources == nil || sources.Server == nil || m.mode != Full {
 		return
 	}
-	m.learning.Lock()
-	defer m.learning.Unlock()
-	before := *m.known.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := *m.tenantMetrics.Load()
 	after := make(map[string]*tenant, len(before))
-	for _, name := range from.Server.TenantNames() {
+	for _, name := range sources.Server.TenantNames() {
 		t := before[name]
 		if t == nil {
 			t = m.newTenant(name)
@@ -116,8 +121,8 @@ func (m *Metrics) knowTenants() {
 	}
 	for name := range before {
 		if after[name] == nil {
-			m.forgetTenant(name)
+			m.deleteTenant(name)
 		}
 	}
-	m.known.Store(&after)
+	m.tenantMetrics.Store(&after)
 }
