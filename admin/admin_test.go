@@ -22,7 +22,9 @@ func newServer(t *testing.T, o Options) *Server {
 		o.Ready = func() error { return nil }
 	}
 	o.Status = func() Status { return example }
-	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the metrics") })
+	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "the metrics")
+	})
 	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -30,8 +32,8 @@ func newServer(t *testing.T, o Options) *Server {
 	return s
 }
 
-// ask sends a request, written "METHOD path", through the whole server.
-func (s *Server) ask(request string, change ...func(*http.Request)) *http.Response {
+// do serves a request, written "METHOD path", by the whole server.
+func (s *Server) do(request string, change ...func(*http.Request)) *http.Response {
 	method, path, _ := strings.Cut(request, " ")
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = "127.0.0.1:9180"
@@ -55,12 +57,12 @@ func certificate(r *http.Request) {
 	r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
 }
 
-// shown is a certificate that nobody has verified.
-func shown(r *http.Request) {
+// unverified is a certificate that was not verified.
+func unverified(r *http.Request) {
 	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}
 }
 
-// TestAccess: who may come.
+// TestAccess checks which requests are admitted, and the headers of all responses.
 func TestAccess(t *testing.T) {
 	loopback, tokens := Access{Loopback: true}, Access{Token: token}
 	certs, both := Access{Certificates: true}, Access{Certificates: true, Token: token, Loopback: true}
@@ -82,65 +84,90 @@ func TestAccess(t *testing.T) {
 		{"rebinding", loopback, "GET /status", []change{host("evil.example:9180")}, 403},
 		{"rebinding, metrics", loopback, "GET /metrics", []change{host("evil.example")}, 403},
 		{"rebinding, readiness", loopback, "GET /readyz", []change{host("evil.example")}, 403},
-		{"rebinding by a name that begins well", loopback, "GET /status", []change{host("localhost.evil.example:9180")}, 403},
-		{"rebinding by a name that looks like an address", loopback, "GET /status", []change{host("127.0.0.1.evil.example")}, 403},
+		{"rebinding by a name that begins well", loopback, "GET /status",
+			[]change{host("localhost.evil.example:9180")}, 403},
+		{"rebinding by a name that looks like an address", loopback, "GET /status",
+			[]change{host("127.0.0.1.evil.example")}, 403},
 		{"another address", loopback, "GET /status", []change{host("192.0.2.1:9180")}, 403},
 		{"all addresses", loopback, "GET /status", []change{host("0.0.0.0:9180")}, 403},
 		{"no host", loopback, "GET /status", []change{host("")}, 403},
-		{"post", loopback, "POST /status", nil, 405}, {"put", loopback, "PUT /", nil, 405}, {"delete", loopback, "DELETE /metrics", nil, 405},
-		{"options", loopback, "OPTIONS /status", nil, 405}, {"a method of nobody's", loopback, "BREW /", nil, 405},
-		{"what is not there", loopback, "GET /etc/passwd", nil, 404}, {"no profiles", loopback, "GET /debug/pprof/", nil, 404},
-		{"no profile", loopback, "GET /debug/pprof/heap", nil, 404}, {"no command line", loopback, "GET /debug/pprof/cmdline", nil, 404},
+		{"post", loopback, "POST /status", nil, 405},
+		{"put", loopback, "PUT /", nil, 405},
+		{"delete", loopback, "DELETE /metrics", nil, 405},
+		{"options", loopback, "OPTIONS /status", nil, 405}, {"an unknown method", loopback, "BREW /", nil, 405},
+		{"an unknown path", loopback, "GET /etc/passwd", nil, 404},
+		{"no profiles", loopback, "GET /debug/pprof/", nil, 404},
+		{"no profile", loopback, "GET /debug/pprof/heap", nil, 404},
+		{"no command line", loopback, "GET /debug/pprof/cmdline", nil, 404},
 		{"a Unix socket", Access{}, "GET /status", []change{host("anything")}, 200},
 
-		{"no token", tokens, "GET /status", nil, 401}, {"no token, metrics", tokens, "GET /metrics", nil, 401}, {"no token, index", tokens, "GET /", nil, 401},
-		{"no token, nothing there", tokens, "GET /nothing", nil, 401}, {"no token, post", tokens, "POST /healthz", nil, 405},
-		{"no token, health", tokens, "GET /healthz", nil, 200}, {"no token, readiness", tokens, "GET /readyz", nil, 200},
-		{"no token, near health", tokens, "GET /healthz/", nil, 401}, {"no token, around health", tokens, "GET /healthz/../status", nil, 401},
+		{"no token", tokens, "GET /status", nil, 401},
+		{"no token, metrics", tokens, "GET /metrics", nil, 401},
+		{"no token, index", tokens, "GET /", nil, 401},
+		{"no token, nothing there", tokens, "GET /nothing", nil, 401},
+		{"no token, post", tokens, "POST /healthz", nil, 405},
+		{"no token, health", tokens, "GET /healthz", nil, 200},
+		{"no token, readiness", tokens, "GET /readyz", nil, 200},
+		{"no token, near health", tokens, "GET /healthz/", nil, 401},
+		{"no token, around health", tokens, "GET /healthz/../status", nil, 401},
 		{"token", tokens, "GET /status", []change{bearer(token), host("sessions.example.com")}, 200},
-		{"token, other case of the scheme", tokens, "GET /status", []change{header("Authorization", "bearer "+token)}, 200},
+		{"token, other case of the scheme", tokens, "GET /status",
+			[]change{header("Authorization", "bearer "+token)}, 200},
 		{"wrong token", tokens, "GET /status", []change{bearer(strings.ToUpper(token))}, 401},
-		{"half a token", tokens, "GET /status", []change{bearer(token[:16])}, 401}, {"more than a token", tokens, "GET /status", []change{bearer(token + "0")}, 401},
+		{"half a token", tokens, "GET /status", []change{bearer(token[:16])}, 401},
+		{"more than a token", tokens, "GET /status", []change{bearer(token + "0")}, 401},
 		{"an empty token", tokens, "GET /status", []change{bearer("")}, 401},
 		{"another scheme", tokens, "GET /status", []change{header("Authorization", "Basic "+token)}, 401},
 		{"a token in the address", tokens, "GET /status?token=" + token, nil, 401},
 		{"a certificate instead of a token", tokens, "GET /status", []change{certificate}, 401},
 
 		{"no certificate", certs, "GET /status", nil, 401}, {"no certificate, health", certs, "GET /healthz", nil, 200},
-		{"certificate", certs, "GET /status", []change{certificate}, 200}, {"certificate of nobody's", certs, "GET /status", []change{shown}, 401},
+		{"certificate", certs, "GET /status", []change{certificate}, 200},
+		{"unverified certificate", certs, "GET /status", []change{unverified}, 401},
 		{"a token instead of a certificate", certs, "GET /status", []change{bearer(token)}, 401},
-		{"either: certificate", both, "GET /status", []change{certificate}, 200}, {"either: token", both, "GET /status", []change{bearer(token)}, 200},
+		{"either: certificate", both, "GET /status", []change{certificate}, 200},
+		{"either: token", both, "GET /status", []change{bearer(token)}, 200},
 		{"either: neither", both, "GET /status", nil, 401},
-		{"token on the loopback, through a proxy", both, "GET /status", []change{bearer(token), host("status.example.com")}, 200},
+		{"token on the loopback, through a proxy", both, "GET /status",
+			[]change{bearer(token), host("status.example.com")}, 200},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := newServer(t, Options{Access: row.access}).ask(row.request, row.change...)
+			got := newServer(t, Options{Access: row.access}).do(row.request, row.change...)
 			if got.StatusCode != row.want {
 				t.Errorf("%s: %d, want %d", row.request, got.StatusCode, row.want)
 			}
 			body, _ := io.ReadAll(got.Body)
 			if got.StatusCode != 200 && strings.Contains(string(body), example.Version) {
-				t.Errorf("it says: %s", body)
+				t.Errorf("the refusal shows the state: %s", body)
 			}
 			if got.Header.Get("Access-Control-Allow-Origin") != "" {
-				t.Error("other pages may read it")
+				t.Error("pages of other origins may read the response")
 			}
-			for _, name := range []string{"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Cache-Control", "Referrer-Policy"} {
+			for _, name := range []string{
+				"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Cache-Control",
+				"Referrer-Policy",
+			} {
 				if got.Header.Get(name) == "" {
 					t.Errorf("no %s", name)
 				}
 			}
-			if bearers := got.Header.Get("WWW-Authenticate") != ""; bearers != (row.want == 401 && row.access.Token != "") {
-				t.Errorf("WWW-Authenticate: %q", got.Header.Get("WWW-Authenticate"))
+			challenge := got.Header.Get("WWW-Authenticate")
+			if (challenge != "") != (row.want == 401 && row.access.Token != "") {
+				t.Errorf("WWW-Authenticate: %q", challenge)
 			}
 		})
 	}
 }
 
-// TestToken: what is no token is refused without showing it, and another takes the place of the old one at once.
+// TestToken checks that an error about an invalid token does not contain it, and that a new token is in force at once.
 func TestToken(t *testing.T) {
-	for _, bad := range []string{"short-and-secret", token + " ", token[:20] + " " + token, token + "\x00", token + "é", strings.Repeat("x", 2000)} {
-		_, err := New(Options{Access: Access{Token: bad}, Ready: func() error { return nil }, Status: func() Status { return Status{} }})
+	for _, bad := range []string{
+		"short-and-secret", token + " ", token[:20] + " " + token, token + "\x00", token + "é",
+		strings.Repeat("x", 2000),
+	} {
+		_, err := New(Options{
+			Access: Access{Token: bad}, Ready: func() error { return nil }, Status: func() Status { return Status{} },
+		})
 		if err == nil || strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -151,50 +178,63 @@ func TestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.SetToken("short"); err == nil {
-		t.Error("a short token is taken")
+		t.Error("a short token is accepted")
 	}
-	if a, b := s.ask("GET /status", bearer(token)).StatusCode, s.ask("GET /status", bearer(next)).StatusCode; a != 401 || b != 200 {
-		t.Errorf("the old token gets %d, the new one %d", a, b)
+	before := s.do("GET /status", bearer(token)).StatusCode
+	after := s.do("GET /status", bearer(next)).StatusCode
+	if before != 401 || after != 200 {
+		t.Errorf("the old token gets %d, the new one %d", before, after)
 	}
 }
 
-// TestReady: readiness tells why not.
+// TestReady checks that readiness has the reason, and does not affect health.
 func TestReady(t *testing.T) {
-	var why error
-	s := newServer(t, Options{Ready: func() error { return why }})
-	for _, why = range []error{errors.New("starting"), nil, errors.New("draining")} {
-		got := s.ask("GET /readyz")
+	var reason error
+	s := newServer(t, Options{Ready: func() error { return reason }})
+	for _, reason = range []error{errors.New("starting"), nil, errors.New("draining")} {
+		got := s.do("GET /readyz")
 		body, _ := io.ReadAll(got.Body)
 		status, text := 200, "ready\n"
-		if why != nil {
-			status, text = 503, why.Error()+"\n"
+		if reason != nil {
+			status, text = 503, reason.Error()+"\n"
 		}
 		if got.StatusCode != status || string(body) != text {
-			t.Errorf("%v: %d %q", why, got.StatusCode, body)
+			t.Errorf("%v: %d %q", reason, got.StatusCode, body)
 		}
-		if got := s.ask("GET /healthz").StatusCode; got != 200 {
-			t.Errorf("%v: health is %d", why, got)
+		if got := s.do("GET /healthz").StatusCode; got != 200 {
+			t.Errorf("%v: health is %d", reason, got)
 		}
 	}
 }
 
-// example is a status with everything in it, and mischief wherever somebody else chooses the text.
+// example is a status with all fields set, and with HTML wherever another party chooses the text.
 var example = Status{
-	Version: "v1.2.3-example", Go: "go1.26", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Uptime: Duration(90 * time.Minute), NotReady: "<script>alert(1)</script>",
-	Listeners:    []Listener{{Name: `"><b>`, Address: "[::]:9090", TLS: true, Plaintext: "loopback", ClientCertificates: "none", Allow: []string{"0.0.0.0/0", "::/0"}}},
-	Certificates: []Certificate{{Source: "file", Names: []string{"a.example", "<i>"}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}},
-	Connections:  Connections{Limit: 19, Configured: 16384, Descriptors: 64}, Log: Log{LostLines: 7},
-	Tenants: Tenants{Served: 3, Problems: 1}, Policy: Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
-	Audit: Audit{Output: "stdout", Decisions: "syslog", Error: "full & broken"}, Storage: Storage{Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space", SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9},
+	Version: "v1.2.3-example", Go: "go1.26", NotReady: "<script>alert(1)</script>",
+	Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Uptime: Duration(90 * time.Minute),
+	Listeners: []Listener{{
+		Name: `"><b>`, Address: "[::]:9090", TLS: true, Plaintext: "loopback", ClientCertificates: "none",
+		Allow: []string{"0.0.0.0/0", "::/0"},
+	}},
+	Certificates: []Certificate{{
+		Source: "file", Names: []string{"a.example", "<i>"}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC),
+	}},
+	Connections: Connections{Limit: 19, Configured: 16384, Descriptors: 64}, Log: Log{LostLines: 7},
+	Tenants: Tenants{Served: 3, Problems: 1},
+	Policy:  Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
+	Audit:   Audit{Output: "stdout", Decisions: "syslog", Error: "full & broken"},
+	Storage: Storage{
+		Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space",
+		SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9,
+	},
 	Reloads: []Reload{{What: "configuration", OK: true}, {What: "tenants"}, {What: "policy", Error: "line 3: <no>"}},
 }
 
-// TestPages: the pages are well-formed whatever is in them, and browsers get them.
+// TestPages checks that pages are well-formed whatever text they contain, and that browsers get them.
 func TestPages(t *testing.T) {
 	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	s := newServer(t, Options{Profiles: true})
 	for _, path := range []string{"/", "/status"} {
-		got := s.ask("GET "+path, header("Accept", browser))
+		got := s.do("GET "+path, header("Accept", browser))
 		if kind := got.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/html") {
 			t.Errorf("%s: %s", path, kind)
 		}
@@ -213,23 +253,27 @@ func TestPages(t *testing.T) {
 			if start, is := token.(xml.StartElement); is {
 				elements++
 				if name := start.Name.Local; name == "script" || name == "b" || name == "i" || name == "no" {
-					t.Errorf("%s: what somebody else wrote became <%s>", path, name)
+					t.Errorf("%s: a foreign text became <%s>", path, name)
 				}
 			}
 		}
-		for _, want := range []string{"5 MiB on disk, 512 B of 3 TiB free", "newer ones could not be taken", "16384 are configured", "7 lines were lost", "stdout; decisions: syslog"} {
+		for _, want := range []string{
+			"5 MiB on disk, 512 B of 3 TiB free", "the present one is not in force", "16384 are configured",
+			"7 lines were lost", "stdout; decisions: syslog",
+		} {
 			if path == "/status" && !strings.Contains(string(text), want) {
-				t.Errorf("it does not say %q:\n%s", want, text)
+				t.Errorf("the page lacks %q:\n%s", want, text)
 			}
 		}
 		if elements < 10 || !strings.Contains(string(text), "<style>"+style+"</style>") {
-			t.Errorf("%s: %d elements; the style may not be what the policy allows\n%s", path, elements, text)
+			t.Errorf("%s: %d elements; the content policy may refuse the style\n%s", path, elements, text)
 		}
 	}
 	for accept, page := range map[string]bool{
-		"": false, "*/*": false, "application/json": false, browser: true, "text/html;q=0.5, application/json": false, "text/html, application/json;q=0.9": true, ";;": false,
+		"": false, "*/*": false, "application/json": false, browser: true, ";;": false,
+		"text/html;q=0.5, application/json": false, "text/html, application/json;q=0.9": true,
 	} {
-		got := s.ask("GET /status", header("Accept", accept))
+		got := s.do("GET /status", header("Accept", accept))
 		if kind := got.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/html") != page {
 			t.Errorf("Accept: %s gets %s", accept, kind)
 		}
@@ -240,26 +284,27 @@ func TestPages(t *testing.T) {
 			Version string
 			Uptime  float64
 		}
-		if err := json.NewDecoder(got.Body).Decode(&state); err != nil || state.Version != example.Version || state.Uptime != 5400 {
+		err := json.NewDecoder(got.Body).Decode(&state)
+		if err != nil || state.Version != example.Version || state.Uptime != 5400 {
 			t.Errorf("Accept: %s gets %+v, %v", accept, state, err)
 		}
 	}
 }
 
-// TestIndex: all that it leads to is there.
+// TestIndex checks that all links of the index work.
 func TestIndex(t *testing.T) {
 	s := newServer(t, Options{Profiles: true})
-	text, _ := io.ReadAll(s.ask("GET /").Body)
+	text, _ := io.ReadAll(s.do("GET /").Body)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if len(lines) != 5 {
-		t.Errorf("it leads to:\n%s", text)
+		t.Errorf("the index has %d links, want 5:\n%s", len(lines), text)
 	}
 	for _, line := range lines {
-		if path := strings.Fields(line)[0]; s.ask("GET "+path).StatusCode != 200 {
-			t.Errorf("%s is not there", path)
+		if path := strings.Fields(line)[0]; s.do("GET "+path).StatusCode != 200 {
+			t.Errorf("%s is not found", path)
 		}
 	}
-	if got := s.ask("GET /debug/pprof/goroutine?debug=1"); got.StatusCode != 200 {
+	if got := s.do("GET /debug/pprof/goroutine?debug=1"); got.StatusCode != 200 {
 		t.Errorf("a profile: %d", got.StatusCode)
 	}
 }

@@ -12,44 +12,47 @@ import (
 	"time"
 )
 
-// Access says who may come. The zero value is everybody who can connect, so it is for Unix sockets, which the file system guards.
+// Access configures the access to a server. The zero value admits every client that can connect, so it is meant for
+// Unix sockets, whose access the file system controls.
 type Access struct {
-	// Loopback says that only programs of this machine can connect. Web pages that run there must still not read anything: the name that a
-	// browser believes to have connected to must be one of the loopback's.
+	// Loopback means that only programs of this machine can connect. Web pages in a browser of this machine must not
+	// read anything either, so the Host header must name the loopback.
 	Loopback bool
 
-	// Token is what a request may show, as Authorization: Bearer; "" is none.
+	// Token is a token that admits a request, as Authorization: Bearer. "" is none.
 	Token string
 
-	// Certificates says that connections are TLS, and that a client certificate, which was verified then, is enough.
+	// Certificates means that connections use TLS, and that a verified client certificate admits a request.
 	Certificates bool
 }
 
-// guarded reports whether a request must show something.
+// guarded reports whether a request needs a token or a certificate.
 func (a Access) guarded() bool { return a.Token != "" || a.Certificates }
 
-// TokenMin is how many characters a token has at least.
+// TokenMin is the minimum length of a token in characters.
 const TokenMin = 32
 
 const tokenMax = 1024
 
-// CheckToken says what is wrong with a token. The error does not show it.
+// CheckToken returns an error for an invalid token. The error does not contain it.
 func CheckToken(token string) error {
 	if len(token) < TokenMin || len(token) > tokenMax {
-		return fmt.Errorf("a token of %d characters (allowed: %d to %d; make one with: openssl rand -hex 32)", len(token), TokenMin, tokenMax)
+		return fmt.Errorf("a token of %d characters (allowed: %d to %d; make one with: openssl rand -hex 32)",
+			len(token), TokenMin, tokenMax)
 	}
 	for _, c := range []byte(token) {
 		if c <= ' ' || c > '~' {
-			return errors.New("a token with spaces or other than ASCII characters (make one with: openssl rand -hex 32)")
+			return errors.New("a token with spaces or other than ASCII characters " +
+				"(make one with: openssl rand -hex 32)")
 		}
 	}
 	return nil
 }
 
-// tokenHash is what is kept of a token: texts of the same length, to be compared in constant time.
+// tokenHash is the hash of a token. Hashes have the same length, so they can be compared in constant time.
 type tokenHash [sha256.Size]byte
 
-// SetToken puts another token in the place of the one that there was. Without one from the beginning there can be none.
+// SetToken replaces the token. A server created without a token cannot get one.
 func (s *Server) SetToken(token string) error {
 	if err := CheckToken(token); err != nil {
 		return fmt.Errorf("admin: %w", err)
@@ -59,7 +62,7 @@ func (s *Server) SetToken(token string) error {
 	return nil
 }
 
-// guard lets through what is allowed, and says of every answer what browsers must not do with it.
+// guard admits allowed requests, and sets the headers that restrict browsers on every response.
 func (s *Server) guard(pages http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -75,19 +78,20 @@ func (s *Server) guard(pages http.Handler) http.Handler {
 			header.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD are served here", http.StatusMethodNotAllowed)
 		case s.opts.Access.Loopback && !s.opts.Access.guarded() && !loopbackHost(r.Host):
-			http.Error(w, "ask for this under a loopback address or localhost, or set admin.token_file", http.StatusForbidden)
+			http.Error(w, "the host is not a loopback address (use localhost, or set admin.token_file)",
+				http.StatusForbidden)
 		case r.URL.Path != healthPath && r.URL.Path != readyPath && !s.admits(r):
 			if s.opts.Access.Token != "" {
 				header.Set("WWW-Authenticate", `Bearer realm="sessionserver"`)
 			}
-			http.Error(w, "this needs "+s.opts.Access.wanted(), http.StatusUnauthorized)
+			http.Error(w, "access denied: send "+s.opts.Access.credentials(), http.StatusUnauthorized)
 		default:
 			pages.ServeHTTP(w, r)
 		}
 	})
 }
 
-// admits reports whether a request shows what it must.
+// admits reports whether a request has the token or certificate that it needs.
 func (s *Server) admits(r *http.Request) bool {
 	if !s.opts.Access.guarded() {
 		return true
@@ -100,12 +104,12 @@ func (s *Server) admits(r *http.Request) bool {
 	if want == nil || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	shown := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	return subtle.ConstantTimeCompare(shown[:], want[:]) == 1
+	got := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// wanted is what a request must show, for people.
-func (a Access) wanted() string {
+// credentials returns a description of what a request needs.
+func (a Access) credentials() string {
 	switch {
 	case a.Token != "" && a.Certificates:
 		return "a bearer token (Authorization: Bearer TOKEN) or a client certificate"
@@ -115,8 +119,8 @@ func (a Access) wanted() string {
 	return "a client certificate"
 }
 
-// loopbackHost reports whether a Host header names this machine's loopback. A page of evil.example whose name suddenly leads to 127.0.0.1 makes its
-// browser ask for evil.example.
+// loopbackHost reports whether a Host header names the loopback. It detects DNS rebinding: when evil.example resolves
+// to 127.0.0.1, a page of it makes its browser connect here, but the Host header is still evil.example.
 func loopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// What a client may cost. There are few: a scraper, an orchestrator, an operator or two.
+// Limits of a client. Few clients connect: a scraper, an orchestrator, an operator or two.
 const (
 	maxConns      = 128
 	maxHeader     = 16 << 10
@@ -23,30 +23,30 @@ const (
 	idleTimeout   = 2 * time.Minute
 )
 
-// Options are what a Server shows and to whom. Ready and Status are required.
+// Options configure New. Ready and Status are required.
 type Options struct {
-	// Access says who may come.
+	// Access decides which requests are admitted.
 	Access Access
 
-	// TLS is how connections are secured; nil is HTTP.
+	// TLS secures connections. nil is plain HTTP.
 	TLS *tls.Config
 
-	// Ready answers why clients had better go elsewhere now, or nil. The text is shown to everybody who asks.
+	// Ready returns nil if clients can use the server, or the reason why not. Every client can read the text.
 	Ready func() error
 
-	// Status tells how the server is.
+	// Status returns the state of the server.
 	Status func() Status
 
-	// Metrics serves /metrics; nil is not there.
+	// Metrics serves /metrics, which does not exist if it is nil.
 	Metrics http.Handler
 
-	// Profiles serves /debug/pprof/.
+	// Profiles enables /debug/pprof/.
 	Profiles bool
 
-	// MaxConns is how many connections there may be; further ones wait. Default 128.
+	// MaxConns is the maximum number of connections; further ones wait. Default 128.
 	MaxConns int
 
-	// Logger gets what goes wrong with connections, at debug level. Default: nothing is logged.
+	// Logger logs errors of connections, at debug level. By default nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -54,10 +54,10 @@ type Options struct {
 type Server struct {
 	opts  Options
 	http  http.Server
-	token atomic.Pointer[tokenHash] // nil without one
+	token atomic.Pointer[tokenHash] // nil without a token
 }
 
-// New makes a server that serves nothing yet.
+// New returns a server that does not serve yet.
 func New(o Options) (*Server, error) {
 	if o.Ready == nil || o.Status == nil {
 		return nil, errors.New("admin: Options.Ready and Status are required")
@@ -75,13 +75,14 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.http = http.Server{
-		Handler: s.guard(s.pages()), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: s.guard(s.pages()), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
 
-// pages are all that there is. What is not among them is not found, whoever asks.
+// pages returns the handler of all pages. Every other path is not found.
 func (s *Server) pages() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", s.index)
@@ -97,11 +98,11 @@ func (s *Server) pages() *http.ServeMux {
 	return mux
 }
 
-// Serve answers those who connect to l, which it closes, until Close. It answers nil then.
+// Serve serves the connections of l until Close, and returns nil then. It closes l.
 func (s *Server) Serve(l net.Listener) error {
 	l = netutil.LimitListener(l, s.opts.MaxConns)
 	if s.opts.TLS != nil {
-		l = tls.NewListener(l, s.opts.TLS) // the outermost, or requests would not know of it
+		l = tls.NewListener(l, s.opts.TLS) // outermost, so that requests have the TLS state
 	}
 	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
@@ -110,12 +111,12 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
-// Close ends the server: answers under way are finished if they are quick. It may be called again.
+// Close ends the server. Responses in progress have a second to finish. It may be called again.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return s.http.Close() // somebody is taking a profile
+	return s.http.Close() // a response in progress, such as a profile
 }

@@ -12,14 +12,14 @@ import (
 
 const statusPath = "/status"
 
-// Status is how a server is. It has no session id, no key and no secret; of tenants it has numbers.
+// Status is the state of a server. It contains no session id, no key and no secret, and only the number of tenants.
 type Status struct {
 	Version  string    `json:"version"`
 	Go       string    `json:"go"`
 	Started  time.Time `json:"started"`
 	Uptime   Duration  `json:"uptime"`
 	Ready    bool      `json:"ready"`
-	NotReady string    `json:"not_ready,omitempty"` // why
+	NotReady string    `json:"not_ready,omitempty"` // reason
 
 	Connections  Connections   `json:"connections"`
 	Log          Log           `json:"log"`
@@ -32,19 +32,19 @@ type Status struct {
 	Reloads      []Reload      `json:"reloads"`
 }
 
-// Connections says how many there may be.
+// Connections has the limits of open connections.
 type Connections struct {
 	Limit       int `json:"limit"`       // in force
-	Configured  int `json:"configured"`  // more than the limit where file descriptors do not suffice
-	Descriptors int `json:"descriptors"` // that the system allows; 0 is unknown
+	Configured  int `json:"configured"`  // exceeds Limit if there are too few file descriptors
+	Descriptors int `json:"descriptors"` // allowed by the system; 0 is unknown
 }
 
-// Log is the log on standard error.
+// Log is the state of the log on standard error.
 type Log struct {
 	LostLines int64 `json:"lost_lines"` // since the start
 }
 
-// Listener is where clients connect, and by which rules.
+// Listener is an address for clients, with its rules.
 type Listener struct {
 	Name               string   `json:"name"`
 	Address            string   `json:"address"`
@@ -57,58 +57,59 @@ type Listener struct {
 	Anonymous          string   `json:"anonymous,omitempty"`
 }
 
-// Certificate is one that is served.
+// Certificate is a certificate in use.
 type Certificate struct {
 	Source  string    `json:"source"`
 	Names   []string  `json:"names"`
 	Expires time.Time `json:"expires"`
 }
 
-// Tenants are numbers of them.
+// Tenants has the numbers of tenants.
 type Tenants struct {
 	Served   int `json:"served"`
-	Problems int `json:"problems"` // in their files, which the log tells
+	Problems int `json:"problems"` // in their files; the log has them
 }
 
-// Policy is what decides about operations.
+// Policy is the policy in force.
 type Policy struct {
 	Source   string    `json:"source"`
 	Revision string    `json:"revision"`
 	Loaded   time.Time `json:"loaded"`
-	Kept     bool      `json:"kept"`            // from an earlier life, as the source had nothing that is right
-	Error    string    `json:"error,omitempty"` // why what the source has now could not be taken
+	Kept     bool      `json:"kept"`            // from an earlier run, since the source had no valid policy
+	Error    string    `json:"error,omitempty"` // why the present content of the source is not in force
 }
 
-// Audit is the audit log.
+// Audit is the state of the audit log.
 type Audit struct {
 	Output    string `json:"output,omitempty"`    // "" is none
-	Decisions string `json:"decisions,omitempty"` // where decisions go; "" is nowhere
+	Decisions string `json:"decisions,omitempty"` // output of the decision log; "" is none
 	Error     string `json:"error,omitempty"`     // why events cannot be recorded now
 }
 
-// Storage is where sessions are kept.
+// Storage is the state of the storage.
 type Storage struct {
 	Driver string `json:"driver"`
 	Path   string `json:"path,omitempty"`
 	Sync   string `json:"sync,omitempty"`
-	Error  string `json:"error,omitempty"` // why it fails now
+	Error  string `json:"error,omitempty"` // of its last failure, while it fails
 
-	// What is not known is negative. Until the storage is open all of it is 0.
+	// Unknown numbers are negative. All are 0 until the storage is open.
 	SizeBytes                int64    `json:"size_bytes"` // on disk
 	FilesystemSizeBytes      int64    `json:"filesystem_size_bytes"`
 	FilesystemAvailableBytes int64    `json:"filesystem_available_bytes"`
-	SweepLag                 Duration `json:"sweep_lag"` // how long the oldest expired record has been waiting to be removed
+	SweepLag                 Duration `json:"sweep_lag"` // age of the oldest expired record not yet swept
 }
 
-// Disk says in words what the storage takes and what is left.
+// Disk returns a description of the used and the free space.
 func (s Storage) Disk() string {
 	if s.SizeBytes < 0 || s.FilesystemSizeBytes <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s on disk, %s of %s free", size(s.SizeBytes), size(s.FilesystemAvailableBytes), size(s.FilesystemSizeBytes))
+	return fmt.Sprintf("%s on disk, %s of %s free",
+		size(s.SizeBytes), size(s.FilesystemAvailableBytes), size(s.FilesystemSizeBytes))
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(bytes int64) string {
 	units, n := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}, float64(bytes)
 	for len(units) > 1 && n >= 1024 {
@@ -117,7 +118,7 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.4g %s", n, units[0])
 }
 
-// Reload is how the last look at something that may change went.
+// Reload is the outcome of the last check of something that is reloaded.
 type Reload struct {
 	What  string    `json:"what"`
 	At    time.Time `json:"at"`
@@ -125,7 +126,7 @@ type Reload struct {
 	Error string    `json:"error,omitempty"`
 }
 
-// Duration is written in seconds for programs and as in 26h3m0s for people.
+// Duration is formatted in seconds for programs, and like 26h3m0s for people.
 type Duration time.Duration
 
 // MarshalJSON implements json.Marshaler.
@@ -135,21 +136,21 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 
 func (d Duration) String() string { return time.Duration(d).Round(time.Second).String() }
 
-// status answers with a page for those who would rather have one, and with JSON for all others.
+// status serves a page to clients that prefer one, and JSON to all others.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	state := s.opts.Status()
 	w.Header().Set("Vary", "Accept")
 	if wantsPage(r) {
-		show(w, "status", state)
+		writePage(w, "status", state)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	_ = out.Encode(state) // an error is the client's leaving
+	_ = out.Encode(state) // fails if the client has left
 }
 
-// wantsPage reports whether a request prefers HTML, as those of browsers do.
+// wantsPage reports whether a request prefers HTML, as a request of a browser does.
 func wantsPage(r *http.Request) bool {
 	page, other := 0.0, 0.0
 	for _, part := range strings.Split(r.Header.Get("Accept"), ",") {
