@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Code says what kind of event it is. Its name is stable: programs that read the log may rely on it.
+// Code is the kind of an event. Its name is stable: programs that read the log may depend on it.
 type Code uint8
 
 const (
@@ -51,49 +51,74 @@ const (
 	codeCount
 )
 
-// codes is the table of all events, as docs/audit.md shows it.
+// codes is the table of all events in docs/audit.md.
 var codes = [codeCount]struct{ name, meaning string }{
-	ConnectionAuthenticated: {"connection.authenticated", "a client has become an app of a tenant; `reason` is how: secret, certificate, which `detail` describes, or anonymous. If a " +
-		"connection does so again as the same app and in the same way, that is no event"},
-	ConnectionRefused: {"connection.refused", "the server closed a connection before it was anybody's; `reason` says why: refused (`detail` has what the client was told), handshake_failed, login_timeout, …"},
-	ConnectionRevoked: {"connection.revoked", "a connection was closed because its credentials are not good any more"},
-	AuthFailed: {"auth.failed", "somebody gave credentials that are not good; `reason` is secret, with the tenant and app that were tried, if they are names; " +
-		"certificate, for a command by one that is no app's, which `detail` describes; or too_many, for further secrets from an address that has tried too often"},
+	ConnectionAuthenticated: {"connection.authenticated",
+		"a client was authenticated as an app of a tenant; `reason` is the method: secret, certificate " +
+			"(described by `detail`) or anonymous. A connection that repeats it as the same app and by the " +
+			"same method causes no event"},
+	ConnectionRefused: {"connection.refused",
+		"the server closed a connection before it was authenticated; `reason` is refused (`detail` has the " +
+			"error sent to the client), handshake_failed, login_timeout, …"},
+	ConnectionRevoked: {"connection.revoked", "a connection was closed because its credentials are no longer valid"},
+	AuthFailed: {"auth.failed",
+		"invalid credentials were used; `reason` is secret, with the requested tenant and app if they are " +
+			"valid names; certificate, for a command with a certificate of no app (described by `detail`); or " +
+			"too_many, for further secrets from an address with too many failed attempts"},
 
-	SessionCreated:     {"session.created", "a session was saved for the first time"},
-	SessionDestroyed:   {"session.destroyed", "an app has ended a session"},
-	SessionRegenerated: {"session.regenerated", "a session got a new id; `session` is the old one's hash, `detail` has the new one's"},
-	SessionExpired:     {"session.expired", "a session was removed after its lifetime"},
-	SessionLockTimeout: {"session.lock_timeout", "somebody waited for a session's lock and gave up"},
-	SessionLockLost:    {"session.lock_lost", "a lock's lease was over and the next one took it: what its holder had not saved is gone. Written when the holder hears of it, or leaves"},
+	SessionCreated:   {"session.created", "a session was saved for the first time"},
+	SessionDestroyed: {"session.destroyed", "an app destroyed a session"},
+	SessionRegenerated: {"session.regenerated",
+		"a session received a new id; `session` is the hash of the old id, `detail` that of the new one"},
+	SessionExpired:     {"session.expired", "a session was removed at the end of its lifetime"},
+	SessionLockTimeout: {"session.lock_timeout", "a connection waited for the lock of a session until its timeout"},
+	SessionLockLost: {"session.lock_lost",
+		"the lease of a lock expired and another connection took the lock: unsaved changes of the previous " +
+			"holder are lost. Recorded when that holder receives the error, or closes"},
 
-	OperationDenied: {"operation.denied", "a command was refused by an allowlist or a policy; `reason` is which, `detail` the policy's reasons"},
-	OperationUndecided: {"operation.undecided", "a command was refused because the policy came to no decision; " +
-		"`reason` is timeout or failed: a mistake in a rule"},
-	OperationRateLimited: {"operation.rate_limited", "a command was refused because there were too many; `reason` is whose rate: app, tenant, app_bytes, tenant_bytes, address, session_creation or unauthenticated"},
-	OperationQuota:       {"operation.quota", "a command was refused because the tenant has too much; `reason` is of what: sessions, bytes, waiters, connections or memory"},
+	OperationDenied: {"operation.denied",
+		"an allowlist or a policy denied a command; `reason` is which of them, `detail` the reasons given " +
+			"by the policy"},
+	OperationUndecided: {"operation.undecided",
+		"a command was refused because the policy made no decision; `reason` is timeout or failed: an " +
+			"error in a rule"},
+	OperationRateLimited: {"operation.rate_limited",
+		"a command exceeded a rate; `reason` is the rate: app, tenant, app_bytes, tenant_bytes, address, " +
+			"session_creation or unauthenticated"},
+	OperationQuota: {"operation.quota",
+		"a command exceeded a quota of the tenant; `reason` is the quota: sessions, bytes, waiters, " +
+			"connections or memory"},
 
-	TenantChanged: {"tenant.changed", "a tenant is new, or its settings are; `reason` is added or changed"},
-	TenantFailed:  {"tenant.failed", "a tenant's file is wrong and the tenant stays as it was; `detail` is the first problem"},
-	TenantRemoved: {"tenant.removed", "a tenant is not served any more"},
-	TenantDropped: {"tenant.dropped", "all sessions of a tenant were removed; `count` is how many"},
-	AppChanged:    {"app.changed", "an app is new, or its credentials or rights are others; `reason` is added or changed"},
-	AppRemoved:    {"app.removed", "an app cannot come in any more"},
+	TenantChanged: {"tenant.changed", "a tenant was added, or its settings changed; `reason` is added or changed"},
+	TenantFailed: {"tenant.failed",
+		"the file of a tenant is invalid; the tenant is unchanged; `detail` is the first problem"},
+	TenantRemoved: {"tenant.removed", "a tenant is no longer served"},
+	TenantDropped: {"tenant.dropped", "all sessions of a tenant were removed; `count` is their number"},
+	AppChanged: {"app.changed",
+		"an app was added, or its credentials or rights changed; `reason` is added or changed"},
+	AppRemoved: {"app.removed", "an app was removed and can no longer authenticate"},
 
-	PolicyChanged:  {"policy.changed", "other policies or data decide from now on; `detail` is their revision"},
-	PolicyFailed:   {"policy.failed", "new policies could not be taken, and those before decide further; `detail` says why"},
-	PolicyDecision: {"policy.decision", "what the policies decided, in the decision log only"},
+	PolicyChanged: {"policy.changed", "new policies or data are in use; `detail` is their revision"},
+	PolicyFailed: {"policy.failed",
+		"new policies are invalid and the previous ones remain in use; `detail` is the error"},
+	PolicyDecision: {"policy.decision", "a decision of the policies; in the decision log only"},
 
-	CertificateRenewed:  {"certificate.renewed", "a certificate is served from now on; `reason` is loaded, obtained or renewed, `detail` its names and end"},
-	CertificateExpiring: {"certificate.expiring", "a certificate that nobody renews has few days left"},
-	CertificateFailed:   {"certificate.failed", "a certificate could not be had; what was served before still is"},
-	CertificateRemoved:  {"certificate.removed", "a certificate is not served any more"},
+	CertificateRenewed: {"certificate.renewed",
+		"a new certificate is served; `reason` is loaded, obtained or renewed, `detail` its names and end"},
+	CertificateExpiring: {"certificate.expiring", "a certificate without automatic renewal expires in a few days"},
+	CertificateFailed: {"certificate.failed",
+		"a certificate could not be obtained; the previous one is still served"},
+	CertificateRemoved: {"certificate.removed", "a certificate is no longer served"},
 
-	ServerStarted:  {"server.started", "the process serves; `detail` has its version, how many tenants it knows, and the revision of the policies"},
-	ServerReloaded: {"server.reloaded", "everything was read anew; `reason` is ok or failed, `detail` names what failed"},
-	ServerStopped:  {"server.stopped", "the process ends; `reason` is asked or failed"},
+	ServerStarted: {"server.started",
+		"the process serves connections; `detail` has its version, the number of tenants, and the revision " +
+			"of the policies"},
+	ServerReloaded: {"server.reloaded",
+		"the configuration was reloaded; `reason` is ok or failed, `detail` names the parts that failed"},
+	ServerStopped: {"server.stopped", "the process ends; `reason` is asked or failed"},
 
-	AuditLost: {"audit.lost", "`count` events before this one were lost, because of what `detail` says; it cannot be turned off"},
+	AuditLost: {"audit.lost",
+		"`count` events before this one were lost; `detail` is the cause. This event cannot be turned off"},
 }
 
 // Codes returns all codes.
@@ -105,7 +130,7 @@ func Codes() []Code {
 	return all
 }
 
-// String is the code as it stands in the log.
+// String returns the name of the code, as in the log.
 func (c Code) String() string {
 	if c == 0 || c >= codeCount {
 		return "unknown"
@@ -113,7 +138,7 @@ func (c Code) String() string {
 	return codes[c].name
 }
 
-// Meaning says what has happened, in a sentence.
+// Meaning returns a sentence that describes the event.
 func (c Code) Meaning() string {
 	if c == 0 || c >= codeCount {
 		return ""
@@ -121,7 +146,7 @@ func (c Code) Meaning() string {
 	return codes[c].meaning
 }
 
-// ParseCode finds the code with that name.
+// ParseCode returns the code with the given name.
 func ParseCode(name string) (Code, bool) {
 	for _, c := range Codes() {
 		if codes[c].name == name {
@@ -131,13 +156,13 @@ func ParseCode(name string) (Code, bool) {
 	return 0, false
 }
 
-// Events says which events are recorded. The zero value is all of them.
+// Events is a selection of events. The zero value selects all of them.
 type Events struct{ off [codeCount]bool }
 
-// Has reports whether events with this code are recorded.
+// Has reports whether events with this code are selected.
 func (e *Events) Has(c Code) bool { return c >= codeCount || !e.off[c] }
 
-// EventsError is a place in a list of events with which something is wrong.
+// EventsError is an error about one item of a list of events.
 type EventsError struct {
 	Index   int // in the list
 	Problem string
@@ -145,8 +170,8 @@ type EventsError struct {
 
 func (e EventsError) Error() string { return fmt.Sprintf("audit: events[%d]: %s", e.Index, e.Problem) }
 
-// ParseEvents reads a list from left to right: "all", the name of a code, or one with a - before it, which takes it out again. The error is an
-// [EventsError].
+// ParseEvents returns the selection that a list describes, read from left to right. An item is "all", the name of a
+// code, or such a name after a "-", which removes the code. The error is an [EventsError].
 func ParseEvents(list []string) (Events, error) {
 	var events Events
 	for i := range events.off {
@@ -157,17 +182,20 @@ func ParseEvents(list []string) (Events, error) {
 			events = Events{}
 			continue
 		}
-		name, out := strings.CutPrefix(item, "-")
+		name, removed := strings.CutPrefix(item, "-")
 		c, known := ParseCode(name)
 		switch {
 		case !known:
-			return Events{}, EventsError{i, fmt.Sprintf("%.80q (allowed: all, or the code of an event, or one with a - before it: %s)", item, codeNames())}
+			return Events{}, EventsError{i, fmt.Sprintf(
+				"unknown event %.80q (allowed: all, the code of an event, or a code with a - before it: %s)",
+				item, codeNames())}
 		case c == PolicyDecision:
-			return Events{}, EventsError{i, fmt.Sprintf("%s is for the decision log, which has a sample of its own (allowed: any other event)", c)}
-		case c == AuditLost && out:
+			return Events{}, EventsError{i, fmt.Sprintf(
+				"%s belongs to the decision log, which has its own sample (allowed: any other event)", c)}
+		case c == AuditLost && removed:
 			return Events{}, EventsError{i, fmt.Sprintf("%s cannot be turned off (allowed: any other event)", c)}
 		}
-		events.off[c] = out
+		events.off[c] = removed
 	}
 	return events, nil
 }

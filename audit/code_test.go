@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-// TestCodes: every code has a name of its own that is fit to be a metric's label, and a meaning.
+// TestCodes checks that each code has a unique name, fit for a label of a metric, and a meaning.
 func TestCodes(t *testing.T) {
 	name := regexp.MustCompile(`^[a-z]+\.[a-z]+(_[a-z]+)*$`)
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for _, c := range Codes() {
-		if !name.MatchString(c.String()) || seen[c.String()] || c.Meaning() == "" {
+		if !name.MatchString(c.String()) || names[c.String()] || c.Meaning() == "" {
 			t.Errorf("%d: %q, %q", c, c, c.Meaning())
 		}
-		seen[c.String()] = true
+		names[c.String()] = true
 		if back, ok := ParseCode(c.String()); !ok || back != c {
-			t.Errorf("%v is read as %v", c, back)
+			t.Errorf("ParseCode of %v returned %v", c, back)
 		}
 	}
 	for _, c := range []Code{0, codeCount, 255} {
@@ -35,13 +35,13 @@ func TestParseEvents(t *testing.T) {
 			}
 		}
 		if !e.Has(AuditLost) {
-			t.Error("audit.lost is off")
+			t.Error("audit.lost is not selected")
 		}
 		return names
 	}
 	all := on(Events{})
 	if len(all) != len(Codes())-1 {
-		t.Errorf("the zero value is %v", all)
+		t.Errorf("the zero value selects %v", all)
 	}
 	less := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == "session.created" })
 	for _, row := range []struct {
@@ -63,12 +63,12 @@ func TestParseEvents(t *testing.T) {
 		}
 	}
 	for item, want := range map[string]string{
-		"session.made": `"session.made" (allowed: all, or the code of an event, or one with a - before it: ` +
-			`connection.authenticated, `,
-		"-all":            `"-all" (allowed: `,
-		"":                `"" (allowed: `,
-		"unknown":         `"unknown" (allowed: `,
-		"policy.decision": "policy.decision is for the decision log",
+		"session.made": `unknown event "session.made" (allowed: all, the code of an event, ` +
+			`or a code with a - before it: connection.authenticated, `,
+		"-all":            `unknown event "-all" (allowed: `,
+		"":                `unknown event "" (allowed: `,
+		"unknown":         `unknown event "unknown" (allowed: `,
+		"policy.decision": "policy.decision belongs to the decision log",
 		"-audit.lost":     "audit.lost cannot be turned off",
 	} {
 		_, err := ParseEvents([]string{"all", item})

@@ -109,7 +109,7 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"audit.output: DIR/tenants.d is neither a file nor a device"}},
 		"no such event": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, events: [all, -session.made]}\n",
 			1,
-			[]string{"audit.events[1]: \"-session.made\" (allowed: all, or the code of an event"}},
+			[]string{"audit.events[1]: unknown event \"-session.made\" (allowed: all, the code of an event"}},
 		"a log": {"storage: {driver: memory}\naudit: {output: DIR/audit.log, decisions: {output: DIR/audit.log}}\n", 0,
 			[]string{"note: the decision log shares the file of the audit log, DIR/audit.log: ", ": OK"}},
 		"no tenants yet": {"storage: {driver: memory}\ntenants: DIR/none\n", 1,
