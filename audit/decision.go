@@ -12,40 +12,41 @@ import (
 	"time"
 )
 
-// Decision is what the policies said about one command. There is nothing in it that a session id or a value could stand in.
+// Decision is the decision of the policies about one command. It has no field for a session id or a value.
 type Decision struct {
 	Tenant    string
 	App       string
 	Command   string
-	Access    string // read, write, or what else the policy was asked for
-	Key       []byte // which the command is about; nil for none
+	Access    string // the requested access: read, write, …
+	Key       []byte // the key in the session; nil for none
 	Allow     bool
-	Undecided bool // there was no decision, and Allow is false
+	Undecided bool // the policies made no decision; Allow is false
 	Reasons   []string
 	Cached    bool
 	Took      time.Duration
 }
 
-// DecisionOptions say which decisions are recorded, and where. Nothing waits for them: if they cannot be written they are counted as lost.
+// DecisionOptions are the settings of a decision log. No caller waits for it: lost decisions are counted.
 type DecisionOptions struct {
 	Options
-	Sample    float64 // of those that allow: from 0, none, to 1, all. All others are always recorded
-	ClearKeys bool    // keys as they are, instead of a hash that only tells which are the same, until the server is started again
-	Log       *Log    // an audit log, which takes the decisions too if it has the same Output; may be nil
+	Sample    float64 // share of allowing decisions, from 0 to 1; all others are recorded
+	ClearKeys bool    // keys in clear, instead of a hash that is stable until the server restarts
+	Log       *Log    // an audit log, which is used if it has the same Output; may be nil
 }
 
-// Decisions is the decision log. A nil one keeps nothing. All may use it at once.
+// Decisions is the decision log. A nil Decisions records nothing. It is safe for concurrent use.
 type Decisions struct {
 	queue  *queue
-	shared bool // the queue is an audit log's
+	shared bool // the queue belongs to an audit log
 	sample float64
 	clear  bool
-	chance func() float64 // from 0 to less than 1
+	random func() float64 // in [0, 1)
 
-	secret [32]byte // without which nobody can try which key has a hash
+	secret [32]byte // prevents the search for the key of a hash
 }
 
-// OpenDecisions opens the decision log, or answers nil if it is to have no output. One that cannot be opened is tried again until it can.
+// OpenDecisions opens the decision log. It returns nil if the options name no output. An output that cannot be opened
+// is not an error: the log retries.
 func OpenDecisions(o DecisionOptions) (*Decisions, error) {
 	if o.Output == "" {
 		return nil, nil
@@ -53,8 +54,8 @@ func OpenDecisions(o DecisionOptions) (*Decisions, error) {
 	if !(o.Sample >= 0 && o.Sample <= 1) {
 		return nil, fmt.Errorf("audit: Sample: %v (allowed: 0 to 1)", o.Sample)
 	}
-	d := &Decisions{sample: o.Sample, clear: o.ClearKeys, chance: mathrand.Float64}
-	_, _ = rand.Read(d.secret[:]) // it never fails
+	d := &Decisions{sample: o.Sample, clear: o.ClearKeys, random: mathrand.Float64}
+	_, _ = rand.Read(d.secret[:]) // never fails
 	if o.Log != nil && filepath.Clean(o.Log.output) == filepath.Clean(o.Output) {
 		d.queue, d.shared = o.Log.queue, true
 		return d, nil
@@ -65,17 +66,17 @@ func OpenDecisions(o DecisionOptions) (*Decisions, error) {
 	return d, err
 }
 
-// Record writes a decision soon, if it is one of those that are recorded.
+// Record queues a decision, if it is in the sample.
 func (d *Decisions) Record(x Decision) {
-	if d == nil || x.Allow && d.chance() >= d.sample {
+	if d == nil || x.Allow && d.random() >= d.sample {
 		return
 	}
 	e := d.queue.newEntry(PolicyDecision, time.Now())
 	e.body = d.append(e.body, &x)
-	_ = d.queue.send(e, false, true) // an event that is lost is counted
+	_ = d.queue.send(e, false, true) // a lost event is counted
 }
 
-// append appends the line of a decision, which is a JSON object with its fields in this order.
+// append appends the line of a decision from its tenant on, a JSON object with its fields in this order.
 func (d *Decisions) append(dst []byte, x *Decision) []byte {
 	dst = appendField(dst, `,"tenant":`, x.Tenant, nameMax)
 	dst = appendField(dst, `,"app":`, x.App, nameMax)
@@ -108,7 +109,7 @@ func (d *Decisions) append(dst []byte, x *Decision) []byte {
 	return append(dst, "}\n"...)
 }
 
-// appendReasons appends a list of texts, as many as fit.
+// appendReasons appends as many texts as fit.
 func appendReasons(dst []byte, reasons []string) []byte {
 	dst = append(dst, '[')
 	start := len(dst)
@@ -125,7 +126,8 @@ func appendReasons(dst []byte, reasons []string) []byte {
 	return append(dst, ']')
 }
 
-// Reopen opens the file that has the log's name now, or syslog anew. If it cannot, the log goes on where it was.
+// Reopen opens the file under the log's name again, or the connection to syslog. If it fails the log keeps its
+// present file or connection.
 func (d *Decisions) Reopen() error {
 	if d == nil || d.shared {
 		return nil
@@ -136,7 +138,8 @@ func (d *Decisions) Reopen() error {
 	return nil
 }
 
-// Close writes what waits and closes the log, unless it is an audit log's too. It may be called again.
+// Close writes the queued decisions and closes the log, unless it belongs to an audit log. It may be called more than
+// once.
 func (d *Decisions) Close() error {
 	if d == nil || d.shared {
 		return nil

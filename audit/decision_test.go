@@ -78,7 +78,7 @@ func TestSample(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := &memory{}
 			d := newDecisions(t, m, DecisionOptions{Sample: sample})
-			d.chance = rand.New(rand.NewPCG(1, 2)).Float64
+			d.random = rand.New(rand.NewPCG(1, 2)).Float64
 			const n = 1000
 			for range n {
 				d.Record(Decision{Allow: true})

@@ -1,19 +1,20 @@
-// Package audit remembers who did what: one line for each fact of the life of connections, sessions, tenants, policies and certificates, in a file,
-// in syslog or on standard output. It is the last of the gates of package server and what handlers tell of their work; docs/audit.md lists the
-// events.
+// Package audit records who did what: one line for each event in the life of connections, sessions, tenants, policies
+// and certificates. The lines go to a file, to syslog or to standard output. The gates and the handlers of package
+// server record most events; docs/audit.md lists them.
 //
-// An event is written before the operation that it tells of is answered: [Log.Record] returns when its line is where it belongs, or says that it
-// is not. All who record at the same time share one write, and one fsync. A sink that hangs is given up after a while: nobody waits for ever. While
-// nothing can be written the log tries again by itself, and [Log.Err] tells in a nanosecond, so that a gate can refuse what could not be remembered;
-// what was lost is counted, and the first line afterwards says how much.
+// An event is written before the reply to its operation: [Log.Record] returns when the line is in the log, or an
+// error. Events recorded at the same time share one write and one fsync. A sink that hangs counts as failed after a
+// timeout, so that no caller waits forever. After a failure the log retries by itself. Meanwhile [Log.Err] returns
+// the failure within nanoseconds, so that a gate can refuse operations that cannot be recorded. Lost events are
+// counted, and the first line after a recovery reports their number.
 //
-// The same machinery writes the decision log, a sample of what the policies decided: [Decisions]. It is for finding out why, not for evidence, so
-// that nobody waits for it.
+// The same queue writes the decision log, a sample of the decisions of the policies: [Decisions]. It serves diagnosis
+// and is not evidence, so that no caller waits for it.
 //
-// Neither may ever hold a session id, a value or a secret: there is no field for them. What strangers send stands in lines of bounded length where no
-// character of theirs can end a line or a string, or hide something from whoever looks at it on a terminal.
+// Neither log may ever hold a session id, a value or a secret: there is no field for them. Text from clients is
+// bounded in length. No character of it can end a line or a string, or hide text from a reader at a terminal.
 //
-// It must never know who uses it, nor where its settings came from.
+// The package must never know its callers, nor the source of its settings.
 //
-// Begin reading at [Event] and [Log]; queue.go is the machinery, sink.go what a sink must do.
+// Begin reading at [Event] and [Log]. queue.go has the queue, sink.go the contract of a sink.
 package audit

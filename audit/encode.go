@@ -5,15 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// appendField appends a text with its name, unless it is empty.
-func appendField(dst []byte, name, text string, most int) []byte {
+// appendField appends a name and its text, unless the text is empty.
+func appendField(dst []byte, name, text string, limit int) []byte {
 	if text == "" {
 		return dst
 	}
-	return appendText(append(dst, name...), text, most)
+	return appendText(append(dst, name...), text, limit)
 }
 
-// appendNumber appends a number with its name, unless it is 0.
+// appendNumber appends a name and its number, unless the number is 0.
 func appendNumber(dst []byte, name string, n uint64) []byte {
 	if n == 0 {
 		return dst
@@ -23,13 +23,13 @@ func appendNumber(dst []byte, name string, n uint64) []byte {
 
 const ellipsis = "…"
 
-// appendText appends text as a JSON string with at most most bytes between its quotes. Nothing in it but its own end can end the string, the line, or
-// what a terminal shows of them: whatever is not printable is escaped, such as line ends of all kinds and what changes the direction of writing. What
-// is no UTF-8 becomes U+FFFD.
-func appendText[T string | []byte](dst []byte, text T, most int) []byte {
+// appendText appends text as a JSON string with at most limit bytes between its quotes. No character of text can end
+// the string or the line, or change its display on a terminal: all characters that are not printable are escaped,
+// such as line ends and changes of the writing direction. Invalid UTF-8 becomes U+FFFD.
+func appendText[T string | []byte](dst []byte, text T, limit int) []byte {
 	dst = append(dst, '"')
-	end := len(dst) + most
-	whole := len(dst) // so much stays where an ellipsis must follow
+	end := len(dst) + limit
+	keep := len(dst) // end of the text that an ellipsis can follow
 	for i := 0; i < len(text); {
 		if c := text[i]; c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
 			dst = append(dst, c)
@@ -40,11 +40,11 @@ func appendText[T string | []byte](dst []byte, text T, most int) []byte {
 			i += size
 		}
 		if len(dst) > end {
-			dst = append(dst[:whole], ellipsis...)
+			dst = append(dst[:keep], ellipsis...)
 			break
 		}
 		if len(dst) <= end-len(ellipsis) {
-			whole = len(dst)
+			keep = len(dst)
 		}
 	}
 	return append(dst, '"')
@@ -61,7 +61,7 @@ func appendRune(dst []byte, r rune) []byte {
 		return append(dst, '\\', byte(r))
 	case strconv.IsPrint(r):
 		return utf8.AppendRune(dst, r)
-	case r > 0xffff: // as UTF-16
+	case r > 0xffff: // as a pair of UTF-16
 		r -= 0x10000
 		return appendEscape(appendEscape(dst, 0xd800+r>>10), 0xdc00+r&0x3ff)
 	}

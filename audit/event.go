@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// Event is something that has happened. What does not belong to an event stays zero and out of its line.
+// Event is an event to record. Its line has no fields for zero values.
 type Event struct {
 	Code     Code
-	Time     time.Time // when; zero is now
+	Time     time.Time // zero for now
 	Tenant   string
 	App      string
-	Address  netip.AddrPort // of the client; not valid for a Unix socket
+	Address  netip.AddrPort // of the client; invalid for a Unix socket
 	Listener string
-	Conn     uint64   // counts the connections of this process
-	Session  [32]byte // the hash of its id, as the storage has it; never the id
+	Conn     uint64   // number of the connection in this process
+	Session  [32]byte // hash of the id, as in the storage; never the id
 	Command  string   // from the command table
-	Reason   string   // a word that programs can rely on
+	Reason   string   // a stable word, for programs
 	Detail   string   // a text for people
 	Count    int64
 }
 
-// How many bytes of a line a text may take. It is cut off beyond, and ends with an ellipsis then.
+// Limits of a text in a line, in bytes. A longer text is truncated and ends with an ellipsis.
 const (
 	nameMax    = 80
 	commandMax = 40
 	detailMax  = 240
 
-	// LineMax is more than any line has: one fits into a datagram of syslog.
+	// LineMax is the limit of a line in bytes. A line thus fits into a datagram of syslog.
 	LineMax = 1024
 )
 
@@ -70,7 +70,7 @@ func appendBody(dst []byte, e *Event) []byte {
 	return append(dst, "}\n"...)
 }
 
-// appendHead appends what every line begins with.
+// appendHead appends the beginning of a line, up to the code.
 func appendHead(dst []byte, c Code, seq uint64, at time.Time) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = at.UTC().AppendFormat(dst, timeFormat)

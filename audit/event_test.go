@@ -28,8 +28,8 @@ func TestLines(t *testing.T) {
 			Count: -3,
 		}, `{"time":"2026-03-01T11:00:01.123Z","seq":7,"event":"session.created","tenant":"acme","app":"shop",` +
 			`"address":"192.0.2.1","port":4711,` +
-			`"listener":"main","connection":12,"session":"ab00000000000000000000000000000000000000000000000000000000000001",` +
-			`"command":"close",` +
+			`"listener":"main","connection":12,` +
+			`"session":"ab00000000000000000000000000000000000000000000000000000000000001","command":"close",` +
 			`"reason":"r","detail":"d","count":-3}`},
 		{Event{Code: AuthFailed, Tenant: "a\"},\n{\\", Address: netip.MustParseAddrPort("[fe80::1%eth\n0]:1")},
 			`{"time":"2026-03-01T11:00:00.123Z","seq":7,"event":"auth.failed","tenant":"a\"},\u000a{\\",` +
@@ -134,8 +134,8 @@ var fieldOrder = regexp.MustCompile(`^\{"time":"[^"]+","seq":\d+,"event":"[a-z._
 
 var textInJSON = regexp.MustCompile(`(:)"(?:[^"\\]|\\.)*"`)
 
-// FuzzEvent: whatever stands in an event, its line is one object that says the same, in one line that a terminal shows
-// as it is.
+// FuzzEvent: whatever stands in an event, its line is one object that says the same, in one line that a terminal
+// shows as it is.
 func FuzzEvent(f *testing.F) {
 	f.Add(uint8(1), int64(0), "acme", "shop", "main", "open", "why", "text", uint64(1), int64(2), []byte{1, 2, 3, 4},
 		uint16(5), uint64(6))

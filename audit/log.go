@@ -6,27 +6,30 @@ import (
 	"time"
 )
 
-// OnFailure says what becomes of operations while the log cannot be written.
+// OnFailure is the rule for operations while the log cannot be written.
 type OnFailure string
 
 const (
-	Refuse   OnFailure = "refuse"   // what cannot be remembered must not happen
-	Continue OnFailure = "continue" // it happens, and is counted
+	Refuse   OnFailure = "refuse"   // operations that cannot be recorded are refused
+	Continue OnFailure = "continue" // operations continue; lost events are counted
 )
 
-// Timeout is how long the writing of lines may take where [Options] do not say otherwise.
+// Timeout is the default of [Options.Timeout].
 const Timeout = 2 * time.Second
 
-// Options say what is recorded, and where.
+// Options are the settings of a log.
 type Options struct {
-	Output    string        // stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, or a file; "" is none
-	Events    Events        // which; not of a decision log
-	Sync      bool          // an event is recorded when it survives a power failure; for files
-	MaxSize   int64         // bytes after which a new file begins; 0 is never
-	MaxAge    time.Duration // after which a new file begins; 0 is never
-	Keep      int           // old files that are kept; 0 is all
-	OnFailure OnFailure     // "" is Refuse; not of a decision log
-	Timeout   time.Duration // how long writing may take before it counts as failed; 0 is [Timeout]
+	// Output is stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, or the path of a
+	// file. There is no log if it is empty.
+	Output string
+
+	Events    Events        // events to record; ignored by a decision log
+	Sync      bool          // a recorded event survives a power failure; for files only
+	MaxSize   int64         // bytes of a file before its rotation; 0 for no limit
+	MaxAge    time.Duration // age of a file before its rotation; 0 for no limit
+	Keep      int           // number of old files to keep; 0 for all
+	OnFailure OnFailure     // default: Refuse; ignored by a decision log
+	Timeout   time.Duration // longest duration of a write; 0 for [Timeout]
 	Observer  Observer      // may be nil
 }
 
@@ -46,12 +49,12 @@ func (o *Options) validate() error {
 	o.OnFailure = cmp.Or(o.OnFailure, Refuse)
 	o.Timeout = cmp.Or(o.Timeout, Timeout)
 	if o.Observer == nil {
-		o.Observer = nobody{}
+		o.Observer = noObserver{}
 	}
 	return nil
 }
 
-// Log is the audit log. A nil one takes everything and keeps nothing. All may use it at once.
+// Log is the audit log. A nil Log accepts all events and records none. It is safe for concurrent use.
 type Log struct {
 	queue     *queue
 	output    string
@@ -59,7 +62,8 @@ type Log struct {
 	onFailure OnFailure
 }
 
-// Open opens the log, or answers nil if it is to have no output. With [Continue] one that cannot be opened is tried again until it can.
+// Open opens the log. It returns nil if the options name no output. With [Continue] an output that cannot be opened
+// is not an error: the log retries.
 func Open(o Options) (*Log, error) {
 	if o.Output == "" {
 		return nil, nil
@@ -81,18 +85,18 @@ func openQueue(o *Options) (*queue, error) {
 	}
 	q := newQueue(s, o.Timeout, o.Observer)
 	if err := q.start(); err != nil && o.OnFailure == Refuse {
-		_ = q.close() // it is the same error
+		_ = q.close() // the same error
 		return nil, err
 	}
 	return q, nil
 }
 
-// Record writes an event and returns when it is in the log. It takes no context: that somebody does not wait for the answer any more is no reason to
-// forget what he did, and the wait is bounded by twice the time-out. The error is that the event is not known to be there, and the operation must not go
-// on; with [Continue] there is none.
+// Record writes an event and returns when it is in the log. It takes no context: an operation must be recorded even
+// if its client has gone. The wait is bounded by twice the timeout. After an error the event may be missing, and the
+// operation must not continue. With [Continue] Record returns no error.
 func (l *Log) Record(e Event) error { return l.put(&e, true) }
 
-// Note writes an event soon, for what nobody is waiting to be answered: that a session has expired, say. If it is lost that is counted.
+// Note queues an event for which no client waits, such as the expiry of a session. A lost event is counted.
 func (l *Log) Note(e Event) { _ = l.put(&e, false) }
 
 func (l *Log) put(e *Event, wait bool) error {
@@ -103,16 +107,16 @@ func (l *Log) put(e *Event, wait bool) error {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	x := l.queue.newEntry(e.Code, at)
-	x.body = appendBody(x.body, e)
-	err := l.queue.send(x, wait, false)
+	entry := l.queue.newEntry(e.Code, at)
+	entry.body = appendBody(entry.body, e)
+	err := l.queue.send(entry, wait, false)
 	if l.onFailure == Continue {
 		return nil
 	}
 	return err
 }
 
-// Err is why operations are to be refused now, because they could not be recorded, or nil. It costs next to nothing.
+// Err returns the reason to refuse operations now, because they could not be recorded, or nil. It takes nanoseconds.
 func (l *Log) Err() error {
 	if l == nil || l.onFailure == Continue {
 		return nil
@@ -120,7 +124,7 @@ func (l *Log) Err() error {
 	return l.Failing()
 }
 
-// Failing is why nothing can be written now, or nil; with [Continue] too.
+// Failing returns the reason why the log cannot be written now, or nil. With [Continue] it does so too.
 func (l *Log) Failing() error {
 	if l == nil {
 		return nil
@@ -131,7 +135,8 @@ func (l *Log) Failing() error {
 	return nil
 }
 
-// Reopen opens the file that has the log's name now, or syslog anew, and tries at once again what failed. If it cannot, the log goes on where it was.
+// Reopen opens the file under the log's name again, or the connection to syslog, and then retries after a failure. If
+// it fails the log keeps its present file or connection.
 func (l *Log) Reopen() error {
 	if l == nil {
 		return nil
@@ -142,7 +147,8 @@ func (l *Log) Reopen() error {
 	return nil
 }
 
-// Close writes what waits and closes the log: after that nothing is taken any more. The error is that the last events are lost. It may be called again.
+// Close writes the queued events and closes the log, which accepts no events afterwards. After an error the last
+// events are lost. It may be called more than once.
 func (l *Log) Close() error {
 	if l == nil {
 		return nil

@@ -380,7 +380,7 @@ func TestCloseWhileItHangs(t *testing.T) {
 func TestOpenWhileItHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{hang: make(chan struct{})}
-		q := newQueue(m, time.Second, nobody{})
+		q := newQueue(m, time.Second, noObserver{})
 		if err := q.start(); !errors.Is(err, errTimeout) {
 			t.Errorf("opened: %v", err)
 		}

@@ -2,21 +2,22 @@ package audit
 
 import "time"
 
-// Observer is told how the log fares, for metrics. Its methods are called by many goroutines at once and must be quick.
+// Observer receives the state of the log, for metrics. Its methods are called by many goroutines at once and must
+// return quickly.
 type Observer interface {
 	Written(Code)                        // an event is in the log
-	Flushed(lines int, in time.Duration) // these lines together; with the sync, if there is one
-	Failed(error)                        // nothing could be written; told again at each try
-	Troubled(error)                      // something beside writing did not work, such as a rotation
-	Recovered()                          // it can be written again
-	Lost(events int)                     // so many more are lost
+	Flushed(lines int, in time.Duration) // a batch of lines is in the log; the duration includes the sync
+	Failed(error)                        // a write failed; called again after each retry
+	Troubled(error)                      // an operation other than a write failed, such as a rotation
+	Recovered()                          // a write succeeded after a failure
+	Lost(events int)                     // further events are lost
 }
 
-type nobody struct{}
+type noObserver struct{}
 
-func (nobody) Written(Code)               {}
-func (nobody) Flushed(int, time.Duration) {}
-func (nobody) Failed(error)               {}
-func (nobody) Troubled(error)             {}
-func (nobody) Recovered()                 {}
-func (nobody) Lost(int)                   {}
+func (noObserver) Written(Code)               {}
+func (noObserver) Flushed(int, time.Duration) {}
+func (noObserver) Failed(error)               {}
+func (noObserver) Troubled(error)             {}
+func (noObserver) Recovered()                 {}
+func (noObserver) Lost(int)                   {}

@@ -18,8 +18,8 @@ const (
 // queue passes events through a channel to one goroutine, which writes all that wait in one batch. Events that are
 // recorded at the same time thus share one write and one fsync.
 //
-// After a failed write the queue takes no events, but counts them. The goroutine then retries with a line that reports
-// the number of lost events. A successful retry ends the failure.
+// After a failed write the queue takes no events, but counts them. The goroutine then retries with a line that
+// reports the number of lost events. A successful retry ends the failure.
 type queue struct {
 	sink     sink
 	timeout  time.Duration // for one batch
@@ -32,7 +32,7 @@ type queue struct {
 	lost    atomic.Uint64   // events since the last line that reported them
 	state   atomic.Pointer[state]
 
-	senders sync.RWMutex // read-locked while an event is sent, which a failure interrupts; locked to close and to recover
+	senders sync.RWMutex // read-locked while an event is sent, until a failure; locked to close and to recover
 	closed  bool         // guarded by senders
 
 	watchdog *time.Timer
@@ -116,8 +116,8 @@ func (q *queue) release(e *entry) {
 	}
 }
 
-// send puts an event into the queue. With wait it returns when the event is in the log. With drop the event is lost if
-// the queue is full; without, send waits for room.
+// send puts an event into the queue. With wait it returns when the event is in the log. With drop the event is lost
+// if the queue is full; without, send waits for room.
 func (q *queue) send(e *entry, wait, drop bool) error {
 	e.waiting = wait
 	s, err := q.enqueue(e, drop)
@@ -334,8 +334,8 @@ func (q *queue) unwatch(begin time.Time) time.Duration {
 	return time.Since(begin)
 }
 
-// expire declares a failure if the sink's operation has reached its deadline. Lines of that operation are not lost yet:
-// the sink may still write them.
+// expire declares a failure if the sink's operation has reached its deadline. Lines of that operation are not lost
+// yet: the sink may still write them.
 func (q *queue) expire() {
 	q.busy.Lock()
 	defer q.busy.Unlock()
@@ -344,8 +344,8 @@ func (q *queue) expire() {
 	}
 }
 
-// fail enters the failed state and releases all callers that wait. The events in the queue are lost, and so many more.
-// It is called with busy locked.
+// fail enters the failed state and releases all callers that wait. The events in the queue are lost, and so many
+// more. It is called with busy locked.
 func (q *queue) fail(cause error, more int) {
 	s := q.state.Load()
 	first := s.failure.Swap(&failure{cause}) == nil

@@ -9,18 +9,20 @@ import (
 	"time"
 )
 
-// sink is where lines go. One goroutine uses it. It may hang: the queue notices, but cannot help it.
+// sink is the destination of lines. One goroutine uses it. A method may hang: the queue detects it, but cannot end
+// it.
 type sink interface {
-	// write appends whole lines and answers how many of them are there. With an error those that are not must not be there in part, as far as
-	// that is possible. It opens what is not open yet, or not any more; without lines that is all. It should give up after the deadline.
+	// write opens the destination if it is not open, and appends whole lines. It returns the number of lines written.
+	// After an error no other line may be there in part, as far as possible. It should return by the deadline.
 	write(lines []byte, deadline time.Time) (int, error)
-	// reopen opens what its name stands for now. If that fails what is open stays.
+	// reopen opens the destination under its name again. If it fails the present one remains open.
 	reopen(deadline time.Time) error
 	close() error
 }
 
-// newSink makes the sink that an output names; nothing is opened yet. told hears what goes wrong beside writing.
-func newSink(o Options, told func(error)) (sink, error) {
+// newSink returns the sink of an output, without opening it. It passes errors of operations other than writes to
+// report.
+func newSink(o Options, report func(error)) (sink, error) {
 	rest, isSyslog := strings.CutPrefix(o.Output, "syslog")
 	switch {
 	case o.Output == "stdout":
@@ -39,12 +41,15 @@ func newSink(o Options, told func(error)) (sink, error) {
 			return s, nil
 		}
 	case strings.Contains(o.Output, "/"):
-		return &file{path: o.Output, sync: o.Sync, maxSize: o.MaxSize, maxAge: o.MaxAge, keep: o.Keep, told: told}, nil
+		return &file{
+			path: o.Output, sync: o.Sync, maxSize: o.MaxSize, maxAge: o.MaxAge, keep: o.Keep, report: report,
+		}, nil
 	}
-	return nil, fmt.Errorf("audit: Output: %.80q (allowed: stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, or the path of a file with a / in it)", o.Output)
+	return nil, fmt.Errorf("audit: Output: %.80q (allowed: stdout, syslog, syslog:udp://host:port, "+
+		"syslog:tcp://host:port, syslog:unix:/path, or the path of a file with a / in it)", o.Output)
 }
 
-// countLines is how many lines end in text.
+// countLines returns the number of whole lines in text.
 func countLines(text []byte) int { return bytes.Count(text, []byte{'\n'}) }
 
-var errNoFile = errors.New("it is neither a file nor a device")
+var errNotFile = errors.New("neither a file nor a device")

@@ -13,30 +13,31 @@ import (
 	"time"
 )
 
-// file is a file that is closed and given another name when it is too large or too old. What somebody else renames or removes is noticed. We have looked
-// at lumberjack for it: there half a line stays when the disk is full, a file that cannot be opened is emptied, and nobody notices a rename.
+// file is a log file with rotation by size and age. It detects that another program has renamed or removed the file.
+// Package lumberjack does not suit: it leaves part of a line when the disk is full, truncates a file that it cannot
+// open, and does not detect a rename.
 type file struct {
 	path    string
 	sync    bool
 	maxSize int64
 	maxAge  time.Duration
 	keep    int
-	told    func(error)
+	report  func(error) // receives errors of operations other than writes
 
 	f       *os.File
-	regular bool // as opposed to a device such as /dev/console, of which nothing can be taken back
+	regular bool // false for a device such as /dev/console, from which no bytes can be removed
 	size    int64
-	born    time.Time // when its first line was written
-	looked  time.Time // when it was last looked at what its name stands for
-	torn    bool      // it ends within a line
-	later   time.Time // no rotation before: the last one did not work
-	rotated time.Time // in the name of the file that was renamed last
+	created time.Time // time of the first line
+	checked time.Time // time of the last check of the name
+	torn    bool      // the file ends within a line
+	retryAt time.Time // no rotation before, after a failed one
+	rotated time.Time // in the name of the last rotated file
 }
 
 const (
-	lookEvery   = time.Second
-	rotateAgain = time.Minute
-	rotatedName = "20060102T150405.000Z" // what comes after the name of an old file, in UTC
+	checkInterval = time.Second
+	rotationRetry = time.Minute
+	rotatedSuffix = "20060102T150405.000Z" // UTC; follows the name of a rotated file
 )
 
 func (s *file) write(lines []byte, _ time.Time) (int, error) {
@@ -45,23 +46,23 @@ func (s *file) write(lines []byte, _ time.Time) (int, error) {
 		if err := s.open(now); err != nil {
 			return 0, err
 		}
-	} else if now.Sub(s.looked) >= lookEvery || now.Before(s.looked) {
-		s.look(now)
+	} else if now.Sub(s.checked) >= checkInterval || now.Before(s.checked) {
+		s.checkName(now)
 	}
 	if len(lines) == 0 {
 		return 0, nil
 	}
-	if s.due(int64(len(lines)), now) && !now.Before(s.later) {
+	if s.due(int64(len(lines)), now) && !now.Before(s.retryAt) {
 		if err := s.rotate(now); err != nil {
-			s.later = now.Add(rotateAgain)
-			s.told(fmt.Errorf("the file was not rotated: %w", err))
+			s.retryAt = now.Add(rotationRetry)
+			s.report(fmt.Errorf("the file was not rotated: %w", err))
 		}
 	}
 	if s.size == 0 {
-		s.born = now
+		s.created = now
 	}
 	if err := s.append(lines); err != nil {
-		// Opened anew by the next one: the name may stand for something better then.
+		// The next write opens the name again, which may refer to another file by then.
 		_ = s.f.Close()
 		s.f = nil
 		return 0, err
@@ -69,7 +70,7 @@ func (s *file) write(lines []byte, _ time.Time) (int, error) {
 	return countLines(lines), nil
 }
 
-// append writes all of the lines, or none if it can be helped.
+// append writes all lines, or none if possible.
 func (s *file) append(lines []byte) error {
 	if s.torn {
 		if _, err := s.f.Write([]byte{'\n'}); err != nil {
@@ -79,7 +80,7 @@ func (s *file) append(lines []byte) error {
 	}
 	n, err := s.f.Write(lines)
 	if err != nil {
-		if n > 0 && !s.takeBack(int64(n)) {
+		if n > 0 && !s.truncate(int64(n)) {
 			s.torn = lines[n-1] != '\n'
 		}
 		return err
@@ -91,17 +92,17 @@ func (s *file) append(lines []byte) error {
 	return nil
 }
 
-// takeBack removes the last n bytes.
-func (s *file) takeBack(n int64) bool {
+// truncate removes the last n bytes and reports whether it succeeded.
+func (s *file) truncate(n int64) bool {
 	info, err := s.f.Stat()
 	return err == nil && s.regular && info.Size() >= n && s.f.Truncate(info.Size()-n) == nil
 }
 
-// open opens what has the name now. What was open is closed.
+// open opens the file under the name, and closes the present file.
 func (s *file) open(now time.Time) error {
-	// A pipe that nobody reads would keep the process waiting.
+	// Opening a pipe without a reader would block the process.
 	if info, err := os.Stat(s.path); err == nil && !info.Mode().IsRegular() && info.Mode()&fs.ModeCharDevice == 0 {
-		return &fs.PathError{Op: "open", Path: s.path, Err: errNoFile}
+		return &fs.PathError{Op: "open", Path: s.path, Err: errNotFile}
 	}
 	_, err := os.Lstat(s.path)
 	isNew := errors.Is(err, fs.ErrNotExist)
@@ -119,14 +120,14 @@ func (s *file) open(now time.Time) error {
 	}
 	if s.f != nil {
 		if err := s.f.Close(); err != nil {
-			s.told(err)
+			s.report(err)
 		}
 	}
-	s.f, s.looked = f, now
+	s.f, s.checked = f, now
 	s.regular = info.Mode().IsRegular()
 	if s.regular {
 		s.size, s.torn = info.Size(), false
-		s.born = firstTime(f, info)
+		s.created = firstTime(f, info)
 		var last [1]byte
 		if n, _ := f.ReadAt(last[:], s.size-1); s.size > 0 && n == 1 {
 			s.torn = last[0] != '\n'
@@ -135,12 +136,12 @@ func (s *file) open(now time.Time) error {
 	return nil
 }
 
-// firstTime is when the first line of a file was written, or the file was last if that line does not say.
+// firstTime returns the time of the first line of a file, or the time of its last change if that line has none.
 func firstTime(f *os.File, info fs.FileInfo) time.Time {
-	const before = `{"time":"`
-	buf := make([]byte, len(before)+len(timeFormat))
+	const prefix = `{"time":"`
+	buf := make([]byte, len(prefix)+len(timeFormat))
 	n, err := f.ReadAt(buf, 0)
-	if text, found := bytes.CutPrefix(buf[:n], []byte(before)); found && (err == nil || err == io.EOF) {
+	if text, found := bytes.CutPrefix(buf[:n], []byte(prefix)); found && (err == nil || err == io.EOF) {
 		if t, err := time.Parse(timeFormat, string(text)); err == nil {
 			return t
 		}
@@ -148,23 +149,23 @@ func firstTime(f *os.File, info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// look opens the file anew if its name stands for another one by now, or for none.
-func (s *file) look(now time.Time) {
-	s.looked = now
+// checkName opens the file again if its name refers to another file, or to none.
+func (s *file) checkName(now time.Time) {
+	s.checked = now
 	if !s.regular {
 		return
 	}
-	if info, mine := s.isMine(); !mine {
+	if info, current := s.isCurrent(); !current {
 		if err := s.open(now); err != nil {
-			s.told(fmt.Errorf("the file has another name now, and goes on there: %w", err))
+			s.report(fmt.Errorf("the file was renamed and is still written; its name cannot be opened: %w", err))
 		}
 	} else {
-		s.size = info.Size() // somebody may have emptied it
+		s.size = info.Size() // another program may have truncated it
 	}
 }
 
-// isMine reports whether the name stands for the file that is open.
-func (s *file) isMine() (fs.FileInfo, bool) {
+// isCurrent reports whether the name refers to the open file.
+func (s *file) isCurrent() (fs.FileInfo, bool) {
 	info, err := os.Stat(s.path)
 	if err != nil {
 		return nil, false
@@ -173,21 +174,25 @@ func (s *file) isMine() (fs.FileInfo, bool) {
 	return info, err == nil && os.SameFile(info, open)
 }
 
+// due reports whether the file must be rotated before that many bytes are written.
 func (s *file) due(more int64, now time.Time) bool {
-	return s.regular && s.size > 0 && (s.maxSize > 0 && s.size+more > s.maxSize || s.maxAge > 0 && now.Sub(s.born) >= s.maxAge)
+	tooLarge := s.maxSize > 0 && s.size+more > s.maxSize
+	tooOld := s.maxAge > 0 && now.Sub(s.created) >= s.maxAge
+	return s.regular && s.size > 0 && (tooLarge || tooOld)
 }
 
-// rotate gives the file another name and begins a new one. If that fails the old one goes on.
+// rotate renames the file and opens a new one. If it fails the present file remains in use.
 func (s *file) rotate(now time.Time) error {
-	if _, mine := s.isMine(); !mine {
+	if _, current := s.isCurrent(); !current {
 		return s.open(now)
 	}
 	at, old := now, ""
-	if next := s.rotated.Add(time.Millisecond); at.Before(next) { // the names are in order, whatever the clock does
+	// The names are in order even if the clock is set back.
+	if next := s.rotated.Add(time.Millisecond); at.Before(next) {
 		at = next
 	}
 	for ; ; at = at.Add(time.Millisecond) {
-		old = s.path + "." + at.UTC().Format(rotatedName)
+		old = s.path + "." + at.UTC().Format(rotatedSuffix)
 		if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
 			break
 		} else if err != nil {
@@ -205,12 +210,12 @@ func (s *file) rotate(now time.Time) error {
 		return err
 	}
 	if err := s.prune(); err != nil {
-		s.told(fmt.Errorf("old files were not removed: %w", err))
+		s.report(fmt.Errorf("old files were not removed: %w", err))
 	}
 	return nil
 }
 
-// prune removes the oldest files of those that rotate has renamed, beyond those that are kept.
+// prune removes the oldest rotated files, except the number to keep.
 func (s *file) prune() error {
 	if s.keep == 0 {
 		return nil
@@ -223,7 +228,7 @@ func (s *file) prune() error {
 	var old []string
 	for _, e := range entries {
 		at, found := strings.CutPrefix(e.Name(), name+".")
-		if _, err := time.Parse(rotatedName, at); found && err == nil && e.Type().IsRegular() {
+		if _, err := time.Parse(rotatedSuffix, at); found && err == nil && e.Type().IsRegular() {
 			old = append(old, e.Name())
 		}
 	}
@@ -247,7 +252,7 @@ func syncFolder(path string) error {
 func (s *file) reopen(time.Time) error {
 	now := time.Now()
 	if s.f != nil && s.regular {
-		if _, mine := s.isMine(); mine {
+		if _, current := s.isCurrent(); current {
 			return nil
 		}
 	}

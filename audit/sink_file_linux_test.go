@@ -14,8 +14,8 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on by
-// itself.
+// TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on
+// by itself.
 func TestFullDisk(t *testing.T) {
 	folder := t.TempDir()
 	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=64k"); err != nil {

@@ -155,7 +155,7 @@ func TestRotateByAge(t *testing.T) {
 		}
 		time.Sleep(20 * time.Minute)
 		record(t, l, SessionCreated)
-		want(t, files(t, folder), "audit.log", "audit.log."+time.Now().UTC().Format(rotatedName))
+		want(t, files(t, folder), "audit.log", "audit.log."+time.Now().UTC().Format(rotatedSuffix))
 		if got := readLines(t, read(t, o.Output)); len(got) != 1 || got[0].Event != "session.created" {
 			t.Errorf("%v", got)
 		}
@@ -180,9 +180,9 @@ func TestRotationFails(t *testing.T) {
 		if len(c.troubles) != 1 || !strings.Contains(c.troubles[0].Error(), "the file was not rotated") {
 			t.Errorf("told: %v", c.troubles)
 		}
-		time.Sleep(2 * lookEvery) // it notices that its name is gone, and that it cannot be had
+		time.Sleep(2 * checkInterval) // it notices that its name is gone, and that it cannot be had
 		record(t, l, SessionCreated)
-		if len(c.troubles) != 2 || !strings.Contains(c.troubles[1].Error(), "goes on there") {
+		if len(c.troubles) != 2 || !strings.Contains(c.troubles[1].Error(), "its name cannot be opened") {
 			t.Errorf("told: %v", c.troubles)
 		}
 		if err := l.Reopen(); !errors.Is(err, fs.ErrNotExist) {
@@ -191,7 +191,7 @@ func TestRotationFails(t *testing.T) {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkInterval)
 		record(t, l, SessionDestroyed)
 		if got := readLines(t, read(t, path)); len(got) != 1 || got[0].Event != "session.destroyed" {
 			t.Errorf("%v", got)
@@ -224,7 +224,7 @@ func TestRenamed(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(lookEvery) // fake
+		time.Sleep(checkInterval) // fake
 		record(t, l, ServerReloaded)
 		if got := readLines(t, read(t, path)); len(got) != 1 || got[0].Event != "server.reloaded" {
 			t.Errorf("the third file: %v", got)

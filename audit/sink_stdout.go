@@ -10,12 +10,13 @@ import (
 // stdout is the standard output of the process.
 type stdout struct {
 	f    *os.File
-	torn bool // it ends within a line
+	torn bool // the output ends within a line
 }
 
 func (s *stdout) write(lines []byte, _ time.Time) (int, error) {
 	if s.f == nil {
-		// Under another number: a process that writes to 1 when nobody reads it any more is ended by the system, before it could say so.
+		// A duplicate with another number: a failed write to descriptor 1 of a closed pipe would end the process with
+		// SIGPIPE, instead of returning an error.
 		fd, err := unix.FcntlInt(os.Stdout.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 		if err != nil {
 			return 0, os.NewSyscallError("dup", err)

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// syslog sends each line as a message of facility authpriv, severity info, in the form that the library's own package log/syslog has too: that of BSD
-// for the machine's own daemon, with a full time and the name of the host for another's. That package itself has no deadlines.
+// syslog sends each line as a message of facility authpriv and severity info. The format is that of package
+// log/syslog: BSD's for the local daemon, and with a full time and the host name for a remote one. That package has
+// no deadlines.
 type syslog struct {
-	network, address string // udp, tcp or unix; "" is wherever this machine's daemon listens
+	network, address string // udp, tcp or unix; "" for the local daemon
 	conn             net.Conn
 	stream           bool
-	gone             *atomic.Bool // the peer of a stream has closed it
+	peerClosed       *atomic.Bool // the peer has closed the stream
 	host             string
 	msg              []byte
 }
@@ -24,7 +25,7 @@ type syslog struct {
 const priority = 10<<3 | 6
 
 func (s *syslog) write(lines []byte, deadline time.Time) (int, error) {
-	if s.conn != nil && s.gone.Load() {
+	if s.conn != nil && s.peerClosed.Load() {
 		s.hangUp()
 	}
 	if s.conn == nil {
@@ -35,7 +36,8 @@ func (s *syslog) write(lines []byte, deadline time.Time) (int, error) {
 	n := 0
 	for line := range bytes.Lines(lines) {
 		err := s.send(line, deadline)
-		if err != nil && time.Now().Before(deadline) && !errors.Is(err, os.ErrDeadlineExceeded) { // the daemon may be another one by now
+		if err != nil && time.Now().Before(deadline) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			// The daemon may have been restarted.
 			s.hangUp()
 			if err = s.dial(deadline); err == nil {
 				err = s.send(line, deadline)
@@ -66,7 +68,7 @@ func (s *syslog) send(line []byte, deadline time.Time) error {
 	m = append(m, "]: "...)
 	m = append(m, line...)
 	if !s.stream {
-		m = m[:len(m)-1] // a datagram ends by itself
+		m = m[:len(m)-1] // a datagram needs no line end
 	}
 	s.msg = m
 	if err := s.conn.SetWriteDeadline(deadline); err != nil {
@@ -76,7 +78,7 @@ func (s *syslog) send(line []byte, deadline time.Time) error {
 	return err
 }
 
-// dial connects to where the messages go.
+// dial connects to the daemon.
 func (s *syslog) dial(deadline time.Time) error {
 	if s.host == "" {
 		s.host, _ = os.Hostname()
@@ -97,7 +99,7 @@ func (s *syslog) dial(deadline time.Time) error {
 		for _, network := range networks {
 			conn, err := d.Dial(network, address)
 			if err == nil {
-				s.take(conn, network == "tcp" || network == "unix")
+				s.use(conn, network == "tcp" || network == "unix")
 				return nil
 			}
 			if first == nil {
@@ -108,17 +110,17 @@ func (s *syslog) dial(deadline time.Time) error {
 	return first
 }
 
-// take makes conn the connection. A stream is read too: the daemon never sends, so that this ends when it has gone, and what would be written then is not
-// lost in a connection that nobody reads.
-func (s *syslog) take(conn net.Conn, stream bool) {
-	gone := new(atomic.Bool)
-	s.conn, s.stream, s.gone = conn, stream, gone
+// use makes conn the connection. A stream is also read: the daemon sends nothing, so that the read returns when the
+// daemon has closed the stream. Lines are then not lost in a connection without a reader.
+func (s *syslog) use(conn net.Conn, stream bool) {
+	peerClosed := new(atomic.Bool)
+	s.conn, s.stream, s.peerClosed = conn, stream, peerClosed
 	if stream {
 		go func() {
 			var buf [64]byte
 			for {
 				if _, err := conn.Read(buf[:]); err != nil {
-					gone.Store(true)
+					peerClosed.Store(true)
 					return
 				}
 			}
@@ -134,12 +136,12 @@ func (s *syslog) hangUp() {
 }
 
 func (s *syslog) reopen(deadline time.Time) error {
-	before := s.conn
+	previous := s.conn
 	if err := s.dial(deadline); err != nil {
 		return err
 	}
-	if before != nil {
-		_ = before.Close()
+	if previous != nil {
+		_ = previous.Close()
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func TestSyslogStreams(t *testing.T) {
 				}
 			}
 			_ = conn.Close()
-			require.Eventually(t, "the end is noticed", l.queue.sink.(*syslog).gone.Load)
+			require.Eventually(t, "the end is noticed", l.queue.sink.(*syslog).peerClosed.Load)
 		}
 		_ = l.Close()
 	}
