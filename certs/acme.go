@@ -20,65 +20,68 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// ACME says which certificates an ACME server (RFC 8555) is asked for, and how it is shown that their names are ours: by TLS-ALPN-01 on the
-// session listener itself, or instead by HTTP-01 if there is an HTTPAddress, or by DNS-01 if there is a DNSProgram.
+// ACME configures the certificates obtained from an ACME server (RFC 8555), and the challenge that proves control of
+// their names. It is TLS-ALPN-01 on the session listener itself, HTTP-01 with an HTTPAddress, or DNS-01 with a
+// DNSProgram.
 type ACME struct {
-	Names       []string // the first is also for clients that ask for none; wildcards need DNS-01
-	Email       string   // where the CA writes to; "" is allowed by most
+	Names       []string // the first is also for clients that request no name; wildcards need DNS-01
+	Email       string   // contact for the CA; most allow ""
 	AgreeTerms  bool     // must be true: the operator has read the CA's terms of service
 	Directory   string   // URL of the server; "" is Let's Encrypt
-	CARoots     string   // PEM file of the authorities that vouch for a private server; "" is the system's
+	CARoots     string   // PEM file of the authorities of a private server; "" is the system's
 	Storage     string   // folder for the account, keys and certificates; several servers may share one
-	HTTPAddress string   // where HTTP-01 is answered; the CA connects to port 80 of each name
+	HTTPAddress string   // listener for HTTP-01; the CA connects to port 80 of each name
 
-	// DNSProgram answers DNS-01 challenges, so that no provider's API has to be linked in; it is used alone where it is set. It is run as
+	// DNSProgram is a program that fulfils DNS-01 challenges, so that no provider's API has to be linked in. If it is
+	// set, no other challenge is used. It is run as
 	//
 	//	PROGRAM present _acme-challenge.example.com. VALUE
 	//	PROGRAM cleanup _acme-challenge.example.com. VALUE
 	//
-	// as the exec provider of lego does, whose programs fit. The first adds a TXT record of that value, beside others that may be there (a name
-	// and its wildcard have one each), and ends with status 0 once the name servers of the zone answer with it, within two minutes; the second
-	// takes it away again, within half a minute. Both have the environment of the server.
+	// like the programs of lego's exec provider, which can be used. The first adds a TXT record with that value, beside
+	// existing ones (a name and its wildcard have one each). It exits with status 0 once the name servers of the zone
+	// serve the record, within two minutes. The second removes the record within half a minute. Both have the
+	// environment of the server.
 	DNSProgram string
 
-	renewCheck time.Duration // how often to look for certificates to renew; 0 is certmagic's ten minutes
+	renewCheck time.Duration // period of checks for renewal; 0 is certmagic's ten minutes
 }
 
-// challengeProtocol is what the client of a TLS-ALPN-01 challenge asks for in ALPN (RFC 8737). Package server has the constant too, for it closes
-// these connections and knows of TLS configurations only, not of where their certificates come from.
+// challengeProtocol is the ALPN protocol of the client of a TLS-ALPN-01 challenge (RFC 8737). Package server has the
+// constant too: it closes these connections, and does not import this package.
 const challengeProtocol = "acme-tls/1"
 
-// isChallenge reports whether it is an ACME server that knocks. It offers this protocol alone: who offers another beside it is a client like
-// any other.
+// isChallenge reports whether the client is an ACME server, which offers this protocol only. A client that offers
+// another beside it is an ordinary client.
 func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == challengeProtocol
 }
 
 const (
 	cleanEvery = 24 * time.Hour
-	cleanGrace = 30 * 24 * time.Hour // how long expired certificates are kept
-	retryAfter = time.Hour           // after certmagic itself gave a name up
+	cleanGrace = 30 * 24 * time.Hour // until expired certificates are deleted
+	retryAfter = time.Hour           // after certmagic gave up on a name
 )
 
-// acme has certificates for names and hosts. Certmagic obtains, keeps and renews them; which of them are served is decided here, because
-// certmagic goes on with what it has once had.
+// acme has certificates for names and hosts. Certmagic obtains, stores and renews them. This type decides which are
+// served, because certmagic continues to serve each certificate that it once had.
 type acme struct {
 	options  ACME
-	files    *files // what they cover needs no certificate from ACME
+	files    *files // names that they cover need no certificate from ACME
 	overTLS  bool
-	first    string // the name for clients that ask for none, or ""
+	first    string // name for clients that request none, or ""
 	log      *slog.Logger
 	observer func(Event)
 
 	cache      *certmagic.Cache
 	config     *certmagic.Config
-	handshakes *certmagic.Config // the same, but what strangers may cause is no warning
+	handshakes *certmagic.Config // the same, but logs events that any client can cause at debug level
 	issuer     *certmagic.ACMEIssuer
 	http       *http.Server
 
-	serving atomic.Pointer[map[string]bool] // the names that handshakes may have
+	serving atomic.Pointer[map[string]bool] // names that are served in handshakes
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following fields
 	hosts   []string
 	ctx     context.Context // nil before start and after close
 	jobs    map[string]*job
@@ -88,17 +91,19 @@ type acme struct {
 // job is the management of one name.
 type job struct {
 	cancel context.CancelFunc
-	failed time.Time // when it was given up, or zero
+	failed time.Time // time at which certmagic gave up, or zero
 }
 
 func newACME(o ACME, files *files, log *slog.Logger, observer func(Event)) (*acme, error) {
 	a := &acme{options: o, files: files, log: log, observer: observer, jobs: map[string]*job{}}
 	a.overTLS = o.HTTPAddress == "" && o.DNSProgram == ""
 	if !o.AgreeTerms {
-		return nil, errors.New("certs: ACME: the terms of service are not agreed to (read the CA's, then set agree_terms)")
+		return nil, errors.New("certs: ACME: the terms of service are not agreed to " +
+			"(read the CA's, then set agree_terms)")
 	}
 	if o.Storage == "" {
-		return nil, errors.New("certs: ACME: there is no storage folder, so that each start would ask for all certificates again")
+		return nil, errors.New("certs: ACME: there is no storage folder, " +
+			"so that each start would ask for all certificates again")
 	}
 	names, err := a.hostnames(o.Names)
 	if err != nil {
@@ -142,7 +147,7 @@ func newACME(o ACME, files *files, log *slog.Logger, observer func(Event)) (*acm
 	return a, nil
 }
 
-// hostnames are those of names that can have a certificate, in lower case; the error says why others can not.
+// hostnames returns the names that can have a certificate, in lower case. The error lists the others with the reasons.
 func (a *acme) hostnames(names []string) ([]string, error) {
 	var good []string
 	var errs []error
@@ -150,8 +155,8 @@ func (a *acme) hostnames(names []string) ([]string, error) {
 		name = strings.ToLower(name)
 		switch {
 		case !isHostname(strings.TrimPrefix(name, "*.")):
-			errs = append(errs, fmt.Errorf("certs: ACME: %.253q can have no certificate (allowed: names such as sessions.example.com, "+
-				"others than ASCII as xn--…)", name))
+			errs = append(errs, fmt.Errorf("certs: ACME: %.253q can have no certificate "+
+				"(allowed: names such as sessions.example.com, others than ASCII as xn--…)", name))
 		case strings.HasPrefix(name, "*.") && a.options.DNSProgram == "":
 			errs = append(errs, fmt.Errorf("certs: ACME: the wildcard %q needs DNS-01 (set dns_program)", name))
 		case !slices.Contains(good, name):
@@ -161,8 +166,8 @@ func (a *acme) hostnames(names []string) ([]string, error) {
 	return good, errors.Join(errs...)
 }
 
-// isHostname reports whether name is a host's, of two labels or more, as it stands in certificates. Package configs has the same rule, to tell of a
-// mistake with its line; neither may import the other.
+// isHostname reports whether name is a host name of at least two labels, as in certificates. Package configs has the
+// same rule, to report a mistake with its line; neither may import the other.
 func isHostname(name string) bool {
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
@@ -172,7 +177,8 @@ func isHostname(name string) bool {
 		}
 	}
 	last := labels[len(labels)-1]
-	return len(labels) > 1 && len(name) <= 253 && strings.Trim(last, "0123456789") != "" // or it would be an address, or look like one
+	// A name whose last label is a number is an IP address, or looks like one.
+	return len(labels) > 1 && len(name) <= 253 && strings.Trim(last, "0123456789") != ""
 }
 
 // start listens for HTTP-01 and begins to manage names.
@@ -180,15 +186,17 @@ func (a *acme) start(ctx context.Context, listening net.Addr) error {
 	if a.overTLS {
 		tcp, ok := listening.(*net.TCPAddr)
 		if !ok {
-			return fmt.Errorf("certs: ACME: TLS-ALPN-01 needs a TCP listener, and it is %v (or set http_address or dns_program)", listening)
+			return fmt.Errorf("certs: ACME: TLS-ALPN-01 needs a TCP listener, and it is %v "+
+				"(or set http_address or dns_program)", listening)
 		}
-		// Certmagic would open a port of its own if nobody listened at exactly this address.
+		// Certmagic opens a port of its own unless a listener has exactly this address.
 		a.issuer.ListenHost, a.issuer.AltTLSALPNPort = tcp.IP.String(), tcp.Port
 		if tcp.Zone != "" {
 			a.issuer.ListenHost += "%" + tcp.Zone
 		}
 		if tcp.Port != 443 { // RFC 8737, section 3
-			a.log.Info("ACME authorities connect to port 443 of each name: it must lead to this listener", "listener", tcp.String())
+			a.log.Info("ACME authorities connect to port 443 of each name: it must lead to this listener",
+				"listener", tcp.String())
 		}
 	}
 	if a.options.HTTPAddress != "" && a.options.DNSProgram == "" {
@@ -204,8 +212,8 @@ func (a *acme) start(ctx context.Context, listening net.Addr) error {
 	return nil
 }
 
-// serveHTTP answers HTTP-01 challenges, and nothing else. It listens all the time, so that a port that cannot be had is known at the start
-// and not when a certificate is to be renewed.
+// serveHTTP serves HTTP-01 challenges only. It listens all the time, so that an unavailable port is an error at the
+// start and not at a renewal.
 func (a *acme) serveHTTP() error {
 	l, err := net.Listen("tcp", a.options.HTTPAddress)
 	if err != nil {
@@ -226,8 +234,9 @@ func (a *acme) serveHTTP() error {
 			}
 			challenges.ServeHTTP(w, r)
 		}),
-		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	a.http.SetKeepAlivesEnabled(false)
 	go a.http.Serve(l) // until close
@@ -245,18 +254,18 @@ func (a *acme) close() {
 	a.cache.Stop()
 }
 
-// serves reports whether a handshake may have a certificate for name.
+// serves reports whether name is served in handshakes.
 func (a *acme) serves(name string) bool {
 	serving := *a.serving.Load()
 	return serving[name] || serving[wildcard(name)]
 }
 
-// certificate is what certmagic has for name.
+// certificate returns the certificate that certmagic has for name.
 func (a *acme) certificate(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {
 	if hello.ServerName != name {
-		asked := *hello
-		asked.ServerName = name
-		hello = &asked
+		named := *hello
+		named.ServerName = name
+		hello = &named
 	}
 	return a.handshakes.GetCertificate(hello)
 }
@@ -270,22 +279,22 @@ func (a *acme) setHosts(hosts []string) error {
 	return err
 }
 
-// sync makes what is served and managed what is wanted.
+// sync serves and manages exactly the configured names that no file covers.
 func (a *acme) sync() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	wanted, files := map[string]bool{}, a.files.index()
+	configured, files := map[string]bool{}, a.files.index()
 	for _, name := range slices.Concat(a.options.Names, a.hosts) {
-		if files.find(nil, name) == nil && (!wanted[wildcard(name)] || strings.HasPrefix(name, "*.")) {
-			wanted[name] = true
+		if files.find(nil, name) == nil && (!configured[wildcard(name)] || strings.HasPrefix(name, "*.")) {
+			configured[name] = true
 		}
 	}
-	a.serving.Store(&wanted)
+	a.serving.Store(&configured)
 	if a.ctx == nil {
 		return
 	}
 	for name, j := range a.jobs {
-		if !wanted[name] {
+		if !configured[name] {
 			j.cancel()
 			delete(a.jobs, name)
 			a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name}})
@@ -293,14 +302,14 @@ func (a *acme) sync() {
 			a.observer(Event{Kind: Removed, Source: FromACME, Names: []string{name}})
 		}
 	}
-	for name := range wanted {
+	for name := range configured {
 		if a.jobs[name] == nil && a.ctx.Err() == nil {
 			a.begin(name)
 		}
 	}
 }
 
-// begin manages name from now on. The caller holds the lock.
+// begin starts to manage name. The caller holds the lock.
 func (a *acme) begin(name string) {
 	ctx, cancel := context.WithCancel(a.ctx)
 	j := &job{cancel: cancel}
@@ -311,20 +320,22 @@ func (a *acme) begin(name string) {
 		defer a.mu.Unlock()
 		switch {
 		case a.jobs[name] == nil:
-			// It was taken away meanwhile, perhaps before it was there.
+			// The name was removed meanwhile, perhaps before its certificate was obtained.
 			a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name}})
 		case err != nil && ctx.Err() == nil:
 			j.failed = time.Now()
-			a.log.Error("certificate was given up for now", "names", []string{name}, "error", err, "retry_in", retryAfter)
+			a.log.Error("certificate was given up for now",
+				"names", []string{name}, "error", err, "retry_in", retryAfter)
 		}
 	})
 }
 
-// manage has certmagic obtain a certificate, unless the storage has one, and keep it. It tries for a month, until ctx ends.
+// manage lets certmagic obtain a certificate, unless the storage has one, and renew it. It tries for a month, or until
+// ctx ends.
 func (a *acme) manage(ctx context.Context, name string) error {
 	cert, err := a.config.CacheManagedCertificate(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Not ManageAsync: this one can be waited for.
+		// Unlike ManageAsync, this call returns when the certificate is obtained.
 		if err := a.config.ObtainCertAsync(ctx, name); err != nil {
 			return err
 		}
@@ -337,7 +348,7 @@ func (a *acme) manage(ctx context.Context, name string) error {
 	return err
 }
 
-// retry begins anew with the names that were given up an hour ago.
+// retry begins again with the names that certmagic gave up on an hour ago.
 func (a *acme) retry() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -349,18 +360,18 @@ func (a *acme) retry() {
 	}
 }
 
-// configFor tells certmagic how to renew a certificate, which is not at all when it is not wanted any more: one that was being renewed while
-// it was taken away comes back to the cache.
+// configFor returns the configuration with which certmagic renews a certificate. It returns an error for one that is no
+// longer served: a certificate that is removed during its renewal returns to the cache.
 func (a *acme) configFor(cert certmagic.Certificate) (*certmagic.Config, error) {
 	serving := *a.serving.Load()
 	if len(cert.Names) > 0 && !serving[cert.Names[0]] {
 		go a.cache.Remove([]string{cert.Hash()}) // the caller holds the cache's lock
-		return nil, errors.New("it is not served any more")
+		return nil, errors.New("the certificate is no longer served")
 	}
 	return a.config, nil
 }
 
-// event hears of what certmagic has done.
+// event logs and reports an event of certmagic.
 func (a *acme) event(ctx context.Context, name string, data map[string]any) error {
 	host, _ := data["identifier"].(string)
 	renewal, _ := data["renewal"].(bool)
@@ -381,8 +392,8 @@ func (a *acme) event(ctx context.Context, name string, data map[string]any) erro
 	case "cert_failed":
 		e.Kind = Failed
 		e.Err, _ = data["error"].(error)
-		a.log.Error("certificate cannot be obtained, it is tried again later", "names", e.Names, "renewal", renewal, "error", e.Err,
-			"hint", a.hint())
+		a.log.Error("certificate cannot be obtained, it is tried again later",
+			"names", e.Names, "renewal", renewal, "error", e.Err, "hint", a.hint())
 	default:
 		return nil
 	}
@@ -390,7 +401,7 @@ func (a *acme) event(ctx context.Context, name string, data map[string]any) erro
 	return nil
 }
 
-// hint says what an operator should look at when challenges fail.
+// hint returns what an operator should check when challenges fail.
 func (a *acme) hint() string {
 	switch {
 	case a.options.DNSProgram != "":
@@ -402,7 +413,7 @@ func (a *acme) hint() string {
 		net.JoinHostPort(a.issuer.ListenHost, strconv.Itoa(a.issuer.AltTLSALPNPort))
 }
 
-// clean deletes what expired long ago from the storage folder, once a day.
+// clean deletes certificates that expired long ago from the storage folder, once a day.
 func (a *acme) clean(ctx context.Context) {
 	for {
 		select {

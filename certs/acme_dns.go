@@ -14,10 +14,10 @@ import (
 const (
 	dnsPresentTime = 2 * time.Minute
 	dnsCleanUpTime = 30 * time.Second
-	dnsOutput      = 2048 // bytes of what the program said that an error repeats
+	dnsOutput      = 2048 // bytes of the program's output in an error
 )
 
-// dnsProgram answers DNS-01 challenges by a program of the operator: see ACME.DNSProgram.
+// dnsProgram fulfils DNS-01 challenges by a program of the operator: see ACME.DNSProgram.
 type dnsProgram struct{ path string }
 
 var _ acmez.Solver = dnsProgram{}
@@ -37,10 +37,10 @@ func (p dnsProgram) run(ctx context.Context, limit time.Duration, verb string, c
 	var output tail
 	cmd := exec.CommandContext(ctx, p.path, verb, name, challenge.DNS01KeyAuthorization())
 	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.WaitDelay = time.Second // for a child of its that keeps the output open
+	cmd.WaitDelay = time.Second // for a child process that keeps the output open
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("it was stopped: %w", context.Cause(ctx))
+		err = fmt.Errorf("stopped: %w", context.Cause(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("certs: %s %s %s: %w: %s", p.path, verb, name, err, bytes.TrimSpace(output))
@@ -48,7 +48,7 @@ func (p dnsProgram) run(ctx context.Context, limit time.Duration, verb string, c
 	return nil
 }
 
-// tail keeps the end of what is written to it, where programs say why they failed.
+// tail keeps the end of an output, where programs report errors.
 type tail []byte
 
 func (t *tail) Write(b []byte) (int, error) {

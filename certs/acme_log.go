@@ -10,15 +10,15 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapLogger makes the logger that certmagic wants of ours. What it tells of its progress is of use to who looks for a fault only, and
-// what it calls an error is a warning, because the package logs the outcome itself: nothing louder than loudest gets through.
-func zapLogger(log *slog.Logger, loudest slog.Level) *zap.Logger {
-	return zap.New(&zapCore{log: log, loudest: loudest})
+// zapLogger returns a logger for certmagic that writes to log. Progress is logged at debug level, as it serves
+// debugging only. Errors are warnings, because this package logs the outcome itself. No level exceeds highest.
+func zapLogger(log *slog.Logger, highest slog.Level) *zap.Logger {
+	return zap.New(&zapCore{log: log, highest: highest})
 }
 
 type zapCore struct {
 	log     *slog.Logger
-	loudest slog.Level
+	highest slog.Level
 	fields  []zapcore.Field
 }
 
@@ -28,7 +28,7 @@ func (c *zapCore) level(l zapcore.Level) slog.Level {
 	if l < zapcore.WarnLevel {
 		return slog.LevelDebug
 	}
-	return min(slog.LevelWarn, c.loudest)
+	return min(slog.LevelWarn, c.highest)
 }
 
 func (c *zapCore) Enabled(l zapcore.Level) bool {
@@ -36,7 +36,7 @@ func (c *zapCore) Enabled(l zapcore.Level) bool {
 }
 
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
-	return &zapCore{c.log, c.loudest, slices.Concat(c.fields, fields)}
+	return &zapCore{c.log, c.highest, slices.Concat(c.fields, fields)}
 }
 
 func (c *zapCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {

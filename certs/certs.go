@@ -13,20 +13,21 @@ import (
 	"time"
 )
 
-// Protocol is the name of the session protocol in ALPN. A client need not name any, but one that names others only is refused.
+// Protocol is the name of the session protocol in ALPN. A client that offers only other protocols is refused; one that
+// offers none is not.
 const Protocol = "sessionserver"
 
-// Options says where certificates come from. At least one source must be there.
+// Options configure New. At least one source of certificates is required.
 type Options struct {
 	Files      []Pair
 	ACME       *ACME
-	LocalCA    string       // the folder of a local CA, made there if it is not yet; "" is none
+	LocalCA    string       // folder of a local CA, which is created if absent; "" is none
 	LocalNames []string     // names and IP addresses that the local CA certifies beside localhost, 127.0.0.1 and ::1
-	Log        *slog.Logger // nil is nowhere
+	Log        *slog.Logger // nil discards
 	Observer   func(Event)  // may be nil; must be quick, safe for concurrent use, and must not call the Certs
 }
 
-// Certs chooses certificates for handshakes and keeps them fresh. All methods may be called by many goroutines at once.
+// Certs chooses certificates for handshakes and renews them. It is safe for concurrent use.
 type Certs struct {
 	files    *files
 	acme     *acme    // nil without ACME
@@ -35,7 +36,7 @@ type Certs struct {
 	log      *slog.Logger
 	observer func(Event)
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following fields
 	clients []*clientCA
 	stop    context.CancelFunc // nil before Start
 	closed  bool
@@ -43,8 +44,8 @@ type Certs struct {
 	poke    chan struct{} // a file to watch was added
 }
 
-// New reads the certificate files, and makes or opens the local CA. It neither listens nor asks a CA for anything: that is [Certs.Start]'s.
-// The error says which file or setting is wrong and what to do. Close must be called.
+// New reads the certificate files, and creates or opens the local CA. It neither listens nor sends requests to a CA;
+// [Certs.Start] does. The error names the invalid file or setting and what to do. Close must be called.
 func New(o Options) (*Certs, error) {
 	if len(o.Files) == 0 && o.ACME == nil && o.LocalCA == "" {
 		return nil, errors.New("certs: there is no source of certificates: name files, ACME or a local CA")
@@ -76,18 +77,21 @@ func New(o Options) (*Certs, error) {
 	return c, nil
 }
 
-// TLSConfig is the configuration of a listener that asks for no client certificate; [Certs.ClientConfig] makes those of the others. The
-// caller closes a connection whose negotiated protocol is acme-tls/1, as package server does: it is an ACME server's challenge, over with the handshake.
-// Whoever it is has proved nothing, and was not asked for a certificate.
+// TLSConfig returns the configuration of a listener without client certificates; [Certs.ClientConfig] returns those of
+// other listeners. The caller must close a connection whose negotiated protocol is acme-tls/1, as package server does.
+// Such a connection is the challenge of an ACME server, and complete after the handshake. Its client is not
+// authenticated, since no certificate was requested.
 //
-// A session that is resumed was authenticated as the first one was. Tickets are sealed with keys that change daily and die with the process.
+// A resumed session is authenticated as the original one was. Tickets are sealed with keys that change daily and end
+// with the process.
 func (c *Certs) TLSConfig() *tls.Config { return c.base.Clone() }
 
 func (c *Certs) baseConfig() *tls.Config {
 	config := &tls.Config{
 		GetCertificate: c.certificate,
 		MinVersion:     tls.VersionTLS12,
-		// For TLS 1.2, forward secrecy and authenticated encryption only. Those of TLS 1.3 are all of this kind, and not to be chosen.
+		// TLS 1.2 is limited to forward secrecy and authenticated encryption. All suites of TLS 1.3 have both, and
+		// cannot be configured.
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -102,8 +106,8 @@ func (c *Certs) baseConfig() *tls.Config {
 	return config
 }
 
-// certificate chooses the certificate for a handshake. Neither a certificate nor an error makes crypto/tls send unrecognized_name; its own
-// error, which the listener sees, is then "no certificates configured".
+// certificate chooses the certificate for a handshake. If it returns neither a certificate nor an error, crypto/tls
+// sends unrecognized_name, and the listener gets the error "no certificates configured".
 func (c *Certs) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := strings.ToLower(hello.ServerName)
 	switch {
@@ -134,7 +138,8 @@ func (c *Certs) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 	return nil, pending
 }
 
-// unnamed chooses the certificate for a client that asks for no name: one for the address that it connected to, or else the default.
+// unnamed chooses the certificate for a client that requests no name: the one for the address that it connected to, or
+// the default.
 func (c *Certs) unnamed(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	files, local := c.files.index(), &index{}
 	if c.local != nil {
@@ -157,7 +162,7 @@ func (c *Certs) unnamed(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return local.first, nil
 }
 
-// localIP is the address that the client connected to, without a zone, or "".
+// localIP returns the address that the client connected to, without a zone, or "".
 func localIP(conn net.Conn) string {
 	if conn == nil {
 		return ""
@@ -169,14 +174,14 @@ func localIP(conn net.Conn) string {
 	return tcp.IP.String()
 }
 
-// Start begins to watch files and to ask the ACME server for certificates, and returns. It is called once, when the session listener
-// accepts connections already, whose address listening is: the ACME server will knock there. An error is one of ACME's set-up: without it
-// nothing runs. All ends with ctx or Close.
+// Start begins to watch files and to obtain certificates from the ACME server, and returns. It must be called once,
+// after the session listener began to accept connections: the ACME server connects to its address, listening. An error
+// is about the setup of ACME, and nothing runs then. Everything ends with ctx or Close.
 func (c *Certs) Start(ctx context.Context, listening net.Addr) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || c.stop != nil {
-		return errors.New("certs: it was started or closed before")
+		return errors.New("certs: already started or closed")
 	}
 	ctx, stop := context.WithCancel(ctx)
 	if c.acme != nil {
@@ -190,8 +195,8 @@ func (c *Certs) Start(ctx context.Context, listening net.Addr) error {
 	return nil
 }
 
-// Close ends what Start began and waits for it; a challenge that is being cleaned up may take half a minute. Handshakes go on with what is
-// there. Calling it twice is harmless.
+// Close ends everything that Start began, and waits for it. The clean-up of a challenge may take half a minute.
+// Handshakes continue with the present certificates. It may be called again.
 func (c *Certs) Close() {
 	c.mu.Lock()
 	closed, stop := c.closed, c.stop
@@ -209,9 +214,10 @@ func (c *Certs) Close() {
 	}
 }
 
-// SetHosts says which names have certificates beside those of ACME.Names: the ones that tenants declare. A certificate for one that is new
-// is obtained in the background, from the storage folder if it was there before; one that is gone is not served any more. A name that a file
-// or a wildcard covers needs none of its own. The error names those that can have none, the others are taken. Without ACME it does nothing.
+// SetHosts sets the names, declared by tenants, that have certificates beside ACME.Names. A certificate for a new name
+// is obtained in the background, or read from the storage folder. The certificate of a removed name is no longer
+// served. A name that a file or a wildcard covers needs none of its own. The error lists the invalid names; all others
+// are accepted. Without ACME it does nothing.
 func (c *Certs) SetHosts(hosts []string) error {
 	if c.acme == nil {
 		return nil
@@ -219,8 +225,8 @@ func (c *Certs) SetHosts(hosts []string) error {
 	return c.acme.setHosts(hosts)
 }
 
-// Reload reads all files again, as when they change. What cannot be used is in the error, which the observer gets too,
-// and what there was before stays.
+// Reload reads all files again, as a change of them does. Invalid files are in the error, which the observer gets too.
+// Their previous content stays in force.
 func (c *Certs) Reload() error {
 	errs := []error{c.files.reload()}
 	c.mu.Lock()
@@ -230,14 +236,14 @@ func (c *Certs) Reload() error {
 		errs = append(errs, ca.reload())
 	}
 	if c.acme != nil {
-		c.acme.sync() // a file may cover a name now, or not any more
+		c.acme.sync() // files may cover other names now
 	}
 	err := errors.Join(errs...)
 	c.observer(Event{Kind: FilesRead, Err: err})
 	return err
 }
 
-// Expiries are the certificates that are served now, those of files first.
+// Expiries returns the certificates served now, those of files first.
 func (c *Certs) Expiries() []Expiry {
 	all := c.files.expiries()
 	if c.acme != nil {
@@ -249,7 +255,7 @@ func (c *Certs) Expiries() []Expiry {
 	return all
 }
 
-// maintain is what has to be looked at now and then: files on file systems that tell of no change, and certificates that grow old.
+// maintain reads files whose changes the system does not report, and renews certificates that approach their expiry.
 func (c *Certs) maintain() {
 	_ = c.Reload() // the observer has it
 	if c.local != nil {
@@ -260,7 +266,7 @@ func (c *Certs) maintain() {
 	}
 }
 
-// index finds certificates by name. It does not change once it is built.
+// index finds certificates by name. It is immutable.
 type index struct {
 	first  *tls.Certificate
 	byName map[string][]*tls.Certificate
@@ -279,8 +285,8 @@ func newIndex(certs []*tls.Certificate) *index {
 	return i
 }
 
-// find is the certificate for a name in lower case, or nil. Of several, such as an ECDSA and an RSA one, it is the first that the client
-// understands; hello may be nil.
+// find returns the certificate for a name in lower case, or nil. Of several, such as an ECDSA and an RSA one, it
+// returns the first that the client supports. hello may be nil.
 func (i *index) find(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
 	choice := i.byName[name]
 	if len(choice) == 0 {
@@ -299,7 +305,7 @@ func (i *index) find(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
 	return choice[0]
 }
 
-// wildcard is the name that a certificate for all siblings of name has: *.example.com for www.example.com.
+// wildcard returns the name of a certificate for all siblings of name: *.example.com for www.example.com.
 func wildcard(name string) string {
 	_, parent, ok := strings.Cut(name, ".")
 	if !ok || net.ParseIP(name) != nil {
@@ -308,7 +314,7 @@ func wildcard(name string) string {
 	return "*." + parent
 }
 
-// names are those that a certificate is for, in lower case.
+// names returns the names of a certificate, in lower case.
 func names(cert *tls.Certificate) []string {
 	var all []string
 	for _, name := range cert.Leaf.DNSNames {

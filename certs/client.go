@@ -13,7 +13,8 @@ import (
 	"sync/atomic"
 )
 
-// ClientCertificates says whether a listener asks clients for a certificate. One that a client shows is always verified.
+// ClientCertificates is the mode in which a listener requests client certificates. A certificate that a client sends is
+// always verified.
 type ClientCertificates string
 
 const (
@@ -22,14 +23,15 @@ const (
 	RequiredClientCertificates ClientCertificates = "required"
 )
 
-// ClientConfig is the configuration of a listener that asks for client certificates of the authorities in a PEM file, which is read again
-// when it changes. From then on, sessions that an authority that is gone had vouched for cannot be resumed either.
+// ClientConfig returns the configuration of a listener that requests client certificates of the authorities in a PEM
+// file. The file is read again when it changes. From then on, sessions authenticated by a removed authority cannot be
+// resumed either.
 func (c *Certs) ClientConfig(mode ClientCertificates, caFile string) (*tls.Config, error) {
 	return c.clientConfig(c.base, mode, caFile)
 }
 
-// HTTPConfig is the configuration of a listener that speaks HTTP/1.1, and no session protocol, to clients that may have a certificate of the authorities in
-// a PEM file; "" is none, and no client is asked.
+// HTTPConfig returns the configuration of a listener for HTTP/1.1 instead of the session protocol. Its clients may send
+// a certificate of the authorities in a PEM file; with "" no certificate is requested.
 func (c *Certs) HTTPConfig(caFile string) (*tls.Config, error) {
 	base, mode := c.TLSConfig(), NoClientCertificates
 	base.NextProtos = []string{"http/1.1"}
@@ -68,14 +70,14 @@ func (c *Certs) clientConfig(base *tls.Config, mode ClientCertificates, caFile s
 	config.ClientAuth = ca.auth
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if isChallenge(hello) {
-			return challenge, nil // an ACME server has no certificate to show
+			return challenge, nil // an ACME server has no client certificate
 		}
 		return ca.current.Load(), nil
 	}
 	return config, nil
 }
 
-// clientCA are the authorities that may vouch for the clients of a listener.
+// clientCA holds the authorities for client certificates of a listener.
 type clientCA struct {
 	file    string
 	auth    tls.ClientAuthType
@@ -83,11 +85,11 @@ type clientCA struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Config]
 
-	mu   sync.Mutex // guards what follows, and is held while the file is read
+	mu   sync.Mutex // guards read, and is held while the file is read
 	read []byte
 }
 
-// reload reads the file again. If it cannot be used, the authorities from before stay.
+// reload reads the file again. If it is invalid, the previous authorities stay in force.
 func (ca *clientCA) reload() error {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -106,7 +108,7 @@ func (ca *clientCA) reload() error {
 	return nil
 }
 
-// readPool reads the authorities in a PEM file. All that is in it must be certificates: half a file is refused, not half taken.
+// readPool reads the authorities in a PEM file. An incomplete file is refused as a whole.
 func readPool(file string) (*x509.CertPool, []byte, error) {
 	read, err := os.ReadFile(file)
 	if err != nil {
@@ -123,7 +125,7 @@ func readPool(file string) (*x509.CertPool, []byte, error) {
 	return pool, read, nil
 }
 
-// parseCertificates reads a file of certificates and refuses one that was not written to its end.
+// parseCertificates parses certificates in PEM, and refuses an incomplete file.
 func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for {
@@ -150,7 +152,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// CheckCA reads a file of authorities, and says what ClientConfig would say of it.
+// CheckCA reads a file of authorities, and returns the error that ClientConfig would return for it.
 func CheckCA(file string) error {
 	_, _, err := readPool(file)
 	return err

@@ -1,13 +1,15 @@
-// Package certs is where a listener's certificates come from: files that an operator keeps, an ACME server such as Let's Encrypt, or a
-// local CA made for trying the server out.
+// Package certs provides the certificates of listeners. They come from files of an operator, from an ACME server such
+// as Let's Encrypt, or from a local CA for trying the server out.
 //
-// On the request path it stands behind the step "TLS" (see package server): for each handshake it chooses a certificate by the name that
-// the client asks for, files first, then ACME, then the local CA. A name that nobody declared is refused (unrecognized_name); a client
-// that asks for none, as those that connect to an IP address do, gets the default certificate. It also says which client certificates a
-// listener asks for and trusts; what they mean is package auth's matter. It must never know what a tenant or a session is, nor accept a
-// connection itself.
+// On the request path it is behind the step "TLS" (see package server). For each handshake it chooses a certificate by
+// the requested name: from files first, then ACME, then the local CA. An undeclared name is refused
+// (unrecognized_name). A client that requests no name, such as one that connects to an IP address, gets the default
+// certificate.
 //
-//	certs.go      the choice, and what runs beside it      watch.go     files that change
+// The package also configures which client certificates a listener requests and trusts; package auth interprets them.
+// It must never know what a tenant or a session is, nor accept a connection itself.
+//
+//	certs.go      the choice, and maintenance              watch.go     changes of files
 //	files.go      certificate files                        client.go    client certificates
 //	acme.go       ACME by certmagic                        observer.go  events
 //	acme_dns.go   DNS-01 by a program of the operator

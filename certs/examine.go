@@ -14,14 +14,14 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// Finding is something about a certificate that hinders nobody from reading it, and clients from trusting it.
+// Finding is a problem of a certificate that can be read but that clients refuse, now or soon.
 type Finding struct {
-	Wrong bool // now; otherwise it will be, or may be
+	Wrong bool // clients refuse it now; otherwise they may later
 	Text  string
 }
 
-// Examine reports what is wrong, or soon will be, with the certificates of a pair at a time. Of files that cannot be
-// used it reports nothing: Check does.
+// Examine returns the present and coming problems of a pair's certificates at a time. It returns nothing for invalid
+// files, which Check reports.
 func (p Pair) Examine(now time.Time) []Finding {
 	cert, _, err := (&pair{Pair: p}).open()
 	if err != nil {
@@ -51,8 +51,8 @@ func examineChain(file string, cert *tls.Certificate, now time.Time) (all []Find
 	return all
 }
 
-// ExamineCA reports what is wrong, or soon will be, with a file of authorities at a time: one that has expired is wrong
-// if no other is left.
+// ExamineCA returns the present and coming problems of a file of authorities at a time. An expired authority is Wrong
+// only if no valid one is left.
 func ExamineCA(file string, now time.Time) (all []Finding) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -62,13 +62,13 @@ func ExamineCA(file string, now time.Time) (all []Finding) {
 	if err != nil {
 		return nil
 	}
-	good := slices.ContainsFunc(authorities, func(x *x509.Certificate) bool {
+	valid := slices.ContainsFunc(authorities, func(x *x509.Certificate) bool {
 		return !now.Before(x.NotBefore) &&
 			!now.After(x.NotAfter)
 	})
 	for _, x := range authorities {
 		for _, f := range examineTime(fmt.Sprintf("%s: the authority %s", file, x.Subject), x, now) {
-			all = append(all, Finding{f.Wrong && !good, f.Text})
+			all = append(all, Finding{f.Wrong && !valid, f.Text})
 		}
 	}
 	return all
@@ -92,7 +92,7 @@ func examineTime(what string, x *x509.Certificate, now time.Time) []Finding {
 	return nil
 }
 
-// days is a duration for people: in days, or in smaller units if it is short.
+// days formats a duration for people: in days, or in smaller units if it is short.
 func days(d time.Duration) string {
 	switch n := int(d / (24 * time.Hour)); {
 	case n == 1:
@@ -103,15 +103,13 @@ func days(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// Covers reports whether the certificate of a pair is for a name or an IP address. A pair that cannot be used is for
-// none.
+// Covers reports whether the certificate of a pair is valid for a name or an IP address. An invalid pair covers none.
 func (p Pair) Covers(name string) bool {
 	cert, _, err := (&pair{Pair: p}).open()
 	return err == nil && cert.Leaf.VerifyHostname(name) == nil
 }
 
-// ExamineACME reports, for a name that ACME is to obtain a certificate for, what the storage folder says about it at a
-// time.
+// ExamineACME returns the problems, at a time, of the certificate that the storage folder of ACME has for a name.
 func ExamineACME(storage, name string, now time.Time) []Finding {
 	safe := certmagic.StorageKeys.Safe(name)
 	files, _ := filepath.Glob(filepath.Join(globQuote(storage), "certificates", "*", safe, safe+".crt"))
@@ -119,7 +117,7 @@ func ExamineACME(storage, name string, now time.Time) []Finding {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return nil // somebody else's, as this user sees it
+			return nil // this user may not read it
 		}
 		if chain, err := parseCertificates(data); err == nil && (newest == nil ||
 			chain[0].NotAfter.After(newest.NotAfter)) {
@@ -145,12 +143,12 @@ func ExamineACME(storage, name string, now time.Time) []Finding {
 	return nil
 }
 
-// globQuote keeps the letters of a path from being a pattern.
+// globQuote quotes a path for use in a pattern.
 func globQuote(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// tighten takes a file away from all other users of this machine.
+// tighten removes the access of all other users of this machine to a file.
 func tighten(file string) (changed bool, err error) {
 	info, err := os.Stat(file)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {

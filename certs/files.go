@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// Pair are the files of one certificate, PEM: the certificate with its chain, and its private key.
+// Pair holds the paths of one certificate in PEM: the certificate with its chain, and its private key.
 type Pair struct {
 	Cert string
 	Key  string
 }
 
-// warnBefore is how long before its end a certificate that somebody must renew by hand is spoken of.
+// warnBefore is the time before expiry from which an operator is warned of a certificate file.
 const warnBefore = 14 * 24 * time.Hour
 
-// files are certificate files and what was read from them.
+// files holds certificate files and the certificates read from them.
 type files struct {
 	log      *slog.Logger
 	observer func(Event)
@@ -33,15 +33,15 @@ type files struct {
 	pairs []*pair
 }
 
-// pair is one certificate and what it was read from.
+// pair is one certificate and its files.
 type pair struct {
 	Pair
 	cert    *tls.Certificate
-	read    [sha256.Size]byte // of what was in the files when cert was made
-	refused string            // the last complaint, so that it is made once
+	read    [sha256.Size]byte // hash of the files from which cert was read
+	refused string            // last error, so that it is reported once
 }
 
-// openFiles reads all pairs, or says all that is wrong with them.
+// openFiles reads all pairs. The error lists all invalid ones.
 func openFiles(pairs []Pair, log *slog.Logger, observer func(Event)) (*files, error) {
 	f := &files{log: log, observer: observer}
 	for _, p := range pairs {
@@ -55,7 +55,7 @@ func openFiles(pairs []Pair, log *slog.Logger, observer func(Event)) (*files, er
 
 func (f *files) index() *index { return f.current.Load() }
 
-// reload reads all pairs again. One that cannot be used is in the error, and keeps the certificate that it had.
+// reload reads all pairs again. An invalid one is in the error, and keeps its previous certificate.
 func (f *files) reload() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,7 +96,7 @@ func (f *files) load(p *pair) error {
 	return nil
 }
 
-// open reads the files, and makes the certificate unless nothing changed.
+// open reads the files, and parses the certificate if they changed.
 func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	var none [sha256.Size]byte
 	certPEM, err := os.ReadFile(p.Cert)
@@ -113,18 +113,20 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err == nil {
-		_, err = parseCertificates(certPEM) // tls takes half a chain
+		_, err = parseCertificates(certPEM) // package tls accepts an incomplete chain
 	}
 	switch {
 	case err != nil && isEncrypted(keyPEM):
 		return nil, none, fmt.Errorf("certs: the key %s has a passphrase, which nobody could type when the server "+
-			"starts: "+
-			"write it without (openssl pkey -in %s -out NEW), readable for the user of the server alone", p.Key, p.Key)
+			"starts: write it without (openssl pkey -in %s -out NEW), readable for the user of the server alone",
+			p.Key, p.Key)
 	case err != nil:
-		return nil, none, fmt.Errorf("certs: %s and %s are no pair: %s (write the chain, own certificate first, and its key, both as PEM)",
+		return nil, none, fmt.Errorf("certs: %s and %s are no pair: %s "+
+			"(write the chain, own certificate first, and its key, both as PEM)",
 			p.Cert, p.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	case len(names(&cert)) == 0:
-		return nil, none, fmt.Errorf("certs: %s has no subject alternative name, so no client will take it (make one that names the host)", p.Cert)
+		return nil, none, fmt.Errorf("certs: %s has no subject alternative name, so no client will take it "+
+			"(make one that names the host)", p.Cert)
 	}
 	return &cert, read, nil
 }
@@ -135,7 +137,7 @@ func isEncrypted(key []byte) bool {
 		bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED"))
 }
 
-// warnExpiring has the observer know the certificates that will not be good for long. Examine says so to people.
+// warnExpiring passes the certificates that expire soon to the observer. Examine is its counterpart for people.
 func (f *files) warnExpiring(now time.Time) {
 	for _, e := range f.expiries() {
 		if left := e.NotAfter.Sub(now); left < warnBefore {
@@ -154,7 +156,7 @@ func (f *files) expiries() []Expiry {
 	return all
 }
 
-// paths are the files to watch.
+// paths returns the files to watch.
 func (f *files) paths() []string {
 	var all []string
 	for _, p := range f.pairs {
@@ -163,7 +165,7 @@ func (f *files) paths() []string {
 	return all
 }
 
-// Check reads the files, and says what New would say of them.
+// Check reads the files, and returns the error that New would return for them.
 func (p Pair) Check() error {
 	_, _, err := (&pair{Pair: p}).open()
 	return err

@@ -31,14 +31,14 @@ const (
 	leafLife = 180 * 24 * time.Hour
 )
 
-// CAFile is the certificate of the local CA in a folder: what clients are given to trust (cafile in a DSN).
+// CAFile returns the path of the local CA's certificate in a folder. Clients need it as cafile in a DSN.
 func CAFile(folder string) string { return filepath.Join(folder, "ca.pem") }
 
-// CAKeyFile is its key.
+// CAKeyFile returns the path of its key.
 func CAKeyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
 
-// localCA certifies names of this machine. Its own key and certificate are made once and kept in a folder; those of the server live in
-// memory, so that they are new with each start.
+// localCA certifies names of this machine. Its own key and certificate are created once and kept in a folder. Those of
+// the server exist in memory only, so each start creates new ones.
 type localCA struct {
 	folder   string
 	names    []string
@@ -52,13 +52,17 @@ type localCA struct {
 	current  atomic.Pointer[index]
 }
 
-// openLocalCA opens the CA in folder, or makes it.
-func openLocalCA(folder string, names []string, now func() time.Time, log *slog.Logger, observer func(Event)) (*localCA, error) {
+// openLocalCA opens the CA in folder, or creates it.
+func openLocalCA(
+	folder string, names []string, now func() time.Time, log *slog.Logger, observer func(Event),
+) (*localCA, error) {
 	folder, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, fmt.Errorf("certs: local CA: %w", err)
 	}
-	ca := &localCA{folder: folder, now: now, log: log, observer: observer, names: []string{"localhost", "127.0.0.1", "::1"}}
+	ca := &localCA{
+		folder: folder, now: now, log: log, observer: observer, names: []string{"localhost", "127.0.0.1", "::1"},
+	}
 	for _, name := range names {
 		if name = strings.ToLower(name); !slices.Contains(ca.names, name) {
 			ca.names = append(ca.names, name)
@@ -81,7 +85,7 @@ func openLocalCA(folder string, names []string, now func() time.Time, log *slog.
 
 func (ca *localCA) index() *index { return ca.current.Load() }
 
-// open reads the CA. It does not exist until its certificate does, which is written last.
+// open reads the CA. The CA exists once its certificate does, which is written last.
 func (ca *localCA) open() error {
 	folder := ca.folder
 	certPEM, err := os.ReadFile(CAFile(folder))
@@ -94,7 +98,8 @@ func (ca *localCA) open() error {
 	}
 	keyPEM, err := os.ReadFile(CAKeyFile(folder))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there but its key is not (remove it to have a new CA made, which clients must be given)", CAFile(folder))
+		return fmt.Errorf("%s is there but its key is not "+
+			"(remove it to have a new CA made, which clients must be given)", CAFile(folder))
 	}
 	if err != nil {
 		return err
@@ -106,7 +111,8 @@ func (ca *localCA) open() error {
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok || !pair.Leaf.IsCA || ca.now().After(pair.Leaf.NotAfter) {
-		return fmt.Errorf("%s is no CA of ours, or has expired (remove it to have a new one made, which clients must be given)", CAFile(folder))
+		return fmt.Errorf("%s is no CA of ours, or has expired "+
+			"(remove it to have a new one made, which clients must be given)", CAFile(folder))
 	}
 	ca.cert, ca.key = pair.Leaf, key
 	return nil
@@ -114,11 +120,11 @@ func (ca *localCA) open() error {
 
 func (ca *localCA) create() error {
 	folder := ca.folder
-	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) { // one that is there is as somebody wants it
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) { // the mode of an existing folder is kept
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
-		if err := os.Chmod(folder, 0o755); err != nil { // whatever the umask: the certificate is for everybody
+		if err := os.Chmod(folder, 0o755); err != nil { // whatever the umask: every user may read the certificate
 			return err
 		}
 	}
@@ -129,8 +135,10 @@ func (ca *localCA) create() error {
 	host, _ := os.Hostname()
 	now := ca.now()
 	template := &x509.Certificate{
-		SerialNumber:          serial(),
-		Subject:               pkix.Name{Organization: []string{"sessionserver"}, CommonName: "sessionserver local CA of " + host},
+		SerialNumber: serial(),
+		Subject: pkix.Name{
+			Organization: []string{"sessionserver"}, CommonName: "sessionserver local CA of " + host,
+		},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(caLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -151,22 +159,23 @@ func (ca *localCA) create() error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(crlFile(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) { // an older CA's
+	if err := os.Remove(crlFile(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an older CA
 		return err
 	}
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	if err := atomicfile.ReplacePath(CAKeyFile(folder), keyPEM, atomicfile.Mode(0o600)); err != nil {
 		return err
 	}
-	if err := atomicfile.ReplacePath(CAFile(folder), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), atomicfile.Mode(0o644)); err != nil {
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := atomicfile.ReplacePath(CAFile(folder), certPEM, atomicfile.Mode(0o644)); err != nil {
 		return err
 	}
 	ca.log.Info("local CA made", "file", CAFile(folder), "not_after", ca.cert.NotAfter)
 	return nil
 }
 
-// revokeNothing writes the list of revoked certificates, which is empty: the server's keys are never kept. It is there because scanners, and
-// some clients, find fault with certificates that name no list.
+// revokeNothing writes the list of revoked certificates, which is empty since the server's keys are never stored. The
+// list exists because scanners and some clients refuse certificates that name none.
 func (ca *localCA) revokeNothing() error {
 	if _, err := os.Stat(crlFile(ca.folder)); err == nil {
 		return nil
@@ -180,7 +189,7 @@ func (ca *localCA) revokeNothing() error {
 	return atomicfile.ReplacePath(crlFile(ca.folder), der, atomicfile.Mode(0o644))
 }
 
-// issue makes the server's certificate.
+// issue creates the server's certificate.
 func (ca *localCA) issue() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -220,7 +229,7 @@ func (ca *localCA) issue() error {
 	return nil
 }
 
-// renew makes another certificate when less than a third of the life of the one that is served is left.
+// renew issues another certificate when less than a third of the lifetime of the present one is left.
 func (ca *localCA) renew() {
 	ca.renewing.Lock()
 	defer ca.renewing.Unlock()
@@ -229,7 +238,8 @@ func (ca *localCA) renew() {
 		return
 	}
 	if err := ca.issue(); err != nil {
-		ca.log.Error("local CA cannot renew its certificate, the one from before stays", "error", err, "not_after", leaf.NotAfter)
+		ca.log.Error("local CA cannot renew its certificate, the one from before stays",
+			"error", err, "not_after", leaf.NotAfter)
 		ca.observer(Event{Kind: Failed, Source: FromLocalCA, Names: ca.names, Err: err})
 	}
 }
@@ -240,7 +250,7 @@ func (ca *localCA) expiries() []Expiry {
 
 func crlFile(folder string) string { return filepath.Join(folder, "ca.crl") }
 
-// serial is 127 random bits; RFC 5280 section 4.1.2.2 wants it positive and at most 20 octets.
+// serial returns 127 random bits. RFC 5280 section 4.1.2.2 requires a positive number of at most 20 octets.
 func serial() *big.Int {
 	var b [16]byte
 	rand.Read(b[:]) // never fails

@@ -76,7 +76,8 @@ func TestLocalCARenews(t *testing.T) {
 	t.Parallel()
 	var seen events
 	now := time.Now()
-	ca, err := openLocalCA(t.TempDir(), nil, func() time.Time { return now }, slog.New(slog.DiscardHandler), seen.record)
+	clock := func() time.Time { return now }
+	ca, err := openLocalCA(t.TempDir(), nil, clock, slog.New(slog.DiscardHandler), seen.record)
 	require.NoError(t, err)
 	first := ca.index().first
 	now = now.Add(leafLife * 6 / 10)
