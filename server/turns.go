@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// turns share out the processors among tenants: what a connection does with a request it does in its turn, and no more turns are given at once
-// than there are processors. While some wait, the next turn is that of the tenant that has had the least. So a tenant gets its share however many
-// connections another has, and all of the server while the others want nothing. Sockets and disks are waited for out of turn.
+// turns share out the processors among tenants: what a connection does with a request it does in its turn, and no more
+// turns are given at once than there are processors. While some wait, the next turn is that of the tenant that has had
+// the least. So a tenant gets its share however many connections another has, and all of the server while the others
+// want nothing. Sockets and disks are waited for out of turn.
 //
-// Each tenant has a line. What its turns cost moves the line's time on, and the line that is furthest behind is served first; one that nobody has
-// stood in for a while has no claim to what it did not use (start-time fair queuing: Goyal, Vin and Cheng, 1996).
+// Each tenant has a line. What its turns cost moves the line's time on, and the line that is furthest behind is served
+// first; one that nobody has stood in for a while has no claim to what it did not use (start-time fair queuing: Goyal,
+// Vin and Cheng, 1996).
 //
-// Turns are for the server as a whole and about processors only. How much a tenant may hold, and how fast it may ask while nobody else does, is
-// for quotas and rates to say.
+// Turns are for the server as a whole and about processors only. How much a tenant may hold, and how fast it may ask
+// while nobody else does, is for quotas and rates to say.
 type turns struct {
 	mu      sync.Mutex // guards what follows, and lines; no other mutex is taken under it
 	free    int        // turns that nobody has
@@ -47,7 +49,8 @@ type waiter struct {
 	next *waiter
 }
 
-// What a turn costs beyond the time that it takes, as far as that was not waiting: nobody measures what a socket or the store does.
+// What a turn costs beyond the time that it takes, as far as that was not waiting: nobody measures what a socket or the
+// store does.
 const (
 	turnCost = 10 * time.Microsecond // to be woken, to read and to write
 	wireCost = 4                     // bytes in a nanosecond that are read
@@ -59,13 +62,14 @@ const (
 	// turnMax is after how long a connection with more requests lets others go first.
 	turnMax = 100 * time.Microsecond
 
-	// pollAfter is how much time turns take until the network is polled, where several tenants have had turns during the last pollClose times, and
-	// pollAlone where one has had them all.
+	// pollAfter is how much time turns take until the network is polled, where several tenants have had turns during
+	// the last pollClose times, and pollAlone where one has had them all.
 	pollAfter = 150 * time.Microsecond
 	pollAlone = 3 * time.Millisecond
 	pollClose = 1000
 
-	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to be all of them.
+	// savesMax is how many saves are under way at once. The store makes them durable together; one tenant's are not to
+	// be all of them.
 	savesMax = 64
 
 	// bulkMax is how many connections may read a request of bulkSize bytes or more, or save as large a session, at
@@ -74,7 +78,8 @@ const (
 	bulkMax  = 2
 	bulkSize = 64 << 10
 
-	// turnLate is after how long without a new turn those who have one are taken to wait for something, and do not count any more.
+	// turnLate is after how long without a new turn those who have one are taken to wait for something, and do not
+	// count any more.
 	turnLate = 5 * time.Millisecond
 )
 
@@ -135,8 +140,9 @@ func (t *turns) give(l *line, took time.Duration) {
 	}
 }
 
-// look lets the runtime poll the network before it goes on giving turns. By itself the runtime does so when it has nothing else to do, which is hardly
-// ever while many wait for turns: then nobody would see that a tenant whose turn it were has sent something.
+// look lets the runtime poll the network before it goes on giving turns. By itself the runtime does so when it has
+// nothing else to do, which is hardly ever while many wait for turns: then nobody would see that a tenant whose turn it
+// were has sent something.
 func (t *turns) look() {
 	t.poll.wait()
 	t.mu.Lock()
@@ -165,8 +171,8 @@ func (t *turns) next() {
 
 // begin counts a turn that somebody in l gets. The caller holds t.mu.
 //
-// Where a turn may include a wait for the network, the line pays a deposit. Otherwise the turns of stalled clients would
-// cost nothing until their end, and a line with many of them would stay in front of the others.
+// Where a turn may include a wait for the network, the line pays a deposit. Otherwise the turns of stalled clients
+// would cost nothing until their end, and a line with many of them would stay in front of the others.
 func (t *turns) begin(l *line) {
 	t.free--
 	t.begun++
@@ -177,8 +183,8 @@ func (t *turns) begin(l *line) {
 	}
 }
 
-// overdue lends one more turn if none has begun since there were begun turns, so that nobody who hangs holds up the others, and goes on looking
-// while anybody waits.
+// overdue lends one more turn if none has begun since there were begun turns, so that nobody who hangs holds up the
+// others, and goes on looking while anybody waits.
 func (t *turns) overdue(begun uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
