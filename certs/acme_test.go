@@ -22,10 +22,10 @@ import (
 func TestACMEFromNothingToRenewed(t *testing.T) {
 	t.Parallel()
 	l, ca := acmeListener(t, 20*time.Second)
-	var seen events
+	var observed events
 	options := ca.acme(t, "renewed.example.com", "also.renewed.example.com")
 	options.renewCheck = 500 * time.Millisecond
-	c := open(t, Options{ACME: options, Observer: seen.record})
+	c := open(t, Options{ACME: options, Observer: observed.record})
 	// Five seconds after the beginning, by the clock alone: Pebble does not always know the certificate that is
 	// replaced (ARI), and certmagic comes again after a minute only.
 	c.acme.config.RenewalWindowRatio, c.acme.config.DisableARI = 0.75, true
@@ -38,7 +38,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	require.NoError(t, err)
 	defer kept.Close()
 
-	// Handshakes all the time, and connections that stay open, do not notice.
+	// Neither continuous handshakes nor open connections fail.
 	stop, handshakes := make(chan struct{}), atomic.Int64{}
 	var clients sync.WaitGroup
 	for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
@@ -59,7 +59,7 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	}
 	require.EventuallyNoError(t, func() error {
 		for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
-			if len(seen.of(Renewed, name)) == 0 {
+			if len(observed.of(Renewed, name)) == 0 {
 				return errors.New(name + " is not renewed")
 			}
 		}
@@ -78,13 +78,13 @@ func TestACMEFromNothingToRenewed(t *testing.T) {
 	t.Logf("%d handshakes", handshakes.Load())
 
 	for _, name := range []string{"renewed.example.com", "also.renewed.example.com"} {
-		if n := len(seen.of(Obtained, name)); n != 1 {
+		if n := len(observed.of(Obtained, name)); n != 1 {
 			t.Errorf("%s was obtained %d times", name, n)
 		}
-		if n := len(seen.of(Failed, name)); n != 0 {
+		if n := len(observed.of(Failed, name)); n != 0 {
 			t.Errorf("%s failed %d times", name, n)
 		}
-		if e := seen.of(Renewed, name)[0]; e.NotAfter.IsZero() || e.Source != FromACME {
+		if e := observed.of(Renewed, name)[0]; e.NotAfter.IsZero() || e.Source != FromACME {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -101,7 +101,7 @@ func TestACMENames(t *testing.T) {
 	serve(t, l, c.TLSConfig())
 	if _, err := served(l, ca.issued, "first.names.example.com"); err == nil ||
 		!strings.Contains(err.Error(), "internal error") {
-		t.Errorf("before it is there: %v", err)
+		t.Errorf("before the certificate is obtained: %v", err)
 	}
 	start(t, c, l)
 	first := got(t, l, ca.issued, "first.names.example.com")
@@ -117,11 +117,11 @@ func TestACMENames(t *testing.T) {
 	}
 	for _, name := range []string{"first.names.example.com", "elsewhere.example.com", ""} {
 		if err := challengeHello(l, name); err == nil {
-			t.Errorf("a challenge for %q that nobody asked for is answered", name)
+			t.Errorf("a challenge for %q without an order succeeds", name)
 		}
 	}
 	if err := c.Start(context.Background(), l.Addr()); err == nil {
-		t.Error("it is started twice")
+		t.Error("a second Start succeeds")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestACMERestartAsksForNothing(t *testing.T) {
 	begin := time.Now()
 	start(t, again, second)
 	if cert := got(t, second, ca.issued, "restart.example.com"); !cert.Equal(first) {
-		t.Error("it is another certificate")
+		t.Error("the certificate is another one")
 	}
 	t.Logf("served %v after the start", time.Since(begin))
 	if n := ca.orders.Load(); n != 1 {
@@ -157,7 +157,7 @@ func TestACMERestartAsksForNothing(t *testing.T) {
 	}
 }
 
-// TestACMEHosts also has the listener ask for client certificates, of which an ACME server has none.
+// TestACMEHosts also requires client certificates of the listener, which an ACME server does not have.
 func TestACMEHosts(t *testing.T) {
 	t.Parallel()
 	l, ca := acmeListener(t, 0)
@@ -175,15 +175,16 @@ func TestACMEHosts(t *testing.T) {
 		return conn.ConnectionState().PeerCertificates[0], nil
 	}
 
-	var seen events
+	var observed events
 	covering := newAuthority(t, "files")
 	c := open(t, Options{
-		ACME: ca.acme(t), Observer: seen.record, Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
+		ACME: ca.acme(t), Observer: observed.record,
+		Files: []Pair{covering.files(t, t.TempDir(), "*.covered.example.com")},
 	})
 	config, err := c.ClientConfig(RequiredClientCertificates, file)
 	require.NoError(t, err)
 	serve(t, l, config)
-	require.NoError(t, c.SetHosts([]string{"one.hosts.example.com"})) // remembered until the start
+	require.NoError(t, c.SetHosts([]string{"one.hosts.example.com"})) // kept until the start
 	start(t, c, l)
 	require.EventuallyNoError(t, func() error { _, err := visit("one.hosts.example.com"); return err })
 
@@ -199,7 +200,7 @@ func TestACMEHosts(t *testing.T) {
 	if _, err := visit("two.hosts.example.com"); err != nil {
 		t.Error(err)
 	}
-	if n := len(seen.of(Removed, "one.hosts.example.com")); n != 1 {
+	if n := len(observed.of(Removed, "one.hosts.example.com")); n != 1 {
 		t.Errorf("%d times removed", n)
 	}
 	if e := c.Expiries(); len(e) != 2 || e[1].Names[0] != "two.hosts.example.com" {
@@ -215,7 +216,7 @@ func TestACMEHosts(t *testing.T) {
 	if _, err := served(l, ca.issued, "two.hosts.example.com"); err == nil {
 		t.Error("a client without a certificate is served")
 	}
-	// Offering the challenge's protocol beside ours is no way round the certificate.
+	// A client that offers the challenge's protocol beside ours needs a certificate too.
 	conn, err := dial(l, &tls.Config{RootCAs: ca.issued, ServerName: "two.hosts.example.com",
 		NextProtos: []string{challengeProtocol, Protocol}})
 	if err == nil {
@@ -224,12 +225,12 @@ func TestACMEHosts(t *testing.T) {
 	}
 }
 
-// TestACMEHostRemovedWhileItIsObtained takes a host away during its challenge: what comes of it is not served.
+// TestACMEHostRemovedWhileItIsObtained checks that a host removed during its challenge is not served.
 func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
 	t.Parallel()
 	l, ca := acmeListener(t, 0)
-	var seen events
-	c := open(t, Options{ACME: ca.acme(t), Observer: seen.record})
+	var observed events
+	c := open(t, Options{ACME: ca.acme(t), Observer: observed.record})
 	config := c.TLSConfig()
 	choose := config.GetCertificate
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -243,7 +244,7 @@ func TestACMEHostRemovedWhileItIsObtained(t *testing.T) {
 	start(t, c, l)
 	require.NoError(t, c.SetHosts([]string{"gone.example.com"}))
 	require.EventuallyNoError(t, func() error {
-		if len(seen.of(Removed, "gone.example.com")) == 0 {
+		if len(observed.of(Removed, "gone.example.com")) == 0 {
 			return errors.New("it was not removed")
 		}
 		return nil
@@ -265,7 +266,7 @@ func TestACMEOverHTTP(t *testing.T) {
 	c := open(t, Options{ACME: options})
 	serve(t, l, c.TLSConfig())
 	start(t, c, l)
-	// The port that the ACME server knocks at leads to the one that was opened, as port 80 does behind a router.
+	// The port to which the ACME server connects is forwarded to the listener, as a router forwards port 80.
 	behind := net.JoinHostPort(c.acme.issuer.ListenHost, fmt.Sprint(c.acme.issuer.AltHTTPPort))
 	go func() {
 		for {
@@ -287,13 +288,13 @@ func TestACMEOverHTTP(t *testing.T) {
 	}()
 	got(t, l, ca.issued, "http.example.com")
 	if err := challengeHello(l, "http.example.com"); err == nil {
-		t.Error("a TLS-ALPN challenge is answered")
+		t.Error("a TLS-ALPN challenge succeeds")
 	}
 
 	taken := ca.acme(t, "http.example.com")
 	taken.HTTPAddress = l.Addr().String()
 	if err := open(t, Options{ACME: taken}).Start(context.Background(), l.Addr()); err == nil {
-		t.Error("a port that is taken is no error")
+		t.Error("Start succeeds with a port in use")
 	}
 }
 
@@ -305,7 +306,7 @@ func TestACMEOverDNS(t *testing.T) {
 	options.DNSProgram = ca.dns.program(t)
 	c := open(t, Options{ACME: options})
 	serve(t, l, c.TLSConfig())
-	require.NoError(t, c.Start(context.Background(), nil)) // nobody knocks
+	require.NoError(t, c.Start(context.Background(), nil)) // DNS-01 needs no listener
 	got(t, l, ca.issued, "dns.example.com")
 	require.NoError(t, c.SetHosts([]string{"tenant.dns.example.com"})) // the wildcard is enough
 	got(t, l, ca.issued, "tenant.dns.example.com")
@@ -328,14 +329,14 @@ func TestDNSProgramThatFails(t *testing.T) {
 	ca := newPebble(t, 1, 1, 0)
 	options := ca.acme(t, "fails.example.com")
 	options.DNSProgram = hookProgram(t, "fail")
-	var seen events
+	var observed events
 	var log logged
-	c := open(t, Options{ACME: options, Observer: seen.record, Log: log.logger()})
+	c := open(t, Options{ACME: options, Observer: observed.record, Log: log.logger()})
 	start(t, c, l)
 	require.EventuallyNoError(t, func() error {
-		failed := seen.of(Failed, "fails.example.com")
+		failed := observed.of(Failed, "fails.example.com")
 		if len(failed) == 0 {
-			return errors.New("nobody was told")
+			return errors.New("the observer got no failure")
 		}
 		if !strings.Contains(failed[0].Err.Error(), "the provider says no") {
 			t.Errorf("%v", failed[0].Err)
@@ -352,22 +353,22 @@ func TestDNSProgramThatFails(t *testing.T) {
 	}
 }
 
-func TestACMEThatCannotBe(t *testing.T) {
+func TestACMEInvalid(t *testing.T) {
 	t.Parallel()
 	good := func() *ACME { return &ACME{Names: []string{"a.example.com"}, AgreeTerms: true, Storage: t.TempDir()} }
-	for says, spoil := range map[string]func(*ACME){
+	for text, spoil := range map[string]func(*ACME){
 		"terms of service": func(a *ACME) { a.AgreeTerms = false },
 		"storage folder":   func(a *ACME) { a.Storage = "" },
 		"needs DNS-01":     func(a *ACME) { a.Names = []string{"*.example.com"} },
 		`"1.2.3.4"`:        func(a *ACME) { a.Names = []string{"1.2.3.4"} },
-		`"1.2.3"`:          func(a *ACME) { a.Names = []string{"1.2.3"} }, // as configs has it
+		`"1.2.3"`:          func(a *ACME) { a.Names = []string{"1.2.3"} }, // as in configs
 		`"a..b"`:           func(a *ACME) { a.Names = []string{"a..b"} },
 		"none.pem":         func(a *ACME) { a.CARoots = filepath.Join(a.Storage, "none.pem") },
 	} {
 		o := good()
 		spoil(o)
-		if c, err := New(Options{ACME: o}); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", says, err)
+		if c, err := New(Options{ACME: o}); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", text, err)
 			c.Close()
 		}
 	}
@@ -381,9 +382,9 @@ func TestACMEThatCannotBe(t *testing.T) {
 	c = open(t, Options{ACME: elsewhere, Log: log.logger()})
 	require.NoError(t, c.Start(context.Background(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
 	if !strings.Contains(log.String(), "connect to port 443 of each name") {
-		t.Errorf("it is not told that port 443 must lead here:\n%s", log.String())
+		t.Errorf("the log lacks that port 443 must lead to the listener:\n%s", log.String())
 	}
 	if _, err := New(Options{}); err == nil {
-		t.Error("no source at all is no error")
+		t.Error("New succeeds without a source")
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestExamine: validity is compared with the time that is asked about, of the certificate and of all authorities in its
-// chain.
+// TestExamine checks the validity of a certificate, and of all authorities in its chain, at given times.
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "examined")
@@ -66,7 +65,7 @@ func TestExamine(t *testing.T) {
 		t.Errorf("a certificate for clients: %v", got)
 	}
 
-	// Of authorities one that is good makes up for others.
+	// An expired authority is not wrong while another is valid.
 	file, late := filepath.Join(dir, "ca.pem"), authority[0].NotAfter.Add(time.Hour)
 	require.NoError(t, os.WriteFile(file, append(ca.pem(), cert...), 0o600))
 	if got := ExamineCA(file, late); len(got) != 1 || got[0].Wrong {

@@ -43,7 +43,7 @@ func Example() {
 			session.Close()
 		}
 	}()
-	// It accepts, so that an ACME server could knock.
+	// The listener accepts, so an ACME server could connect.
 	if err := c.Start(context.Background(), l.Addr()); err != nil {
 		log.Fatal(err)
 	}

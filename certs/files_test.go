@@ -15,13 +15,13 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// changed waits until l serves name with a certificate that pool vouches for and is not old.
+// changed waits until get returns another certificate than old.
 func changed(t *testing.T, get func() (*x509.Certificate, error), old *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	var now *x509.Certificate
 	require.EventuallyNoError(t, func() (err error) {
 		if now, err = get(); err == nil && now.Equal(old) {
-			err = errors.New("it is the old certificate")
+			err = errors.New("the certificate is the old one")
 		}
 		return err
 	})
@@ -32,9 +32,9 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	t.Parallel()
 	ca, folder := newAuthority(t, "files"), t.TempDir()
 	pair := ca.files(t, folder, "files.test")
-	var seen events
+	var observed events
 	var log logged
-	c := open(t, Options{Files: []Pair{pair}, Observer: seen.record, Log: log.logger()})
+	c := open(t, Options{Files: []Pair{pair}, Observer: observed.record, Log: log.logger()})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	start(t, c, l)
@@ -42,11 +42,11 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	last, err := get()
 	require.NoError(t, err)
 
-	// Replaced by rename, as writePair does it.
+	// Replaced by rename, as writePair does.
 	ca.files(t, folder, "files.test")
 	last = changed(t, get, last)
 
-	// Written in place and in halves: the old one is served until all is there.
+	// Written in place and in halves: the old one is served until both files are complete.
 	cert, key := ca.issue(t, nil, time.Hour, "files.test")
 	require.NoError(t, os.WriteFile(pair.Cert, cert[:len(cert)/2], 0o644))
 	require.NoError(t, os.WriteFile(pair.Key, key[:len(key)/2], 0o600))
@@ -54,32 +54,32 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 		t.Errorf("half a file: %v", err)
 	}
 	if now, err := get(); err != nil || !now.Equal(last) {
-		t.Errorf("half a file is taken: %v", err)
+		t.Errorf("half a file is accepted: %v", err)
 	}
 	require.NoError(t, os.WriteFile(pair.Cert, cert, 0o644))
 	require.NoError(t, os.WriteFile(pair.Key, key, 0o600))
 	last = changed(t, get, last)
 
-	// A certificate with another's key is refused, once in the log, also by halves of a chain.
+	// A certificate with another key is refused, and so is half a chain. The error is reported once.
 	other, otherKey := ca.issue(t, nil, time.Hour, "files.test")
 	require.NoError(t, atomicfile.ReplacePath(pair.Cert, other, atomicfile.Mode(0o644)))
 	if err := c.Reload(); err == nil {
-		t.Error("a pair that does not match is no error")
+		t.Error("Reload accepts a pair that does not match")
 	}
-	failures := len(seen.of(Failed, "files.test"))
+	failures := len(observed.of(Failed, "files.test"))
 	if failures < 2 {
-		t.Errorf("told %d times", failures)
+		t.Errorf("%d failures were observed, want 2", failures)
 	}
 	for range 3 {
 		if err := c.Reload(); err == nil || !strings.Contains(err.Error(), "are no pair") {
 			t.Errorf("a pair that does not match: %v", err)
 		}
 	}
-	if n := len(seen.of(Failed, "files.test")); n != failures {
-		t.Errorf("told %d times more", n-failures)
+	if n := len(observed.of(Failed, "files.test")); n != failures {
+		t.Errorf("%d more failures were observed, want 0", n-failures)
 	}
 	if now, err := get(); err != nil || !now.Equal(last) {
-		t.Errorf("a pair that does not match is taken: %v", err)
+		t.Errorf("a pair that does not match is served: %v", err)
 	}
 	chain := slices.Concat(other, ca.pem())
 	require.NoError(t, atomicfile.ReplacePath(pair.Key, otherKey, atomicfile.Mode(0o600)))
@@ -89,14 +89,14 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	}
 	require.NoError(t, atomicfile.ReplacePath(pair.Cert, chain, atomicfile.Mode(0o644)))
 	last = changed(t, get, last)
-	seen.mu.Lock()
+	observed.mu.Lock()
 	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }
-	if read := seen.read; !slices.ContainsFunc(read, mismatch) || read[len(read)-1] != nil {
+	if read := observed.read; !slices.ContainsFunc(read, mismatch) || read[len(read)-1] != nil {
 		t.Errorf("the observer got %v", read)
 	}
-	seen.mu.Unlock()
+	observed.mu.Unlock()
 
-	// Without the file, too, what was there stays.
+	// A missing file keeps the previous certificate too.
 	require.NoError(t, os.Remove(pair.Cert))
 	if err := c.Reload(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
@@ -104,12 +104,12 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	if now, err := get(); err != nil || !now.Equal(last) {
 		t.Errorf("no file: %v", err)
 	}
-	if n := len(seen.of(Renewed, "files.test")); n < 3 {
-		t.Errorf("%d times renewed", n)
+	if n := len(observed.of(Renewed, "files.test")); n < 3 {
+		t.Errorf("%d renewals were observed, want 3", n)
 	}
 }
 
-// TestFilesBehindLinks swaps links as Kubernetes, certbot and those who deploy releases do.
+// TestFilesBehindLinks swaps links as Kubernetes, certbot and deployments of releases do.
 func TestFilesBehindLinks(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "links")
@@ -181,19 +181,19 @@ func TestFilesAreChosenByName(t *testing.T) {
 	}})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
-	for asked, expected := range map[string]string{
+	for requested, expected := range map[string]string{
 		"": "default.test", "default.test": "default.test", "DEFAULT.test": "default.test",
 		"exact.wild.test": "exact.wild.test",
 		"any.wild.test":   "*.wild.test", "both.test": "both.test",
 	} {
-		if cert, err := served(l, ca.pool(), asked); err != nil || cert.DNSNames[0] != expected {
-			t.Errorf("%q: %v, %v", asked, cert, err)
+		if cert, err := served(l, ca.pool(), requested); err != nil || cert.DNSNames[0] != expected {
+			t.Errorf("%q: %v, %v", requested, cert, err)
 		}
 	}
-	for _, asked := range []string{"wild.test", "a.b.wild.test", "other.test", "test"} {
-		_, err := served(l, ca.pool(), asked)
+	for _, requested := range []string{"wild.test", "a.b.wild.test", "other.test", "test"} {
+		_, err := served(l, ca.pool(), requested)
 		if err := refused(err); err != nil {
-			t.Errorf("%q: %v", asked, err)
+			t.Errorf("%q: %v", requested, err)
 		}
 	}
 	for suite, algorithm := range map[uint16]x509.PublicKeyAlgorithm{
@@ -224,17 +224,17 @@ func TestFilesAreChosenByName(t *testing.T) {
 	conn.Close()
 }
 
-func TestFilesThatAreToBeSpokenOf(t *testing.T) {
+func TestFilesExpiringOrInvalid(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "warnings")
 	cert, key := ca.issue(t, nil, 13*24*time.Hour, "soon.test")
 	pair := writePair(t, t.TempDir(), cert, key)
 	fine := ca.files(t, t.TempDir(), "fine.test")
-	var seen events
-	c := open(t, Options{Files: []Pair{pair, fine}, Observer: seen.record})
-	if len(seen.of(Expiring, "soon.test")) != 1 || len(seen.of(Expiring, "fine.test")) != 0 ||
-		len(seen.of(Loaded, "fine.test")) != 1 {
-		t.Errorf("%+v", seen.all)
+	var observed events
+	c := open(t, Options{Files: []Pair{pair, fine}, Observer: observed.record})
+	if len(observed.of(Expiring, "soon.test")) != 1 || len(observed.of(Expiring, "fine.test")) != 0 ||
+		len(observed.of(Loaded, "fine.test")) != 1 {
+		t.Errorf("%+v", observed.all)
 	}
 	if e := c.Expiries(); len(e) != 2 || e[0].Source != FromFile || e[0].Names[0] != "soon.test" ||
 		time.Until(e[1].NotAfter) < 24*time.Hour {
@@ -242,13 +242,13 @@ func TestFilesThatAreToBeSpokenOf(t *testing.T) {
 	}
 
 	nameless, key := ca.issue(t, nil, time.Hour, "")
-	for says, bad := range map[string]Pair{
+	for text, bad := range map[string]Pair{
 		"no such file": {Cert: "/nowhere/cert.pem", Key: pair.Key},
 		"are no pair":  {Cert: pair.Cert, Key: fine.Key},
 		"alternative":  writePair(t, t.TempDir(), nameless, key),
 	} {
-		if _, err := New(Options{Files: []Pair{fine, bad}}); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", says, err)
+		if _, err := New(Options{Files: []Pair{fine, bad}}); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

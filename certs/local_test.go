@@ -12,7 +12,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// trusted is what a client makes of a cafile.
+// trusted returns the pool of a client with this cafile.
 func trusted(t *testing.T, folder string) *x509.CertPool {
 	t.Helper()
 	pool, _, err := readPool(CAFile(folder))
@@ -23,9 +23,9 @@ func trusted(t *testing.T, folder string) *x509.CertPool {
 func TestLocalCA(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "state", "tls")
-	var seen events
+	var observed events
 	c := open(t, Options{LocalCA: folder, LocalNames: []string{"sessions.internal", "10.0.0.1", "localhost"},
-		Observer: seen.record})
+		Observer: observed.record})
 	l := listen(t)
 	serve(t, l, c.TLSConfig())
 	pool := trusted(t, folder)
@@ -55,16 +55,17 @@ func TestLocalCA(t *testing.T) {
 		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(folder, ".*")); left != nil {
-		t.Errorf("left over: %v", left)
+		t.Errorf("temporary files are left: %v", left)
 	}
 	if ca := c.local.cert; !ca.MaxPathLenZero || time.Until(ca.NotAfter) < 9*365*24*time.Hour {
 		t.Errorf("CA: path length %d, until %v", ca.MaxPathLen, ca.NotAfter)
 	}
-	if e := c.Expiries(); len(e) != 1 || e[0].Source != FromLocalCA || len(seen.of(Loaded, "sessions.internal")) != 1 {
-		t.Errorf("%v, %+v", e, seen.all)
+	if e := c.Expiries(); len(e) != 1 || e[0].Source != FromLocalCA ||
+		len(observed.of(Loaded, "sessions.internal")) != 1 {
+		t.Errorf("%v, %+v", e, observed.all)
 	}
 
-	// What trusted the CA before a restart trusts it after, also with other names.
+	// A client that trusted the CA before a restart trusts it after, also with other names.
 	again := open(t, Options{LocalCA: folder, LocalNames: []string{"other.internal"}})
 	l = listen(t)
 	serve(t, l, again.TLSConfig())
@@ -74,24 +75,24 @@ func TestLocalCA(t *testing.T) {
 
 func TestLocalCARenews(t *testing.T) {
 	t.Parallel()
-	var seen events
+	var observed events
 	now := time.Now()
 	clock := func() time.Time { return now }
-	ca, err := openLocalCA(t.TempDir(), nil, clock, slog.New(slog.DiscardHandler), seen.record)
+	ca, err := openLocalCA(t.TempDir(), nil, clock, slog.New(slog.DiscardHandler), observed.record)
 	require.NoError(t, err)
 	first := ca.index().first
 	now = now.Add(leafLife * 6 / 10)
 	ca.renew()
 	if ca.index().first != first {
-		t.Error("it is renewed with more than a third of its life left")
+		t.Error("the certificate is renewed with more than a third of its life left")
 	}
 	now = now.Add(leafLife / 10)
 	ca.renew()
 	second := ca.index().first
 	if second == first || !second.Leaf.NotAfter.After(first.Leaf.NotAfter) {
-		t.Error("it is not renewed with less than a third of its life left")
+		t.Error("the certificate is not renewed with less than a third of its life left")
 	}
-	// Nothing outlives the CA.
+	// No certificate outlives the CA.
 	now = ca.cert.NotAfter.Add(-time.Hour)
 	ca.renew()
 	ca.renew()
@@ -100,7 +101,7 @@ func TestLocalCARenews(t *testing.T) {
 	}
 }
 
-func TestLocalCAThatIsDamaged(t *testing.T) {
+func TestLocalCADamaged(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(folder string) error{
 		"no key":        func(folder string) error { return os.Remove(CAKeyFile(folder)) },
@@ -122,10 +123,10 @@ func TestLocalCAThatIsDamaged(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "no key" && string(mustRead(t, CAFile(folder))) != string(before) {
-			t.Errorf("%s: the CA is another", name)
+			t.Errorf("%s: the CA was replaced", name)
 		}
 	}
-	// A key without a certificate is what a start that was cut short leaves.
+	// An interrupted start leaves a key without a certificate.
 	folder := t.TempDir()
 	open(t, Options{LocalCA: folder}).Close()
 	require.NoError(t, os.Remove(CAFile(folder)))

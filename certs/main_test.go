@@ -75,7 +75,7 @@ func (a *authority) pool() *x509.CertPool {
 
 func (a *authority) pem() []byte { return certPEM(a.cert.Raw) }
 
-// issue makes a certificate for names and IP addresses, good for life, and its key, both as PEM.
+// issue returns a certificate for names and IP addresses, valid for life, and its key, both as PEM.
 func (a *authority) issue(t *testing.T, key crypto.Signer, life time.Duration, names ...string) (cert, keyPEM []byte) {
 	t.Helper()
 	if key == nil {
@@ -129,7 +129,7 @@ func certPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// events keeps what the observer receives.
+// events records the events of an observer.
 type events struct {
 	mu   sync.Mutex
 	all  []Event
@@ -146,7 +146,7 @@ func (e *events) record(event Event) {
 	e.all = append(e.all, event)
 }
 
-// of are the events of one kind for a name.
+// of returns the events of one kind for a name.
 func (e *events) of(kind EventKind, name string) []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -159,7 +159,7 @@ func (e *events) of(kind EventKind, name string) []Event {
 	return some
 }
 
-// logged is where a test reads what was logged.
+// logged is a log that a test reads.
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -181,7 +181,7 @@ func (l *logged) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// open makes a Certs that logs to the test when it fails.
+// open returns a Certs whose log a failing test prints.
 func open(t *testing.T, o Options) *Certs {
 	t.Helper()
 	if o.Log == nil {
@@ -213,7 +213,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// serve echoes on l as the session listener does: a challenge is over with the handshake.
+// serve echoes on l. Like the session listener it closes the connection of a challenge after the handshake.
 func serve(t *testing.T, l net.Listener, config *tls.Config) {
 	t.Helper()
 	var running sync.WaitGroup
@@ -238,7 +238,7 @@ func serve(t *testing.T, l net.Listener, config *tls.Config) {
 	t.Cleanup(func() { l.Close() })
 }
 
-// dial connects and has one byte echoed, which also proves that the server is content with the client's certificate.
+// dial connects and has one byte echoed, which also proves that the server accepts the client's certificate.
 func dial(l net.Listener, config *tls.Config) (*tls.Conn, error) {
 	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 2 * time.Minute}, Config: config}
 	conn, err := dialer.Dial("tcp", l.Addr().String())
@@ -262,7 +262,7 @@ func echo(conn *tls.Conn) error {
 	return err
 }
 
-// served is the certificate that a client gets that asks for name and trusts pool; "" asks for none.
+// served returns the certificate for a client that requests name, or no name with "", and trusts pool.
 func served(l net.Listener, pool *x509.CertPool, name string) (*x509.Certificate, error) {
 	config := &tls.Config{RootCAs: pool, ServerName: name, NextProtos: []string{Protocol}}
 	if name == "" {
@@ -277,7 +277,7 @@ func served(l net.Listener, pool *x509.CertPool, name string) (*x509.Certificate
 	return conn.ConnectionState().PeerCertificates[0], nil
 }
 
-// refused checks that err is what a client sees of a name that is not served.
+// refused checks that err is the error of a client that requests a name that is not served.
 func refused(err error) error {
 	if err == nil || !strings.Contains(err.Error(), "unrecognized name") {
 		return fmt.Errorf("it is not refused with unrecognized_name but %w", err)

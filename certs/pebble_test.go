@@ -35,13 +35,13 @@ import (
 // each is 127.0.0.1.
 type pebble struct {
 	directory string
-	roots     string         // the file of the authority that vouches for the server itself
+	roots     string         // file of the authority of the server's own certificate
 	issued    *x509.CertPool // the authority that issues certificates
 	orders    atomic.Int64
 	dns       *zone
 }
 
-// newPebble starts one that knocks at these ports and whose certificates are good for life.
+// newPebble starts an ACME server that connects to these ports and issues certificates with the lifetime life.
 func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble {
 	t.Helper()
 	p := &pebble{dns: newZone(t), roots: filepath.Join(t.TempDir(), "roots.pem")}
@@ -73,7 +73,7 @@ func newPebble(t *testing.T, tlsPort, httpPort int, life time.Duration) *pebble 
 	return p
 }
 
-// acme is what a server is told about p, for names.
+// acme returns the options of a server that obtains certificates for names from p.
 func (p *pebble) acme(t *testing.T, names ...string) *ACME {
 	t.Helper()
 	// Not t.TempDir: a renewal that is cancelled by Close may still put its lock away.
@@ -122,7 +122,7 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	w.WriteMsg(reply)
 }
 
-// records is how many TXT records there are.
+// records returns the number of TXT records.
 func (z *zone) records() int {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -133,7 +133,7 @@ func (z *zone) records() int {
 	return n
 }
 
-// hookPrefix begins the names under which the test binary is a DNS program: the rest says what it does.
+// hookPrefix begins the names under which the test binary is a DNS program: the rest selects its behaviour.
 const hookPrefix = "dns-hook-"
 
 // hook is the DNS program: the port of a program's test server to tell, or fail, or hang.
@@ -154,7 +154,7 @@ func hook(name string, args []string) int {
 	return 0
 }
 
-// program makes a DNS program that sets the records of z.
+// program returns a DNS program that sets the records of z.
 func (z *zone) program(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -181,14 +181,14 @@ func hookProgram(t *testing.T, name string) string {
 	return program
 }
 
-// acmeListener is a session listener and an ACME server that knocks at it.
+// acmeListener returns a session listener and an ACME server that connects to it.
 func acmeListener(t *testing.T, life time.Duration) (net.Listener, *pebble) {
 	t.Helper()
 	l := listen(t)
 	return l, newPebble(t, l.Addr().(*net.TCPAddr).Port, 1, life)
 }
 
-// got waits until name is served with a certificate that pool vouches for.
+// got waits until name is served with a certificate that pool trusts.
 func got(t *testing.T, l net.Listener, pool *x509.CertPool, name string) *x509.Certificate {
 	t.Helper()
 	var cert *x509.Certificate

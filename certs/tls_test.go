@@ -120,7 +120,7 @@ func TestClientCertificates(t *testing.T) {
 			at = l
 		}
 		config := &tls.Config{RootCAs: pool, ServerName: "localhost", ClientSessionCache: tickets}
-		if certs != nil { // shown whatever the server says that it takes, as some clients do
+		if certs != nil { // sent whichever authorities the server accepts, as some clients do
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 				return &certs[0], nil
 			}
@@ -145,7 +145,7 @@ func TestClientCertificates(t *testing.T) {
 		expect("expired", false, required, until(old, -time.Minute))
 	}
 
-	// One that has no ACME challenge to answer opens no back door for those that say they are one.
+	// Without ACME, the protocol of its challenge does not bypass client certificates.
 	if err := challengeHello(l, "localhost"); err == nil {
 		t.Error("acme-tls/1 is served without a certificate")
 	}
@@ -178,9 +178,9 @@ func TestClientCertificates(t *testing.T) {
 		t.Errorf("half a file: %v", err)
 	}
 	expect("fresh after half a file", true, true, of(fresh))
-	for says, mode := range map[string]ClientCertificates{"allowed: none": "perhaps", file: "required"} {
-		if _, err := c.ClientConfig(mode, file); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", says, err)
+	for text, mode := range map[string]ClientCertificates{"allowed: none": "perhaps", file: "required"} {
+		if _, err := c.ClientConfig(mode, file); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 	if config, err := c.ClientConfig(NoClientCertificates, ""); err != nil || config.ClientAuth != tls.NoClientCert {
