@@ -21,19 +21,19 @@ func BenchmarkAppendEvent(b *testing.B) {
 	}
 }
 
-// BenchmarkRecord: in a file, by so many at once.
+// BenchmarkRecord measures Record to a file, by one goroutine and by 64.
 func BenchmarkRecord(b *testing.B) {
 	for _, sync := range []bool{false, true} {
-		for _, at := range []int{1, 64} {
-			b.Run("sync="+strconv.FormatBool(sync)+"/at-once="+strconv.Itoa(at), func(b *testing.B) {
+		for _, goroutines := range []int{1, 64} {
+			b.Run("sync="+strconv.FormatBool(sync)+"/goroutines="+strconv.Itoa(goroutines), func(b *testing.B) {
 				l, err := Open(Options{Output: filepath.Join(b.TempDir(), "audit.log"), Sync: sync})
 				if err != nil {
 					b.Fatal(err)
 				}
 				defer l.Close()
 				b.ReportAllocs()
-				b.SetParallelism(max(at/2, 1))
-				if at == 1 {
+				b.SetParallelism(max(goroutines/2, 1))
+				if goroutines == 1 {
 					for b.Loop() {
 						_ = l.Record(typical)
 					}
@@ -60,7 +60,7 @@ func BenchmarkErr(b *testing.B) {
 	}
 }
 
-// BenchmarkDecisionUnsampled: what a decision costs that is not recorded.
+// BenchmarkDecisionUnsampled measures a decision that is not recorded.
 func BenchmarkDecisionUnsampled(b *testing.B) {
 	d, err := OpenDecisions(DecisionOptions{Options: Options{Output: "/dev/null"}, Sample: 0})
 	if err != nil {

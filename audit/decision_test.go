@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// newDecisions makes a decision log that writes to m.
+// newDecisions returns a decision log that writes to m.
 func newDecisions(t *testing.T, m *memory, o DecisionOptions) *Decisions {
 	t.Helper()
 	l, _ := newLog(t, m, Continue)
@@ -41,13 +41,13 @@ func TestDecisionLines(t *testing.T) {
 			t.Errorf("got:\n%s\nwant:\n%s", m.text, wanted)
 		}
 		if err := d.Close(); err != nil || d.Reopen() != nil || m.closed {
-			t.Error("it closed what is not its own")
+			t.Error("the decision log closed the sink of the audit log")
 		}
 		_ = d.queue.close()
 	})
 }
 
-// TestDecisionKeys: the hash of a key tells which are the same, in one process only.
+// TestDecisionKeys checks that equal keys have equal hashes, in one process only.
 func TestDecisionKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hashes []string
@@ -72,7 +72,7 @@ func TestDecisionKeys(t *testing.T) {
 	})
 }
 
-// TestSample: of what is allowed a part, of what is denied all.
+// TestSample checks that a part of the allowed commands and all denied ones are recorded.
 func TestSample(t *testing.T) {
 	for _, sample := range []float64{0, 0.25, 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// TestDecisionsDoNotWait: if they cannot be written fast enough they are lost, and counted.
+// TestDecisionsDoNotWait checks that decisions are lost and counted when the queue is full.
 func TestDecisionsDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -112,7 +112,7 @@ func TestDecisionsDoNotWait(t *testing.T) {
 		m.set(nil, nil)
 		close(hang)
 		synctest.Wait()
-		there, lost := 0, 0
+		written, lost := 0, 0
 		for _, l := range readLines(t, m.text) {
 			if l.Event == "audit.lost" {
 				lost += int(l.Count)
@@ -120,18 +120,18 @@ func TestDecisionsDoNotWait(t *testing.T) {
 					t.Error(l.Detail)
 				}
 			} else {
-				there++
+				written++
 			}
 		}
-		if lost == 0 || there == 0 || there+lost != n || there > 2*queueMax {
-			t.Errorf("%d are there, %d are lost", there, lost)
+		if lost == 0 || written == 0 || written+lost != n || written > 2*queueMax {
+			t.Errorf("%d were written, %d were lost", written, lost)
 		}
 		_ = d.queue.close()
 	})
 }
 
-// TestDecisionsOfTheirOwn: a file that cannot be had hinders nobody.
-func TestDecisionsOfTheirOwn(t *testing.T) {
+// TestSeparateDecisions checks that an output that cannot be opened does not prevent a decision log.
+func TestSeparateDecisions(t *testing.T) {
 	c := &counts{}
 	d, err := OpenDecisions(DecisionOptions{Options: Options{Output: "/nowhere/at/all", Observer: c}})
 	if err != nil {
@@ -139,7 +139,7 @@ func TestDecisionsOfTheirOwn(t *testing.T) {
 	}
 	d.Record(Decision{})
 	if err := d.Reopen(); err == nil {
-		t.Error("reopened")
+		t.Error("Reopen returned no error")
 	}
 	if err := d.Close(); err == nil || c.lost != 1 {
 		t.Error(err, c)
@@ -172,14 +172,14 @@ func FuzzDecision(f *testing.F) {
 		}
 		for _, field := range []struct {
 			got, want string
-			most      int
+			limit     int
 		}{{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Command, command, commandMax},
 			{l.Access, access, commandMax}, {l.Reasons[0], why, nameMax}} {
-			if !stands(field.got, field.want, field.most) {
+			if !isEncoded(field.got, field.want, field.limit) {
 				t.Errorf("%q became %q", field.want, field.got)
 			}
 		}
-		if clear && !stands(l.Key, key, nameMax) {
+		if clear && !isEncoded(l.Key, key, nameMax) {
 			t.Errorf("%q became %q", key, l.Key)
 		}
 	})

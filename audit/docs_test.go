@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the table of events in docs/audit.md")
 
-// TestDocs: docs/audit.md has the events of the table, the fields of the lines, and examples that are such lines.
+// TestDocs checks that docs/audit.md has all events, all fields in their order, and examples that are valid lines.
 func TestDocs(t *testing.T) {
 	const path = "../docs/audit.md"
 	doc, err := os.ReadFile(path)
@@ -27,15 +27,15 @@ func TestDocs(t *testing.T) {
 	before, after, found := strings.Cut(string(doc), head)
 	_, after, more := strings.Cut(after, "\n## ")
 	if !found || !more {
-		t.Fatal("there is no table of events")
+		t.Fatal("docs/audit.md has no table of events")
 	}
-	right := before + head + table.String() + "\n## " + after
-	if right != string(doc) && *update {
-		if err := os.WriteFile(path, []byte(right), 0o644); err != nil {
+	want := before + head + table.String() + "\n## " + after
+	if want != string(doc) && *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	} else if right != string(doc) {
-		t.Error("the table of events is another one; rewrite it with: go test ./audit -run Docs -update")
+	} else if want != string(doc) {
+		t.Error("the table of events is outdated; rewrite it with: go test ./audit -run Docs -update")
 	}
 
 	_, fields, _ := strings.Cut(string(doc), "| field | |\n")
@@ -43,12 +43,12 @@ func TestDocs(t *testing.T) {
 	at := 0
 	for f := range reflect.TypeFor[line]().Fields() {
 		name := f.Tag.Get("json")
-		if name == "access" { // of a decision from here
+		if name == "access" { // fields of decisions follow
 			break
 		}
 		i := strings.Index(fields[at:], "`"+name+"`")
 		if i < 0 {
-			t.Errorf("field %s is not there, or not in its place", name)
+			t.Errorf("field %s is missing or out of order", name)
 			continue
 		}
 		at += i
@@ -60,7 +60,7 @@ func TestDocs(t *testing.T) {
 			c, known := ParseCode(l.Event)
 			again := appendEvent(nil, &Event{Code: c, Time: l.Time}, l.Seq, l.Time)
 			if !known || !bytes.HasPrefix(part, again[:len(again)-2]) {
-				t.Errorf("example %d begins as no line does: %s", i, part)
+				t.Errorf("example %d does not begin like a line of the log: %s", i, part)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func TestDocs(t *testing.T) {
 		fmt.Sprintf("after %v s, and at the latest every %v s", retryMin.Seconds(), retryMax.Seconds()),
 		"at most 1,024 bytes"} {
 		if !strings.Contains(string(doc), number) {
-			t.Errorf("it does not say: %s", number)
+			t.Errorf("docs/audit.md does not contain: %s", number)
 		}
 	}
 }

@@ -44,8 +44,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestCutOff: a text takes no more than its place, and an escape is not cut in two.
-func TestCutOff(t *testing.T) {
+// TestTruncation checks that a text keeps its limit, and that an escape sequence is not divided.
+func TestTruncation(t *testing.T) {
 	for text, want := range map[string]string{
 		"0123456789":            "0123456789",
 		"0123456789a":           "0123456…",
@@ -68,11 +68,11 @@ func TestCutOff(t *testing.T) {
 		Conn: math.MaxUint64, Session: [32]byte{1}, Command: long, Reason: long, Detail: long, Count: math.MinInt64,
 	}
 	if line := appendEvent(nil, &e, math.MaxUint64, noon); len(line) > LineMax {
-		t.Errorf("a line of %d bytes", len(line))
+		t.Errorf("the line has %d bytes", len(line))
 	}
 }
 
-// line is a line of the log as a program reads it.
+// line is a decoded line of the log.
 type line struct {
 	Time       time.Time `json:"time"`
 	Seq        uint64    `json:"seq"`
@@ -99,11 +99,11 @@ type line struct {
 	TookUS   float64  `json:"took_us"`
 }
 
-// readLines reads what a log has written, of which every line must be whole.
+// readLines decodes the lines of a log, which must be whole.
 func readLines(t *testing.T, text []byte) []line {
 	t.Helper()
 	if len(text) > 0 && text[len(text)-1] != '\n' {
-		t.Fatalf("it ends within a line: %q", text)
+		t.Fatalf("the text ends within a line: %q", text)
 	}
 	var all []line
 	for part := range bytes.Lines(text) {
@@ -118,14 +118,14 @@ func readLines(t *testing.T, text []byte) []line {
 	return all
 }
 
-// stands reports whether got is what text becomes in a place of most bytes.
-func stands(got, text string, most int) bool {
-	text = string([]rune(text)) // what is no UTF-8 becomes U+FFFD
+// isEncoded reports whether got is text, encoded within limit bytes.
+func isEncoded(got, text string, limit int) bool {
+	text = string([]rune(text)) // invalid UTF-8 becomes U+FFFD
 	if got == text {
 		return true
 	}
 	beginning, cut := strings.CutSuffix(got, ellipsis)
-	return cut && strings.HasPrefix(text, beginning) && 6*len(text) > most
+	return cut && strings.HasPrefix(text, beginning) && 6*len(text) > limit
 }
 
 var fieldOrder = regexp.MustCompile(`^\{"time":"[^"]+","seq":\d+,"event":"[a-z._]+"(,"tenant":S)?(,"app":S)?(,` +
@@ -134,8 +134,7 @@ var fieldOrder = regexp.MustCompile(`^\{"time":"[^"]+","seq":\d+,"event":"[a-z._
 
 var textInJSON = regexp.MustCompile(`(:)"(?:[^"\\]|\\.)*"`)
 
-// FuzzEvent: whatever stands in an event, its line is one object that says the same, in one line that a terminal
-// shows as it is.
+// FuzzEvent checks that the line of any event is one JSON object with the same values, of printable characters.
 func FuzzEvent(f *testing.F) {
 	f.Add(uint8(1), int64(0), "acme", "shop", "main", "open", "why", "text", uint64(1), int64(2), []byte{1, 2, 3, 4},
 		uint16(5), uint64(6))
@@ -160,7 +159,7 @@ func FuzzEvent(f *testing.F) {
 		}
 		text := appendEvent(nil, &e, seq, noon)
 		if len(text) > LineMax {
-			t.Errorf("%d bytes", len(text))
+			t.Errorf("the line has %d bytes", len(text))
 		}
 		for _, r := range strings.TrimSuffix(string(text), "\n") {
 			if !strconv.IsPrint(r) {
@@ -171,7 +170,7 @@ func FuzzEvent(f *testing.F) {
 		if len(all) != 1 {
 			t.Fatalf("%d lines: %q", len(all), text)
 		}
-		head, rest, _ := bytes.Cut(text, []byte(`,"event":`)) // whose texts stay
+		head, rest, _ := bytes.Cut(text, []byte(`,"event":`)) // head is compared as it is
 		event, rest, _ := bytes.Cut(rest, []byte(`,`))
 		order := string(head) + `,"event":` + string(event)
 		if len(rest) > 0 {
@@ -192,13 +191,13 @@ func FuzzEvent(f *testing.F) {
 		}
 		for _, field := range []struct {
 			got, want string
-			most      int
+			limit     int
 		}{
 			{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Listener, listener, nameMax},
 			{l.Command, command, commandMax},
 			{l.Reason, reason, nameMax}, {l.Detail, detail, detailMax}, {l.Address, address, nameMax},
 		} {
-			if !stands(field.got, field.want, field.most) {
+			if !isEncoded(field.got, field.want, field.limit) {
 				t.Errorf("%q became %q", field.want, field.got)
 			}
 		}

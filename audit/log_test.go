@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// memory is a sink that keeps what it is given, and fails or hangs when it is told to.
+// memory is a sink that keeps its lines, and fails or hangs on request.
 type memory struct {
 	mu       sync.Mutex
 	text     []byte
 	writes   int
 	reopened int
-	broken   error         // what write answers
-	whole    int           // how many lines it writes nevertheless
-	hang     chan struct{} // while it is there write waits until it is closed
+	broken   error         // error of write
+	kept     int           // lines that it keeps despite the error
+	hang     chan struct{} // blocks write until it is closed, unless nil
 	closed   bool
 }
 
@@ -34,7 +34,7 @@ func (m *memory) write(lines []byte, _ time.Time) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		panic("a closed sink is used")
+		panic("the sink is used after close")
 	}
 	if m.broken == nil {
 		m.text = append(m.text, lines...)
@@ -45,7 +45,7 @@ func (m *memory) write(lines []byte, _ time.Time) (int, error) {
 	}
 	n := 0
 	for l := range bytes.Lines(lines) {
-		if n == m.whole {
+		if n == m.kept {
 			break
 		}
 		m.text = append(m.text, l...)
@@ -74,7 +74,7 @@ func (m *memory) set(broken error, hang chan struct{}) {
 	m.broken, m.hang = broken, hang
 }
 
-// events are what stands in it, as "seq code count".
+// events returns the events of its lines, as "seq code count".
 func (m *memory) events(t *testing.T) []string {
 	t.Helper()
 	m.mu.Lock()
@@ -90,17 +90,17 @@ func (m *memory) events(t *testing.T) []string {
 	return all
 }
 
-// counts is an observer that counts.
+// counts is an observer that counts its calls.
 type counts struct {
-	mu                                 sync.Mutex
-	written, lines, lost, failed, well int
-	troubles                           []error
+	mu                                      sync.Mutex
+	written, lines, lost, failed, recovered int
+	troubles                                []error
 }
 
 func (c *counts) Written(Code)                   { c.mu.Lock(); c.written++; c.mu.Unlock() }
 func (c *counts) Flushed(n int, _ time.Duration) { c.mu.Lock(); c.lines += n; c.mu.Unlock() }
 func (c *counts) Failed(error)                   { c.mu.Lock(); c.failed++; c.mu.Unlock() }
-func (c *counts) Recovered()                     { c.mu.Lock(); c.well++; c.mu.Unlock() }
+func (c *counts) Recovered()                     { c.mu.Lock(); c.recovered++; c.mu.Unlock() }
 func (c *counts) Lost(n int)                     { c.mu.Lock(); c.lost += n; c.mu.Unlock() }
 func (c *counts) Troubled(err error) {
 	c.mu.Lock()
@@ -112,14 +112,14 @@ func (c *counts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return fmt.Sprintf("written %d, flushed %d, lost %d, failed %d, recovered %d", c.written, c.lines, c.lost, c.failed,
-		c.well)
+		c.recovered)
 }
 
-// newLog makes a log that writes to m.
-func newLog(t *testing.T, m *memory, what OnFailure) (*Log, *counts) {
+// newLog returns a log that writes to m.
+func newLog(t *testing.T, m *memory, onFailure OnFailure) (*Log, *counts) {
 	t.Helper()
 	c := &counts{}
-	l := &Log{queue: newQueue(m, time.Second, c), onFailure: what, output: "/memory"}
+	l := &Log{queue: newQueue(m, time.Second, c), onFailure: onFailure, output: "/memory"}
 	if err := l.queue.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func wantCounts(t *testing.T, c *counts, want string) {
 	}
 }
 
-// TestRecord: when Record returns the line is there; what is filtered costs no number.
+// TestRecord checks that a line is in the log when Record returns, and that a filtered event takes no number.
 func TestRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -160,7 +160,7 @@ func TestRecord(t *testing.T) {
 		synctest.Wait()
 		want(t, m.events(t), "1 server.started", "2 session.expired 3")
 		if err := l.Reopen(); err != nil || m.reopened != 1 {
-			t.Errorf("reopened %d times: %v", m.reopened, err)
+			t.Errorf("the sink was reopened %d times: %v", m.reopened, err)
 		}
 		l.Note(Event{Code: ServerStopped})
 		for range 2 {
@@ -170,17 +170,17 @@ func TestRecord(t *testing.T) {
 		}
 		want(t, m.events(t), "1 server.started", "2 session.expired 3", "3 server.stopped")
 		if err := l.Record(Event{Code: AuthFailed}); !errors.Is(err, ErrNotWritten) || !errors.Is(err, errClosed) {
-			t.Errorf("after closing: %v", err)
+			t.Errorf("Record after Close: %v", err)
 		}
 		if err := l.Reopen(); !errors.Is(err, errClosed) {
-			t.Errorf("reopen after closing: %v", err)
+			t.Errorf("Reopen after Close: %v", err)
 		}
 		wantCounts(t, c, "written 3, flushed 3, lost 1, failed 0, recovered 0")
 	})
 }
 
-// TestRefuse: a log that cannot be written says so at once and for as long as it is so, tries again by itself, and
-// tells first what is missing.
+// TestRefuse checks that a failed log returns its error at once until it recovers, that it retries by itself, and
+// that its first line then reports the lost events.
 func TestRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -191,38 +191,38 @@ func TestRefuse(t *testing.T) {
 		m.set(full, nil)
 		for range 3 {
 			if err := l.Record(Event{Code: SessionCreated}); !errors.Is(err, ErrNotWritten) || !errors.Is(err, full) {
-				t.Fatalf("recorded: %v", err)
+				t.Fatalf("Record: %v", err)
 			}
 			if err := l.Err(); err == nil || err.Error() != "audit: the log cannot be written: the disk is full" {
 				t.Fatalf("Err: %v", err)
 			}
 		}
 		wantCounts(t, c, "written 1, flushed 1, lost 3, failed 1, recovered 0")
-		time.Sleep(time.Minute) // fake
+		time.Sleep(time.Minute) // fake clock
 		synctest.Wait()
-		tries := c.failed
-		if tries < 20 || tries > 40 {
-			t.Errorf("%d tries in a minute", tries)
+		retries := c.failed
+		if retries < 20 || retries > 40 {
+			t.Errorf("%d retries in a minute", retries)
 		}
 		l.Note(Event{Code: SessionExpired})
 		m.set(nil, nil)
 		time.Sleep(retryMax)
 		synctest.Wait()
 		if err := l.Err(); err != nil {
-			t.Errorf("Err when it works again: %v", err)
+			t.Errorf("Err after the recovery: %v", err)
 		}
 		record(t, l, AuthFailed)
-		// as many numbers are missing as events
+		// The number of missing numbers equals that of the lost events.
 		want(t, m.events(t), "1 server.started", "6 audit.lost 4", "7 auth.failed")
 		if last := readLines(t, m.text)[1]; last.Detail != "the disk is full" {
-			t.Errorf("why: %q", last.Detail)
+			t.Errorf("detail: %q", last.Detail)
 		}
-		wantCounts(t, c, fmt.Sprintf("written 3, flushed 3, lost 4, failed %d, recovered 1", tries))
+		wantCounts(t, c, fmt.Sprintf("written 3, flushed 3, lost 4, failed %d, recovered 1", retries))
 	})
 }
 
-// TestReopenTriesAtOnce: who has made room says so with SIGHUP, and need not wait.
-func TestReopenTriesAtOnce(t *testing.T) {
+// TestReopenRetries checks that Reopen retries at once, so that an operator who has freed space need not wait.
+func TestReopenRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
 		l, _ := newLog(t, m, Refuse)
@@ -231,7 +231,7 @@ func TestReopenTriesAtOnce(t *testing.T) {
 		l.Note(Event{Code: SessionExpired})
 		time.Sleep(time.Minute)
 		if err := l.Reopen(); err == nil || !strings.HasPrefix(err.Error(), "audit: the log was not reopened: x") {
-			t.Errorf("reopened: %v", err)
+			t.Errorf("Reopen: %v", err)
 		}
 		m.set(nil, nil)
 		at := time.Now()
@@ -259,14 +259,14 @@ func TestContinue(t *testing.T) {
 		}
 		wantCounts(t, c, "written 0, flushed 0, lost 5, failed 1, recovered 0")
 		m.set(nil, nil)
-		if err := l.Close(); err != nil { // it tries once more
+		if err := l.Close(); err != nil { // it retries once
 			t.Error(err)
 		}
 		want(t, m.events(t), "6 audit.lost 5")
 	})
 }
 
-// TestCloseWhileItFails: nobody waits long, and is told.
+// TestCloseWhileItFails checks that Close of a failed log returns an error, without a long wait.
 func TestCloseWhileItFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -275,23 +275,23 @@ func TestCloseWhileItFails(t *testing.T) {
 		record(t, l, SessionCreated)
 		for range 2 {
 			if err := l.Close(); !errors.Is(err, ErrNotWritten) {
-				t.Errorf("closed: %v", err)
+				t.Errorf("Close: %v", err)
 			}
 		}
 	})
 }
 
-// TestSomeWritten: of a batch of which a sink has written some lines, the others are lost.
+// TestSomeWritten checks that only the unwritten lines of a batch are lost.
 func TestSomeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{whole: 2}
+		m := &memory{kept: 2}
 		l, c := newLog(t, m, Refuse)
 		hang := make(chan struct{})
 		m.set(nil, hang)
 		l.Note(Event{Code: SessionCreated})
 		synctest.Wait()
 		for range 5 {
-			l.Note(Event{Code: SessionExpired}) // the next batch
+			l.Note(Event{Code: SessionExpired}) // waits in the queue
 		}
 		m.set(nil, nil)
 		m.mu.Lock()
@@ -299,30 +299,30 @@ func TestSomeWritten(t *testing.T) {
 		m.mu.Unlock()
 		close(hang)
 		synctest.Wait()
-		// The first batch was written whole, with an error; the second was dropped.
+		// The first batch was written whole, despite the error; the queue was discarded.
 		wantCounts(t, c, "written 1, flushed 1, lost 5, failed 1, recovered 0")
-		time.Sleep(time.Hour) // each try writes the line about the lost, which then counts as written
+		time.Sleep(time.Hour) // each retry writes the report of the lost events, which then counts as written
 		synctest.Wait()
 		got := m.events(t)
 		want(t, got[:2], "1 session.created", "7 audit.lost 5")
 		if err := l.Err(); err == nil {
-			t.Error("all is well")
+			t.Error("Err returned nil after a failed write")
 		}
 		m.set(nil, nil)
 		_ = l.Close()
 		for _, e := range m.events(t)[2:] {
-			t.Errorf("another line: %s", e)
+			t.Errorf("unexpected line: %s", e)
 		}
 	})
 }
 
-// TestHang: a sink that hangs is given up after the time-out, for those whose lines it has and for those that come
-// next; those after them do not wait at all. What it has written in the end is not lost.
+// TestHang checks that a hanging sink counts as failed after the timeout. Callers whose lines are in the batch or in
+// the queue are released then; later callers do not wait. A line that the sink writes in the end is not lost.
 func TestHang(t *testing.T) {
-	for _, what := range []OnFailure{Refuse, Continue} {
+	for _, onFailure := range []OnFailure{Refuse, Continue} {
 		synctest.Test(t, func(t *testing.T) {
 			m := &memory{}
-			l, c := newLog(t, m, what)
+			l, c := newLog(t, m, onFailure)
 			hang := make(chan struct{})
 			m.set(nil, hang)
 			at := time.Now()
@@ -330,20 +330,20 @@ func TestHang(t *testing.T) {
 			for i := range 3 {
 				all.Go(func() {
 					err := l.Record(Event{Code: SessionCreated})
-					if what == Refuse && !errors.Is(err, errTimeout) || what == Continue && err != nil ||
+					if onFailure == Refuse && !errors.Is(err, errTimeout) || onFailure == Continue && err != nil ||
 						time.Since(at) != time.Second {
-						t.Errorf("%d after %v: %v", i, time.Since(at), err)
+						t.Errorf("caller %d after %v: %v", i, time.Since(at), err)
 					}
 				})
 				synctest.Wait()
 			}
 			all.Wait()
-			if err := l.Record(Event{Code: SessionCreated}); (err == nil) != (what == Continue) ||
+			if err := l.Record(Event{Code: SessionCreated}); (err == nil) != (onFailure == Continue) ||
 				time.Since(at) != time.Second {
-				t.Errorf("the next one after %v: %v", time.Since(at), err)
+				t.Errorf("a later caller after %v: %v", time.Since(at), err)
 			}
 			if err := l.Reopen(); !errors.Is(err, errTimeout) {
-				t.Errorf("reopened: %v", err)
+				t.Errorf("Reopen: %v", err)
 			}
 			wantCounts(t, c, "written 0, flushed 0, lost 3, failed 1, recovered 0")
 			m.set(nil, nil)
@@ -359,7 +359,7 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestCloseWhileItHangs: closing does not wait for ever.
+// TestCloseWhileItHangs checks that Close returns while the sink hangs.
 func TestCloseWhileItHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -369,20 +369,20 @@ func TestCloseWhileItHangs(t *testing.T) {
 		l.Note(Event{Code: ServerStopped})
 		at := time.Now()
 		if err := l.Close(); !errors.Is(err, errTimeout) || time.Since(at) > 3*time.Second {
-			t.Errorf("after %v: %v", time.Since(at), err)
+			t.Errorf("Close after %v: %v", time.Since(at), err)
 		}
 		close(hang)
 		<-l.queue.ended
 	})
 }
 
-// TestOpenWhileItHangs: neither does opening.
+// TestOpenWhileItHangs checks that opening returns while the sink hangs.
 func TestOpenWhileItHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{hang: make(chan struct{})}
 		q := newQueue(m, time.Second, noObserver{})
 		if err := q.start(); !errors.Is(err, errTimeout) {
-			t.Errorf("opened: %v", err)
+			t.Errorf("start: %v", err)
 		}
 		close(m.hang)
 		if err := q.close(); err != nil {
@@ -391,7 +391,7 @@ func TestOpenWhileItHangs(t *testing.T) {
 	})
 }
 
-// TestOneWrite: what many record while a write is under way is one write.
+// TestOneWrite checks that events recorded during a write share the next one.
 func TestOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -413,7 +413,7 @@ func TestOneWrite(t *testing.T) {
 	})
 }
 
-// TestTooManyNotes: the queue is bounded; who need not wait must wait then.
+// TestTooManyNotes checks that the queue is bounded: Note waits when it is full.
 func TestTooManyNotes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
@@ -435,7 +435,7 @@ func TestTooManyNotes(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		if got := len(m.events(t)); got != n {
-			t.Errorf("%d of %d are there", got, n)
+			t.Errorf("%d of %d events are in the log", got, n)
 		}
 	})
 }
@@ -504,7 +504,39 @@ func TestNumbersAccountForLosses(t *testing.T) {
 	})
 }
 
-// TestNil: without an output there is no log, and all who use it need not know.
+// TestCauseOfLoss checks that the report of lost events names a failure only for the events that it lost.
+func TestCauseOfLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l, _ := newLog(t, m, Continue)
+		defer l.Close()
+		m.set(errors.New("the disk is full"), nil)
+		record(t, l, SessionCreated)
+		m.set(nil, nil)
+		time.Sleep(retryMax)
+		hang := make(chan struct{})
+		m.set(nil, hang)
+		l.Note(Event{Code: SessionExpired})
+		synctest.Wait()
+		for range queueMax + 3 {
+			e := l.queue.newEntry(PolicyDecision, time.Now())
+			e.body = appendBody(e.body, &Event{})
+			_ = l.queue.send(e, false, true)
+		}
+		m.set(nil, nil)
+		close(hang)
+		synctest.Wait()
+		var details []string
+		for _, x := range readLines(t, m.text) {
+			if x.Event == AuditLost.String() {
+				details = append(details, fmt.Sprintf("%d: %s", x.Count, x.Detail))
+			}
+		}
+		want(t, details, "1: the disk is full", "3: the queue was full")
+	})
+}
+
+// TestNil checks that a nil log, which Open returns without an output, can be used.
 func TestNil(t *testing.T) {
 	l, err := Open(Options{})
 	d, err2 := OpenDecisions(DecisionOptions{})
@@ -537,12 +569,12 @@ func TestOptions(t *testing.T) {
 	}
 	for _, sample := range []float64{-1, 1.5} {
 		if _, err := OpenDecisions(DecisionOptions{Options: Options{Output: "./x"}, Sample: sample}); err == nil {
-			t.Errorf("a sample of %v", sample)
+			t.Errorf("a sample of %v was accepted", sample)
 		}
 	}
 }
 
-// TestRecordAllocatesNothing, once there are batches to be used again.
+// TestRecordAllocatesNothing checks a log that has entries to be used again.
 func TestRecordAllocatesNothing(t *testing.T) {
 	l, err := Open(Options{Output: "/dev/null"})
 	if err != nil {

@@ -12,7 +12,7 @@ const (
 	retryMax = 2 * time.Second        // longest delay between retries
 	queueMax = 4096                   // events that may wait; above this limit Note waits, and decisions are dropped
 	spareMax = 256                    // entries that are kept to be used again
-	batchMax = 1 << 20                // bytes after which a batch takes no further line
+	batchMax = 1 << 20                // bytes after which a batch takes no further line: a full queue of usual lines
 )
 
 // queue passes events through a channel to one goroutine, which writes all that wait in one batch. Events that are
@@ -185,6 +185,7 @@ func (q *queue) run(opened chan<- struct{}) {
 		close(opened)
 	}
 	for {
+		// Only an operation of the sink changes this, thus not the select below.
 		failing := q.failure() != nil
 		if !failing && q.lost.Load() > 0 && len(q.entries) == 0 {
 			flush()
@@ -201,7 +202,7 @@ func (q *queue) run(opened chan<- struct{}) {
 					q.observer.Troubled(err)
 				}
 				return
-			case failing: // it was sent while the failure occurred
+			case failing: // sent while the failure occurred
 				q.drop(e)
 				q.observer.Lost(1)
 			default:
@@ -227,7 +228,7 @@ type writer struct {
 	seq   uint64 // of the last line that was written
 	buf   []byte
 	batch []*entry
-	loss  error // cause of the events lost before the last recovery; nil for a full queue
+	loss  error // cause of the losses before the last recovery, until reported; nil for a full queue
 }
 
 // collect takes e and all entries that wait, up to the size of a batch.
@@ -296,8 +297,10 @@ func (w *writer) flush() bool {
 		w.fail(err, unwritten)
 		w.busy.Unlock()
 	} else if f := w.failure(); f != nil {
-		w.loss = f.cause
 		w.recover()
+		if w.loss = nil; w.lost.Load() > 0 {
+			w.loss = f.cause
+		}
 	}
 	for i, e := range w.batch {
 		switch {
@@ -344,13 +347,13 @@ func (q *queue) expire() {
 	}
 }
 
-// fail enters the failed state and releases all callers that wait. The events in the queue are lost, and so many
-// more. It is called with busy locked.
-func (q *queue) fail(cause error, more int) {
+// fail enters the failed state and releases all callers that wait. The events in the queue are lost, in addition to
+// the given number of unwritten ones. It is called with busy locked.
+func (q *queue) fail(cause error, unwritten int) {
 	s := q.state.Load()
 	first := s.failure.Swap(&failure{cause}) == nil
-	q.lost.Add(uint64(more))
-	lost := more + q.discard()
+	q.lost.Add(uint64(unwritten))
+	lost := unwritten + q.discard()
 	q.observer.Failed(cause)
 	if lost > 0 {
 		q.observer.Lost(lost)
@@ -360,7 +363,7 @@ func (q *queue) fail(cause error, more int) {
 	}
 }
 
-// recover ends the failed state. No event is being sent meanwhile, so that each one is either lost or written.
+// recover ends the failed state. No event is sent meanwhile, so that each event is either lost or written.
 func (q *queue) recover() {
 	q.senders.Lock()
 	lost := q.discard()
@@ -431,7 +434,7 @@ func (q *queue) requestReopen() error {
 
 // close writes the events in the queue and closes the sink. It may be called more than once.
 func (q *queue) close() error {
-	patience := time.NewTimer(3 * q.timeout) // for the batch in progress, the events that wait, and the lost events
+	patience := time.NewTimer(3 * q.timeout) // for the batch in progress, the queue, and the report of lost events
 	defer patience.Stop()
 	q.senders.Lock()
 	if !q.closed {

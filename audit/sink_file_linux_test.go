@@ -14,12 +14,12 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestFullDisk: when the file system is full no line is there in part, and when there is room again the log goes on
-// by itself.
+// TestFullDisk checks that a full file system leaves no partial line, and that the log continues by itself when there
+// is space again.
 func TestFullDisk(t *testing.T) {
 	folder := t.TempDir()
 	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("no file system of its own: %v", err)
+		t.Skipf("a file system cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(folder, 0) })
 	ballast := filepath.Join(folder, "ballast")
@@ -39,22 +39,22 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if got := readLines(t, read(t, path)); len(got) != written || written < 32 {
-		t.Errorf("%d lines of %d", len(got), written)
+		t.Errorf("%d lines, want %d", len(got), written)
 	}
 	if l.Err() == nil {
-		t.Error("all is well")
+		t.Error("Err returned nil on a full disk")
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "it goes on", func() bool { return l.Err() == nil })
+	require.Eventually(t, "the log recovers", func() bool { return l.Err() == nil })
 	record(t, l, SessionDestroyed)
 	got := readLines(t, read(t, path))
 	if len(got) != written+2 || got[written].Event != "audit.lost" || got[written].Count != 1 ||
 		got[written].Detail != fmt.Sprintf("write %s: no space left on device", path) {
 		t.Errorf("%d lines, then %+v", written, got[written:])
 	}
-	if c.lost != 1 || c.well != 1 {
+	if c.lost != 1 || c.recovered != 1 {
 		t.Error(c)
 	}
 }

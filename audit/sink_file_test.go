@@ -18,7 +18,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// openFile opens a log in a file.
+// openFile returns a log that is closed at the end of the test.
 func openFile(t *testing.T, o Options) (*Log, *counts) {
 	t.Helper()
 	c := &counts{}
@@ -40,7 +40,7 @@ func read(t *testing.T, path string) []byte {
 	return text
 }
 
-// files are the names in a folder.
+// files returns the names in a folder.
 func files(t *testing.T, folder string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
@@ -55,7 +55,7 @@ func files(t *testing.T, folder string) (names []string) {
 
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	for i := range 2 { // the second goes on where the first ended
+	for i := range 2 { // the second log appends to the file of the first
 		l, _ := openFile(t, Options{Output: path, Sync: true})
 		record(t, l, ServerStarted)
 		if got := readLines(t, read(t, path)); len(got) != i+1 {
@@ -70,8 +70,8 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestTornBefore: a line that a crash has left half-written stays alone.
-func TestTornBefore(t *testing.T) {
+// TestTornLine checks that a partial line left by a crash remains a line by itself.
+func TestTornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	if err := os.WriteFile(path, []byte("{\"time\":\"20"), 0o640); err != nil {
 		t.Fatal(err)
@@ -83,11 +83,11 @@ func TestTornBefore(t *testing.T) {
 		t.Errorf("%q\n%q", torn, rest)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 {
-		t.Errorf("the mode of a file that was there has changed: %v, %v", info.Mode(), err)
+		t.Errorf("the mode of an existing file changed: %v, %v", info.Mode(), err)
 	}
 }
 
-// TestRotateBySize: no file is larger than it may be, no line is in two, none is missing, and so many are kept.
+// TestRotateBySize checks the size and the number of the files, and that each line is whole and in one of them.
 func TestRotateBySize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
@@ -118,14 +118,14 @@ func TestRotateBySize(t *testing.T) {
 			}
 		}
 		names := files(t, folder)
-		for _, name := range append(names[1:], names[0]) { // by time, the present one last
+		for _, name := range append(names[1:], names[0]) { // by time; the present file is last
 			for _, l := range readLines(t, read(t, filepath.Join(folder, name))) {
 				seq = append(seq, l.Seq)
 			}
 		}
 		for i := range seq {
 			if want := n - len(seq) + i + 1; seq[i] != uint64(want) {
-				t.Fatalf("%d is where %d should be", seq[i], want)
+				t.Fatalf("number %d, want %d", seq[i], want)
 			}
 		}
 		if old != 3 || len(files(t, folder)) != 1+3+4 || len(seq) < 3*12 {
@@ -137,14 +137,14 @@ func TestRotateBySize(t *testing.T) {
 	})
 }
 
-// TestRotateByAge: the age is that of the first line, also after a restart.
+// TestRotateByAge checks that the age of a file is that of its first line, also after a restart.
 func TestRotateByAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
 		o := Options{Output: filepath.Join(folder, "audit.log"), MaxAge: time.Hour}
 		l, _ := openFile(t, o)
 		record(t, l, ServerStarted)
-		time.Sleep(40 * time.Minute) // fake
+		time.Sleep(40 * time.Minute) // fake clock
 		record(t, l, ServerStopped)
 		_ = l.Close()
 		l, _ = openFile(t, o)
@@ -162,7 +162,8 @@ func TestRotateByAge(t *testing.T) {
 	})
 }
 
-// TestRotationFails: the old file goes on, somebody is told, and it is not tried all the time.
+// TestRotationFails checks that the present file remains in use, that the error is reported, and that retries are
+// rare.
 func TestRotationFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
@@ -170,7 +171,7 @@ func TestRotationFails(t *testing.T) {
 		l, c := openFile(t, Options{Output: path, MaxSize: 100, Keep: 1})
 		defer l.Close()
 		record(t, l, ServerStarted)
-		// The name that the old file is to have, and all that could be taken instead, lead nowhere.
+		// Neither the new name of the file nor its own can be used.
 		if err := os.RemoveAll(folder); err != nil {
 			t.Fatal(err)
 		}
@@ -178,15 +179,15 @@ func TestRotationFails(t *testing.T) {
 			record(t, l, SessionCreated)
 		}
 		if len(c.troubles) != 1 || !strings.Contains(c.troubles[0].Error(), "the file was not rotated") {
-			t.Errorf("told: %v", c.troubles)
+			t.Errorf("reported: %v", c.troubles)
 		}
-		time.Sleep(2 * checkInterval) // it notices that its name is gone, and that it cannot be had
+		time.Sleep(2 * checkInterval) // the log detects that its name is gone and cannot be opened
 		record(t, l, SessionCreated)
 		if len(c.troubles) != 2 || !strings.Contains(c.troubles[1].Error(), "its name cannot be opened") {
-			t.Errorf("told: %v", c.troubles)
+			t.Errorf("reported: %v", c.troubles)
 		}
 		if err := l.Reopen(); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("reopened: %v", err)
+			t.Errorf("Reopen: %v", err)
 		}
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			t.Fatal(err)
@@ -199,7 +200,7 @@ func TestRotationFails(t *testing.T) {
 	})
 }
 
-// TestRenamed: as logrotate does it. After Reopen the new file is there at once; without it soon.
+// TestRenamed checks a rename, as by logrotate. The new file exists at once after Reopen, and soon without it.
 func TestRenamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
@@ -210,12 +211,12 @@ func TestRenamed(t *testing.T) {
 		if err := os.Rename(path, path+".1"); err != nil {
 			t.Fatal(err)
 		}
-		record(t, l, SessionCreated) // nobody has said anything: it goes on there
+		record(t, l, SessionCreated) // the rename is not detected yet
 		if err := l.Reopen(); err != nil {
 			t.Fatal(err)
 		}
 		if got := read(t, path); len(got) != 0 {
-			t.Errorf("the new file has %q", got)
+			t.Errorf("the new file contains %q", got)
 		}
 		record(t, l, SessionDestroyed)
 		if got := readLines(t, read(t, path+".1")); len(got) != 2 {
@@ -224,7 +225,7 @@ func TestRenamed(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(checkInterval) // fake
+		time.Sleep(checkInterval) // fake clock
 		record(t, l, ServerReloaded)
 		if got := readLines(t, read(t, path)); len(got) != 1 || got[0].Event != "server.reloaded" {
 			t.Errorf("the third file: %v", got)
@@ -234,7 +235,7 @@ func TestRenamed(t *testing.T) {
 		}
 		record(t, l, ServerStopped)
 		if got := readLines(t, read(t, path)); len(got) != 1 || got[0].Event != "server.stopped" {
-			t.Errorf("after it was emptied: %v", got)
+			t.Errorf("after truncation: %v", got)
 		}
 		if err := l.Reopen(); err != nil || len(c.troubles) > 0 {
 			t.Error(err, c.troubles)
@@ -242,22 +243,22 @@ func TestRenamed(t *testing.T) {
 	})
 }
 
-// TestFullDevice: the kernel's device that is always full.
+// TestFullDevice uses the kernel's device that is always full.
 func TestFullDevice(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip(err)
 	}
 	l, _ := openFile(t, Options{Output: "/dev/full"})
 	if err := l.Record(Event{Code: ServerStarted}); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("recorded: %v", err)
+		t.Errorf("Record: %v", err)
 	}
 	if err := l.Err(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Err: %v", err)
 	}
 }
 
-// TestNoFile: what is neither a file nor a device is refused before it can keep the server waiting.
-func TestNoFile(t *testing.T) {
+// TestNotFile checks that an output is refused before it can block the server if it is neither a file nor a device.
+func TestNotFile(t *testing.T) {
 	folder := t.TempDir()
 	pipe := filepath.Join(folder, "pipe")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
@@ -273,24 +274,24 @@ func TestNoFile(t *testing.T) {
 		}
 		record(t, l, ServerStarted)
 		if err := l.Close(); err == nil {
-			t.Errorf("%s: nobody is told", path)
+			t.Errorf("%s: Close returned no error", path)
 		}
 	}
-	// One that can be had later is.
+	// An output that becomes available later is opened.
 	later := filepath.Join(folder, "later")
 	l, c := openFile(t, Options{Output: later + "/audit.log", OnFailure: Continue})
 	if err := os.Mkdir(later, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	require.Eventually(t, "it is opened", func() bool { return l.queue.failure() == nil })
+	require.Eventually(t, "the output is opened", func() bool { return l.queue.failure() == nil })
 	record(t, l, ServerStarted)
 	if got := readLines(t, read(t, later+"/audit.log")); len(got) != 1 || c.lost != 0 {
 		t.Errorf("%v, %v", got, c)
 	}
 }
 
-// TestManyWriters: with all of them at once, rotation, renaming and reopening included, every line is whole and there
-// once, in order of its number.
+// TestManyWriters records from many goroutines during rotation, renames and reopening. Each line must be whole,
+// unique and in the order of the numbers.
 func TestManyWriters(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "audit.log")
@@ -327,17 +328,17 @@ func TestManyWriters(t *testing.T) {
 	if err := errors.Join(d.Close(), l.Close()); err != nil {
 		t.Error(err)
 	}
-	seen := map[uint64]bool{}
+	numbers := map[uint64]bool{}
 	for _, name := range files(t, folder) {
 		last := uint64(0)
 		for _, l := range readLines(t, read(t, filepath.Join(folder, name))) {
-			if seen[l.Seq] || l.Seq <= last {
-				t.Fatalf("%s: %d after %d", name, l.Seq, last)
+			if numbers[l.Seq] || l.Seq <= last {
+				t.Fatalf("%s: number %d follows %d", name, l.Seq, last)
 			}
-			seen[l.Seq], last = true, l.Seq
+			numbers[l.Seq], last = true, l.Seq
 		}
 	}
-	if want := writers * (each + each/2); len(seen) != want || c.written != want || c.lost != 0 {
-		t.Errorf("%d lines of %d; %v; %v", len(seen), want, c, c.troubles)
+	if want := writers * (each + each/2); len(numbers) != want || c.written != want || c.lost != 0 {
+		t.Errorf("%d lines, want %d; %v; %v", len(numbers), want, c, c.troubles)
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// TestStdout: a process whose output nobody reads any more goes on, and knows it.
+// TestStdout checks that a write to a closed pipe returns an error and does not end the process.
 func TestStdout(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := os.Stdout
+	original := os.Stdout
 	os.Stdout = w
 	l, _ := openFile(t, Options{Output: "stdout"})
-	os.Stdout = before
-	_ = w.Close() // the log has its own
+	os.Stdout = original
+	_ = w.Close() // the log has a duplicate
 	record(t, l, ServerStarted)
 	in := bufio.NewReader(r)
 	text, err := in.ReadBytes('\n')
@@ -33,6 +33,6 @@ func TestStdout(t *testing.T) {
 	}
 	_ = r.Close()
 	if err := l.Record(Event{Code: SessionCreated}); !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("recorded: %v", err)
+		t.Errorf("Record: %v", err)
 	}
 }

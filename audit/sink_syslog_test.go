@@ -20,12 +20,12 @@ var (
 		`sessionserver\[\d+\]: (\{.*\})$`)
 )
 
-// message takes the event out of a message of syslog.
-func message(t *testing.T, form *regexp.Regexp, text string) line {
+// message returns the event of a syslog message.
+func message(t *testing.T, format *regexp.Regexp, text string) line {
 	t.Helper()
-	m := form.FindStringSubmatch(text)
+	m := format.FindStringSubmatch(text)
 	if m == nil {
-		t.Fatalf("no message: %q", text)
+		t.Fatalf("invalid message: %q", text)
 	}
 	return readLines(t, []byte(m[1]+"\n"))[0]
 }
@@ -34,7 +34,7 @@ func TestSyslogDatagrams(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, row := range []struct {
 		network, address, output string
-		form                     *regexp.Regexp
+		format                   *regexp.Regexp
 	}{
 		{"unixgram", path, "syslog:unix:" + path, localMessage},
 		{"udp", "127.0.0.1:0", "syslog:udp://", remoteMessage},
@@ -54,7 +54,7 @@ func TestSyslogDatagrams(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return message(t, row.form, string(buf[:n]))
+			return message(t, row.format, string(buf[:n]))
 		}
 		l, _ := openFile(t, Options{Output: row.output})
 		for i, c := range []Code{ServerStarted, AuthFailed} {
@@ -65,11 +65,11 @@ func TestSyslogDatagrams(t *testing.T) {
 				t.Errorf("%s: %+v", row.network, got)
 			}
 		}
-		if row.network == "unixgram" { // the daemon is started again
+		if row.network == "unixgram" { // the daemon restarts
 			_ = peer.Close()
 			_ = os.Remove(path)
 			if err := l.Record(Event{Code: SessionCreated}); !errors.Is(err, ErrNotWritten) {
-				t.Errorf("without a daemon: %v", err)
+				t.Errorf("Record without a daemon: %v", err)
 			}
 			if peer, err = net.ListenPacket(row.network, row.address); err != nil {
 				t.Fatal(err)
@@ -82,8 +82,8 @@ func TestSyslogDatagrams(t *testing.T) {
 			if peer, err = net.ListenPacket(row.network, row.address); err != nil {
 				t.Fatal(err)
 			}
-			require.Eventually(t, "all is well", func() bool { return l.Err() == nil })
-			record(t, l, SessionDestroyed) // nothing is lost when it was away for a moment only
+			require.Eventually(t, "the log recovers", func() bool { return l.Err() == nil })
+			record(t, l, SessionDestroyed) // a short restart loses no event
 			if got := receive(); got.Event != "session.destroyed" {
 				t.Errorf("%+v", got)
 			}
@@ -100,12 +100,12 @@ func TestSyslogDatagrams(t *testing.T) {
 	}
 }
 
-// TestSyslogStreams: each message is a line; when the daemon goes and comes again nothing is lost.
+// TestSyslogStreams checks that each message is a line, and that a restart of the daemon loses no event.
 func TestSyslogStreams(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, row := range []struct {
 		network, address, output string
-		form                     *regexp.Regexp
+		format                   *regexp.Regexp
 	}{
 		{"unix", path, "syslog:unix:" + path, localMessage},
 		{"tcp", "127.0.0.1:0", "syslog:tcp://", remoteMessage},
@@ -120,7 +120,7 @@ func TestSyslogStreams(t *testing.T) {
 		}
 		l, _ := openFile(t, Options{Output: row.output})
 		for i, c := range []Code{ServerStarted, AuthFailed, ServerStopped} {
-			record(t, l, c) // connects, but for the first
+			record(t, l, c) // connects again, except for the first
 			conn, err := peer.Accept()
 			if err != nil {
 				t.Fatal(err)
@@ -131,23 +131,23 @@ func TestSyslogStreams(t *testing.T) {
 				if !in.Scan() {
 					t.Fatal(in.Err())
 				}
-				if got := message(t, row.form, in.Text()); got.Event != c.String() || got.Seq != uint64(2*i+j+1) {
+				if got := message(t, row.format, in.Text()); got.Event != c.String() || got.Seq != uint64(2*i+j+1) {
 					t.Errorf("%s: %+v", row.network, got)
 				}
 			}
 			_ = conn.Close()
-			require.Eventually(t, "the end is noticed", l.queue.sink.(*syslog).peerClosed.Load)
+			require.Eventually(t, "the end of the stream is detected", l.queue.sink.(*syslog).peerClosed.Load)
 		}
 		_ = l.Close()
 	}
 }
 
-// TestSyslogHangs: a daemon that does not read is given up.
+// TestSyslogHangs checks that a daemon that does not read counts as failed.
 func TestSyslogHangs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, network := range []string{"unix", "unixgram"} {
 		if network == "unix" {
-			peer, err := net.Listen(network, path) // and nobody accepts
+			peer, err := net.Listen(network, path) // without Accept
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,7 +168,7 @@ func TestSyslogHangs(t *testing.T) {
 			t.Errorf("%s: after %d events: %v", network, n, err)
 		}
 		if err := l.Err(); err == nil {
-			t.Error("all is well")
+			t.Error("Err returned nil after a failed write")
 		}
 		_ = l.Close()
 		_ = os.Remove(path)
