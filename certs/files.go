@@ -117,7 +117,7 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 	}
 	switch {
 	case err != nil && isEncrypted(keyPEM):
-		return nil, none, fmt.Errorf("certs: the key %s has a passphrase, which nobody could type when the server "+
+		return nil, none, fmt.Errorf("certs: the key %s has a passphrase, which cannot be entered when the server "+
 			"starts: write it without (openssl pkey -in %s -out NEW), readable for the user of the server alone",
 			p.Key, p.Key)
 	case err != nil:

@@ -15,7 +15,7 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// scrape gets /metrics in the format that is asked for.
+// scrape gets /metrics in the requested format.
 func (w *monitored) scrape(accept string) (contentType, body string) {
 	w.Helper()
 	s := httptest.NewServer(w.Handler())
