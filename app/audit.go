@@ -178,7 +178,7 @@ func (a *auditing) reloaded(failed []string) {
 
 // stopped records the end of the process: requested, or because of err.
 func (a *auditing) stopped(err error) {
-	e := audit.Event{Code: audit.ServerStopped, Reason: "asked"}
+	e := audit.Event{Code: audit.ServerStopped, Reason: "requested"}
 	if err != nil {
 		e.Reason, e.Detail = "failed", firstLine(err)
 	}

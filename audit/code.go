@@ -115,7 +115,7 @@ var codes = [codeCount]struct{ name, meaning string }{
 			"of the policies"},
 	ServerReloaded: {"server.reloaded",
 		"the configuration was reloaded; `reason` is ok or failed, `detail` names the parts that failed"},
-	ServerStopped: {"server.stopped", "the process ends; `reason` is asked or failed"},
+	ServerStopped: {"server.stopped", "the process ends; `reason` is requested or failed"},
 
 	AuditLost: {"audit.lost",
 		"`count` events before this one were lost; `detail` is the cause. This event cannot be turned off"},

@@ -121,7 +121,7 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 			"starts: write it without (openssl pkey -in %s -out NEW), readable for the user of the server alone",
 			p.Key, p.Key)
 	case err != nil:
-		return nil, none, fmt.Errorf("certs: %s and %s are no pair: %s "+
+		return nil, none, fmt.Errorf("certs: %s and %s do not match: %s "+
 			"(write the chain, own certificate first, and its key, both as PEM)",
 			p.Cert, p.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	case len(names(&cert)) == 0:

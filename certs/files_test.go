@@ -71,7 +71,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 		t.Errorf("%d failures were observed, want 2", failures)
 	}
 	for range 3 {
-		if err := c.Reload(); err == nil || !strings.Contains(err.Error(), "are no pair") {
+		if err := c.Reload(); err == nil || !strings.Contains(err.Error(), "do not match") {
 			t.Errorf("a pair that does not match: %v", err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestFilesAreReloadedWhenTheyChange(t *testing.T) {
 	require.NoError(t, atomicfile.ReplacePath(pair.Cert, chain, atomicfile.Mode(0o644)))
 	last = changed(t, get, last)
 	observed.mu.Lock()
-	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "are no pair") }
+	mismatch := func(err error) bool { return err != nil && strings.Contains(err.Error(), "do not match") }
 	if read := observed.read; !slices.ContainsFunc(read, mismatch) || read[len(read)-1] != nil {
 		t.Errorf("the observer got %v", read)
 	}
@@ -244,7 +244,7 @@ func TestFilesExpiringOrInvalid(t *testing.T) {
 	nameless, key := ca.issue(t, nil, time.Hour, "")
 	for text, bad := range map[string]Pair{
 		"no such file": {Cert: "/nowhere/cert.pem", Key: pair.Key},
-		"are no pair":  {Cert: pair.Cert, Key: fine.Key},
+		"do not match":  {Cert: pair.Cert, Key: fine.Key},
 		"alternative":  writePair(t, t.TempDir(), nameless, key),
 	} {
 		if _, err := New(Options{Files: []Pair{fine, bad}}); err == nil || !strings.Contains(err.Error(), text) {

@@ -106,12 +106,12 @@ func (ca *localCA) open() error {
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return fmt.Errorf("%s and %s are no pair: %w (remove them to have a new CA made, which clients must be given)",
+		return fmt.Errorf("%s and %s do not match: %w (remove them to have a new CA made, which clients must be given)",
 			CAFile(folder), CAKeyFile(folder), err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok || !pair.Leaf.IsCA || ca.now().After(pair.Leaf.NotAfter) {
-		return fmt.Errorf("%s is no CA of ours, or has expired "+
+		return fmt.Errorf("%s is not a local CA, or has expired "+
 			"(remove it to have a new one made, which clients must be given)", CAFile(folder))
 	}
 	ca.cert, ca.key = pair.Leaf, key

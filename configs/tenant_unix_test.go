@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestFolderPipe: nobody is kept waiting by what is no file and only gives when somebody else writes.
+// TestFolderPipe: a named pipe in the folder delays no look at the other files.
 func TestFolderPipe(t *testing.T) {
 	f := newFolder(t)
 	path := filepath.Join(f.path, "a.yaml")

@@ -276,7 +276,7 @@ func TestAuditEverything(t *testing.T) {
 		without[audit.AuditLost] = "this system has no /dev/full"
 	}
 	h.stop()
-	has(audit.ServerStopped, "", "", "asked")
+	has(audit.ServerStopped, "", "", "requested")
 
 	found := map[string]bool{}
 	changes := 0

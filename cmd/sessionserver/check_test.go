@@ -74,7 +74,7 @@ func TestCheckFiles(t *testing.T) {
 		"no key": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/ca.pem, key: DIR/none.key}]}\n", 1,
 			[]string{"DIR/none.key: no such file"}},
 		"no pair": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/one.pem, key: DIR/two.key}]}\n", 1,
-			[]string{"DIR/one.pem and DIR/two.key are no pair"}},
+			[]string{"DIR/one.pem and DIR/two.key do not match"}},
 		"a key for all": {"storage: {driver: memory}\ntls: {certificates: [{cert: DIR/two.pem, key: DIR/two.key}]}\n",
 			1, []string{
 				"tls.certificates[0]: other users of this machine may read or write DIR/two.key (mode -rw-r--r--): " +
