@@ -244,7 +244,7 @@ func TestFilesExpiringOrInvalid(t *testing.T) {
 	nameless, key := ca.issue(t, nil, time.Hour, "")
 	for text, bad := range map[string]Pair{
 		"no such file": {Cert: "/nowhere/cert.pem", Key: pair.Key},
-		"do not match":  {Cert: pair.Cert, Key: fine.Key},
+		"do not match": {Cert: pair.Cert, Key: fine.Key},
 		"alternative":  writePair(t, t.TempDir(), nameless, key),
 	} {
 		if _, err := New(Options{Files: []Pair{fine, bad}}); err == nil || !strings.Contains(err.Error(), text) {
