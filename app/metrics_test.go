@@ -72,8 +72,8 @@ func TestMetrics(t *testing.T) {
 	}
 	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
 	check.Stdin = strings.NewReader(text)
-	if said, err := check.CombinedOutput(); err != nil || len(bytes.TrimSpace(said)) > 0 {
-		t.Errorf("promtool: %v: %s", err, said)
+	if output, err := check.CombinedOutput(); err != nil || len(bytes.TrimSpace(output)) > 0 {
+		t.Errorf("promtool: %v: %s", err, output)
 	}
 	stop()
 	if err := <-ended; err != nil {

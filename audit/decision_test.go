@@ -32,13 +32,13 @@ func TestDecisionLines(t *testing.T) {
 		})
 		d.Record(Decision{Allow: true})
 		synctest.Wait()
-		const wanted = `{"time":"2000-01-01T00:00:00.000Z","seq":1,"event":"policy.decision","tenant":"acme",` +
+		const want = `{"time":"2000-01-01T00:00:00.000Z","seq":1,"event":"policy.decision","tenant":"acme",` +
 			`"app":"shop","command":"set","access":"write",` +
 			`"key":"user.na\"me","decision":"deny","reasons":["a\u000ab","c"],"cached":true,"took_us":12.3}` + "\n" +
 			`{"time":"2000-01-01T00:00:00.000Z","seq":2,"event":"policy.decision","decision":"allow","cached":false,` +
 			`"took_us":0}` + "\n"
-		if string(m.text) != wanted {
-			t.Errorf("got:\n%s\nwant:\n%s", m.text, wanted)
+		if string(m.text) != want {
+			t.Errorf("got:\n%s\nwant:\n%s", m.text, want)
 		}
 		if err := d.Close(); err != nil || d.Reopen() != nil || m.closed {
 			t.Error("the decision log closed the sink of the audit log")
@@ -151,12 +151,12 @@ func FuzzDecision(f *testing.F) {
 	f.Add("\"", strings.Repeat("\u2028", 100), "\\", "\x1b", "", strings.Repeat("x", 300), strings.Repeat("y", 300),
 		false, int64(-1))
 	d := &Decisions{}
-	f.Fuzz(func(t *testing.T, tenant, app, command, access, key, why, because string, clear bool, took int64) {
+	f.Fuzz(func(t *testing.T, tenant, app, command, access, key, reason, second string, clear bool, took int64) {
 		d.clear = clear
 		text := d.append(appendHead(nil, PolicyDecision, math.MaxUint64, noon), &Decision{
 			Tenant: tenant, App: app, Command: command, Access: access, Key: []byte(key), Allow: took%2 == 0,
 			Cached:  took%3 == 0,
-			Reasons: []string{why, because, why, because}, Took: time.Duration(took),
+			Reasons: []string{reason, second, reason, second}, Took: time.Duration(took),
 		})
 		if len(text) > LineMax {
 			t.Errorf("%d bytes", len(text))
@@ -174,7 +174,7 @@ func FuzzDecision(f *testing.F) {
 			got, want string
 			limit     int
 		}{{l.Tenant, tenant, nameMax}, {l.App, app, nameMax}, {l.Command, command, commandMax},
-			{l.Access, access, commandMax}, {l.Reasons[0], why, nameMax}} {
+			{l.Access, access, commandMax}, {l.Reasons[0], reason, nameMax}} {
 			if !isEncoded(field.got, field.want, field.limit) {
 				t.Errorf("%q became %q", field.want, field.got)
 			}

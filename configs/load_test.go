@@ -241,10 +241,10 @@ f:24: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
 			if !errors.As(err, &problems) || cfg != nil {
 				t.Fatalf("got %v, %v", cfg, err)
 			}
-			told, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
-			for i := range max(len(told), len(want)) {
-				if i >= len(told) || i >= len(want) || !says(told[i], want[i]) {
-					t.Fatalf("it says:\n%.2000s\nwant:\n%s", err, row.want)
+			got, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
+			for i := range max(len(got), len(want)) {
+				if i >= len(got) || i >= len(want) || !says(got[i], want[i]) {
+					t.Fatalf("got:\n%.2000s\nwant:\n%s", err, row.want)
 				}
 			}
 		})

@@ -144,10 +144,10 @@ a:13: policy.a: duplicate, first in line 12`},
 			if !errors.As(err, &problems) || tenant != nil {
 				t.Fatalf("got %v, %v", tenant, err)
 			}
-			told, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
-			for i := range max(len(told), len(want)) {
-				if i >= len(told) || i >= len(want) || !says(told[i], want[i]) {
-					t.Fatalf("it says:\n%.2000s\nwant:\n%s", err, row.want)
+			got, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
+			for i := range max(len(got), len(want)) {
+				if i >= len(got) || i >= len(want) || !says(got[i], want[i]) {
+					t.Fatalf("got:\n%.2000s\nwant:\n%s", err, row.want)
 				}
 			}
 			if strings.Contains(err.Error(), secret[4:12]) {

@@ -64,10 +64,10 @@ func TestPromtool(t *testing.T) {
 	_, body := w.scrape("")
 	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
 	check.Stdin = strings.NewReader(body)
-	var said bytes.Buffer
-	check.Stdout, check.Stderr = &said, &said
-	if err := check.Run(); err != nil || said.Len() > 0 {
-		t.Errorf("%v: %s", err, &said)
+	var output bytes.Buffer
+	check.Stdout, check.Stderr = &output, &output
+	if err := check.Run(); err != nil || output.Len() > 0 {
+		t.Errorf("%v: %s", err, &output)
 	}
 }
 

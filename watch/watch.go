@@ -132,14 +132,14 @@ func (w *Watcher) renew() {
 	if w.system == nil {
 		return
 	}
-	wanted := w.opts.Folders()
+	folders := w.opts.Folders()
 	for path := range w.folders {
-		if !slices.Contains(wanted, path) {
+		if !slices.Contains(folders, path) {
 			w.forget(path)
 		}
 	}
 	var failure error
-	for _, path := range wanted {
+	for _, path := range folders {
 		info, err := os.Stat(path)
 		if watched := w.folders[path]; watched != nil && (err != nil || !os.SameFile(info, watched)) {
 			w.forget(path)

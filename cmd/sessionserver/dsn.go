@@ -146,8 +146,8 @@ func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
 		err = fmt.Errorf("in place of a TLS handshake the server replied: %w", refusal)
 	}
 	if err != nil {
-		said := printable(strings.TrimPrefix(err.Error(), "sessionserver: "))
-		return fmt.Errorf("FAILED: %s\n\n%s", said, check.advice(err))
+		message := printable(strings.TrimPrefix(err.Error(), "sessionserver: "))
+		return fmt.Errorf("FAILED: %s\n\n%s", message, check.advice(err))
 	}
 	verdict := "Everything works."
 	if check.denied {
