@@ -2,10 +2,12 @@ package certs
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sessionserver/watch"
@@ -16,28 +18,29 @@ const (
 	settle = 200 * time.Millisecond
 	// unsettled is the delay of a read in a folder where files are written all the time.
 	unsettled = 2 * time.Second
-	// maintainEvery is the period of maintenance, which also reads files whose changes the system does not report.
-	maintainEvery = 10 * time.Minute
+	// pollEvery is the period after which changes are detected that the system does not report, such as on NFS.
+	pollEvery     = 10 * time.Second
+	maintainEvery = 10 * time.Minute // of what is neither a change of a file nor a warning
 	warnEvery     = 24 * time.Hour
 )
 
 // watch reads files again when they change, and does what is due periodically, until ctx ends.
 func (c *Certs) watch(ctx context.Context) {
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() {
+		watch.Run(ctx, watch.Options{
+			Folders: c.folders, Fingerprint: c.fingerprint, Now: c.poke,
+			Settle: settle, Unsettled: unsettled, Poll: pollEvery, What: "certificates", Logger: c.log,
+		}, func() { _ = c.Reload() }) // the observer has its outcome
+	})
 	maintain, warn := time.NewTicker(maintainEvery), time.NewTicker(warnEvery)
 	defer maintain.Stop()
 	defer warn.Stop()
-	w := watch.Start(ctx, watch.Options{
-		Folders: c.folders, Settle: settle, Unsettled: unsettled, Poll: maintainEvery,
-		What: "certificates", Logger: c.log,
-	})
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.poke:
-			w.Now()
-		case <-w.C():
-			_ = c.Reload() // the observer has its outcome
 		case <-maintain.C:
 			c.maintain()
 		case <-warn.C:
@@ -46,15 +49,34 @@ func (c *Certs) watch(ctx context.Context) {
 	}
 }
 
-// folders returns the folders of all files as they are now, which change with the links on the way to them.
-func (c *Certs) folders() (all []string) {
+// watched returns the paths of all files that are read again.
+func (c *Certs) watched() []string {
 	paths := c.files.paths()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, ca := range c.clients {
 		paths = append(paths, ca.file)
 	}
-	c.mu.Unlock()
-	for _, path := range paths {
+	return paths
+}
+
+// fingerprint returns a text that changes with the files, as far as the system reports without reading them.
+func (c *Certs) fingerprint() string {
+	var b strings.Builder
+	for _, path := range c.watched() {
+		at, _ := filepath.EvalSymlinks(path)
+		if info, err := os.Stat(path); err != nil {
+			fmt.Fprintln(&b, at, err)
+		} else {
+			fmt.Fprintln(&b, at, info.Size(), info.ModTime().UnixNano(), info.Mode())
+		}
+	}
+	return b.String()
+}
+
+// folders returns the folders of all files as they are now, which change with the links on the way to them.
+func (c *Certs) folders() (all []string) {
+	for _, path := range c.watched() {
 		all = append(all, foldersTo(path)...)
 	}
 	slices.Sort(all)

@@ -6,5 +6,5 @@
 //
 // The package must never know what the files are for: its user names the folders, and describes their content.
 //
-// Begin reading at [Start].
+// Begin reading at [Run].
 package watch

@@ -5,13 +5,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// Options configure Start. Folders, Settle, Unsettled and Poll are required.
+// Options configure Run. Folders, Settle, Unsettled and Poll are required.
 type Options struct {
 	// Folders returns the folders in which the files lie. It is called again before each report and at each poll, for
 	// links and folders may be others by then.
@@ -29,69 +30,49 @@ type Options struct {
 	Poll      time.Duration // period of polls; they are further apart if they take more than a twentieth of it
 	PollOnly  bool          // ignores what the system reports
 
+	Now <-chan struct{} // requests a call at once, for a user that has other files than before; may be nil
+
 	What   string       // the files, for the log
 	Logger *slog.Logger // discards everything by default
 }
 
-// Watcher reports changes of files.
-type Watcher struct {
+// watcher is one call of Run.
+type watcher struct {
 	opts    Options
-	reports chan struct{}
-	now     chan struct{}
-
 	system  *fsnotify.Watcher // nil if the system reports nothing
 	folders map[string]fs.FileInfo
 	failed  bool // a folder that cannot be watched was logged
 }
 
-// Start begins to watch until ctx ends. The first report comes at once, since changes before are unknown.
-func Start(ctx context.Context, opts Options) *Watcher {
+// Run calls changed when the files have settled after a change, until ctx ends. The first call comes at once, since
+// changes before are unknown. After a change during a call there is a further one. Run returns when no call is under
+// way.
+func Run(ctx context.Context, opts Options, changed func()) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{
-		opts: opts, reports: make(chan struct{}, 1), now: make(chan struct{}, 1), folders: make(map[string]fs.FileInfo),
-	}
+	w := &watcher{opts: opts, folders: make(map[string]fs.FileInfo)}
+	var events chan fsnotify.Event
+	var failures chan error
 	if !opts.PollOnly {
 		system, err := fsnotify.NewWatcher()
 		if err != nil {
 			w.warn(err)
 		} else {
-			w.system = system
+			defer system.Close()
+			w.system, events, failures = system, system.Events, system.Errors
 		}
-	}
-	go w.run(ctx)
-	return w
-}
-
-// C returns the channel of reports. What the reader finds after a report includes every change before it.
-func (w *Watcher) C() <-chan struct{} { return w.reports }
-
-// Now requests a report at once, for a user that has other files than before.
-func (w *Watcher) Now() {
-	select {
-	case w.now <- struct{}{}:
-	default:
-	}
-}
-
-func (w *Watcher) run(ctx context.Context) {
-	var events chan fsnotify.Event
-	var failures chan error
-	if w.system != nil {
-		defer w.system.Close()
-		events, failures = w.system.Events, w.system.Errors
 	}
 	due := time.NewTimer(0)
 	defer due.Stop()
-	poll := time.NewTimer(w.opts.Poll)
+	poll := time.NewTimer(opts.Poll)
 	defer poll.Stop()
 	var first time.Time // time of the first change that is not reported yet
 	note := func() {
 		if first.IsZero() {
 			first = time.Now()
 		}
-		due.Reset(min(w.opts.Settle, max(time.Until(first.Add(w.opts.Unsettled)), 0)))
+		due.Reset(min(opts.Settle, max(time.Until(first.Add(opts.Unsettled)), 0)))
 	}
 	reported := ""
 	for {
@@ -99,40 +80,42 @@ func (w *Watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			if w.opts.Ignore == nil || !w.opts.Ignore(e.Name) {
+			if opts.Ignore == nil || !opts.Ignore(e.Name) {
 				note()
 			}
 		case <-failures: // such as more changes than the system can hold
 			note()
-		case <-w.now:
+		case <-opts.Now:
 			due.Reset(0)
 		case <-poll.C:
 			start := time.Now()
-			w.renew()
-			if w.opts.Fingerprint != nil && w.opts.Fingerprint() != reported {
+			added := w.renew()
+			if added || opts.Fingerprint != nil && opts.Fingerprint() != reported {
 				note()
 			}
-			poll.Reset(max(w.opts.Poll, 20*time.Since(start)))
+			poll.Reset(max(opts.Poll, 20*time.Since(start)))
 		case <-due.C:
+			if ctx.Err() != nil {
+				return
+			}
 			first = time.Time{}
-			w.renew() // before the report, so that a change while the reader reads is detected
-			if w.opts.Fingerprint != nil {
-				reported = w.opts.Fingerprint()
+			w.renew() // before the call, so that a change during the call is detected
+			if opts.Fingerprint != nil {
+				reported = opts.Fingerprint()
 			}
-			select {
-			case w.reports <- struct{}{}:
-			default: // the last report was not read yet
-			}
+			changed()
 		}
 	}
 }
 
-// renew has the system watch the folders as they are now: a path may lead to another folder than before.
-func (w *Watcher) renew() {
+// renew has the system watch the folders as they are now: a path may lead to another folder than before. It reports
+// whether a folder was added. The changes in such a folder before are unknown.
+func (w *watcher) renew() (added bool) {
 	if w.system == nil {
-		return
+		return false
 	}
 	folders := w.opts.Folders()
+	active := w.system.WatchList() // lacks a folder that was moved or removed, even if it is back
 	for path := range w.folders {
 		if !slices.Contains(folders, path) {
 			w.forget(path)
@@ -141,12 +124,14 @@ func (w *Watcher) renew() {
 	var failure error
 	for _, path := range folders {
 		info, err := os.Stat(path)
-		if watched := w.folders[path]; watched != nil && (err != nil || !os.SameFile(info, watched)) {
+		if watched := w.folders[path]; watched != nil &&
+			(err != nil || !os.SameFile(info, watched) || !slices.Contains(active, filepath.Clean(path))) {
 			w.forget(path)
 		}
 		if err == nil && w.folders[path] == nil {
 			if err = w.system.Add(path); err == nil {
 				w.folders[path] = info
+				added = true
 			}
 		}
 		if err != nil && failure == nil {
@@ -157,14 +142,15 @@ func (w *Watcher) renew() {
 		w.warn(failure)
 	}
 	w.failed = failure != nil
+	return added
 }
 
-func (w *Watcher) forget(path string) {
+func (w *watcher) forget(path string) {
 	_ = w.system.Remove(path) // fails for a folder that is gone
 	delete(w.folders, path)
 }
 
-func (w *Watcher) warn(err error) {
+func (w *watcher) warn(err error) {
 	w.opts.Logger.Warn("the system does not report changes of files; they are detected by polling",
 		"files", w.opts.What, "period", w.opts.Poll, "err", err)
 }

@@ -20,8 +20,30 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+// running is a call of Run whose reports a test receives.
+type running struct {
+	reports chan struct{}
+	ended   chan struct{}
+}
+
+func start(ctx context.Context, o Options) *running {
+	w := &running{make(chan struct{}, 1), make(chan struct{})}
+	go func() {
+		defer close(w.ended)
+		Run(ctx, o, func() {
+			select {
+			case w.reports <- struct{}{}:
+			default: // the last report was not received yet
+			}
+		})
+	}()
+	return w
+}
+
+func (w *running) C() <-chan struct{} { return w.reports }
+
 // reports waits until a report comes after which the file has the content.
-func reports(t *testing.T, w *Watcher, path, want string) {
+func reports(t *testing.T, w *running, path, want string) {
 	t.Helper()
 	deadline := time.After(time.Minute)
 	for {
@@ -67,7 +89,7 @@ func TestReports(t *testing.T) {
 			path := filepath.Join(folder, "file")
 			o := options(folder)
 			change(&o, path)
-			w := Start(t.Context(), o)
+			w := start(t.Context(), o)
 			reports(t, w, path, "") // at the start
 			write(t, path, "one")
 			reports(t, w, path, "one")
@@ -93,7 +115,7 @@ func TestReplacedFolder(t *testing.T) {
 	o := options(folder)
 	o.Poll = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
-	w := Start(ctx, o)
+	w := start(ctx, o)
 	reports(t, w, path, "one")
 	if err := os.Rename(folder, filepath.Join(parent, "old")); err != nil {
 		t.Fatal(err)
@@ -113,12 +135,55 @@ func TestReplacedFolder(t *testing.T) {
 	}
 }
 
+// TestFolderIsBack: a folder that was moved away and back is watched again, without a fingerprint too. What changed in
+// it meanwhile is reported.
+func TestFolderIsBack(t *testing.T) {
+	const poll = 20 * time.Millisecond
+	for name, polled := range map[string]bool{"between two polls": false, "after some polls": true} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "folder")
+			away := folder + "-away"
+			path := filepath.Join(folder, "file")
+			write(t, path, "one")
+			o := options(folder)
+			o.Poll = poll
+			w := start(t.Context(), o)
+			settled := func() { // waits until no report has come for some polls
+				for {
+					select {
+					case <-w.C():
+					case <-time.After(10 * poll):
+						return
+					}
+				}
+			}
+			<-w.C()
+			if err := os.Rename(folder, away); err != nil {
+				t.Fatal(err)
+			}
+			if polled {
+				settled()
+				write(t, filepath.Join(away, "file"), "two")
+			}
+			if err := os.Rename(away, folder); err != nil {
+				t.Fatal(err)
+			}
+			if polled {
+				reports(t, w, path, "two")
+			}
+			settled()
+			write(t, path, "three")
+			reports(t, w, path, "three")
+		})
+	}
+}
+
 // TestSettles: a file that is written all the time is reported, and not for every write.
 func TestSettles(t *testing.T) {
 	folder := t.TempDir()
 	o := options(folder)
 	o.Settle, o.Unsettled = time.Hour, 50*time.Millisecond
-	w := Start(t.Context(), o)
+	w := start(t.Context(), o)
 	<-w.C()
 	stop := make(chan struct{})
 	stopped := make(chan int)
@@ -146,14 +211,19 @@ func TestSettles(t *testing.T) {
 func TestIgnore(t *testing.T) {
 	folder := t.TempDir()
 	o := options(folder)
+	now := make(chan struct{})
+	o.Now = now
 	o.Ignore = func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
-	w := Start(t.Context(), o)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := start(ctx, o)
 	<-w.C()
 	write(t, filepath.Join(folder, ".hidden"), "x")
 	write(t, filepath.Join(folder, "file"), "x")
 	<-w.C()
-	w.Now()
+	now <- struct{}{}
 	<-w.C()
+	cancel()
+	<-w.ended
 }
 
 // TestFolderMissing: a folder that is not there is logged once, and its files are found by polls.
@@ -163,7 +233,7 @@ func TestFolderMissing(t *testing.T) {
 	var logged servertest.Buffer
 	o := options(folder)
 	o.Poll, o.Fingerprint, o.Logger = time.Millisecond, content(path), slog.New(slog.NewTextHandler(&logged, nil))
-	w := Start(t.Context(), o)
+	w := start(t.Context(), o)
 	reports(t, w, path, "")
 	write(t, path, "one")
 	reports(t, w, path, "one")

@@ -22,21 +22,13 @@ func (f *Follower) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	w := watch.Start(ctx, watch.Options{
+	watch.Run(ctx, watch.Options{
 		Folders:     func() []string { return []string{f.folder} },
 		Fingerprint: func() string { return fingerprint(f.folder) },
 		Ignore:      func(path string) bool { return strings.HasPrefix(filepath.Base(path), servedPrefix) },
 		Settle:      f.debounce, Unsettled: 4 * f.debounce, Poll: f.poll,
 		What: "tenants in " + f.folder, Logger: f.log,
-	})
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.C():
-			f.Reload()
-		}
-	}
+	}, f.Reload)
 }
 
 // fingerprint returns the metadata of the files in a folder as a text. The content is not read.

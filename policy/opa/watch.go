@@ -13,18 +13,10 @@ import (
 
 // follow calls changed when the files have settled after a change.
 func (f *folder) follow(ctx context.Context, changed func()) {
-	w := watch.Start(ctx, watch.Options{
+	watch.Run(ctx, watch.Options{
 		Folders: f.folders, Fingerprint: f.fingerprint, PollOnly: !f.watch,
 		Settle: f.settle, Unsettled: f.unsettled, Poll: f.poll, What: "policies in " + f.path,
-	})
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.C():
-			changed()
-		}
-	}
+	}, changed)
 }
 
 // folders returns the folder and all folders in it.
