@@ -1,11 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +53,9 @@ type App struct {
 
 	descriptors descriptors
 
-	failed  chan error     // reason why the process cannot continue
+	failed chan error // reason why the process cannot continue
+
+	closing sync.Mutex     // guards closers; held while they run
 	closers []func() error // of what is open, in the order of opening
 }
 
@@ -80,13 +84,13 @@ func New(ctx context.Context, cfg *configs.Config, opts Options) (_ *App, err er
 		a.openMetrics, a.openAudit, a.openCertificates, a.openOperators, a.openStorage, a.openPolicy, a.openServer,
 		a.openTenants, a.openListeners,
 	} {
-		if err := open(ctx); err != nil {
-			return nil, err
+		if err := open(ctx); err != nil || ctx.Err() != nil {
+			return nil, cmp.Or(ctx.Err(), err)
 		}
 	}
 	a.addReloads()
 	a.watch()
-	return a, ctx.Err()
+	return a, nil
 }
 
 func (a *App) openMetrics(context.Context) (err error) {
@@ -290,11 +294,14 @@ func (a *App) Run(ctx context.Context) (failed error) {
 	return failed
 }
 
-// Close closes what is open, the last first. It may be called again.
+// Close closes what is open, the last first. It is called when Run has returned, or instead of Run. A further call waits
+// for the first, and does nothing.
 func (a *App) Close() error {
+	a.closing.Lock()
+	defer a.closing.Unlock()
 	var errs []error
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		errs = append(errs, a.closers[i]())
+	for _, close := range slices.Backward(a.closers) {
+		errs = append(errs, close())
 	}
 	a.closers = nil
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"sessionserver/auth"
@@ -111,5 +112,52 @@ limits: {drain_timeout: 10s}
 	s.Abort(t.Context())
 	if err := stop(); err != nil {
 		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestCloseTwice: Close may be called by several goroutines at once, and closes everything once.
+func TestCloseTwice(t *testing.T) {
+	cfg, err := configs.Parse("test.yaml", fmt.Appendf(nil, `
+listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8]}]
+storage: {path: %s/sessions}
+`, t.TempDir()), Inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(t.Context(), cfg, Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := a.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	again, err := New(t.Context(), cfg, Options{Version: "test"})
+	if err != nil {
+		t.Fatalf("New after Close: %v", err) // such as a storage that is still locked
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStartCancelled: a start whose context ends returns that as its reason, and nothing stays open.
+func TestStartCancelled(t *testing.T) {
+	cfg, err := configs.Parse("test.yaml", fmt.Appendf(nil, `
+listen: [{name: main, address: "127.0.0.1:0", allow: [127.0.0.0/8]}]
+storage: {path: %s/sessions}
+`, t.TempDir()), Inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if a, err := New(ctx, cfg, Options{Version: "test"}); a != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("New = %v, %v; want context.Canceled", a, err)
 	}
 }

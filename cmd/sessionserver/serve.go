@@ -73,8 +73,9 @@ func (s *serveCmd) serve(
 		welcome(io, cfg, addr, a.OperatorsURL())
 	}
 	stop := s.reloadOnHangup(a, log, level, hangups)
-	defer stop()
-	err = errors.Join(a.Run(ctx), a.Close())
+	err = a.Run(ctx)
+	stop() // no reload meets a part that is closed
+	err = errors.Join(err, a.Close())
 	log.Info("stopped")
 	return err
 }
