@@ -97,13 +97,23 @@ func (a *account) conclude() {
 	a.charge()
 }
 
-// blocking runs a function that waits for a disk, the network or another client. The function runs out of turn. The
-// connection continues in turn, unless the function fails.
+// blocking runs a function that waits for a disk, the network or another client. The function runs out of turn. Whether
+// it fails or not, a connection that was in turn is so again: what follows is charged to its tenant.
 func (a *account) blocking(wait func() error) error {
+	if !a.inTurn() {
+		return wait()
+	}
 	a.exit()
-	err := wait()
-	if err == nil {
+	defer a.enter()
+	return wait()
+}
+
+// receive reads out of turn. The connection continues in turn if there is anything to process.
+func (a *account) receive(read func() (int, error)) (n int, err error) {
+	a.exit()
+	if n, err = read(); n > 0 {
+		a.received(n)
 		a.enter()
 	}
-	return err
+	return n, err
 }

@@ -40,7 +40,7 @@ type ending struct {
 	refusal *refusal // of the connection itself; nil if there is none
 }
 
-// because ends the connection. The last reason counts.
+// because ends the connection for a reason.
 func (e *ending) because(reason CloseReason) { e.over, e.reason = true, reason }
 
 // explained reports whether the last reply explains the end, so that the peer gets time to read it.
@@ -182,7 +182,7 @@ func (c *conn) loop() bool {
 			c.refuse(err)
 		}
 		c.account.conclude()
-		if c.session == nil && c.server.isDraining() {
+		if !c.end.over && c.session == nil && c.server.isDraining() {
 			c.end.because(Drained)
 		}
 		if c.transport.flushLarge() != nil {

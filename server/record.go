@@ -88,7 +88,8 @@ func (c *conn) auditable() error {
 	return nil
 }
 
-// record writes an event. The connection waits for the audit log out of turn, and so delays no other one.
+// record writes an event. The connection waits for the audit log out of turn, and so delays no other one. Without an
+// audit log it does nothing.
 func (c *conn) record(e audit.Event) error {
 	return c.account.blocking(func() error {
 		if c.server.opts.Audit.Record(e) != nil {
@@ -183,10 +184,8 @@ func (c *conn) recordUnidentified() {
 func (c *conn) recordLockLost(id [32]byte) {
 	e := c.caller.event(audit.SessionLockLost)
 	e.Session = id
-	_ = c.account.blocking(func() error {
-		c.server.opts.Audit.Note(e)
-		return nil
-	})
+	c.account.exit()
+	c.server.opts.Audit.Note(e)
 }
 
 // recordEnd records the end of a connection that was refused or revoked.

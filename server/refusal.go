@@ -21,7 +21,7 @@ type refusal struct {
 	scope Scope       // of the rate that refused; "" for any other refusal
 	cause error       // for errors.Is; the client never reads it
 
-	closes CloseReason // of the connection, which the refusal ends; PeerLeft if it goes on
+	closes CloseReason // of the connection, which the refusal ends; the zero value leaves it open
 
 	// For the audit log, which has no record without an event.
 	event    audit.Code

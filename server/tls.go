@@ -188,10 +188,11 @@ func (h *headed) Read(p []byte) (n int, err error) {
 		h.head = h.head[n:]
 		return n, nil
 	}
-	_ = h.transport.account.blocking(func() error {
-		n, err = h.Conn.Read(p)
-		return err
-	})
+	account := h.transport.account
+	account.exit()
+	if n, err = h.Conn.Read(p); n > 0 {
+		account.enter()
+	}
 	return n, err
 }
 

@@ -166,15 +166,7 @@ func (t *transport) Read(p []byte) (n int, err error) {
 		}
 		defer t.unrest()
 	}
-	_ = t.account.blocking(func() error {
-		n, err = t.socket.Read(p)
-		t.account.received(n)
-		if n > 0 {
-			return nil
-		}
-		return err
-	})
-	return n, err
+	return t.account.receive(func() (int, error) { return t.socket.Read(p) })
 }
 
 // rest sets the deadline of a read between two requests, and lets wake end it. It reports whether the read may begin.
