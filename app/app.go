@@ -294,8 +294,8 @@ func (a *App) Run(ctx context.Context) (failed error) {
 	return failed
 }
 
-// Close closes what is open, the last first. It is called when Run has returned, or instead of Run. A further call waits
-// for the first, and does nothing.
+// Close closes what is open, the last first. It is called when Run has returned, or instead of Run. A further call
+// waits for the first, and does nothing.
 func (a *App) Close() error {
 	a.closing.Lock()
 	defer a.closing.Unlock()

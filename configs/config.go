@@ -115,16 +115,16 @@ type Limits struct {
 	Value            Size          `yaml:"value"`
 	Request          Size          `yaml:"request"`
 	Args             int           `yaml:"args"`
-	Memory           Size          `yaml:"memory"`
-	Connections      int           `yaml:"connections"`
-	ConnectionsPerIP int           `yaml:"connections_per_ip"`
-	IdleTimeout      time.Duration `yaml:"idle_timeout"`
-	IdleInSession    time.Duration `yaml:"idle_in_session_timeout"`
-	LoginTimeout     time.Duration `yaml:"login_timeout"`
-	RequestTimeout   time.Duration `yaml:"request_timeout"`
-	WriteTimeout     time.Duration `yaml:"write_timeout"`
-	ErrorBudget      int           `yaml:"error_budget"`
-	DrainTimeout     time.Duration `yaml:"drain_timeout"`
+	Memory           Size          `yaml:"memory"`                  // bytes of requests, replies and open sessions of all tenants at once
+	Connections      int           `yaml:"connections"`             // of all listeners
+	ConnectionsPerIP int           `yaml:"connections_per_ip"`      // of one address, or of one /64 of IPv6
+	IdleTimeout      time.Duration `yaml:"idle_timeout"`            // until a connection without a request or a session is closed
+	IdleInSession    time.Duration `yaml:"idle_in_session_timeout"` // the same with a session open
+	LoginTimeout     time.Duration `yaml:"login_timeout"`           // until a client must have authenticated
+	RequestTimeout   time.Duration `yaml:"request_timeout"`         // until a request must be complete
+	WriteTimeout     time.Duration `yaml:"write_timeout"`           // until a client must have read its replies
+	ErrorBudget      int           `yaml:"error_budget"`            // errors of a connection in excess of its successes
+	DrainTimeout     time.Duration `yaml:"drain_timeout"`           // until open sessions must end at shutdown
 }
 
 // Log holds the settings of the operational log.

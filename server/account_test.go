@@ -57,7 +57,8 @@ func TestReceive(t *testing.T) {
 		moved := a.moved
 		got, gotErr := a.receive(func() (int, error) { return n, err })
 		if got != n || gotErr != err || a.inTurn() != (n > 0) || a.moved != moved+n {
-			t.Errorf("receive = %d, %v; in turn %t, moved %d; want %d, %v", got, gotErr, a.inTurn(), a.moved-moved, n, err)
+			t.Errorf("receive = %d, %v; in turn %t, moved %d; want %d, %v",
+				got, gotErr, a.inTurn(), a.moved-moved, n, err)
 		}
 		a.exit()
 	}

@@ -28,19 +28,28 @@
 //	conn.handle ─▶ account.begin     wait for a turn among all tenants  turns.go
 //	  │
 //	  ├──▶ table.lookup              find the command's row             command.go
+//	  ├──▶ conn.run                  lock still held? number of arguments
 //	  ├──▶ Call.admit                gates, from top to bottom          gate.go
 //	  │      authenticated, allowlist, rates, serving,
 //	  │      session state, memory, policy, audit
 //	  ├──▶ runPut                    handler: decode, call, reply       commands_value.go
-//	  │      └──▶ Session.Put        change the open session            package session
+//	  │      └──▶ Session.Put        change the open session, in memory session/session.go
 //	  └──▶ conn.settle               record, log, observe, reply        settle.go
 //	  │
 //	  ▼
-//	transport.flush                  send when nothing waits to be read transport.go
+//	transport.flush                  before the next read blocks        transport.go
+//
+// The values are stored when the client sends close or commit. Such a command waits, so conn.run calls it by way of
+// account.save (turns.go):
+//
+//	runClose ─▶ Session.Close ─▶ storage.Store.Put                      commands_session.go, session/session.go
+//
+// Package app decides which stores lie behind that interface (app/drivers.go). account.go holds what a connection uses
+// of the server: memory there, turns in turns.go, charges in rate.go.
 //
 // The rows and handlers of the commands are grouped by family: commands_session.go, commands_value.go,
 // commands_connection.go and commands_redis.go. A command table consists of families; conn.table chooses the table of a
-// connection. A command that waits for a lock or a rate does so in wait.go, and for the disk in account.save.
+// connection. A command that waits for a lock or a rate does so in wait.go.
 //
 // A refusal is an error of any step (refusal.go). It has the reply, the gate, the event for the audit log (record.go;
 // package audit) and whether the connection ends. The [Observer] gets the outcome of each request. [Server.Stats]
@@ -49,7 +58,7 @@
 // [Server.SetTenants] replaces all tenants at once. The package does not know which driver stores the sessions, where a
 // setting comes from, or who counts what an observer gets.
 //
-// The package is read from conn.serve on, then from [Command] on; docs/commands.md shows how to add a command.
+// Begin reading at Server.accept, then [Command]; docs/commands.md shows how to add a command.
 //
 // # Locks
 //

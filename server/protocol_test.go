@@ -31,7 +31,8 @@ func commandTable() string {
 // TestProtocolCommands compares the command table of the specification with the code. Each command must be in a
 // conversation.
 func TestProtocolCommands(t *testing.T) {
-	const begin, end = "<!-- commands: written by go test ./server -update -->\n", "<!-- /commands -->"
+	const begin, end = "<!-- commands: written by go test ./server -run ProtocolCommands -update -->\n",
+		"<!-- /commands -->"
 	data, err := os.ReadFile(protocolFile)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +44,8 @@ func TestProtocolCommands(t *testing.T) {
 	}
 	if shown != commandTable() {
 		if flag.Lookup("update").Value.String() != "true" {
-			t.Fatalf("%s: the command table differs from the code; run go test ./server -update\n"+
+			t.Fatalf("%s: the command table differs from the code; run go test ./server -run ProtocolCommands "+
+				"-update\n"+
 				"the table of the code:\n%s", protocolFile, commandTable())
 		}
 		if err := os.WriteFile(protocolFile, []byte(before+begin+commandTable()+end+after), 0o644); err != nil {
