@@ -1,6 +1,8 @@
 package server
 
 import (
+	"io"
+
 	"sessionserver/audit"
 	"sessionserver/wire"
 )
@@ -109,9 +111,12 @@ func (a *account) blocking(wait func() error) error {
 }
 
 // receive reads out of turn. The connection continues in turn if there is anything to process.
-func (a *account) receive(read func() (int, error)) (n int, err error) {
+//
+// It takes a reader rather than a function: an idle connection waits here, and with one more call the stacks of ten
+// thousand of them are twice as large.
+func (a *account) receive(r io.Reader, p []byte) (n int, err error) {
 	a.exit()
-	if n, err = read(); n > 0 {
+	if n, err = r.Read(p); n > 0 {
 		a.received(n)
 		a.enter()
 	}

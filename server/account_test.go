@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"sessionserver/auth"
@@ -55,7 +56,7 @@ func TestReceive(t *testing.T) {
 	for n, err := range map[int]error{0: io.EOF, 5: nil} {
 		a := identified(t)
 		moved := a.moved
-		got, gotErr := a.receive(func() (int, error) { return n, err })
+		got, gotErr := a.receive(strings.NewReader(strings.Repeat("x", n)), make([]byte, 8))
 		if got != n || gotErr != err || a.inTurn() != (n > 0) || a.moved != moved+n {
 			t.Errorf("receive = %d, %v; in turn %t, moved %d; want %d, %v",
 				got, gotErr, a.inTurn(), a.moved-moved, n, err)

@@ -166,7 +166,7 @@ func (t *transport) Read(p []byte) (n int, err error) {
 		}
 		defer t.unrest()
 	}
-	return t.account.receive(func() (int, error) { return t.socket.Read(p) })
+	return t.account.receive(t.socket, p)
 }
 
 // rest sets the deadline of a read between two requests, and lets wake end it. It reports whether the read may begin.

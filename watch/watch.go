@@ -125,7 +125,7 @@ func (w *watcher) renew() (added bool) {
 	for _, path := range folders {
 		info, err := os.Stat(path)
 		if watched := w.folders[path]; watched != nil &&
-			(err != nil || !os.SameFile(info, watched) || !slices.Contains(active, filepath.Clean(path))) {
+			(err != nil || !os.SameFile(info, watched) || !w.isActive(active, info)) {
 			w.forget(path)
 		}
 		if err == nil && w.folders[path] == nil {
@@ -143,6 +143,17 @@ func (w *watcher) renew() (added bool) {
 	}
 	w.failed = failure != nil
 	return added
+}
+
+// isActive reports whether the system watches the folder. It has one watch for all paths of a folder, and active names
+// one of them.
+func (w *watcher) isActive(active []string, folder fs.FileInfo) bool {
+	for path, info := range w.folders {
+		if os.SameFile(info, folder) && slices.Contains(active, filepath.Clean(path)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *watcher) forget(path string) {

@@ -178,6 +178,37 @@ func TestFolderIsBack(t *testing.T) {
 	}
 }
 
+// TestTwoPaths: a folder that is watched by two paths is not reported while nothing changes.
+func TestTwoPaths(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	o := options(dir)
+	polls := make(chan struct{})
+	o.Folders = func() []string { return []string{dir, link} }
+	o.Poll = time.Millisecond
+	o.Fingerprint = func() string {
+		select {
+		case polls <- struct{}{}:
+		case <-t.Context().Done():
+		}
+		return ""
+	}
+	w := start(t.Context(), o)
+	for n := -5; n < 20; { // the first report is of the start
+		select {
+		case <-polls:
+			n++
+		case <-w.C():
+			if n > 0 {
+				t.Fatal("a change is reported, and nothing has changed")
+			}
+		}
+	}
+}
+
 // TestSettles: a file that is written all the time is reported, and not for every write.
 func TestSettles(t *testing.T) {
 	folder := t.TempDir()
