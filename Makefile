@@ -14,7 +14,7 @@ build:
 run: build
 	./bin/sessionserver serve --dev
 
-# Programs that tests run for real. Where they are missing `go test ./...` skips those tests and says so; here nothing is skipped.
+# Installs the programs that tests run. Without them `go test ./...` skips tests, with a reason; `make test` fails.
 setup:
 	./scripts/setup-tests
 
@@ -31,7 +31,7 @@ lint:
 bench:
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
-# Each fuzzer for FUZZTIME, and how many executions a second it had.
+# Runs each fuzzer for FUZZTIME, and prints its executions per second.
 fuzz:
 	./scripts/fuzz $(FUZZTIME)
 
