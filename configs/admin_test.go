@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAdmin: beyond the loopback there is no operators' address that somebody else could read, or listen in to.
+// TestAdmin: an operators' address beyond the loopback needs authentication and TLS.
 func TestAdmin(t *testing.T) {
 	const tls = "tls: {local_ca: /x}\n"
 	for _, row := range []struct{ text, wrong string }{
@@ -49,6 +49,6 @@ func TestAdmin(t *testing.T) {
 	}
 	if !(Admin{Address: "127.0.0.1:1", Certificate: "x"}).UsesTLS() ||
 		!(Admin{Address: "unix:/x", ClientCA: "x"}).UsesTLS() {
-		t.Error("TLS that was asked for is not there")
+		t.Error("an address with a certificate or a client CA does not use TLS")
 	}
 }

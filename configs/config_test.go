@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestReferenceIsDefault: the reference file says what Default says, and every key that there is.
+// TestReferenceIsDefault: the reference file contains every key, with the value that Default returns.
 func TestReferenceIsDefault(t *testing.T) {
 	cfg, err := Parse("reference.yaml", Reference)
 	if err != nil {
@@ -25,7 +25,7 @@ func TestReferenceIsDefault(t *testing.T) {
 	}
 }
 
-// settings lists the keys of a struct; those of a list are those of its first place.
+// settings returns the keys of a struct. The keys of a list are those of its first item.
 func settings(of reflect.Type, inside string) []string {
 	var keys []string
 	for i := range of.NumField() {
@@ -46,7 +46,7 @@ func settings(of reflect.Type, inside string) []string {
 		switch {
 		case f.Type.Kind() == reflect.Struct:
 			keys = append(keys, settings(f.Type, key+".")...)
-		case f.Type == reflect.TypeFor[[]Listen](): // the one list that has a place by default
+		case f.Type == reflect.TypeFor[[]Listen](): // the one list that has an item by default
 			keys = append(keys, settings(f.Type.Elem(), key+"[0].")...)
 		}
 	}
@@ -68,7 +68,7 @@ func TestDevLoads(t *testing.T) {
 	}
 }
 
-// TestPartial: a file changes what it names and nothing else, and lists replace those of the defaults.
+// TestPartial: a file changes only the settings that it names, and its lists replace those of the defaults.
 func TestPartial(t *testing.T) {
 	cfg, err := Parse("f", []byte("# mine\nsession:\n  lifetime: 1h30m\n  strict: true\nlimits:\n  # line: 1KiB\n"+
 		"storage: {cache: 0, path: 2026}\n"+
@@ -97,7 +97,7 @@ func TestDefaultIsValid(t *testing.T) {
 	}
 }
 
-// TestDefaultIsFresh: nobody who changes what Default returned changes what the next one gets.
+// TestDefaultIsFresh: a caller that changes the result of Default does not change the next result.
 func TestDefaultIsFresh(t *testing.T) {
 	cfg := Default()
 	cfg.Listen[0].Allow[0] = Prefix{}
@@ -126,7 +126,7 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(large, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(large, 1<<40); err != nil { // a hole: nobody may read all of it
+	if err := os.Truncate(large, 1<<40); err != nil { // a hole, which must not be read in full
 		t.Fatal(err)
 	}
 	if _, err := Load(large); err == nil || err.Error() != large+": the file is too large (allowed: 1MiB)" {
@@ -134,8 +134,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestAlso: what others find wrong is told together with the rest, in the order of the file, and not where something
-// else is wrong already.
+// TestAlso: problems found by further checks are reported together with the rest, in the order of the file. A setting
+// with another problem already is left out.
 func TestAlso(t *testing.T) {
 	_, err := Parse("f", []byte("session:\n  lifetime: soon\n  strict: true\nlog:\n  level: loud\n"),
 		func(c *Config) Problems {

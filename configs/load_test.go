@@ -6,12 +6,13 @@ import (
 	"testing"
 )
 
-// TestMistakes: each is told with its place and its key, and what is allowed; several are told at once.
+// TestMistakes: each mistake is reported with its line, its key and the allowed values. All mistakes of a file are
+// reported at once.
 func TestMistakes(t *testing.T) {
 	const listener = "listen:\n- name: a\n  address: ':1'\n  allow: [127.0.0.1]\n"
 	for name, row := range map[string]struct {
 		text string
-		want string // all that is told; a line that ends in … is the beginning of one
+		want string // the whole error; a line that ends in … is the beginning of one
 	}{
 		// The file as a whole.
 		"empty":         {"", "f: the file is empty"},
@@ -57,7 +58,7 @@ func TestMistakes(t *testing.T) {
 		"in a list twice": {"listen:\n- name: a\n  name: b\n  address: ':1'\n  allow: [\"::1\"]\n",
 			"f:3: listen[0].name: duplicate, first in line 2"},
 
-		// Settings that there are not.
+		// Unknown settings.
 		"unknown": {"storage:\n  drivr: file\n", "f:2: storage.drivr: unknown setting (allowed: driver, " +
 			"path, sync, sync_interval, cache, …"},
 		"unknown at top": {"sessions: {}\n", "f:1: sessions: unknown setting (allowed: listen, public_address, " +
@@ -116,12 +117,12 @@ func TestMistakes(t *testing.T) {
 			"f:2: listen[0].address: …\nf:3: listen[1].address: …\nf:4: listen[2].address: …\n" +
 				"f:5: listen[3].address: \"unix:x\" (allowed: host:port, or unix:/path)\nf:6: listen[4].address: …"},
 		"plaintext": {listener + "  plaintext: sometimes\n", `f:5: listen[0].plaintext: "sometimes" (allowed: loopback, never, always)`},
-		"nobody could": {listener + "  plaintext: never\n- {name: b, address: 'unix:/b', plaintext: never}\n",
+		"never without TLS": {listener + "  plaintext: never\n- {name: b, address: 'unix:/b', plaintext: never}\n",
 			"f:5: listen[0].plaintext: \"never\" without TLS: no client could connect (allowed: …\n" +
 				"f:6: listen[1].plaintext: \"never\" without TLS: …"},
-		"nobody": {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: no address is " +
+		"no allow": {"listen:\n- name: a\n  address: ':1'\n", "f:2: listen[0].allow: no address is " +
 			"admitted (allowed: address ranges; everybody is 0.0.0.0/0 and ::/0)"},
-		"nobody []": {"listen:\n- name: a\n  address: ':1'\n  allow: []\n",
+		"empty allow": {"listen:\n- name: a\n  address: ':1'\n  allow: []\n",
 			"f:4: listen[0].allow: no address is admitted …"},
 		"proxies of a socket": {"listen:\n- name: a\n  address: unix:/a\n  proxies: [10.0.0.0/8]\n",
 			"f:4: listen[0].proxies: balancers cannot …"},
@@ -243,7 +244,7 @@ f:24: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
 			}
 			got, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
 			for i := range max(len(got), len(want)) {
-				if i >= len(got) || i >= len(want) || !says(got[i], want[i]) {
+				if i >= len(got) || i >= len(want) || !matches(got[i], want[i]) {
 					t.Fatalf("got:\n%.2000s\nwant:\n%s", err, row.want)
 				}
 			}
@@ -251,12 +252,13 @@ f:24: admin.address: "z" (allowed: host:port, unix:/path, or nothing)`},
 	}
 }
 
-func says(text, want string) bool {
+// matches reports whether text is want or, if want ends in …, begins with it.
+func matches(text, want string) bool {
 	beginning, cut := strings.CutSuffix(want, "…")
 	return text == want || cut && strings.HasPrefix(text, beginning)
 }
 
-// TestProblemLines: a key that is not in the file has the place of what it would stand in.
+// TestProblemLines: a problem with a key that is not in the file has the line of the group that the key belongs to.
 func TestProblemLines(t *testing.T) {
 	cfg, err := Parse("f", []byte("# one\nlisten:\n  - name: a\n    address: ':1'\n    allow:\n      - 127.0.0.1\n"+
 		"      - ::1\nsession:\n  strict: true\n"))
@@ -285,8 +287,7 @@ func TestProblemLines(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever the file, there is an answer; what loads is valid, and what does not says where in the file, once
-// for each key.
+// FuzzParse: every file either loads as a valid configuration, or fails with the line of each problem.
 func FuzzParse(f *testing.F) {
 	f.Add(Reference)
 	f.Add(Dev)
@@ -298,7 +299,7 @@ func FuzzParse(f *testing.F) {
 		cfg, err := Parse("f", data)
 		if err == nil {
 			if problems := cfg.Validate(); len(problems) > 0 {
-				t.Fatalf("it was loaded with problems: %v", problems)
+				t.Fatalf("an invalid configuration was loaded: %v", problems)
 			}
 			return
 		}

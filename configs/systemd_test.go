@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestSystemdRestarts: whatever ends the server, it is started again, however often that happens.
+// TestSystemdRestarts: the server is restarted after every end, without a limit.
 func TestSystemdRestarts(t *testing.T) {
 	unit, err := os.ReadFile("systemd/sessionserver.service")
 	if err != nil {
@@ -21,8 +21,7 @@ func TestSystemdRestarts(t *testing.T) {
 	}
 }
 
-// TestSystemdUnit: systemd itself understands every line of the unit, and finds its exposure small (0 is none, 10 is
-// all).
+// TestSystemdUnit: systemd accepts every line of the unit, and rates its exposure at most 2 of 10.
 func TestSystemdUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -35,7 +34,7 @@ func TestSystemdUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable() // it must be there and executable
+	self, err := os.Executable() // an existing executable, which verify requires
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,11 +53,11 @@ func hashes(text string) string {
 		"\n", "C ", hashC+" ", "[A", "["+hashA, "B]", hashB+"]", "A]", hashA+"]").Replace(text)
 }
 
-// swap replaces one part of a text, which must be there once.
+// swap replaces a part of a text that occurs in it once.
 func swap(t *testing.T, text, old, new string) string {
 	t.Helper()
 	if strings.Count(text, old) != 1 {
-		t.Fatalf("%q is there %d times", old, strings.Count(text, old))
+		t.Fatalf("%q occurs %d times", old, strings.Count(text, old))
 	}
 	return strings.Replace(text, old, new, 1)
 }
@@ -156,7 +156,8 @@ func removeSecret(app, hash string) func([]byte) ([]byte, error) {
 	return func(b []byte) ([]byte, error) { return RemoveSecret(b, app, hash) }
 }
 
-// TestEditsRefused: what is not there cannot be changed, nor a file that cannot be read or is written as nobody would.
+// TestEditsRefused: an edit fails for an unknown app or secret, for an invalid file, and for a layout that cannot be
+// edited safely.
 func TestEditsRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		text string
@@ -207,7 +208,7 @@ func TestNewTenant(t *testing.T) {
 	}
 }
 
-// FuzzEdits: whatever the file, a change does what it says or nothing, and every other comment is kept.
+// FuzzEdits: in every file an edit makes exactly its change, or fails. Removing an addition restores the settings.
 func FuzzEdits(f *testing.F) {
 	f.Add([]byte(hashes(commented)))
 	f.Add([]byte("{allow: [::1], apps: {shop: {role: x, secrets: [" + hashA + "]}}}\n"))
@@ -231,7 +232,7 @@ func FuzzEdits(f *testing.F) {
 		}
 		back, err := RemoveApp(changed, "new")
 		if err != nil {
-			t.Fatalf("what was added cannot be removed: %v\n%s", err, changed)
+			t.Fatalf("the added app cannot be removed: %v\n%s", err, changed)
 		}
 		if after, wrong := meaning(back); len(wrong) > 0 || !reflect.DeepEqual(before, after) {
 			t.Fatalf("%v\n%s", wrong, back)

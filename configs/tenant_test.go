@@ -34,7 +34,7 @@ apps:
   blog: {role: readonly, read: [post.*], write: []}
 `
 
-// TestTenant: a file says what it names, and the rest is as in the configuration.
+// TestTenant: a file changes only the settings that it names. All others are those of the configuration.
 func TestTenant(t *testing.T) {
 	main := Default()
 	main.Session.Strict, main.Quotas.Waiters, main.Rates.App = true, 7, Rate{10, 20}
@@ -72,15 +72,15 @@ func TestTenant(t *testing.T) {
 	}
 }
 
-// TestTenantMistakes: the rules are those of TestMistakes; here is what only tenants have.
+// TestTenantMistakes checks the mistakes that only a tenant's file can have. TestMistakes has the rest.
 func TestTenantMistakes(t *testing.T) {
 	const secret = "hss_0123456789012345678901234567890123456789012000000"
 	const hash = "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	for name, row := range map[string]struct{ text, want string }{
 		"empty": {"", "a: the file is empty"},
-		"nobody": {"hosts: []\n", "a: allow: no address is admitted (allowed: address ranges; everybody is " +
+		"no allow": {"hosts: []\n", "a: allow: no address is admitted (allowed: address ranges; everybody is " +
 			"0.0.0.0/0 and ::/0)"},
-		"nobody []": {"\nallow: []\n", "a:2: allow: no address is admitted …"},
+		"empty allow": {"\nallow: []\n", "a:2: allow: no address is admitted …"},
 		"unknown": {"allow: [::1]\nlisten: []\n", "a:2: listen: unknown setting (allowed: allow, deny, hosts, " +
 			"session, quotas, rates, policy, apps)"},
 		"server's own": {"allow: [::1]\nrates: {auth_failures: {burst: 1}}\n", "a:2: rates.auth_failures: unknown " +
@@ -97,7 +97,7 @@ func TestTenantMistakes(t *testing.T) {
 		"no name": {"allow: [::1]\napps:\n  [a]: {}\n", "a:3: apps.?: not a name (allowed: one word)"},
 		"app unknown": {"allow: [::1]\napps:\n  shop:\n    password: 1\n    role: admin\n",
 			"a:4: apps.shop.password: unknown setting …"},
-		"app, nobody": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: " +
+		"app, no allow": {"allow: [::1]\napps:\n  shop:\n    allow: []\n    role: admin\n", "a:4: apps.shop.allow: " +
 			"no address is admitted (allowed: address ranges, or to leave it out)"},
 		"twice": {"allow: [::1]\napps: {a: {role: admin, secrets: [" + hash + ", " + hash +
 			"]}, b: {role: admin, certificates: [\"dns:y.z\", \"dns:z.z\", \"dns:y.z\"]}}\n",
@@ -146,12 +146,12 @@ a:13: policy.a: duplicate, first in line 12`},
 			}
 			got, want := strings.Split(err.Error(), "\n"), strings.Split(row.want, "\n")
 			for i := range max(len(got), len(want)) {
-				if i >= len(got) || i >= len(want) || !says(got[i], want[i]) {
+				if i >= len(got) || i >= len(want) || !matches(got[i], want[i]) {
 					t.Fatalf("got:\n%.2000s\nwant:\n%s", err, row.want)
 				}
 			}
 			if strings.Contains(err.Error(), secret[4:12]) {
-				t.Errorf("it shows the secret: %v", err)
+				t.Errorf("the error contains the secret: %v", err)
 			}
 		})
 	}
@@ -177,7 +177,7 @@ func (f *folder) write(name, text string) {
 	}
 }
 
-// look loads the folder and wants these tenants, as name:lifetime, and problems, each by its beginning.
+// look loads the folder and compares its tenants, as name:lifetime, and the beginnings of its problems.
 func (f *folder) look(tenants string, problems ...string) {
 	f.Helper()
 	f.now = LoadTenants(f.path, f.main, f.now, func(t *Tenant) Problems {
@@ -205,11 +205,11 @@ func (f *folder) look(tenants string, problems ...string) {
 	}
 	again := LoadTenants(f.path, f.main, f.now)
 	if !again.Same(f.now) {
-		f.Errorf("the same folder seems to have changed")
+		f.Errorf("an unchanged folder is reported as changed")
 	}
 }
 
-// TestFolder: a mistake in one file keeps what that file said, and nothing else.
+// TestFolder: a tenant whose file has a mistake keeps its settings. Changes of other files take effect.
 func TestFolder(t *testing.T) {
 	f := newFolder(t)
 	f.look("")
@@ -236,15 +236,15 @@ func TestFolder(t *testing.T) {
 	f.look("a:1h0m0s b:2h0m0s")
 	first := f.now
 	f.write("a.yaml", "allow: [::1]\nsession: {lifetime: soon}\n")
-	f.write("b.yaml", "allow: [::1]\nsession: {lifetime: 3h}\n") // what changes in another file does not wait
+	f.write("b.yaml", "allow: [::1]\nsession: {lifetime: 3h}\n") // takes effect in spite of a.yaml
 	f.look("a:1h0m0s b:3h0m0s", "a.yaml:2: session.lifetime: \"soon\"")
 	if stale, missing := f.now.Stale(); len(missing) != 0 || !slices.Equal(stale, []string{"a"}) {
 		t.Errorf("stale %v, missing %v", stale, missing)
 	}
 	if first.All[1].Session.Lifetime != 2*time.Hour {
-		t.Error("what was there before has changed")
+		t.Error("a tenant loaded before has changed")
 	}
-	f.write("a.yaml", "") // as when it is being written
+	f.write("a.yaml", "") // as at the beginning of a write
 	f.look("a:1h0m0s b:3h0m0s", "a.yaml: the file is empty")
 	if err := os.Remove(filepath.Join(f.path, "b.yaml")); err != nil {
 		t.Fatal(err)
@@ -259,7 +259,7 @@ func TestFolder(t *testing.T) {
 	f.look("a:5h0m0s")
 }
 
-// TestFolderFiles: links, folders, and what cannot be read.
+// TestFolderFiles: links are followed within the folder. Folders, other links and unreadable files are problems.
 func TestFolderFiles(t *testing.T) {
 	f := newFolder(t)
 	path := func(name string) string { return filepath.Join(f.path, name) }
@@ -277,11 +277,11 @@ func TestFolderFiles(t *testing.T) {
 	must(os.Symlink("..data/a.yaml", path("a.yaml")))
 	must(os.Mkdir(path("dir.yaml"), 0o700))
 	f.look("a:1h0m0s", "dir.yaml: cannot be read: not a regular file")
-	must(os.Symlink("..2026_2", path("..tmp"))) // how Kubernetes changes a ConfigMap
+	must(os.Symlink("..2026_2", path("..tmp"))) // Kubernetes changes a ConfigMap in this way
 	must(os.Rename(path("..tmp"), path("..data")))
 	f.look("a:2h0m0s", "dir.yaml: cannot be read: not a regular file")
 
-	must(os.Remove(path("..2026_2/a.yaml"))) // a link to nothing is no tenant any more
+	must(os.Remove(path("..2026_2/a.yaml"))) // a dangling link is not a tenant
 	must(os.Remove(path("dir.yaml")))
 	f.look("", "a.yaml: cannot be read: no such file")
 	f.write("..2026_2/a.yaml", "allow: [::1]\n")
@@ -292,7 +292,7 @@ func TestFolderFiles(t *testing.T) {
 	f.write("..2026_2/a.yaml", "allow: [::1]\n")
 	f.look("a:24m0s")
 
-	outside := filepath.Join(t.TempDir(), "b.yaml") // what a link that leaves the folder leads to is nobody's business
+	outside := filepath.Join(t.TempDir(), "b.yaml") // a link that leaves the folder must not reveal its target
 	must(os.WriteFile(outside, []byte("allow: [::1]\nsecret\n"), 0o600))
 	must(os.Symlink(outside, path("b.yaml")))
 	must(os.Symlink("../"+filepath.Base(filepath.Dir(outside))+"/b.yaml", path("c.yaml")))
@@ -306,13 +306,13 @@ func TestFolderFiles(t *testing.T) {
 	must(os.Remove(path("b.yaml")))
 	must(os.Remove(path("c.yaml")))
 
-	must(os.Rename(f.path, f.path+"-away")) // a folder that is not there is not an empty one
+	must(os.Rename(f.path, f.path+"-away")) // a missing folder is not an empty one
 	f.look("a:24m0s", f.path+": the folder cannot be read, and its tenants stay unchanged: no such file")
 	must(os.Rename(f.path+"-away", f.path))
 	f.look("a:24m0s")
 }
 
-// TestFolderMisnamed: a file that looks like a tenant's and is none is not passed over in silence.
+// TestFolderMisnamed: a file that is ignored because of its extension, but resembles a tenant's, is reported.
 func TestFolderMisnamed(t *testing.T) {
 	f := newFolder(t)
 	f.write("a.yaml", "allow: [::1]\n")
@@ -335,7 +335,7 @@ func TestFolderHosts(t *testing.T) {
 		"c.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too")
 }
 
-// TestFolderOrder: what is found does not depend on what was there before, apart from files with mistakes.
+// TestFolderOrder: the tenants do not depend on an earlier load, except those whose files have mistakes.
 func TestFolderOrder(t *testing.T) {
 	f := newFolder(t)
 	for _, name := range []string{"a", "a-b", "a_b", "ab"} {
@@ -349,7 +349,7 @@ func TestFolderOrder(t *testing.T) {
 	}
 }
 
-// FuzzTenant: whatever the file, there is an answer, and no secret in it.
+// FuzzTenant: every file either loads or fails with its problems, and no problem contains a secret.
 func FuzzTenant(f *testing.F) {
 	f.Add([]byte(acme))
 	f.Add([]byte("apps: {hss_aaaaaaaaaaaaaaaaa: {? [a] : hss_aaaaaaaaaaaaaaaaa}}\nallow: *hss_aaaaaaaaaaaaaaaaa\n"))
