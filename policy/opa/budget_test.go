@@ -53,13 +53,13 @@ func (s *stall) TraceEvent(_ topdown.Event) { time.Sleep(s.left); s.left = 0 }
 // that runs for longer does not.
 func TestStall(t *testing.T) {
 	const limit = 30 * time.Millisecond
-	decide := func(text string) (answer, error) {
+	decide := func(text string) (result, error) {
 		e := mustStart(t, Options{}, "a.rego", rules(text))
 		b := e.current.Load().operator
 		return b.evaluate(t.Context(), &b.allow, b.data, inputTerm(&policy.Input{}), limit, &stall{left: 2 * limit})
 	}
-	if a, err := decide("allow if count([1 | some _ in numbers.range(1, 100)]) == 100"); err != nil || !a.allow {
-		t.Errorf("got %+v %v", a, err)
+	if r, err := decide("allow if count([1 | some _ in numbers.range(1, 100)]) == 100"); err != nil || !r.allow {
+		t.Errorf("got %+v %v", r, err)
 	}
 	_, err := decide("allow if count([1 | some a in numbers.range(1, 9999); some b in numbers.range(1, 9999); a * " +
 		"b == 7.5]) == 0")

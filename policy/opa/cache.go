@@ -9,8 +9,8 @@ import (
 // ways is the number of slots for a key.
 const ways = 4
 
-// cache is a bounded table of answers, read without a lock. The hash of a key selects a few slots. If all of them are
-// occupied, a random one is overwritten. A missing answer is evaluated again, so any entry may be dropped at any
+// cache is a bounded table of results, read without a lock. The hash of a key selects a few slots. If all of them are
+// occupied, a random one is overwritten. A missing result is evaluated again, so any entry may be dropped at any
 // time.
 type cache struct {
 	seed  maphash.Seed
@@ -19,10 +19,10 @@ type cache struct {
 
 type entry struct {
 	key    string
-	answer answer
+	result result
 }
 
-// newCache returns a cache for at least as many answers.
+// newCache returns a cache for at least this number of entries.
 func newCache(entries int) *cache {
 	size := ways
 	for size < entries {
@@ -37,19 +37,19 @@ func (c *cache) candidates(key []byte) []atomic.Pointer[entry] {
 	return c.slots[at : at+ways]
 }
 
-// get returns the answer for key, or nil.
-func (c *cache) get(key []byte) *answer {
+// get returns the result for key, or nil.
+func (c *cache) get(key []byte) *result {
 	slots := c.candidates(key)
 	for i := range slots {
 		if e := slots[i].Load(); e != nil && e.key == string(key) {
-			return &e.answer
+			return &e.result
 		}
 	}
 	return nil
 }
 
-func (c *cache) put(key []byte, a answer) {
-	e := &entry{key: string(key), answer: a}
+func (c *cache) put(key []byte, r result) {
+	e := &entry{key: string(key), result: r}
 	slots := c.candidates(key)
 	for i := range slots {
 		if slots[i].CompareAndSwap(nil, e) {

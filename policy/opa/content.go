@@ -37,7 +37,8 @@ const tenantsFolder = "tenants/"
 // sort assigns the files of a bundle to their owners.
 func sort(b *bundle.Bundle) (*contents, error) {
 	if len(b.WasmModules)+len(b.PlanModules) > 0 {
-		return nil, fmt.Errorf("compiled modules are not supported (allowed: Rego)")
+		return nil, fmt.Errorf("compiled modules are not supported (allowed: Rego): " +
+			"build the bundle with opa build --target rego")
 	}
 	all := &contents{revision: b.Manifest.Revision, operator: newContent(""), tenants: make(map[string]*content)}
 	owner := func(tenant string) *content {

@@ -315,7 +315,7 @@ func TestNotCached(t *testing.T) {
 		results[d.Allow] = true
 	}
 	if len(results) != 2 {
-		t.Errorf("got the same answer 10,000 times: %v", e.Status().Caching)
+		t.Errorf("got the same decision 10,000 times: %v", e.Status().Caching)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"sessionserver/policy"
 )
 
-// Explain decides without the cache and describes the decision: each question of each policy, its answer, the facts
+// Explain decides without the cache and describes the decision: each question of each policy, its result, the facts
 // that it is cached by, and OPA's trace. The text is for people and contains data of the tenant.
 func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision, string, error) {
 	s := e.current.Load()
@@ -45,13 +45,14 @@ func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision
 	return policy.Decision{Allow: true}, b.String(), nil
 }
 
-func (s *snapshot) trace(ctx context.Context, p *bound, q *question, in *policy.Input, b *strings.Builder) (answer,
-	error) {
+func (s *snapshot) trace(ctx context.Context, p *bound, q *question, in *policy.Input, b *strings.Builder) (
+	result, error,
+) {
 	tracer := topdown.NewBufferTracer()
-	a, err := p.evaluate(ctx, q, p.data, inputTerm(in), s.limit, tracer)
+	r, err := p.evaluate(ctx, q, p.data, inputTerm(in), s.limit, tracer)
 	topdown.PrettyTraceWithLocation(b, *tracer)
 	if err != nil {
 		fmt.Fprintf(b, "%v\n", err)
 	}
-	return a, err
+	return r, err
 }

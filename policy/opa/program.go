@@ -36,10 +36,10 @@ type question struct {
 	reads reads
 }
 
-const answerVar = ast.Var("answer")
+const resultVar = ast.Var("answer")
 
-// answer is the result of a question.
-type answer struct {
+// result is the value of a question.
+type result struct {
 	allow   bool
 	reasons []string
 }
@@ -134,7 +134,7 @@ func misplaced(name string, pkg *ast.Package) error {
 
 func newQuestion(c *ast.Compiler, pkg ast.Ref, name string) (question, error) {
 	ref := pkg.Append(ast.StringTerm(name))
-	query := ast.NewBody(ast.Equality.Expr(ast.NewTerm(answerVar), ast.NewTerm(ref)))
+	query := ast.NewBody(ast.Equality.Expr(ast.NewTerm(resultVar), ast.NewTerm(ref)))
 	compiled, err := c.QueryCompiler().Compile(query)
 	return question{name: name, query: compiled, reads: readsOf(c, ref)}, err
 }
@@ -169,19 +169,19 @@ func checkTenantRefs(c *ast.Compiler) error {
 
 var tenantsRef = ast.MustParseRef("data.tenants")
 
-// evaluate answers a question. It exceeds the limit of processor time, or the end of ctx, by at most the duration of
-// one builtin.
+// evaluate returns the result of a question. It exceeds the limit of processor time, or the end of ctx, by at most the
+// duration of one builtin.
 func (p *program) evaluate(
 	ctx context.Context, q *question, data *document, input *ast.Term, limit time.Duration, tracer topdown.QueryTracer,
-) (a answer, err error) {
+) (r result, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cancel := newBudget(limit, threadTime)
 	defer cancel.stop()
 	defer context.AfterFunc(ctx, cancel.Cancel)()
 	defer func() {
-		if r := recover(); r != nil { // a fault of a builtin must not end the process
-			a, err = answer{}, fmt.Errorf("policy: %s: panic: %v\n%s", q.name, r, debug.Stack())
+		if cause := recover(); cause != nil { // a fault of a builtin must not end the process
+			r, err = result{}, fmt.Errorf("policy: %s: panic: %v\n%s", q.name, cause, debug.Stack())
 		}
 	}()
 	query := topdown.NewQuery(q.query).WithCompiler(p.compiler).WithStore(data).WithTransaction(transaction{}).
@@ -190,8 +190,8 @@ func (p *program) evaluate(
 	if tracer != nil {
 		query = query.WithQueryTracer(tracer)
 	}
-	err = query.Iter(ctx, func(result topdown.QueryResult) error {
-		return q.read(&a, result[answerVar].Value)
+	err = query.Iter(ctx, func(values topdown.QueryResult) error {
+		return q.read(&r, values[resultVar].Value)
 	})
 	if topdown.IsCancel(err) {
 		err = policy.ErrTimeout
@@ -200,9 +200,9 @@ func (p *program) evaluate(
 		}
 	}
 	if err != nil {
-		return answer{}, fmt.Errorf("policy: %s: %w", q.name, err)
+		return result{}, fmt.Errorf("policy: %s: %w", q.name, err)
 	}
-	return a, nil
+	return r, nil
 }
 
 var noMetrics = metrics.NoOp()
@@ -213,19 +213,19 @@ const (
 	reasonMax  = 200
 )
 
-// read stores the value of the rule in a.
-func (q *question) read(a *answer, v ast.Value) error {
+// read stores the value of the rule in r.
+func (q *question) read(r *result, v ast.Value) error {
 	if q.name == "allow" {
 		allow, ok := v.(ast.Boolean)
 		if !ok {
-			return errors.New("value is neither true nor false")
+			return errors.New("value is neither true nor false: write the rule as allow if { … }")
 		}
-		a.allow = bool(allow)
+		r.allow = bool(allow)
 		return nil
 	}
 	take := func(t *ast.Term) {
-		if s, ok := t.Value.(ast.String); ok && len(a.reasons) < reasonsMax {
-			a.reasons = append(a.reasons, printable(string(s)))
+		if s, ok := t.Value.(ast.String); ok && len(r.reasons) < reasonsMax {
+			r.reasons = append(r.reasons, printable(string(s)))
 		}
 	}
 	switch v := v.(type) {
@@ -234,7 +234,7 @@ func (q *question) read(a *answer, v ast.Value) error {
 	case *ast.Array:
 		v.Foreach(take)
 	default:
-		return errors.New("value is not a set of strings")
+		return errors.New("value is not a set of strings: write the rule as reasons contains \"text\" if { … }")
 	}
 	return nil
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// reads is everything that the answer to a question can depend on, except data.
+// reads is everything that the result of a question can depend on, except data.
 type reads struct {
 	fields fieldSet
-	impure string // builtin for which the answer must not be cached; "" if it may be cached
+	impure string // builtin for which the result must not be cached; "" if it may be cached
 }
 
 func (r reads) String() string {
@@ -32,7 +32,7 @@ var impureBuiltins = map[string]bool{
 	"trace":                                                  true,
 }
 
-// readsOf returns everything that any rule with a part in the answer for entry may read. It errs on the side of more.
+// readsOf returns everything that any rule with a part in the result of entry may read. It errs on the side of more.
 // It does not follow values through variables; an input that is assigned to a variable counts as a whole. Rules are
 // found by the longest constant part of a reference, and the rest may be anything. A value that replaces an input by
 // `with` does not hide that input.

@@ -12,7 +12,7 @@ import (
 	"sessionserver/policy"
 )
 
-// snapshot is everything that decisions depend on: programs, data, and cached answers. Only the cache changes, and it
+// snapshot is everything that decisions depend on: programs, data, and cached results. Only the cache changes, and it
 // is empty in a new snapshot.
 type snapshot struct {
 	operator *bound
@@ -61,55 +61,58 @@ func newSnapshot(set *programs, tenants map[string]*ast.Term, entries int, limit
 }
 
 // decide evaluates the operator's policy, and then that of the tenant if it has one. Both must allow. It also returns
-// the duration of the evaluation, which is zero if all answers were cached.
+// the duration of the evaluation, which is zero if all results were cached.
 func (s *snapshot) decide(ctx context.Context, in *policy.Input) (policy.Decision, time.Duration, error) {
-	d, duration, err := s.ask(ctx, s.operator, in)
+	d, duration, err := s.decideBy(ctx, s.operator, in)
 	if err != nil || !d.Allow || len(s.tenants) == 0 {
 		return d, duration, err
 	}
 	if b := s.tenants[in.Tenant]; b != nil {
 		var more time.Duration
-		d, more, err = s.ask(ctx, b, in)
+		d, more, err = s.decideBy(ctx, b, in)
 		duration += more
 	}
 	return d, duration, err
 }
 
-func (s *snapshot) ask(ctx context.Context, b *bound, in *policy.Input) (policy.Decision, time.Duration, error) {
-	a, duration, err := s.answer(ctx, b, &b.allow, b.id, in)
-	if err != nil || a.allow {
-		return policy.Decision{Allow: a.allow}, duration, err
+// decideBy evaluates one policy. It evaluates the reasons only for an operation that the policy denies.
+func (s *snapshot) decideBy(ctx context.Context, b *bound, in *policy.Input) (policy.Decision, time.Duration, error) {
+	r, duration, err := s.evaluate(ctx, b, &b.allow, b.id, in)
+	if err != nil || r.allow {
+		return policy.Decision{Allow: r.allow}, duration, err
 	}
-	a, more, err := s.answer(ctx, b, &b.reasons, b.id+1, in)
-	return policy.Decision{Reasons: a.reasons}, duration + more, err
+	r, more, err := s.evaluate(ctx, b, &b.reasons, b.id+1, in)
+	return policy.Decision{Reasons: r.reasons}, duration + more, err
 }
 
 // keySize is the length up to which a key costs no allocation. Most keys have a third of it.
 const keySize = 512
 
-func (s *snapshot) answer(ctx context.Context, b *bound, q *question, id uint64, in *policy.Input) (answer,
-	time.Duration, error) {
+// evaluate returns the result of a question, from the cache if possible, and the duration of the evaluation.
+func (s *snapshot) evaluate(
+	ctx context.Context, b *bound, q *question, id uint64, in *policy.Input,
+) (result, time.Duration, error) {
 	var buf [keySize]byte
 	var key []byte
 	if q.reads.impure == "" {
 		key = q.reads.fields.appendKey(binary.AppendUvarint(buf[:0], id), in)
-		if a := s.cache.get(key); a != nil {
-			return *a, 0, nil
+		if r := s.cache.get(key); r != nil {
+			return *r, 0, nil
 		}
 	}
 	start := time.Now()
-	a, err := b.evaluate(ctx, q, b.data, inputTerm(in), s.limit, nil)
+	r, err := b.evaluate(ctx, q, b.data, inputTerm(in), s.limit, nil)
 	duration := max(time.Since(start), 1)
 	if err != nil {
 		if b.owner != "" {
 			err = fmt.Errorf("policy of tenant %s: %w", b.owner, err)
 		}
-		return answer{}, duration, err
+		return result{}, duration, err
 	}
 	if q.reads.impure == "" {
-		s.cache.put(key, a)
+		s.cache.put(key, r)
 	}
-	return a, duration, nil
+	return r, duration, nil
 }
 
 // programs holds the compiled policies of a source.

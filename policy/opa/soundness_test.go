@@ -69,7 +69,7 @@ func TestSoundness(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d policies compiled; %d decisions, %d remembered; failed, denied, allowed: %v", compiled, policies,
+	t.Logf("%d of %d policies compiled; %d decisions, %d cached; failed, denied, allowed: %v", compiled, policies,
 		compared, hits, outcomes)
 	if compiled < policies*3/4 || hits < compared/5 || outcomes[policy.Allowed] < compared/20 ||
 		outcomes[policy.Denied] < compared/20 {

@@ -83,8 +83,8 @@ func (f *files) follow(ctx context.Context, _ func()) { <-ctx.Done() }
 // folder is a source of policies in a watched folder.
 type folder struct {
 	files
-	watch                   bool          // whether to have the system tell of changes
-	settle, unsettled, poll time.Duration // see follow; tests have less patience
+	watch                   bool          // whether the system reports changes
+	settle, unsettled, poll time.Duration // see follow; tests set shorter ones
 }
 
 // Folder returns a source of files as for FS, which are read again when they change.
@@ -106,5 +106,6 @@ func (f *folder) load(ctx context.Context) (*contents, error) {
 			return all, err
 		}
 	}
-	return nil, errors.New("policy files kept changing while they were read")
+	return nil, errors.New("policy files kept changing while they were read: to change several at once, " +
+		"use a link as the folder and point it to another one")
 }
