@@ -17,6 +17,11 @@
 // which may leave a torn file. Touch overwrites the expiry in the file, which has a checksum of its own. In both modes
 // a Touch survives kill -9, but is not synced.
 //
+// Package atomicfile writes, syncs and renames in one call, which does not fit here. The lock of a record is held for
+// the rename, but not for the slow write and sync before it. A batch stages all its records and syncs their names
+// before the journal commits it, and only then renames them. The sync is optional, and its duration is reported. A
+// temporary file is named by its record, so that opening the folder can complete a batch or remove the file.
+//
 // # Damage
 //
 // For a torn or foreign file Get returns storage.ErrCorrupt. Such a file does not count in any usage, and the sweep

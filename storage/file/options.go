@@ -55,7 +55,7 @@ type Options struct {
 // withDefaults returns a copy of o with every field set, or an error that names the invalid field.
 func (o Options) withDefaults() (Options, error) {
 	if o.Path == "" {
-		return o, errors.New("option Path: it is required")
+		return o, errors.New("option Path: missing: set it to the folder of the records")
 	}
 	mode, err := ParseSyncMode(string(o.Sync))
 	if err != nil {
@@ -63,7 +63,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Sync = mode
 	if o.Operations < 0 {
-		return o, errors.New("option Operations: it is negative")
+		return o, fmt.Errorf("option Operations: %d is negative: set a maximum, or 0 for the default", o.Operations)
 	}
 	if o.Operations == 0 {
 		o.Operations = 256
