@@ -117,7 +117,7 @@ func TestReplaceKeepsMode(t *testing.T) {
 	}
 }
 
-// TestReplaceLink: a link is replaced itself, and what it leads to is not written.
+// TestReplaceLink: a link is replaced itself, and its target is not written.
 func TestReplaceLink(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "target")
 	if err := os.WriteFile(target, []byte("target"), 0o600); err != nil {

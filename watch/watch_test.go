@@ -135,8 +135,8 @@ func TestReplacedFolder(t *testing.T) {
 	}
 }
 
-// TestFolderIsBack: a folder that was moved away and back is watched again, without a fingerprint too. What changed in
-// it meanwhile is reported.
+// TestFolderIsBack: a folder that was moved away and back is watched again, without a fingerprint too. Changes
+// in it meanwhile are reported.
 func TestFolderIsBack(t *testing.T) {
 	const poll = 20 * time.Millisecond
 	for name, polled := range map[string]bool{"between two polls": false, "after some polls": true} {
@@ -238,7 +238,7 @@ func TestSettles(t *testing.T) {
 	}
 }
 
-// TestIgnore: a file of no interest is not reported; Now is, at once.
+// TestIgnore: an ignored file is not reported. A receive from Now is reported at once.
 func TestIgnore(t *testing.T) {
 	folder := t.TempDir()
 	o := options(folder)
@@ -257,7 +257,7 @@ func TestIgnore(t *testing.T) {
 	<-w.ended
 }
 
-// TestFolderMissing: a folder that is not there is logged once, and its files are found by polls.
+// TestFolderMissing: a missing folder is logged once, and its files are found by polls.
 func TestFolderMissing(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "none")
 	path := filepath.Join(folder, "file")

@@ -120,7 +120,7 @@ final class Connection
     }
 
     /**
-     * Drops the streams inherited from a parent process without sending anything. The parent goes on using them, with
+     * Drops the streams inherited from a parent process without sending anything. The parent continues to use them, with
      * everything that was done on them.
      */
     public function detachFromParent(): void

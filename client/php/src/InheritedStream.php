@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace SessionServer;
 
 /**
- * A stream inherited from a parent process, which goes on using it.
+ * A stream inherited from a parent process, which continues to use it.
  *
  * When PHP closes a TLS stream, also at the end of a process, it sends a closing record, and the server would end the
  * connection of the parent too. PHP has no function that closes a descriptor without writing. This class therefore

@@ -515,7 +515,7 @@ final class SaveHandlerTest extends SessionTestCase
         $this->assertGone($r->result[0]);
     }
 
-    /** An id that the server has not made: what it had before stays, and it can be used later. */
+    /** A refused save under an id of the application keeps the earlier content. The id can be used later. */
     public function testRefusedSaveWithIdOfApplication(): void
     {
         $id = bin2hex(random_bytes(16));
