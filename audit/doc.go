@@ -11,7 +11,7 @@
 // The same queue writes the decision log, a sample of the decisions of the policies: [Decisions]. It serves diagnosis
 // and is not evidence, so that no caller waits for it.
 //
-// Neither log may ever hold a session id, a value or a secret: there is no field for them. Text from clients is
+// Neither log may ever hold a session id, a value or a secret: neither has a field for them. Text from clients is
 // bounded in length. No character of it can end a line or a string, or hide text from a reader at a terminal.
 //
 // The package must never know its callers, nor the source of its settings.

@@ -32,7 +32,7 @@ var (
 	// typical replies
 	replies = []struct {
 		name   string
-		answer func(e *Encoder)
+		encode func(e *Encoder)
 	}{
 		{"ok", (*Encoder).OK},
 		{"int", func(e *Encoder) { e.Int(1440) }},
@@ -82,7 +82,7 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 			e.SetProto(f.proto)
 			if allocs := testing.AllocsPerRun(1000, func() {
 				e.Begin(f.framing)
-				test.answer(&e)
+				test.encode(&e)
 				e.Reset()
 			}); allocs != 0 {
 				t.Errorf("%s in %s: %v allocations", test.name, f.name, allocs)
@@ -119,13 +119,13 @@ func BenchmarkEncode(b *testing.B) {
 				var e Encoder
 				e.SetProto(f.proto)
 				e.Begin(f.framing)
-				test.answer(&e)
+				test.encode(&e)
 				b.SetBytes(int64(e.Len()))
 				b.ReportAllocs()
 				for b.Loop() {
 					e.Reset()
 					e.Begin(f.framing)
-					test.answer(&e)
+					test.encode(&e)
 				}
 			})
 		}

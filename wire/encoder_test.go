@@ -19,11 +19,11 @@ func keys(names ...string) (n int, key func(i int) []byte) {
 	return len(names), func(i int) []byte { return []byte(names[i]) }
 }
 
-// answers has every reply method of Encoder. An expectation in line framing that begins with err BINARY means that no
-// line can carry the reply. An empty one means that the method is for RESP only.
-var answers = []struct {
+// replyTests has every reply method of Encoder. An expectation in line framing that begins with err BINARY means that
+// no line can carry the reply. An empty one means that the method is for RESP only.
+var replyTests = []struct {
 	name              string
-	answer            func(e *Encoder)
+	encode            func(e *Encoder)
 	line, resp2, resp string
 }{
 	{"OK", (*Encoder).OK, "ok\r\n", "+OK\r\n", "+OK\r\n"},
@@ -74,7 +74,7 @@ var answers = []struct {
 }
 
 func TestEncoder(t *testing.T) {
-	for _, test := range answers {
+	for _, test := range replyTests {
 		for _, kind := range []struct {
 			name    string
 			framing Framing
@@ -91,7 +91,7 @@ func TestEncoder(t *testing.T) {
 				e.Error(NotFound, "") // an earlier reply must survive, even if this one is truncated
 				before := len(e.Bytes())
 				e.Begin(kind.framing)
-				test.answer(e)
+				test.encode(e)
 				got := string(e.Bytes()[before:])
 				if kind.want == "err BINARY" {
 					if !strings.HasPrefix(got, "err BINARY ") || strings.Count(got, "\n") != 1 ||
@@ -116,18 +116,18 @@ func TestEncoder(t *testing.T) {
 }
 
 // readBack decodes one reply and encodes it again.
-func readBack(t *testing.T, answer string, proto int) {
+func readBack(t *testing.T, text string, proto int) {
 	t.Helper()
-	r := NewReplyReader(strings.NewReader(answer))
+	r := NewReplyReader(strings.NewReader(text))
 	reply, err := r.Next()
 	if err != nil {
-		t.Fatalf("%q: %v", answer, err)
+		t.Fatalf("%q: %v", text, err)
 	}
-	if got := appendReply(nil, reply, proto); string(got) != answer {
-		t.Errorf("%q is decoded and encoded as %q", answer, got)
+	if got := appendReply(nil, reply, proto); string(got) != text {
+		t.Errorf("%q is decoded and encoded as %q", text, got)
 	}
 	if _, err := r.Next(); err != io.EOF {
-		t.Errorf("behind %q: %v", answer, err)
+		t.Errorf("behind %q: %v", text, err)
 	}
 }
 

@@ -103,8 +103,8 @@ func FuzzReader(f *testing.F) {
 // FuzzReply checks that replies are decoded the same in whatever pieces they arrive, and that encoding is the inverse
 // of decoding.
 func FuzzReply(f *testing.F) {
-	for _, answer := range answers {
-		f.Add(answer.resp2 + answer.resp)
+	for _, test := range replyTests {
+		f.Add(test.resp2 + test.resp)
 	}
 	f.Add("*2\r\n%1\r\n+a\r\n~0\r\n>1\r\n_\r\n")
 	f.Add("$67108864\r\nabc")
@@ -145,7 +145,7 @@ func FuzzEncoder(f *testing.F) {
 	f.Add("a|b", []byte("a\r\nb\x00"), "two\r\nlines")
 	f.Fuzz(func(t *testing.T, key string, value []byte, message string) {
 		n, pair := pairs(key, string(value), "b", "")
-		for _, answer := range []func(e *Encoder){
+		for _, encode := range []func(e *Encoder){
 			func(e *Encoder) { e.Text(key) },
 			func(e *Encoder) { e.Value(value) },
 			func(e *Encoder) { e.Keys(keys(key, "b")) },
@@ -154,11 +154,11 @@ func FuzzEncoder(f *testing.F) {
 		} {
 			for _, proto := range []int{2, 3} {
 				e := Encoder{framing: RESP, proto: proto}
-				answer(&e)
+				encode(&e)
 				readBack(t, string(e.Bytes()), proto)
 			}
 			var e Encoder
-			answer(&e)
+			encode(&e)
 			line, found := bytes.CutSuffix(e.Bytes(), []byte("\r\n"))
 			if !found || bytes.ContainsAny(line, "\r\n") || !bytes.HasPrefix(line, []byte("ok")) &&
 				!bytes.HasPrefix(line, []byte("err ")) {

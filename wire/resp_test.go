@@ -189,7 +189,7 @@ func TestMemoryCoversTheLargestRequest(t *testing.T) {
 	for _, input := range []string{resp, line} {
 		r := NewReader(strings.NewReader(input), limits, func([]byte) int { return limits.Request })
 		if _, err := r.Next(); err != nil || len(input) > limits.memory() {
-			t.Errorf("%.40q…, %d bytes (memory says %d): %v", input, len(input), limits.memory(), err)
+			t.Errorf("%.40q…, %d bytes (at most %d): %v", input, len(input), limits.memory(), err)
 		}
 	}
 }

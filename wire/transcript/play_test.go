@@ -25,15 +25,15 @@ type fake struct {
 func (f *fake) dial(context.Context) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	// A pipe has no buffer. Replies wait in a queue, so that a client may send several requests before it reads.
-	answers := make(chan string, 100)
+	queue := make(chan string, 100)
 	f.wait.Go(func() {
-		for a := range answers {
+		for a := range queue {
 			_, _ = io.WriteString(theirs, a)
 		}
 		_ = theirs.Close()
 	})
 	f.wait.Go(func() {
-		defer close(answers)
+		defer close(queue)
 		requests := wire.NewReader(theirs, wire.DefaultLimits(), nil)
 		for {
 			req, err := requests.Next()
@@ -57,7 +57,7 @@ func (f *fake) dial(context.Context) (net.Conn, error) {
 			}
 			rest, ends := strings.CutSuffix(reply, "hang up")
 			if rest != "" {
-				answers <- rest
+				queue <- rest
 			}
 			if ends {
 				return
@@ -92,7 +92,7 @@ func TestPlay(t *testing.T) {
 			map[string]string{"new": "ok 0123\r\n", "open 0123": "ok\r\n", "again": "ok 0123\r\n"},
 			"new,open 0123,again"},
 		"any text":      {"C: new\nS: err {...}\n", map[string]string{"new": "err BUSY come again\r\n"}, "new"},
-		"empty answer":  {"C: x\nS:\nC: y\nS: \n", map[string]string{"x": "\r\n", "y": "\r\n"}, "x,y"},
+		"empty reply":   {"C: x\nS:\nC: y\nS: \n", map[string]string{"x": "\r\n", "y": "\r\n"}, "x,y"},
 		"pipelining":    {"C: a\nC: b\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n", "b": "2\r\n"}, "a,b"},
 		"several lines": {"C: a\nS: 1\nS: 2\n", map[string]string{"a": "1\r\n2\r\n"}, "a"},
 		"closed": {"C: quit\nS: ok\nS: (closed)\nS: (closed)\n", map[string]string{"quit": "ok\r\nhang up"},
