@@ -20,7 +20,7 @@ const Timeout = 2 * time.Second
 // Options are the settings of a log.
 type Options struct {
 	// Output is stdout, syslog, syslog:udp://host:port, syslog:tcp://host:port, syslog:unix:/path, or the path of a
-	// file. There is no log if it is empty.
+	// file. Without it nothing is logged.
 	Output string
 
 	Events    Events        // events to record; ignored by a decision log

@@ -210,7 +210,7 @@ func (c *conn) readPong(ctx context.Context, timeout time.Duration) error {
 }
 
 // rejection returns the error with which the server rejects a connection, or nil. It is a line "err CODE message",
-// since the server has not yet read a request and does not know the framing. No RESP reply begins with "e".
+// since the server determines the framing by the first request. No RESP reply begins with "e".
 func (c *conn) rejection() error {
 	if start, err := c.src.Peek(1); err != nil || start[0] != 'e' {
 		return nil

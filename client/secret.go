@@ -29,10 +29,10 @@ func (s Secret) Reveal() string {
 	return s.reveal()
 }
 
-// IsZero reports whether there is no secret.
+// IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.reveal == nil }
 
-// String returns xxxxx, or "" if there is no secret.
+// String returns xxxxx, or "" for an empty secret.
 func (s Secret) String() string {
 	if s.IsZero() {
 		return ""

@@ -76,7 +76,7 @@ func read(file string) ([]byte, error) {
 
 // Parse reads the configuration in data, strictly. An unknown or duplicate key is a problem, as are features that only
 // make YAML harder to read: aliases, tags, several documents. Each of also reports further problems, which this package
-// cannot know, so that all are reported at once. It is called even if other keys have problems; these then have their
+// cannot find, so that all are reported at once. It is called even if other keys have problems; these then have their
 // defaults. file is for messages.
 func Parse(file string, data []byte, also ...func(*Config) Problems) (*Config, error) {
 	cfg, problems := parseConfig(file, data, also)

@@ -100,7 +100,7 @@ func cause(err error) error {
 }
 
 // ParseTenant reads a tenant as strictly as Parse reads a configuration. The file name is the tenant's name. Each of
-// also reports problems that this package cannot know, such as an invalid name.
+// also reports problems that this package cannot find, such as an invalid name.
 func ParseTenant(file string, data []byte, main *Config, also ...func(*Tenant) Problems) (*Tenant, error) {
 	t, problems := ParseTenantAnyhow(file, data, main, also...)
 	if len(problems) > 0 {

@@ -8,7 +8,7 @@ import (
 )
 
 // TLS holds the sources of certificates for all listeners, and the limits of handshakes. The order of sources is files,
-// ACME, local CA. Without any source there is no TLS.
+// ACME, local CA. Without any source TLS is off.
 type TLS struct {
 	Certificates     []CertificateFiles `yaml:"certificates"`
 	ACME             ACME               `yaml:"acme"`
@@ -63,13 +63,13 @@ func (v *validator) tls(c *Config) {
 				"unless tls has certificates, acme or local_ca)")
 		}
 		v.oneOf(at+"client_certificates", l.ClientCertificates, "none", "optional", "required")
-		switch asks := l.ClientCertificates != "none"; {
-		case asks && !t.Used():
+		switch requested := l.ClientCertificates != "none"; {
+		case requested && !t.Used():
 			v.add(at+"client_certificates", "%.80q without TLS (allowed: none, "+
 				"unless tls has certificates, acme or local_ca)", l.ClientCertificates)
-		case asks && l.ClientCA == "":
+		case requested && l.ClientCA == "":
 			v.add(at+"client_ca", "missing (allowed: the PEM file of the authorities that sign client certificates)")
-		case !asks && l.ClientCA != "":
+		case !requested && l.ClientCA != "":
 			v.add(at+"client_ca", "%.80q, although client_certificates is none (allowed: nothing, "+
 				"unless client_certificates is optional or required)", l.ClientCA)
 		}

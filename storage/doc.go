@@ -7,7 +7,7 @@
 //
 // # The contract
 //
-// Keys. A [Key] contains the tenant, so that no driver can forget it: two keys that differ in either field are two
+// Keys. A [Key] contains the tenant, so that no driver mixes tenants: two keys that differ in either field are two
 // records. A tenant's name is any non-empty string of at most 64 bytes. For every such name a driver keeps the
 // tenant's records apart from all others and inside the driver's own folder. Ids are hashes, so a driver never sees a
 // session id.

@@ -47,7 +47,7 @@ func TestLine(t *testing.T) {
 }
 
 // TestLinePayload checks that put with a value of 1 MiB is accepted, with as much before the value as a line may
-// have. Package session checks the size of the value itself, since this package does not know where the value begins.
+// have. Package session checks the size of the value itself, since this package cannot find its beginning.
 func TestLinePayload(t *testing.T) {
 	limits := DefaultLimits()
 	line := func(value int) string { return "put key " + strings.Repeat("v", value) }

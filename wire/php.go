@@ -184,7 +184,7 @@ func (p *phpParser) str() ([]byte, error) {
 	return s, p.expect(`";`)
 }
 
-// until returns the bytes before the next end and advances behind it. It returns nil if there is no end.
+// until returns the bytes before the next end and advances behind it. It returns nil without an end.
 func (p *phpParser) until(end byte) []byte {
 	i := bytes.IndexByte(p.b[p.at:], end)
 	if i < 0 {

@@ -25,8 +25,7 @@ type ReplyReader struct {
 	src *bufio.Reader
 }
 
-// Limits of a reply. A client trusts a server more than a server trusts a client, but still not with all of its
-// memory.
+// Limits of a reply. They are higher than those of a request, but a server still cannot fill the memory of a client.
 const (
 	replyBulkMax  = 64 << 20
 	replyItemsMax = 1 << 20

@@ -17,7 +17,7 @@ func (f Framing) String() string {
 	return "line"
 }
 
-// Request is one command as it was received. All its slices are views of the reader's buffer, valid until the next
+// Request is one received command. All its slices are views of the reader's buffer, valid until the next
 // call of Next.
 type Request struct {
 	Framing Framing

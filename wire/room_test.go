@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoom checks a request for which there is no room. It is refused, is not held in a larger buffer, and is read to
-// its end, in whatever pieces it arrives. The following requests are not affected.
+// TestRoom checks that a request beyond the available memory is refused. It is not held in a larger buffer, and is
+// read to its end, in whatever pieces it arrives. The following requests are not affected.
 func TestRoom(t *testing.T) {
 	limits := DefaultLimits()
 	large := strings.Repeat("x", 100<<10)

@@ -13,7 +13,7 @@ type Report struct {
 }
 
 // Check reads and compiles the policies of a source and runs their tests, as an engine does before it uses them. The
-// error lists everything that is wrong. The report is as complete as possible even then.
+// error lists all problems. The report is as complete as possible even then.
 func Check(ctx context.Context, source Source) (Report, error) {
 	all, err := source.load(ctx)
 	if err != nil {

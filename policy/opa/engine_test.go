@@ -234,7 +234,7 @@ leaks if count(data.tenants) != 1
 leaks if data.lib.answer != 666
 leaks if data.shared
 leaks if data.sessionserver.authz.allow
-reasons contains sprintf("evil says %v", [data.own.x])`),
+reasons contains sprintf("evil returns %v", [data.own.x])`),
 		"tenants/evil/b.rego", "package lib\n\nanswer := 666\n\nallow if true\n",
 		"tenants/evil/c.rego", "package sessionserver.authz\n\nignored := 1\n",
 		"tenants/evil/own/data.json", `{"x": 7}`,
@@ -245,7 +245,7 @@ reasons contains sprintf("evil says %v", [data.own.x])`),
 		{"plain", "x"}:   "true []",
 		{"acme", "x"}:    "true []",
 		{"evil", "good"}: "true []",
-		{"evil", "x"}:    "false [evil says 7]",
+		{"evil", "x"}:    "false [evil returns 7]",
 	} {
 		for range 2 {
 			if d, err := e.Decide(t.Context(), &policy.Input{Tenant: id[0], App: id[1]}); err != nil ||

@@ -36,7 +36,7 @@ type question struct {
 	reads reads
 }
 
-const resultVar = ast.Var("answer")
+const resultVar = ast.Var("result")
 
 // result is the value of a question.
 type result struct {

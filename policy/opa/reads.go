@@ -82,7 +82,7 @@ func (w *walker) ref(r ast.Ref) {
 	}
 }
 
-// custom reports whether r names a builtin that is not part of OPA, about which nothing is known.
+// custom reports whether r names a builtin that is not part of OPA, so that its properties are unknown.
 func custom(c *ast.Compiler, r ast.Ref) bool {
 	if ast.BuiltinMap[r.String()] != nil {
 		return false

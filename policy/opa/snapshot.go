@@ -135,7 +135,7 @@ func (set *programs) caching() []string {
 }
 
 // build compiles all policies of a source and runs their tests. Unchanged policies are taken from before. The error
-// lists everything that is wrong. The tests are those that were run.
+// lists all problems. The tests are those that were run.
 func build(ctx context.Context, all *contents, before *programs) (*programs, []Test, error) {
 	set, err := compileAll(all, before)
 	tests, testErr := set.test(ctx, before)

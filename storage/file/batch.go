@@ -78,7 +78,7 @@ func (s *Store) discard(batch []staged) error {
 	return errors.Join(errs...)
 }
 
-// writeJournal commits the batch. After an error there is no journal. The caller holds batch.
+// writeJournal commits the batch. After an error it leaves no journal. The caller holds batch.
 func (s *Store) writeJournal(batch []staged) error {
 	if p := s.failed.Load(); p != nil { // the existing journal is still needed
 		return *p

@@ -55,7 +55,7 @@ func (l *ledger) usage(tenant string) (storage.Usage, error) {
 	return l.tenants[tenant], nil
 }
 
-// check returns storage.ErrClosed after Close, for a caller that has no shard to ask.
+// check returns storage.ErrClosed after Close, for a caller without a shard.
 func (l *ledger) check() error {
 	_, err := l.usage("")
 	return err

@@ -327,7 +327,7 @@ final class ClientTest extends SessionTestCase
         $other = $server->client();
         $other->new(); // keeps the server running
         $server->drain();
-        $this->expectException(SessionServerException::class); // there is no other server
+        $this->expectException(SessionServerException::class); // no other server is left
         $c->new();
     }
 

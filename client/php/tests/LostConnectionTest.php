@@ -132,7 +132,7 @@ final class LostConnectionTest extends SessionTestCase
         $this->assertSame(['php' => 'n|i:7;'], $this->stored($id));
     }
 
-    /** There is no retry after a timeout, since the server still holds the lock. */
+    /** A timeout is not followed by a retry, since the server still holds the lock. */
     public function testDeadPath(): void
     {
         $proxy = new Child(['php', __DIR__ . '/proxy.php', self::$server->address]);
