@@ -14,9 +14,9 @@ import (
 // lineMax is the last column of a line of Go or Markdown. A tab counts as four columns.
 const lineMax = 120
 
-// TestLineLength: the lines of all committed Go and Markdown files end by column 120. Only what cannot be wrapped may
-// be longer: tables and code blocks of Markdown; raw strings, directives and generated files of Go; and a line whose
-// longest word alone takes three quarters of it, such as an address.
+// TestLineLength checks that the lines of all committed Go and Markdown files end by column 120. Only what cannot be
+// wrapped may be longer: tables and code blocks of Markdown; raw strings, directives and generated files of Go; and a
+// line whose longest word alone takes three quarters of it, such as an address.
 func TestLineLength(t *testing.T) {
 	list, err := exec.Command("git", "ls-files", "*.go", "*.md").Output()
 	if err != nil {

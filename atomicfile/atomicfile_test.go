@@ -48,7 +48,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestReplaceRefused: when any step fails the old file stays, and nothing else is left.
+// TestReplaceRefused checks that when any step fails the old file stays, and nothing else is left.
 func TestReplaceRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := ReplacePath(path, []byte("old"), Options{}); err != nil {
@@ -72,7 +72,8 @@ func TestReplaceRefused(t *testing.T) {
 	}
 }
 
-// TestFolderSyncFails: the error is returned. The new file is in its place whole, and no temporary file is left.
+// TestFolderSyncFails checks that the error is returned. The new file is in its place whole, and no temporary file is
+// left.
 func TestFolderSyncFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	folder, err := os.OpenRoot(filepath.Dir(path))
@@ -91,7 +92,7 @@ func TestFolderSyncFails(t *testing.T) {
 	only(t, path)
 }
 
-// TestReplaceKeepsMode: an Own that copies the old file's mode keeps it, and the default is the owner alone.
+// TestReplaceKeepsMode checks that an Own that copies the old file's mode keeps it, and the default is the owner alone.
 func TestReplaceKeepsMode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := ReplacePath(path, []byte("old"), Mode(0o640)); err != nil {
@@ -117,7 +118,7 @@ func TestReplaceKeepsMode(t *testing.T) {
 	}
 }
 
-// TestReplaceLink: a link is replaced itself, and its target is not written.
+// TestReplaceLink checks that a link is replaced itself, and its target is not written.
 func TestReplaceLink(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "target")
 	if err := os.WriteFile(target, []byte("target"), 0o600); err != nil {
@@ -135,7 +136,7 @@ func TestReplaceLink(t *testing.T) {
 	}
 }
 
-// TestReplaceMovedFolder: the open folder is written to, not another one that has its path now.
+// TestReplaceMovedFolder checks that the open folder is written to, not another one that has its path now.
 func TestReplaceMovedFolder(t *testing.T) {
 	parent := t.TempDir()
 	old, moved := filepath.Join(parent, "folder"), filepath.Join(parent, "moved")

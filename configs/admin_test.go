@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAdmin: an operators' address beyond the loopback needs authentication and TLS.
+// TestAdmin checks that an operators' address beyond the loopback needs authentication and TLS.
 func TestAdmin(t *testing.T) {
 	const tls = "tls: {local_ca: /x}\n"
 	for _, row := range []struct{ text, wrong string }{

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestReferenceIsDefault: the reference file contains every key, with the value that Default returns.
+// TestReferenceIsDefault checks that the reference file contains every key, with the value that Default returns.
 func TestReferenceIsDefault(t *testing.T) {
 	cfg, err := Parse("reference.yaml", Reference)
 	if err != nil {
@@ -68,7 +68,7 @@ func TestDevLoads(t *testing.T) {
 	}
 }
 
-// TestPartial: a file changes only the settings that it names, and its lists replace those of the defaults.
+// TestPartial checks that a file changes only the settings that it names, and its lists replace those of the defaults.
 func TestPartial(t *testing.T) {
 	cfg, err := Parse("f", []byte("# mine\nsession:\n  lifetime: 1h30m\n  strict: true\nlimits:\n  # line: 1KiB\n"+
 		"storage: {cache: 0, path: 2026}\n"+
@@ -97,7 +97,7 @@ func TestDefaultIsValid(t *testing.T) {
 	}
 }
 
-// TestDefaultIsFresh: a caller that changes the result of Default does not change the next result.
+// TestDefaultIsFresh checks that a caller that changes the result of Default does not change the next result.
 func TestDefaultIsFresh(t *testing.T) {
 	cfg := Default()
 	cfg.Listen[0].Allow[0] = Prefix{}
@@ -134,8 +134,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestAlso: problems found by further checks are reported together with the rest, in the order of the file. A setting
-// with another problem already is left out.
+// TestAlso checks that problems found by further checks are reported together with the rest, in the order of the file.
+// A setting with another problem already is left out.
 func TestAlso(t *testing.T) {
 	_, err := Parse("f", []byte("session:\n  lifetime: soon\n  strict: true\nlog:\n  level: loud\n"),
 		func(c *Config) Problems {

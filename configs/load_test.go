@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMistakes: each mistake is reported with its line, its key and the allowed values. All mistakes of a file are
-// reported at once.
+// TestMistakes checks that each mistake is reported with its line, its key and the allowed values. All mistakes of a
+// file are reported at once.
 func TestMistakes(t *testing.T) {
 	const listener = "listen:\n- name: a\n  address: ':1'\n  allow: [127.0.0.1]\n"
 	for name, row := range map[string]struct {
@@ -258,7 +258,8 @@ func matches(text, want string) bool {
 	return text == want || cut && strings.HasPrefix(text, beginning)
 }
 
-// TestProblemLines: a problem with a key that is not in the file has the line of the group that the key belongs to.
+// TestProblemLines checks that a problem with a key that is not in the file has the line of the group that the key
+// belongs to.
 func TestProblemLines(t *testing.T) {
 	cfg, err := Parse("f", []byte("# one\nlisten:\n  - name: a\n    address: ':1'\n    allow:\n      - 127.0.0.1\n"+
 		"      - ::1\nsession:\n  strict: true\n"))
@@ -287,7 +288,7 @@ func TestProblemLines(t *testing.T) {
 	}
 }
 
-// FuzzParse: every file either loads as a valid configuration, or fails with the line of each problem.
+// FuzzParse checks that every file either loads as a valid configuration, or fails with the line of each problem.
 func FuzzParse(f *testing.F) {
 	f.Add(Reference)
 	f.Add(Dev)

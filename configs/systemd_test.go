@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestSystemdRestarts: the server is restarted after every end, without a limit.
+// TestSystemdRestarts checks that the server is restarted after every end, without a limit.
 func TestSystemdRestarts(t *testing.T) {
 	unit, err := os.ReadFile("systemd/sessionserver.service")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestSystemdRestarts(t *testing.T) {
 	}
 }
 
-// TestSystemdUnit: systemd accepts every line of the unit, and rates its exposure at most 2 of 10.
+// TestSystemdUnit checks that systemd accepts every line of the unit, and rates its exposure at most 2 of 10.
 func TestSystemdUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

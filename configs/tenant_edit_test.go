@@ -62,7 +62,7 @@ func swap(t *testing.T, text, old, new string) string {
 	return strings.Replace(text, old, new, 1)
 }
 
-// TestEdits: a change touches its own lines and no others.
+// TestEdits checks that a change touches its own lines and no others.
 func TestEdits(t *testing.T) {
 	one := App{Role: "readwrite", Secrets: []string{hashC}}
 	const oneText = "  new:\n    role: readwrite\n    secrets:\n      - C # made today\n"
@@ -156,8 +156,8 @@ func removeSecret(app, hash string) func([]byte) ([]byte, error) {
 	return func(b []byte) ([]byte, error) { return RemoveSecret(b, app, hash) }
 }
 
-// TestEditsRefused: an edit fails for an unknown app or secret, for an invalid file, and for a layout that cannot be
-// edited safely.
+// TestEditsRefused checks that an edit fails for an unknown app or secret, for an invalid file, and for a layout that
+// cannot be edited safely.
 func TestEditsRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		text string
@@ -208,7 +208,8 @@ func TestNewTenant(t *testing.T) {
 	}
 }
 
-// FuzzEdits: in every file an edit makes exactly its change, or fails. Removing an addition restores the settings.
+// FuzzEdits checks that in every file an edit makes exactly its change, or fails. Removing an addition restores the
+// settings.
 func FuzzEdits(f *testing.F) {
 	f.Add([]byte(hashes(commented)))
 	f.Add([]byte("{allow: [::1], apps: {shop: {role: x, secrets: [" + hashA + "]}}}\n"))

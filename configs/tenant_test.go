@@ -34,7 +34,7 @@ apps:
   blog: {role: readonly, read: [post.*], write: []}
 `
 
-// TestTenant: a file changes only the settings that it names. All others are those of the configuration.
+// TestTenant checks that a file changes only the settings that it names. All others are those of the configuration.
 func TestTenant(t *testing.T) {
 	main := Default()
 	main.Session.Strict, main.Quotas.Waiters, main.Rates.App = true, 7, Rate{10, 20}
@@ -209,7 +209,7 @@ func (f *folder) look(tenants string, problems ...string) {
 	}
 }
 
-// TestFolder: a tenant whose file has a mistake keeps its settings. Changes of other files take effect.
+// TestFolder checks that a tenant whose file has a mistake keeps its settings. Changes of other files take effect.
 func TestFolder(t *testing.T) {
 	f := newFolder(t)
 	f.look("")
@@ -259,7 +259,8 @@ func TestFolder(t *testing.T) {
 	f.look("a:5h0m0s")
 }
 
-// TestFolderFiles: links are followed within the folder. Folders, other links and unreadable files are problems.
+// TestFolderFiles checks that links are followed within the folder. Folders, other links and unreadable files are
+// problems.
 func TestFolderFiles(t *testing.T) {
 	f := newFolder(t)
 	path := func(name string) string { return filepath.Join(f.path, name) }
@@ -312,7 +313,8 @@ func TestFolderFiles(t *testing.T) {
 	f.look("a:24m0s")
 }
 
-// TestFolderMisnamed: a file that is ignored because of its extension, but resembles a tenant's, is reported.
+// TestFolderMisnamed checks that a file that is ignored because of its extension, but resembles a tenant's, is
+// reported.
 func TestFolderMisnamed(t *testing.T) {
 	f := newFolder(t)
 	f.write("a.yaml", "allow: [::1]\n")
@@ -335,7 +337,7 @@ func TestFolderHosts(t *testing.T) {
 		"c.yaml:4: hosts[1]: duplicate: shared.example is a host of tenant a, too")
 }
 
-// TestFolderOrder: the tenants do not depend on an earlier load, except those whose files have mistakes.
+// TestFolderOrder checks that the tenants do not depend on an earlier load, except those whose files have mistakes.
 func TestFolderOrder(t *testing.T) {
 	f := newFolder(t)
 	for _, name := range []string{"a", "a-b", "a_b", "ab"} {
@@ -349,7 +351,7 @@ func TestFolderOrder(t *testing.T) {
 	}
 }
 
-// FuzzTenant: every file either loads or fails with its problems, and no problem contains a secret.
+// FuzzTenant checks that every file either loads or fails with its problems, and no problem contains a secret.
 func FuzzTenant(f *testing.F) {
 	f.Add([]byte(acme))
 	f.Add([]byte("apps: {hss_aaaaaaaaaaaaaaaaa: {? [a] : hss_aaaaaaaaaaaaaaaaa}}\nallow: *hss_aaaaaaaaaaaaaaaaa\n"))

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestFolderPipe: a named pipe in the folder is a problem, and does not block the load.
+// TestFolderPipe checks that a named pipe in the folder is a problem, and does not block the load.
 func TestFolderPipe(t *testing.T) {
 	f := newFolder(t)
 	path := filepath.Join(f.path, "a.yaml")

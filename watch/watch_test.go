@@ -76,7 +76,7 @@ func content(path string) func() string {
 	}
 }
 
-// TestReports: a file that is written, replaced or removed is reported, by the system and by a poll alike.
+// TestReports checks that a file that is written, replaced or removed is reported, by the system and by a poll alike.
 func TestReports(t *testing.T) {
 	for name, change := range map[string]func(*Options, string){
 		"system": func(*Options, string) {},
@@ -106,7 +106,7 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestReplacedFolder: the folder that has the path now is watched, also if it was gone for a while.
+// TestReplacedFolder checks that the folder that has the path now is watched, also if it was gone for a while.
 func TestReplacedFolder(t *testing.T) {
 	parent := t.TempDir()
 	folder := filepath.Join(parent, "folder")
@@ -135,8 +135,8 @@ func TestReplacedFolder(t *testing.T) {
 	}
 }
 
-// TestFolderIsBack: a folder that was moved away and back is watched again, without a fingerprint too. Changes
-// in it meanwhile are reported.
+// TestFolderIsBack checks that a folder that was moved away and back is watched again, without a fingerprint too.
+// Changes in it meanwhile are reported.
 func TestFolderIsBack(t *testing.T) {
 	const poll = 20 * time.Millisecond
 	for name, polled := range map[string]bool{"between two polls": false, "after some polls": true} {
@@ -178,7 +178,7 @@ func TestFolderIsBack(t *testing.T) {
 	}
 }
 
-// TestTwoPaths: a folder that is watched by two paths is not reported while nothing changes.
+// TestTwoPaths checks that a folder that is watched by two paths is not reported while nothing changes.
 func TestTwoPaths(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(t.TempDir(), "link")
@@ -209,7 +209,7 @@ func TestTwoPaths(t *testing.T) {
 	}
 }
 
-// TestSettles: a file that is written all the time is reported, and not for every write.
+// TestSettles checks that a file that is written all the time is reported, and not for every write.
 func TestSettles(t *testing.T) {
 	folder := t.TempDir()
 	o := options(folder)
@@ -238,7 +238,7 @@ func TestSettles(t *testing.T) {
 	}
 }
 
-// TestIgnore: an ignored file is not reported. A receive from Now is reported at once.
+// TestIgnore checks that an ignored file is not reported. A receive from Now is reported at once.
 func TestIgnore(t *testing.T) {
 	folder := t.TempDir()
 	o := options(folder)
@@ -257,7 +257,7 @@ func TestIgnore(t *testing.T) {
 	<-w.ended
 }
 
-// TestFolderMissing: a missing folder is logged once, and its files are found by polls.
+// TestFolderMissing checks that a missing folder is logged once, and its files are found by polls.
 func TestFolderMissing(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "none")
 	path := filepath.Join(folder, "file")

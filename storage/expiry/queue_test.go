@@ -63,7 +63,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestRemovedItemIsReleased: the queue's array does not keep removed items alive.
+// TestRemovedItemIsReleased checks that the queue's array does not keep removed items alive.
 func TestRemovedItemIsReleased(t *testing.T) {
 	var q expiry.Queue[*record]
 	q.Add(&record{}, 1)

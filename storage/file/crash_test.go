@@ -59,7 +59,8 @@ func wantBatch(t *testing.T, s *Store, dir, data string) {
 	}
 }
 
-// TestCrash: wherever a batch is interrupted, the folder contains all of it or none after it is opened again.
+// TestCrash checks that wherever a batch is interrupted, the folder contains all of it or none after it is opened
+// again.
 func TestCrash(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -120,7 +121,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestJournalDamage: a torn journal is ignored, and one with other paths than those of temporary files is refused.
+// TestJournalDamage checks that a torn journal is ignored, and one with other paths than those of temporary files is
+// refused.
 func TestJournalDamage(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "short": "0000000", "torn": journalTitle + "tenants/ac"} {
 		t.Run(name, func(t *testing.T) {
@@ -149,8 +151,8 @@ func TestJournalDamage(t *testing.T) {
 	}
 }
 
-// TestIncompleteBatch: after a batch that can be neither completed nor undone, no writes are accepted. Completing
-// the batch later would overwrite them.
+// TestIncompleteBatch checks that after a batch that can be neither completed nor undone, no writes are accepted.
+// Completing the batch later would overwrite them.
 func TestIncompleteBatch(t *testing.T) {
 	dir := t.TempDir()
 	var reports []error
@@ -231,7 +233,7 @@ func TestIncompleteBatch(t *testing.T) {
 	wantBatch(t, openStore(t, dir), dir, "new")
 }
 
-// TestLocked: the error contains the path of the locked folder.
+// TestLocked checks that the error contains the path of the locked folder.
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)

@@ -62,8 +62,8 @@ func wantSetAside(t *testing.T, dir string, reports *damageReports, n int, key s
 	}
 }
 
-// TestDamage: a torn or foreign file is reported, does not count and is not swept. It is set aside when its key is
-// written or deleted.
+// TestDamage checks that a torn or foreign file is reported, does not count and is not swept. It is set aside when its
+// key is written or deleted.
 func TestDamage(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	other := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 2}}
@@ -175,8 +175,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestDamagedData: opening the store does not read the data, so a record with damaged data counts. Get does not return
-// it.
+// TestDamagedData checks that opening the store does not read the data, so a record with damaged data counts. Get does
+// not return it.
 func TestDamagedData(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	dir := t.TempDir()
@@ -203,8 +203,8 @@ func TestDamagedData(t *testing.T) {
 	}
 }
 
-// TestDamagedDeleted: a record with damaged data is set aside when its key is deleted, and does not count any more.
-// DropTenant removes it.
+// TestDamagedDeleted checks that a record with damaged data is set aside when its key is deleted, and does not count
+// any more. DropTenant removes it.
 func TestDamagedDeleted(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 1}}
 	dir := t.TempDir()
@@ -240,7 +240,7 @@ func TestDamagedDeleted(t *testing.T) {
 	}
 }
 
-// TestErrorsWithoutIDs: no error contains the hash of a session id, which is the name of a file.
+// TestErrorsWithoutIDs checks that no error contains the hash of a session id, which is the name of a file.
 func TestErrorsWithoutIDs(t *testing.T) {
 	key := storage.Key{Tenant: "acme", ID: storage.ID{0xab, 0xcd, 1}}
 	dir := t.TempDir()
@@ -294,7 +294,7 @@ func TestErrorsWithoutIDs(t *testing.T) {
 	}
 }
 
-// TestForeignFiles: files that the driver did not write stay unchanged and do not count.
+// TestForeignFiles checks that files that the driver did not write stay unchanged and do not count.
 func TestForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
@@ -332,7 +332,7 @@ func TestForeignFiles(t *testing.T) {
 	}
 }
 
-// TestModes: only the owner can read files and folders, whatever the umask.
+// TestModes checks that only the owner can read files and folders, whatever the umask.
 func TestModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "store")
 	s := openStore(t, dir)

@@ -18,8 +18,8 @@ func decode(key storage.Key, file []byte) (storage.Record, error) {
 	return h.record(file[headSize:])
 }
 
-// FuzzDecode: decoding any content returns ErrCorrupt or a record that is encoded as the same content. An encoded
-// record is decoded, but not after a change of one byte.
+// FuzzDecode checks that decoding any content returns ErrCorrupt or a record that is encoded as the same content. An
+// encoded record is decoded, but not after a change of one byte.
 func FuzzDecode(f *testing.F) {
 	for _, r := range []storage.Record{
 		{},
@@ -61,7 +61,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzTenant: two tenants never share a folder on any file system, and every folder is inside the store's folder.
+// FuzzTenant checks that two tenants never share a folder on any file system, and every folder is inside the store's
+// folder.
 func FuzzTenant(f *testing.F) {
 	for _, name := range []string{"a", "A", "../x", "=41", "a\x00", "é", "\xff", "lock", "=4", "=", "=zz", "=61"} {
 		f.Add(name)

@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// TestStats: the store reports the size of its files, and each sync if it syncs.
+// TestStats checks that the store reports the size of its files, and each sync if it syncs.
 func TestStats(t *testing.T) {
 	for mode, syncs := range map[SyncMode]bool{SyncAlways: true, SyncNever: false} {
 		var synced atomic.Int64

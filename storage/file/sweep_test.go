@@ -10,8 +10,8 @@ import (
 	"sessionserver/storage"
 )
 
-// TestSweepQueue: the queue holds exactly the records that have a file, also after reopening. One round of sweeping is
-// enough to find that none has expired.
+// TestSweepQueue checks that the queue holds exactly the records that have a file, also after reopening. One round of
+// sweeping is enough to find that none has expired.
 func TestSweepQueue(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
@@ -48,7 +48,8 @@ func TestSweepQueue(t *testing.T) {
 	}
 }
 
-// TestSweepError: a record that cannot be removed is tried again later, and does not block the sweep of others.
+// TestSweepError checks that a record that cannot be removed is tried again later, and does not block the sweep of
+// others.
 func TestSweepError(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)

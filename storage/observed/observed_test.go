@@ -74,7 +74,7 @@ func callAll(ctx context.Context, s storage.Store) {
 	_ = s.Delete(ctx, key)
 }
 
-// TestReports: each operation is reported once, and with an error only if the store failed.
+// TestReports checks that each operation is reported once, and with an error only if the store failed.
 func TestReports(t *testing.T) {
 	faulty, r := storagetest.NewFaulty(memory.New(memory.Options{})), newRecorder()
 	s := observed.New(faulty, r)
@@ -105,8 +105,8 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestFailing: a store fails after consecutive failures of one operation, until the operation succeeds or was not
-// called for a while.
+// TestFailing checks that a store fails after consecutive failures of one operation, until the operation succeeds or
+// was not called for a while.
 func TestFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faulty := storagetest.NewFaulty(memory.New(memory.Options{}))
@@ -151,7 +151,7 @@ func TestFailing(t *testing.T) {
 	})
 }
 
-// TestAllocations: observing an operation allocates no memory.
+// TestAllocations checks that observing an operation allocates no memory.
 func TestAllocations(t *testing.T) {
 	ctx, key := t.Context(), storage.Key{Tenant: "acme"}
 	plain := memory.New(memory.Options{})

@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testBatch: entries are written in order, and at once.
+// testBatch checks that entries are written in order, and at once.
 func testBatch(f *fixture) {
 	putAll := func(entries ...storage.Entry) {
 		f.Helper()
@@ -63,7 +63,8 @@ func testBatch(f *fixture) {
 	}
 }
 
-// testBatchVisibility: no Get sees the new record of a later entry while an earlier entry still has its old one.
+// testBatchVisibility checks that no Get sees the new record of a later entry while an earlier entry still has its old
+// one.
 func testBatchVisibility(f *fixture) {
 	keys := []storage.Key{key("acme", "one"), key("acme", "two"), key("other", "three")}
 	write := func(v int64) error {

@@ -10,7 +10,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testOptional: the store implements the optional interfaces that its harness does not exclude, and returns
+// testOptional checks that the store implements the optional interfaces that its harness does not exclude, and returns
 // errors.ErrUnsupported for the others.
 func testOptional(f *fixture) {
 	for _, i := range []struct {
@@ -73,7 +73,7 @@ func (f *fixture) operations(ctx context.Context) map[string]func() error {
 	return ops
 }
 
-// testClose: after Close every method returns ErrClosed, and a second Close is harmless.
+// testClose checks that after Close every method returns ErrClosed, and a second Close is harmless.
 func testClose(f *fixture) {
 	f.put(key("acme", "one"), f.rec("kept", time.Hour))
 	f.want(key("acme", "one"), f.rec("kept", time.Hour)) // fills a cache
@@ -98,7 +98,7 @@ func testClose(f *fixture) {
 	}
 }
 
-// testCloseConcurrent: each operation in progress during Close ends as if it came before or after Close.
+// testCloseConcurrent checks that each operation in progress during Close ends as if it came before or after Close.
 func testCloseConcurrent(f *fixture) {
 	var closed atomic.Bool
 	var acknowledged atomic.Int64
@@ -162,7 +162,7 @@ func testCloseConcurrent(f *fixture) {
 	}
 }
 
-// testReopen: closing and opening again changes nothing.
+// testReopen checks that closing and opening again changes nothing.
 func testReopen(f *fixture) {
 	if !f.h.Durable {
 		return
@@ -190,7 +190,7 @@ func testReopen(f *fixture) {
 	}
 }
 
-// testExclusive: a folder is open in one store at a time.
+// testExclusive checks that a folder is open in one store at a time.
 func testExclusive(f *fixture) {
 	if !f.h.Exclusive {
 		return

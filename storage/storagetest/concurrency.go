@@ -36,7 +36,7 @@ func (f *fixture) readVersion(k storage.Key) int64 {
 	return v
 }
 
-// testOneKey: the operations on one key appear in some order that agrees with real time.
+// testOneKey checks that the operations on one key appear in some order that agrees with real time.
 func testOneKey(f *fixture) {
 	k := key("acme", "contended")
 	var started, acknowledged, read atomic.Int64 // latest versions
@@ -91,7 +91,7 @@ func testOneKey(f *fixture) {
 	f.wantUsage("acme", 1, f.recount("acme", k).Bytes)
 }
 
-// testTouchVersusDelete: a record is gone once Delete has returned, even if it was touched meanwhile.
+// testTouchVersusDelete checks that a record is gone once Delete has returned, even if it was touched meanwhile.
 func testTouchVersusDelete(f *fixture) {
 	for i := range 100 {
 		k := storage.Key{Tenant: "acme", ID: id("%d", i)}
@@ -113,7 +113,7 @@ func testTouchVersusDelete(f *fixture) {
 	f.wantUsage("acme", 0, 0)
 }
 
-// testUsageConcurrent: after any interleaving of operations, usage equals a recount.
+// testUsageConcurrent checks that after any interleaving of operations, usage equals a recount.
 func testUsageConcurrent(f *fixture) {
 	if f.h.NoUsage {
 		return

@@ -16,7 +16,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testDrop: all records of a tenant are removed, and no others.
+// testDrop checks that all records of a tenant are removed, and no others.
 func testDrop(f *fixture) {
 	if f.h.NoDrop {
 		return
@@ -101,7 +101,8 @@ var dropTenants = []string{
 	"a", "a\x00", "ab", "A", "a/b", "\x01", "..", strings.Repeat("a", 64), strings.Repeat("\xff", 64),
 }
 
-// testDropVersusWrites: a record written meanwhile may remain, complete and counted. Other tenants are not affected.
+// testDropVersusWrites checks that a record written meanwhile may remain, complete and counted. Other tenants are not
+// affected.
 func testDropVersusWrites(f *fixture) {
 	if f.h.NoDrop {
 		return
@@ -162,7 +163,8 @@ func testDropVersusWrites(f *fixture) {
 	f.wantUsage("acme", 0, 0)
 }
 
-// testDropInterrupted: if the context ends, usage matches the records that are left, and another call removes them.
+// testDropInterrupted checks that if the context ends, usage matches the records that are left, and another call
+// removes them.
 func testDropInterrupted(f *fixture) {
 	if f.h.NoDrop {
 		return
@@ -210,7 +212,7 @@ func (e *expiring) Err() error {
 	return nil
 }
 
-// testUsageMoments: while records are replaced and moved by batches, usage is right at every moment.
+// testUsageMoments checks that while records are replaced and moved by batches, usage is right at every moment.
 func testUsageMoments(f *fixture) {
 	if f.h.NoUsage || f.h.NoBatch {
 		return
@@ -242,8 +244,8 @@ func testUsageMoments(f *fixture) {
 	wg.Wait()
 }
 
-// testKillDrop: a process is killed while it drops a tenant. Some of the tenant's records may be left, and the usage
-// matches them. Tenants that were dropped before stay dropped, and all other records exist.
+// testKillDrop kills a process while it drops a tenant. Some of the tenant's records may be left, and the usage matches
+// them. Tenants that were dropped before stay dropped, and all other records exist.
 func testKillDrop(t *testing.T, h Harness) {
 	if h.NoDrop {
 		return

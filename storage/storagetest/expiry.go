@@ -6,7 +6,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testExpiry: a record is gone from the instant of its expiry on, and not earlier.
+// testExpiry checks that a record is gone from the instant of its expiry on, and not earlier.
 func testExpiry(f *fixture) {
 	k := key("acme", "one")
 	r := f.rec("short", 10*time.Millisecond)
@@ -63,7 +63,7 @@ func testExpiry(f *fixture) {
 	}
 }
 
-// testExtremeExpiry: expiries in the far future, which applications use for "never".
+// testExtremeExpiry checks expiries in the far future, which applications use for "never".
 func testExtremeExpiry(f *fixture) {
 	for _, year := range []int{2038, 2107, 2262, 2300, 9999} {
 		k := key("acme", "far")
@@ -82,7 +82,7 @@ func testExtremeExpiry(f *fixture) {
 	}
 }
 
-// testTouch: Touch moves the expiry later, never earlier, and changes nothing else.
+// testTouch checks that Touch moves the expiry later, never earlier, and changes nothing else.
 func testTouch(f *fixture) {
 	k := key("acme", "one")
 	r := f.rec("touched", time.Minute)
@@ -114,7 +114,7 @@ func testTouch(f *fixture) {
 	f.wantNone(k)
 }
 
-// testMarkers: a Marker is a record like any other, but it cannot be touched and does not count.
+// testMarkers checks that a Marker is a record like any other, but it cannot be touched and does not count.
 func testMarkers(f *fixture) {
 	k, k2 := key("acme", "one"), key("acme", "two")
 	marker := storage.Record{Data: []byte("moved"), Expires: f.in(time.Minute), Marker: true}

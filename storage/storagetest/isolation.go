@@ -36,7 +36,7 @@ func hostileTenants() []string {
 	return names
 }
 
-// testIsolation: tenants with any names are isolated, and their records stay in the store's folder.
+// testIsolation checks that tenants with any names are isolated, and their records stay in the store's folder.
 func testIsolation(f *fixture) {
 	outer := f.TempDir()
 	f.dir = filepath.Join(outer, "store")

@@ -28,9 +28,9 @@ const (
 
 const killWriters = 4
 
-// testKill: an acknowledged write survives a kill of the process, and a batch exists completely or not at all. The
-// process to be killed is the test binary itself, which runs this very test. It writes, and acknowledges each write on
-// its standard output, until it is killed.
+// testKill checks that an acknowledged write survives a kill of the process, and a batch exists completely or not at
+// all. The process to be killed is the test binary itself, which runs this very test. It writes, and acknowledges each
+// write on its standard output, until it is killed.
 func testKill(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
 		writeUntilKilled(t, h, dir, os.Getenv(killRound))
@@ -144,7 +144,7 @@ func writeUntilKilled(t *testing.T, h Harness, dir, round string) {
 	wg.Wait()
 }
 
-// testKillTouch: an acknowledged Touch survives a kill of the process, also if no other write follows it.
+// testKillTouch checks that an acknowledged Touch survives a kill of the process, also if no other write follows it.
 func testKillTouch(t *testing.T, h Harness) {
 	if dir := os.Getenv(killFolder); dir != "" {
 		touchUntilKilled(t, h, dir, os.Getenv(killRound))

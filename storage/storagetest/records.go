@@ -10,7 +10,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testRecords: records are found, replaced and deleted.
+// testRecords checks that records are found, replaced and deleted.
 func testRecords(f *fixture) {
 	k, other := key("acme", "one"), key("acme", "two")
 	f.wantNone(k)
@@ -42,7 +42,7 @@ func testRecords(f *fixture) {
 	f.want(k, longer)
 }
 
-// testSizes: records of any bytes and any length.
+// testSizes checks records of any bytes and any length.
 func testSizes(f *fixture) {
 	random := make([]byte, 4<<20)
 	rand.NewChaCha8([32]byte{1}).Read(random)
@@ -65,8 +65,8 @@ func testSizes(f *fixture) {
 	}
 }
 
-// testCancelled: under a context that has ended, a write leaves the old record or the new one, and the new one if it
-// returns nil.
+// testCancelled checks that under a context that has ended, a write leaves the old record or the new one, and the new
+// one if it returns nil.
 func testCancelled(f *fixture) {
 	cancelled, cancel := context.WithCancel(f.ctx)
 	cancel()
@@ -128,7 +128,7 @@ func (f *fixture) wantEither(acknowledged bool, k storage.Key, older, newer stor
 	}
 }
 
-// testOwnership: no slice is shared across the border.
+// testOwnership checks that no slice is shared across the border.
 func testOwnership(f *fixture) {
 	k, k2 := key("acme", "one"), key("acme", "two")
 	const text = "what was put"

@@ -13,7 +13,7 @@ import (
 	"sessionserver/storage/storagetest"
 )
 
-// TestFaultyConforms: a Faulty store without failures is a wrapper like any other.
+// TestFaultyConforms checks that a Faulty store without failures is a wrapper like any other.
 func TestFaultyConforms(t *testing.T) {
 	open := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
 		return storagetest.NewFaulty(memory.New(memory.Options{Now: now})), nil
@@ -21,7 +21,8 @@ func TestFaultyConforms(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{Open: open})
 }
 
-// TestFaultyAroundAPlainStore: around a store without optional interfaces, a Faulty store does not support them either.
+// TestFaultyAroundAPlainStore checks that around a store without optional interfaces, a Faulty store does not support
+// them either.
 func TestFaultyAroundAPlainStore(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{
 		NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true,
@@ -78,7 +79,7 @@ func TestNaive(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{Open: open})
 }
 
-// TestSuiteFindsFaults: the suite fails for a store with any of the faults.
+// TestSuiteFindsFaults checks that the suite fails for a store with any of the faults.
 func TestSuiteFindsFaults(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {

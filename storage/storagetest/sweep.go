@@ -8,7 +8,7 @@ import (
 	"sessionserver/storage"
 )
 
-// testSweep: expired records are removed and reported once, live ones stay.
+// testSweep checks that expired records are removed and reported once, live ones stay.
 func testSweep(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -96,7 +96,7 @@ func testSweep(f *fixture) {
 	}
 }
 
-// testSweepMoved: the sweep uses the latest expiry of each record.
+// testSweepMoved checks that the sweep uses the latest expiry of each record.
 func testSweepMoved(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -147,7 +147,7 @@ func testSweepMoved(f *fixture) {
 	round(time.Minute, later)
 }
 
-// testSweepBounded: one call is bounded work, and the next one continues.
+// testSweepBounded checks that one call is bounded work, and the next one continues.
 func testSweepBounded(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -183,7 +183,7 @@ func testSweepBounded(f *fixture) {
 	}
 }
 
-// testSweepVersusWrites: a sweep never removes a live record, also under concurrent writes.
+// testSweepVersusWrites checks that a sweep never removes a live record, also under concurrent writes.
 func testSweepVersusWrites(f *fixture) {
 	if f.h.NoSweep {
 		return
@@ -228,7 +228,8 @@ func testSweepVersusWrites(f *fixture) {
 	f.wantUsage("acme", 0, 0)
 }
 
-// testBacklog: Backlog returns the expiry of the oldest expired record, and the zero time after it was swept.
+// testBacklog checks that Backlog returns the expiry of the oldest expired record, and the zero time after it was
+// swept.
 func testBacklog(f *fixture) {
 	if f.h.NoSweep {
 		return

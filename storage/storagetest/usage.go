@@ -27,7 +27,7 @@ func (f *fixture) recount(tenant string, keys ...storage.Key) storage.Usage {
 	return u
 }
 
-// testUsage: usage counts a tenant's records and bytes, and nothing else.
+// testUsage checks that usage counts a tenant's records and bytes, and nothing else.
 func testUsage(f *fixture) {
 	if f.h.NoUsage {
 		return
