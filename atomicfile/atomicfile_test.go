@@ -68,7 +68,7 @@ func TestReplaceRefused(t *testing.T) {
 		only(t, path)
 	}
 	if err := ReplacePath(filepath.Join(path, "below"), nil, Options{}); err == nil {
-		t.Error("a file below a file was made")
+		t.Error("ReplacePath below a file: no error")
 	}
 }
 

@@ -167,7 +167,7 @@ func TestUpdatePanic(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() != "panic of the function" {
-				t.Error("Update does not pass on the panic")
+				t.Error("Update did not propagate the panic")
 			}
 		}()
 		_ = c.Update(ctx, id, func(v *client.Values) error { v.Set("a", "x"); panic("panic of the function") })

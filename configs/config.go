@@ -47,7 +47,7 @@ type Storage struct {
 	Path          string        `yaml:"path"`          // folder; not for memory
 	Sync          string        `yaml:"sync"`          // always, interval or never: what survives a power failure
 	SyncInterval  time.Duration `yaml:"sync_interval"` // for sync: interval
-	Cache         Size          `yaml:"cache"`         // bytes of records kept in memory before the driver; 0 is none
+	Cache         Size          `yaml:"cache"`         // bytes of records kept in memory before the driver; 0 disables it
 	SweepInterval time.Duration `yaml:"sweep_interval"`
 	SweepBatch    int           `yaml:"sweep_batch"` // records examined at a time
 }
@@ -66,7 +66,7 @@ type Session struct {
 	MaxBytes         Size          `yaml:"max_bytes"`
 }
 
-// Quotas limit the resources of a tenant. 0 is no limit.
+// Quotas limit the resources of a tenant. 0 is unlimited.
 type Quotas struct {
 	Sessions    int  `yaml:"sessions"`
 	Bytes       Size `yaml:"bytes"`       // of all its sessions
@@ -97,7 +97,7 @@ type ServerRates struct {
 	Unauthenticated Rate `yaml:"unauthenticated"`
 }
 
-// Rate is an average per second and the maximum at once. 0 per second is no limit.
+// Rate is an average per second and the maximum at once. 0 per second is unlimited.
 type Rate struct {
 	PerSecond float64 `yaml:"per_second"`
 	Burst     int     `yaml:"burst"`

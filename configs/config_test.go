@@ -120,7 +120,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 	if _, err := Load(dir); err == nil {
-		t.Error("a folder is a configuration")
+		t.Error("Load of a folder: no error")
 	}
 	large := filepath.Join(dir, "large.yaml")
 	if err := os.WriteFile(large, nil, 0o600); err != nil {

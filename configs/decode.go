@@ -92,7 +92,7 @@ func (d *decoder) value(key string, n *yaml.Node, into reflect.Value) {
 		d.byName(key, n, into)
 	case reflect.String:
 		if !isText(n) {
-			d.refuse(n, key, `text; "" is none`)
+			d.refuse(n, key, `text; "" for none`)
 			return
 		}
 		into.SetString(n.Value)

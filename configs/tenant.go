@@ -38,7 +38,7 @@ type App struct {
 	Role         string   `yaml:"role"`
 	Secrets      []string `yaml:"secrets"`      // hashes
 	Certificates []string `yaml:"certificates"` // names in its client certificates
-	Allow        []Prefix `yaml:"allow"`        // restricts the tenant's addresses; nil is no restriction
+	Allow        []Prefix `yaml:"allow"`        // restricts the tenant's addresses; nil adds no restriction
 	Deny         []Prefix `yaml:"deny"`
 	Read         []string `yaml:"read"`  // patterns of readable keys; nil, if left out, is every key
 	Write        []string `yaml:"write"` // patterns of writable keys, likewise

@@ -54,7 +54,7 @@ const lenientSession = `  # CAUTION: open without u creates a session under any 
 func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
 	return edit(text, adds, func(e *editor) { e.set(appNode(app, comment), "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; found {
-			return fmt.Errorf("configs: app %s already exists", name)
+			return fmt.Errorf("configs: app %s already exists: choose another name, or remove the app first", name)
 		}
 		if t.Apps == nil {
 			t.Apps = make(map[string]App)
@@ -69,7 +69,7 @@ func AddApp(text []byte, name string, app App, comment string) ([]byte, error) {
 func RemoveApp(text []byte, name string) ([]byte, error) {
 	return edit(text, removes, func(e *editor) { e.set(nil, "apps", name) }, func(t *Tenant) error {
 		if _, found := t.Apps[name]; !found {
-			return fmt.Errorf("configs: unknown app %s", name)
+			return fmt.Errorf("configs: unknown app %s: use the name of an app in the file", name)
 		}
 		delete(t.Apps, name)
 		return nil
@@ -110,11 +110,11 @@ func editSecrets(
 	}, func(t *Tenant) error {
 		a, found := t.Apps[app]
 		if !found {
-			return fmt.Errorf("configs: unknown app %s", app)
+			return fmt.Errorf("configs: unknown app %s: use the name of an app in the file", app)
 		}
 		before := len(a.Secrets)
 		if a.Secrets = change(a.Secrets); len(a.Secrets) == before {
-			return fmt.Errorf("configs: unknown secret of app %s", app)
+			return fmt.Errorf("configs: unknown secret of app %s: use one of the secrets in the file", app)
 		}
 		if len(a.Secrets) == 0 {
 			a.Secrets = nil

@@ -203,7 +203,7 @@ func TestTwoPaths(t *testing.T) {
 			n++
 		case <-w.C():
 			if n > 0 {
-				t.Fatal("a change is reported, and nothing has changed")
+				t.Fatal("a change was reported although nothing has changed")
 			}
 		}
 	}

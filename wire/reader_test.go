@@ -116,7 +116,7 @@ type script struct {
 
 func (s *script) Read(p []byte) (int, error) {
 	if len(s.steps) == 0 {
-		s.t.Error("read more than it should")
+		s.t.Error("the reader read beyond the last step")
 		return 0, io.ErrClosedPipe
 	}
 	next := &s.steps[0]

@@ -58,6 +58,6 @@ func TestRoomSkipMax(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if refusal.Fatal {
-		t.Error("the refusal itself has become fatal")
+		t.Error("the shared refusal became fatal")
 	}
 }

@@ -275,7 +275,7 @@ func TestBundle(t *testing.T) {
 
 	server.put(other.pack(t, "1", "a.rego", forApp("one")))
 	if _, err := open(opts); err == nil {
-		t.Fatal("the engine starts with a bundle signed by another key")
+		t.Fatal("the engine started with a bundle signed by another key")
 	}
 	server.put(key.pack(t, "1", "a.rego", forApp("one")))
 	e, err := open(opts)
@@ -367,7 +367,7 @@ func TestBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := open(opts); err == nil {
-		t.Error("the engine starts with an unsigned kept bundle")
+		t.Error("the engine started with an unsigned kept bundle")
 	}
 }
 

@@ -70,7 +70,7 @@ func (f *Faulty) Before(h Hook) {
 }
 
 // After sets the hook that is called after each successful operation, or none with nil. If the hook returns an
-// error, so does the operation, although it was done. This simulates a lost acknowledgement.
+// error, the operation returns it too, although it was done. This simulates a lost acknowledgement.
 func (f *Faulty) After(h Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

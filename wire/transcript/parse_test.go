@@ -58,7 +58,7 @@ func TestParseErrors(t *testing.T) {
 		t.Errorf("a reader that fails: %v", err)
 	}
 	if _, err := Parse("t", strings.NewReader("C: "+strings.Repeat("x", 17<<20))); err == nil {
-		t.Error("a line of 17 MiB is read")
+		t.Error("Parse of a line of 17 MiB: no error")
 	}
 }
 
