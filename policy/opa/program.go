@@ -116,7 +116,8 @@ func compile(source *content, pkg ast.Ref) (*program, error) {
 		return nil, err
 	}
 	if len(c.GetRulesExact(pkg.Append(ast.StringTerm("allow")))) == 0 {
-		return nil, fmt.Errorf("no rule allow in %v: the policy would deny everything", &ast.Package{Path: pkg})
+		return nil, fmt.Errorf("no rule allow in %v: the policy would deny everything; add allow if { … }",
+			&ast.Package{Path: pkg})
 	}
 	return p, nil
 }
