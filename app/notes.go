@@ -14,12 +14,12 @@ func notes(cfg *configs.Config) []string {
 	var notes []string
 	for _, l := range cfg.Listen {
 		if l.Anonymous == "" && cfg.Tenants == "" {
-			notes = append(notes, fmt.Sprintf("listener %s has no anonymous identity, and there is no folder of "+
-				"tenants: no client can use sessions there", l.Name))
+			notes = append(notes, fmt.Sprintf("listener %s has no anonymous identity, and no folder of tenants "+
+				"is set (tenants): no client can use sessions there", l.Name))
 		}
 		if l.ClientCA != "" && cfg.Tenants == "" {
-			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and there is no folder of "+
-				"tenants: no app has one", l.Name))
+			notes = append(notes, fmt.Sprintf("listener %s asks for client certificates, and no folder of tenants "+
+				"is set (tenants): no app has one", l.Name))
 		}
 	}
 	if a := cfg.Audit; isLogFile(a.Output) && a.Output == a.Decisions.Output {

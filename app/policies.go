@@ -61,7 +61,7 @@ func bundleRoots(b configs.Bundle) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("there is no certificate in %s", b.CARoots)
+		return nil, fmt.Errorf("certificate not found in %s: it must hold certificates as PEM", b.CARoots)
 	}
 	return roots, nil
 }
@@ -79,9 +79,9 @@ func ReadShort(path string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(text) == 0:
-		return "", fmt.Errorf("%s is empty", path)
+		return "", fmt.Errorf("%s is empty: write the key or token to it", path)
 	case len(text) > most:
-		return "", fmt.Errorf("%s has more than %d bytes", path, most)
+		return "", fmt.Errorf("%s has more than %d bytes: name a file with the key or token alone", path, most)
 	}
 	return string(text), nil
 }

@@ -102,8 +102,8 @@ func newACME(o ACME, files *files, log *slog.Logger, observer func(Event)) (*acm
 			"(read the CA's, then set agree_terms)")
 	}
 	if o.Storage == "" {
-		return nil, errors.New("certs: ACME: there is no storage folder, " +
-			"so that each start would ask for all certificates again")
+		return nil, errors.New("certs: ACME: no storage folder, without which each start would request " +
+			"all certificates again: set storage")
 	}
 	names, err := a.hostnames(o.Names)
 	if err != nil {

@@ -48,7 +48,7 @@ type Certs struct {
 // [Certs.Start] does. The error names the invalid file or setting and what to do. Close must be called.
 func New(o Options) (*Certs, error) {
 	if len(o.Files) == 0 && o.ACME == nil && o.LocalCA == "" {
-		return nil, errors.New("certs: there is no source of certificates: name files, ACME or a local CA")
+		return nil, errors.New("certs: no source of certificates: name files, ACME or a local CA")
 	}
 	c := &Certs{log: o.Log, observer: o.Observer, poke: make(chan struct{}, 1)}
 	if c.log == nil {
@@ -128,7 +128,7 @@ func (c *Certs) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 		if err == nil {
 			return cert, nil
 		}
-		pending = fmt.Errorf("certs: there is no certificate for %q yet", name)
+		pending = fmt.Errorf("certs: the certificate for %q is not obtained yet", name)
 	}
 	if c.local != nil {
 		if cert := c.local.index().find(hello, name); cert != nil {

@@ -147,7 +147,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	case bytes.Contains(data, []byte("-----BEGIN")):
 		return nil, errors.New("it ends within a certificate")
 	case len(certs) == 0:
-		return nil, errors.New("there is no certificate in it")
+		return nil, errors.New("certificate not found in it")
 	}
 	return certs, nil
 }

@@ -587,8 +587,8 @@ func TestPolicyBundlePrivate(t *testing.T) {
 		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/ca.pem": ": OK",
 		"algorithm: HS256, key_file: DIR/key": "certificate signed by unknown authority; set " +
 			"policy.bundle.ca_roots to the file of a private authority",
-		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key": "policy.bundle.ca_roots: DIR/key: there is no " +
-			"certificate in it",
+		"algorithm: HS256, key_file: DIR/key, ca_roots: DIR/key": "policy.bundle.ca_roots: DIR/key: certificate " +
+			"not found in it",
 		"algorithm: ES256, key_file: DIR/own.key": "policy.bundle.key_file: DIR/own.key is the " +
 			"private key, which belongs to the signer alone; ",
 	} {

@@ -38,8 +38,8 @@ var errMemoryLimit = &refusal{
 	gate: gateMemory, event: audit.OperationQuota, reason: "memory",
 }
 
-// hold counts bytes in place of the number counted before. It reports whether that is no increase, or whether the
-// memory limits have room for it; see within.
+// hold counts bytes in place of the number counted before. It reports whether that is not an increase, or the memory
+// limits have room for it; see within.
 func (a *account) hold(bytes int, leave int64) bool {
 	r := a.access.rules
 	if r == nil {

@@ -50,7 +50,7 @@ func runAuth(c *Call) error {
 func runWhoami(c *Call) error {
 	a := &c.conn.caller.access
 	rules := a.rules.sessions.Settings
-	// Usage that the store does not count, or cannot return now, is 0. It is no reason for an error.
+	// Usage that the store does not count, or cannot return now, is 0, and not an error.
 	used, _ := c.conn.server.opts.Sessions.Usage(c.Context(), a.grant.Identity.Tenant)
 	fields := [][2]string{
 		{"tenant", a.grant.Identity.Tenant},

@@ -56,7 +56,7 @@ func (f *Folder) Tenant(name string) (*configs.Tenant, error) {
 }
 
 func (f *Folder) noTenant(name string) error {
-	return fmt.Errorf("there is no tenant %s in %s (tenant create makes one, tenant list shows all)", name, f.Path)
+	return fmt.Errorf("unknown tenant %s in %s (tenant create makes one, tenant list shows all)", name, f.Path)
 }
 
 // lockedFolder is the folder while no other command changes it. All operations use the opened folder and names in it,
@@ -72,7 +72,7 @@ type lockedFolder struct {
 func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
 	root, err := os.OpenRoot(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no folder %s yet: tenant create makes it", f.Path)
+		return nil, fmt.Errorf("folder %s not found: tenant create creates it", f.Path)
 	}
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (l *lockedFolder) read(tenant string) (*kept, error) {
 		return nil, fmt.Errorf("%s is a link, and nothing is changed through links: change what it leads to where "+
 			"that is kept, or put the file itself here", l.File(tenant))
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", l.File(tenant))
+		return nil, fmt.Errorf("%s is not a file: remove it, or set tenants to another folder", l.File(tenant))
 	case links(info) > 1:
 		return nil, fmt.Errorf("%s is the same file as another one (a hard link), which would not change with it: "+
 			"put a copy in its place", l.File(tenant))

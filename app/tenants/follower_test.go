@@ -403,8 +403,8 @@ func TestTenantMistakes(t *testing.T) {
 		`b.yaml:4: apps.b.certificates[0]: dns:a.example belongs to b/a too`,
 		`b.yaml:3: apps.a.certificates[1]: dns:b.example belongs to c/a too`,
 		`c.yaml:3: apps.a.certificates[0]: dns:b.example belongs to b/a too`,
-		`: listen[1].anonymous: there is no tenant a in `,
-		`: listen[2].anonymous: there is no tenant none in `,
+		`: listen[1].anonymous: unknown tenant a in `,
+		`: listen[2].anonymous: unknown tenant none in `,
 	}
 	for i := range max(len(problems), len(want)) {
 		if i >= len(problems) || i >= len(want) || !strings.HasPrefix(problems[i], want[i]) {

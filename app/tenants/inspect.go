@@ -46,7 +46,7 @@ func Conflicts(cfg *configs.Config, ts *configs.Tenants) configs.Problems {
 		key := fmt.Sprintf("listen[%d].anonymous", i)
 		t := ts.Tenant(id.Tenant)
 		if t == nil {
-			problems = append(problems, cfg.Problem(key, "there is no tenant %s in %s: no client is accepted as %s",
+			problems = append(problems, cfg.Problem(key, "unknown tenant %s in %s: no client is accepted as %s",
 				id.Tenant, cfg.Tenants, id))
 		} else if _, found := t.Apps[id.App]; !found {
 			problems = append(problems, cfg.Problem(key, "tenant %s has no app %s: no client is accepted as %s",

@@ -82,7 +82,7 @@ func TestCheckFiles(t *testing.T) {
 		"no client CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "none.pem}]\n", 1,
 			[]string{"c.yaml:3: listen[0].client_ca: ", "DIR/none.pem: no such file"}},
 		"client CA": {"storage: {driver: memory}\ntls: {local_ca: DIR/ca}\n" + listener + "file}]\n", 1,
-			[]string{"DIR/file: there is no certificate in it"}},
+			[]string{"DIR/file: certificate not found in it"}},
 		"ACME roots": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +
 			"storage: DIR/acme, ca_roots: DIR/none.pem}}\n", 1, []string{"tls.acme.ca_roots: "}},
 		"ACME storage": {"storage: {driver: memory}\ntls: {acme: {names: [a.example], agree_terms: true, " +

@@ -418,7 +418,7 @@ func (c *dsnCheck) advice(err error) string {
 		return fmt.Sprintf("Nothing listens at %s: see whether the server runs, listens on that port, and on an "+
 			"address that other machines reach (listen[].address).", addr)
 	case errors.Is(err, fs.ErrNotExist) && c.dsn.Scheme == "unix":
-		return fmt.Sprintf("There is no socket %s: see whether the server runs and listens there (listen[].address: "+
+		return fmt.Sprintf("Socket %s not found: see whether the server runs and listens there (listen[].address: "+
 			"unix:%s).", addr, addr)
 	case errors.Is(err, fs.ErrPermission):
 		return "This user may not use the file or socket: see its owner and mode; a server's socket is for its group."

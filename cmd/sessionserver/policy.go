@@ -138,7 +138,7 @@ func (c *policyEvalCmd) Run(ctx context.Context, io streams) error {
 	verdict := "denied: " + orElse(strings.Join(d.Reasons, "; "), "no rule gives a reason")
 	switch {
 	case err != nil:
-		verdict = "refused, since there is no decision"
+		verdict = "refused: the policies made no decision"
 	case d.Allow:
 		verdict = "allowed"
 	}
@@ -193,7 +193,7 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 func (c *policyEvalCmd) input(cfg *configs.Config, tenants []policy.Tenant) (*policy.Input, error) {
 	i := slices.IndexFunc(tenants, func(t policy.Tenant) bool { return t.Name == c.Tenant })
 	if i < 0 {
-		return nil, fmt.Errorf("--tenant: there is no tenant %.80q", c.Tenant)
+		return nil, fmt.Errorf("--tenant: unknown tenant %.80q", c.Tenant)
 	}
 	j := slices.IndexFunc(tenants[i].Apps, func(a policy.App) bool { return a.Name == c.App })
 	if j < 0 {

@@ -124,7 +124,7 @@ func TestPolicyEval(t *testing.T) {
 			[]string{"--folder", dir + "/broken", "--tenant", "any", "--app", "one", "--command", "new"}},
 		{1, "which policies? Give --config FILE, --dev or --folder DIR",
 			[]string{"--tenant", "a", "--app", "b", "--command", "new"}},
-		{1, "there is no tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
+		{1, "unknown tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
 		{1, "bad.yaml:1: allow: \"1\" (allowed: a list)",
 			append(configured, "bad", "--app", "shop", "--command", "new")},
 		{1, "tenant acme has no app \"shops\" (it has: reports, shop)",

@@ -99,7 +99,7 @@ func (c *tenantListCmd) Run(io streams) error {
 		return err
 	}
 	if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(io.err, "There is no folder %s yet: tenant create creates it.\n", f.Path)
+		fmt.Fprintf(io.err, "Folder %s not found: tenant create creates it.\n", f.Path)
 		return nil
 	}
 	ts := tenants.Load(f.Config)

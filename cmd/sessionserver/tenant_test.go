@@ -36,7 +36,7 @@ var dsnPattern = regexp.MustCompile(`^tls://shop:(hss_[0-9A-Za-z]{49})@sessions\
 // TestTenantCommands goes through the life of a tenant.
 func TestTenantCommands(t *testing.T) {
 	c := newCLI(t, "public_address: tls://sessions.example.com:9090\n")
-	c.Fails("there is no folder", "app", "create", "acme/shop")
+	c.Fails("not found: tenant create creates it", "app", "create", "acme/shop")
 	c.Fails("cannot be the name of a tenant", "tenant", "create", "../acme")
 	c.Fails("is not an address range", "tenant", "create", "acme", "--allow", "home")
 	c.Fails("session.lifetime: 1ns (allowed: ", "tenant", "create", "acme", "--lifetime", "1ns")
@@ -66,7 +66,7 @@ func TestTenantCommands(t *testing.T) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
 	}
 	c.Fails("there is an app acme/shop already", "app", "create", "acme/shop")
-	c.Fails("there is no tenant acne", "app", "create", "acne/shop")
+	c.Fails("unknown tenant acne", "app", "create", "acne/shop")
 	c.Fails("is not tenant/app", "app", "create", "acme")
 	c.Fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")
 	if got := c.Do("app", "create", "acme/mesh", "--certificate", "uri:spiffe://a/mesh",
@@ -142,7 +142,7 @@ func TestTenantCommands(t *testing.T) {
 		t.Error(got)
 	}
 	c.Do("tenant", "delete", "local")
-	c.Fails("there is no tenant local", "tenant", "delete", "local")
+	c.Fails("unknown tenant local", "tenant", "delete", "local")
 	c.Do("tenant", "delete", "acme", "--drop-sessions")
 	c.Fails("are still to be dropped", "tenant", "create", "acme")
 	if got := c.Do("tenant", "list"); !strings.Contains(got, "deleted; its sessions are being dropped") {
