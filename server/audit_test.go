@@ -82,11 +82,11 @@ func (c *client) ask(t testing.TB, line string) string {
 	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
 		return err.Error()
 	}
-	answer, err := c.in.ReadString('\n')
+	reply, err := c.in.ReadString('\n')
 	if err != nil {
 		return err.Error()
 	}
-	return strings.TrimSpace(answer)
+	return strings.TrimSpace(reply)
 }
 
 // want sends a line whose reply must begin with want.
@@ -459,8 +459,8 @@ func BenchmarkAuditedCycle(b *testing.B) {
 						return
 					}
 					for range 3 {
-						if answer, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "ok") {
-							b.Errorf("%q %v", answer, err)
+						if reply, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(reply, "ok") {
+							b.Errorf("%q %v", reply, err)
 							return
 						}
 					}

@@ -116,12 +116,12 @@ func runCycles(b *testing.B, cfg servertest.Config, framing wire.Framing) {
 			b.Error(err)
 			return
 		}
-		answer, err := in.ReadString('\n')
+		reply, err := in.ReadString('\n')
 		if err != nil {
 			b.Error(err)
 			return
 		}
-		id := strings.TrimPrefix(strings.TrimSpace(answer), "ok ")
+		id := strings.TrimPrefix(strings.TrimSpace(reply), "ok ")
 		if err := roundTrip(conn, in, wire.Line, fmt.Appendf(nil, "put data %s\r\nclose\r\n", value)); err != nil {
 			b.Error(err)
 			return
@@ -152,11 +152,11 @@ func BenchmarkHandOver(b *testing.B) {
 			}
 			in := bufio.NewReader(first)
 			_, _ = io.WriteString(first, "new\r\ncommit\r\nabort\r\n")
-			answer, err := in.ReadString('\n')
+			reply, err := in.ReadString('\n')
 			if err != nil {
 				b.Fatal(err)
 			}
-			open := "open " + strings.TrimPrefix(strings.TrimSpace(answer), "ok ") + " rw 60000\r\n"
+			open := "open " + strings.TrimPrefix(strings.TrimSpace(reply), "ok ") + " rw 60000\r\n"
 			_ = first.Close()
 			holder, err := s.Dial(b.Context())
 			if err != nil {

@@ -295,10 +295,10 @@ func TestConnectionCaps(t *testing.T) {
 			for deadline := time.Now().Add(10 * time.Second); ; {
 				d := dial(t, s)
 				d.Send("ping\r\n")
-				if answer := d.Line(); answer == "ok PONG" {
+				if reply := d.Line(); reply == "ok PONG" {
 					break
 				} else if time.Now().After(deadline) {
-					t.Fatalf("a closed connection still counts: %s", answer)
+					t.Fatalf("a closed connection still counts: %s", reply)
 				}
 			}
 		})

@@ -42,11 +42,11 @@ func TestMemoryQuota(t *testing.T) {
 		for range 3 {
 			q := enter("a/app a")
 			q.Send("open " + id + " s\r\n")
-			if answer := q.Line(); answer == "ok" {
+			if reply := q.Line(); reply == "ok" {
 				holders = append(holders, q)
 				q.Ask("get k", "ok "+big) // a reply that was sent is no longer held
-			} else if !strings.HasPrefix(answer, "err QUOTA ") {
-				q.Fail("got %q", answer)
+			} else if !strings.HasPrefix(reply, "err QUOTA ") {
+				q.Fail("got %q", reply)
 			}
 			synctest.Wait()
 		}
@@ -98,10 +98,10 @@ func TestMemoryOfMany(t *testing.T) {
 				}
 				p.Ask("put small 1", "ok")
 				p.Send("put large " + value + "\r\n")
-				if answer := p.Line(); answer == "ok" {
+				if reply := p.Line(); reply == "ok" {
 					full = append(full, p)
-				} else if refused = append(refused, p); !strings.HasPrefix(answer, "err QUOTA ") {
-					p.Fail("got %q", answer)
+				} else if refused = append(refused, p); !strings.HasPrefix(reply, "err QUOTA ") {
+					p.Fail("got %q", reply)
 				}
 			}
 			within("sessions")

@@ -79,11 +79,11 @@ func pin(t *testing.T, rdb *redis.Client) pinned {
 // do sends a command that must succeed. A null reply is nil.
 func (p pinned) do(args ...any) any {
 	p.t.Helper()
-	answer, err := p.Do(p.t.Context(), args...).Result()
+	reply, err := p.Do(p.t.Context(), args...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		p.t.Fatalf("%.80v: %v", args, err)
 	}
-	return answer
+	return reply
 }
 
 // want sends a command whose reply must be want in the format of fmt.
@@ -98,8 +98,8 @@ func (p pinned) want(want string, args ...any) {
 func (p pinned) refused(code string, args ...any) {
 	p.t.Helper()
 	err := p.Do(p.t.Context(), args...).Err()
-	var answer redis.Error
-	if !errors.As(err, &answer) || !redis.HasErrorPrefix(err, code+" ") {
+	var reply redis.Error
+	if !errors.As(err, &reply) || !redis.HasErrorPrefix(err, code+" ") {
 		p.t.Fatalf("%.80v: %T %v, want %s", args, err, err, code)
 	}
 }
@@ -115,10 +115,10 @@ func both(t *testing.T, run func(t *testing.T, version int)) {
 }
 
 // pairs converts a reply to a map. RESP3 has maps, RESP2 lists keys and values in turn.
-func pairs(t *testing.T, answer any) map[string]string {
+func pairs(t *testing.T, reply any) map[string]string {
 	t.Helper()
 	m := map[string]string{}
-	switch a := answer.(type) {
+	switch a := reply.(type) {
 	case map[any]any:
 		for k, v := range a {
 			m[fmt.Sprint(k)] = fmt.Sprint(v)
@@ -128,7 +128,7 @@ func pairs(t *testing.T, answer any) map[string]string {
 			m[fmt.Sprint(a[i])] = fmt.Sprint(a[i+1])
 		}
 	default:
-		t.Fatalf("reply %T is not a map: %v", answer, answer)
+		t.Fatalf("reply %T is not a map: %v", reply, reply)
 	}
 	return m
 }
@@ -254,7 +254,7 @@ func TestRedisPipeline(t *testing.T) {
 		c := pin(t, rdb)
 		c.do("new")
 		const n = 1000
-		answers, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+		replies, err := c.Pipelined(t.Context(), func(p redis.Pipeliner) error {
 			for i := range n {
 				p.Do(t.Context(), "put", fmt.Sprintf("k%d", i%100), i)
 				p.Do(t.Context(), "get", fmt.Sprintf("k%d", i%100))
@@ -266,16 +266,16 @@ func TestRedisPipeline(t *testing.T) {
 		if !redis.HasErrorPrefix(err, "UNKNOWN ") {
 			t.Errorf("the first error: %v", err)
 		}
-		if len(answers) != 2*n+2 {
-			t.Fatalf("%d answers", len(answers))
+		if len(replies) != 2*n+2 {
+			t.Fatalf("%d replies", len(replies))
 		}
 		for i := range n {
-			put, get := answers[2*i].(*redis.Cmd).Val(), answers[2*i+1].(*redis.Cmd).Val()
+			put, get := replies[2*i].(*redis.Cmd).Val(), replies[2*i+1].(*redis.Cmd).Val()
 			if put != "OK" || get != fmt.Sprint(i) {
 				t.Fatalf("%d: %v, %v", i, put, get)
 			}
 		}
-		if keys, _ := answers[2*n+1].(*redis.Cmd).Slice(); len(keys) != 100 {
+		if keys, _ := replies[2*n+1].(*redis.Cmd).Slice(); len(keys) != 100 {
 			t.Errorf("keys: %v", keys)
 		}
 	})

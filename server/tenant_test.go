@@ -111,9 +111,9 @@ func TestRevocation(t *testing.T) {
 					bystander.Ask("open "+theirs, "ok")
 					q := dial(t, s)
 					q.Send("auth a/app old\r\n")
-					if answer := q.Line(); !strings.HasPrefix(answer, "err BADAUTH ") &&
-						!strings.HasPrefix(answer, "err IPDENIED ") {
-						t.Errorf("revoked credentials still work: %s", answer)
+					if reply := q.Line(); !strings.HasPrefix(reply, "err BADAUTH ") &&
+						!strings.HasPrefix(reply, "err IPDENIED ") {
+						t.Errorf("revoked credentials still work: %s", reply)
 					}
 					q.Ask("new", "err NOAUTH ")
 					if err := s.SetTenants([]server.Tenant{tenantOf("a/app", "old")}); err != nil {
@@ -340,11 +340,11 @@ func TestAllowlists(t *testing.T) {
 					p.Want("err IPDENIED ")
 					p.Closed()
 				}
-				for i, answer := range strings.Fields(admits) {
+				for i, reply := range strings.Fields(admits) {
 					p := dial(at)
 					name := string("abcd"[i])
 					p.Ask("auth "+name+"/app wrong", "err BADAUTH ")
-					if answer == "ok" {
+					if reply == "ok" {
 						p.Ask("auth "+name+"/app "+name, "ok")
 						p.Ask("new", "ok ")
 					} else {

@@ -28,7 +28,7 @@ func TestHandler(t *testing.T) {
 		time.Sleep(time.Second)
 		one(0)
 		if !strings.Contains(logged.String(), Skipped+"=90") {
-			t.Errorf("nothing says how many are missing:\n%s", &logged)
+			t.Errorf("no line reports how many are missing:\n%s", &logged)
 		}
 		if strings.Count(logged.String(), Skipped) != 1 {
 			t.Error("lines without others missing before them say so too")
