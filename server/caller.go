@@ -77,8 +77,9 @@ var errRevoked = &refusal{
 // notAdmitted returns the refusal of an identity whose allowlists do not have the client's address.
 func notAdmitted(id auth.Identity) *refusal {
 	return &refusal{
-		reply: wire.Errorf(wire.IPDenied, "the tenant or the app does not allow clients from this address"),
-		gate:  gateAllowlist, event: audit.OperationDenied, reason: byAllowlist, identity: id,
+		reply: wire.Errorf(wire.IPDenied,
+			"the tenant or the app does not allow this address; ask the operator to allow it"),
+		gate: gateAllowlist, event: audit.OperationDenied, reason: byAllowlist, identity: id,
 	}
 }
 

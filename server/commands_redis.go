@@ -75,7 +75,7 @@ func runClient(c *Call) error {
 // checkConnName returns an error for a name that is too long to be stored.
 func checkConnName(name []byte) error {
 	if len(name) > 64 {
-		return wire.Errorf(wire.BadArg, "connection name is too long (allowed: up to 64 bytes)")
+		return wire.Errorf(wire.BadArg, "the connection name has %d bytes (allowed: up to 64)", len(name))
 	}
 	return nil
 }

@@ -203,7 +203,10 @@ func (s *Server) admitAddress(c *conn) *refusal {
 	key := c.caller.ipKey()
 	switch {
 	case !admitted && !c.caller.healthCheck:
-		return &refusal{reply: wire.Errorf(wire.IPDenied, "this address may not connect here"), gate: gateAllowlist}
+		return &refusal{
+			reply: wire.Errorf(wire.IPDenied, "this address may not connect here; ask the operator to allow it"),
+			gate:  gateAllowlist,
+		}
 	case s.perIP[key] >= s.opts.MaxConnsPerIP:
 		return &refusal{
 			reply: wire.Errorf(wire.Unavailable, "this address has reached its limit of connections; close some"),

@@ -35,7 +35,7 @@ func (c *conn) readProxyHeader() error {
 	return nil
 }
 
-// readProxyHeader reads a PROXY header. What follows the header stays to be read.
+// readProxyHeader reads a PROXY header, and not the bytes after it.
 func (t *transport) readProxyHeader() (*proxyproto.Header, error) {
 	_ = t.socket.SetReadDeadline(time.Now().Add(t.server.opts.HandshakeTimeout))
 	stop := context.AfterFunc(t.server.draining, func() { _ = t.socket.SetReadDeadline(time.Unix(1, 0)) })

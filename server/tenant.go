@@ -83,10 +83,10 @@ func newDirectory(tenants []Tenant, before *directory) (*directory, error) {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name, e))
 		}
 		if t.MaxConns < 0 {
-			errs = append(errs, fmt.Errorf("server: tenant %s: MaxConns is negative", t.Name))
+			errs = append(errs, fmt.Errorf("server: tenant %s: MaxConns is negative (0 is unlimited)", t.Name))
 		}
 		if t.MaxMemory < 0 {
-			errs = append(errs, fmt.Errorf("server: tenant %s: MaxMemory is negative", t.Name))
+			errs = append(errs, fmt.Errorf("server: tenant %s: MaxMemory is negative (0 is unlimited)", t.Name))
 		}
 		if err := t.Rates.validate(); err != nil {
 			errs = append(errs, fmt.Errorf("server: tenant %s: %w", t.Name, err))

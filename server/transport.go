@@ -112,13 +112,13 @@ func (t *transport) failed(err error) {
 	case timeout && t.loginExpired():
 		t.end.because(LoginTimeout)
 		t.reply.Begin(t.reader.Framing())
-		t.reply.Error(wire.NoAuth, "the client did not authenticate in time; the connection is closed")
+		t.reply.Error(wire.NoAuth, "the client did not authenticate in time; connect and authenticate again")
 	case t.idle(err):
 		t.end.because(IdleTimeout)
 	case timeout:
 		t.end.because(RequestTimeout)
 		t.reply.Begin(t.reader.Framing())
-		t.reply.Error(wire.Protocol, "the request was not complete in time; the connection is closed")
+		t.reply.Error(wire.Protocol, "the request was not complete in time; connect again and send it whole")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		t.end.because(PeerLeft)
 	default:
