@@ -7,7 +7,7 @@
 // certificate.
 //
 // The package also configures which client certificates a listener requests and trusts; package auth interprets them.
-// It must never know what a tenant or a session is, nor accept a connection itself.
+// It must never depend on tenants or sessions, nor accept a connection itself.
 //
 //	certs.go      the choice, and maintenance              watch.go     changes of files
 //	files.go      certificate files                        client.go    client certificates

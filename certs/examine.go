@@ -135,10 +135,10 @@ func ExamineACME(storage, name string, now time.Time) []Finding {
 	switch {
 	case left < 0:
 		return []Finding{{true, fmt.Sprintf("the certificate of %s expired %s ago and was not renewed: the log of "+
-			"the server says why", name, days(-left))}}
+			"the server has the reason", name, days(-left))}}
 	case left < life/5: // it is renewed when a third is left
 		return []Finding{{false, fmt.Sprintf("the certificate of %s expires in %s and was not renewed yet: the log "+
-			"of the server says why", name, days(left))}}
+			"of the server has the reason", name, days(left))}}
 	}
 	return nil
 }

@@ -125,8 +125,8 @@ func (p *pair) open() (*tls.Certificate, [sha256.Size]byte, error) {
 			"(write the chain, own certificate first, and its key, both as PEM)",
 			p.Cert, p.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	case len(names(&cert)) == 0:
-		return nil, none, fmt.Errorf("certs: %s has no subject alternative name, so no client will take it "+
-			"(make one that names the host)", p.Cert)
+		return nil, none, fmt.Errorf("certs: %s has no subject alternative name, so clients refuse it "+
+			"(create one that names the host)", p.Cert)
 	}
 	return &cert, read, nil
 }

@@ -37,8 +37,8 @@ func CAFile(folder string) string { return filepath.Join(folder, "ca.pem") }
 // CAKeyFile returns the path of its key.
 func CAKeyFile(folder string) string { return filepath.Join(folder, "ca-key.pem") }
 
-// localCA certifies names of this machine. Its own key and certificate are created once and kept in a folder. Those of
-// the server exist in memory only, so each start creates new ones.
+// localCA certifies names of this machine. Its own key and certificate are created once and kept in a folder. The
+// server's key and certificate exist in memory only, so each start creates new ones.
 type localCA struct {
 	folder   string
 	names    []string
@@ -98,7 +98,7 @@ func (ca *localCA) open() error {
 	}
 	keyPEM, err := os.ReadFile(CAKeyFile(folder))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there but its key is not "+
+		return fmt.Errorf("%s exists without its key "+
 			"(remove it to have a new CA made, which clients must be given)", CAFile(folder))
 	}
 	if err != nil {

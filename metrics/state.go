@@ -21,7 +21,7 @@ type Sources struct {
 	LogLost      func() int64 // lines missing from the log
 }
 
-// StorageState is the state of the storage. A number that a driver does not know is negative.
+// StorageState is the state of the storage. A number that a driver cannot report is negative.
 type StorageState struct {
 	SizeBytes                                 int64 // on disk
 	FilesystemSizeBytes, FilesystemAvailBytes int64
