@@ -89,7 +89,7 @@ func New(ctx context.Context, cfg *configs.Config, opts Options) (_ *App, err er
 		}
 	}
 	a.addReloads()
-	a.watch()
+	a.exposeState()
 	return a, nil
 }
 
@@ -102,7 +102,7 @@ func (a *App) openMetrics(context.Context) (err error) {
 		return err
 	}
 	a.reloads = newReloads(a.log, a.metrics.Reloaded)
-	a.watch()
+	a.exposeState()
 	return nil
 }
 
@@ -243,7 +243,7 @@ func (a *App) Addrs() []net.Addr {
 func (a *App) OperatorsURL() string { return a.operators.url() }
 
 // Run serves until ctx ends and then drains: open sessions may be finished until the drain time-out is over. If a part
-// fails it drains too, and returns the reason. What was acknowledged is found again by the next process.
+// fails it drains too, and returns the reason. Acknowledged changes are found again by the next process.
 func (a *App) Run(ctx context.Context) (failed error) {
 	a.log.Info("starting", "version", a.opts.Version, "storage", a.cfg.Storage.Driver, "path", a.cfg.Storage.Path,
 		"descriptors", a.descriptors.allowed, "connections", a.descriptors.connections)

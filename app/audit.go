@@ -333,7 +333,7 @@ func inspectLogFile(output string) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is not a folder", folder)
+		return fmt.Errorf("%s is not a folder: name a file in a folder", folder)
 	}
 	info, err = os.Stat(output)
 	switch {
@@ -346,7 +346,7 @@ func inspectLogFile(output string) error {
 			err = cmp.Or(err, writable(folder)) // for rotation
 		}
 	default:
-		return fmt.Errorf("%s is neither a file nor a device", output)
+		return fmt.Errorf("%s is neither a file nor a device: name one", output)
 	}
 	if err != nil {
 		return fmt.Errorf("%s cannot be written by user %d, who checks; check as the user that the server runs as (%w)",

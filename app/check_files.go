@@ -42,7 +42,7 @@ func usable(path string) (note string, err error) {
 		info, err := os.Stat(at)
 		if errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
 			if _, err := os.Lstat(at); err == nil {
-				return "", fmt.Errorf("%s is a link to nothing", at)
+				return "", fmt.Errorf("%s is a link to nothing: remove it or create its target", at)
 			}
 			missing++
 			continue
@@ -55,7 +55,7 @@ func usable(path string) (note string, err error) {
 		case err != nil:
 			return "", fmt.Errorf("%s: %w", what, err)
 		case !info.IsDir():
-			return "", fmt.Errorf("%s: %s is not a folder", what, at)
+			return "", fmt.Errorf("%s: %s is not a folder: name another path", what, at)
 		}
 		if err := writable(at); err != nil {
 			return "", fmt.Errorf("%s: %s is not writable for user %d, who checks; check as the user that the server "+

@@ -48,7 +48,7 @@ func (d descriptors) check() error {
 	if d.connections > 0 {
 		return nil
 	}
-	return fmt.Errorf("the system allows this process %d file descriptors, which are too few to serve anybody: allow "+
+	return fmt.Errorf("the system allows this process %d file descriptors, which are too few to serve a client: allow "+
 		"it more (LimitNOFILE of the systemd unit, ulimit -n elsewhere)", d.allowed)
 }
 

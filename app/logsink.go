@@ -34,6 +34,8 @@ type LogSink struct {
 	closing bool
 }
 
+// NewLogSink returns a LogSink that writes lines to an output. Its report of lost lines has the form of the handler
+// that form returns.
 func NewLogSink(to io.Writer, form func(io.Writer) slog.Handler) *LogSink {
 	s := &LogSink{to: to, form: form, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go s.run()

@@ -10,8 +10,8 @@ import (
 	"sessionserver/session"
 )
 
-// watch passes the open parts of the process to metrics, which read their state at each scrape.
-func (a *App) watch() {
+// exposeState passes the open parts of the process to metrics, which read their state at each scrape.
+func (a *App) exposeState() {
 	from := metrics.Sources{
 		Server: a.server, Sessions: a.sessions, Certificates: a.allCerts(),
 		Ready: func() bool { return a.health.ready() == nil }, LogLost: a.opts.LogLost,

@@ -185,7 +185,7 @@ func (r *reloads) states() []admin.Reload {
 }
 
 // Reload reads everything again, and applies what can change while the server runs from a new configuration: session
-// settings, quotas and rates as far as tenants leave them to it. Everything else stays as it was at the start:
+// settings, quotas and rates as far as tenants leave them to it. Other settings keep their values from the start:
 // listeners with their allow and deny, limits, rates.auth_failures and rates.unauthenticated, storage, the sources of
 // certificates and policies, the folder of the tenants.
 //

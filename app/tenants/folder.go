@@ -26,10 +26,12 @@ type Folder struct {
 	patience time.Duration // of Await; 0 is servedPatience
 }
 
+// File returns the path of the file of a tenant.
 func (f *Folder) File(tenant string) string {
 	return filepath.Join(f.Path, tenant+configs.TenantExt)
 }
 
+// Mark returns the path of the file that orders the removal of a tenant's sessions.
 func (f *Folder) Mark(tenant string) string {
 	return filepath.Join(f.Path, tenant+configs.DropExt)
 }
@@ -107,7 +109,7 @@ func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
 
 func (l *lockedFolder) close() { _, _ = l.self.Close(), l.root.Close() }
 
-// kept is the file of a tenant as it was read.
+// kept is the content and the info of a tenant's file when it was read.
 type kept struct {
 	text []byte
 	info fs.FileInfo

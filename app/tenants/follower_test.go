@@ -359,7 +359,7 @@ func TestDrops(t *testing.T) {
 	}
 	stop()
 
-	w.write("c.drop", "") // left by a server that was ended: the next one goes on
+	w.write("c.drop", "") // left by a server that was ended: the next one continues
 	w.follow()
 	mark = filepath.Join(w.path, "c.drop")
 	require.Eventually(t, "the mark is gone after a restart", gone)

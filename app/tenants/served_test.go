@@ -44,7 +44,7 @@ func TestAwait(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := await("acme"); err == nil || !strings.Contains(err.Error(), late) {
-		t.Errorf("with a server that has it as it was: %v", err)
+		t.Errorf("with a server that has its previous content: %v", err)
 	}
 	if err := server.publish(load()); err != nil {
 		t.Fatal(err)

@@ -284,8 +284,8 @@ type appRevokeCmd struct {
 	Folder folderFlags `embed:""`
 }
 
-// Run removes a secret or the app. What it removes may be invalid; what remains must be valid, since a server ignores
-// an invalid file and keeps the previous state.
+// Run removes a secret or the app. The removed part may be invalid. The rest must be valid, since a server ignores an
+// invalid file and keeps the previous state.
 func (c *appRevokeCmd) Run(ctx context.Context, io streams) error {
 	id, err := parseApp(c.App)
 	if err != nil {

@@ -107,7 +107,8 @@ func devDSN(cfg *configs.Config, addr net.Addr) (string, error) {
 	}
 	secret := strings.TrimSpace(string(text))
 	if !auth.LooksLikeSecret(secret) {
-		return "", fmt.Errorf("%s does not contain a secret", devSecret(cfg)) // its content is not shown
+		// The content is not shown.
+		return "", fmt.Errorf("%s does not contain a secret: write a secret of the app to it", devSecret(cfg))
 	}
 	id, err := auth.ParseIdentity(cfg.Listen[0].Anonymous)
 	if err != nil {

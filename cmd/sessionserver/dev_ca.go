@@ -59,7 +59,7 @@ func publishDevCA(cfg *configs.Config) error {
 		return err
 	}
 	if !readableByOthers(public) {
-		return fmt.Errorf("%s is closed to them too", os.TempDir())
+		return fmt.Errorf("%s is closed to them too: set TMPDIR to a folder that they can read", os.TempDir())
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func ours(folder, file string) error {
 		return err
 	}
 	if !info.IsDir() || !sameUser(info, own) || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s belongs to another user", folder)
+		return fmt.Errorf("%s belongs to another user: remove it, or set TMPDIR to another folder", folder)
 	}
 	return nil
 }

@@ -151,8 +151,8 @@ func (c *dsnCheckCmd) Run(ctx context.Context, io streams) error {
 	}
 	verdict := "Everything works."
 	if check.denied {
-		verdict = "The way to the server and the credentials are good. What the app may do is up to its role, its " +
-			"patterns of keys and the policies."
+		verdict = "The way to the server and the credentials are good. The role of the app, its patterns of " +
+			"keys and the policies decide what it may do."
 	}
 	_, err = fmt.Fprintln(io.out, verdict)
 	return err
@@ -343,7 +343,7 @@ func (c *dsnCheck) pings(ctx context.Context, cl *client.Client) error {
 		took[i] = time.Since(start)
 	}
 	slices.Sort(took)
-	c.row("round trip", "%s (the middle one of %d, from %s to %s)", ms(took[count/2]), count, ms(took[0]),
+	c.row("round trip", "%s (the median of %d, from %s to %s)", ms(took[count/2]), count, ms(took[0]),
 		ms(took[count-1]))
 	return nil
 }
@@ -457,8 +457,8 @@ func (c *dsnCheck) advice(err error) string {
 			"header from it (listen[].proxies); a balancer in between may have found no server behind it, or send a " +
 			"PROXY header that the server does not expect."
 	case c.connected:
-		return "The server closed the connection: its log has the reason. What speaks there may be no session " +
-			"server, want a PROXY header (listen[].proxies), or want TLS (tls:// instead of tcp://)."
+		return "The server closed the connection: its log has the reason. The program there may not be a " +
+			"session server, or expect a PROXY header (listen[].proxies) or TLS (tls:// instead of tcp://)."
 	}
 	return fmt.Sprintf("%s was not reached.", addr)
 }

@@ -178,7 +178,8 @@ func welcome(io streams, cfg *configs.Config, addr net.Addr, operators string) {
 func (s *serveCmd) hangup(ctx context.Context, a *app.App, log *slog.Logger, level *slog.LevelVar) {
 	cfg, err := s.load()
 	if failed := a.Reload(ctx, cfg, err); len(failed) > 0 {
-		log.Error("not everything was reloaded: what failed goes on as it was", "failed", strings.Join(failed, " "))
+		log.Error("not everything was reloaded: failed parts keep their previous state", "failed",
+			strings.Join(failed, " "))
 	} else {
 		level.Set(min(level.Level(), slog.LevelInfo)) // the operator asked for it, so it is logged at any level
 		log.Info("reloaded the rules for sessions, the quotas and rates of tenants, their files, those of " +

@@ -224,7 +224,7 @@ func TestRevokeOnMistakes(t *testing.T) {
 		}
 	}
 
-	// that of the server is wrong: one that runs goes on with what it has read before
+	// that of the server is wrong: a running server keeps the configuration that it has read
 	config, err := os.ReadFile(c.Config)
 	if err != nil {
 		t.Fatal(err)
