@@ -1,5 +1,5 @@
-// Package policy defines the question that a policy decides and the form of the decision. On the request path it is
-// the step after the rates and before the audit log (see package server).
+// Package policy defines the question that a policy decides and the form of the decision. On the path of a
+// request it is the gate "policy" of Call.admit (see package server).
 //
 // Every operation of every client becomes an [Input], and an [Engine] returns a [Decision] for it. An operation is
 // denied unless the policy allows it. So an undefined policy denies, and so does one that fails or exceeds its time.

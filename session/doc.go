@@ -1,9 +1,9 @@
 // Package session is the heart of the server. It opens sessions under a fair lock, changes them in memory, saves each
 // as a whole, and ends them when their lifetime is over.
 //
-// On the request path it is the step "session manager", behind every gate and before the storage driver (see package
-// server). It must never know what a connection, a framing, a credential or a policy is. A caller passes a [Tenant] and
-// an id, and gets a [Session].
+// On the path of a request it is behind the gates of Call.admit: handlers such as runPut call it, and it calls
+// storage.Store (see package server). It must never depend on connections, framings, credentials or policies. A caller
+// passes a [Tenant] and an id, and gets a [Session].
 //
 // Begin reading at [Manager.Open]. Locks are in lock.go, the stored format in record.go, lifetimes in lifetime.go,
 // quotas in quota.go.
