@@ -352,8 +352,8 @@ func (f *Findings) ids(all []server.Tenant) {
 }
 
 // ChosenIDs explains the risk of a tenant that is not strict.
-const ChosenIDs = "Clients begin sessions under ids of their choice there (session.strict is false), and a " +
-	"visitor can fix the session of another one where an app opens the id of a cookie without u"
+const ChosenIDs = "Clients can create sessions there under ids that they choose (session.strict is false). If an app " +
+	"opens the id of a cookie without u, a visitor can choose the session id of another visitor"
 
 // Examine logs what an examination of the running server finds: problems as errors, notes as warnings.
 func (a *App) Examine(now time.Time) {

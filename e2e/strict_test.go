@@ -46,7 +46,7 @@ func TestStrict(t *testing.T) {
 		}
 		return out, stderr
 	}
-	const caution = "Clients begin sessions under ids of their choice there"
+	const caution = "Clients can create sessions there under ids that they choose"
 	for _, row := range []struct {
 		tenant string
 		flags  []string
