@@ -230,7 +230,7 @@ func (m *Manager) follow(ctx context.Context, key storage.Key, mode Mode) (stora
 	return mk.follow(key)
 }
 
-// get reads the record under key. A damaged record counts as absent, so that the client can go on; the observer is
+// get reads the record under key. A damaged record counts as absent, so that the client can continue; the observer is
 // notified of the damage.
 func (m *Manager) get(ctx context.Context, key storage.Key) (rec storage.Record, damaged bool, err error) {
 	rec, err = m.store.Get(ctx, key)

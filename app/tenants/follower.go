@@ -191,7 +191,7 @@ func (f *Follower) look() (err error) {
 	all := ForServer(next.All)
 	if err := f.opts.Apply(all, next.All); err != nil {
 		f.status.Problems = problems
-		return fmt.Errorf("the tenants are as they were: %w", err)
+		return fmt.Errorf("the tenants stay unchanged: %w", err)
 	}
 	f.logChanges(next, len(problems) == 0)
 	before := f.applied

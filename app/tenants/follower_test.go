@@ -305,7 +305,7 @@ func TestReloadTenants(t *testing.T) {
 
 	w.cfg.Tenants = filepath.Join(t.TempDir(), "none")
 	if err := New(w.cfg, Options{Logger: slog.New(slog.DiscardHandler)}).Load(); err == nil {
-		t.Error("a missing folder is no error")
+		t.Error("a missing folder is not reported")
 	}
 }
 

@@ -30,7 +30,7 @@ func newSecret() (secret, hash, comment string) {
 type appCreateCmd struct {
 	App         string      `arg:"" name:"tenant/app" help:"The app."`
 	Role        string      `default:"readwrite" help:"What it may do: readwrite, readonly (open sessions with r or s and change nothing), admin. See docs/policy.md."`
-	Read        []string    `placeholder:"PATTERN" sep:"none" help:"A pattern of keys that it may read, such as user.*, which does not match user; the flag may stand several times. \"\" is no key (default: every key)."`
+	Read        []string    `placeholder:"PATTERN" sep:"none" help:"A pattern of keys that it may read, such as user.*, which does not match user; the flag may stand several times. \"\" allows no key (default: every key)."`
 	Write       []string    `placeholder:"PATTERN" sep:"none" help:"Likewise of keys that it may write: --write cart --write 'cart.*' for PHP's cart with format=json. It may end a session whatever the patterns are."`
 	Certificate []string    `placeholder:"NAME" sep:"none" help:"A client certificate with this name is the app too: dns:NAME, uri:URI, subject:CN=… or sha256:FINGERPRINT."`
 	Allow       []string    `placeholder:"RANGE" help:"From where it may come, of where its tenant may come from (default: everywhere there)."`
