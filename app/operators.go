@@ -55,7 +55,8 @@ func openOperators(a *App, shared *certs.Certs, metrics http.Handler) (_ *operat
 	if tcp, ok := o.addr.(*net.TCPAddr); ok {
 		access.Loopback = tcp.IP.IsLoopback()
 		if cfg.Local() && !access.Loopback { // a name that leads elsewhere
-			return nil, fmt.Errorf("admin.address %s leads to %s, which is not on the loopback", cfg.Address, tcp)
+			return nil, fmt.Errorf("admin.address %s leads to %s, which is not on the loopback: set an address "+
+				"such as 127.0.0.1:9091", cfg.Address, tcp)
 		}
 	}
 	var secured *tls.Config

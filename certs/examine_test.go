@@ -28,7 +28,7 @@ func TestExamine(t *testing.T) {
 	for _, row := range []struct {
 		at    time.Time
 		wrong bool
-		says  string // "" is nothing
+		text  string // "" if there is no finding
 	}{
 		{from.Add(-48 * time.Hour), true, "not valid before " + from.UTC().Format(time.RFC3339) + ", 2 days from now"},
 		{from, false, ""},
@@ -39,14 +39,14 @@ func TestExamine(t *testing.T) {
 		{until.Add(10*24*time.Hour + time.Hour), true, "expired 10 days ago"},
 	} {
 		got := files.Examine(row.at)
-		if row.says == "" {
+		if row.text == "" {
 			if len(got) != 0 {
 				t.Errorf("at %v: %v", row.at, got)
 			}
 			continue
 		}
-		if len(got) != 1 || got[0].Wrong != row.wrong || !strings.Contains(got[0].Text, row.says) {
-			t.Errorf("at %v: %v, want %q", row.at, got, row.says)
+		if len(got) != 1 || got[0].Wrong != row.wrong || !strings.Contains(got[0].Text, row.text) {
+			t.Errorf("at %v: %v, want %q", row.at, got, row.text)
 		}
 	}
 	authority, err := parseCertificates(ca.pem())

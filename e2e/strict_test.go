@@ -55,7 +55,7 @@ func TestStrict(t *testing.T) {
 		{"brief", []string{"--lifetime", "1h", "--no-strict"}, false}} {
 		_, stderr := command(append([]string{"tenant", "create", row.tenant}, row.flags...)...)
 		if strings.Contains(stderr, "CAUTION: tenant "+row.tenant+" is not strict. "+caution) == row.strict {
-			t.Errorf("tenant create %s says:\n%s", row.tenant, stderr)
+			t.Errorf("tenant create %s prints:\n%s", row.tenant, stderr)
 		}
 		dsn, _ := command("app", "create", row.tenant+"/app")
 		c := as(t, strings.TrimSpace(dsn))
@@ -76,7 +76,7 @@ func TestStrict(t *testing.T) {
 		}
 		text, err := os.ReadFile(filepath.Join(state, "tenants.d", row.tenant+".yaml"))
 		if err != nil || strings.Contains(string(text), "  # CAUTION: ") == row.strict {
-			t.Errorf("%v, the file of %s says\n%s", err, row.tenant, text)
+			t.Errorf("%v, the file of %s:\n%s", err, row.tenant, text)
 		}
 	}
 	servertest.Connect(t, s.addr).OK("open " + chosen) // as dev/app, like a client of 2004

@@ -55,8 +55,8 @@
 // package audit) and whether the connection ends. The [Observer] gets the outcome of each request. [Server.Stats]
 // returns the state of the server.
 //
-// [Server.SetTenants] replaces all tenants at once. The package does not know which driver stores the sessions, where a
-// setting comes from, or who counts what an observer gets.
+// [Server.SetTenants] replaces all tenants at once. The package depends neither on the driver that stores the sessions,
+// nor on the source of a setting, nor on the receiver of the events that an observer gets.
 //
 // Begin reading at Server.accept, then [Command]; docs/commands.md shows how to add a command.
 //

@@ -109,7 +109,7 @@ func (f *failures) AuthFailed(by auth.Method) { f.by = append(f.by, by) }
 // not when it authenticates by a command.
 func TestGateUnknown(t *testing.T) {
 	app := auth.Identity{Tenant: "test", App: "app"}
-	for _, says := range []auth.Identity{{}, app} {
+	for _, identity := range []auth.Identity{{}, app} {
 		c, _ := testConn(t)
 		failed := &failures{}
 		c.observer, c.caller.certificate, c.caller.listener.Anonymous = failed, &x509.Certificate{}, app
@@ -117,7 +117,7 @@ func TestGateUnknown(t *testing.T) {
 			t.Fatal(grant, failed.by)
 		}
 		want, by := wire.Code(""), []auth.Method(nil)
-		if says.IsZero() {
+		if identity.IsZero() {
 			want, by = wire.NoAuth, []auth.Method{auth.ByCertificate}
 		} else {
 			c.caller.certificate = nil
@@ -127,11 +127,11 @@ func TestGateUnknown(t *testing.T) {
 		}
 		for range 3 {
 			if got := admitted(&Call{Command: &Command{Name: "about", Needs: Identity}, conn: c}); got != want {
-				t.Errorf("as %v: %q, want %q", says, got, want)
+				t.Errorf("as %v: %q, want %q", identity, got, want)
 			}
 		}
 		if !slices.Equal(failed.by, by) {
-			t.Errorf("as %v: failures %v", says, failed.by)
+			t.Errorf("as %v: failures %v", identity, failed.by)
 		}
 	}
 }

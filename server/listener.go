@@ -71,8 +71,8 @@ func CheckAnonymous(allow []netip.Prefix) error {
 	for _, p := range allow {
 		p = auth.Unmap(p)
 		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
-			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d",
-				p, least)
+			return fmt.Errorf("anonymous access needs an allowlist narrower than everybody: %s is wider than /%d; "+
+				"name smaller ranges", p, least)
 		}
 	}
 	return nil

@@ -161,7 +161,7 @@ func (o Options) validate() error {
 		{"HandshakesPerIP", int64(o.HandshakesPerIP)},
 	} {
 		if field.value < 0 {
-			errs = append(errs, fmt.Errorf("server: Options.%s is negative", field.name))
+			errs = append(errs, fmt.Errorf("server: Options.%s is negative (allowed: 0 or more)", field.name))
 		}
 	}
 	return errors.Join(errs...)

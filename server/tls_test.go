@@ -97,8 +97,8 @@ func TestTLSLarge(t *testing.T) {
 func TestTLSWaitersLeave(t *testing.T) {
 	a := newAuthority(t)
 	for name, leave := range map[string]func(*servertest.Conn){
-		"says goodbye": func(p *servertest.Conn) { _ = p.Close() },
-		"breaks off":   func(p *servertest.Conn) { _ = p.Conn.(*tls.Conn).NetConn().Close() },
+		"closes TLS": func(p *servertest.Conn) { _ = p.Close() },
+		"breaks off": func(p *servertest.Conn) { _ = p.Conn.(*tls.Conn).NetConn().Close() },
 		"resets": func(p *servertest.Conn) {
 			raw := p.Conn.(*tls.Conn).NetConn().(*servertest.Conn).Conn.(*net.TCPConn)
 			_ = raw.SetLinger(0)

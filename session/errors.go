@@ -10,7 +10,7 @@ var (
 	ErrReadOnly    = errors.New("the session is open for reading only")
 	ErrLockTimeout = errors.New("the session is locked")
 	ErrLockLost    = errors.New("the lock was lost")
-	ErrClosed      = errors.New("the session is no longer open")
+	ErrClosed      = errors.New("the session is no longer open; open it again")
 	ErrBadID       = errors.New("malformed session id")
 	ErrBadKey      = errors.New("malformed key")
 	ErrBadMode     = errors.New("unknown mode")

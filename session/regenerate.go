@@ -25,7 +25,8 @@ func checkAliases(ctx context.Context, aliases int) error {
 	case aliases == 0:
 		return nil
 	case aliases > aliasesMax:
-		return fmt.Errorf("%w: it has moved more than %d times since it had this id", ErrNotFound, aliasesMax)
+		return fmt.Errorf("%w: it has moved more than %d times since it had this id; use its newest id", ErrNotFound,
+			aliasesMax)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}

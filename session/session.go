@@ -68,7 +68,8 @@ func (s *Session) ready() error {
 func (s *Session) lockLost() error {
 	s.end()
 	if s.hold.isDropped() {
-		return fmt.Errorf("%w: all sessions of the tenant were removed, and nothing was saved", ErrLockLost)
+		return fmt.Errorf("%w: all sessions of the tenant were removed, and nothing was saved; begin a new one",
+			ErrLockLost)
 	}
 	return fmt.Errorf("%w: it was held for more than %v while others waited; nothing was saved, open the session again",
 		ErrLockLost, s.tenant.Settings.LockLease)
@@ -488,7 +489,7 @@ func (s *Session) growth(size int, now time.Time) storage.Usage {
 // endOutlived ends a session whose absolute lifetime is over.
 func (s *Session) endOutlived() error {
 	s.end()
-	return fmt.Errorf("%w: it has reached its absolute lifetime", ErrNotFound)
+	return fmt.Errorf("%w: it has reached its absolute lifetime; begin a new one", ErrNotFound)
 }
 
 // touchDue returns the idle lifetime, the expiry if the session is used now, and whether to write that expiry. It

@@ -1,5 +1,6 @@
 // Package storage is the border between sessions and the drivers that keep them: a contract of five methods and a few
-// optional interfaces. It is the last step of the request path (see package server).
+// optional interfaces. On the path of a request it is the call of storage.Store.Put and its like by package session
+// (see package server).
 //
 // It must never know what a record means, which client sent it, or that locks exist: it keeps bytes under a key until
 // they expire. Begin reading at [Store]. Package storage/memory is the shortest driver; package storage/storagetest is

@@ -90,8 +90,8 @@ func (f *Folder) lock(ctx context.Context) (_ *lockedFolder, err error) {
 			return l, nil
 		}
 		if err == nil && time.Now().After(deadline) {
-			err = fmt.Errorf("another command has been changing the tenants for %v: the folder %s is locked",
-				patience, f.Path)
+			err = fmt.Errorf("another command has locked the folder %s for %v: wait for its end, or end it",
+				f.Path, patience)
 		}
 		if err == nil {
 			select {
@@ -116,7 +116,7 @@ type kept struct {
 }
 
 // ErrChanged reports that a file was changed by another program while a command changed it.
-var ErrChanged = errors.New("another program changed it meanwhile, and its change was kept")
+var ErrChanged = errors.New("another program changed it meanwhile, and its change was kept: run the command again")
 
 // read reads the file of a tenant, which must be a regular file of this folder.
 func (l *lockedFolder) read(tenant string) (*kept, error) {
@@ -220,7 +220,7 @@ func (l *lockedFolder) write(tenant string, text []byte, old *kept) error {
 // isNew returns an error if the tenant exists, or its sessions are still being dropped.
 func (l *lockedFolder) isNew(tenant string) error {
 	if _, err := l.root.Lstat(tenant + configs.TenantExt); err == nil {
-		return fmt.Errorf("there is a tenant %s already: %s", tenant, l.File(tenant))
+		return fmt.Errorf("tenant %s exists already: %s", tenant, l.File(tenant))
 	}
 	if _, err := l.root.Lstat(tenant + configs.DropExt); err == nil {
 		return fmt.Errorf("the sessions of the tenant %s that was deleted are still to be dropped: wait until a "+

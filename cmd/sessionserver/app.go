@@ -58,8 +58,8 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	if c.NoSecret && len(c.Certificate) == 0 && !isAnonymous(f.Config, id) {
-		return fmt.Errorf("--no-secret leaves %s without credentials, and no client could be it: give --certificate "+
-			"NAME too, or a secret", id)
+		return fmt.Errorf("--no-secret leaves %s without credentials, so no client could authenticate as it: give "+
+			"--certificate NAME too, or a secret", id)
 	}
 	app := configs.App{
 		Role: c.Role, Certificates: c.Certificate, Allow: allow,
@@ -77,7 +77,7 @@ func (c *appCreateCmd) Run(ctx context.Context, io streams) error {
 			return nil, err
 		}
 		if _, found := t.Apps[id.App]; found {
-			return nil, fmt.Errorf("there is an app %s already (app rotate gives it another secret)", id)
+			return nil, fmt.Errorf("app %s exists already (app rotate gives it another secret)", id)
 		}
 		if err := unclaimed(f, c.Certificate); err != nil {
 			return nil, err

@@ -450,12 +450,12 @@ func (c *dsnCheck) advice(err error) string {
 				"are right.", addr)
 		}
 		return "The server accepted the connection and sent no reply in time: see its log, and whether this is a " +
-			"session server at all. With proxies set it waits for a PROXY header."
+			"session server. With proxies set it waits for a PROXY header."
 	case c.connected && c.dsn.Scheme == "tls":
 		return "The server closed the connection before the TLS handshake was over: its log has the reason. It may " +
-			"take no TLS (see tls in its configuration), not want this address (allow and deny), or want a PROXY " +
-			"header from it (listen[].proxies); a balancer in between may have found no server behind it, or send a " +
-			"PROXY header that the server does not expect."
+			"not serve TLS (see tls in its configuration), not allow this address (allow and deny), or expect a " +
+			"PROXY header from it (listen[].proxies); a balancer in between may have found no server behind it, or " +
+			"send a PROXY header that the server does not expect."
 	case c.connected:
 		return "The server closed the connection: its log has the reason. The program there may not be a " +
 			"session server, or expect a PROXY header (listen[].proxies) or TLS (tls:// instead of tcp://)."

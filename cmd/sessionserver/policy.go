@@ -156,7 +156,7 @@ func (c *policyEvalCmd) known() (*configs.Config, []policy.Tenant, error) {
 	role := auth.Role(orElse(c.Role, string(auth.ReadWrite)))
 	switch {
 	case c.Config == "" && !c.Dev && c.Folder == "":
-		return nil, nil, errors.New("sessionserver policy eval: which policies? Give --config FILE, --dev or " +
+		return nil, nil, errors.New("sessionserver policy eval: no source of policies: give --config FILE, --dev or " +
 			"--folder DIR")
 	case c.State != "" && !c.Dev:
 		return nil, nil, errors.New("sessionserver policy eval: --state needs --dev; a configuration file names its " +

@@ -122,7 +122,7 @@ func TestPolicyEval(t *testing.T) {
 			[]string{"--folder", dir + "/untested", "--tenant", "any", "--app", "one", "--command", "new"}},
 		{1, dir + "/broken/a.rego:3: rego_type_error: undefined ref: input.ap ",
 			[]string{"--folder", dir + "/broken", "--tenant", "any", "--app", "one", "--command", "new"}},
-		{1, "which policies? Give --config FILE, --dev or --folder DIR",
+		{1, "no source of policies: give --config FILE, --dev or --folder DIR",
 			[]string{"--tenant", "a", "--app", "b", "--command", "new"}},
 		{1, "unknown tenant acne in ", append(configured, "acne", "--app", "shop", "--command", "new")},
 		{1, "bad.yaml:1: allow: \"1\" (allowed: a list)",

@@ -41,7 +41,7 @@ func TestTenantCommands(t *testing.T) {
 	c.Fails("is not an address range", "tenant", "create", "acme", "--allow", "home")
 	c.Fails("session.lifetime: 1ns (allowed: ", "tenant", "create", "acme", "--lifetime", "1ns")
 	c.Do("tenant", "create", "acme", "--allow", "everybody", "--allow", "192.0.2.1,2001:db8::/32", "--lifetime", "90m")
-	c.Fails("there is a tenant acme already", "tenant", "create", "acme")
+	c.Fails("tenant acme exists already", "tenant", "create", "acme")
 	if got := c.Read("acme.yaml"); !strings.Contains(got,
 		"allow:\n  - 0.0.0.0/0\n  - ::/0\n  - 192.0.2.1/32\n  - 2001:db8::/32\n") ||
 		!strings.Contains(got, "  lifetime: 1h30m0s\n") {
@@ -65,7 +65,7 @@ func TestTenantCommands(t *testing.T) {
 	if got := c.Read("acme.yaml"); !strings.HasSuffix(got, want) {
 		t.Errorf("the file:\n%s\nwant at its end:\n%s", got, want)
 	}
-	c.Fails("there is an app acme/shop already", "app", "create", "acme/shop")
+	c.Fails("app acme/shop exists already", "app", "create", "acme/shop")
 	c.Fails("unknown tenant acne", "app", "create", "acne/shop")
 	c.Fails("is not tenant/app", "app", "create", "acme")
 	c.Fails("is not a certificate name", "app", "create", "acme/x", "--certificate", "x")

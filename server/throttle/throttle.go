@@ -1,7 +1,7 @@
 // Package throttle limits log lines that peers can cause at any rate. Of the lines of one kind ten are logged at once
 // and then one per second, with the number of lines skipped before it.
 //
-// The package must never know what a server is. Code that needs to know whether its line is logged uses [Throttle];
+// The package must never depend on the server. Code that needs the decision whether its line is logged uses [Throttle];
 // code that only has a logger gets one with a [Handler].
 package throttle
 

@@ -31,7 +31,7 @@ func TestHandler(t *testing.T) {
 			t.Errorf("no line reports how many are missing:\n%s", &logged)
 		}
 		if strings.Count(logged.String(), Skipped) != 1 {
-			t.Error("lines without others missing before them say so too")
+			t.Error("a line with none skipped before it reports skipped lines")
 		}
 	})
 }
