@@ -139,7 +139,7 @@ func TestDescriptorsSaid(t *testing.T) {
 		t.Errorf("check: %v\n%s", err, out)
 	}
 	out, err = exec.Command(limited(t, "-n 24"), "serve", "--config", file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "too few to serve anybody") {
+	if err == nil || !strings.Contains(string(out), "too few to serve a client") {
 		t.Errorf("serve: %v\n%s", err, out)
 	}
 }
