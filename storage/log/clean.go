@@ -1,0 +1,191 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"sessionserver/storage"
+)
+
+// toClean returns the oldest segment if too much of the log is dead.
+func (l *log) toClean() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := *l.segments.Load()
+	if len(all) < 2 || all[0].end == 0 || l.failed != nil {
+		return nil
+	}
+	size := int64(all[len(all)-1].size)
+	bound := max(2*l.live, l.live+4*size)
+	if l.noSpare != nil {
+		bound = l.live + size // a segment's worth of dead frames is room
+	}
+	if l.total <= bound {
+		return nil
+	}
+	return all[0]
+}
+
+// cleanBatch is how many bytes the cleaner appends before it waits for them to be durable.
+const cleanBatch = 256 << 10
+
+// clean appends the frames of a segment again to which the index still points, and then removes the segment. It is
+// the oldest, so that nothing older can come back with its frames gone.
+func (e *engine) clean(ctx context.Context, s *segment) error {
+	l := &e.log
+	k, err := readKeys(l.files, s.number, l.seal)
+	if err != nil {
+		if k, err = e.collectKeys(s); err != nil {
+			return err
+		}
+	}
+	var g *group
+	newest, batch := s, 0
+	for i := range k.len() {
+		en := k.at(i)
+		if en.kind != kindRecord && en.kind != kindDamaged {
+			continue
+		}
+		t := e.tenants.lookup(k.tenants[en.tenant])
+		if t == nil {
+			continue
+		}
+		r, ok, err := e.copyRecord(ctx, t, &en, at(s.number, en.offset))
+		if err != nil {
+			return errors.Join(err, e.commitIfAny(g))
+		}
+		if !ok {
+			continue
+		}
+		batch += len(r.buf)
+		if g != nil && (g != r.group || batch > cleanBatch) {
+			if err := l.commit(g); err != nil {
+				return err
+			}
+			batch = 0
+		}
+		g, newest = r.group, r.page.segment
+	}
+	if err := e.commitIfAny(g); err != nil {
+		return err
+	}
+	if err := l.sync(newest); err != nil {
+		l.fail(err)
+		return err
+	}
+	return e.retire(s)
+}
+
+func (e *engine) commitIfAny(g *group) error {
+	if g == nil {
+		return nil
+	}
+	return e.log.commit(g)
+}
+
+// copyRecord appends the record at p again if the index points there. One that has
+// expired counts in the usage of its tenant until it is swept, so it is copied like others.
+func (e *engine) copyRecord(ctx context.Context, t *tenant, en *entry, p position) (r room, ok bool, err error) {
+	key := storage.Key{Tenant: t.name, ID: en.id}
+	sh := e.shard(&en.id)
+	sh.mu.Lock()
+	s := sh.find(&en.id, t.number)
+	if s == nil || s.pos != p || t.absent(s) {
+		sh.mu.Unlock()
+		return room{}, false, nil
+	}
+	sh.mu.Unlock()
+	f := frame{kind: kindRecord, id: en.id, size: en.size}
+	data, err := e.read(p, &key, en.size, en.kind == kindDamaged)
+	switch {
+	case errors.Is(err, storage.ErrCorrupt): // stays so until it is written again
+		f.kind, f.size = kindDamaged, 0
+	case err != nil:
+		return room{}, false, err
+	}
+	f.dataSum = dataSum(data)
+	for {
+		r, ok, err = e.tryCopy(t, &f, data, p)
+		if err == nil {
+			return r, ok, nil
+		}
+		if err := e.log.await(ctx, err); err != nil {
+			return room{}, false, err
+		}
+	}
+}
+
+func (e *engine) tryCopy(t *tenant, f *frame, data []byte, p position) (r room, ok bool, err error) {
+	sh := e.shard(&f.id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	l := &e.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := sh.find(&f.id, t.number)
+	if s == nil || s.pos != p || t.absent(s) {
+		return room{}, false, nil // it was written or deleted meanwhile
+	}
+	r, err = l.reserve(frameLength(len(t.name), f.size), cleaning)
+	if err != nil {
+		return room{}, false, err
+	}
+	f.expires, f.data, f.flags = s.expires(), data, 0
+	if s.is(slotMarker) {
+		f.flags = flagMarker
+	}
+	l.put(&r, f, t.name)
+	e.set(sh, s, t, f, r.pos)
+	return r, true, nil
+}
+
+// retire removes the oldest segment, of which every live record has been copied. Its file becomes a spare.
+func (e *engine) retire(s *segment) error {
+	l := &e.log
+	l.mu.Lock()
+	all := (*l.segments.Load())[1:]
+	l.segments.Store(&all)
+	l.total -= int64(s.size)
+	kept := l.tail[:0]
+	for _, p := range l.tail {
+		if p.segment == s {
+			l.tailBytes -= len(p.buf)
+			s.hide(p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	l.tail = kept
+	recycle := len(l.spares) < 2
+	l.mu.Unlock()
+	if err := s.file.Close(); err != nil {
+		return err
+	}
+	if err := l.files.Remove(keysName(s.number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !recycle {
+		if err := l.files.Remove(segmentName(s.number)); err != nil {
+			return err
+		}
+		return l.files.Sync() // before the next one goes, which has newer frames
+	}
+	name := segmentName(s.number) + spareSuffix
+	if err := l.files.Rename(segmentName(s.number), name); err != nil {
+		return err
+	}
+	if err := l.files.Sync(); err != nil {
+		return err
+	}
+	f, err := l.files.Open(name)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spares = append(l.spares, spare{name, f, s.size})
+	l.noSpare = nil
+	l.change()
+	return nil
+}

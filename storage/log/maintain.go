@@ -1,0 +1,298 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const spareSuffix = ".spare"
+
+// retrySpare is the delay between two attempts to prepare a segment on a full disk.
+const retrySpare = time.Second
+
+// prepareSpares keeps two files with room for the next segments, of which one is for the cleaner.
+func (e *engine) prepareSpares(ctx context.Context) {
+	l := &e.log
+	for number := uint64(0); ctx.Err() == nil; number++ {
+		l.mu.Lock()
+		size, idle := max(l.wanted, l.segmentSize()), true
+		var small spare // that is enlarged
+		switch {
+		case l.failed != nil:
+		case len(l.spares) < 2:
+			idle = false
+		case l.spares[0].size < l.wanted:
+			small, idle = l.spares[0], false
+			l.spares = append([]spare(nil), l.spares[1:]...)
+		}
+		l.mu.Unlock()
+		if idle {
+			select {
+			case <-ctx.Done():
+			case <-l.wakeSpare:
+			}
+			continue
+		}
+		sp, err := e.makeSpare(small, size)
+		l.mu.Lock()
+		if err == nil {
+			l.spares = append([]spare{sp}, l.spares...)
+		} else if l.noSpare == nil {
+			e.opts.Logger.Error("storage: no room for further records", "err", err)
+		}
+		if (err == nil) != (l.noSpare == nil) || err == nil {
+			l.noSpare = err
+			l.change()
+		}
+		l.mu.Unlock()
+		if err != nil {
+			signal(l.wakeSeal) // cleaning may make room
+			select {
+			case <-ctx.Done():
+			case <-time.After(retrySpare):
+			}
+		}
+	}
+}
+
+// makeSpare makes a spare of at least size bytes, from another one unless that is zero.
+func (e *engine) makeSpare(small spare, size int) (spare, error) {
+	sp := small
+	if sp.file == nil {
+		sp.name = fmt.Sprintf("%d%s", time.Now().UnixNano(), spareSuffix)
+		f, err := e.log.files.Create(sp.name)
+		if err != nil {
+			return spare{}, err
+		}
+		sp.file = f
+	}
+	if err := sp.file.Allocate(int64(size)); err != nil {
+		_ = sp.file.Close() // nothing is in it
+		_ = e.log.files.Remove(sp.name)
+		return spare{}, err
+	}
+	sp.size = size
+	return sp, nil
+}
+
+// openSpare adds a file that an earlier engine has left.
+func (e *engine) openSpare(name string) error {
+	f, err := e.log.files.Open(name)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	unit := int64(e.opts.layout.page)
+	if err != nil || size < unit {
+		_ = f.Close() // nothing is in it
+		return e.log.files.Remove(name)
+	}
+	e.log.spares = append(e.log.spares, spare{name, f, int(size / unit * unit)})
+	return nil
+}
+
+// segmentSize returns the size of the next segment, which grows with the store. The caller holds mu.
+func (l *log) segmentSize() int {
+	size := l.opts.layout.segmentMin
+	for size < l.opts.layout.segmentMax && int64(size)*8 < l.total {
+		size *= 2
+	}
+	return min(size, l.opts.layout.segmentMax)
+}
+
+// newest returns the newest segment, or nil.
+func (l *log) newest() *segment {
+	all := *l.segments.Load()
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+// sealAndClean writes the tables of keys of complete segments, and cleans the oldest ones.
+func (e *engine) sealAndClean(ctx context.Context) {
+	signal(e.log.wakeSeal) // for what an earlier engine has left
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.log.wakeSeal:
+		}
+		for _, s := range *e.log.segments.Load() {
+			if s.keyed.Load() {
+				continue
+			}
+			if err := e.sealSegment(ctx, s); err != nil {
+				if ctx.Err() == nil && e.log.failure() == nil {
+					e.opts.Logger.Warn("storage: no table of keys; the next start reads the segment instead",
+						"file", segmentName(s.number), "err", err)
+				}
+				break
+			}
+		}
+		for ctx.Err() == nil {
+			s := e.log.toClean()
+			if s == nil {
+				break
+			}
+			if err := e.clean(ctx, s); err != nil {
+				if ctx.Err() == nil && e.log.failure() == nil {
+					e.opts.Logger.Warn("storage: a segment cannot be cleaned", "file", segmentName(s.number), "err", err)
+				}
+				break
+			}
+		}
+	}
+}
+
+// sealSegment writes the table of keys of a segment, if it is complete: not before all of its frames are durable.
+func (e *engine) sealSegment(ctx context.Context, s *segment) error {
+	l := &e.log
+	l.mu.Lock()
+	end := s.end
+	l.mu.Unlock()
+	if end == 0 {
+		return nil
+	}
+	if err := l.settled(ctx, at(s.number, end-frameHead)); err != nil {
+		return err
+	}
+	if err := l.sync(s); err != nil {
+		l.fail(err)
+		return err
+	}
+	k, err := e.collectKeys(s)
+	if err != nil {
+		return err
+	}
+	k.records = e.records()
+	if err := writeKeys(l.files, k, s.number, l.seal); err != nil {
+		return err
+	}
+	s.keyed.Store(true)
+	return nil
+}
+
+// collectKeys reads the table of keys of a complete segment from its frames.
+func (e *engine) collectKeys(s *segment) (*keys, error) {
+	sc := &scanner{segment: s, seal: e.log.seal}
+	k, offset, err := scanKeys(sc, func(*frame, []byte, int) bool { return true })
+	if err != nil {
+		return nil, fmt.Errorf("frames of %s at %d: %w", segmentName(s.number), offset, err)
+	}
+	return k, nil
+}
+
+// records returns the number of slots that are used.
+func (e *engine) records() (n uint64) {
+	for i := range e.index.shards {
+		sh := &e.index.shards[i]
+		sh.mu.Lock()
+		n += uint64(sh.used)
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// tick syncs the log at intervals, marks what is synced, and notices when the folder is gone.
+func (e *engine) tick(ctx context.Context) {
+	l := &e.log
+	interval := l.opts.layout.mark
+	if l.opts.Sync == SyncInterval {
+		interval = min(interval, l.opts.SyncInterval)
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var last position // end of the log at the last look
+	next := time.Now().Add(l.opts.layout.mark)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if l.opts.Sync == SyncInterval {
+			for _, s := range *l.segments.Load() {
+				if err := l.sync(s); err != nil {
+					l.fail(err)
+					return
+				}
+			}
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		next = time.Now().Add(l.opts.layout.mark)
+		if err := l.files.Present(); err != nil {
+			l.fail(err)
+			return
+		}
+		l.mu.Lock()
+		quiet := l.page != nil && last == at(l.page.segment.number, l.page.offset+l.page.used)
+		pending := quiet && l.unmarked()
+		if l.page != nil {
+			last = at(l.page.segment.number, l.page.offset+l.page.used)
+		}
+		l.mu.Unlock()
+		if pending {
+			_ = e.mark() // the next tick tries again
+		}
+	}
+}
+
+// unmarked reports whether a mark would say something new. The caller holds mu.
+func (l *log) unmarked() bool {
+	return l.page.segment.synced.Load() > l.known || l.swept > l.marked
+}
+
+// mark appends a frame that says how much of the newest segment is durable and how far the store is swept.
+func (e *engine) mark() error {
+	l := &e.log
+	l.mu.Lock()
+	r, err := l.reserve(frameHead, cleaning)
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	f := frame{kind: kindMark, dataSum: dataSum(nil), expires: l.swept}
+	l.put(&r, &f, "")
+	l.marked = l.swept
+	l.mu.Unlock()
+	return l.commit(r.group)
+}
+
+// close completes the newest segment and makes everything durable.
+func (e *engine) close() error {
+	e.halt()
+	defer e.release()
+	l := &e.log
+	if l.failure() != nil {
+		return nil // reported when it happened
+	}
+	l.mu.Lock()
+	empty := l.page == nil && l.swept == l.marked
+	l.mu.Unlock()
+	if empty {
+		return nil
+	}
+	if err := e.mark(); err != nil {
+		if e.log.failure() == nil && !errors.Is(err, ErrFull) {
+			return err
+		}
+		return nil
+	}
+	l.mu.Lock()
+	g := l.open()
+	s := l.page.segment
+	l.endSegment(l.page)
+	l.mu.Unlock()
+	if err := l.commit(g); err != nil {
+		return err
+	}
+	if err := l.sync(s); err != nil {
+		return err
+	}
+	return e.sealSegment(context.Background(), s)
+}
