@@ -41,7 +41,7 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 		}
 	}
 	var g *group
-	newest, batch := s, 0
+	batch := 0
 	for i := range k.len() {
 		en := k.at(i)
 		if en.kind != kindRecord && en.kind != kindDamaged {
@@ -65,16 +65,41 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 			}
 			batch = 0
 		}
-		g, newest = r.group, r.page.segment
+		g = r.group
 	}
 	if err := e.commitIfAny(g); err != nil {
 		return err
+	}
+	if err := l.settleAll(ctx); err != nil {
+		return err
+	}
+	return e.retire(s)
+}
+
+// settleAll returns when everything that has been appended is durable, in every mode. A frame must not go before the
+// one that has made it dead is durable.
+func (l *log) settleAll(ctx context.Context) error {
+	l.mu.Lock()
+	if l.failed != nil || l.page == nil {
+		defer l.mu.Unlock()
+		return l.failed
+	}
+	var last *group
+	if n := len(l.groups); n > 0 {
+		last = l.groups[n-1]
+	}
+	newest := l.page.segment
+	l.mu.Unlock()
+	if last != nil {
+		if err := l.wait(ctx, last); err != nil {
+			return err
+		}
 	}
 	if err := l.sync(newest); err != nil {
 		l.fail(err)
 		return err
 	}
-	return e.retire(s)
+	return nil
 }
 
 func (e *engine) commitIfAny(g *group) error {

@@ -45,7 +45,7 @@ const (
 // frameHead is the length of the head of a frame:
 //
 //	 0  4  CRC-32C of the position, and of the rest of the head and the tenant
-//	 4  4  length of the frame, a multiple of 8; zero at the end of the frames of a page
+//	 4  4  length of the frame, a multiple of 8; odd in the mark that ends a page
 //	 8  1  kind
 //	 9  1  flags
 //	10  1  length of the tenant

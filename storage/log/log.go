@@ -202,7 +202,7 @@ func (l *log) takeSpare(size int, c class) (*segment, error) {
 
 // endPage ends the frames of a page before its end.
 func (l *log) endPage(p *page) {
-	l.seal.putPageEnd(p.buf[p.used:], at(p.segment.number, p.offset+p.used))
+	l.seal.putPageEnd(p.buf[p.used:], at(p.segment.number, p.offset+p.used), p.offset+len(p.buf))
 	l.extend(l.open(), p, pageEnd)
 }
 

@@ -6,17 +6,23 @@ import (
 	"io"
 )
 
-// pageEnd is the length of the mark that ends the frames of a page: the checksum of its position, and the length of
-// no frame.
+// pageEnd is the length of the mark that ends the frames of a page: a checksum like that of a head, and the offset of
+// the next page with its lowest bit set, which is never set in the length of a frame.
 const pageEnd = 8
 
-func (s seal) putPageEnd(dst []byte, p position) {
-	binary.LittleEndian.PutUint32(dst, s.headSum(p, nil))
-	binary.LittleEndian.PutUint32(dst[4:], 0)
+func (s seal) putPageEnd(dst []byte, p position, next int) {
+	binary.LittleEndian.PutUint32(dst[4:], uint32(next|1))
+	binary.LittleEndian.PutUint32(dst, s.headSum(p, dst[4:8]))
 }
 
-func (s seal) isPageEnd(b []byte, p position) bool {
-	return len(b) >= pageEnd && binary.LittleEndian.Uint32(b[4:]) == 0 && binary.LittleEndian.Uint32(b) == s.headSum(p, nil)
+// parsePageEnd returns the offset of the next page if there is a mark at p.
+func (s seal) parsePageEnd(b []byte, p position) (next int, ok bool) {
+	if len(b) < pageEnd {
+		return 0, false
+	}
+	next = int(binary.LittleEndian.Uint32(b[4:]))
+	ok = next&1 == 1 && s.headSum(p, b[4:8]) == binary.LittleEndian.Uint32(b)
+	return next &^ 1, ok
 }
 
 // scanner reads the frames of a segment in order.
@@ -39,8 +45,8 @@ func (sc *scanner) next() (f frame, encoded []byte, offset int, err error) {
 			return frame{}, nil, 0, err
 		}
 		p := at(sc.segment.number, sc.offset)
-		if sc.seal.isPageEnd(b, p) {
-			sc.offset = (sc.offset/sc.segment.unit + 1) * sc.segment.unit
+		if next, ok := sc.seal.parsePageEnd(b, p); ok && next > sc.offset {
+			sc.offset = next
 			continue
 		}
 		f, ok := sc.seal.parseHead(b, p)

@@ -30,12 +30,12 @@ func (e *engine) sweepSome(limit int) storage.Swept {
 			sw.began = e.now()
 		}
 		sh := &e.index.shards[sw.next]
-		var done bool
-		visited += 1 + sh.used
-		removed, done = e.sweepShard(sh, removed, limit, &swept)
+		n, scanned, done := e.sweepShard(sh, limit-removed, &swept)
+		removed += n
 		if !done {
 			break
 		}
+		visited += 1 + scanned
 		if sw.next++; sw.next == shardCount {
 			sw.next = 0
 			e.log.mu.Lock()
@@ -49,9 +49,9 @@ func (e *engine) sweepSome(limit int) storage.Swept {
 	return swept
 }
 
-// sweepShard removes the expired records of a shard until limit are removed in all. It reports whether it has removed
-// all of them.
-func (e *engine) sweepShard(sh *shard, removed, limit int, swept *storage.Swept) (int, bool) {
+// sweepShard removes at most limit expired records of a shard. It returns how many slots it has visited, and whether
+// that were all of them.
+func (e *engine) sweepShard(sh *shard, limit int, swept *storage.Swept) (removed, visited int, all bool) {
 	now := e.now()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -66,7 +66,7 @@ func (e *engine) sweepShard(sh *shard, removed, limit int, swept *storage.Swept)
 			continue
 		}
 		if removed == limit {
-			return removed, false
+			return removed, i, false
 		}
 		if !absent && !s.is(slotMarker) {
 			swept.Removed = append(swept.Removed, storage.Key{Tenant: t.name, ID: s.id})
@@ -77,7 +77,7 @@ func (e *engine) sweepShard(sh *shard, removed, limit int, swept *storage.Swept)
 		e.log.mu.Unlock()
 		i-- // another slot may lie here now
 	}
-	return removed, true
+	return removed, len(sh.slots), true
 }
 
 func (e *engine) backlog() time.Time {
