@@ -184,33 +184,45 @@ func (e *engine) retire(s *segment) error {
 	l.tail = kept
 	recycle := len(l.spares) < 2
 	l.mu.Unlock()
-	if err := s.file.Close(); err != nil {
-		return err
-	}
-	if err := l.files.Remove(keysName(s.number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if !recycle {
-		if err := l.files.Remove(segmentName(s.number)); err != nil {
-			return err
-		}
-		return l.files.Sync() // before the next one goes, which has newer frames
-	}
-	name := segmentName(s.number) + spareSuffix
-	if err := l.files.Rename(segmentName(s.number), name); err != nil {
-		return err
-	}
-	if err := l.files.Sync(); err != nil {
-		return err
-	}
-	f, err := l.files.Open(name)
+	_ = s.file.Close() // it was only read
+	sp, err := l.recycle(s, recycle)
 	if err != nil {
+		l.fail(err) // while the file may be there, no newer one may go
 		return err
+	}
+	if sp.file == nil {
+		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spares = append(l.spares, spare{name, f, s.size})
+	l.spares = append(l.spares, sp)
 	l.noSpare = nil
 	l.change()
 	return nil
+}
+
+// recycle removes the files of a segment, and makes its file a spare if that is wanted. The folder is synced, so that
+// the segment cannot come back when newer ones are gone.
+func (l *log) recycle(s *segment, wanted bool) (sp spare, err error) {
+	if err := l.files.Remove(keysName(s.number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return spare{}, err
+	}
+	if !wanted {
+		if err := l.files.Remove(segmentName(s.number)); err != nil {
+			return spare{}, err
+		}
+		return spare{}, l.files.Sync()
+	}
+	name := segmentName(s.number) + spareSuffix
+	if err := l.files.Rename(segmentName(s.number), name); err != nil {
+		return spare{}, err
+	}
+	if err := l.files.Sync(); err != nil {
+		return spare{}, err
+	}
+	f, err := l.files.Open(name)
+	if err != nil {
+		return spare{}, nil // another one will be made
+	}
+	return spare{name, f, s.size}, nil
 }

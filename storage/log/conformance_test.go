@@ -12,7 +12,7 @@ import (
 // tiny is a layout in which a few records fill a segment, so that segments are sealed and cleaned all the time.
 var tiny = layout{
 	page: 4 << 10, segmentMin: 8 << 10, segmentMax: 32 << 10, group: 4 << 10, first: 1<<32 - 10,
-	reopen: 10 * time.Millisecond, mark: 5 * time.Millisecond, retry: time.Millisecond,
+	reopen: 10 * time.Millisecond, mark: 5 * time.Millisecond, spare: 5 * time.Millisecond, retry: time.Millisecond,
 }
 
 func harness(mode SyncMode, sizes layout) storagetest.Harness {

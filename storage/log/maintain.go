@@ -9,9 +9,6 @@ import (
 
 const spareSuffix = ".spare"
 
-// retrySpare is the delay between two attempts to prepare a segment on a full disk.
-const retrySpare = time.Second
-
 // prepareSpares keeps two files with room for the next segments, of which one is for the cleaner.
 func (e *engine) prepareSpares(ctx context.Context) {
 	l := &e.log
@@ -51,7 +48,7 @@ func (e *engine) prepareSpares(ctx context.Context) {
 			signal(l.wakeSeal) // cleaning may make room
 			select {
 			case <-ctx.Done():
-			case <-time.After(retrySpare):
+			case <-time.After(l.opts.layout.spare):
 			}
 		}
 	}

@@ -77,12 +77,13 @@ type layout struct {
 	first      uint64        // number of the first segment of a new store
 	reopen     time.Duration // delay between two attempts to open a store that has failed
 	mark       time.Duration // delay of the mark that follows a sync
-	retry      time.Duration // delay between two attempts to write to a full disk
+	spare      time.Duration // delay between two attempts to prepare a segment on a full disk
+	retry      time.Duration // delay between two attempts to write on a full disk
 }
 
 var defaultLayout = layout{
 	page: 1 << 20, segmentMin: 1 << 20, segmentMax: 64 << 20, group: 1 << 20, first: 1,
-	reopen: 3 * time.Second, mark: time.Second, retry: 100 * time.Millisecond,
+	reopen: 3 * time.Second, mark: time.Second, spare: time.Second, retry: 100 * time.Millisecond,
 }
 
 // withDefaults returns a copy of o with every field set, or an error that names the invalid field.

@@ -89,8 +89,11 @@ func (e *engine) release() {
 
 const formatName = "FORMAT"
 
-// formatText is the content of FORMAT: the version of the format, the store's id and the size of a page.
+// formatText is the content of FORMAT, followed by its checksum: the version of the format, the store's id and the
+// size of a page.
 const formatText = "sessionserver log 1\nstore %s\npage %d\n"
+
+const formatSum = "sum %08x\n"
 
 // openFormat reads FORMAT, or writes it in a new folder, and returns the seal of the store.
 func openFormat(folder files, names []string, page int) (seal, error) {
@@ -102,6 +105,7 @@ func openFormat(folder files, names []string, page int) (seal, error) {
 			}
 		}
 		content = fmt.Appendf(nil, formatText, rand.Text(), page)
+		content = fmt.Appendf(content, formatSum, dataSum(content))
 		if err := writeFile(folder, formatName+".tmp", content); err != nil {
 			return 0, err
 		}
@@ -116,7 +120,11 @@ func openFormat(folder files, names []string, page int) (seal, error) {
 	var store string
 	var size int
 	if _, err := fmt.Sscanf(string(content), formatText, &store, &size); err != nil {
-		return 0, fmt.Errorf("the file %s is not of this version of the program: %q", formatName, content)
+		return 0, fmt.Errorf("%w: the file %s is not of this version of the program: %q", storage.ErrCorrupt, formatName, content)
+	}
+	text := fmt.Appendf(nil, formatText, store, size)
+	if string(content) != string(fmt.Appendf(text, formatSum, dataSum(text))) {
+		return 0, fmt.Errorf("%w: the file %s does not match its checksum; restore the folder from a backup", storage.ErrCorrupt, formatName)
 	}
 	if size != page {
 		return 0, fmt.Errorf("the file %s has pages of %d bytes, and this program has pages of %d", formatName, size, page)
@@ -190,9 +198,11 @@ func (e *engine) replay(r *resume) (unsynced []unsyncedFrame, err error) {
 			}
 		}
 		if k == nil {
-			if k, unsynced, err = e.scan(s, newest, r); err != nil {
+			var more []unsyncedFrame
+			if k, more, err = e.scan(s, newest, r); err != nil {
 				return nil, err
 			}
+			unsynced = append(unsynced, more...)
 		}
 		e.applyAll(s, k)
 		s.written.Store(int64(s.size))
