@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 
 	"sessionserver/storage"
 )
@@ -26,6 +27,23 @@ type disk struct {
 	fault   func(op, name string) error // may refuse a change; called with mu held
 	gone    bool                        // power was lost: nothing changes any more
 	locked  bool
+
+	capacity int // bytes of all files, 0 for no limit
+}
+
+func (d *disk) size() (n int) {
+	for _, i := range d.names {
+		n += len(i.content)
+	}
+	return n
+}
+
+// grow refuses more bytes than the disk has room for. The caller holds mu.
+func (d *disk) grow(more int) error {
+	if d.capacity > 0 && more > 0 && d.size()+more > d.capacity {
+		return syscall.ENOSPC
+	}
+	return nil
 }
 
 // inode is the content of a file.
@@ -227,6 +245,9 @@ func (h *handle) WriteAt(b []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if end := int(off) + len(b); end > len(h.inode.content) {
+		if err := h.disk.grow(end - len(h.inode.content)); err != nil {
+			return 0, err
+		}
 		h.inode.content = append(h.inode.content, make([]byte, end-len(h.inode.content))...)
 	}
 	copy(h.inode.content[off:], b)
@@ -249,6 +270,9 @@ func (h *handle) Allocate(size int64) error {
 		return err
 	}
 	if more := int(size) - len(h.inode.content); more > 0 {
+		if err := h.disk.grow(more); err != nil {
+			return err
+		}
 		h.inode.content = append(h.inode.content, make([]byte, more)...)
 	}
 	return nil
