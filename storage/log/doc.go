@@ -9,16 +9,16 @@
 // newest segment, a file of a fixed size (segment.go). When it is full the next one begins; the oldest is cleaned and
 // its file used again:
 //
-//	     oldest                                               newest
-//	  ┌──────────┬──────────┬──────────┬──────────┐  ┌──────────────────────┐
-//	  │ cleaned: │  sealed  │  sealed  │  sealed  │  │ frame frame frame    │◀─ append
-//	  │ what is  │  + keys  │  + keys  │  + keys  │  │            free room │
-//	  │ alive is │          │          │          │  └──────────────────────┘
-//	  │ appended │          │          │          │     the last 64 MiB are
-//	  │ again    │          │          │          │     in memory as well
-//	  └──────────┴──────────┴──────────┴──────────┘
-//	        ▲          ▲
-//	   index: id, tenant → position of the newest frame, expiry, size
+//	   oldest                                               newest
+//	┌──────────┬──────────┬──────────┬──────────┐  ┌──────────────────────┐
+//	│ cleaned: │  sealed  │  sealed  │  sealed  │  │ frame frame frame    │◀─ append
+//	│ what is  │  + keys  │  + keys  │  + keys  │  │            free room │
+//	│ alive is │          │          │          │  └──────────────────────┘
+//	│ appended │          │          │          │     the last 64 MiB are
+//	│ again    │          │          │          │     in memory as well
+//	└──────────┴──────────┴──────────┴──────────┘
+//	      ▲          ▲
+//	 index: id, tenant → position of the newest frame, expiry, size
 //
 // Segments leave in the order in which they were written. So whatever leaves is older than everything that stays, and
 // no old version of a record can come back: deletions, touches and drops need no rule of their own (clean.go).

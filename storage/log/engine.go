@@ -443,6 +443,7 @@ func (e *engine) tryPutAll(c *chain) (*group, error) {
 		return nil, err
 	}
 	synced, from := int(r.page.segment.synced.Load()), 0
+	l.known, l.content = int64(synced), int64(r.pos.offset()+c.length)
 	for i := range c.frames {
 		f, t := &c.frames[i], c.tenants[i]
 		f.synced, f.data = synced, c.entries[i].Record.Data

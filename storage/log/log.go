@@ -48,6 +48,7 @@ type log struct {
 	swept     int64 // expiries up to this one, in Unix milliseconds, are swept
 	marked    int64 // value of swept in the newest mark
 	known     int64 // offset up to which the newest frame knows its segment to be durable
+	content   int64 // offset behind the newest frame that is not a mark
 
 	leading   atomic.Bool   // somebody writes a group, or is about to
 	committed atomic.Uint64 // all frames before this position are
@@ -113,6 +114,9 @@ func (l *log) reserve(n int, c class) (room, error) {
 func (l *log) put(r *room, f *frame, tenant string) {
 	f.synced = int(r.page.segment.synced.Load())
 	l.known = int64(f.synced)
+	if f.kind != kindMark {
+		l.content = int64(r.pos.offset() + len(r.buf))
+	}
 	l.seal.put(r.buf, r.pos, f, tenant)
 }
 
@@ -217,7 +221,7 @@ func (l *log) newPage(s *segment, offset, size int) {
 	p := &page{segment: s, offset: offset, buf: l.buffers.get(size), buffers: &l.buffers}
 	p.holders.Store(1)
 	if offset == 0 {
-		l.known = 0
+		l.known, l.content = 0, 0
 	}
 	l.page = p
 	s.show(p)

@@ -239,10 +239,15 @@ func (e *engine) tick(ctx context.Context) {
 	}
 }
 
-// unmarked reports whether a mark would say something new. The caller holds mu.
+// unmarked reports whether a mark would say something new: that all frames are durable, or that the store is swept
+// much further. The caller holds mu.
 func (l *log) unmarked() bool {
-	return l.page.segment.synced.Load() > l.known || l.swept > l.marked
+	return l.known < l.content && l.page.segment.synced.Load() >= l.content || l.swept-l.marked > markSwept
 }
+
+// markSwept is how far sweeping may be ahead of the newest mark, in milliseconds. After a kill the records that have
+// expired in this time are reported by Sweep once more.
+const markSwept = 60_000
 
 // mark appends a frame that says how much of the newest segment is durable and how far the store is swept.
 func (e *engine) mark() error {
