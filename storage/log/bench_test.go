@@ -73,7 +73,8 @@ func benchmark(b *testing.B, name string, o Options) {
 		later := time.Now().Add(2 * time.Hour)
 		var touched atomic.Int64
 		touch := func(_ int, r *rand.Rand) error {
-			return s.Touch(b.Context(), keys[r.IntN(records)], later.Add(time.Duration(touched.Add(1))*time.Millisecond))
+			return s.Touch(b.Context(), keys[r.IntN(records)],
+				later.Add(time.Duration(touched.Add(1))*time.Millisecond))
 		}
 		each(b, records, func(i int, _ *rand.Rand) error { return s.Put(b.Context(), keys[i], data[i%len(data)]) })
 		for _, op := range []struct {

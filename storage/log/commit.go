@@ -197,7 +197,8 @@ func (l *log) sync(s *segment) error {
 	if err != nil {
 		return err
 	}
-	for synced := s.synced.Load(); synced < written && !s.synced.CompareAndSwap(synced, written); synced = s.synced.Load() {
+	for synced := s.synced.Load(); synced < written &&
+		!s.synced.CompareAndSwap(synced, written); synced = s.synced.Load() {
 	}
 	return nil
 }

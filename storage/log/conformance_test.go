@@ -19,7 +19,8 @@ func harness(mode SyncMode, sizes layout) storagetest.Harness {
 	return storagetest.Harness{Durable: true, Exclusive: true, Open: func(
 		t testing.TB, dir string, now func() time.Time,
 	) (storage.Store, error) {
-		return Open(Options{Path: dir, Sync: mode, SyncInterval: time.Millisecond, Now: now, layout: sizes, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		return Open(Options{Path: dir, Sync: mode, SyncInterval: time.Millisecond, Now: now, layout: sizes,
+			Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	}}
 }
 

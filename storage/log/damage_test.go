@@ -52,7 +52,8 @@ func TestCutAnywhere(t *testing.T) {
 	whole := smallStore(t, SyncNever, n, false)
 	name := newestSegment(whole)
 	content := whole.names[name].content
-	seg := &segment{number: 1<<32 - 10, file: &handle{disk: whole, inode: whole.names[name]}, size: len(content), unit: tiny.page}
+	seg := &segment{number: 1<<32 - 10, file: &handle{disk: whole, inode: whole.names[name]}, size: len(content),
+		unit: tiny.page}
 	sc := &scanner{segment: seg, seal: newSeal(whole.names[formatName].content)}
 	var last, end int
 	for {
@@ -76,12 +77,14 @@ func TestCutAnywhere(t *testing.T) {
 			}
 			s := openDisk(t, d, SyncNever)
 			for i := range n - 1 {
-				if rec, err := s.Get(t.Context(), testKey("acme", "%d", i)); err != nil || !bytes.Equal(rec.Data, versionRecord(0, i).Data) {
+				if rec, err := s.Get(t.Context(), testKey("acme", "%d", i)); err != nil ||
+					!bytes.Equal(rec.Data, versionRecord(0, i).Data) {
 					t.Fatalf("cut at %d: record %d: %v", cut-last, i, err)
 				}
 			}
 			rec, err := s.Get(t.Context(), testKey("acme", "%d", n-1))
-			if err == nil && !bytes.Equal(rec.Data, versionRecord(0, n-1).Data) || err != nil && !errors.Is(err, storage.ErrNotFound) {
+			if err == nil && !bytes.Equal(rec.Data, versionRecord(0, n-1).Data) || err != nil &&
+				!errors.Is(err, storage.ErrNotFound) {
 				t.Fatalf("cut at %d: the last record: %.40q, %v", cut-last, rec.Data, err)
 			}
 			if err := s.Close(); err != nil {
@@ -141,7 +144,8 @@ func TestFlippedBits(t *testing.T) {
 					case err != nil:
 						t.Fatalf("closed %t: bit in %s at %d: record %d: %v", closed, name, i, k, err)
 					case !bytes.Equal(rec.Data, versionRecord(0, k).Data):
-						t.Fatalf("closed %t: bit in %s at %d: record %d is another: %.40q", closed, name, i, k, rec.Data)
+						t.Fatalf("closed %t: bit in %s at %d: record %d is another: %.40q", closed, name, i, k,
+							rec.Data)
 					}
 				}
 				if err := s.Close(); err != nil {
@@ -150,7 +154,8 @@ func TestFlippedBits(t *testing.T) {
 			}
 		}
 		if opened == 0 || refused == 0 || corrupt == 0 {
-			t.Errorf("closed %t: %d opened, %d refused, %d corrupt records; want some of each", closed, opened, refused, corrupt)
+			t.Errorf("closed %t: %d opened, %d refused, %d corrupt records; want some of each", closed, opened,
+				refused, corrupt)
 		}
 	}
 }
@@ -235,7 +240,8 @@ func faultAt(t *testing.T, mode SyncMode, n int64) bool {
 				continue
 			}
 			var who, found int
-			if _, err := fmt.Sscanf(string(rec.Data), "%d/%d ", &who, &found); err != nil || who != k || found < a || found > started[k] {
+			if _, err := fmt.Sscanf(string(rec.Data), "%d/%d ", &who, &found); err != nil || who != k || found < a ||
+				found > started[k] {
 				t.Errorf("%s: key %d has version %d, acknowledged %d, started %d", when, k, found, a, started[k])
 			}
 		}

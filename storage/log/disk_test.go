@@ -94,7 +94,8 @@ func (d *disk) kill() *disk {
 	d.gone = true
 	left := newDisk()
 	for name, n := range d.names {
-		left.names[name] = &inode{content: bytes.Clone(n.content), durable: bytes.Clone(n.durable), dirty: maps.Clone(n.dirty)}
+		left.names[name] = &inode{content: bytes.Clone(n.content), durable: bytes.Clone(n.durable),
+			dirty: maps.Clone(n.dirty)}
 	}
 	left.durable = maps.Clone(left.names)
 	return left

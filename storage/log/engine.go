@@ -145,7 +145,8 @@ func (e *engine) put(ctx context.Context, key *storage.Key, rec *storage.Record)
 		return err
 	}
 	t := e.tenants.get(key.Tenant)
-	f := frame{kind: kindRecord, id: key.ID, expires: rec.Expires.UnixMilli(), size: len(rec.Data), dataSum: dataSum(rec.Data)}
+	f := frame{kind: kindRecord, id: key.ID, expires: rec.Expires.UnixMilli(), size: len(rec.Data),
+		dataSum: dataSum(rec.Data)}
 	if rec.Marker {
 		f.flags = flagMarker
 	}
@@ -290,7 +291,8 @@ func (e *engine) tryTouch(t *tenant, f *frame) (*group, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := sh.find(&f.id, t.number)
-	if s == nil || t.absent(s) || s.flags&(slotDeleted|slotMarker) != 0 || s.expires() <= e.now() || f.expires <= s.expires() {
+	if s == nil || t.absent(s) || s.flags&(slotDeleted|slotMarker) != 0 || s.expires() <= e.now() ||
+		f.expires <= s.expires() {
 		return nil, errMoved // it has changed since the look
 	}
 	r, err := l.reserve(frameLength(len(t.name), 0), urgent)

@@ -56,7 +56,8 @@ func TestIndexModel(t *testing.T) {
 // TestExpiryRange: a slot keeps every expiry up to the year 10889 to the millisecond.
 func TestExpiryRange(t *testing.T) {
 	var s slot
-	for _, c := range [][2]int64{{0, 0}, {-1, 0}, {1, 1}, {1<<32 + 5, 1<<32 + 5}, {expiryMax, expiryMax}, {never, expiryMax}} {
+	for _, c := range [][2]int64{{0, 0}, {-1, 0}, {1, 1}, {1<<32 + 5, 1<<32 + 5}, {expiryMax, expiryMax},
+		{never, expiryMax}} {
 		if s.setExpires(c[0]); s.expires() != c[1] {
 			t.Errorf("expires = %d after %d, want %d", s.expires(), c[0], c[1])
 		}
@@ -68,16 +69,19 @@ func TestExpiryRange(t *testing.T) {
 func FuzzFrame(f *testing.F) {
 	f.Add("acme", []byte("data"), uint64(1), 0, uint8(1), int64(5), 3)
 	f.Add("", []byte{}, uint64(1)<<37, 4096, uint8(0), int64(-1), 70)
-	f.Fuzz(func(t *testing.T, tenant string, data []byte, segment uint64, offset int, flags uint8, expires int64, flip int) {
+	f.Fuzz(func(t *testing.T, tenant string, data []byte, segment uint64, offset int, flags uint8, expires int64,
+		flip int) {
 		if len(tenant) > 255 || segment >= 1<<(64-offsetBits) || offset < 0 || offset >= segmentCap {
 			t.Skip()
 		}
 		s, p := newSeal([]byte("store")), at(segment, offset&^7)
-		in := frame{kind: kindRecord, flags: flags, expires: expires, data: data, size: len(data), dataSum: dataSum(data), synced: 64}
+		in := frame{kind: kindRecord, flags: flags, expires: expires, data: data, size: len(data),
+			dataSum: dataSum(data), synced: 64}
 		b := make([]byte, frameLength(len(tenant), len(data)))
 		s.put(b, p, &in, tenant)
 		got, ok := s.parseHead(b, p)
-		if !ok || !got.fill(b) || got.kind != in.kind || got.flags != flags || got.expires != expires || got.synced != 64 ||
+		if !ok || !got.fill(b) || got.kind != in.kind || got.flags != flags || got.expires != expires ||
+			got.synced != 64 ||
 			got.length != len(b) || string(got.tenant) != tenant || !bytes.Equal(got.data, data) {
 			t.Fatalf("decoded %+v, %t", got, ok)
 		}

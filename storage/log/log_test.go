@@ -44,9 +44,13 @@ func TestVisibleMeansDurable(t *testing.T) {
 	}{
 		"record":   {func(s *Store) error { return s.Put(ctx, key, second) }, nil, second.Data},
 		"deletion": {func(s *Store) error { return s.Delete(ctx, key) }, storage.ErrNotFound, nil},
-		"drop":     {func(s *Store) error { _, err := s.DropTenant(ctx, "acme"); return err }, storage.ErrNotFound, nil},
+		"drop": {func(s *Store) error {
+			_, err := s.DropTenant(ctx, "acme")
+			return err
+		}, storage.ErrNotFound, nil},
 		"batch": {func(s *Store) error {
-			return s.PutAll(ctx, []storage.Entry{{Key: testKey("acme", "two"), Record: first}, {Key: key, Record: second}})
+			return s.PutAll(ctx, []storage.Entry{{Key: testKey("acme", "two"), Record: first},
+				{Key: key, Record: second}})
 		}, nil, second.Data},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +230,8 @@ func TestFullDisk(t *testing.T) {
 	check := func() {
 		t.Helper()
 		for n := range kept {
-			if rec, err := s.Get(t.Context(), testKey("acme", "%d", n)); err != nil || !bytes.Equal(rec.Data, versionRecord(1, n).Data) {
+			if rec, err := s.Get(t.Context(), testKey("acme", "%d", n)); err != nil ||
+				!bytes.Equal(rec.Data, versionRecord(1, n).Data) {
 				t.Fatalf("Get(%d): %v", n, err)
 			}
 		}
@@ -303,7 +308,8 @@ func TestDropIsOneFrame(t *testing.T) {
 	_ = s.Close() // its disk is gone
 	s = openDisk(t, left, SyncAlways)
 	defer s.Close()
-	if u, err := s.Usage(t.Context(), "acme"); u != (storage.Usage{Records: 1, Bytes: int64(len(versionRecord(1, 1).Data))}) || err != nil {
+	if u, err := s.Usage(t.Context(),
+		"acme"); u != (storage.Usage{Records: 1, Bytes: int64(len(versionRecord(1, 1).Data))}) || err != nil {
 		t.Errorf("Usage = %+v, %v", u, err)
 	}
 	if _, err := s.Get(t.Context(), testKey("other", "1")); err != nil {

@@ -136,7 +136,8 @@ func (e *engine) sealAndClean(ctx context.Context) {
 			}
 			if err := e.clean(ctx, s); err != nil {
 				if ctx.Err() == nil && e.log.failure() == nil {
-					e.opts.Logger.Warn("storage: a segment cannot be cleaned", "file", segmentName(s.number), "err", err)
+					e.opts.Logger.Warn("storage: a segment cannot be cleaned", "file", segmentName(s.number), "err",
+						err)
 				}
 				break
 			}

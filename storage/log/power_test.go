@@ -63,7 +63,8 @@ func (h *history) write(ctx context.Context, s *Store, w int, r *rand.Rand, tota
 		case 1, 2:
 			keys = append(keys, testKey("other", "%d/%d", w, r.IntN(8)))
 			h.start(keys, version)
-			err = s.PutAll(ctx, []storage.Entry{{Key: keys[0], Record: versionRecord(w, n)}, {Key: keys[1], Record: versionRecord(w, n)}})
+			err = s.PutAll(ctx, []storage.Entry{{Key: keys[0], Record: versionRecord(w, n)},
+				{Key: keys[1], Record: versionRecord(w, n)}})
 		case 3:
 			_, err = s.Get(ctx, keys[0])
 			if errors.Is(err, storage.ErrNotFound) {
@@ -111,14 +112,16 @@ func (h *history) check(t *testing.T, s *Store, w int) {
 			continue
 		default:
 			var who int
-			if _, err := fmt.Sscanf(string(rec.Data), "%d/%d ", &who, &found); err != nil || who != w || string(rec.Data) != string(versionRecord(w, found).Data) {
+			if _, err := fmt.Sscanf(string(rec.Data), "%d/%d ", &who, &found); err != nil || who != w ||
+				string(rec.Data) != string(versionRecord(w, found).Data) {
 				t.Errorf("writer %d: a record that nobody wrote: %.40q", w, rec.Data)
 				continue
 			}
 		}
 		acknowledged := max(h.acknowledged[k], 0)
 		if found != acknowledged && found != max(started, 0) {
-			t.Errorf("writer %d: version %d of %x, acknowledged %d, started %d", w, found, k.ID[:4], h.acknowledged[k], started)
+			t.Errorf("writer %d: version %d of %x, acknowledged %d, started %d", w, found, k.ID[:4],
+				h.acknowledged[k], started)
 		}
 		h.acknowledged[k] = found
 		h.started[k] = found
@@ -132,7 +135,8 @@ func TestPowerFailure(t *testing.T) {
 		name string
 		mode SyncMode
 		kill bool
-	}{{"power/always", SyncAlways, false}, {"kill/always", SyncAlways, true}, {"kill/interval", SyncInterval, true}, {"kill/never", SyncNever, true}} {
+	}{{"power/always", SyncAlways, false}, {"kill/always", SyncAlways, true}, {"kill/interval", SyncInterval, true},
+		{"kill/never", SyncNever, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)

@@ -101,7 +101,8 @@ func openFormat(folder files, names []string, page int) (seal, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range names {
 			if _, ok := parseName(name, ".seg"); ok {
-				return 0, fmt.Errorf("%w: the folder has segments and no file %s; restore the folder from a backup", storage.ErrCorrupt, formatName)
+				return 0, fmt.Errorf("%w: the folder has segments and no file %s; restore the folder from a backup",
+					storage.ErrCorrupt, formatName)
 			}
 		}
 		content = fmt.Appendf(nil, formatText, rand.Text(), page)
@@ -120,14 +121,17 @@ func openFormat(folder files, names []string, page int) (seal, error) {
 	var store string
 	var size int
 	if _, err := fmt.Sscanf(string(content), formatText, &store, &size); err != nil {
-		return 0, fmt.Errorf("%w: the file %s is not of this version of the program: %q", storage.ErrCorrupt, formatName, content)
+		return 0, fmt.Errorf("%w: the file %s is not of this version of the program: %q", storage.ErrCorrupt,
+			formatName, content)
 	}
 	text := fmt.Appendf(nil, formatText, store, size)
 	if string(content) != string(fmt.Appendf(text, formatSum, dataSum(text))) {
-		return 0, fmt.Errorf("%w: the file %s does not match its checksum; restore the folder from a backup", storage.ErrCorrupt, formatName)
+		return 0, fmt.Errorf("%w: the file %s does not match its checksum; restore the folder from a backup",
+			storage.ErrCorrupt, formatName)
 	}
 	if size != page {
-		return 0, fmt.Errorf("the file %s has pages of %d bytes, and this program has pages of %d", formatName, size, page)
+		return 0, fmt.Errorf("the file %s has pages of %d bytes, and this program has pages of %d", formatName, size,
+			page)
 	}
 	return newSeal(content), nil
 }
@@ -217,7 +221,8 @@ func (e *engine) presize(records uint64) {
 		return
 	}
 	for i := range e.index.shards {
-		_ = e.index.shards[i].grow(int(records/shardCount*110/100)+16, e.opts.MaxIndexBytes) // it grows later if this fails
+		// it grows later if this fails
+		_ = e.index.shards[i].grow(int(records/shardCount*110/100)+16, e.opts.MaxIndexBytes)
 	}
 }
 
@@ -386,15 +391,18 @@ func (e *engine) checkCut(s *segment, newest bool, offset int) error {
 	lost, synced := e.framesBehind(s, offset)
 	if newest && synced <= offset {
 		if lost > 0 {
-			e.opts.Logger.Warn("storage: writes that were not durable are lost", "file", segmentName(s.number), "offset", offset, "frames", lost)
+			e.opts.Logger.Warn("storage: writes that were not durable are lost", "file", segmentName(s.number),
+				"offset", offset, "frames", lost)
 		}
 		return nil
 	}
 	if e.opts.AcceptLoss {
-		e.opts.Logger.Error("storage: acknowledged writes are lost", "file", segmentName(s.number), "offset", offset, "frames", lost)
+		e.opts.Logger.Error("storage: acknowledged writes are lost", "file", segmentName(s.number), "offset", offset,
+			"frames", lost)
 		return nil
 	}
-	return fmt.Errorf("%w: the file %s is damaged at %d, with %d frames behind it; restore a backup, or start with --accept-loss",
+	return fmt.Errorf("%w: the file %s is damaged at %d, with %d frames behind it; restore a backup, or start with "+
+		"--accept-loss",
 		storage.ErrCorrupt, segmentName(s.number), offset, lost)
 }
 

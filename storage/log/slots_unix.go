@@ -11,7 +11,8 @@ import (
 // allocateSlots returns n free slots outside of the Go heap: the garbage collector neither visits them nor keeps as
 // much room again for its work.
 func allocateSlots(n int) ([]slot, error) {
-	b, err := syscall.Mmap(-1, 0, n*slotBytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	b, err := syscall.Mmap(-1, 0, n*slotBytes, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		return nil, fmt.Errorf("memory for the index: %w", err)
 	}
