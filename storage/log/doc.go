@@ -1,6 +1,6 @@
 // Package log is a storage driver: durable, in one folder of this machine, as a log of segments with an index in
-// memory. It is to replace package storage/pebble as the default, and no configuration can choose it yet. It is the last
-// step of the request path (see package server), behind the contract of package storage.
+// memory. It is to replace package storage/pebble as the default, and no configuration can choose it yet. It is the
+// last step of the request path (see package server), behind the contract of package storage.
 //
 // It must never know what a record means, which client sent it, or that locks exist.
 //
