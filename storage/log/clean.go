@@ -18,10 +18,14 @@ func (l *log) toClean() *segment {
 	}
 	size := int64(all[len(all)-1].size)
 	bound := max(2*l.live, l.live+4*size)
-	if l.noSpare != nil {
-		bound = l.live + size // a segment's worth of dead frames is room
+	total := l.total
+	if l.noSpare != nil { // whatever is dead is room; what the ends of pages waste is not
+		total, bound = 0, l.live+min(urgentBytes, size/4)
+		for _, s := range all {
+			total += s.content
+		}
 	}
-	if l.total <= bound {
+	if total <= bound {
 		return nil
 	}
 	return all[0]
@@ -34,6 +38,8 @@ const cleanBatch = 256 << 10
 // the oldest, so that nothing older can come back with its frames gone.
 func (e *engine) clean(ctx context.Context, s *segment) error {
 	l := &e.log
+	l.pass(s.size)
+	defer l.pass(0)
 	k, err := readKeys(l.files, s.number, l.seal)
 	if err != nil {
 		if k, err = e.collectKeys(s); err != nil {
@@ -47,6 +53,7 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 		if en.kind != kindRecord && en.kind != kindDamaged {
 			continue
 		}
+		l.pass(s.size - en.offset)
 		t := e.tenants.lookup(k.tenants[en.tenant])
 		if t == nil {
 			continue
@@ -74,6 +81,16 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 		return err
 	}
 	return e.retire(s)
+}
+
+// pass sets how much of the oldest segment the cleaner has not passed yet.
+func (l *log) pass(uncleaned int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.uncleaned = uncleaned
+	if uncleaned == 0 {
+		l.change()
+	}
 }
 
 // settleAll returns when everything that has been appended is durable, in every mode. A frame must not go before the
@@ -152,7 +169,7 @@ func (e *engine) tryCopy(t *tenant, f *frame, data []byte, p position) (r room, 
 	if s == nil || s.pos != p || t.absent(s) {
 		return room{}, false, nil // it was written or deleted meanwhile
 	}
-	r, err = l.reserve(frameLength(len(t.name), f.size), cleaning)
+	r, err = l.claim(frameLength(len(t.name), f.size), cleaning)
 	if err != nil {
 		return room{}, false, err
 	}
@@ -182,7 +199,8 @@ func (e *engine) retire(s *segment) error {
 		}
 	}
 	l.tail = kept
-	recycle := len(l.spares) < 2
+	largest := l.largest()
+	recycle := s.size <= 2*largest && (l.reserve.size < largest || l.next.file == nil)
 	l.mu.Unlock()
 	_ = s.file.Close() // it was only read
 	sp, err := l.recycle(s, recycle)
@@ -190,14 +208,16 @@ func (e *engine) retire(s *segment) error {
 		l.fail(err) // while the file may be there, no newer one may go
 		return err
 	}
-	if sp.file == nil {
-		return nil
-	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spares = append(l.spares, sp)
-	l.noSpare = nil
+	unused := l.addSpare(sp)
+	l.tooLarge = 0
+	if l.next.file != nil {
+		l.noSpare = nil
+	}
 	l.change()
+	l.mu.Unlock()
+	signal(l.wakeSpare)
+	l.removeSpare(unused)
 	return nil
 }
 
@@ -220,9 +240,9 @@ func (l *log) recycle(s *segment, wanted bool) (sp spare, err error) {
 	if err := l.files.Sync(); err != nil {
 		return spare{}, err
 	}
-	f, err := l.files.Open(name)
+	sp, err = l.openSpare(name)
 	if err != nil {
 		return spare{}, nil // another one will be made
 	}
-	return spare{name, f, s.size}, nil
+	return sp, nil
 }

@@ -75,7 +75,7 @@ func (d *disk) powerFailure(r *rand.Rand) *disk {
 				content = append(content, make([]byte, len(n.content)-len(content))...)
 			}
 			for s := range n.dirty {
-				if from, to := s*sector, min((s+1)*sector, len(n.content)); r.IntN(2) == 0 && from < len(content) {
+				if from, to := s*sector, min((s+1)*sector, len(n.content)); r.IntN(2) == 0 && from < to && from < len(content) {
 					copy(content[from:min(to, len(content))], n.content[from:to])
 				}
 			}
@@ -275,6 +275,18 @@ func (h *handle) Allocate(size int64) error {
 			return err
 		}
 		h.inode.content = append(h.inode.content, make([]byte, more)...)
+	}
+	return nil
+}
+
+func (h *handle) Truncate(size int64) error {
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	if err := h.disk.check("truncate", h.name); err != nil {
+		return err
+	}
+	if int(size) < len(h.inode.content) {
+		h.inode.content = h.inode.content[:size]
 	}
 	return nil
 }

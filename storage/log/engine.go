@@ -201,7 +201,7 @@ func (e *engine) appendRecord(t *tenant, f *frame, data []byte) (r room, late bo
 	l := &e.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, err = l.reserve(frameLength(len(t.name), f.size), f.class())
+	r, err = l.claim(frameLength(len(t.name), f.size), f.class())
 	if err != nil {
 		return room{}, false, err
 	}
@@ -295,7 +295,7 @@ func (e *engine) tryTouch(t *tenant, f *frame) (*group, error) {
 		f.expires <= s.expires() {
 		return nil, errMoved // it has changed since the look
 	}
-	r, err := l.reserve(frameLength(len(t.name), 0), urgent)
+	r, err := l.claim(frameLength(len(t.name), 0), urgent)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +348,7 @@ func (e *engine) tryDelete(t *tenant, f *frame) (position, *group, error) {
 	case s.is(slotDeleted):
 		return s.pos, nil, nil
 	}
-	r, err := l.reserve(frameLength(len(t.name), 0), urgent)
+	r, err := l.claim(frameLength(len(t.name), 0), urgent)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -440,7 +440,7 @@ func (e *engine) tryPutAll(c *chain) (*group, error) {
 	l := &e.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, err := l.reserve(c.length, cl)
+	r, err := l.claim(c.length, cl)
 	if err != nil {
 		return nil, err
 	}
@@ -451,6 +451,7 @@ func (e *engine) tryPutAll(c *chain) (*group, error) {
 		f.synced, f.data = synced, c.entries[i].Record.Data
 		n := frameLength(len(t.name), f.size)
 		p := at(r.pos.segment(), r.pos.offset()+from)
+		r.page.segment.content += int64(n)
 		l.seal.put(r.buf[from:from+n], p, f, t.name)
 		from += n
 		sh := e.shard(&f.id)
@@ -512,7 +513,7 @@ func (e *engine) tryDrop(t *tenant) (removed int64, g *group, err error) {
 	l := &e.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, err := l.reserve(frameLength(len(t.name), 0), urgent)
+	r, err := l.claim(frameLength(len(t.name), 0), urgent)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -29,7 +29,8 @@ type file interface {
 	io.Closer
 	Size() (int64, error)
 	Allocate(size int64) error // reserves space on the disk; never shortens the file
-	Sync() error               // makes the content durable
+	Truncate(size int64) error
+	Sync() error // makes the content durable
 }
 
 // folder is files on the machine's file system.

@@ -36,9 +36,12 @@ type log struct {
 	tailBytes int
 	groups    []*group // not yet durable, oldest first
 	unwritten int      // bytes of their frames
-	spares    []spare  // for the next segments
-	wanted    int      // size of the next segment
-	noSpare   error    // why there is no further spare
+	next      spare    // file of the next segment; zero while there is none
+	reserve   spare    // file for the cleaner, at least as large as any segment where the disk has room
+	wanted    int      // least size of the next segment, for a record that needs it
+	tooLarge  int      // size from which on the disk has no room for a segment; 0 for none
+	noSpare   error    // why there is no next spare
+	uncleaned int      // bytes of the oldest segment that the cleaner has not passed yet
 	failed    error
 	changed   chan struct{} // closed when one of the three above has changed
 	broken    chan struct{} // closed when writing has failed
@@ -58,13 +61,6 @@ type log struct {
 	wakeSpare chan struct{} // to prepare a spare
 	wakeSeal  chan struct{} // to seal and clean segments
 	retries   time.Duration // delay between two attempts to write to a full disk
-}
-
-// spare is a file with room for a segment, which has no name of a segment yet.
-type spare struct {
-	name string
-	file file
-	size int
 }
 
 // class is the purpose of a frame. It determines which room a full disk has for it.
@@ -91,9 +87,9 @@ type waiting struct{ changed <-chan struct{} }
 
 func (waiting) Error() string { return "no segment is ready" }
 
-// reserve returns room for n bytes. The caller holds mu, fills the room before it unlocks it, or counts itself in the
+// claim returns room for n bytes. The caller holds mu, fills the room before it unlocks it, or counts itself in the
 // group's copies, and then commits the group in any case.
-func (l *log) reserve(n int, c class) (room, error) {
+func (l *log) claim(n int, c class) (room, error) {
 	switch {
 	case l.failed != nil:
 		return room{}, l.failed
@@ -117,6 +113,7 @@ func (l *log) put(r *room, f *frame, tenant string) {
 	if f.kind != kindMark {
 		l.content = int64(r.pos.offset() + len(r.buf))
 	}
+	r.page.segment.content += int64(len(r.buf))
 	l.seal.put(r.buf, r.pos, f, tenant)
 }
 
@@ -161,34 +158,47 @@ func (l *log) turn(n int, c class) error {
 	return nil
 }
 
-// spend reports ErrFull if the disk is full, and what is left of the newest segment is for urgent frames.
+// spend decides whether a frame may be appended that leaves this much of the newest segment of the given size. On a
+// full disk the last part is for urgent frames. While the cleaner uses its reserve, the newest segment has room for
+// what it still has to copy.
 func (l *log) spend(left, size int, c class) error {
-	if l.noSpare != nil && c == ordinary && left < min(4<<20, size/4) {
+	switch {
+	case c == cleaning:
+		return nil
+	case l.reserve.file == nil && l.uncleaned > 0 && l.next.file == nil && left < l.uncleaned:
+		if c == ordinary && l.noSpare != nil {
+			return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
+		}
+		return waiting{l.changed}
+	case l.noSpare != nil && c == ordinary && left < min(urgentBytes, size/4):
 		return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
 	}
 	return nil
 }
 
-// takeSpare makes a spare the next segment. The last one is for the cleaner.
+// urgentBytes is the end of the last segment on a full disk that takes urgent frames only.
+const urgentBytes = 4 << 20
+
+// takeSpare makes a spare the newest segment. The reserve is for the cleaner alone.
 func (l *log) takeSpare(size int, c class) (*segment, error) {
 	if size > segmentCap {
 		return nil, fmt.Errorf("%w: a segment cannot have %d bytes", ErrFull, size)
 	}
-	least := 2
-	if c == cleaning {
-		least = 1
-	}
-	if len(l.spares) < least || l.spares[0].size < size {
-		if l.noSpare != nil {
-			return nil, fmt.Errorf("%w: %w", ErrFull, l.noSpare)
-		}
+	var sp spare
+	switch {
+	case l.next.size >= size:
+		sp, l.next, l.wanted = l.next, spare{}, 0
+	case c == cleaning && l.reserve.size >= size:
+		sp, l.reserve = l.reserve, spare{}
+	case l.tooLarge > 0 && size >= l.tooLarge:
+		return nil, fmt.Errorf("%w: %d bytes are too many for the disk", ErrFull, size)
+	case l.noSpare != nil && l.next.file == nil:
+		return nil, fmt.Errorf("%w: %w", ErrFull, l.noSpare)
+	default:
 		l.wanted = max(l.wanted, size)
 		signal(l.wakeSpare)
 		return nil, waiting{l.changed}
 	}
-	sp := l.spares[0]
-	l.spares = append([]spare(nil), l.spares[1:]...)
-	l.wanted = 0
 	number := l.opts.layout.first
 	all := *l.segments.Load()
 	if n := len(all); n > 0 {

@@ -7,98 +7,6 @@ import (
 	"time"
 )
 
-const spareSuffix = ".spare"
-
-// prepareSpares keeps two files with room for the next segments, of which one is for the cleaner.
-func (e *engine) prepareSpares(ctx context.Context) {
-	l := &e.log
-	for number := uint64(0); ctx.Err() == nil; number++ {
-		l.mu.Lock()
-		size, idle := max(l.wanted, l.segmentSize()), true
-		var small spare // that is enlarged
-		switch {
-		case l.failed != nil:
-		case len(l.spares) < 2:
-			idle = false
-		case l.spares[0].size < l.wanted:
-			small, idle = l.spares[0], false
-			l.spares = append([]spare(nil), l.spares[1:]...)
-		}
-		l.mu.Unlock()
-		if idle {
-			select {
-			case <-ctx.Done():
-			case <-l.wakeSpare:
-			}
-			continue
-		}
-		sp, err := e.makeSpare(small, size)
-		l.mu.Lock()
-		if err == nil {
-			l.spares = append([]spare{sp}, l.spares...)
-		} else if l.noSpare == nil {
-			e.opts.Logger.Error("storage: no room for further records", "err", err)
-		}
-		if (err == nil) != (l.noSpare == nil) || err == nil {
-			l.noSpare = err
-			l.change()
-		}
-		l.mu.Unlock()
-		if err != nil {
-			signal(l.wakeSeal) // cleaning may make room
-			select {
-			case <-ctx.Done():
-			case <-time.After(l.opts.layout.spare):
-			}
-		}
-	}
-}
-
-// makeSpare makes a spare of at least size bytes, from another one unless that is zero.
-func (e *engine) makeSpare(small spare, size int) (spare, error) {
-	sp := small
-	if sp.file == nil {
-		sp.name = fmt.Sprintf("%d%s", time.Now().UnixNano(), spareSuffix)
-		f, err := e.log.files.Create(sp.name)
-		if err != nil {
-			return spare{}, err
-		}
-		sp.file = f
-	}
-	if err := sp.file.Allocate(int64(size)); err != nil {
-		_ = sp.file.Close() // nothing is in it
-		_ = e.log.files.Remove(sp.name)
-		return spare{}, err
-	}
-	sp.size = size
-	return sp, nil
-}
-
-// openSpare adds a file that an earlier engine has left.
-func (e *engine) openSpare(name string) error {
-	f, err := e.log.files.Open(name)
-	if err != nil {
-		return err
-	}
-	size, err := f.Size()
-	unit := int64(e.opts.layout.page)
-	if err != nil || size < unit {
-		_ = f.Close() // nothing is in it
-		return e.log.files.Remove(name)
-	}
-	e.log.spares = append(e.log.spares, spare{name, f, int(size / unit * unit)})
-	return nil
-}
-
-// segmentSize returns the size of the next segment, which grows with the store. The caller holds mu.
-func (l *log) segmentSize() int {
-	size := l.opts.layout.segmentMin
-	for size < l.opts.layout.segmentMax && int64(size)*8 < l.total {
-		size *= 2
-	}
-	return min(size, l.opts.layout.segmentMax)
-}
-
 // newest returns the newest segment, or nil.
 func (l *log) newest() *segment {
 	all := *l.segments.Load()
@@ -135,7 +43,7 @@ func (e *engine) sealAndClean(ctx context.Context) {
 				break
 			}
 			if err := e.clean(ctx, s); err != nil {
-				if ctx.Err() == nil && e.log.failure() == nil {
+				if ctx.Err() == nil && e.log.failure() == nil && !errors.Is(err, ErrFull) {
 					e.opts.Logger.Warn("storage: a segment cannot be cleaned", "file", segmentName(s.number), "err",
 						err)
 				}
@@ -254,7 +162,7 @@ const markSwept = 60_000
 func (e *engine) mark() error {
 	l := &e.log
 	l.mu.Lock()
-	r, err := l.reserve(frameHead, cleaning)
+	r, err := l.claim(frameHead, urgent)
 	if err != nil {
 		l.mu.Unlock()
 		return err
@@ -280,11 +188,13 @@ func (e *engine) close() error {
 	if empty {
 		return nil
 	}
-	if err := e.mark(); err != nil {
-		if e.log.failure() == nil && !errors.Is(err, ErrFull) {
-			return err
+	if err := e.mark(); err != nil { // without a mark, records that were swept are reported again
+		if l.failure() != nil {
+			return nil // reported when it happened
 		}
-		return nil
+		if l.page == nil { // nothing was appended
+			return nil
+		}
 	}
 	l.mu.Lock()
 	g := l.open()
@@ -297,5 +207,6 @@ func (e *engine) close() error {
 	if err := l.sync(s); err != nil {
 		return err
 	}
+	s.shrink()
 	return e.sealSegment(context.Background(), s)
 }

@@ -81,8 +81,10 @@ func (e *engine) release() {
 	for _, s := range *e.log.segments.Load() {
 		_ = s.file.Close() // synced, or failed before
 	}
-	for _, sp := range e.log.spares {
-		_ = sp.file.Close()
+	for _, sp := range []spare{e.log.next, e.log.reserve} {
+		if sp.file != nil {
+			_ = sp.file.Close() // nothing is in it
+		}
 	}
 	e.index.release()
 }
@@ -152,8 +154,9 @@ func (e *engine) openFiles(names []string) error {
 				return errors.Join(err, f.Close())
 			}
 			unit := int64(l.opts.layout.page)
-			all = append(all, newSegment(number, f, int((size+unit-1)/unit*unit), int(unit)))
-			l.total += size
+			s := newSegment(number, f, int((size+unit-1)/unit*unit), int(unit))
+			all = append(all, s)
+			l.total += int64(s.size)
 		}
 	}
 	for i, s := range all {
@@ -166,11 +169,13 @@ func (e *engine) openFiles(names []string) error {
 		_, isSegment := parseName(name, ".seg")
 		switch {
 		case isSegment, isKeys && all.find(number) != nil, name == formatName, name == lockName:
-		case strings.HasSuffix(name, spareSuffix) && len(l.spares) < 2:
-			if err := e.openSpare(name); err != nil {
+		case strings.HasSuffix(name, spareSuffix):
+			sp, err := l.openSpare(name)
+			if err != nil {
 				return err
 			}
-		case isKeys, strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, spareSuffix):
+			l.removeSpare(l.addSpare(sp))
+		case isKeys, strings.HasSuffix(name, ".tmp"):
 			if err := l.files.Remove(name); err != nil {
 				return err
 			}
@@ -231,6 +236,10 @@ func (e *engine) applyAll(s *segment, k *keys) {
 	tenants := make([]*tenant, len(k.tenants))
 	for i, name := range k.tenants {
 		tenants[i] = e.tenants.get(name)
+	}
+	for i := range k.len() {
+		en := k.at(i)
+		s.content += int64(frameLength(len(k.tenants[en.tenant]), en.size))
 	}
 	workers := min(2, runtime.GOMAXPROCS(0))
 	var wg sync.WaitGroup
@@ -382,6 +391,7 @@ func (e *engine) complete(s *segment, end int) error {
 		return err
 	}
 	s.end = end + frameHead
+	s.shrink()
 	return nil
 }
 
@@ -440,7 +450,7 @@ func (e *engine) relocate(ctx context.Context, frames []unsyncedFrame) error {
 	appendFrame := func(f *frame, tenant string) (room, error) {
 		for {
 			l.mu.Lock()
-			r, err := l.reserve(frameLength(len(tenant), f.size), cleaning)
+			r, err := l.claim(frameLength(len(tenant), f.size), cleaning)
 			if err == nil {
 				l.put(&r, f, tenant)
 			}

@@ -19,11 +19,17 @@ type segment struct {
 	written atomic.Int64 // offset up to which the file is written,
 	synced  atomic.Int64 // and up to which it is durable
 	end     int          // offset behind the end frame, 0 in the newest segment. Guarded by log.mu
+	content int64        // bytes of frames that are or were records. Guarded by log.mu
 	keyed   atomic.Bool  // has a table of keys
 }
 
 func newSegment(number uint64, f file, size, unit int) *segment {
 	return &segment{number: number, file: f, size: size, unit: unit, pages: make([]atomic.Pointer[page], size/unit)}
+}
+
+// shrink gives what lies behind the end frame back to the disk, which may be full.
+func (s *segment) shrink() {
+	_ = s.file.Truncate(int64(s.end)) // without it the room stays unused
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%012d.seg", number) }
