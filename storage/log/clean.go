@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 
 	"sessionserver/storage"
 )
@@ -16,11 +17,22 @@ func (l *log) toClean() *segment {
 	if len(all) < 2 || all[0].end == 0 || l.failed != nil {
 		return nil
 	}
-	size := int64(all[len(all)-1].size)
+	oldest, size := all[0], int64(all[len(all)-1].size)
 	bound := max(2*l.live, l.live+4*size)
+	left := l.next.size
+	if p := l.page; p != nil {
+		left += p.segment.size - p.offset - p.used
+	}
+	if left+l.reserve.size < oldest.copyBytes() { // until there is a reserve, or enough has expired
+		return nil
+	}
 	total := l.total
-	if l.noSpare != nil { // whatever is dead is room; what the ends of pages waste is not
-		total, bound = 0, l.live+min(urgentBytes, size/4)
+	if l.noSpare != nil { // what is dead is room; what the ends of pages waste is not
+		urgent := l.urgentBytes()
+		total, bound = 0, l.live+int64(urgent)/2
+		if left+l.spareBytes()-l.next.size-l.mostCopyBytes() < urgent/2 || left < urgent/2 { // deletions soon find no room: every little helps
+			bound = l.live + int64(urgent)/32
+		}
 		for _, s := range all {
 			total += s.content
 		}
@@ -28,18 +40,32 @@ func (l *log) toClean() *segment {
 	if total <= bound {
 		return nil
 	}
-	return all[0]
+	return oldest
 }
 
 // cleanBatch is how many bytes the cleaner appends before it waits for them to be durable.
 const cleanBatch = 256 << 10
 
+// cleanWhole cleans a segment. On a full disk it does so to the end, for the rest of a half-copied segment may have no
+// room after the next start.
+func (e *engine) cleanWhole(ctx context.Context, s *segment) error {
+	e.log.mu.Lock()
+	full := e.log.noSpare != nil
+	e.log.mu.Unlock()
+	if full {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+	}
+	return e.clean(ctx, s)
+}
+
 // clean appends the frames of a segment again to which the index still points, and then removes the segment. It is
 // the oldest, so that nothing older can come back with its frames gone.
 func (e *engine) clean(ctx context.Context, s *segment) error {
 	l := &e.log
-	l.pass(s.size)
-	defer l.pass(0)
+	l.setCleaning(true)
+	defer l.setCleaning(false)
 	k, err := readKeys(l.files, s.number, l.seal)
 	if err != nil {
 		if k, err = e.collectKeys(s); err != nil {
@@ -53,7 +79,6 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 		if en.kind != kindRecord && en.kind != kindDamaged {
 			continue
 		}
-		l.pass(s.size - en.offset)
 		t := e.tenants.lookup(k.tenants[en.tenant])
 		if t == nil {
 			continue
@@ -83,14 +108,12 @@ func (e *engine) clean(ctx context.Context, s *segment) error {
 	return e.retire(s)
 }
 
-// pass sets how much of the oldest segment the cleaner has not passed yet.
-func (l *log) pass(uncleaned int) {
+// setCleaning states whether the oldest segment is being cleaned.
+func (l *log) setCleaning(is bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.uncleaned = uncleaned
-	if uncleaned == 0 {
-		l.change()
-	}
+	l.cleaning = is
+	l.change()
 }
 
 // settleAll returns when everything that has been appended is durable, in every mode. A frame must not go before the
@@ -186,8 +209,7 @@ func (e *engine) tryCopy(t *tenant, f *frame, data []byte, p position) (r room, 
 func (e *engine) retire(s *segment) error {
 	l := &e.log
 	l.mu.Lock()
-	all := (*l.segments.Load())[1:]
-	l.segments.Store(&all)
+	l.setSegments((*l.segments.Load())[1:])
 	l.total -= int64(s.size)
 	kept := l.tail[:0]
 	for _, p := range l.tail {
@@ -211,9 +233,6 @@ func (e *engine) retire(s *segment) error {
 	l.mu.Lock()
 	unused := l.addSpare(sp)
 	l.tooLarge = 0
-	if l.next.file != nil {
-		l.noSpare = nil
-	}
 	l.change()
 	l.mu.Unlock()
 	signal(l.wakeSpare)

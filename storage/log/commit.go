@@ -174,6 +174,9 @@ func (l *log) enter(s *segment) error {
 		if err := l.sync(l.entered); err != nil {
 			return err
 		}
+		l.mu.Lock()
+		l.entered.shrink()
+		l.mu.Unlock()
 	}
 	if err := l.files.Rename(s.spare, segmentName(s.number)); err != nil {
 		return err

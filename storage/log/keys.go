@@ -115,6 +115,7 @@ func decodeKeys(b []byte, segment uint64, s seal) (*keys, error) {
 func writeKeys(fs files, k *keys, segment uint64, s seal) error {
 	name := keysName(segment)
 	if err := writeFile(fs, name+".tmp", k.encode(segment, s)); err != nil {
+		_ = fs.Remove(name + ".tmp") // the disk may be full
 		return err
 	}
 	if err := fs.Rename(name+".tmp", name); err != nil {

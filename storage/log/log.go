@@ -40,18 +40,20 @@ type log struct {
 	reserve   spare    // file for the cleaner, at least as large as any segment where the disk has room
 	wanted    int      // least size of the next segment, for a record that needs it
 	tooLarge  int      // size from which on the disk has no room for a segment; 0 for none
-	noSpare   error    // why there is no next spare
-	uncleaned int      // bytes of the oldest segment that the cleaner has not passed yet
+	noSpare   error    // why a spare is missing or too small: the disk is full
+	cleaning  bool     // the oldest segment is being cleaned
 	failed    error
 	changed   chan struct{} // closed when one of the three above has changed
 	broken    chan struct{} // closed when writing has failed
 	live      int64         // bytes of the frames to which the index points
 	total     int64         // bytes of all segments
-	expiries  expiries
-	swept     int64 // expiries up to this one, in Unix milliseconds, are swept
-	marked    int64 // value of swept in the newest mark
-	known     int64 // offset up to which the newest frame knows its segment to be durable
-	content   int64 // offset behind the newest frame that is not a mark
+
+	largestSegment int // bytes
+	expiries       expiries
+	swept          int64 // expiries up to this one, in Unix milliseconds, are swept
+	marked         int64 // value of swept in the newest mark
+	known          int64 // offset up to which the newest frame knows its segment to be durable
+	content        int64 // offset behind the newest frame that is not a mark
 
 	leading   atomic.Bool   // somebody writes a group, or is about to
 	committed atomic.Uint64 // all frames before this position are
@@ -136,11 +138,11 @@ func (l *log) turn(n int, c class) error {
 	p := l.page
 	size := (n + frameHead + unit - 1) / unit * unit
 	if p != nil && p.used+n+frameHead <= len(p.buf) {
-		return l.spend(p.segment.size-p.offset-p.used-n, p.segment.size, c)
+		return l.spend(p.segment.size-p.offset-p.used-n, c)
 	}
 	if p != nil && p.offset+len(p.buf)+size <= p.segment.size {
 		next := p.offset + len(p.buf)
-		if err := l.spend(p.segment.size-next-n, p.segment.size, c); err != nil {
+		if err := l.spend(p.segment.size-next-n, c); err != nil {
 			return err
 		}
 		l.endPage(p)
@@ -158,26 +160,40 @@ func (l *log) turn(n int, c class) error {
 	return nil
 }
 
-// spend decides whether a frame may be appended that leaves this much of the newest segment of the given size. On a
-// full disk the last part is for urgent frames. While the cleaner uses its reserve, the newest segment has room for
-// what it still has to copy.
-func (l *log) spend(left, size int, c class) error {
-	switch {
-	case c == cleaning:
-		return nil
-	case l.reserve.file == nil && l.uncleaned > 0 && l.next.file == nil && left < l.uncleaned:
-		if c == ordinary && l.noSpare != nil {
-			return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
-		}
-		return waiting{l.changed}
-	case l.noSpare != nil && c == ordinary && left < min(urgentBytes, size/4):
-		return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
+// spend decides whether a frame may be appended that leaves this much of the newest segment. The cleaner has a claim to
+// as much room as it needs for any segment. On a full disk the last part beyond that is for urgent frames.
+func (l *log) spend(left int, c class) error {
+	others := l.largestSegment // bytes with a claim, at most
+	if c == ordinary {
+		others += l.urgentBytes()
 	}
-	return nil
+	if c == cleaning || left+l.spareBytes() >= others {
+		return nil
+	}
+	others += l.mostCopyBytes() - l.largestSegment
+	switch {
+	case left+l.spareBytes() >= others:
+		return nil
+	case l.noSpare == nil || l.cleaning && c != ordinary:
+		return waiting{l.changed}
+	}
+	return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
 }
 
-// urgentBytes is the end of the last segment on a full disk that takes urgent frames only.
-const urgentBytes = 4 << 20
+// mostCopyBytes returns how much room the cleaner needs for any segment but the newest.
+func (l *log) mostCopyBytes() (n int) {
+	all := *l.segments.Load()
+	for _, s := range all[:len(all)-1] {
+		n = max(n, s.copyBytes())
+	}
+	return n
+}
+
+// spareBytes returns the room in the spares. The margin of the reserve is no room.
+func (l *log) spareBytes() int { return l.next.size + max(l.reserve.size-l.margin(), 0) }
+
+// urgentBytes returns how much of the last room on a full disk is for urgent frames.
+func (l *log) urgentBytes() int { return min(4<<20, l.newest().size/4) }
 
 // takeSpare makes a spare the newest segment. The reserve is for the cleaner alone.
 func (l *log) takeSpare(size int, c class) (*segment, error) {
@@ -190,6 +206,10 @@ func (l *log) takeSpare(size int, c class) (*segment, error) {
 		sp, l.next, l.wanted = l.next, spare{}, 0
 	case c == cleaning && l.reserve.size >= size:
 		sp, l.reserve = l.reserve, spare{}
+		if rest := sp.size - l.margin(); rest >= max(size, (*l.segments.Load())[0].copyBytes()) {
+			sp.size = rest
+			_ = sp.file.Truncate(int64(rest)) // the margin becomes a part of the next reserve
+		}
 	case l.tooLarge > 0 && size >= l.tooLarge:
 		return nil, fmt.Errorf("%w: %d bytes are too many for the disk", ErrFull, size)
 	case l.noSpare != nil && l.next.file == nil:
@@ -207,8 +227,7 @@ func (l *log) takeSpare(size int, c class) (*segment, error) {
 	s := newSegment(number, sp.file, sp.size, l.opts.layout.page)
 	s.spare = sp.name
 	l.total += int64(s.size)
-	all = append(all[:len(all):len(all)], s)
-	l.segments.Store(&all)
+	l.setSegments(append(all[:len(all):len(all)], s))
 	signal(l.wakeSpare)
 	signal(l.wakeSeal)
 	return s, nil
@@ -335,7 +354,11 @@ func (l *log) writeAll(f file, b []byte, offset int) error {
 
 // account adjusts the sums for a slot that is added (1) or removed (-1). The caller holds mu.
 func (l *log) account(t *tenant, s *slot, sign int64) {
-	l.live += sign * int64(frameLength(len(t.name), int(s.size)))
+	n := sign * int64(frameLength(len(t.name), int(s.size)))
+	l.live += n
+	if of := l.segments.Load().find(s.pos.segment()); of != nil {
+		of.live += n
+	}
 	l.expiries.add(s.expires(), sign)
 	if s.counts() && !t.absent(s) {
 		t.usage.Records += sign

@@ -29,10 +29,12 @@ func (e *engine) sealAndClean(ctx context.Context) {
 			if s.keyed.Load() {
 				continue
 			}
+			if !e.log.reserved() {
+				break // the table may need what the reserve lacks
+			}
 			if err := e.sealSegment(ctx, s); err != nil {
 				if ctx.Err() == nil && e.log.failure() == nil {
-					e.opts.Logger.Warn("storage: no table of keys; the next start reads the segment instead",
-						"file", segmentName(s.number), "err", err)
+					e.warnUnsealed(s, err)
 				}
 				break
 			}
@@ -42,7 +44,7 @@ func (e *engine) sealAndClean(ctx context.Context) {
 			if s == nil {
 				break
 			}
-			if err := e.clean(ctx, s); err != nil {
+			if err := e.cleanWhole(ctx, s); err != nil {
 				if ctx.Err() == nil && e.log.failure() == nil && !errors.Is(err, ErrFull) {
 					e.opts.Logger.Warn("storage: a segment cannot be cleaned", "file", segmentName(s.number), "err",
 						err)
@@ -51,6 +53,11 @@ func (e *engine) sealAndClean(ctx context.Context) {
 			}
 		}
 	}
+}
+
+func (e *engine) warnUnsealed(s *segment, err error) {
+	e.opts.Logger.Warn("storage: no table of keys; the next start reads the segment instead", "file",
+		segmentName(s.number), "err", err)
 }
 
 // sealSegment writes the table of keys of a segment, if it is complete: not before all of its frames are durable.
@@ -208,5 +215,11 @@ func (e *engine) close() error {
 		return err
 	}
 	s.shrink()
-	return e.sealSegment(context.Background(), s)
+	if !l.reserved() {
+		return nil
+	}
+	if err := e.sealSegment(context.Background(), s); err != nil {
+		e.warnUnsealed(s, err) // everything is durable
+	}
+	return nil
 }

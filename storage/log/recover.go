@@ -142,7 +142,7 @@ func openFormat(folder files, names []string, page int) (seal, error) {
 func (e *engine) openFiles(names []string) error {
 	l := &e.log
 	var all segments
-	defer func() { l.segments.Store(&all) }()
+	defer func() { l.setSegments(all) }()
 	for _, name := range names {
 		if number, ok := parseName(name, ".seg"); ok {
 			f, err := l.files.Open(name)
@@ -379,6 +379,7 @@ func (e *engine) complete(s *segment, end int) error {
 			return err
 		}
 		s.size = max(s.size, e.opts.layout.page)
+		e.log.largestSegment = max(e.log.largestSegment, s.size)
 		s.pages = newSegment(s.number, s.file, s.size, s.unit).pages
 	}
 	b := make([]byte, frameHead)
@@ -496,7 +497,11 @@ func (e *engine) relocate(ctx context.Context, frames []unsyncedFrame) error {
 			return err
 		}
 		if s != nil && s.pos == f.pos {
+			l.mu.Lock()
+			l.account(t, s, -1)
 			s.pos = r.pos
+			l.account(t, s, 1)
+			l.mu.Unlock()
 		}
 	}
 	if g == nil {

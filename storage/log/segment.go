@@ -19,12 +19,22 @@ type segment struct {
 	written atomic.Int64 // offset up to which the file is written,
 	synced  atomic.Int64 // and up to which it is durable
 	end     int          // offset behind the end frame, 0 in the newest segment. Guarded by log.mu
-	content int64        // bytes of frames that are or were records. Guarded by log.mu
+	content int64        // bytes of all its frames. Guarded by log.mu
+	live    int64        // bytes of its frames to which the index points. Guarded by log.mu
 	keyed   atomic.Bool  // has a table of keys
 }
 
 func newSegment(number uint64, f file, size, unit int) *segment {
 	return &segment{number: number, file: f, size: size, unit: unit, pages: make([]atomic.Pointer[page], size/unit)}
+}
+
+// copyBytes returns how much room the cleaner needs for the frames to which the index points, with what the ends of
+// pages waste. The caller holds log.mu.
+func (s *segment) copyBytes() int {
+	if s.live == 0 {
+		return 0
+	}
+	return s.end - int(s.content-s.live)
 }
 
 // shrink gives what lies behind the end frame back to the disk, which may be full.
@@ -77,4 +87,13 @@ func (ss segments) find(number uint64) *segment {
 		return nil
 	}
 	return ss[number-ss[0].number]
+}
+
+// setSegments changes the segments of the log. The caller holds mu, except while the log is opened.
+func (l *log) setSegments(all segments) {
+	l.largestSegment = 0
+	for _, s := range all {
+		l.largestSegment = max(l.largestSegment, s.size)
+	}
+	l.segments.Store(&all)
 }

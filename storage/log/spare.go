@@ -7,8 +7,8 @@ import (
 )
 
 // spare is a file with room for a segment, which has no name of a segment yet. There are two: the next segment, and
-// the reserve of the cleaner. The reserve is at least as large as every segment, so that the oldest one can be copied
-// on a full disk. Where that holds no longer, there is no next spare.
+// the reserve of the cleaner. The reserve is larger than every segment, so that the oldest one can be copied on a
+// full disk. Where that holds no longer, there is no next spare.
 type spare struct {
 	name string
 	file file
@@ -16,6 +16,10 @@ type spare struct {
 }
 
 const spareSuffix = ".spare"
+
+// margin returns by how much the reserve is larger than the largest segment. It makes up for what the ends of pages and
+// segments waste when records move to others.
+func (l *log) margin() int { return 2 * l.opts.layout.page }
 
 // prepareSpares keeps both spares ready.
 func (e *engine) prepareSpares(ctx context.Context) {
@@ -26,14 +30,11 @@ func (e *engine) prepareSpares(ctx context.Context) {
 		if err != nil && l.noSpare == nil {
 			e.opts.Logger.Error("storage: no room for further records; free some of the disk", "err", err)
 		}
-		if l.next.file != nil {
-			err = nil // the reserve is too small for another segment, and tried again
-		}
 		if err != nil || l.noSpare != nil {
 			l.noSpare = err
 			l.change()
 		}
-		again := l.noSpare != nil || l.tooLarge > 0 || l.reserve.size < l.largest()
+		again := l.noSpare != nil || l.tooLarge > 0
 		l.mu.Unlock()
 		var retry <-chan time.Time
 		if again {
@@ -54,10 +55,11 @@ func (e *engine) prepareSpares(ctx context.Context) {
 // prepare makes the spares that are missing or too small.
 func (l *log) prepare() error {
 	l.mu.Lock()
-	largest := l.largest()
-	size := max(largest, l.wanted)
+	margin := l.margin()
+	largest := l.largest() + margin
+	size := max(largest, l.wanted+margin)
 	reserve := l.reserve
-	right := size <= reserve.size && reserve.size <= 2*size
+	right := size <= reserve.size && (reserve.size == size || reserve.size <= 2*size && l.noSpare == nil)
 	if !right {
 		l.reserve = spare{} // until its size is right
 	}
@@ -74,20 +76,21 @@ func (l *log) prepare() error {
 		l.mu.Unlock()
 		l.removeSpare(unused)
 		switch {
-		case shared:
+		case shared || reserve.size < largest && l.removeKeys():
 			return l.prepare()
 		case reserve.size < largest:
 			return err
 		}
+		signal(l.wakeSeal)
 	}
 	l.mu.Lock()
-	size = min(max(l.segmentSize(), l.wanted), l.reserve.size)
+	size = min(max(l.segmentSize(), l.wanted), l.reserve.size-margin)
 	if l.wanted > size {
 		l.tooLarge, l.wanted = l.wanted, 0
 		l.change()
 	}
 	next := l.next
-	enough := next.file != nil && next.size >= max(l.wanted, 1)
+	enough := next.size >= size
 	if !enough {
 		l.next = spare{}
 	}
@@ -97,20 +100,30 @@ func (l *log) prepare() error {
 	}
 	err := l.resize(&next, size, size)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if next.file != nil {
-		l.next = next
-		err = nil
-		if l.wanted > next.size {
-			l.tooLarge, l.wanted = l.wanted, 0
-		}
-		l.change()
+	unused := l.addSpare(next) // the cleaner may have added one meanwhile
+	if l.wanted > l.next.size {
+		l.tooLarge, l.wanted = l.wanted, 0
 	}
+	l.change()
+	l.mu.Unlock()
+	l.removeSpare(unused)
 	return err
 }
 
-// resize gives a spare size bytes. Where the disk has no room for more than least bytes, the spare gets as many as
-// there are. A spare without a file gets one, and loses it again if it has no room. The error is that of the disk.
+// removeKeys removes the tables of keys to make room, and reports whether there were any. They only make the next start
+// faster, and are written again when there is a reserve.
+func (l *log) removeKeys() (removed bool) {
+	for _, s := range *l.segments.Load() {
+		if s.keyed.Swap(false) {
+			removed = l.files.Remove(keysName(s.number)) == nil || removed
+		}
+	}
+	return removed
+}
+
+// resize gives a spare size bytes, or least bytes on a disk without room for more. Where even these are too many, the
+// spare gets as many as there are, and resize returns the error of the disk. A spare without a file gets one, and loses
+// it again if it has no room.
 func (l *log) resize(sp *spare, size, least int) error {
 	if sp.file == nil {
 		sp.name = fmt.Sprintf("%d%s", time.Now().UnixNano(), spareSuffix)
@@ -128,19 +141,24 @@ func (l *log) resize(sp *spare, size, least int) error {
 		return err
 	}
 	unit := l.opts.layout.page
-	for try := size; try > sp.size; {
-		if err = sp.file.Allocate(int64(try)); err == nil {
-			sp.size = try
-			break
+	goal := size
+	for step := goal - sp.size; step > 0 && sp.size < goal; {
+		if err = sp.file.Allocate(int64(sp.size + step)); err == nil {
+			sp.size += step
+			continue
 		}
 		if !isFull(err) {
 			break
 		}
-		if try > least {
-			try = least
+		if goal > least {
+			goal = least
+			step = goal - sp.size
 		} else {
-			try = try / 2 / unit * unit
+			step = step / 2 / unit * unit
 		}
+	}
+	if sp.size >= least {
+		err = nil
 	}
 	if sp.size == 0 {
 		l.removeSpare(*sp)
@@ -173,7 +191,9 @@ func (l *log) openSpare(name string) (spare, error) {
 		_ = f.Close() // nothing is in it
 		return spare{}, l.files.Remove(name)
 	}
-	return spare{name, f, int(size / unit * unit)}, nil
+	size = size / unit * unit
+	_ = f.Truncate(size) // without it a part of a page stays unused
+	return spare{name, f, int(size)}, nil
 }
 
 // removeSpare removes the file of a spare that has one.
@@ -183,6 +203,13 @@ func (l *log) removeSpare(sp spare) {
 	}
 	_ = sp.file.Close() // nothing is in it
 	_ = l.files.Remove(sp.name)
+}
+
+// reserved reports whether the reserve is large enough for every segment.
+func (l *log) reserved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reserve.size >= l.largest()+l.margin()
 }
 
 // segmentSize returns the size of the next segment, which grows with the store. The caller holds mu.
@@ -195,10 +222,4 @@ func (l *log) segmentSize() int {
 }
 
 // largest returns the size of the largest segment, which a next one may have. The caller holds mu.
-func (l *log) largest() int {
-	size := l.segmentSize()
-	for _, s := range *l.segments.Load() {
-		size = max(size, s.size)
-	}
-	return size
-}
+func (l *log) largest() int { return max(l.segmentSize(), l.largestSegment) }
