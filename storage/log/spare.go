@@ -57,7 +57,8 @@ func (l *log) prepare() error {
 	l.mu.Lock()
 	margin := l.margin()
 	largest := l.largest() + margin
-	size := max(largest, l.wanted+margin)
+	wanted := l.wanted // more may be wanted meanwhile, which has woken the caller again
+	size := max(largest, wanted+margin)
 	reserve := l.reserve
 	right := size <= reserve.size && (reserve.size == size || reserve.size <= 2*size && l.noSpare == nil)
 	if !right {
@@ -68,13 +69,15 @@ func (l *log) prepare() error {
 		err := l.resize(&reserve, size, largest)
 		l.mu.Lock()
 		unused := l.addSpare(reserve)
+		var small spare
 		shared := l.reserve.size < largest && l.next.file != nil
 		if shared { // what the next one takes may be enough
-			unused, l.next = l.next, spare{}
+			small, l.next = l.next, spare{}
 		}
 		l.change()
 		l.mu.Unlock()
 		l.removeSpare(unused)
+		l.removeSpare(small)
 		switch {
 		case shared || reserve.size < largest && l.removeKeys():
 			return l.prepare()
@@ -84,11 +87,8 @@ func (l *log) prepare() error {
 		signal(l.wakeSeal)
 	}
 	l.mu.Lock()
-	size = min(max(l.segmentSize(), l.wanted), l.reserve.size-margin)
-	if l.wanted > size {
-		l.tooLarge, l.wanted = l.wanted, 0
-		l.change()
-	}
+	size = min(max(l.segmentSize(), wanted), l.reserve.size-margin)
+	l.refuse(wanted, size)
 	next := l.next
 	enough := next.size >= size
 	if !enough {
@@ -101,13 +101,19 @@ func (l *log) prepare() error {
 	err := l.resize(&next, size, size)
 	l.mu.Lock()
 	unused := l.addSpare(next) // the cleaner may have added one meanwhile
-	if l.wanted > l.next.size {
-		l.tooLarge, l.wanted = l.wanted, 0
-	}
+	l.refuse(wanted, l.next.size)
 	l.change()
 	l.mu.Unlock()
 	l.removeSpare(unused)
 	return err
+}
+
+// refuse ends the wait for a segment of the wanted size if the disk has room for a smaller one only.
+func (l *log) refuse(wanted, size int) {
+	if wanted > size {
+		l.tooLarge, l.wanted = wanted, 0
+		l.change()
+	}
 }
 
 // removeKeys removes the tables of keys to make room, and reports whether there were any. They only make the next start
