@@ -50,8 +50,6 @@ var mayImport = map[string][]string{
 
 // only maps each of these third-party modules to the one package that may import it.
 var only = map[string]string{
-	"github.com/cockroachdb":           "storage/pebble",
-	"github.com/hashicorp":             "storage/cache",
 	"github.com/open-policy-agent":     "policy/opa",
 	"github.com/prometheus":            "metrics",
 	"github.com/alecthomas/kong":       "cmd/sessionserver",

@@ -223,7 +223,7 @@ var example = Status{
 	Policy:  Policy{Source: "folder </td>", Revision: "abc", Error: "line 3: <no>"},
 	Audit:   Audit{Output: "stdout", Decisions: "syslog", Error: "full & broken"},
 	Storage: Storage{
-		Driver: "pebble", Path: "/var/lib", Sync: "always", Error: "no space",
+		Driver: "log", Path: "/var/lib", Sync: "always", Error: "no space",
 		SizeBytes: 5 << 20, FilesystemSizeBytes: 3 << 40, FilesystemAvailableBytes: 1 << 9,
 	},
 	Reloads: []Reload{{What: "configuration", OK: true}, {What: "tenants"}, {What: "policy", Error: "line 3: <no>"}},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sessionserver/app/tenants"
@@ -27,6 +28,8 @@ type Options struct {
 	Version string       // of the program, for logs, metrics and operators
 	Logger  *slog.Logger // discards everything by default
 	LogLost func() int64 // lines lost from the log, for metrics; may be nil
+
+	AcceptLoss bool // open a damaged storage folder without the sessions that are lost
 }
 
 // App is a server assembled from a configuration. Everything is open, and clients are served during Run.
@@ -138,15 +141,29 @@ func (a *App) openOperators(context.Context) (err error) {
 
 func (a *App) openStorage(context.Context) error {
 	failed := func(err error) { a.fail(fmt.Errorf("the storage failed: %w", err)) }
-	observer := storageObserver{a.metrics.Storage(), failed}
-	store, err := openStore(a.cfg.Storage, a.descriptors.files, a.peers, observer)
+	var interruption atomic.Pointer[error]
+	interrupted := func(err error) {
+		if interruption.Store(nil); err != nil {
+			interruption.Store(&err)
+		}
+	}
+	store, err := openStore(a.cfg.Storage, openOptions{
+		files: a.descriptors.files, acceptLoss: a.opts.AcceptLoss, log: a.peers,
+		observer: storageObserver{a.metrics.Storage(), failed, interrupted},
+	})
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, store.front.Close)
+	a.closers = append(a.closers, store.observed.Close)
 	a.store = store
-	a.health.watch(store.observed.Failing, a.audit.log.Err)
-	a.sessions = session.NewManager(store.front, session.Options{Observe: a.sessionEvent})
+	failing := func() error {
+		if err := interruption.Load(); err != nil {
+			return *err
+		}
+		return store.observed.Failing()
+	}
+	a.health.watch(failing, a.audit.log.Err)
+	a.sessions = session.NewManager(store.observed, session.Options{Observe: a.sessionEvent})
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 func TestShareDescriptors(t *testing.T) {
 	cfg := configs.Default()
 	cfg.Listen = make([]configs.Listen, 2)
-	for _, driver := range []string{"memory", "file", "pebble"} {
+	for _, driver := range []string{"memory", "file", "log"} {
 		cfg.Storage.Driver = driver
 		before := -1
 		for allowed := 1; allowed < 1<<21; allowed += 1 + allowed/50 {

@@ -10,88 +10,82 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"sessionserver/atomicfile"
 	"sessionserver/configs"
 	"sessionserver/storage"
-	"sessionserver/storage/cache"
 	"sessionserver/storage/file"
+	segmentlog "sessionserver/storage/log"
 	"sessionserver/storage/memory"
 	"sessionserver/storage/observed"
-	"sessionserver/storage/pebble"
 )
 
-// openDriver opens the store of a driver.
-type openDriver func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error)
+// openOptions are what a driver gets beside the settings of the storage.
+type openOptions struct {
+	files      int  // limit of open files
+	acceptLoss bool // open a damaged store without what is lost
+	log        *slog.Logger
+	observer   storageObserver
+}
 
-// drivers are the storage drivers by their names in a configuration. A driver opens at most the given number of
-// files.
+// openDriver opens the store of a driver.
+type openDriver func(configs.Storage, openOptions) (storage.Store, error)
+
+// drivers are the storage drivers by their names in a configuration.
 var drivers = map[string]openDriver{
-	"memory": func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
+	"memory": func(configs.Storage, openOptions) (storage.Store, error) {
 		return memory.New(memory.Options{}), nil
 	},
-	"file": func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error) {
+	"file": func(c configs.Storage, o openOptions) (storage.Store, error) {
 		mode, err := file.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
 		return file.Open(file.Options{
-			Path: c.Path, Sync: mode, Failed: observer.failed, Synced: observer.Synced, Operations: files / filesAtOnce,
+			Path: c.Path, Sync: mode, Failed: o.observer.failed, Synced: o.observer.Synced,
+			Operations: o.files / filesAtOnce,
 			Damaged: func(tenant, name string, cause error) {
-				log.Error("a damaged file of a session was set aside",
+				o.log.Error("a damaged file of a session was set aside",
 					"tenant", tenant, "file", filepath.Join(c.Path, name), "err", cause)
 			},
 		})
 	},
-	"pebble": func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store, error) {
-		mode, err := pebble.ParseSyncMode(c.Sync)
+	"log": func(c configs.Storage, o openOptions) (storage.Store, error) {
+		mode, err := segmentlog.ParseSyncMode(c.Sync)
 		if err != nil {
 			return nil, err
 		}
-		return pebble.Open(pebble.Options{
-			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, MaxOpenFiles: files,
-			Logger: log, Observer: pebbleObserver{observer},
+		return segmentlog.Open(segmentlog.Options{
+			Path: c.Path, Sync: mode, SyncInterval: c.SyncInterval, MemoryBytes: int(c.Cache),
+			MaxIndexBytes: int64(c.MaxIndex), AcceptLoss: o.acceptLoss, Logger: o.log,
+			Failed: o.observer.interrupted, Synced: o.observer.Synced, IndexGrown: memoryLimit(),
 		})
 	},
 }
-
-// pebbleObserver receives the failure of a disk. After it the store returns only errors until it is opened again.
-type pebbleObserver struct{ observer storageObserver }
-
-func (o pebbleObserver) Failed(err error)             { o.observer.failed(err) }
-func (o pebbleObserver) WALSynced(took time.Duration) { o.observer.Synced(took) }
-func (pebbleObserver) Stalled(time.Duration)          {} // visible in the duration of operations
 
 // driverNames returns the values of storage.driver.
 func driverNames() string {
 	return strings.Join(slices.Sorted(maps.Keys(drivers)), ", ")
 }
 
-// openStore opens the driver that c names, behind a cache if c has one and the driver does not keep everything in
-// memory.
-func openStore(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (*watchedStore, error) {
+// openStore opens the driver that c names.
+func openStore(c configs.Storage, o openOptions) (*watchedStore, error) {
 	if c.Driver != "memory" {
 		err := claim(c.Path, c.Driver)
 		if err == nil {
-			err = makePrivate(c.Path, log)
+			err = makePrivate(c.Path, o.log)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot open the storage: %w", err)
 		}
 	}
-	store, err := drivers[c.Driver](c, files, log, observer)
+	store, err := drivers[c.Driver](c, o)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage: %w", err)
 	}
-	w := &watchedStore{driver: store, observed: observed.New(store, observer)}
-	w.front = w.observed
+	w := &watchedStore{driver: store, observed: observed.New(store, o.observer)}
 	if c.Driver != "memory" {
 		w.folder = c.Path
-		if c.Cache > 0 {
-			w.cache = cache.New(w.observed, cache.Options{Bytes: int64(c.Cache)})
-			w.front = w.cache
-		}
 	}
 	return w, nil
 }

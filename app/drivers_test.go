@@ -29,12 +29,12 @@ func TestClaim(t *testing.T) {
 				}
 			}
 			for range 2 {
-				if err := claim(folder, "pebble"); err != nil {
+				if err := claim(folder, "log"); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := claim(folder, "file"); err == nil ||
-				!strings.Contains(err.Error(), "belongs to driver pebble, not file") {
+				!strings.Contains(err.Error(), "belongs to driver log, not file") {
 				t.Errorf("claim for another driver = %v", err)
 			}
 			entries, err := os.ReadDir(folder)
@@ -46,15 +46,14 @@ func TestClaim(t *testing.T) {
 				t.Errorf("the mark: %v, %v", info.Mode(), err)
 			}
 			if content, err := os.ReadFile(filepath.Join(folder, "DRIVER")); err != nil ||
-				string(content) != "pebble\n" {
+				string(content) != "log\n" {
 				t.Errorf("the mark is %q, %v", content, err)
 			}
 		})
 	}
 }
 
-// TestFileStoreReportsItsFailure checks that a file store whose batch fails in the middle reports the failure, as
-// pebble does.
+// TestFileStoreReportsItsFailure checks that a file store whose batch fails in the middle reports the failure.
 func TestFileStoreReportsItsFailure(t *testing.T) {
 	folder := t.TempDir()
 	var reported []error
@@ -62,14 +61,14 @@ func TestFileStoreReportsItsFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, 0, slog.New(slog.DiscardHandler),
-		storageObserver{m.Storage(), func(err error) {
-			reported = append(reported, err)
-		}})
+	w, err := openStore(configs.Storage{Driver: "file", Path: folder, Sync: "never"}, openOptions{
+		log:      slog.New(slog.DiscardHandler),
+		observer: storageObserver{m.Storage(), func(err error) { reported = append(reported, err) }, nil},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := w.front
+	s := w.observed
 	defer s.Close()
 	rec := storage.Record{Data: []byte("x"), Expires: time.Now().Add(time.Hour)}
 	second := storage.ID{2}
@@ -103,7 +102,8 @@ func TestClaimOtherContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := configs.Storage{Driver: "file", Path: folder, Sync: "never"}
-	_, err = openStore(cfg, 0, slog.New(slog.DiscardHandler), storageObserver{m.Storage(), func(error) {}})
+	_, err = openStore(cfg, openOptions{log: slog.New(slog.DiscardHandler),
+		observer: storageObserver{m.Storage(), nil, nil}})
 	if err == nil || !strings.Contains(err.Error(), "is not a storage folder: it has no file DRIVER, but holds "+
 		"other.db") {
 		t.Errorf("openStore = %v", err)

@@ -25,10 +25,9 @@ const onLoopback = "admin: {address: \"127.0.0.1:0\"}\n"
 // is ready.
 func TestReadyStart(t *testing.T) {
 	open := make(chan struct{})
-	drivers["slow"] = func(c configs.Storage, files int, log *slog.Logger, observer storageObserver) (storage.Store,
-		error) {
+	drivers["slow"] = func(c configs.Storage, o openOptions) (storage.Store, error) {
 		<-open
-		return drivers["pebble"](c, files, log, observer)
+		return drivers["log"](c, o)
 	}
 	t.Cleanup(func() { delete(drivers, "slow") })
 	file, _ := servertest.WriteConfig(t, "storage: {driver: slow, path: STATE}\n"+
@@ -94,13 +93,13 @@ func TestReadyStart(t *testing.T) {
 // again.
 func TestStorageFails(t *testing.T) {
 	faulty := make(chan *storagetest.Faulty, 1)
-	drivers["faulty"] = func(configs.Storage, int, *slog.Logger, storageObserver) (storage.Store, error) {
+	drivers["faulty"] = func(configs.Storage, openOptions) (storage.Store, error) {
 		f := storagetest.NewFaulty(memory.New(memory.Options{}))
 		faulty <- f
 		return f, nil
 	}
 	t.Cleanup(func() { delete(drivers, "faulty") })
-	file, _ := servertest.WriteConfig(t, "storage: {driver: faulty, path: STATE, cache: 1MiB}\n"+onLoopback)
+	file, _ := servertest.WriteConfig(t, "storage: {driver: faulty, path: STATE}\n"+onLoopback)
 	cfg, err := configs.Load(file, Inspect)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +149,6 @@ func TestStorageFails(t *testing.T) {
 	}
 	if _, text := servertest.Get(t, http.DefaultClient, url+"/metrics"); !strings.Contains(text,
 		`sessionserver_storage_errors_total{operation="put"} 3`) ||
-		!strings.Contains(text, "sessionserver_storage_cache_misses_total") ||
 		!strings.Contains(text, "sessionserver_sweep_lag_seconds 0") {
 		t.Errorf("the metrics do not show the failure:\n%s", text)
 	}

@@ -2,29 +2,40 @@ package app
 
 import (
 	"context"
+	"math"
+	"runtime/debug"
 	"time"
 
 	"sessionserver/metrics"
 	"sessionserver/storage"
-	"sessionserver/storage/cache"
 	"sessionserver/storage/file"
+	segmentlog "sessionserver/storage/log"
 	"sessionserver/storage/observed"
-	"sessionserver/storage/pebble"
 )
 
-// storageObserver counts what a store does. A driver that fails and cannot continue calls failed.
+// storageObserver counts what a store does, and receives its failures.
 type storageObserver struct {
 	*metrics.Storage
-	failed func(error)
+	failed      func(error) // the driver cannot continue
+	interrupted func(error) // the driver refuses writes until it works again, with nil when it does
+}
+
+// memoryLimit returns a function that lowers the memory limit of the runtime (GOMEMLIMIT) by memory outside of the Go
+// heap. At least half of the limit is left to the heap: below, the garbage collector would use all processors.
+func memoryLimit() func(outside int64) {
+	limit := debug.SetMemoryLimit(-1)
+	return func(outside int64) {
+		if limit < math.MaxInt64 {
+			debug.SetMemoryLimit(max(limit-outside, limit/2))
+		}
+	}
 }
 
 // watchedStore is a store with its wrappers, for reports of its state.
 type watchedStore struct {
-	front    storage.Store // for sessions: cache or observed; not embedded, which would hide optional interfaces
 	driver   storage.Store
-	observed *observed.Store
-	cache    *cache.Store // or nil
-	folder   string       // "" for memory
+	observed *observed.Store // for sessions; not embedded, which would hide optional interfaces
+	folder   string          // "" for memory
 }
 
 // backlogTime limits the time to determine the backlog.
@@ -36,8 +47,9 @@ func (w *watchedStore) state() metrics.StorageState {
 		SizeBytes: -1, FilesystemSizeBytes: -1, FilesystemAvailBytes: -1, CacheHits: -1, CacheMisses: -1, SweepLag: -1,
 	}
 	switch s := w.driver.(type) {
-	case *pebble.Store:
-		st.SizeBytes = int64(s.Stats().DiskBytes)
+	case *segmentlog.Store:
+		stats := s.Stats()
+		st.SizeBytes, st.CacheHits, st.CacheMisses = stats.DiskBytes, stats.MemoryReads, stats.DiskReads
 	case *file.Store:
 		st.SizeBytes = s.Stats().DiskBytes
 	}
@@ -45,10 +57,6 @@ func (w *watchedStore) state() metrics.StorageState {
 		st.SizeBytes = 0
 	} else if size, avail, err := observed.FileSystem(w.folder); err == nil {
 		st.FilesystemSizeBytes, st.FilesystemAvailBytes = size, avail
-	}
-	if w.cache != nil {
-		c := w.cache.Stats()
-		st.CacheHits, st.CacheMisses = int64(c.Hits), int64(c.Misses)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), backlogTime)
 	defer cancel()

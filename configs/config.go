@@ -47,7 +47,8 @@ type Storage struct {
 	Path          string        `yaml:"path"`          // folder; not for memory
 	Sync          string        `yaml:"sync"`          // always, interval or never: what survives a power failure
 	SyncInterval  time.Duration `yaml:"sync_interval"` // for sync: interval
-	Cache         Size          `yaml:"cache"`         // bytes of records kept in memory before the driver; 0 disables it
+	Cache         Size          `yaml:"cache"`         // bytes of the newest records that log keeps in memory
+	MaxIndex      Size          `yaml:"max_index"`     // bytes of the largest index of log
 	SweepInterval time.Duration `yaml:"sweep_interval"`
 	SweepBatch    int           `yaml:"sweep_batch"` // records examined at a time
 }
@@ -153,8 +154,8 @@ func Default() Config {
 			Timeout: 100 * time.Millisecond, Cache: 131072,
 		},
 		Storage: Storage{
-			Driver: "pebble", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,
-			Cache: 64 * MiB, SweepInterval: time.Second, SweepBatch: 256,
+			Driver: "log", Path: "/var/lib/sessionserver", Sync: "always", SyncInterval: 100 * time.Millisecond,
+			Cache: 64 * MiB, MaxIndex: 4 * GiB, SweepInterval: time.Second, SweepBatch: 256,
 		},
 		Session: Session{
 			Lifetime: 24 * time.Minute, EmptyLifetime: 2 * time.Minute, Strict: true,

@@ -49,6 +49,7 @@ func (c *Config) Validate() Problems {
 	v.oneOf("storage.sync", c.Storage.Sync, "always", "interval", "never")
 	v.within("storage.sync_interval", c.Storage.SyncInterval, time.Millisecond, time.Minute)
 	v.within("storage.sweep_interval", c.Storage.SweepInterval, 10*time.Millisecond, time.Hour)
+	v.size("storage.max_index", c.Storage.MaxIndex, MiB, 1024*GiB)
 	v.number("storage.sweep_batch", int64(c.Storage.SweepBatch), 1, 100_000)
 	if c.Storage.Driver != "memory" && c.Storage.Path == "" {
 		v.add("storage.path", "missing (allowed: a folder)")

@@ -80,7 +80,7 @@ func TestAuditEverything(t *testing.T) {
 		return fmt.Sprintf("  api:\n    role: readonly\n    secrets: [%q]\n", auth.HashSecret(secret).String())
 	}
 	h := deployment{
-		storage: "{driver: pebble, path: DIR/state, sweep_interval: 20ms}",
+		storage: "{driver: log, path: DIR/state, sweep_interval: 20ms}",
 		tls:     "{local_ca: DIR/ca, certificates: [{cert: DIR/one.pem, key: DIR/one.key}]}",
 		settings: "policy: {folder: DIR/policy}\n" +
 			"audit: {output: DIR/log/audit.log, sync: true, decisions: {output: DIR/log/decisions.log, sample: 1, " +

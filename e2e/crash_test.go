@@ -15,10 +15,10 @@ import (
 
 // storages are the settings of storage, by driver.
 var storages = map[string]string{
-	"memory":          "storage: {driver: memory}\n",
-	"file":            "storage: {driver: file, path: STATE}\n",
-	"pebble":          "storage: {driver: pebble, path: STATE}\n",
-	"pebble uncached": "storage: {driver: pebble, path: STATE, cache: 0}\n",
+	"memory":           "storage: {driver: memory}\n",
+	"file":             "storage: {driver: file, path: STATE}\n",
+	"log":              "storage: {driver: log, path: STATE}\n",
+	"log little cache": "storage: {driver: log, path: STATE, cache: 4MiB}\n",
 }
 
 // TestCounter lets 50 clients increment a number in one session, 200 times each. No increment may be lost.
@@ -84,11 +84,11 @@ func count(addr, id string, times int) error {
 func TestKill(t *testing.T) {
 	const rounds, writers = 6, 16
 	for name, storage := range map[string]string{
-		"pebble":          storages["pebble"],
-		"pebble interval": "storage: {driver: pebble, path: STATE, sync: interval}\n",
-		"pebble never":    "storage: {driver: pebble, path: STATE, sync: never}\n",
-		"file":            storages["file"],
-		"file never":      "storage: {driver: file, path: STATE, sync: never}\n",
+		"log":          storages["log"],
+		"log interval": "storage: {driver: log, path: STATE, sync: interval}\n",
+		"log never":    "storage: {driver: log, path: STATE, sync: never}\n",
+		"file":         storages["file"],
+		"file never":   "storage: {driver: file, path: STATE, sync: never}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -34,7 +34,7 @@ func limited(t *testing.T, ulimit string) string {
 // suffice.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
-	for _, driver := range []string{"file", "pebble", "memory"} {
+	for _, driver := range []string{"file", "log", "memory"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			settings := "storage: {driver: " + driver +

@@ -15,7 +15,7 @@ import (
 
 // TestReadyFailure checks that a server on a full disk reports its failure to operators before it ends, and why.
 func TestReadyFailure(t *testing.T) {
-	file, state := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE, cache: 0}\n"+
+	file, state := servertest.WriteConfig(t, "storage: {driver: log, path: STATE, cache: 0}\n"+
 		"limits: {drain_timeout: 1m}\n"+onLoopback)
 	fill := smallDisk(t, state)
 	s := serve(t, "--config", file)

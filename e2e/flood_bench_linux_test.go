@@ -35,7 +35,7 @@ func BenchmarkFlood(b *testing.B) {
 	for _, kind := range flood.Kinds {
 		kinds[kind] = []string{kind}
 	}
-	for _, driver := range []string{"pebble", "memory"} {
+	for _, driver := range []string{"log", "memory"} {
 		for _, rates := range []string{"rates", "free"} {
 			for _, name := range append(names, "all") {
 				for _, where := range []string{"apart", "shared"} {
@@ -56,7 +56,7 @@ func BenchmarkFlood(b *testing.B) {
 // BenchmarkDrop measures the cycles of a tenant while the 20,000 sessions of another are dropped.
 func BenchmarkDrop(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	s := floodedDeployment("pebble", false, quiet, loud).serve(b)
+	s := floodedDeployment("log", false, quiet, loud).serve(b)
 	if out, err := exec.Command(binary(), "bench", "--dsn", "tcp://app:"+loud+"@"+s.addr+"/loud", "--sessions", "20000",
 		"--duration", "10ms").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
@@ -71,7 +71,7 @@ func BenchmarkDrop(b *testing.B) {
 // BenchmarkExpire measures the cycles of a tenant while thousands of sessions of another expire each second.
 func BenchmarkExpire(b *testing.B) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
-	h := floodedDeployment("pebble", false, quiet, loud)
+	h := floodedDeployment("log", false, quiet, loud)
 	h.tenants["loud"] = tenantFile("session: {lifetime: 1s}", "app "+loud)
 	s := h.serve(b)
 	run := (&flood.Flood{Addr: s.addr, From: "127.0.0.2", App: "loud/app", Secret: loud,

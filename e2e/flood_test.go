@@ -31,7 +31,7 @@ var floodRefusals = []string{"ok", "QUOTA", "RATELIMITED", "BADAUTH", "NOAUTH"}
 func TestFlood(t *testing.T) {
 	quiet, loud := auth.NewSecret(), auth.NewSecret()
 	h := deployment{
-		storage: "{driver: pebble, path: DIR/sessions, sync: never}",
+		storage: "{driver: log, path: DIR/sessions, sync: never}",
 		tenants: map[string]string{
 			"quiet": tenantFile("", "app "+quiet),
 			"loud": tenantFile(`quotas: {sessions: 200, bytes: 128MiB, connections: 800, waiters: 200, memory: 64MiB}

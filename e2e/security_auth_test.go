@@ -162,7 +162,7 @@ func median(of []float64) float64 {
 // tenant, and that auth keeps nothing of the identity before.
 func TestSecurityIsolation(t *testing.T) {
 	t.Parallel()
-	for _, driver := range []string{"file", "pebble", "memory"} {
+	for _, driver := range []string{"file", "log", "memory"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			secrets := map[string]string{}

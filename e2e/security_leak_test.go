@@ -57,7 +57,7 @@ func (n needles) search(t *testing.T, where string, hay []byte) {
 // must not appear in its outputs, logs, files, command lines and environments.
 func TestSecurityNothingLeaks(t *testing.T) {
 	t.Parallel()
-	for _, driver := range []string{"pebble", "file"} {
+	for _, driver := range []string{"log", "file"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			leaks(t, driver)

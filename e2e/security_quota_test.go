@@ -30,7 +30,7 @@ func retryIn(t *testing.T, refusal string) time.Duration {
 // is not affected.
 func TestSecurityQuotas(t *testing.T) {
 	t.Parallel()
-	for _, driver := range []string{"memory", "pebble", "file"} {
+	for _, driver := range []string{"memory", "log", "file"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			secret, other := auth.NewSecret(), auth.NewSecret()
@@ -371,7 +371,7 @@ func TestSecurityGuessing(t *testing.T) {
 func TestSecurityEmptyLifetime(t *testing.T) {
 	t.Parallel()
 	secret := auth.NewSecret()
-	h := deployment{storage: "{driver: pebble, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
+	h := deployment{storage: "{driver: log, path: DIR/state, sweep_interval: 50ms}", tenants: map[string]string{
 		"acme": tenantFile("session: {empty_lifetime: 1s, lifetime: 1h}", "shop "+secret),
 	}}.serve(t)
 	c := h.connectAs(t, "acme/shop", secret)

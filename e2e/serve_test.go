@@ -101,7 +101,7 @@ func TestDevListen(t *testing.T) {
 
 // TestDrain checks that SIGTERM lets an open session be saved, and that it is there after the next start.
 func TestDrain(t *testing.T) {
-	file, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE}\n")
+	file, _ := servertest.WriteConfig(t, "storage: {driver: log, path: STATE}\n")
 	s := serve(t, "--config", file)
 	c := servertest.Connect(t, s.addr)
 	id := c.OK("new")
@@ -187,18 +187,18 @@ func TestReload(t *testing.T) {
 
 // TestFolderOfAnotherDriver checks that a driver refuses the folder of another one, in which it would find no sessions.
 func TestFolderOfAnotherDriver(t *testing.T) {
-	file, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: STATE}\n")
+	file, _ := servertest.WriteConfig(t, "storage: {driver: log, path: STATE}\n")
 	serve(t, "--config", file).kill()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: pebble", "driver: file", 1)),
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "driver: log", "driver: file", 1)),
 		0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(binary(), "serve", "--config", file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "belongs to driver pebble, not file") {
+	if err == nil || !strings.Contains(string(out), "belongs to driver log, not file") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -309,7 +309,7 @@ func TestMistakes(t *testing.T) {
 				"wrong.yaml:4: storage.driver", "wrong.yaml:6: session.lifetime"}},
 		"driver and rules": {[]string{"check", write("rules.yaml",
 			"storage: {driver: floppy}\nsession:\n  lifetime: 0s\n  grace_max: 9h\n")}, 1,
-			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, memory, pebble)",
+			[]string{"rules.yaml:1: storage.driver: \"floppy\" (allowed: file, log, memory)",
 				"rules.yaml:3: session.lifetime: 0s (allowed: 1s",
 				"rules.yaml:4: session.grace_max: 9h"}},
 		"identity": {[]string{"check", write("id.yaml",

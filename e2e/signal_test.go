@@ -32,7 +32,7 @@ func slowStart(t *testing.T) (h *instance, secret string, release func()) {
 	t.Cleanup(web.Close)
 	secret = auth.NewSecret()
 	h = deployment{
-		storage: "{driver: pebble, path: DIR/state}",
+		storage: "{driver: log, path: DIR/state}",
 		settings: "policy: {bundle: {url: \"" + web.URL +
 			"/b\", key_file: DIR/key, key_id: policies, algorithm: HS256, keep: DIR/kept}}\n" +
 			"session: {lifetime: 1000s}\nlog: {level: info}\n",
@@ -91,7 +91,7 @@ func TestStopWhileStarting(t *testing.T) {
 			t.Errorf("%v: the log is\n%s", signal, logged)
 		}
 		// The storage was closed: the folder is free and valid.
-		memory, _ := servertest.WriteConfig(t, "storage: {driver: pebble, path: "+h.dir+"/state}\n")
+		memory, _ := servertest.WriteConfig(t, "storage: {driver: log, path: "+h.dir+"/state}\n")
 		serve(t, "--config", memory).stop()
 	}
 }

@@ -42,7 +42,7 @@ func newTraffic(t *testing.T) *traffic {
 		listen: `
   - {name: public, address: "127.0.0.1:0", allow: [127.0.0.0/8]}
   - {name: local, address: "unix:DIR/socket", anonymous: acme/shop}`,
-		storage: "{driver: pebble, path: DIR/sessions, sync: always, sweep_interval: 100ms}",
+		storage: "{driver: log, path: DIR/sessions, sync: always, sweep_interval: 100ms}",
 		settings: `admin: {address: "127.0.0.1:0"}
 policy: {folder: DIR/policies}
 audit: {output: DIR/audit.log}

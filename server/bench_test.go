@@ -15,8 +15,7 @@ import (
 	"sessionserver/server"
 	"sessionserver/server/servertest"
 	"sessionserver/storage"
-	"sessionserver/storage/cache"
-	"sessionserver/storage/pebble"
+	"sessionserver/storage/log"
 	"sessionserver/wire"
 )
 
@@ -63,13 +62,13 @@ func roundTrip(conn io.Writer, in *bufio.Reader, framing wire.Framing, requests 
 func BenchmarkCycle(b *testing.B) {
 	stores := map[string]func(b *testing.B) storage.Store{
 		"memory": func(*testing.B) storage.Store { return nil },
-		"pebble": func(b *testing.B) storage.Store {
-			store, err := pebble.Open(pebble.Options{Path: b.TempDir()})
+		"log": func(b *testing.B) storage.Store {
+			store, err := log.Open(log.Options{Path: b.TempDir()})
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.Cleanup(func() { _ = store.Close() })
-			return cache.New(store, cache.Options{Bytes: 64 << 20})
+			return store
 		},
 	}
 	for name, open := range stores {

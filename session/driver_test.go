@@ -4,10 +4,9 @@ import (
 	"testing"
 
 	"sessionserver/storage"
-	"sessionserver/storage/cache"
 	"sessionserver/storage/file"
+	"sessionserver/storage/log"
 	"sessionserver/storage/memory"
-	"sessionserver/storage/pebble"
 )
 
 // drivers are the stores under which sessions are tested. With all of them an acknowledged write outlives the
@@ -24,20 +23,13 @@ var drivers = []struct {
 	{"file+sync", true, func(t testing.TB) (storage.Store, error) {
 		return file.Open(file.Options{Path: t.TempDir(), Sync: file.SyncAlways})
 	}},
-	{"pebble", false, openPebble(pebble.SyncNever)},
-	{"pebble+sync", true, openPebble(pebble.SyncAlways)},
-	{"cache+pebble", false, func(t testing.TB) (storage.Store, error) {
-		inner, err := openPebble(pebble.SyncNever)(t)
-		if err != nil {
-			return nil, err
-		}
-		return cache.New(inner, cache.Options{Bytes: 64 << 20}), nil
-	}},
+	{"log", false, openLog(log.SyncNever)},
+	{"log+sync", true, openLog(log.SyncAlways)},
 }
 
-func openPebble(mode pebble.SyncMode) func(testing.TB) (storage.Store, error) {
+func openLog(mode log.SyncMode) func(testing.TB) (storage.Store, error) {
 	return func(t testing.TB) (storage.Store, error) {
-		return pebble.Open(pebble.Options{Path: t.TempDir(), Sync: mode})
+		return log.Open(log.Options{Path: t.TempDir(), Sync: mode})
 	}
 }
 

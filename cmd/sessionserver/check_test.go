@@ -96,7 +96,7 @@ func TestCheckFiles(t *testing.T) {
 			[]string{"storage.path: DIR/file cannot be used: DIR/file is not a folder"}},
 		"storage a link": {"storage: {path: DIR/link}\n", 1, []string{"storage.path: DIR/link is a link to nothing"}},
 		"storage of other": {"storage: {path: DIR/files}\n", 1,
-			[]string{"storage.path: the folder DIR/files belongs to driver file, not pebble"}},
+			[]string{"storage.path: the folder DIR/files belongs to driver file, not log"}},
 		"storage unmade": {"storage: {path: DIR/new/sessions}\n", 0,
 			[]string{"note: neither DIR/new/sessions nor the folder around it exists: the server creates both",
 				": OK"}},

@@ -22,6 +22,8 @@ type serveCmd struct {
 	Config string `xor:"what" required:"" placeholder:"FILE" help:"The configuration file."`
 	Dev    bool   `xor:"what" required:"" help:"Serve for a trial: clients on this machine need no credentials."`
 
+	AcceptLoss bool `help:"Open a damaged storage folder without the sessions that are lost."`
+
 	Listen string `placeholder:"ADDR" help:"With --dev: the address to listen on (default 127.0.0.1:9090)."`
 	Admin  string `placeholder:"ADDR" help:"With --dev: the address of the HTTP server for operators (default 127.0.0.1:9180)."`
 	State  string `placeholder:"DIR" help:"With --dev: the folder to keep everything in (default .sessionserver)."`
@@ -52,7 +54,9 @@ func (s *serveCmd) serve(
 	ctx context.Context, io streams, cfg *configs.Config, log *slog.Logger, level *slog.LevelVar, sink *app.LogSink,
 	hangups <-chan os.Signal,
 ) error {
-	a, err := s.open(ctx, cfg, app.Options{Version: version, Logger: log, LogLost: sink.Lost})
+	a, err := s.open(ctx, cfg, app.Options{
+		Version: version, Logger: log, LogLost: sink.Lost, AcceptLoss: s.AcceptLoss,
+	})
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped before anything was served")
 		return nil

@@ -30,7 +30,8 @@ func (l *log) toClean() *segment {
 	if l.noSpare != nil { // what is dead is room; what the ends of pages waste is not
 		urgent := l.urgentBytes()
 		total, bound = 0, l.live+int64(urgent)/2
-		if left+l.spareBytes()-l.next.size-l.mostCopyBytes() < urgent/2 || left < urgent/2 { // deletions soon find no room: every little helps
+		// deletions soon find no room: every little helps
+		if left+l.spareBytes()-l.next.size-l.mostCopyBytes() < urgent/2 || left < urgent/2 {
 			bound = l.live + int64(urgent)/32
 		}
 		for _, s := range all {

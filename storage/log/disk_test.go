@@ -75,7 +75,8 @@ func (d *disk) powerFailure(r *rand.Rand) *disk {
 				content = append(content, make([]byte, len(n.content)-len(content))...)
 			}
 			for s := range n.dirty {
-				if from, to := s*sector, min((s+1)*sector, len(n.content)); r.IntN(2) == 0 && from < to && from < len(content) {
+				if from, to := s*sector, min((s+1)*sector, len(n.content)); r.IntN(2) == 0 && from < to &&
+					from < len(content) {
 					copy(content[from:min(to, len(content))], n.content[from:to])
 				}
 			}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sessionserver/storage"
@@ -22,9 +21,8 @@ type engine struct {
 	log     log
 	sweep   sweep
 
-	damaged     func(segment uint64, offset int) // reports a damaged frame
-	memoryReads atomic.Int64
-	diskReads   atomic.Int64
+	damaged func(segment uint64, offset int) // reports a damaged frame
+	reads   *reads
 
 	stop context.CancelFunc // ends the goroutines
 	jobs sync.WaitGroup     // the goroutines
@@ -111,10 +109,10 @@ func (e *engine) read(p position, key *storage.Key, size int, damaged bool) ([]b
 	if page := s.held(p.offset()); page != nil {
 		defer page.release()
 		from := p.offset() - page.offset + frameHead + len(key.Tenant)
-		e.memoryReads.Add(1)
+		e.reads.memory.Add(1)
 		return append(make([]byte, 0, size), page.buf[from:from+size]...), nil
 	}
-	e.diskReads.Add(1)
+	e.reads.disk.Add(1)
 	b := make([]byte, frameLength(len(key.Tenant), size))
 	if _, err := s.file.ReadAt(b, int64(p.offset())); err != nil {
 		if errors.Is(err, os.ErrClosed) {

@@ -11,7 +11,7 @@ import (
 
 // TestIndexModel: a shard behaves like a map, whatever is inserted and removed.
 func TestIndexModel(t *testing.T) {
-	x := newIndex()
+	x := newIndex(func(int64) {})
 	defer x.release()
 	sh := &x.shards[0]
 	model := map[storage.ID]position{}

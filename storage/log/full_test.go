@@ -12,8 +12,8 @@ import (
 
 // TestFullDiskAtRandom fills small disks with records of all sizes, deletes some, and opens the store again on the full
 // disk. Nothing acknowledged is lost. When every record is deleted, or has expired, there is room for others. With
-// records that nearly fill pages, or if the process is killed while it cleans, the rest of the disk may be too small for the
-// next segment to be cleaned: deletions may then fail until records expire.
+// records that nearly fill pages, or if the process is killed while it cleans, the rest of the disk may be too small
+// for the next segment to be cleaned: deletions may then fail until records expire.
 func TestFullDiskAtRandom(t *testing.T) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 1))

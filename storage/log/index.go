@@ -49,6 +49,7 @@ const (
 type index struct {
 	seed   [2]uint64 // of this process, so that no client can choose ids with equal hashes
 	bytes  atomic.Int64
+	grown  func(bytes int64)
 	shards [shardCount]shard
 }
 
@@ -61,8 +62,8 @@ type shard struct {
 	index   *index
 }
 
-func newIndex() *index {
-	x := &index{seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
+func newIndex(grown func(bytes int64)) *index {
+	x := &index{seed: [2]uint64{rand.Uint64(), rand.Uint64()}, grown: grown}
 	for i := range x.shards {
 		x.shards[i].index = x
 	}
@@ -115,7 +116,7 @@ func (sh *shard) grow(n int, limit int64) error {
 	if err != nil {
 		return err
 	}
-	sh.index.bytes.Add(more)
+	sh.index.grown(sh.index.bytes.Add(more))
 	old := sh.slots
 	sh.slots = slots
 	for i := range old {

@@ -47,6 +47,10 @@ type Options struct {
 	// added, while others may still be replaced. The default is 4 GiB.
 	MaxIndexBytes int64
 
+	// IndexGrown is called with the memory of the index, in bytes, whenever that has grown. It is outside of the Go
+	// heap, so the runtime's memory limit does not count it. IndexGrown must return quickly. It may be nil.
+	IndexGrown func(bytes int64)
+
 	// AcceptLoss opens a store of which a part is damaged. Without it Open returns storage.ErrCorrupt if acknowledged
 	// writes may be lost or old versions of records may come back.
 	AcceptLoss bool
@@ -116,6 +120,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
+	}
+	if o.IndexGrown == nil {
+		o.IndexGrown = func(int64) {}
 	}
 	if o.Synced == nil {
 		o.Synced = func(time.Duration) {}

@@ -20,6 +20,7 @@ type Store struct {
 	engine *engine
 	closed bool
 
+	reads   reads
 	ended   chan struct{} // closed by Close
 	watcher sync.WaitGroup
 	warned  atomic.Int64 // time of the last warning of a damaged record, in Unix seconds
@@ -49,13 +50,45 @@ func Open(o Options) (*Store, error) {
 		}
 	}
 	if err = s.folder.Lock(); err == nil {
-		s.engine, err = openEngine(&s.opts, s.folder, nil, s.reportDamaged)
+		s.engine, err = s.openEngine(nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("log: open %s: %w", o.Path, errors.Join(err, s.folder.Close()))
 	}
 	s.watcher.Go(s.watch)
 	return s, nil
+}
+
+func (s *Store) openEngine(r *resume) (*engine, error) {
+	return openEngine(&s.opts, s.folder, r, &s.reads, s.reportDamaged)
+}
+
+// reads count the records that were read, by where they were.
+type reads struct {
+	memory, disk atomic.Int64
+}
+
+// Stats is the state of a store.
+type Stats struct {
+	DiskBytes   int64 // size of all segments
+	IndexBytes  int64 // memory of the index, which is outside of the Go heap
+	MemoryReads int64 // records read from memory since Open
+	DiskReads   int64 // records read from the disk since Open
+}
+
+// Stats returns the state of the store. That of a closed store is zero.
+func (s *Store) Stats() Stats {
+	e, err := s.begin(context.Background())
+	if err != nil {
+		return Stats{}
+	}
+	defer s.life.RUnlock()
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	return Stats{
+		DiskBytes: e.log.total + int64(e.log.next.size+e.log.reserve.size), IndexBytes: e.index.bytes.Load(),
+		MemoryReads: s.reads.memory.Load(), DiskReads: s.reads.disk.Load(),
+	}
 }
 
 func (s *Store) reportDamaged(segment uint64, offset int) {
@@ -109,7 +142,7 @@ func (s *Store) reopen(e *engine) bool {
 		if err := s.folder.Present(); err != nil {
 			continue
 		}
-		again, err := openEngine(&s.opts, s.folder, r, s.reportDamaged)
+		again, err := s.openEngine(r)
 		if err != nil {
 			s.opts.Logger.Debug("storage cannot be opened again yet", "err", err)
 			continue

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"sessionserver/storage"
+	"sessionserver/storage/log"
 	"sessionserver/storage/memory"
 	"sessionserver/storage/observed"
-	"sessionserver/storage/pebble"
 	"sessionserver/storage/storagetest"
 )
 
@@ -44,8 +44,8 @@ func TestConformance(t *testing.T) {
 	openPlain := func(_ testing.TB, _ string, now func() time.Time) (storage.Store, error) {
 		return observed.New(struct{ storage.Store }{memory.New(memory.Options{Now: now})}, newRecorder()), nil
 	}
-	openPebble := func(_ testing.TB, dir string, now func() time.Time) (storage.Store, error) {
-		s, err := pebble.Open(pebble.Options{Path: dir, Sync: pebble.SyncNever, Now: now})
+	openLog := func(_ testing.TB, dir string, now func() time.Time) (storage.Store, error) {
+		s, err := log.Open(log.Options{Path: dir, Sync: log.SyncNever, Now: now})
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func TestConformance(t *testing.T) {
 	for name, h := range map[string]storagetest.Harness{
 		"memory":                 {Open: openMemory},
 		"no optional interfaces": {NoBatch: true, NoSweep: true, NoUsage: true, NoDrop: true, Open: openPlain},
-		"pebble":                 {Durable: true, Exclusive: true, Open: openPebble},
+		"log":                    {Durable: true, Exclusive: true, Open: openLog},
 	} {
 		t.Run(name, func(t *testing.T) { storagetest.Run(t, h) })
 	}
