@@ -165,3 +165,41 @@ func TestStorageFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStorageEnds checks that a server whose driver cannot continue reports that to operators while it drains, and then
+// ends with the reason.
+func TestStorageEnds(t *testing.T) {
+	observers := make(chan storageObserver, 1)
+	drivers["ending"] = func(_ configs.Storage, o openOptions) (storage.Store, error) {
+		observers <- o.observer
+		return memory.New(memory.Options{}), nil
+	}
+	t.Cleanup(func() { delete(drivers, "ending") })
+	file, _ := servertest.WriteConfig(t, "storage: {driver: ending, path: STATE}\n"+
+		"limits: {drain_timeout: 1m}\n"+onLoopback)
+	cfg, err := configs.Load(file, Inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(t.Context(), cfg, Options{Version: "test", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(p.Run(t.Context()), p.Close()) }()
+	holder := servertest.Connect(t, p.Addrs()[0].String()) // prolongs the drain
+	holder.OK("new")
+	(<-observers).failed(errors.New("the disk is broken"))
+	require.Eventually(t, "readiness shows the failure", func() bool {
+		status, text := servertest.Get(t, http.DefaultClient, p.OperatorsURL()+"/readyz")
+		return status == 503 && text == "failed: see the log\n"
+	})
+	if _, text := servertest.Get(t, http.DefaultClient, p.OperatorsURL()+"/status"); !strings.Contains(text,
+		"the disk is broken") {
+		t.Errorf("the status is %s", text)
+	}
+	_ = holder.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the storage failed: the disk is broken") {
+		t.Errorf("it ended with %v", err)
+	}
+}

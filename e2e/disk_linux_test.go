@@ -13,55 +13,108 @@ import (
 	"sessionserver/server/servertest/require"
 )
 
-// TestReadyFailure checks that a server on a full disk reports its failure to operators before it ends, and why.
-func TestReadyFailure(t *testing.T) {
-	file, state := servertest.WriteConfig(t, "storage: {driver: log, path: STATE, cache: 0}\n"+
-		"limits: {drain_timeout: 1m}\n"+onLoopback)
+// TestFullDisk checks a server on a file system without room: saves are refused with UNAVAILABLE and operators see why,
+// while reads and destroys go through. It starts on the full disk, and accepts saves again when it has room, given in
+// small steps. Every acknowledged session is there.
+func TestFullDisk(t *testing.T) {
+	file, state := servertest.WriteConfig(t, "storage: {driver: log, path: STATE, sweep_interval: 50ms}\n"+
+		"rates: {session_creation: {per_second: 100000, burst: 100000}}\n"+onLoopback)
 	fill := smallDisk(t, state)
 	s := serve(t, "--config", file)
-	url := "http://" + s.admin
-	holder := servertest.Connect(t, s.addr) // prolongs the drain
-	holder.OK("new")
-	fill()
 	c := servertest.Connect(t, s.addr)
-	require.Eventually(t, "the storage fails", func() bool {
-		if _, err := c.Do("new"); err != nil {
-			return true
+	value := strings.Repeat("x", 60<<10)
+	saved := map[string]bool{}
+	save := func() error {
+		id := c.OK("new")
+		c.OK("put k " + value)
+		if _, err := c.Do("close"); err != nil {
+			c.OK("abort")
+			return err
 		}
-		_, _ = c.Do("put k " + strings.Repeat("x", 60<<10))
-		_, err := c.Do("close")
-		return err != nil
+		saved[id] = true
+		return nil
+	}
+	verify := func() {
+		t.Helper()
+		for id := range saved {
+			c.OK("open " + id + " r")
+			if got := c.OK("get k"); got != value {
+				t.Fatalf("a session has %d bytes, want %d", len(got), len(value))
+			}
+			c.OK("close")
+		}
+	}
+	for range 10 {
+		if err := save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty := fill()
+	refused := 0
+	require.Eventually(t, "saves are refused", func() bool {
+		err := save()
+		if err != nil && !strings.Contains(err.Error(), "UNAVAILABLE") {
+			t.Fatal(err)
+		}
+		if err != nil {
+			refused++
+		}
+		return refused > 5
 	})
-	require.Eventually(t, "the server reports the failure", func() bool {
-		status, text := servertest.Get(t, http.DefaultClient, url+"/readyz")
-		return status == 503 && text == "failed: see the log\n"
+	require.Eventually(t, "the server is not ready", func() bool {
+		_ = save()
+		status, _ := servertest.Get(t, http.DefaultClient, "http://"+s.admin+"/readyz")
+		return status == 503
 	})
-	if _, text := servertest.Get(t, http.DefaultClient, url+"/status"); !strings.Contains(text,
+	if _, text := servertest.Get(t, http.DefaultClient, "http://"+s.admin+"/status"); !strings.Contains(text,
 		"no space left on device") {
 		t.Errorf("the status is %s", text)
 	}
-	_, _ = c.Close(), holder.Close()
-	<-s.ended
-	if s.err == nil || !strings.Contains(s.log(), "the storage failed") {
-		t.Errorf("it ended with %v\n%s", s.err, s.log())
+	verify()
+	s.kill()
+
+	s = serve(t, "--config", file) // on the full disk
+	c = servertest.Connect(t, s.addr)
+	verify()
+	destroyed := ""
+	for id := range saved {
+		destroyed = id
+		break
 	}
+	c.OK("open " + destroyed)
+	c.OK("destroy")
+	delete(saved, destroyed)
+	if _, err := c.Do("open " + destroyed + " r"); err == nil {
+		t.Error("a destroyed session is back")
+	}
+	for range 8 { // room in steps
+		empty(512 << 10)
+		_ = save()
+	}
+	empty(8 << 20)
+	require.Eventually(t, "saves are accepted again", func() bool { return save() == nil })
+	verify()
+	require.Eventually(t, "the server is ready", func() bool {
+		status, _ := servertest.Get(t, http.DefaultClient, "http://"+s.admin+"/readyz")
+		return status == 200
+	})
 }
 
 // smallDisk mounts a file system of a few megabytes on a folder until the end of the test. The returned function fills
-// it.
-func smallDisk(t *testing.T, folder string) (fill func()) {
+// it, and returns one that gives room back.
+func smallDisk(t *testing.T, folder string) (fill func() (empty func(bytes int64))) {
 	t.Helper()
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=8m,mode=0700"); err != nil {
+	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=16m,mode=0700"); err != nil {
 		if servertest.Everything() {
 			t.Fatal(err)
 		}
 		t.Skipf("a small disk needs root: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) })
-	return func() {
+	return func() (empty func(bytes int64)) {
 		t.Helper()
 		f, err := os.Create(filepath.Join(folder, "filler"))
 		if err != nil {
@@ -73,6 +126,16 @@ func smallDisk(t *testing.T, folder string) (fill func()) {
 		}
 		if !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
+		}
+		return func(bytes int64) {
+			t.Helper()
+			info, err := os.Stat(filepath.Join(folder, "filler"))
+			if err == nil {
+				err = os.Truncate(filepath.Join(folder, "filler"), max(info.Size()-bytes, 0))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

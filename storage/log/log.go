@@ -163,16 +163,17 @@ func (l *log) turn(n int, c class) error {
 // spend decides whether a frame may be appended that leaves this much of the newest segment. The cleaner has a claim to
 // as much room as it needs for any segment. On a full disk the last part beyond that is for urgent frames.
 func (l *log) spend(left int, c class) error {
-	others := l.largestSegment // bytes with a claim, at most
+	return l.claimed(left+l.spareBytes(), c)
+}
+
+// claimed decides whether a frame may be appended that leaves this much room in all.
+func (l *log) claimed(room int, c class) error {
+	urgent := 0
 	if c == ordinary {
-		others += l.urgentBytes()
+		urgent = l.urgentBytes()
 	}
-	if c == cleaning || left+l.spareBytes() >= others {
-		return nil
-	}
-	others += l.mostCopyBytes() - l.largestSegment
 	switch {
-	case left+l.spareBytes() >= others:
+	case c == cleaning || room >= l.largestSegment+urgent || room >= l.mostCopyBytes()+urgent:
 		return nil
 	case l.noSpare == nil || l.cleaning && c != ordinary:
 		return waiting{l.changed}
@@ -203,6 +204,11 @@ func (l *log) takeSpare(size int, c class) (*segment, error) {
 	var sp spare
 	switch {
 	case l.next.size >= size:
+		if l.noSpare != nil && l.newest() != nil {
+			if err := l.claimed(l.spareBytes()-size, c); err != nil {
+				return nil, err
+			}
+		}
 		sp, l.next, l.wanted = l.next, spare{}, 0
 	case c == cleaning && l.reserve.size >= size:
 		sp, l.reserve = l.reserve, spare{}

@@ -17,9 +17,10 @@ type spare struct {
 
 const spareSuffix = ".spare"
 
-// margin returns by how much the reserve is larger than the largest segment. It makes up for what the ends of pages and
-// segments waste when records move to others.
-func (l *log) margin() int { return 2 * l.opts.layout.page }
+// margin returns by how much the reserve is at least larger than the largest segment. It makes up for what the ends of
+// pages and segments waste when records move to others. Where the disk has room, the reserve has one page more, which
+// becomes the next segment when the disk is full: for deletions, after a start as well.
+func (l *log) margin() int { return l.opts.layout.page }
 
 // prepareSpares keeps both spares ready.
 func (e *engine) prepareSpares(ctx context.Context) {
@@ -56,9 +57,9 @@ func (e *engine) prepareSpares(ctx context.Context) {
 func (l *log) prepare() error {
 	l.mu.Lock()
 	margin := l.margin()
-	largest := l.largest() + margin
+	least := l.largest() + margin
 	wanted := l.wanted // more may be wanted meanwhile, which has woken the caller again
-	size := max(largest, wanted+margin)
+	size := max(least, wanted+margin) + l.opts.layout.page
 	reserve := l.reserve
 	right := size <= reserve.size && (reserve.size == size || reserve.size <= 2*size && l.noSpare == nil)
 	if !right {
@@ -66,11 +67,11 @@ func (l *log) prepare() error {
 	}
 	l.mu.Unlock()
 	if !right {
-		err := l.resize(&reserve, size, largest)
+		err := l.resize(&reserve, size, least)
 		l.mu.Lock()
 		unused := l.addSpare(reserve)
 		var small spare
-		shared := l.reserve.size < largest && l.next.file != nil
+		shared := l.reserve.size < least && l.next.file != nil
 		if shared { // what the next one takes may be enough
 			small, l.next = l.next, spare{}
 		}
@@ -79,9 +80,9 @@ func (l *log) prepare() error {
 		l.removeSpare(unused)
 		l.removeSpare(small)
 		switch {
-		case shared || reserve.size < largest && l.removeKeys():
+		case shared || reserve.size < least && l.removeKeys():
 			return l.prepare()
-		case reserve.size < largest:
+		case reserve.size < least:
 			return err
 		}
 		signal(l.wakeSeal)
@@ -99,6 +100,9 @@ func (l *log) prepare() error {
 		return nil
 	}
 	err := l.resize(&next, size, size)
+	if err != nil && next.file == nil && l.splitReserve(least) {
+		_ = l.resize(&next, l.opts.layout.page, l.opts.layout.page)
+	}
 	l.mu.Lock()
 	unused := l.addSpare(next) // the cleaner may have added one meanwhile
 	l.refuse(wanted, l.next.size)
@@ -106,6 +110,18 @@ func (l *log) prepare() error {
 	l.mu.Unlock()
 	l.removeSpare(unused)
 	return err
+}
+
+// splitReserve gives a page of the reserve back to the disk if the reserve is then still large enough.
+func (l *log) splitReserve(least int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := l.reserve.size - l.opts.layout.page
+	if size < least || l.reserve.file.Truncate(int64(size)) != nil {
+		return false
+	}
+	l.reserve.size = size
+	return true
 }
 
 // refuse ends the wait for a segment of the wanted size if the disk has room for a smaller one only.
