@@ -45,7 +45,7 @@ func storage() *board {
 				Thresholds(above(0.01, 0.05)).Span(12),
 		}},
 		section{"Storage", []panel{
-			stack("Operations", "Storage operations per second. Excludes reads that the cache serves.", perSecond,
+			stack("Operations", "Storage operations per second.", perSecond,
 				query{rate("operation", operation+"_count"), "{{operation}}"}),
 			graph("Duration of operations", "99th percentile of each operation.", seconds,
 				query{quantile("0.99", "operation", operation), "{{operation}}"}),

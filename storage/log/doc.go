@@ -1,6 +1,5 @@
 // Package log is a storage driver: durable, in one folder of this machine, as a log of segments with an index in
-// memory. It is to replace package storage/pebble as the default, and no configuration can choose it yet. It is the
-// last step of the request path (see package server), behind the contract of package storage.
+// memory. It is the last step of the request path (see package server), behind the contract of package storage.
 //
 // It must never know what a record means, which client sent it, or that locks exist.
 //
@@ -46,8 +45,8 @@
 //
 // After a write or sync that failed, every change is refused with [ErrFailed], while what is durable can still be read.
 // The store opens its folder again every few seconds, and goes on in a new segment. A full disk is no failure: records
-// are refused with [ErrFull], while deletions and touches use the room that is kept for them, and the cleaner makes
-// more.
+// are refused with [ErrFull], while deletions use the room that is kept for them, and the cleaner makes more. It has a
+// reserve: a file that is larger than every segment, so that the oldest one can always be copied (spare.go).
 //
 // A record that cannot be read is storage.ErrCorrupt, and only that record.
 //
