@@ -39,6 +39,21 @@ func TestDestroySticks(t *testing.T) {
 	}
 }
 
+// TestStrictTombstone checks that a strict tenant keeps a tombstone for as long as a client may still use its id.
+func TestStrictTombstone(t *testing.T) {
+	testManager(t, func(f *fixture) {
+		f.settings(func(s *Settings) { s.Strict = true })
+		id := f.saved("k", "v")
+		waiter := f.open(id, ReadWrite)
+		late := f.openAsync(id, ReadWrite, WaitMax)
+		f.ok(waiter.Destroy(ctx))
+		late.wantErr(ErrNotFound)
+		f.equal("kept", f.tenant.Settings.tombstoneLifetime(), 5*time.Minute+time.Minute+WaitMax)
+		sleep(f.tenant.Settings.tombstoneLifetime())
+		f.wantRefused(id, ErrNotFound, ReadWrite, Update, Read)
+	})
+}
+
 // TestLateSaveDoesNotUndoDestroy: a former holder cannot bring back a session that the next holder destroyed.
 func TestLateSaveDoesNotUndoDestroy(t *testing.T) {
 	testManager(t, func(f *fixture) {

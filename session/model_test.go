@@ -364,6 +364,9 @@ func (m *model) putMarker(id string, k modelRecord) {
 	if m.settings.AbsoluteLifetime == 0 {
 		k.expires = time.Now().Add(24 * time.Hour).Truncate(time.Millisecond)
 	}
+	if s := m.settings; s.Strict {
+		k.expires = time.Now().Add(s.GraceMax + s.LockLease + WaitMax).Truncate(time.Millisecond)
+	}
 	m.stored[id] = k
 }
 

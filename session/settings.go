@@ -58,7 +58,7 @@ const KeyMax = 256
 // LifetimeMax is the longest lifetime of any kind: ten years.
 const LifetimeMax = 10 * 365 * 24 * time.Hour
 
-// tombstoneLifetime is how long a tombstone is kept if the tenant has no absolute lifetime.
+// tombstoneLifetime is how long a tombstone is kept if clients create ids and the tenant has no absolute lifetime.
 const tombstoneLifetime = 24 * time.Hour
 
 // quotaMax is the largest quota, in sessions, bytes or connections.
@@ -105,7 +105,12 @@ func (s Settings) Validate() []SettingError {
 // WaitMax is the longest wait for a lock.
 const WaitMax = 10 * time.Minute
 
+// tombstoneLifetime returns how long the id of a destroyed or moved session is refused. In a strict tenant no client
+// creates an id: the tombstone only outlives the grace period and every client that has waited for the lock.
 func (s Settings) tombstoneLifetime() time.Duration {
+	if s.Strict {
+		return s.GraceMax + s.LockLease + WaitMax
+	}
 	if s.AbsoluteLifetime > 0 {
 		return s.AbsoluteLifetime
 	}
