@@ -22,7 +22,7 @@ type engine struct {
 	sweep   sweep
 
 	damaged func(segment uint64, offset int) // reports a damaged frame
-	reads   *reads
+	counts  *counts
 
 	stop context.CancelFunc // ends the goroutines
 	jobs sync.WaitGroup     // the goroutines
@@ -109,10 +109,10 @@ func (e *engine) read(p position, key *storage.Key, size int, damaged bool) ([]b
 	if page := s.held(p.offset()); page != nil {
 		defer page.release()
 		from := p.offset() - page.offset + frameHead + len(key.Tenant)
-		e.reads.memory.Add(1)
+		e.counts.memoryReads.Add(1)
 		return append(make([]byte, 0, size), page.buf[from:from+size]...), nil
 	}
-	e.reads.disk.Add(1)
+	e.counts.diskReads.Add(1)
 	b := make([]byte, frameLength(len(key.Tenant), size))
 	if _, err := s.file.ReadAt(b, int64(p.offset())); err != nil {
 		if errors.Is(err, os.ErrClosed) {
@@ -519,6 +519,7 @@ func (e *engine) tryDrop(t *tenant) (removed int64, g *group, err error) {
 	l.put(&r, &f, t.name)
 	removed = t.usage.Records
 	t.usage = storage.Usage{}
+	t.markers.expiries, t.markers.count = nil, 0
 	t.dropped.Store(uint64(r.pos))
 	return removed, r.group, nil
 }

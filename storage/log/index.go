@@ -40,6 +40,9 @@ func (s *slot) is(flag uint16) bool { return s.flags&flag != 0 }
 // counts reports whether the slot is a record that counts in the usage of its tenant.
 func (s *slot) counts() bool { return s.flags&(slotMarker|slotDeleted) == 0 }
 
+// isMarker reports whether the slot is a marker.
+func (s *slot) isMarker() bool { return s.flags&(slotMarker|slotDeleted) == slotMarker }
+
 const (
 	slotBytes  = 56
 	shardCount = 1024

@@ -366,6 +366,9 @@ func (l *log) account(t *tenant, s *slot, sign int64) {
 		of.live += n
 	}
 	l.expiries.add(s.expires(), sign)
+	if s.isMarker() && !t.absent(s) {
+		t.markers.add(s.expires(), sign, t.usage.Records)
+	}
 	if s.counts() && !t.absent(s) {
 		t.usage.Records += sign
 		t.usage.Bytes += sign * int64(s.size)

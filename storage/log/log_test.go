@@ -344,3 +344,60 @@ func TestIndexLimit(t *testing.T) {
 		t.Errorf("replacing a record: %v", err)
 	}
 }
+
+// TestMarkersAreBounded checks that a tenant with many more markers than records keeps the newest of them.
+func TestMarkersAreBounded(t *testing.T) {
+	now := epoch
+	o := diskOptions(t, newDisk(), SyncNever)
+	o.Now = func() time.Time { return now }
+	o.layout = defaultLayout
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const records, markers = 1000, markersMin + markersPerRecord*1000 + 5000
+	put := func(tenant string, n int, marker bool) {
+		t.Helper()
+		rec := storage.Record{Expires: now.Add(24 * time.Hour), Marker: marker}
+		if err := s.Put(t.Context(), testKey(tenant, "%d", n), rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range records {
+		put("acme", n, false)
+		put("other", n, true)
+	}
+	for n := range markers {
+		now = now.Add(time.Second)
+		put("acme", records+n, true)
+	}
+	for swept := (storage.Swept{More: true}); swept.More; {
+		if swept, err = s.Sweep(t.Context(), 1000); err != nil || len(swept.Removed) > 0 {
+			t.Fatalf("Sweep: %d records, %v", len(swept.Removed), err)
+		}
+	}
+	exists := func(tenant string, n int) bool {
+		_, err := s.Get(t.Context(), testKey(tenant, "%d", n))
+		return err == nil
+	}
+	left := 0
+	for n := range markers {
+		if exists("acme", records+n) {
+			left++
+		} else if left > 0 {
+			t.Fatalf("marker %d is gone, and an older one is not", n)
+		}
+	}
+	if limit := markersMin + markersPerRecord*records; left > limit || left < limit/2 {
+		t.Errorf("%d markers are left, want at most %d", left, limit)
+	}
+	if got := s.Stats().Markers; got != int64(markers-left) {
+		t.Errorf("Stats().Markers = %d, want %d", got, markers-left)
+	}
+	for n := range records {
+		if !exists("acme", n) || !exists("other", n) {
+			t.Fatalf("record or marker %d of a tenant within its bound is gone", n)
+		}
+	}
+}

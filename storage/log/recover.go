@@ -22,8 +22,8 @@ type resume struct {
 }
 
 // openEngine opens the folder. It replays the log into a new index; see the package documentation.
-func openEngine(o *Options, folder files, r *resume, reads *reads, damaged func(uint64, int)) (_ *engine, err error) {
-	e := &engine{opts: o, index: newIndex(o.IndexGrown), reads: reads, damaged: damaged}
+func openEngine(o *Options, folder files, r *resume, counts *counts, damaged func(uint64, int)) (_ *engine, err error) {
+	e := &engine{opts: o, index: newIndex(o.IndexGrown), counts: counts, damaged: damaged}
 	l := &e.log
 	l.opts, l.files = o, folder
 	l.expiries = make(expiries)

@@ -20,7 +20,7 @@ type Store struct {
 	engine *engine
 	closed bool
 
-	reads   reads
+	counts  counts
 	ended   chan struct{} // closed by Close
 	watcher sync.WaitGroup
 	warned  atomic.Int64 // time of the last warning of a damaged record, in Unix seconds
@@ -60,12 +60,13 @@ func Open(o Options) (*Store, error) {
 }
 
 func (s *Store) openEngine(r *resume) (*engine, error) {
-	return openEngine(&s.opts, s.folder, r, &s.reads, s.reportDamaged)
+	return openEngine(&s.opts, s.folder, r, &s.counts, s.reportDamaged)
 }
 
-// reads count the records that were read, by where they were.
-type reads struct {
-	memory, disk atomic.Int64
+// counts are counts since Open.
+type counts struct {
+	memoryReads, diskReads atomic.Int64 // records read
+	markers                atomic.Int64 // removed before they had expired
 }
 
 // Stats is the state of a store.
@@ -74,6 +75,7 @@ type Stats struct {
 	IndexBytes  int64 // memory of the index, which is outside of the Go heap
 	MemoryReads int64 // records read from memory since Open
 	DiskReads   int64 // records read from the disk since Open
+	Markers     int64 // markers removed since Open before they had expired, because a tenant had too many
 }
 
 // Stats returns the state of the store. That of a closed store is zero.
@@ -87,7 +89,7 @@ func (s *Store) Stats() Stats {
 	defer e.log.mu.Unlock()
 	return Stats{
 		DiskBytes: e.log.total + int64(e.log.next.size+e.log.reserve.size), IndexBytes: e.index.bytes.Load(),
-		MemoryReads: s.reads.memory.Load(), DiskReads: s.reads.disk.Load(),
+		MemoryReads: s.counts.memoryReads.Load(), DiskReads: s.counts.diskReads.Load(), Markers: s.counts.markers.Load(),
 	}
 }
 

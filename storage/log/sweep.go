@@ -62,7 +62,8 @@ func (e *engine) sweepShard(sh *shard, limit int, swept *storage.Swept) (removed
 		}
 		t := e.tenants.at(s.tenant)
 		absent := t.absent(s)
-		if s.is(slotDeleted) || !absent && s.expires() > now {
+		surplus := s.isMarker() && !absent && s.expires() > now && s.expires() < t.markers.bound.Load()
+		if s.is(slotDeleted) || !absent && s.expires() > now && !surplus {
 			continue
 		}
 		if removed == limit {
@@ -72,6 +73,9 @@ func (e *engine) sweepShard(sh *shard, limit int, swept *storage.Swept) (removed
 			swept.Removed = append(swept.Removed, storage.Key{Tenant: t.name, ID: s.id})
 		}
 		removed++
+		if surplus {
+			e.counts.markers.Add(1)
+		}
 		e.log.mu.Lock()
 		e.unset(sh, s, t)
 		e.log.mu.Unlock()
