@@ -44,12 +44,15 @@ const backlogTime = time.Second
 // state returns the state of the store. Unknown numbers are negative.
 func (w *watchedStore) state() metrics.StorageState {
 	st := metrics.StorageState{
-		SizeBytes: -1, FilesystemSizeBytes: -1, FilesystemAvailBytes: -1, CacheHits: -1, CacheMisses: -1, SweepLag: -1,
+		SizeBytes: -1, FilesystemSizeBytes: -1, FilesystemAvailBytes: -1, CacheHits: -1, CacheMisses: -1,
+		TombstonesDropped: -1,
+		IndexBytes:        -1, SweepLag: -1,
 	}
 	switch s := w.driver.(type) {
 	case *segmentlog.Store:
 		stats := s.Stats()
 		st.SizeBytes, st.CacheHits, st.CacheMisses = stats.DiskBytes, stats.MemoryReads, stats.DiskReads
+		st.TombstonesDropped, st.IndexBytes = stats.Markers, stats.IndexBytes
 	case *file.Store:
 		st.SizeBytes = s.Stats().DiskBytes
 	}

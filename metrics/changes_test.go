@@ -44,6 +44,8 @@ var scenarios = map[string]struct {
 		"storage_filesystem_avail_bytes":                                       3,
 		"storage_cache_hits_total":                                             4,
 		"storage_cache_misses_total":                                           5,
+		"storage_tombstones_dropped_total":                                     7,
+		"storage_index_bytes":                                                  8,
 		"sweep_lag_seconds":                                                    1,
 		"log_lost_total":                                                       6,
 	}},

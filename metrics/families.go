@@ -66,12 +66,12 @@ func (m moment) now() { m.WithLabelValues().SetToCurrentTime() }
 
 // states describes the metrics that are collected at each scrape.
 type states struct {
-	draining, ready, memoryHeld, memoryLimit, queueWaiting            *prometheus.Desc
-	connectionsLimit, certificateExpiry                               *prometheus.Desc
-	lockWaiters, locksHeld, sessionsOpen, storedSessions, storedBytes *prometheus.Desc
-	tenants, tenantUsage, tenantQuota                                 *prometheus.Desc
-	storageSize, filesystemSize, filesystemAvail                      *prometheus.Desc
-	cacheHits, cacheMisses, sweepLag, logLost                         *prometheus.Desc
+	draining, ready, memoryHeld, memoryLimit, queueWaiting                   *prometheus.Desc
+	connectionsLimit, certificateExpiry                                      *prometheus.Desc
+	lockWaiters, locksHeld, sessionsOpen, storedSessions, storedBytes        *prometheus.Desc
+	tenants, tenantUsage, tenantQuota                                        *prometheus.Desc
+	storageSize, filesystemSize, filesystemAvail                             *prometheus.Desc
+	cacheHits, cacheMisses, tombstonesDropped, indexBytes, sweepLag, logLost *prometheus.Desc
 }
 
 // declare registers all families. Rules, dashboards and operators rely on the names, so a rename changes the interface.
@@ -196,6 +196,9 @@ func declare(r prometheus.Registerer) families {
 				"Space available to the server on the file system of the storage."),
 			cacheHits:   describe("storage_cache_hits_total", "Records that the storage driver found in memory."),
 			cacheMisses: describe("storage_cache_misses_total", "Records that the storage driver read from the disk."),
+			tombstonesDropped: describe("storage_tombstones_dropped_total",
+				"Tombstones removed before they had expired, because their tenant had more than four a session."),
+			indexBytes: describe("storage_index_bytes", "Memory of the index of stored sessions, in bytes."),
 			sweepLag: describe("sweep_lag_seconds",
 				"Age of the oldest expired session not yet swept. 0 if there is none."),
 			logLost: describe("log_lost_total",

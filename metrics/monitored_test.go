@@ -91,7 +91,7 @@ func newMonitored(t testing.TB, o Options, change func(*servertest.Config)) *mon
 		Server: w.server.Server, Sessions: w.server.Sessions, Certificates: []*certs.Certs{keys},
 		Ready:   func() bool { return !w.server.Stats().Draining },
 		LogLost: func() int64 { return 6 },
-		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, time.Second} },
+		Storage: func() StorageState { return StorageState{1, 2, 3, 4, 5, 7, 8, time.Second} },
 	})
 	return w
 }

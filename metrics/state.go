@@ -26,6 +26,8 @@ type StorageState struct {
 	SizeBytes                                 int64 // on disk
 	FilesystemSizeBytes, FilesystemAvailBytes int64
 	CacheHits, CacheMisses                    int64
+	TombstonesDropped                         int64 // before they had expired
+	IndexBytes                                int64 // memory of the index
 	SweepLag                                  time.Duration
 }
 
@@ -46,8 +48,8 @@ func (s state) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.draining, d.ready, d.memoryHeld, d.memoryLimit, d.queueWaiting, d.connectionsLimit, d.certificateExpiry,
 		d.lockWaiters, d.locksHeld, d.sessionsOpen, d.storedSessions, d.storedBytes, d.tenants, d.tenantUsage,
-		d.tenantQuota, d.storageSize, d.filesystemSize, d.filesystemAvail, d.cacheHits, d.cacheMisses, d.sweepLag,
-		d.logLost,
+		d.tenantQuota, d.storageSize, d.filesystemSize, d.filesystemAvail, d.cacheHits, d.cacheMisses,
+		d.tombstonesDropped, d.indexBytes, d.sweepLag, d.logLost,
 	} {
 		out <- desc
 	}
@@ -96,6 +98,8 @@ func (s state) Collect(metrics chan<- prometheus.Metric) {
 		out.known(d.filesystemAvail, prometheus.GaugeValue, st.FilesystemAvailBytes)
 		out.known(d.cacheHits, prometheus.CounterValue, st.CacheHits)
 		out.known(d.cacheMisses, prometheus.CounterValue, st.CacheMisses)
+		out.known(d.tombstonesDropped, prometheus.CounterValue, st.TombstonesDropped)
+		out.known(d.indexBytes, prometheus.GaugeValue, st.IndexBytes)
 		if st.SweepLag >= 0 {
 			out.gauge(d.sweepLag, st.SweepLag.Seconds())
 		}

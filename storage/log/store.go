@@ -89,7 +89,8 @@ func (s *Store) Stats() Stats {
 	defer e.log.mu.Unlock()
 	return Stats{
 		DiskBytes: e.log.total + int64(e.log.next.size+e.log.reserve.size), IndexBytes: e.index.bytes.Load(),
-		MemoryReads: s.counts.memoryReads.Load(), DiskReads: s.counts.diskReads.Load(), Markers: s.counts.markers.Load(),
+		MemoryReads: s.counts.memoryReads.Load(), DiskReads: s.counts.diskReads.Load(),
+		Markers: s.counts.markers.Load(),
 	}
 }
 
