@@ -42,11 +42,15 @@ func ReadFile(t testing.TB, path string) string {
 }
 
 // WriteConfig writes a configuration for a server on a free port, where clients of this machine act as dev/app. In the
-// further settings STATE is the path of a folder that does not exist yet. It returns the paths of both.
+// further settings STATE is the path of a folder that does not exist yet. Without a setting of the storage, sessions are
+// kept in memory: the default would be a folder of the machine. It returns the paths of both.
 func WriteConfig(t testing.TB, settings string) (file, state string) {
 	t.Helper()
 	dir := t.TempDir()
 	state = filepath.Join(dir, "state")
+	if !strings.HasPrefix(settings, "storage:") && !strings.Contains(settings, "\nstorage:") {
+		settings = "storage: {driver: memory}\n" + settings
+	}
 	text := fmt.Sprintf(`listen:
   - {name: main, address: "127.0.0.1:0", allow: [127.0.0.1], anonymous: dev/app}
 %s`, strings.ReplaceAll(settings, "STATE", state))
