@@ -42,8 +42,8 @@ func ReadFile(t testing.TB, path string) string {
 }
 
 // WriteConfig writes a configuration for a server on a free port, where clients of this machine act as dev/app. In the
-// further settings STATE is the path of a folder that does not exist yet. Without a setting of the storage, sessions are
-// kept in memory: the default would be a folder of the machine. It returns the paths of both.
+// further settings STATE is the path of a folder that does not exist yet. Without a setting of the storage, sessions
+// are kept in memory: the default would be a folder of the machine. It returns the paths of both.
 func WriteConfig(t testing.TB, settings string) (file, state string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -49,8 +49,8 @@ func (l *log) open() *group {
 	return g
 }
 
-// commit returns when the group is durable. Whoever has appended to it calls commit, with no way to leave early: the
-// lead may be handed to any of them.
+// commit returns when the group is durable. A caller that has appended to it calls commit, with no way to leave early:
+// the lead may be handed to any of them.
 func (l *log) commit(g *group) error {
 	runtime.Gosched() // others that are about to append join the group
 	return l.wait(context.Background(), g)

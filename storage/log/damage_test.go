@@ -45,8 +45,8 @@ func newestSegment(d *disk) string {
 	return name
 }
 
-// TestCutAnywhere: whatever part of the last write a crash has left, everything before it is there, and the last
-// record is the complete one or absent.
+// TestCutAnywhere checks that everything before a write is there, whatever part of the write a crash has left, and the
+// last record is the complete one or absent.
 func TestCutAnywhere(t *testing.T) {
 	const n = 4
 	whole := smallStore(t, SyncNever, n, false)
@@ -94,8 +94,8 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestFlippedBits: with a flipped bit anywhere in a store, opening fails, or each record is the right one or
-// storage.ErrCorrupt. No acknowledged record is silently absent, and no other content appears.
+// TestFlippedBits checks that, with a flipped bit anywhere in a store, opening fails, or each record is the right one
+// or storage.ErrCorrupt. No acknowledged record is silently absent, and no other content appears.
 func TestFlippedBits(t *testing.T) {
 	const n = 6
 	for _, closed := range []bool{true, false} {
@@ -170,8 +170,8 @@ func (s *Store) quiet() bool {
 
 var errInjected = errors.New("injected")
 
-// TestFaults: whichever operation on a file fails, once, every acknowledged write is there, the store says that it
-// has failed if it refuses writes, and it works again without help.
+// TestFaults checks that, whichever operation on a file fails, once, every acknowledged write is there, the store
+// reports that it has failed if it refuses writes, and it works again without help.
 func TestFaults(t *testing.T) {
 	for _, mode := range []SyncMode{SyncAlways, SyncInterval, SyncNever} {
 		t.Run(string(mode), func(t *testing.T) {

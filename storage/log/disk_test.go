@@ -17,8 +17,8 @@ import (
 // sector is the unit in which a disk keeps or loses what was not synced.
 const sector = 4 << 10
 
-// disk is a folder in memory that can lose power. Whatever was not synced is then kept or lost, each sector and each
-// change of a name by itself.
+// disk is a folder in memory that can lose power. Content that was not synced is then kept or lost, each sector and
+// each change of a name by itself.
 type disk struct {
 	mu      sync.Mutex
 	names   map[string]*inode

@@ -38,15 +38,15 @@
 //
 // Opening applies all frames in order to an empty index (recover.go). A sealed segment has a table of keys, which is
 // all that is read of it (keys.go). The newest segment may have been left in the middle of a write: its first invalid
-// frame is where the log ends. A later frame that knows the segment to be durable beyond that place shows damage
+// frame is where the log ends. A later frame that states the segment to be durable beyond that place shows damage
 // instead, and opening is refused, for acknowledged writes may be lost.
 //
 // # When the disk fails
 //
 // After a write or sync that failed, every change is refused with [ErrFailed], while what is durable can still be read.
-// The store opens its folder again every few seconds, and goes on in a new segment. A full disk is no failure: records
-// are refused with [ErrFull], while deletions use the room that is kept for them, and the cleaner makes more. It has a
-// reserve: a file that is larger than every segment, so that the oldest one can always be copied (spare.go).
+// The store opens its folder again every few seconds, and continues in a new segment. A full disk is no failure:
+// records are refused with [ErrFull], while deletions use the room that is kept for them, and the cleaner makes more.
+// It has a reserve: a file that is larger than every segment, so that the oldest one can always be copied (spare.go).
 //
 // A record that cannot be read is storage.ErrCorrupt, and only that record.
 //

@@ -9,7 +9,7 @@ import (
 	"sessionserver/storage"
 )
 
-// TestIndexModel: a shard behaves like a map, whatever is inserted and removed.
+// TestIndexModel checks that a shard behaves like a map, whatever is inserted and removed.
 func TestIndexModel(t *testing.T) {
 	x := newIndex(func(int64) {})
 	defer x.release()
@@ -53,7 +53,7 @@ func TestIndexModel(t *testing.T) {
 	}
 }
 
-// TestExpiryRange: a slot keeps every expiry up to the year 10889 to the millisecond.
+// TestExpiryRange checks that a slot keeps every expiry up to the year 10889 to the millisecond.
 func TestExpiryRange(t *testing.T) {
 	var s slot
 	for _, c := range [][2]int64{{0, 0}, {-1, 0}, {1, 1}, {1<<32 + 5, 1<<32 + 5}, {expiryMax, expiryMax},

@@ -182,7 +182,7 @@ func (sh *shard) place(s *slot) int {
 	return i
 }
 
-// release frees the memory of all shards. Nobody uses the index any more.
+// release frees the memory of all shards. The index is not used after it.
 func (x *index) release() {
 	for i := range x.shards {
 		sh := &x.shards[i]

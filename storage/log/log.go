@@ -52,10 +52,10 @@ type log struct {
 	expiries       expiries
 	swept          int64 // expiries up to this one, in Unix milliseconds, are swept
 	marked         int64 // value of swept in the newest mark
-	known          int64 // offset up to which the newest frame knows its segment to be durable
+	known          int64 // offset up to which the newest frame states its segment to be durable
 	content        int64 // offset behind the newest frame that is not a mark
 
-	leading   atomic.Bool   // somebody writes a group, or is about to
+	leading   atomic.Bool   // a leader writes a group, or is about to
 	committed atomic.Uint64 // all frames before this position are
 	writing   sync.Mutex    // held while a group is written
 	entered   *segment      // the segment that is written to; guarded by writing
@@ -313,7 +313,7 @@ func (l *log) change() {
 	l.changed = make(chan struct{})
 }
 
-// fail refuses all further writes. Whatever is not durable stays in the index, and nobody is shown it.
+// fail refuses all further writes. Frames that are not durable stay in the index, and no reader is shown them.
 func (l *log) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -32,8 +32,8 @@ func (d *disk) hold(ops ...string) (release func()) {
 	return sync.OnceFunc(func() { close(ch) })
 }
 
-// TestVisibleMeansDurable: nobody is shown a record, its deletion or the drop of its tenant before it is durable.
-// Until then a reader waits, with its context; afterwards it is shown exactly that.
+// TestVisibleMeansDurable checks that no reader is shown a record, its deletion or the drop of its tenant before it is
+// durable. Until then a reader waits, with its context; afterwards it is shown exactly that.
 func TestVisibleMeansDurable(t *testing.T) {
 	key, ctx := testKey("acme", "one"), t.Context()
 	first, second := versionRecord(1, 1), versionRecord(1, 2)
@@ -97,7 +97,7 @@ func TestVisibleMeansDurable(t *testing.T) {
 	}
 }
 
-// TestLargeValuesInSmallMemory: many large records at once, with a tail of the log that holds two of them.
+// TestLargeValuesInSmallMemory writes many large records at once, with a tail of the log that holds two of them.
 func TestLargeValuesInSmallMemory(t *testing.T) {
 	o := diskOptions(t, newDisk(), SyncInterval)
 	o.layout.page, o.layout.segmentMin, o.layout.segmentMax, o.layout.group = 64<<10, 128<<10, 512<<10, 64<<10
@@ -127,7 +127,8 @@ func TestLargeValuesInSmallMemory(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReadersVersusCleaning: readers get complete records while their segments are cleaned and their files used again.
+// TestReadersVersusCleaning checks that readers get complete records while their segments are cleaned and their files
+// used again.
 func TestReadersVersusCleaning(t *testing.T) {
 	s := openDisk(t, newDisk(), SyncNever)
 	defer s.Close()
@@ -172,8 +173,8 @@ func TestReadersVersusCleaning(t *testing.T) {
 	}
 }
 
-// TestExpiredTombstoneStays: a tombstone that has expired still replaces the record before it when the folder is opened
-// again, also if that record expires later.
+// TestExpiredTombstoneStays checks that a tombstone that has expired still replaces the record before it when the
+// folder is opened again, also if that record expires later.
 func TestExpiredTombstoneStays(t *testing.T) {
 	d := newDisk()
 	now := epoch
@@ -205,8 +206,8 @@ func TestExpiredTombstoneStays(t *testing.T) {
 	_ = s.Close()
 }
 
-// TestFullDisk: on a full disk records are refused, while reads and deletions go on; with room again all works, without
-// opening the store again. What was acknowledged stays.
+// TestFullDisk checks that records are refused on a full disk, while reads and deletions succeed; with room again all
+// works, without opening the store again. Acknowledged records stay.
 func TestFullDisk(t *testing.T) {
 	d := newDisk()
 	d.capacity = 400 << 10
@@ -286,7 +287,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestDropIsOneFrame: a drop of a tenant is complete at once, also after a kill.
+// TestDropIsOneFrame checks that a drop of a tenant is complete at once, also after a kill.
 func TestDropIsOneFrame(t *testing.T) {
 	d := newDisk()
 	s := openDisk(t, d, SyncAlways)
@@ -317,7 +318,7 @@ func TestDropIsOneFrame(t *testing.T) {
 	}
 }
 
-// TestIndexLimit: beyond MaxIndexBytes no record is added, while others may be replaced.
+// TestIndexLimit checks that beyond MaxIndexBytes no record is added, while others may be replaced.
 func TestIndexLimit(t *testing.T) {
 	o := diskOptions(t, newDisk(), SyncNever)
 	o.MaxIndexBytes = 100 * 32 * slotBytes // about 100 shards

@@ -165,7 +165,7 @@ func (l *log) unmarked() bool {
 // expired in this time are reported by Sweep once more.
 const markSwept = 60_000
 
-// mark appends a frame that says how much of the newest segment is durable and how far the store is swept.
+// mark appends a frame that states how much of the newest segment is durable and how far the store is swept.
 func (e *engine) mark() error {
 	l := &e.log
 	l.mu.Lock()

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// page is a part of the log in memory: the frames of one or more units of a segment. Whoever reads it holds it, so
+// page is a part of the log in memory: the frames of one or more units of a segment. A reader holds it, so
 // that its memory is not used again meanwhile.
 type page struct {
 	segment *segment

@@ -114,7 +114,7 @@ func (h *history) check(t *testing.T, s *Store, w int) {
 			var who int
 			if _, err := fmt.Sscanf(string(rec.Data), "%d/%d ", &who, &found); err != nil || who != w ||
 				string(rec.Data) != string(versionRecord(w, found).Data) {
-				t.Errorf("writer %d: a record that nobody wrote: %.40q", w, rec.Data)
+				t.Errorf("writer %d: a record that was never written: %.40q", w, rec.Data)
 				continue
 			}
 		}
@@ -128,8 +128,8 @@ func (h *history) check(t *testing.T, s *Store, w int) {
 	}
 }
 
-// TestPowerFailure: with SyncAlways an acknowledged write survives a power failure that loses a random part of what
-// was not synced; a kill of the process loses nothing in any mode. The same folder fails again and again.
+// TestPowerFailure checks that with SyncAlways an acknowledged write survives a power failure that loses a random part
+// of what was not synced; a kill of the process loses nothing in any mode. The same folder fails again and again.
 func TestPowerFailure(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -176,8 +176,8 @@ func TestPowerFailure(t *testing.T) {
 	}
 }
 
-// TestIntervalKeepsPrefix: with SyncInterval a power failure may undo the last writes, but never one before another
-// that is left.
+// TestIntervalKeepsPrefix checks that with SyncInterval a power failure may undo the last writes, but never one before
+// another that is left.
 func TestIntervalKeepsPrefix(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

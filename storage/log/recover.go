@@ -14,7 +14,7 @@ import (
 	"sessionserver/storage"
 )
 
-// resume is where an engine goes on after a failure: what lies behind offset in the segment was handed to the disk,
+// resume is where an engine continues after a failure: what lies behind offset in the segment was handed to the disk,
 // and may or may not be there after a power failure.
 type resume struct {
 	segment uint64
@@ -424,7 +424,7 @@ func (e *engine) syncedBehind(s *segment, offset int) bool {
 }
 
 // framesBehind looks for valid frames at every possible place behind offset. It returns their number, and the
-// greatest offset up to which one of them knows the segment to be durable.
+// greatest offset up to which one of them states the segment to be durable.
 func (e *engine) framesBehind(s *segment, offset int) (frames, synced int) {
 	b := make([]byte, s.size-offset)
 	n, _ := s.file.ReadAt(b, int64(offset))

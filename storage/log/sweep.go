@@ -7,8 +7,8 @@ import (
 	"sessionserver/storage"
 )
 
-// sweep is the state of sweeping: it visits one shard after the other. Nothing is written, for the expiry of a record
-// is known again when the folder is opened.
+// sweep is the state of sweeping: it visits one shard after the other. A sweep writes nothing, for the expiry of a
+// record is known again when the folder is opened.
 type sweep struct {
 	mu    sync.Mutex // comes before those of the shards
 	next  int        // shard
