@@ -5,8 +5,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME    ?= 20s
 BENCHTIME   ?= 1s
+PEERFLAGS   ?= -case main
 
-.PHONY: build run test setup lint bench fuzz clean
+.PHONY: build run test setup lint bench bench-peer fuzz clean
 
 build:
 	go build -ldflags "-X main.version=$(VERSION)" -o bin/sessionserver ./cmd/sessionserver
@@ -30,6 +31,10 @@ lint:
 
 bench:
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+# Measures the server beside Redis, see docs/performance.md. PEERFLAGS='-case all -rounds 3' are all cases.
+bench-peer:
+	go run ./e2e/peer $(PEERFLAGS)
 
 # Runs each fuzzer for FUZZTIME, and prints its executions per second.
 fuzz:

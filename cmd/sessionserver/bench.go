@@ -18,42 +18,53 @@ import (
 	"sessionserver/configs"
 )
 
-const benchDSN = "tcp://127.0.0.1:9090"
+const benchKey = "data" // of the value in each session
 
 type benchCmd struct {
 	DSN         string        `name:"dsn" env:"SESSIONSERVER_DSN" placeholder:"DSN" help:"The server (default tcp://127.0.0.1:9090, or what the variable: other users of this machine can see arguments)."`
+	Proto       string        `enum:"sessionserver,redis" default:"sessionserver" help:"sessionserver, or redis: the same cycle as the session handler of phpredis, against a Redis server at a DSN such as rediss://127.0.0.1:6380?cafile=FILE (default ${default})."`
 	Connections int           `default:"64" placeholder:"N" help:"Clients at the same time, each on a connection of its own (default ${default})."`
 	Sessions    int           `default:"1000" placeholder:"N" help:"Sessions to choose from at random; 1 measures waiting for each other (default ${default})."`
 	Size        configs.Size  `default:"2KiB" placeholder:"SIZE" help:"Bytes written in each cycle (default ${default})."`
 	Duration    time.Duration `default:"10s" placeholder:"TIME" help:"How long (default ${default})."`
+	Work        time.Duration `placeholder:"TIME" help:"How long each client keeps a session locked between reading and writing."`
+	Fresh       bool          `help:"Make a new connection for each cycle."`
+	LockPoll    time.Duration `default:"20ms" placeholder:"TIME" help:"With --proto redis, how often a client tries to take a lock (default ${default})."`
+	ServerPID   int           `name:"server-pid" placeholder:"PID" help:"Print the processor time of this process per cycle too: the server's, on this machine, with Linux."`
 }
 
 // Validate checks the flags. Kong calls it.
 func (b *benchCmd) Validate() error {
-	if b.Connections < 1 || b.Sessions < 1 || b.Size < 1 || b.Duration <= 0 {
-		return errors.New("connections, sessions, size and duration must be more than 0")
+	if b.Connections < 1 || b.Sessions < 1 || b.Size < 1 || b.Duration <= 0 || b.LockPoll <= 0 {
+		return errors.New("connections, sessions, size, duration and lock-poll must be more than 0")
 	}
 	return nil
 }
 
 // Run creates the sessions. Until the time is up, each connection then opens a session, reads all of it, writes one
-// value and closes it: two round trips a cycle. The sessions expire by themselves.
+// value and closes it. The sessions expire by themselves.
 func (b *benchCmd) Run(ctx context.Context, io streams) error {
-	dsn, err := fromFile(cmp.Or(b.DSN, benchDSN)) // the variable may be empty
+	dial, err := b.dialer()
 	if err != nil {
 		return err
 	}
-	c, err := client.Dial(ctx, dsn, client.Options{MaxOpen: b.Connections, MaxIdle: b.Connections, RateWait: -1})
-	if err != nil {
-		return err
+	cyclers := make([]cycler, b.Connections)
+	for i := range cyclers {
+		if cyclers[i], err = dial(ctx); err != nil {
+			return fmt.Errorf("sessionserver bench: %w", err)
+		}
+		defer func() { cyclers[i].close() }()
 	}
-	defer c.Close()
-	ids, err := b.prepare(ctx, c, io.err)
+	ids, err := b.prepare(ctx, cyclers, io.err)
 	if err != nil {
 		return fmt.Errorf("sessionserver bench: making the sessions: %w%s", err, advice(err))
 	}
-	var m measure
+	m := measure{alone: len(ids) == 1}
 	start := time.Now()
+	cpu, err := b.serverCPU()
+	if err != nil {
+		return fmt.Errorf("sessionserver bench: %w", err)
+	}
 	running, stop := context.WithTimeout(ctx, b.Duration)
 	defer stop()
 	var progress, workers sync.WaitGroup
@@ -62,14 +73,39 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 			return fmt.Sprintf("%8d cycles/s", more)
 		})
 	})
-	for range b.Connections {
-		workers.Go(func() { m.add(b.cycles(running, c, ids, &m.done)) })
+	for i := range cyclers {
+		workers.Go(func() { m.add(b.cycles(running, &cyclers[i], dial, ids, &m)) })
 	}
 	workers.Wait()
-	took := time.Since(start)
+	m.took = time.Since(start)
+	after, err := b.serverCPU()
+	m.cpu = after - cpu
 	stop()
 	progress.Wait()
-	return m.report(io.out, took)
+	return errors.Join(m.report(io.out), err)
+}
+
+// dialer returns a function that connects.
+func (b *benchCmd) dialer() (func(context.Context) (cycler, error), error) {
+	standard := "tcp://127.0.0.1:9090"
+	if b.Proto == "redis" {
+		standard = "redis://127.0.0.1:6379"
+	}
+	dsn, err := fromFile(cmp.Or(b.DSN, standard)) // the variable may be empty
+	return func(ctx context.Context) (cycler, error) {
+		if b.Proto == "redis" {
+			return dialRedis(ctx, dsn, b.LockPoll)
+		}
+		return dialNative(ctx, dsn)
+	}, err
+}
+
+// serverCPU returns the processor time of the server until now, or 0 if that was not requested.
+func (b *benchCmd) serverCPU() (time.Duration, error) {
+	if b.ServerPID == 0 {
+		return 0, nil
+	}
+	return cpuTime(b.ServerPID)
 }
 
 // advice returns what to do about a refusal.
@@ -87,8 +123,9 @@ func advice(err error) string {
 }
 
 // prepare creates the sessions, each with its value.
-func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer) ([]string, error) {
+func (b *benchCmd) prepare(ctx context.Context, cyclers []cycler, out io.Writer) ([]string, error) {
 	ids := make([]string, b.Sessions)
+	lifetime := b.Duration + 10*time.Minute + time.Duration(b.Sessions)*time.Millisecond
 	value := b.value()
 	var next, made atomic.Int64
 	var workers, progress sync.WaitGroup
@@ -99,20 +136,15 @@ func (b *benchCmd) prepare(ctx context.Context, c *client.Client, out io.Writer)
 			return fmt.Sprintf("%8d of %d sessions made", all, b.Sessions)
 		})
 	})
-	for range b.Connections {
+	for _, c := range cyclers {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < b.Sessions && failed.Load() == nil; i = next.Add(1) - 1 {
-				s, err := c.New(ctx, b.Duration+10*time.Minute)
-				if err == nil {
-					ids[i] = s.ID()
-					if err = s.Put(ctx, "data", value); err == nil {
-						err = s.Close(ctx)
-					}
-				}
+				id, err := c.create(ctx, lifetime, value)
 				if err != nil {
 					failed.CompareAndSwap(nil, &err)
 					return
 				}
+				ids[i] = id
 				made.Add(1)
 			}
 		})
@@ -134,23 +166,45 @@ func (b *benchCmd) value() string {
 
 // worked holds the measurements of one worker.
 type worked struct {
-	latencies *hdrhistogram.Histogram // microseconds
+	cycles    *hdrhistogram.Histogram // microseconds; of the whole cycle,
+	opens     *hdrhistogram.Histogram // from its beginning to the value,
+	handovers *hdrhistogram.Histogram // and from the beginning of another client's release to the value
 	failures  int
 	failure   error // the first
 }
 
+func newWorked() worked {
+	h := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Hour.Microseconds(), 3) }
+	return worked{cycles: h(), opens: h(), handovers: h()}
+}
+
+// record adds a duration; no cycle takes an hour.
+func record(h *hdrhistogram.Histogram, d time.Duration) { _ = h.RecordValue(max(d.Microseconds(), 1)) }
+
 // cycles runs cycles until ctx ends. A cycle that is interrupted by the end does not count.
-func (b *benchCmd) cycles(ctx context.Context, c *client.Client, ids []string, done *atomic.Int64) worked {
-	w := worked{latencies: hdrhistogram.New(1, time.Hour.Microseconds(), 3)}
+func (b *benchCmd) cycles(
+	ctx context.Context, c *cycler, dial func(context.Context) (cycler, error), ids []string, m *measure,
+) worked {
+	w := newWorked()
 	value := []byte(b.value())
 	for n := 0; ctx.Err() == nil; n++ {
 		copy(value, fmt.Sprintf("%016x", n))
 		start := time.Now()
-		err := b.cycle(ctx, c, ids[rand.IntN(len(ids))], string(value))
+		var err error
+		if b.Fresh {
+			(*c).close()
+			var fresh cycler
+			if fresh, err = dial(ctx); err == nil {
+				*c = fresh
+			}
+		}
+		if err == nil {
+			err = b.cycle(ctx, *c, ids[rand.IntN(len(ids))], string(value), start, &w, m)
+		}
 		switch {
 		case err == nil:
-			_ = w.latencies.RecordValue(max(time.Since(start).Microseconds(), 1)) // no cycle takes an hour
-			done.Add(1)
+			record(w.cycles, time.Since(start))
+			m.done.Add(1)
 		case ctx.Err() == nil:
 			w.failures++
 			if w.failure == nil {
@@ -161,22 +215,36 @@ func (b *benchCmd) cycles(ctx context.Context, c *client.Client, ids []string, d
 	return w
 }
 
-func (b *benchCmd) cycle(ctx context.Context, c *client.Client, id, value string) error {
-	s, values, err := c.Load(ctx, id, client.OpenOptions{})
+func (b *benchCmd) cycle(
+	ctx context.Context, c cycler, id, value string, start time.Time, w *worked, m *measure,
+) error {
+	got, err := c.lock(ctx, id)
 	if err != nil {
 		return err
 	}
-	if got := len(values.Get("data")); got != len(value) {
-		s.Abort(ctx)
-		return fmt.Errorf("the session holds %d bytes instead of %d", got, len(value))
+	record(w.opens, time.Since(start))
+	if released := m.released.Load(); m.alone && released != nil && released.After(start) {
+		record(w.handovers, time.Since(*released))
 	}
-	values.Set("data", value)
-	return s.Save(ctx, values)
+	if len(got) != len(value) {
+		err = fmt.Errorf("the session holds %d bytes instead of %d", len(got), len(value))
+		value = got
+	}
+	if b.Work > 0 {
+		time.Sleep(b.Work)
+	}
+	now := time.Now()
+	m.released.Store(&now)
+	return cmp.Or(c.release(ctx, value), err)
 }
 
 // measure holds the measurements of all workers.
 type measure struct {
-	done atomic.Int64
+	alone    bool                      // all clients use one session
+	done     atomic.Int64              // cycles
+	released atomic.Pointer[time.Time] // beginning of the last release, of the one session
+	took     time.Duration
+	cpu      time.Duration // of the server; 0 if unknown
 
 	mu  sync.Mutex
 	all worked
@@ -185,15 +253,14 @@ type measure struct {
 func (m *measure) add(w worked) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.all.latencies == nil {
-		m.all = w
-		return
+	if m.all.cycles == nil {
+		m.all = newWorked()
 	}
-	m.all.latencies.Merge(w.latencies)
+	m.all.cycles.Merge(w.cycles)
+	m.all.opens.Merge(w.opens)
+	m.all.handovers.Merge(w.handovers)
 	m.all.failures += w.failures
-	if m.all.failure == nil {
-		m.all.failure = w.failure
-	}
+	m.all.failure = cmp.Or(m.all.failure, w.failure)
 }
 
 // everySecond prints the progress until ctx ends: a count, and its increase in the last second.
@@ -212,14 +279,20 @@ func everySecond(ctx context.Context, out io.Writer, count func() int64, text fu
 	}
 }
 
-func (m *measure) report(out io.Writer, took time.Duration) error {
-	h := m.all.latencies
+func (m *measure) report(out io.Writer) error {
+	h := m.all.cycles
 	n := h.TotalCount()
-	at := func(q float64) time.Duration { return time.Duration(h.ValueAtQuantile(q)) * time.Microsecond }
-	fmt.Fprintf(out, "%d cycles in %.1f s, %d failed: %.0f cycles/s\n", n, took.Seconds(), m.all.failures,
-		float64(n)/took.Seconds())
-	fmt.Fprintf(out, "p50 %v  p99 %v  p999 %v  max %v\n", at(50), at(99), at(99.9),
-		time.Duration(h.Max())*time.Microsecond)
+	fmt.Fprintf(out, "%d cycles in %.1f s, %d failed: %.0f cycles/s\n", n, m.took.Seconds(), m.all.failures,
+		float64(n)/m.took.Seconds())
+	fmt.Fprintln(out, quantiles(h))
+	fmt.Fprintln(out, "open:", quantiles(m.all.opens))
+	if m.all.handovers.TotalCount() > 0 {
+		fmt.Fprintln(out, "release to the next open:", quantiles(m.all.handovers))
+	}
+	if m.cpu > 0 && n > 0 {
+		fmt.Fprintf(out, "server: %.1f µs of processor time a cycle, %.2f processors\n",
+			float64(m.cpu.Microseconds())/float64(n), m.cpu.Seconds()/m.took.Seconds())
+	}
 	if m.all.failure != nil {
 		return fmt.Errorf("sessionserver bench: cycles failed, the first with: %w%s", m.all.failure,
 			advice(m.all.failure))
@@ -228,4 +301,10 @@ func (m *measure) report(out io.Writer, took time.Duration) error {
 		return errors.New("sessionserver bench: no cycle was finished in this time")
 	}
 	return nil
+}
+
+func quantiles(h *hdrhistogram.Histogram) string {
+	at := func(q float64) time.Duration { return time.Duration(h.ValueAtQuantile(q)) * time.Microsecond }
+	return fmt.Sprintf("p50 %v  p99 %v  p999 %v  max %v", at(50), at(99), at(99.9),
+		time.Duration(h.Max())*time.Microsecond)
 }
