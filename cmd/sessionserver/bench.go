@@ -28,6 +28,7 @@ type benchCmd struct {
 	Size        configs.Size  `default:"2KiB" placeholder:"SIZE" help:"Bytes written in each cycle (default ${default})."`
 	Duration    time.Duration `default:"10s" placeholder:"TIME" help:"How long (default ${default})."`
 	Work        time.Duration `placeholder:"TIME" help:"How long each client keeps a session locked between reading and writing."`
+	Pause       time.Duration `placeholder:"TIME" help:"How long each client waits between cycles."`
 	Fresh       bool          `help:"Make a new connection for each cycle."`
 	LockPoll    time.Duration `default:"20ms" placeholder:"TIME" help:"With --proto redis, how often a client tries to take a lock (default ${default})."`
 	ServerPID   int           `name:"server-pid" placeholder:"PID" help:"Print the processor time of this process per cycle too: the server's, on this machine, with Linux."`
@@ -51,7 +52,7 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	cyclers := make([]cycler, b.Connections)
 	for i := range cyclers {
 		if cyclers[i], err = dial(ctx); err != nil {
-			return fmt.Errorf("sessionserver bench: %w", err)
+			return err
 		}
 		defer func() { cyclers[i].close() }()
 	}
@@ -59,7 +60,7 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return fmt.Errorf("sessionserver bench: making the sessions: %w%s", err, advice(err))
 	}
-	m := measure{alone: len(ids) == 1}
+	m := measure{alone: len(ids) == 1, watched: b.ServerPID != 0}
 	start := time.Now()
 	cpu, err := b.serverCPU()
 	if err != nil {
@@ -93,10 +94,14 @@ func (b *benchCmd) dialer() (func(context.Context) (cycler, error), error) {
 	}
 	dsn, err := fromFile(cmp.Or(b.DSN, standard)) // the variable may be empty
 	return func(ctx context.Context) (cycler, error) {
-		if b.Proto == "redis" {
-			return dialRedis(ctx, dsn, b.LockPoll)
+		if b.Proto != "redis" {
+			return dialNative(ctx, dsn)
 		}
-		return dialNative(ctx, dsn)
+		c, err := dialRedis(ctx, dsn, b.LockPoll)
+		if err != nil {
+			return nil, fmt.Errorf("sessionserver bench: connecting to Redis: %w", err)
+		}
+		return c, nil
 	}, err
 }
 
@@ -211,6 +216,9 @@ func (b *benchCmd) cycles(
 				w.failure = err
 			}
 		}
+		if b.Pause > 0 {
+			time.Sleep(b.Pause)
+		}
 	}
 	return w
 }
@@ -233,8 +241,10 @@ func (b *benchCmd) cycle(
 	if b.Work > 0 {
 		time.Sleep(b.Work)
 	}
-	now := time.Now()
-	m.released.Store(&now)
+	if m.alone {
+		now := time.Now()
+		m.released.Store(&now)
+	}
 	return cmp.Or(c.release(ctx, value), err)
 }
 
@@ -244,7 +254,8 @@ type measure struct {
 	done     atomic.Int64              // cycles
 	released atomic.Pointer[time.Time] // beginning of the last release, of the one session
 	took     time.Duration
-	cpu      time.Duration // of the server; 0 if unknown
+	watched  bool          // cpu is known
+	cpu      time.Duration // of the server
 
 	mu  sync.Mutex
 	all worked
@@ -289,7 +300,7 @@ func (m *measure) report(out io.Writer) error {
 	if m.all.handovers.TotalCount() > 0 {
 		fmt.Fprintln(out, "release to the next open:", quantiles(m.all.handovers))
 	}
-	if m.cpu > 0 && n > 0 {
+	if m.watched && n > 0 {
 		fmt.Fprintf(out, "server: %.1f µs of processor time a cycle, %.2f processors\n",
 			float64(m.cpu.Microseconds())/float64(n), m.cpu.Seconds()/m.took.Seconds())
 	}

@@ -44,16 +44,22 @@ type trial struct {
 // that of the server and not of the queue.
 var stored = []string{"--size", "512", "--connections", "8"}
 
+// contended is the load of clients that use one session, each of which works with it for 2 ms and returns after 3 ms.
+// With Redis they try to take the lock at intervals.
+func contended(clients, poll string) []string {
+	return []string{"--connections", clients, "--work", "2ms", "--pause", "3ms", "--lock-poll", poll}
+}
+
 var cases = []trial{
 	{name: "interval", ours: logInterval, other: aofEverysec},
 	{name: "audit", ours: audited, other: aofEverysec},
 	{name: "always", ours: logAlways, other: aofAlways},
 	{name: "memory", ours: inMemory, other: noAOF},
 	{name: "plaintext", ours: logInterval, other: aofEverysec, plaintext: true},
-	{name: "contended-20ms", ours: logInterval, other: aofEverysec, sessions: 1,
-		load: []string{"--connections", "32", "--work", "2ms", "--lock-poll", "20ms"}},
-	{name: "contended-2ms", ours: logInterval, other: aofEverysec, sessions: 1,
-		load: []string{"--connections", "32", "--work", "2ms", "--lock-poll", "2ms"}},
+	{name: "contended-20ms", ours: logInterval, other: aofEverysec, sessions: 1, load: contended("32", "20ms")},
+	{name: "contended-2ms", ours: logInterval, other: aofEverysec, sessions: 1, load: contended("32", "2ms")},
+	{name: "pair-20ms", ours: logInterval, other: aofEverysec, sessions: 1, load: contended("2", "20ms")},
+	{name: "pair-2ms", ours: logInterval, other: aofEverysec, sessions: 1, load: contended("2", "2ms")},
 	{name: "idle", ours: inMemory, other: noAOF, idle: true},
 	{name: "gates", ours: logInterval, other: ungated},
 	{name: "1mib", ours: logInterval, other: aofEverysec, sessions: 200,
@@ -99,6 +105,9 @@ func (c trial) arguments(opts options) []string {
 	n := opts.sessions
 	if c.sessions > 0 {
 		n = c.sessions
+	}
+	if opts.most > 0 {
+		n = min(n, opts.most)
 	}
 	return append([]string{"bench", "--duration", opts.duration.String(), "--sessions", strconv.Itoa(n)}, c.load...)
 }

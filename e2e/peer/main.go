@@ -20,8 +20,10 @@ import (
 type options struct {
 	rounds      int
 	duration    time.Duration
-	sessions    int // of cases without a number of their own; also the most of any case, if it is lower
+	sessions    int // of cases without a number of their own
+	most        int // sessions of any case, for a short test; 0 is unlimited
 	connections int // idle ones, of the case idle
+	settle      time.Duration
 	cases       string
 	binary      string // the server; it is built if this is ""
 }
@@ -32,6 +34,8 @@ func main() {
 	flag.DurationVar(&opts.duration, "duration", 5*time.Second, "time of each measurement")
 	flag.IntVar(&opts.sessions, "sessions", 100_000, "sessions of each case that has no number of its own")
 	flag.IntVar(&opts.connections, "connections", 10_000, "connections of the case idle")
+	flag.DurationVar(&opts.settle, "settle", 5*time.Second, "how long a server may release memory before that of its "+
+		"idle connections is measured")
 	flag.StringVar(&opts.cases, "case", "main", "cases, separated by commas: main (the first four), all (but "+
 		"stored-10m), "+strings.Join(names(cases), ", "))
 	flag.StringVar(&opts.binary, "binary", "", "a sessionserver to measure; without it one is built from this folder")

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// settle is how long a server may release memory before that of its idle connections is measured.
-const settle = 3 * time.Second
-
 // bench runs the cases.
 type bench struct {
 	options
@@ -140,10 +137,10 @@ func (b *bench) idle(s *server) (figures, error) {
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return figures{}, fmt.Errorf("%w (%d connections need as many files here and in the server: see ulimit -n)", err,
-			len(conns))
+		return figures{}, fmt.Errorf("%w (%d connections need as many files here and in the server: see ulimit -n)",
+			err, len(conns))
 	}
-	time.Sleep(settle)
+	time.Sleep(b.settle)
 	after, err := s.memory()
 	return figures{idle: (after - before) / 1024 / float64(len(conns))}, err
 }
