@@ -52,7 +52,7 @@ func (b *benchCmd) Run(ctx context.Context, io streams) error {
 	cyclers := make([]cycler, b.Connections)
 	for i := range cyclers {
 		if cyclers[i], err = dial(ctx); err != nil {
-			return err
+			return fmt.Errorf("sessionserver bench: connecting: %w%s", err, advice(err))
 		}
 		defer func() { cyclers[i].close() }()
 	}
@@ -94,14 +94,10 @@ func (b *benchCmd) dialer() (func(context.Context) (cycler, error), error) {
 	}
 	dsn, err := fromFile(cmp.Or(b.DSN, standard)) // the variable may be empty
 	return func(ctx context.Context) (cycler, error) {
-		if b.Proto != "redis" {
-			return dialNative(ctx, dsn)
+		if b.Proto == "redis" {
+			return dialRedis(ctx, dsn, b.LockPoll)
 		}
-		c, err := dialRedis(ctx, dsn, b.LockPoll)
-		if err != nil {
-			return nil, fmt.Errorf("sessionserver bench: connecting to Redis: %w", err)
-		}
-		return c, nil
+		return dialNative(ctx, dsn)
 	}, err
 }
 

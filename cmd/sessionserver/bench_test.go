@@ -18,7 +18,7 @@ func TestRedisDSN(t *testing.T) {
 	for _, dsn := range []string{"tls://u:hush@localhost", "redis://u:hush@", "redis://u:hush@local host", "hush",
 		"redis://u:hush@localhost:x"} {
 		_, err := dialRedis(t.Context(), dsn, time.Millisecond)
-		if err == nil || !strings.Contains(err.Error(), "want redis://HOST:PORT") || strings.Contains(err.Error(), "hush") {
+		if err == nil || !strings.Contains(err.Error(), "want redis://HOST") || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", dsn, err)
 		}
 	}
