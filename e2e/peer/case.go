@@ -124,3 +124,9 @@ type figures struct {
 	memory  float64       // MiB of the server with the sessions stored
 	restart time.Duration // from the start to the first reply, with the sessions stored
 }
+
+func (f figures) String() string {
+	return fmt.Sprintf("%.0f cycles/s, %v CPU a cycle, %.2f processors; p99 of open %v, of a release to the next open "+
+		"%v; %.1f KiB an idle connection; RSS %.0f MiB, restart %v", f.perSecond, f.cpu, f.used, f.open, f.handover,
+		f.idle, f.memory, f.restart)
+}

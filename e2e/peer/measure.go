@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 	"sync"
@@ -32,7 +33,7 @@ func (b *bench) measure(ctx context.Context, c trial) (string, error) {
 			if err != nil {
 				return "", fmt.Errorf("%s: %w", sides[side].name, err)
 			}
-			fmt.Fprintf(b.log, "%s, round %d, %s: %+v\n", c.name, round+1, sides[side].name, f)
+			fmt.Fprintf(b.log, "%s, round %d, %s: %v\n", c.name, round+1, sides[side].name, f)
 			all[side] = append(all[side], f)
 		}
 	}
@@ -45,10 +46,11 @@ func (b *bench) once(ctx context.Context, c trial, set setup) (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
+	defer os.RemoveAll(s.folder)
 	if err := s.start(ctx); err != nil {
 		return figures{}, err
 	}
-	defer func() { s.stop() }()
+	defer s.stop()
 	if c.idle {
 		return b.idle(s)
 	}
@@ -80,7 +82,7 @@ func (b *bench) cycles(ctx context.Context, c trial, set setup, s *server) (figu
 	cmd.Stderr = &log
 	out, err := cmd.Output()
 	if err != nil {
-		return figures{}, fmt.Errorf("sessionserver bench: %w\n%s\n%s", err, log.Bytes(), s.out)
+		return figures{}, fmt.Errorf("sessionserver bench: %w\n%s", err, log.Bytes())
 	}
 	return parse(string(out))
 }

@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	patience = 5 * time.Minute // for a server that reads its sessions
-	redisKey = "default"       // the user of Redis
+	patience  = 5 * time.Minute // for a server that reads its sessions
+	redisUser = "default"
 )
 
 // certificate holds the files of a certificate for localhost, which clients trust. Both servers have it.
@@ -58,13 +58,16 @@ func writeCertificate(dir string) (certificate, error) {
 
 // server is a running server.
 type server struct {
-	args []string // of the command
-	dsn  string   // for `sessionserver bench`
-	addr string
-	auth []string // the request that authenticates; nil without credentials
-	tls  *tls.Config
-	cmd  *exec.Cmd
-	out  *bytes.Buffer
+	folder string
+	args   []string // of the command
+	dsn    string   // for `sessionserver bench`
+	addr   string
+	auth   []string // the request that authenticates; nil without credentials
+	tls    *tls.Config
+
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has ended; out may be read then
+	out   *bytes.Buffer // both outputs
 }
 
 // pinned returns a command that runs on one processor.
@@ -76,27 +79,36 @@ func pinned(ctx context.Context, cpu int, args ...string) *exec.Cmd {
 
 // start starts the server and waits until it serves.
 func (s *server) start(ctx context.Context) error {
-	s.cmd, s.out = pinned(ctx, 0, s.args...), new(bytes.Buffer)
+	s.cmd, s.ended, s.out = pinned(ctx, 0, s.args...), make(chan struct{}), new(bytes.Buffer)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	for begin := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+	go func() {
+		_ = s.cmd.Wait()
+		close(s.ended)
+	}()
+	for begin := time.Now(); ; {
 		nc, err := s.connect()
 		if err == nil {
 			return nc.Close()
 		}
-		if ctx.Err() != nil || time.Since(begin) > patience || syscall.Kill(s.cmd.Process.Pid, 0) != nil {
+		select {
+		case <-time.After(2 * time.Millisecond):
+			if time.Since(begin) < patience {
+				continue
+			}
 			s.stop()
-			return fmt.Errorf("%s does not serve: %w\n%s", s.args[0], err, s.out)
+		case <-s.ended:
 		}
+		return fmt.Errorf("%s does not serve: %w\n%s", s.args[0], err, s.out)
 	}
 }
 
 // stop ends the server in good order.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	_ = s.cmd.Wait()
+	<-s.ended
 }
 
 // connect connects, authenticates, and waits for the reply to a ping.
@@ -167,7 +179,7 @@ func (b *bench) newServer(ctx context.Context, c trial, set setup) (*server, err
 	if err := listener.Close(); err != nil {
 		return nil, err
 	}
-	s := &server{addr: addr.String()}
+	s := &server{folder: folder, addr: addr.String()}
 	if !c.plaintext {
 		text, err := os.ReadFile(b.cert.file)
 		if err != nil {
@@ -178,19 +190,19 @@ func (b *bench) newServer(ctx context.Context, c trial, set setup) (*server, err
 	}
 	port := strconv.Itoa(addr.Port)
 	if set.redis {
-		b.redis(s, set, folder, port)
+		b.redis(s, set, port)
 		return s, nil
 	}
-	return s, b.native(ctx, s, set, folder, port)
+	return s, b.native(ctx, s, set, port)
 }
 
 // redis prepares Redis, with a password.
-func (b *bench) redis(s *server, set setup, folder, port string) {
+func (b *bench) redis(s *server, set setup, port string) {
 	secret := rand.Text()
-	s.auth = []string{"AUTH", redisKey, secret}
-	s.args = []string{"redis-server", "--bind", "127.0.0.1", "--dir", folder, "--requirepass", secret, "--save", "",
+	s.auth = []string{"AUTH", redisUser, secret}
+	s.args = []string{"redis-server", "--bind", "127.0.0.1", "--dir", s.folder, "--requirepass", secret, "--save", "",
 		"--maxclients", "15000", "--tcp-backlog", "511"}
-	dsn := url.URL{Scheme: "redis", User: url.UserPassword(redisKey, secret), Host: "localhost:" + port}
+	dsn := url.URL{Scheme: "redis", User: url.UserPassword(redisUser, secret), Host: "localhost:" + port}
 	if s.tls == nil {
 		s.args = append(s.args, "--port", port)
 	} else {
@@ -209,7 +221,7 @@ func (b *bench) redis(s *server, set setup, folder, port string) {
 
 // native prepares a session server with every gate: allowlists, the credentials of an app, all rates, quotas, the
 // default policy, and the metrics of tenants. The rates are too high to refuse anything.
-func (b *bench) native(ctx context.Context, s *server, set setup, folder, port string) error {
+func (b *bench) native(ctx context.Context, s *server, set setup, port string) error {
 	var text strings.Builder
 	anonymous := ""
 	if set.bare {
@@ -221,11 +233,11 @@ func (b *bench) native(ctx context.Context, s *server, set setup, folder, port s
 		scheme = "tls"
 		fmt.Fprintf(&text, "tls: {certificates: [{cert: %s, key: %s}]}\n", b.cert.file, b.cert.key)
 	}
-	fmt.Fprintf(&text, "public_address: %s://localhost:%s\ntenants: %s/tenants.d\n", scheme, port, folder)
+	fmt.Fprintf(&text, "public_address: %s://localhost:%s\ntenants: %s/tenants.d\n", scheme, port, s.folder)
 	if set.sync == "memory" {
 		text.WriteString("storage: {driver: memory}\n")
 	} else {
-		fmt.Fprintf(&text, "storage: {path: %s/sessions, sync: %s}\n", folder, set.sync)
+		fmt.Fprintf(&text, "storage: {path: %s/sessions, sync: %s}\n", s.folder, set.sync)
 	}
 	text.WriteString("limits: {connections: 15000, connections_per_ip: 15000}\n")
 	const free = "{per_second: 0, burst: 0}"
@@ -237,12 +249,12 @@ func (b *bench) native(ctx context.Context, s *server, set setup, folder, port s
 		fmt.Fprintf(&text, "quotas: {sessions: 100000000, bytes: 1024GiB, connections: 15000, waiters: 15000}\n"+
 			"rates: {tenant: %[1]s, app: %[1]s, address: %[1]s, tenant_bytes: %[2]s, app_bytes: %[2]s, "+
 			"session_creation: %[1]s, unauthenticated: %[1]s}\n", high, bytes)
-		fmt.Fprintf(&text, "admin: {address: 'unix:%s/admin'}\n", folder)
+		fmt.Fprintf(&text, "admin: {address: 'unix:%s/admin'}\n", s.folder)
 	}
 	if set.audit {
-		fmt.Fprintf(&text, "audit: {output: %s/audit.log}\n", folder)
+		fmt.Fprintf(&text, "audit: {output: %s/audit.log}\n", s.folder)
 	}
-	file := filepath.Join(folder, "config.yaml")
+	file := filepath.Join(s.folder, "config.yaml")
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
 		return err
 	}
