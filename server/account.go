@@ -2,6 +2,7 @@ package server
 
 import (
 	"io"
+	"time"
 
 	"sessionserver/audit"
 	"sessionserver/wire"
@@ -11,10 +12,11 @@ import (
 // bytes that its rates are charged for. It belongs to the connection's goroutine.
 type account struct {
 	server  *Server
-	access  *access // of the caller
-	session int     // bytes of the open session, as counted last
-	held    int     // bytes of memory that are counted
-	moved   int     // bytes that the rates are not charged for yet; see charge
+	access  *access   // of the caller
+	session int       // bytes of the open session, as counted last
+	held    int       // bytes of memory that are counted
+	moved   int       // bytes that the rates are not charged for yet; see charge
+	now     time.Time // last reading of the clock; see clock
 	ticket  ticket
 	bulk    ticket // see enterBulk
 }

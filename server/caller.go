@@ -227,7 +227,7 @@ func (c *caller) assume(next access) {
 // renew updates the access to the present directory. The error is errRevoked.
 func (c *caller) renew() error {
 	grant := c.access.grant
-	if e := grant.Expires; !e.IsZero() && time.Now().After(e) {
+	if e := grant.Expires; !e.IsZero() && c.account.clock().After(e) {
 		return errRevoked
 	}
 	if c.server.directory.Load() == c.access.from || grant.Identity.IsZero() {

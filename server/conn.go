@@ -194,8 +194,7 @@ func (c *conn) loop() bool {
 
 // handle runs one request.
 func (c *conn) handle(req *wire.Request) {
-	start := time.Now()
-	c.account.begin(start)
+	start := c.account.begin()
 	c.transport.begin(req.Framing)
 	cmd := c.table().lookup(req.Name)
 	if cmd == nil {
@@ -266,7 +265,7 @@ func (c *conn) refuse(err error) {
 		r := *errMemoryLimit
 		r.reply, err = reply, &r
 	}
-	c.settle(nil, time.Now(), err)
+	c.settle(nil, c.account.clock(), err)
 	if errors.As(err, &reply) && reply.Fatal {
 		c.end.because(BrokenFraming)
 	}

@@ -30,7 +30,8 @@ func (c *Call) describe() {
 	switch {
 	case s != nil:
 		q.Mode = s.Mode().String()
-		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(time.Since(s.Created()) / time.Second),
+		age := c.conn.account.clock().Sub(s.Created())
+		q.Session = policy.Session{Open: true, New: s.Unsaved(), Age: int64(age / time.Second),
 			Bytes: s.Bytes(), Keys: s.Keys()}
 	case c.Command.Mode != nil:
 		q.Mode = c.Command.Mode(c.Args).String()

@@ -230,7 +230,12 @@ func (b *addressBook) reap() {
 // take takes n tokens from a limiter and returns the time to wait for them. If that exceeds waitMax, no token is
 // taken.
 func take(l *rate.Limiter, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
-	now := time.Now()
+	return takeAt(time.Now(), l, n, waitMax)
+}
+
+// takeAt is take with a reading of the clock for several limiters. It is for use at once: a limiter that other
+// connections have used since would earn its tokens twice.
+func takeAt(now time.Time, l *rate.Limiter, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
 	if l.AllowN(now, n) {
 		return 0, true
 	}
@@ -307,14 +312,18 @@ func addDebt(l *rate.Limiter, n int) {
 // the tenant's rates delay commands. A rate in bytes must have no debt.
 func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 	waitMax := a.access.delayMax()
+	var now time.Time
 	for i, l := range a.access.rates {
 		if l == nil {
 			continue
 		}
+		if now.IsZero() {
+			now = time.Now()
+		}
 		if i >= inBytes {
 			cost = 0
 		}
-		wait, ok := take(l, cost, waitMax)
+		wait, ok := takeAt(now, l, cost, waitMax)
 		if !ok {
 			a.charge() // includes the refused request, so that a retry after wait succeeds
 			wait, _ = take(l, cost, 0)
@@ -324,7 +333,7 @@ func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 			if err := holdBack(wait); err != nil {
 				return err
 			}
-			waitMax -= wait
+			now, waitMax = time.Time{}, waitMax-wait
 		}
 	}
 	return nil

@@ -20,12 +20,12 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	}
 	if errors.Is(err, errPeerLeft) {
 		c.end.because(PeerLeft)
-		info.Outcome, info.PeerLeft, info.Duration = c.transport.reply.Outcome(), true, time.Since(start)
+		info.Outcome, info.PeerLeft, info.Duration = c.transport.reply.Outcome(), true, c.account.tick().Sub(start)
 		c.observer.CommandRan(info)
 		return
 	}
 	if err == nil {
-		info.Outcome, info.Duration = c.transport.reply.Outcome(), time.Since(start)
+		info.Outcome, info.Duration = c.transport.reply.Outcome(), c.account.tick().Sub(start)
 		c.observer.CommandRan(info)
 		c.budget = min(c.budget+1, c.server.opts.ErrorBudget)
 		return
@@ -36,7 +36,7 @@ func (c *conn) settle(cmd *Command, start time.Time, err error) {
 	if r.scope != "" {
 		c.observer.RateLimited(r.scope)
 	}
-	info.Outcome, info.Gate, info.Tenant, info.Duration = r.reply.Code, r.gate, r.tenant(), time.Since(start)
+	info.Outcome, info.Gate, info.Tenant, info.Duration = r.reply.Code, r.gate, r.tenant(), c.account.tick().Sub(start)
 	c.observer.CommandRan(info)
 	if r.closes != PeerLeft {
 		c.end.because(r.closes)

@@ -240,7 +240,7 @@ func (a *account) enter() {
 		l = &r.usage.line
 	}
 	a.server.turns.take(l, a.ticket.owed)
-	a.ticket = ticket{line: l, since: time.Now()}
+	a.ticket = ticket{line: l, since: a.tick()}
 }
 
 // exit ends the connection's turn, if it is: it is about to wait.
@@ -252,12 +252,30 @@ func (a *account) exit() {
 	a.ticket.line = nil
 }
 
-// begin waits for the turn in which a request is handled. If the turn before was long, others go first.
-func (a *account) begin(now time.Time) {
-	if a.inTurn() && now.Sub(a.ticket.since) > turnMax {
+// begin waits for the turn in which a request is handled, and returns the time before that. If the turn before was
+// long, others go first.
+func (a *account) begin() (start time.Time) {
+	start = a.clock()
+	if a.inTurn() && start.Sub(a.ticket.since) > turnMax {
 		a.exit()
 	}
 	a.enter()
+	return start
+}
+
+// tick reads the clock.
+func (a *account) tick() time.Time {
+	a.now = time.Now()
+	return a.now
+}
+
+// clock returns the time. In turn nothing is waited for, so that is the time at which the turn began or the last
+// request ended, which saves reading the clock for each use.
+func (a *account) clock() time.Time {
+	if !a.inTurn() {
+		a.tick()
+	}
+	return a.now
 }
 
 // received accounts for bytes that were read.
