@@ -76,6 +76,7 @@ func (c *caller) secured(state tls.ConnectionState) {
 func (t *transport) handshake(config *tls.Config, address string) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.server.draining, t.server.opts.HandshakeTimeout)
 	defer cancel()
+	t.forgetReadBy()
 	_ = t.socket.SetDeadline(time.Time{})
 	slot := &handshakeSlot{server: t.server, address: address}
 	defer slot.release()

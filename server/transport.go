@@ -40,10 +40,12 @@ type transport struct {
 	deadlines    deadlines    // of the wait under way
 	requestStart time.Time    // of the request that is being read; zero between requests
 	writes       *writes      // see send; nil until something is sent in turn
+	unlimited    bool         // a write is under way that has no deadline yet, since it has not waited
 
-	mu      sync.Mutex // guards writing socket, and resting; comes after Server.mu
+	mu      sync.Mutex // guards writing socket, resting and readBy; comes after Server.mu
 	socket  net.Conn   // below or above TLS
 	resting bool       // blocked in a read between two requests that wake may end
+	readBy  time.Time  // deadline of reads; zero if unknown
 }
 
 // deadlines limit the wait for one request.
@@ -157,9 +159,11 @@ func (t *transport) Read(p []byte) (n int, err error) {
 	t.account.hold(t.held()+t.account.session, 0)
 	if t.reader.Midway() {
 		if t.requestStart.IsZero() {
-			t.requestStart = time.Now()
+			t.requestStart = t.account.clock()
 		}
-		_ = t.socket.SetReadDeadline(t.beforeLogin(t.requestStart.Add(t.server.opts.RequestTimeout)))
+		t.mu.Lock()
+		t.limitReads(t.requestStart.Add(t.server.opts.RequestTimeout), 0)
+		t.mu.Unlock()
 	} else {
 		if !t.rest(len(p)) {
 			return 0, errShutdown
@@ -171,9 +175,9 @@ func (t *transport) Read(p []byte) (n int, err error) {
 
 // rest sets the deadline of a read between two requests, and lets wake end it. It reports whether the read may begin.
 func (t *transport) rest(room int) bool {
-	wait := t.deadlines.idle
-	if room > 1 {
-		wait = min(wait, restTime) // the reader has a buffer, which Next then releases
+	wait, early := t.deadlines.idle, time.Duration(0)
+	if room > 1 && wait > restTime {
+		wait, early = restTime, restTime/2 // the reader has a buffer, which Next then releases
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,8 +187,20 @@ func (t *transport) rest(room int) bool {
 		}
 		t.resting = true
 	}
-	_ = t.socket.SetReadDeadline(t.beforeLogin(time.Now().Add(wait)))
+	t.limitReads(t.account.clock().Add(wait), early)
 	return true
+}
+
+// limitReads sets the deadline of reads, and never one after the login deadline. A deadline that is so much early, at
+// most, remains. The caller holds t.mu.
+func (t *transport) limitReads(deadline time.Time, early time.Duration) {
+	if login := t.deadlines.login; !login.IsZero() && login.Before(deadline) {
+		deadline = login
+	}
+	if by := deadline.Sub(t.readBy); by < 0 || by > early {
+		_ = t.socket.SetReadDeadline(deadline)
+		t.readBy = deadline
+	}
 }
 
 // unrest ends what rest has begun.
@@ -192,14 +208,6 @@ func (t *transport) unrest() {
 	t.mu.Lock()
 	t.resting = false
 	t.mu.Unlock()
-}
-
-// beforeLogin returns the earlier of a deadline and the login deadline.
-func (t *transport) beforeLogin(deadline time.Time) time.Time {
-	if login := t.deadlines.login; !login.IsZero() && login.Before(deadline) {
-		return login
-	}
-	return deadline
 }
 
 // held returns the memory of the buffers.
@@ -262,8 +270,12 @@ func (t *transport) flushLarge() error {
 
 // write sends bytes. A failure ends the connection.
 func (t *transport) write(p []byte) error {
-	_ = t.socket.SetWriteDeadline(time.Now().Add(t.server.opts.WriteTimeout))
+	t.unlimited = true
 	n, err := t.send(t.socket, p)
+	if !t.unlimited {
+		_ = t.socket.SetWriteDeadline(time.Time{})
+	}
+	t.unlimited = false
 	t.account.moved += n
 	t.mark = 0
 	switch {
@@ -275,7 +287,8 @@ func (t *transport) write(p []byte) error {
 	return err
 }
 
-// send writes to the socket below TLS, or through TLS. A peer that does not read is waited for out of turn.
+// send writes to the socket below TLS, or through TLS. A peer that does not read is waited for out of turn, until a
+// deadline.
 func (t *transport) send(socket net.Conn, p []byte) (n int, err error) {
 	if t.account.inTurn() && socket == bare(socket) {
 		if t.writes == nil || t.writes.conn != socket {
@@ -285,6 +298,10 @@ func (t *transport) send(socket net.Conn, p []byte) (n int, err error) {
 			return n, nil
 		}
 		t.account.exit()
+	}
+	if t.unlimited && socket == bare(socket) {
+		t.unlimited = false
+		_ = socket.SetWriteDeadline(time.Now().Add(t.server.opts.WriteTimeout))
 	}
 	more, err := socket.Write(p[n:])
 	return n + more, err
@@ -298,7 +315,15 @@ func (t *transport) loopback() bool {
 
 // watch returns a context that ends when the peer leaves; see watchPeer.
 func (t *transport) watch(ctx context.Context) (context.Context, func()) {
+	t.forgetReadBy()
 	return watchPeer(ctx, t.socket)
+}
+
+// forgetReadBy makes the next read set its deadline, because others change it.
+func (t *transport) forgetReadBy() {
+	t.mu.Lock()
+	t.readBy = time.Time{}
+	t.mu.Unlock()
 }
 
 // wake ends a read between two requests, unless a session is open. The server is draining.
@@ -306,7 +331,8 @@ func (t *transport) wake() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.resting {
-		_ = t.socket.SetReadDeadline(time.Unix(1, 0))
+		t.readBy = time.Unix(1, 0)
+		_ = t.socket.SetReadDeadline(t.readBy)
 	}
 }
 
