@@ -35,6 +35,7 @@ type lock struct {
 	holders    []*hold
 	queue      []*hold
 	holderBuf  [1]*hold      // backing array for a single holder
+	first      hold          // the first hold, most often the only one; see newHold
 	touchDone  chan struct{} // not nil during a touch without the lock; closed at its end
 	saveDone   chan struct{} // not nil while a goroutine waits for the end of a save; closed then
 	leaseTimer *time.Timer   // runs while the queue is not empty, until the last holder's lease ends
@@ -89,6 +90,16 @@ func (t *lockTable) ensure(s *lockShard, key storage.Key) *lock {
 	return l
 }
 
+// newHold returns a hold that is to be granted or to wait.
+func (l *lock) newHold(exclusive bool, lease time.Duration) *hold {
+	h := &l.first
+	if h.lock.Load() != nil {
+		h = new(hold)
+	}
+	h.exclusive, h.lease = exclusive, lease
+	return h
+}
+
 // try takes the lock of key if it is available at once without overtaking a waiter. Otherwise it returns nil and
 // leaves no trace, so that it delays no other client.
 func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) (*hold, error) {
@@ -98,8 +109,9 @@ func (t *lockTable) try(key storage.Key, exclusive bool, lease time.Duration) (*
 	if s.drops[key.Tenant] > 0 {
 		return nil, errDropping
 	}
-	h := &hold{exclusive: exclusive, lease: lease}
-	if l := t.ensure(s, key); !l.take(h) {
+	l := t.ensure(s, key)
+	h := l.newHold(exclusive, lease)
+	if !l.take(h) {
 		return nil, nil
 	}
 	return h, nil
@@ -116,8 +128,8 @@ func (t *lockTable) enqueue(key storage.Key, exclusive bool, lease time.Duration
 	if s.drops[key.Tenant] > 0 {
 		return nil, errDropping
 	}
-	h := &hold{exclusive: exclusive, lease: lease}
 	l := t.ensure(s, key)
+	h := l.newHold(exclusive, lease)
 	if l.take(h) {
 		return h, nil
 	}
@@ -366,8 +378,10 @@ func (t *lockTable) lockSuccessor(h *hold, key storage.Key) *hold {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := &hold{exclusive: true, lease: h.lease, saving: true}
-	t.ensure(s, key).grant(n)
+	l := t.ensure(s, key)
+	n := l.newHold(true, h.lease)
+	n.saving = true
+	l.grant(n)
 	n.leaseEnd = h.leaseEnd
 	return n
 }

@@ -296,13 +296,13 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 			err = storeError("delete", deleteErr)
 		}
 	}
-	var rec record
+	s := m.session(t, key, h)
 	var mk *marker
 	if err == nil {
-		mk, err = decode(stored.Data, &rec)
+		mk, err = decode(stored.Data, &s.rec)
 	}
 	now := time.Now()
-	if err == nil && mk == nil && rec.outlived(&t.Settings, now) {
+	if err == nil && mk == nil && s.rec.outlived(&t.Settings, now) {
 		err = ErrNotFound // it was saved under a longer absolute lifetime
 	}
 	switch {
@@ -314,11 +314,8 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 		next, err := mk.follow(key)
 		return nil, next, err
 	}
-	s := &Session{
-		m: m, tenant: t, key: key, hold: h,
-		rec: rec, loaded: stored.Data, size: len(stored.Data), stored: true, expires: stored.Expires,
-	}
-	s.idle = rec.idle(&t.Settings)
+	s.loaded, s.size, s.stored, s.expires = stored.Data, len(stored.Data), true, stored.Expires
+	s.idle = s.rec.idle(&t.Settings)
 	s.rec.values.dropExpired(now)
 	return s, key, nil
 }
@@ -326,7 +323,16 @@ func (m *Manager) load(ctx context.Context, t *Tenant, key storage.Key, h *hold,
 // create returns a session that is not stored.
 func (m *Manager) create(t *Tenant, h *hold) *Session {
 	now := time.Now().Truncate(time.Millisecond) // the precision of the stored record
-	return &Session{m: m, tenant: t, hold: h, key: h.key(), rec: record{created: now}, expires: now}
+	s := m.session(t, h.key(), h)
+	s.rec.created, s.expires = now, now
+	return s
+}
+
+// session returns a session without a record.
+func (m *Manager) session(t *Tenant, key storage.Key, h *hold) *Session {
+	s := &Session{m: m, tenant: t, key: key, hold: h}
+	s.rec.values.list = s.few[:0]
+	return s
 }
 
 // snapshot opens the last saved state.

@@ -107,8 +107,8 @@ func recycle(buf *[]byte) {
 	}
 }
 
-// decode parses a stored record: a session into r, or else a marker, which it returns. Keys and values are views of
-// data.
+// decode parses a stored record: a session into r, whose list of values is overwritten, or else a marker, which it
+// returns. Keys and values are views of data.
 func decode(data []byte, r *record) (*marker, error) {
 	if len(data) < 2 {
 		return nil, fmt.Errorf("%w: %d bytes", errRecord, len(data))
@@ -119,7 +119,7 @@ func decode(data []byte, r *record) (*marker, error) {
 	d := decoder{b: data[2:]}
 	switch data[1] {
 	case kindSession:
-		*r = d.record()
+		d.record(r)
 		return nil, d.finish()
 	case kindMarker:
 		m := marker{followUntil: d.time()}
@@ -137,21 +137,21 @@ type decoder struct {
 	failed bool
 }
 
-func (d *decoder) record() record {
-	r := record{
+func (d *decoder) record(r *record) {
+	list := r.values.list[:0]
+	*r = record{
 		created:  d.time(),
 		saved:    d.time(),
 		lifetime: time.Duration(d.number(uint64(LifetimeMax/time.Second))) * time.Second,
 		version:  d.number(1<<64 - 1),
 	}
 	n := d.number(min(keysMax, uint64(len(d.b))/3)) // a value takes three bytes at least, so a lie costs little memory
-	r.values.list = make([]value, 0, n)
+	r.values.list = slices.Grow(list, int(n))
 	for i := uint64(0); i < n && !d.failed; i++ {
 		v := value{key: d.bytes(), value: d.bytes(), expires: d.time()}
 		r.values.list = append(r.values.list, v)
 		r.values.bytes += v.size()
 	}
-	return r
 }
 
 func (d *decoder) number(limit uint64) uint64 {

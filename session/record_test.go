@@ -36,7 +36,7 @@ var goldenRecords = []struct {
 	},
 	{
 		name: "empty session", record: &record{
-			created: time.UnixMilli(1), saved: time.UnixMilli(2), version: 1, values: values{list: []value{}},
+			created: time.UnixMilli(1), saved: time.UnixMilli(2), version: 1,
 		},
 		hex: "01" + "01" + "01" + "02" + "00" + "01" + "00",
 	},

@@ -23,6 +23,7 @@ type Session struct {
 	hold   *hold // nil without a lock: in mode Snapshot or after Commit
 
 	rec     record
+	few     [2]value      // the first backing array of rec.values, as most sessions have few values
 	loaded  []byte        // the record as it was loaded; a save ends its use, as the lock is given up after it
 	size    int           // lower bound of the bytes of the stored record
 	expires time.Time     // expiry of the stored record
