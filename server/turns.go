@@ -27,6 +27,7 @@ type turns struct {
 	begun   uint64        // counts the turns
 	deposit time.Duration // cost that a line pays when a turn begins, until the turn has its own; see begin
 	looking bool          // whether overdue will look
+	waiters sync.Pool     // of those that have had their turn
 
 	polls bool          // whether it is processors that are shared out; see look
 	last  *line         // who had the turn that began last
@@ -96,7 +97,10 @@ func (t *turns) take(l *line, owed time.Duration) {
 		return
 	}
 	t.waiting++
-	w := &waiter{turn: make(chan struct{}, 1)}
+	w, _ := t.waiters.Get().(*waiter)
+	if w == nil {
+		w = &waiter{turn: make(chan struct{}, 1)}
+	}
 	if l.first == nil {
 		l.first, l.last = w, w
 		heap.Push(&t.lines, l)
@@ -112,6 +116,8 @@ func (t *turns) take(l *line, owed time.Duration) {
 	}
 	t.mu.Unlock()
 	<-w.turn
+	w.next = nil
+	t.waiters.Put(w)
 }
 
 // give ends a turn that took so long.
