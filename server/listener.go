@@ -213,7 +213,7 @@ func (s *Server) admitAddress(c *conn) *refusal {
 			gate:  gateQuota,
 		}
 	}
-	if wait, ok := take(c.caller.limiter(unauthenticated, s.opts.Unauthenticated), connCost, 0); !ok {
+	if wait, ok := take(c.caller.limiter(unauthenticated, s.opts.Unauthenticated), time.Now(), connCost, 0); !ok {
 		return &refusal{
 			reply: wire.Errorf(wire.RateLimited,
 				"this address connects too often: keep connections open; retry in %d ms", wait.Milliseconds()+1),

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"time"
 
 	"sessionserver/audit"
 	"sessionserver/auth"
@@ -87,7 +88,7 @@ func (c *conn) chargeLogin() error {
 // address.
 func (c *conn) loginFailed(name string, err error) error {
 	c.observer.AuthFailed(auth.BySecret)
-	if wait, ok := take(c.caller.limiter(authFailures, c.server.opts.AuthFailures), 1, 0); !ok {
+	if wait, ok := take(c.caller.limiter(authFailures, c.server.opts.AuthFailures), time.Now(), 1, 0); !ok {
 		return &refusal{ // without the identities that were tried
 			reply: retryIn(wait), gate: gateRates, scope: OfAuthFailures, event: audit.AuthFailed, reason: "too_many",
 			closes: TooManyFailures,

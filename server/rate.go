@@ -228,14 +228,8 @@ func (b *addressBook) reap() {
 }
 
 // take takes n tokens from a limiter and returns the time to wait for them. If that exceeds waitMax, no token is
-// taken.
-func take(l *rate.Limiter, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
-	return takeAt(time.Now(), l, n, waitMax)
-}
-
-// takeAt is take with a reading of the clock for several limiters. It is for use at once: a limiter that other
-// connections have used since would earn its tokens twice.
-func takeAt(now time.Time, l *rate.Limiter, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
+// taken. The clock must have been read just now: a limiter that others have used since would earn its tokens twice.
+func take(l *rate.Limiter, now time.Time, n int, waitMax time.Duration) (wait time.Duration, ok bool) {
 	if l.AllowN(now, n) {
 		return 0, true
 	}
@@ -266,9 +260,10 @@ func retryIn(wait time.Duration) *wire.Error {
 
 // payLater charges the rates for a cost that may exceed their tokens. The debt delays later commands.
 func (a *account) payLater(cost int) {
+	now := time.Now()
 	for _, l := range a.access.rates[:inBytes] {
 		if l != nil {
-			take(l, cost, math.MaxInt64)
+			take(l, now, cost, math.MaxInt64)
 		}
 	}
 }
@@ -287,20 +282,20 @@ func (a *account) charge() {
 		return
 	}
 	a.moved -= units * costUnit
+	now := time.Now()
 	for i, l := range a.access.rates {
 		switch {
 		case l == nil:
 		case i < inBytes:
-			addDebt(l, units)
+			addDebt(l, now, units)
 		default:
-			addDebt(l, units*costUnit)
+			addDebt(l, now, units*costUnit)
 		}
 	}
 }
 
 // addDebt takes n tokens from a limiter that may have fewer.
-func addDebt(l *rate.Limiter, n int) {
-	now := time.Now()
+func addDebt(l *rate.Limiter, now time.Time, n int) {
 	limit := l.TokensAt(now) + debtMax.Seconds()*float64(l.Limit())
 	n = int(min(float64(n), max(limit, 0)))
 	for burst := max(l.Burst(), 1); n > 0; n -= burst { // a reservation is for a burst at most
@@ -323,10 +318,10 @@ func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 		if i >= inBytes {
 			cost = 0
 		}
-		wait, ok := takeAt(now, l, cost, waitMax)
+		wait, ok := take(l, now, cost, waitMax)
 		if !ok {
 			a.charge() // includes the refused request, so that a retry after wait succeeds
-			wait, _ = take(l, cost, 0)
+			wait, _ = take(l, time.Now(), cost, 0)
 			return rateLimited(a.access.scope(i), wait)
 		}
 		if wait > 0 {
@@ -342,7 +337,7 @@ func (a *account) pay(cost int, holdBack func(time.Duration) error) error {
 // takeSessionCreation takes one new session from the app's rate. It never waits, since the connection may hold a
 // lock.
 func (c *Call) takeSessionCreation() error {
-	if wait, ok := take(c.conn.caller.access.creation, 1, 0); !ok {
+	if wait, ok := take(c.conn.caller.access.creation, time.Now(), 1, 0); !ok {
 		return rateLimited(OfSessionCreation, wait)
 	}
 	return nil

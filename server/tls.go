@@ -30,13 +30,13 @@ func (c *conn) secure() bool {
 		_, _ = c.transport.socket.Write(handshakeFailure)
 		return false
 	}
-	if _, ok := take(c.caller.limiter(unauthenticated, c.server.opts.Unauthenticated), handshakeCost, 0); !ok {
+	start := time.Now()
+	if _, ok := take(c.caller.limiter(unauthenticated, c.server.opts.Unauthenticated), start, handshakeCost, 0); !ok {
 		c.end.because(TooManyHandshakes)
 		c.observer.RateLimited(OfUnauthenticated)
 		c.observer.HandshakeFailed(HandshakeTooMany)
 		return false
 	}
-	start := time.Now()
 	secured, err := c.transport.handshake(listener.TLS, c.caller.ipKey())
 	if err != nil {
 		failure := handshakeFailureOf(err)
