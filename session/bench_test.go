@@ -60,6 +60,23 @@ func (b *bench) cycle(id []byte) {
 	b.ok(s.Close(benchCtx))
 }
 
+// TestOpenAllocates checks that opening a session with one value makes three objects: the session, its lock
+// and the copy of the record.
+func TestOpenAllocates(t *testing.T) {
+	b := newBench(t, session.NewManager(open(t, drivers[0].open), session.Options{}), 0)
+	id, s, err := b.m.New(benchCtx, b.tenant, 0)
+	b.ok(err)
+	b.ok(s.Put(benchKey, benchValue))
+	b.ok(s.Close(benchCtx))
+	if n := testing.AllocsPerRun(1000, func() {
+		s, err := b.m.Open(benchCtx, b.tenant, []byte(id), session.OpenOptions{})
+		b.ok(err)
+		b.ok(s.Abort())
+	}); n > 3 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkCycle(b *testing.B) {
 	for _, d := range drivers {
 		b.Run(d.name, func(b *testing.B) {
