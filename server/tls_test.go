@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -358,6 +359,29 @@ func TestHalfOpen(t *testing.T) {
 	}
 	dial(t, s).TLS(a.client()).Ask("ping", "ok PONG")
 	dial(t, s).Ask("ping", "ok PONG")
+}
+
+// TestUnreadReplies checks that a client that leaves its replies in the socket is closed.
+func TestUnreadReplies(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			t.Parallel()
+			observed := newObserver()
+			s := servertest.Start(t, servertest.Config{
+				Listen: overTLS(a), Options: server.Options{Observer: observed, WriteTimeout: 20 * time.Millisecond},
+			})
+			p := dial(t, s)
+			if secure {
+				p = p.TLS(a.client())
+			}
+			p.Ask("new", "ok ")
+			p.Ask("put k "+strings.Repeat("x", 1<<20), "ok")
+			p.Send(strings.Repeat("get k\r\n", 64))
+			observed.wantClosed(t, server.WriteTimeout)
+		})
+	}
 }
 
 // BenchmarkIdleTLS measures the memory of an idle TLS connection in the server. It subtracts the memory of the
