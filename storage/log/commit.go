@@ -2,7 +2,9 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -127,7 +129,10 @@ func (l *log) writeGroup() {
 	l.mu.Unlock()
 	g.copies.Wait()
 	l.writing.Lock()
-	err := l.writeSpans(g)
+	err := l.failure() // the folder may have been opened again meanwhile
+	if err == nil {
+		err = l.writeSpans(g)
+	}
 	l.writing.Unlock()
 	if err != nil {
 		l.fail(err)
@@ -188,16 +193,26 @@ func (l *log) enter(s *segment) error {
 	return nil
 }
 
-// sync makes what is written of the segment durable.
+// sync makes what is written of the segment durable. An error of the disk is reported to one caller only, so no two may
+// sync at once, and none after a failure.
 func (l *log) sync(s *segment) error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	if err := l.failure(); err != nil {
+		return err
+	}
 	written := s.written.Load()
 	if written == s.synced.Load() {
 		return nil
 	}
 	start := time.Now()
 	err := s.file.Sync()
+	if errors.Is(err, fs.ErrClosed) {
+		return nil // it was cleaned meanwhile, which has synced everything
+	}
 	l.opts.Synced(time.Since(start))
 	if err != nil {
+		l.fail(err)
 		return err
 	}
 	for synced := s.synced.Load(); synced < written &&

@@ -42,7 +42,7 @@ func (e *engine) get(ctx context.Context, key *storage.Key) (storage.Record, err
 			return storage.Record{}, err
 		}
 		data, err := e.read(s.pos, key, int(s.size), s.is(slotDamaged))
-		if err == errMoved {
+		if err == errMoved && ctx.Err() == nil {
 			continue
 		}
 		if errors.Is(err, storage.ErrCorrupt) && !e.still(key, s.pos) {
@@ -519,7 +519,8 @@ func (e *engine) tryDrop(t *tenant) (removed int64, g *group, err error) {
 	l.put(&r, &f, t.name)
 	removed = t.usage.Records
 	t.usage = storage.Usage{}
-	t.markers.expiries, t.markers.count = nil, 0
+	t.markers.expiries, t.markers.count, t.markers.next = nil, 0, 0
+	t.markers.bound.Store(0)
 	t.dropped.Store(uint64(r.pos))
 	return removed, r.group, nil
 }

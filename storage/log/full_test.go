@@ -15,7 +15,11 @@ import (
 // records that nearly fill pages, or if the process is killed while it cleans, the rest of the disk may be too small
 // for the next segment to be cleaned: deletions may then fail until records expire.
 func TestFullDiskAtRandom(t *testing.T) {
-	for seed := range uint64(40) {
+	seeds := []uint64{2040, 2051, 3067, 5138}
+	for n := range uint64(30) {
+		seeds = append(seeds, n)
+	}
+	for _, seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 1))
 		kills := seed%3 == 0
 		most := []int{50, 1000, 3000, 12000}[r.IntN(4)] // bytes of a record; a page has 4,096

@@ -37,6 +37,15 @@ type keys struct {
 
 func (k *keys) len() int { return len(k.entries) / keysEntry }
 
+// end returns the offset behind the last frame.
+func (k *keys) end() int {
+	if k.len() == 0 {
+		return 0
+	}
+	en := k.at(k.len() - 1)
+	return en.offset + frameLength(len(k.tenants[en.tenant]), en.size)
+}
+
 // entry is a frame as a table of keys has it.
 type entry struct {
 	id      storage.ID

@@ -57,6 +57,7 @@ type log struct {
 
 	leading   atomic.Bool   // a leader writes a group, or is about to
 	committed atomic.Uint64 // all frames before this position are
+	syncing   sync.Mutex    // held while a segment is synced
 	writing   sync.Mutex    // held while a group is written
 	entered   *segment      // the segment that is written to; guarded by writing
 	buffers   buffers
@@ -181,11 +182,14 @@ func (l *log) claimed(room int, c class) error {
 	return fmt.Errorf("%w: %w", ErrFull, l.noSpare)
 }
 
-// mostCopyBytes returns how much room the cleaner needs for any segment but the newest.
+// mostCopyBytes returns how much room the cleaner needs for any segment. The newest one will need it as well.
 func (l *log) mostCopyBytes() (n int) {
 	all := *l.segments.Load()
 	for _, s := range all[:len(all)-1] {
 		n = max(n, s.copyBytes())
+	}
+	if p := l.page; p != nil && l.noSpare != nil {
+		n = max(n, p.offset+p.used-int(p.segment.content-p.segment.live))
 	}
 	return n
 }

@@ -19,6 +19,8 @@ import (
 type resume struct {
 	segment uint64
 	offset  int
+	scanned bool
+	frames  []unsyncedFrame // behind offset, as the first attempt to open the folder has found them
 }
 
 // openEngine opens the folder. It replays the log into a new index; see the package documentation.
@@ -176,7 +178,7 @@ func (e *engine) openFiles(names []string) error {
 			}
 			l.removeSpare(l.addSpare(sp))
 		case isKeys, strings.HasSuffix(name, ".tmp"):
-			if err := l.files.Remove(name); err != nil {
+			if err := l.files.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // FORMAT.tmp was renamed
 				return err
 			}
 		}
@@ -197,8 +199,19 @@ func (e *engine) replay(r *resume) (unsynced []unsyncedFrame, err error) {
 	for i, s := range all {
 		newest := i == len(all)-1
 		var k *keys
+		if r != nil && s.number > r.segment { // it has nothing, or copies of r.frames by an attempt that has failed
+			if err := e.complete(s, 0); err != nil {
+				return nil, err
+			}
+			s.written.Store(int64(s.size))
+			s.synced.Store(int64(s.size))
+			continue
+		}
 		if r == nil || r.segment != s.number {
-			if k, err = readKeys(e.log.files, s.number, e.log.seal); err == nil {
+			if k, err = readKeys(e.log.files, s.number, e.log.seal); err == nil && k.end() > s.size {
+				k, err = nil, fmt.Errorf("%w: the segment is shorter", errKeys)
+			}
+			if err == nil {
 				s.keyed.Store(true)
 				s.end = s.size
 			} else if !errors.Is(err, fs.ErrNotExist) {
@@ -207,13 +220,21 @@ func (e *engine) replay(r *resume) (unsynced []unsyncedFrame, err error) {
 			}
 		}
 		if k == nil {
-			var more []unsyncedFrame
-			if k, more, err = e.scan(s, newest, r); err != nil {
+			if k, err = e.scan(s, newest, r); err != nil {
 				return nil, err
 			}
-			unsynced = append(unsynced, more...)
 		}
 		e.applyAll(s, k)
+		if r != nil && r.segment == s.number {
+			unsynced = r.frames
+			k, numbers := &keys{}, make(map[string]int)
+			for i := range unsynced {
+				k.add(&unsynced[i].frame, unsynced[i].pos.offset(), numbers)
+			}
+			content := s.content
+			e.applyAll(s, k)
+			s.content = content // they are cut off
+		}
 		s.written.Store(int64(s.size))
 		s.synced.Store(int64(s.size))
 	}
@@ -265,7 +286,7 @@ func (e *engine) apply(sh *shard, t *tenant, en *entry, p position, worker int) 
 			return
 		}
 		if en.kind == kindMark {
-			e.log.swept = max(e.log.swept, en.expires)
+			e.log.swept = en.expires // less than before if the clock was set back
 			return
 		}
 		t.dropped.Store(uint64(p))
@@ -299,6 +320,7 @@ func (e *engine) apply(sh *shard, t *tenant, en *entry, p position, worker int) 
 // settle removes what is absent when all frames are applied, and counts what is left. Records that had expired before
 // the last complete sweep known to the log are absent; others are left for the next sweep.
 func (e *engine) settle() {
+	e.log.swept = min(e.log.swept, e.now()) // the clock may have been wrong
 	for i := range e.index.shards {
 		sh := &e.index.shards[i]
 		for j := 0; j < len(sh.slots); j++ {
@@ -327,7 +349,7 @@ type unsyncedFrame struct {
 }
 
 // scan collects the table of keys of a segment that has none, and completes it if it is the newest.
-func (e *engine) scan(s *segment, newest bool, r *resume) (*keys, []unsyncedFrame, error) {
+func (e *engine) scan(s *segment, newest bool, r *resume) (*keys, error) {
 	sc := &scanner{segment: s, seal: e.log.seal}
 	var unsynced []unsyncedFrame
 	cut := s.size // frames from here on may not be durable
@@ -354,21 +376,34 @@ func (e *engine) scan(s *segment, newest bool, r *resume) (*keys, []unsyncedFram
 		return true
 	})
 	switch {
-	case err == nil && cut == s.size:
+	case err == nil && (cut == s.size || len(unsynced) == 0):
 		s.end = sc.offset
-		return k, nil, nil
+		if newest || r != nil { // a kill may have come before its sync
+			err = s.file.Sync()
+		}
+		return k, err
 	case err != nil && !errors.Is(err, errEnd):
-		return nil, nil, fmt.Errorf("read %s: %w", segmentName(s.number), err)
+		return nil, fmt.Errorf("read %s: %w", segmentName(s.number), err)
 	}
 	if err != nil {
 		if err := e.checkCut(s, newest, valid); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if cut == s.size {
 		end = valid
+	} else {
+		for n := len(unsynced); n > 0 && unsynced[n-1].flags&flagContinues != 0; n-- {
+			unsynced = unsynced[:n-1] // of an incomplete chain
+		}
+		for k.len() > 0 && k.at(k.len()-1).offset >= cut {
+			k.entries = k.entries[:len(k.entries)-keysEntry]
+		}
+		if !r.scanned {
+			r.scanned, r.frames = true, unsynced
+		}
 	}
-	return k, unsynced, e.complete(s, end)
+	return k, e.complete(s, end)
 }
 
 // complete writes the end frame of a segment behind its last valid frame. The segment is durable before the next one
@@ -378,7 +413,9 @@ func (e *engine) complete(s *segment, end int) error {
 		if err := s.file.Allocate(int64(e.opts.layout.page)); err != nil {
 			return err
 		}
+		before := s.size
 		s.size = max(s.size, e.opts.layout.page)
+		e.log.total += int64(s.size - before)
 		e.log.largestSegment = max(e.log.largestSegment, s.size)
 		s.pages = newSegment(s.number, s.file, s.size, s.unit).pages
 	}

@@ -1,7 +1,9 @@
 package log
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -83,10 +85,18 @@ type segments []*segment
 
 // find returns the segment with the number, or nil if it was removed.
 func (ss segments) find(number uint64) *segment {
-	if len(ss) == 0 || number < ss[0].number || number-ss[0].number >= uint64(len(ss)) {
+	if len(ss) == 0 || number < ss[0].number || number > ss[len(ss)-1].number {
 		return nil
 	}
-	return ss[number-ss[0].number]
+	if i := number - ss[0].number; i < uint64(len(ss)) && ss[i].number == number {
+		return ss[i]
+	}
+	// with AcceptLoss, segments may be missing
+	i, ok := slices.BinarySearchFunc(ss, number, func(s *segment, n uint64) int { return cmp.Compare(s.number, n) })
+	if !ok {
+		return nil
+	}
+	return ss[i]
 }
 
 // setSegments changes the segments of the log. The caller holds mu, except while the log is opened.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,7 +131,7 @@ func (s *Store) reopen(e *engine) bool {
 	l.writing.Lock() // the last leader has finished
 	var r *resume
 	if l.entered != nil {
-		r = &resume{l.entered.number, int(l.entered.synced.Load())}
+		r = &resume{segment: l.entered.number, offset: int(l.entered.synced.Load())}
 		if c := position(l.committed.Load()); s.opts.Sync == SyncNever && c.segment() == r.segment {
 			r.offset = c.offset() // the kernel has accepted it
 		}
@@ -147,7 +148,11 @@ func (s *Store) reopen(e *engine) bool {
 		}
 		again, err := s.openEngine(r)
 		if err != nil {
-			s.opts.Logger.Debug("storage cannot be opened again yet", "err", err)
+			level := slog.LevelDebug
+			if errors.Is(err, storage.ErrCorrupt) { // it needs an operator
+				level = slog.LevelError
+			}
+			s.opts.Logger.Log(context.Background(), level, "storage cannot be opened again yet", "err", err)
 			continue
 		}
 		s.life.Lock()

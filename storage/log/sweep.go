@@ -39,7 +39,7 @@ func (e *engine) sweepSome(limit int) storage.Swept {
 		if sw.next++; sw.next == shardCount {
 			sw.next = 0
 			e.log.mu.Lock()
-			e.log.swept = max(e.log.swept, sw.began)
+			e.log.swept = sw.began // less than before if the clock was set back
 			e.log.mu.Unlock()
 			sw.began = 0
 			return swept
@@ -62,7 +62,8 @@ func (e *engine) sweepShard(sh *shard, limit int, swept *storage.Swept) (removed
 		}
 		t := e.tenants.at(s.tenant)
 		absent := t.absent(s)
-		surplus := s.isMarker() && !absent && s.expires() > now && s.expires() < t.markers.bound.Load()
+		surplus := s.isMarker() && !absent && s.expires() > now && s.expires() < t.markers.bound.Load() &&
+			uint64(s.pos) < e.log.committed.Load()
 		if s.is(slotDeleted) || !absent && s.expires() > now && !surplus {
 			continue
 		}

@@ -44,6 +44,9 @@ func (m *markers) add(expires, n, records int64) {
 	if m.count <= limit {
 		m.next = 0
 	}
+	if m.count <= limit*9/10 { // the surplus is gone
+		m.bound.Store(0)
+	}
 	if m.count <= max(limit, m.next) {
 		return
 	}
