@@ -50,8 +50,7 @@ type waiter struct {
 	next *waiter
 }
 
-// What a turn costs beyond the time that it takes, as far as that was not waiting: nobody measures what a socket or the
-// store does.
+// Costs of a turn beyond its measured time, which leaves out the work of sockets and the store.
 const (
 	turnCost = 10 * time.Microsecond // to be woken, to read and to write
 	wireCost = 4                     // bytes in a nanosecond that are read

@@ -93,6 +93,11 @@ func (d *disk) kill() *disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gone = true
+	return d.copy()
+}
+
+// copy returns a disk with everything that the kernel has. The caller holds mu.
+func (d *disk) copy() *disk {
 	left := newDisk()
 	for name, n := range d.names {
 		left.names[name] = &inode{content: bytes.Clone(n.content), durable: bytes.Clone(n.durable),
@@ -100,6 +105,21 @@ func (d *disk) kill() *disk {
 	}
 	left.durable = maps.Clone(left.names)
 	return left
+}
+
+// copyAtSyncs returns a function that returns a copy of the disk before each sync of a file so far: what is left when
+// the process ends there.
+func (d *disk) copyAtSyncs() (copies func() []*disk) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*disk
+	d.fault = func(op, _ string) error {
+		if op == "syncfile" {
+			all = append(all, d.copy())
+		}
+		return nil
+	}
+	return func() []*disk { return all }
 }
 
 var errGone = errors.New("the power is off")

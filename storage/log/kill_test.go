@@ -20,21 +20,7 @@ func TestKillBeforeSyncOfGroups(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var snapshots []*disk // what a kill during a sync leaves
-		d.mu.Lock()
-		d.fault = func(op, _ string) error {
-			if op == "syncfile" {
-				left := newDisk()
-				for name, n := range d.names {
-					left.names[name] = &inode{content: bytes.Clone(n.content), durable: bytes.Clone(n.durable),
-						dirty: maps.Clone(n.dirty)}
-				}
-				left.durable = maps.Clone(left.names)
-				snapshots = append(snapshots, left)
-			}
-			return nil
-		}
-		d.mu.Unlock()
+		snapshots := d.copyAtSyncs()
 		var wg sync.WaitGroup
 		for w := range 8 {
 			wg.Go(func() {
@@ -49,7 +35,7 @@ func TestKillBeforeSyncOfGroups(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for n, left := range snapshots {
+		for n, left := range snapshots() {
 			kills++
 			o.files = left
 			if s, err = Open(o); err != nil {

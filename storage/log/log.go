@@ -194,7 +194,7 @@ func (l *log) mostCopyBytes() (n int) {
 	return n
 }
 
-// spareBytes returns the room in the spares. The margin of the reserve is no room.
+// spareBytes returns the room in the spares. The margin of the reserve does not count.
 func (l *log) spareBytes() int { return l.next.size + max(l.reserve.size-l.margin(), 0) }
 
 // urgentBytes returns how much of the last room on a full disk is for urgent frames.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -60,21 +59,7 @@ func TestKillBeforeSync(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var snapshots []*disk // what a kill during a sync leaves
-		d.mu.Lock()
-		d.fault = func(op, _ string) error {
-			if op == "syncfile" {
-				left := newDisk()
-				for name, n := range d.names {
-					left.names[name] = &inode{content: bytes.Clone(n.content), durable: bytes.Clone(n.durable),
-						dirty: maps.Clone(n.dirty)}
-				}
-				left.durable = maps.Clone(left.names)
-				snapshots = append(snapshots, left)
-			}
-			return nil
-		}
-		d.mu.Unlock()
+		snapshots := d.copyAtSyncs()
 		for i := range 12 {
 			if err := s.Put(t.Context(), testKey("acme", "%d", i), versionRecord(0, i)); err != nil {
 				t.Fatal(err)
@@ -84,7 +69,7 @@ func TestKillBeforeSync(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused, lost := 0, 0
-		for n, left := range snapshots {
+		for n, left := range snapshots() {
 			o.files = left
 			if s, err = Open(o); err != nil {
 				t.Fatal(err)
@@ -115,7 +100,7 @@ func TestKillBeforeSync(t *testing.T) {
 			_ = s.Close()
 		}
 		if refused+lost > 0 {
-			t.Errorf("%s: of %d kills: %d starts refused, %d records lost", mode, len(snapshots), refused, lost)
+			t.Errorf("%s: of %d kills: %d starts refused, %d records lost", mode, len(snapshots()), refused, lost)
 		}
 	}
 }

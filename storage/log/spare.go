@@ -8,7 +8,7 @@ import (
 
 // spare is a file with room for a segment, which has no name of a segment yet. There are two: the next segment, and
 // the reserve of the cleaner. The reserve is larger than every segment, so that the oldest one can be copied on a
-// full disk. Where that holds no longer, there is no next spare.
+// full disk. Without such a reserve, no further segment begins.
 type spare struct {
 	name string
 	file file
